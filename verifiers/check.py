@@ -1,0 +1,157 @@
+"""How an answer is judged: the checks a client can ask for, and the claim they are applied to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class MathOptions:
+    """Policy choices where mathematicians differ. Comparison is symmetric unless an option says otherwise.
+
+    Attributes:
+        percent_as_fraction: "5%" equals "0.05".
+        missing_unit_ok: A claim without a unit may match a reference with one (asymmetric).
+        interval_as_inequality: "(1, 3)" equals "1 < x < 3".
+        ordered_lists: The order of a bracketless list "1, 2" matters.
+        round_to: Decimal places to which a decimal claim may round the reference (asymmetric); None: exact only.
+    """
+
+    percent_as_fraction: bool = True
+    missing_unit_ok: bool = True
+    interval_as_inequality: bool = True
+    ordered_lists: bool = False
+    round_to: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceCheck:
+    """The answer must be equivalent to a known one."""
+
+    answer: str
+    options: MathOptions = MathOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class NumberUse:
+    """The answer is an expression of value `target` that uses the given numbers (countdown, puzzle 24)."""
+
+    numbers: tuple[str, ...]
+    target: str
+    use_all: bool = True
+    operators: tuple[str, ...] = ("+", "-", "*", "/")
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """An equation or inequality in the unknowns; the claim is substituted into it."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """What kind of number the answer must be: "integer", "positive", "real", …"""
+
+    name: str
+
+
+Constraint = NumberUse | Relation | Domain
+
+
+@dataclass(frozen=True, slots=True)
+class ConstraintCheck:
+    """The answer must satisfy every constraint; no reference is needed."""
+
+    constraints: tuple[Constraint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StepCheck:
+    """Every equality chain in the reasoning is tested. It can lower a score, never PASS by itself."""
+
+
+class Comparison(StrEnum):
+    """How a program's output is compared with the expected one."""
+
+    EXACT = "exact"
+    TOKENS = "tokens"
+    FLOAT = "float"
+    UNORDERED_LINES = "unordered_lines"
+
+
+@dataclass(frozen=True, slots=True)
+class StdioCase:
+    """Standard input in, standard output out."""
+
+    stdin: str
+    expected: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallCase:
+    """`function(*arguments)` must return `expected`; arguments (a JSON list) and result are JSON text."""
+
+    function: str
+    arguments_json: str
+    expected_json: str
+
+
+@dataclass(frozen=True, slots=True)
+class AssertCase:
+    """Python source with assert statements or pytest functions that exercise the program."""
+
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckerCase:
+    """A trusted checker reads {"stdin", "stdout", "expected"} as JSON on stdin and exits 0 to accept."""
+
+    stdin: str
+    expected: str
+    source: str
+
+
+Case = StdioCase | CallCase | AssertCase | CheckerCase
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramLimits:
+    """Limits of one program check."""
+
+    case_seconds: float = 5.0
+    total_seconds: float = 30.0
+    memory_mib: int = 256
+    output_bytes: int = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramCheck:
+    """The answer is a program that must pass every case, in the sandbox."""
+
+    cases: tuple[Case, ...]
+    language: str = "python"
+    comparison: Comparison = Comparison.TOKENS
+    tolerance: float = 1e-6
+    stop_at_first_failure: bool = True
+    limits: ProgramLimits = field(default_factory=ProgramLimits)
+
+
+Check = ReferenceCheck | ConstraintCheck | StepCheck | ProgramCheck
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What is judged.
+
+    Attributes:
+        text: A whole response, or the answer itself when `bare`.
+        bare: `text` is the answer; nothing has to be extracted.
+        problem: The problem's text, from which constraints may be recognised.
+    """
+
+    text: str
+    bare: bool = False
+    problem: str = ""
