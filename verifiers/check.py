@@ -139,7 +139,20 @@ class ProgramCheck:
     limits: ProgramLimits = field(default_factory=ProgramLimits)
 
 
-Check = ReferenceCheck | ConstraintCheck | StepCheck | ProgramCheck
+@dataclass(frozen=True, slots=True)
+class CustomCheck:
+    """Whatever the verifier of that name judges: the way in for kinds of check that this contract does not know.
+
+    Attributes:
+        verifier: Name of the verifier.
+        parameters_json: A JSON object that the verifier understands.
+    """
+
+    verifier: str
+    parameters_json: str = "{}"
+
+
+Check = ReferenceCheck | ConstraintCheck | StepCheck | ProgramCheck | CustomCheck
 
 
 @dataclass(frozen=True, slots=True)

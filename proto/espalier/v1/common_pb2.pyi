@@ -44,16 +44,18 @@ class Problem(_message.Message):
     def __init__(self, id: _Optional[str] = ..., text: _Optional[str] = ..., check: _Optional[_Union[Check, _Mapping]] = ...) -> None: ...
 
 class Check(_message.Message):
-    __slots__ = ("reference", "constraints", "program", "steps")
+    __slots__ = ("reference", "constraints", "program", "steps", "custom")
     REFERENCE_FIELD_NUMBER: _ClassVar[int]
     CONSTRAINTS_FIELD_NUMBER: _ClassVar[int]
     PROGRAM_FIELD_NUMBER: _ClassVar[int]
     STEPS_FIELD_NUMBER: _ClassVar[int]
+    CUSTOM_FIELD_NUMBER: _ClassVar[int]
     reference: ReferenceCheck
     constraints: ConstraintCheck
     program: ProgramCheck
     steps: StepCheck
-    def __init__(self, reference: _Optional[_Union[ReferenceCheck, _Mapping]] = ..., constraints: _Optional[_Union[ConstraintCheck, _Mapping]] = ..., program: _Optional[_Union[ProgramCheck, _Mapping]] = ..., steps: _Optional[_Union[StepCheck, _Mapping]] = ...) -> None: ...
+    custom: CustomCheck
+    def __init__(self, reference: _Optional[_Union[ReferenceCheck, _Mapping]] = ..., constraints: _Optional[_Union[ConstraintCheck, _Mapping]] = ..., program: _Optional[_Union[ProgramCheck, _Mapping]] = ..., steps: _Optional[_Union[StepCheck, _Mapping]] = ..., custom: _Optional[_Union[CustomCheck, _Mapping]] = ...) -> None: ...
 
 class ReferenceCheck(_message.Message):
     __slots__ = ("answer", "options")
@@ -75,7 +77,7 @@ class MathOptions(_message.Message):
     interval_as_inequality: bool
     ordered_lists: bool
     round_to: int
-    def __init__(self, percent_as_fraction: _Optional[bool] = ..., missing_unit_ok: _Optional[bool] = ..., interval_as_inequality: _Optional[bool] = ..., ordered_lists: _Optional[bool] = ..., round_to: _Optional[int] = ...) -> None: ...
+    def __init__(self, percent_as_fraction: bool = ..., missing_unit_ok: bool = ..., interval_as_inequality: bool = ..., ordered_lists: bool = ..., round_to: _Optional[int] = ...) -> None: ...
 
 class ConstraintCheck(_message.Message):
     __slots__ = ("constraints",)
@@ -103,7 +105,7 @@ class NumberUse(_message.Message):
     target: str
     use_all: bool
     operators: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, numbers: _Optional[_Iterable[str]] = ..., target: _Optional[str] = ..., use_all: _Optional[bool] = ..., operators: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, numbers: _Optional[_Iterable[str]] = ..., target: _Optional[str] = ..., use_all: bool = ..., operators: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class StepCheck(_message.Message):
     __slots__ = ()
@@ -123,7 +125,7 @@ class ProgramCheck(_message.Message):
     tolerance: float
     stop_at_first_failure: bool
     limits: ProgramLimits
-    def __init__(self, language: _Optional[str] = ..., cases: _Optional[_Iterable[_Union[ProgramCase, _Mapping]]] = ..., comparison: _Optional[_Union[Comparison, str]] = ..., tolerance: _Optional[float] = ..., stop_at_first_failure: _Optional[bool] = ..., limits: _Optional[_Union[ProgramLimits, _Mapping]] = ...) -> None: ...
+    def __init__(self, language: _Optional[str] = ..., cases: _Optional[_Iterable[_Union[ProgramCase, _Mapping]]] = ..., comparison: _Optional[_Union[Comparison, str]] = ..., tolerance: _Optional[float] = ..., stop_at_first_failure: bool = ..., limits: _Optional[_Union[ProgramLimits, _Mapping]] = ...) -> None: ...
 
 class ProgramCase(_message.Message):
     __slots__ = ("stdio", "call", "asserts", "checker")
@@ -171,6 +173,14 @@ class CheckerCase(_message.Message):
     source: str
     def __init__(self, stdin: _Optional[str] = ..., expected: _Optional[str] = ..., source: _Optional[str] = ...) -> None: ...
 
+class CustomCheck(_message.Message):
+    __slots__ = ("verifier", "parameters_json")
+    VERIFIER_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_JSON_FIELD_NUMBER: _ClassVar[int]
+    verifier: str
+    parameters_json: str
+    def __init__(self, verifier: _Optional[str] = ..., parameters_json: _Optional[str] = ...) -> None: ...
+
 class ProgramLimits(_message.Message):
     __slots__ = ("case_seconds", "total_seconds", "memory_mib", "output_bytes")
     CASE_SECONDS_FIELD_NUMBER: _ClassVar[int]
@@ -191,7 +201,7 @@ class Claim(_message.Message):
     text: str
     bare: bool
     problem: str
-    def __init__(self, text: _Optional[str] = ..., bare: _Optional[bool] = ..., problem: _Optional[str] = ...) -> None: ...
+    def __init__(self, text: _Optional[str] = ..., bare: bool = ..., problem: _Optional[str] = ...) -> None: ...
 
 class Verdict(_message.Message):
     __slots__ = ("status", "score", "decided_by", "evidence", "feedback")

@@ -52,7 +52,7 @@ class VerifierInfo(_message.Message):
     limits: _containers.ScalarMap[str, str]
     healthy: bool
     reason: str
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., kinds: _Optional[_Iterable[str]] = ..., limits: _Optional[_Mapping[str, str]] = ..., healthy: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., kinds: _Optional[_Iterable[str]] = ..., limits: _Optional[_Mapping[str, str]] = ..., healthy: bool = ..., reason: _Optional[str] = ...) -> None: ...
 
 class EquivalentRequest(_message.Message):
     __slots__ = ("a", "b", "options")
