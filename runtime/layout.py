@@ -1,0 +1,318 @@
+"""Where every token stands and who may see whom: the single source for engines and trainer.
+
+Take the linearised sequence (guideline, step 1, …, step n, takeaway, and so on). Then
+
+* token i sees token j iff j <= i and no block holds them in two different steps;
+* every step of a block starts one position behind its `</guideline>`, and what follows the block starts one position
+  behind its longest step.
+
+Decoding with fork and join must equal one dense forward pass with these positions and this visibility
+(arXiv 2512.07461, section 3; the forced opening of a step belongs to the step).
+
+Visibility in O(1) per pair and O(n·depth) memory: a step of a block hides its tokens from everything between its own
+end and the end of the block's last step. So token j is invisible to i exactly when i falls into one of the intervals
+`[end of step, end of steps)` of the steps that hold j, one interval per nesting level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from espalier.runtime.grammar import GrammarLimits, Vocabulary
+from espalier.runtime.structure import Edge, read
+
+if TYPE_CHECKING:
+    import torch
+    from torch.nn.attention.flex_attention import BlockMask
+
+Ints = npt.NDArray[np.int32]
+Path = tuple[tuple[int, int], ...]
+"""From the root inwards: (number of the block within its branch from 0, number of the step from 1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """The root response (empty path) or one step.
+
+    Attributes:
+        path: See :data:`Path`.
+        start: Index of the first token, in the linearised order.
+        end: One behind its last token, blocks inside it included.
+        hidden_until: One behind the last step of its block: where its tokens become visible to others again.
+    """
+
+    path: Path
+    start: int
+    end: int
+    hidden_until: int
+
+    @property
+    def block_path(self) -> tuple[Path, int] | None:
+        """The block that the step belongs to: (path of the branch that holds it, its number there)."""
+        return (self.path[:-1], self.path[-1][0]) if self.path else None
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Positions and visibility of one linearised sequence of n tokens.
+
+    Attributes:
+        positions: (n,) rotary position of each token.
+        branch: (n,) index into `branches` of the innermost branch that holds the token.
+        branches: Root first, then steps in the order in which they open.
+    """
+
+    positions: Ints
+    branch: Ints
+    branches: tuple[Branch, ...]
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @property
+    def critical_path(self) -> int:
+        """Tokens on the longest chain that has to be decoded one after the other, the prompt included."""
+        return int(self.positions.max(initial=-1)) + 1
+
+    def hidden(self) -> Ints:
+        """(2, depth, n): for each token the intervals [from, until) of tokens that must not see it, outermost first."""
+        by_path = {branch.path: branch for branch in self.branches}
+        depth = max(len(branch.path) for branch in self.branches)
+        table = np.zeros((2, depth, len(self.branches)), dtype=np.int32)
+        for index, branch in enumerate(self.branches):
+            for level in range(len(branch.path)):
+                holder = by_path[branch.path[: level + 1]]
+                table[:, level, index] = holder.end, holder.hidden_until
+        return table[:, :, self.branch]
+
+
+class LayoutBuilder:
+    """Builds a layout run by run, in linearised order. Engines drive it from their branches, `layout` from tokens."""
+
+    def __init__(self) -> None:
+        self._runs: list[tuple[int, int, int]] = []  # first position, count, branch
+        self._length = 0
+        self._position = 0
+        self._paths: list[Path] = [()]
+        self._ends: dict[int, tuple[int, int]] = {}  # branch -> (end, hidden until)
+        self._starts = [0]
+        self._open = [0]  # branches, innermost last
+        self._blocks: list[_OpenBlock] = []
+        self._blocks_seen = [0]  # per open branch
+
+    def text(self, count: int) -> None:
+        """`count` tokens of the current branch."""
+        if count:
+            self._runs.append((self._position, count, self._open[-1]))
+            self._position += count
+            self._length += count
+
+    def fork(self) -> None:
+        """A block opens in the current branch, behind its `</guideline>`."""
+        self._blocks.append(_OpenBlock(self._blocks_seen[-1], self._position))
+        self._blocks_seen[-1] += 1
+
+    def open(self) -> None:
+        """The next step of the innermost block opens."""
+        block = self._blocks[-1]
+        block.members.append(len(self._paths))
+        self._open.append(len(self._paths))
+        self._paths.append((*self._paths[self._open[-2]], (block.number, len(block.members))))
+        self._starts.append(self._length)
+        self._blocks_seen.append(0)
+        self._position = block.start
+
+    def close(self) -> None:
+        """The current step is complete."""
+        block = self._blocks[-1]
+        block.furthest = max(block.furthest, self._position)
+        block.ends.append(self._length)
+        self._open.pop()
+        self._blocks_seen.pop()
+
+    def join(self) -> None:
+        """All steps of the innermost block are complete: what follows sees them and stands behind the longest."""
+        block = self._blocks.pop()
+        self._position = block.furthest
+        self._ends.update((member, (end, self._length)) for member, end in zip(block.members, block.ends, strict=True))
+
+    def layout(self) -> Layout:
+        """The layout of what was built. Steps and blocks that are still open end here."""
+        ends = self._ends.copy()
+        for block in self._blocks:
+            open_ends = [*block.ends, *[self._length] * (len(block.members) - len(block.ends))]
+            ends.update((m, (end, self._length)) for m, end in zip(block.members, open_ends, strict=True))
+        ends[0] = (self._length, self._length)
+        arrays = [np.arange(first, first + count, dtype=np.int32) for first, count, _ in self._runs]
+        branch = np.repeat(
+            np.array([branch for *_, branch in self._runs], dtype=np.int32), [count for _, count, _ in self._runs]
+        )
+        branches = (
+            Branch(path, start, *ends[index])
+            for index, (path, start) in enumerate(zip(self._paths, self._starts, strict=True))
+        )
+        return Layout(np.concatenate([np.zeros(0, np.int32), *arrays]), branch.astype(np.int32), tuple(branches))
+
+
+class _OpenBlock:
+    __slots__ = ("ends", "furthest", "members", "number", "start")
+
+    def __init__(self, number: int, start: int) -> None:
+        self.number = number
+        self.start = start
+        self.furthest = start
+        self.members: list[int] = []
+        self.ends: list[int] = []
+
+
+def layout(
+    tokens: Sequence[int], prompt_length: int, vocabulary: Vocabulary, limits: GrammarLimits = GrammarLimits()
+) -> Layout:
+    """Lay out prompt and linearised response. O(n).
+
+    A sequence that ends early is laid out as far as it goes; behind a structural fault everything counts as text of
+    the branch in which the fault happened.
+    """
+    builder = LayoutBuilder()
+    done = 0
+    for at, edge in read(tokens, prompt_length, vocabulary, limits).edges:
+        builder.text(at - done)
+        done = at
+        match edge:
+            case Edge.FORK:
+                builder.fork()
+            case Edge.OPEN:
+                builder.open()
+            case Edge.CLOSE:
+                builder.close()
+            case Edge.JOIN:
+                builder.join()
+    builder.text(len(tokens) - done)
+    return builder.layout()
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Several layouts side by side in one row of `length` tokens, padding at the end.
+
+    Attributes:
+        positions: (length,) rotary positions; 0 in the padding.
+        document: (length,) which layout a token belongs to; the padding is a document of its own.
+        hidden_from, hidden_until: (depth, length) intervals as in :meth:`Layout.hidden`, in row indices.
+    """
+
+    positions: Ints
+    document: Ints
+    hidden_from: Ints
+    hidden_until: Ints
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+
+def pack(layouts: Sequence[Layout], length: int | None = None) -> Packed:
+    """Put layouts side by side; tokens of different layouts never see each other. O(length·depth).
+
+    Raises:
+        ValueError: The layouts do not fit into `length`.
+    """
+    used = sum(map(len, layouts))
+    length = used if length is None else length
+    if used > length:
+        raise ValueError(f"{used} tokens do not fit into a row of {length}")
+    hidden = [item.hidden() for item in layouts]
+    depth = max((item.shape[1] for item in hidden), default=0)
+    positions = np.zeros(length, np.int32)
+    document = np.full(length, len(layouts), dtype=np.int32)
+    intervals = np.zeros((2, depth, length), np.int32)
+    start = 0
+    for index, (item, own) in enumerate(zip(layouts, hidden, strict=True)):
+        row = slice(start, start + len(item))
+        positions[row] = item.positions
+        document[row] = index
+        intervals[:, : own.shape[1], row] = own + start
+        start = row.stop
+    return Packed(positions, document, intervals[0], intervals[1])
+
+
+def dense_mask(packed: Packed) -> npt.NDArray[np.bool_]:
+    """(n, n) visibility: entry [i, j] says whether i sees j. O(n²·depth); for tests and short rows."""
+    index = np.arange(len(packed))
+    query, key = index[:, None], index[None, :]
+    visible = (key <= query) & (packed.document[:, None] == packed.document[None, :])
+    for start, until in zip(packed.hidden_from, packed.hidden_until, strict=True):
+        visible &= ~((start[None, :] <= query) & (query < until[None, :]))
+    return visible
+
+
+MaskMod = Callable[["torch.Tensor", "torch.Tensor", "torch.Tensor", "torch.Tensor"], "torch.Tensor"]
+
+
+def mask_mod(packed: Packed, device: torch.device | str = "cpu") -> MaskMod:
+    """The same visibility as FlexAttention `mask_mod(batch, head, query, key)`; O(n·depth) memory."""
+    import torch  # noqa: PLC0415 (the command line reads layouts without paying for torch)
+
+    document = torch.from_numpy(packed.document).to(device)
+    start = [torch.from_numpy(row).to(device) for row in np.ascontiguousarray(packed.hidden_from)]
+    until = [torch.from_numpy(row).to(device) for row in np.ascontiguousarray(packed.hidden_until)]
+
+    def visible(_batch: Any, _head: Any, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+        seen = (key <= query) & (document[query] == document[key])
+        for first, last in zip(start, until, strict=True):
+            seen = seen & ~((first[key] <= query) & (query < last[key]))
+        return seen
+
+    return visible
+
+
+def block_mask(packed: Packed, device: torch.device | str = "cpu", *, block_size: int = 128) -> BlockMask:
+    """The same visibility as a FlexAttention `BlockMask`.
+
+    Which blocks are empty, partial or full is worked out between *runs* of tokens with equal visibility, so nothing of
+    size n² ever stands in memory: O(n·depth + (n/block)²) for the result.
+    """
+    import torch  # noqa: PLC0415
+    from torch.nn.attention.flex_attention import BlockMask  # noqa: PLC0415
+
+    partial, full = _occupancy(packed, block_size)
+
+    def listed(grid: npt.NDArray[np.bool_]) -> tuple[torch.Tensor, torch.Tensor]:
+        counts = torch.from_numpy(grid.sum(1).astype(np.int32)).to(device)
+        order = torch.from_numpy(np.argsort(~grid, axis=1, kind="stable").astype(np.int32)).to(device)
+        return counts[None, None], order[None, None]
+
+    return BlockMask.from_kv_blocks(
+        *listed(partial),
+        *listed(full),
+        BLOCK_SIZE=block_size,
+        mask_mod=mask_mod(packed, device),
+        seq_lengths=(len(packed), len(packed)),
+    )
+
+
+def _occupancy(packed: Packed, block_size: int) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """(blocks, blocks) grids: which blocks are partly and which are fully visible."""
+    length = len(packed)
+    facts = np.vstack([packed.document[None], packed.hidden_from, packed.hidden_until])
+    bounds = np.unique(packed.hidden_until), np.unique(packed.hidden_from)
+    cuts = np.unique(np.concatenate([[0], np.flatnonzero((facts[:, 1:] != facts[:, :-1]).any(0)) + 1, *bounds]))
+    cuts = cuts[cuts < length]
+    first, document = cuts, packed.document[cuts]
+    # Between different runs causality is the order of the runs; inside a run it is the diagonal.
+    seen = (first[None, :] <= first[:, None]) & (document[:, None] == document[None, :])
+    for start, until in zip(packed.hidden_from[:, cuts], packed.hidden_until[:, cuts], strict=True):
+        seen &= ~((start[None, :] <= first[:, None]) & (first[:, None] < until[None, :]))
+    blocks = -(-length // block_size)
+    ends = np.append(cuts[1:], length)
+    block_start = np.arange(blocks)[:, None] * block_size
+    holds = ((first[None, :] < block_start + block_size) & (ends[None, :] > block_start)).astype(np.float32)
+    some = (holds @ seen.astype(np.float32) @ holds.T) > 0
+    hidden = (holds @ (~seen).astype(np.float32) @ holds.T) > 0
+    below = np.tri(blocks, k=-1, dtype=bool)
+    full = some & ~hidden & below
+    return some & np.tri(blocks, dtype=bool) & ~full, full
