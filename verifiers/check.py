@@ -45,9 +45,17 @@ class NumberUse:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """An equation or inequality in the unknowns; the claim is substituted into it."""
+    """Equations or inequalities in the unknowns; every value of the claim is substituted into them.
+
+    Attributes:
+        text: "3x + 5 = 20"; a system is separated by commas.
+        all_solutions: The claim must hold every real solution, where these can be found (one polynomial equation).
+        round_to: Decimal places to which a claimed solution may be rounded; None: exact only.
+    """
 
     text: str
+    all_solutions: bool = False
+    round_to: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

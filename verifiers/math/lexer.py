@@ -1,0 +1,312 @@
+"""Characters to tokens, one grammar for LaTeX and plain text. Nothing is looked up or evaluated; linear time."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from fractions import Fraction
+
+from espalier.verifiers.math.limits import LIMITS, LimitError, check_text
+from espalier.verifiers.math.words import (
+    CHARACTERS,
+    COMMANDS,
+    FUNCTIONS,
+    GREEK,
+    GREEK_LETTERS,
+    SPACING,
+    SUBSCRIPTS,
+    SUPERSCRIPTS,
+    TEXT_COMMANDS,
+    VULGAR,
+)
+
+
+class Kind(Enum):
+    NUMBER = "number"
+    WORD = "word"
+    COMMAND = "command"
+    OPERATOR = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token.
+
+    Attributes:
+        kind: What it is.
+        text: As it is called in the grammar: digits without separators, a word, a command with its backslash.
+        value: Of a number.
+        spaced: White space stood before it.
+        roman: It stood in upright text (`\\text{…}`).
+        commas: The number was written with commas between groups of three digits that could separate a list.
+    """
+
+    kind: Kind
+    text: str
+    value: Fraction | None = None
+    spaced: bool = False
+    roman: bool = False
+    commas: bool = False
+
+
+class ParseError(ValueError):
+    """The text is no answer that the grammar knows."""
+
+
+_GROUPED = re.compile(
+    r"\d{1,3}(?:(?:,\\!\s?|\\,|\{,\}|\\ |[ \u00a0\u2009\u202f'](?=\d{3})|,)\d{3})+(?![\d])(?!\s*/)(\.\d+)?"
+)
+_REPEATING = re.compile(r"(\d*)\.(\d*)\\overline\s*\{?(\d+)\}?")
+_PLAIN = re.compile(r"(?:\d+\.\d+|\d+\.(?![\d.])|\d+|\.\d+)(?:[eE][+-]?\d{1,4}(?![\w.]))?")
+_PREFIXED = re.compile(r"0x[0-9a-fA-F]+|0b[01]+|0o[0-7]+")
+_WORD = re.compile(r"[A-Za-z]+")
+_COMMAND = re.compile(r"\\([A-Za-z]+)\*?")
+_OPERATOR = re.compile(r"\*\*|<=|>=|!=|==|=|<|>|[-+*/^_!%(){}\[\],;:|&]|:=")
+_REALS = re.compile(r"\s*(\{\s*R\s*\}|R\b)")
+_SPACE = re.compile(r"[\s~\u00a0\u2009\u202f\u200b]+")
+_ENVIRONMENT = re.compile(r"\\(begin|end)\s*\{([a-zA-Z]+)\*?\}(\s*\{[lcr| ]*\})?")
+_SUPERSCRIPT = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]+")
+_SUBSCRIPT = re.compile("[₀₁₂₃₄₅₆₇₈₉]+")
+_BRACKETS = {"(": ")", "[": "]", "{s": "}s", "⟨": "⟩"}
+
+
+def tokenize(text: str, *, split_commas: bool = False) -> list[Token]:
+    """Read the tokens of an answer.
+
+    Args:
+        text: The answer, LaTeX or plain text.
+        split_commas: Read "100,200" as two numbers, not as one hundred thousand two hundred.
+
+    Raises:
+        LimitError: It goes beyond the static limits.
+        ParseError: It holds a character outside of the grammar.
+    """
+    check_text(text)
+    return _Lexer(text, split_commas).run()
+
+
+class _Lexer:
+    """A cursor over the text; `depth` counts the open brackets in which a comma separates."""
+
+    def __init__(self, text: str, split_commas: bool) -> None:
+        self.text = text
+        self.at = 0
+        self.depth = 0
+        self.split_commas = split_commas
+        self.tokens: list[Token] = []
+        self.spaced = False
+        self.roman_until: list[int] = []
+        self.dollars = text.replace(r"\$", "").count("$")
+
+    def run(self) -> list[Token]:
+        while self.at < len(self.text):
+            if self.roman_until and self.at >= self.roman_until[-1]:
+                self.roman_until.pop()
+                self.at += 1
+                self.spaced = False
+                continue
+            if len(self.tokens) > 2 * LIMITS.nodes:
+                raise LimitError(f"more than {2 * LIMITS.nodes} tokens")
+            self._step()
+        return self.tokens
+
+    def _emit(self, kind: Kind, text: str, value: Fraction | None = None, commas: bool = False) -> None:
+        token = Token(kind, text, value, self.spaced, bool(self.roman_until), commas)
+        self.tokens.append(token)
+        self.spaced = False
+
+    def _operator(self, text: str) -> None:
+        if text in _BRACKETS:
+            self.depth += 1
+        elif text in _BRACKETS.values():
+            self.depth = max(0, self.depth - 1)
+        self._emit(Kind.OPERATOR, text)
+
+    def _named(self, name: str) -> None:
+        """Emit what a table calls `name`: an operator sign, a word, or a command."""
+        if name.startswith("\\"):
+            self._emit(Kind.COMMAND, name)
+        elif name.isalpha() and name.isascii():
+            self._emit(Kind.WORD, name)
+        else:
+            self._operator(name)
+
+    def _step(self) -> None:
+        text, at = self.text, self.at
+        if space := _SPACE.match(text, at):
+            self.at, self.spaced = space.end(), True
+            return
+        character = text[at]
+        if character.isdigit() and character.isascii() or character == "." and text[at + 1 : at + 2].isdigit():
+            self._number()
+        elif text.startswith((".\\overline", ".\\bar"), at):
+            self._number()
+        elif word := _WORD.match(text, at):
+            self.at = word.end()
+            self._emit(Kind.WORD, word.group())
+        elif character == "\\":
+            self._command()
+        elif character == "$":
+            self._dollar()
+        elif character in "'\"`’‘“”′″":
+            self.at += 1
+        elif operator := _OPERATOR.match(text, at):
+            self.at = operator.end()
+            self._operator({"**": "^", "==": "=", ":=": "="}.get(operator.group(), operator.group()))
+        elif character in CHARACTERS:
+            self.at += 1
+            self._named(CHARACTERS[character])
+        elif character in "∪∩∈∅±∓°≈≡⟨⟩⌊⌋⌈⌉∖⇒":
+            self.at += 1
+            self._operator(character)
+        elif character in "€£¢":
+            self.at += 1
+            self._emit(Kind.WORD, character)
+        elif character in GREEK_LETTERS:
+            self.at += 1
+            self._emit(Kind.COMMAND, GREEK_LETTERS[character])
+        elif character in VULGAR:
+            self.at += 1
+            self._emit(Kind.NUMBER, "½", Fraction(*VULGAR[character]))
+        elif character == "ℝ":
+            self.at += 1
+            self._emit(Kind.WORD, "reals")
+        elif power := _SUPERSCRIPT.match(text, at):
+            self._script("^", power.group().translate(SUPERSCRIPTS), power.end())
+        elif index := _SUBSCRIPT.match(text, at):
+            self._script("_", index.group().translate(SUBSCRIPTS), index.end())
+        elif character in ".?":
+            if text[at:].strip(" .?\n$"):
+                if text.startswith("...", at):
+                    self.at += 3
+                    self._operator("…")
+                    return
+                raise ParseError(f"a {character!r} inside the answer at {at}")
+            self.at += 1
+        else:
+            raise ParseError(f"unknown character {character!r} at {at}")
+
+    def _script(self, operator: str, digits: str, end: int) -> None:
+        self.at = end
+        self._operator(operator)
+        self._operator("{")
+        for sign in "-+":
+            if digits.startswith(sign):
+                self._operator(sign)
+                digits = digits[1:]
+        if not digits.isdigit():
+            raise ParseError("a malformed superscript")
+        self._emit(Kind.NUMBER, digits, Fraction(int(digits)))
+        self._operator("}")
+
+    def _number(self) -> None:
+        text, at = self.text, self.at
+        if prefixed := _PREFIXED.match(text, at):
+            self.at = prefixed.end()
+            self._emit(Kind.NUMBER, prefixed.group(), Fraction(int(prefixed.group(), 0)))
+            return
+        if repeating := _REPEATING.match(text, at):
+            whole, head, period = repeating.groups()
+            self.at = repeating.end()
+            scale = 10 ** len(head)
+            tail = Fraction(int(period), (10 ** len(period) - 1) * scale)
+            self._emit(Kind.NUMBER, "½", Fraction(int(whole + head or "0"), scale) + tail)
+            return
+        grouped = _GROUPED.match(text, at)
+        if grouped and self._joins(grouped.group()):
+            self.at = grouped.end()
+            digits = re.sub(r"[^\d.]", "", grouped.group())
+            self._emit(Kind.NUMBER, digits, Fraction(digits), commas=re.search(r"\d,\d", grouped.group()) is not None)
+            return
+        plain = _PLAIN.match(text, at)
+        if plain is None:
+            raise ParseError(f"a malformed number at {at}")
+        self.at = plain.end()
+        written = plain.group().rstrip(".") or "0"
+        self._emit(Kind.NUMBER, written, Fraction(written))
+
+    def _joins(self, written: str) -> bool:
+        """Whether separated groups of digits are one number: never by a bare comma where commas separate."""
+        if re.search(r"\d,\d", written):
+            return self.depth == 0 and not self.split_commas
+        if re.search(r"\d'\d", written):
+            return self.depth == 0
+        return True
+
+    def _dollar(self) -> None:
+        following = self.text[self.at + 1 : self.at + 2]
+        self.at += 1
+        if self.dollars % 2 == 1 and (following.isdigit() or following == "."):
+            self.dollars -= 1
+            self._emit(Kind.WORD, "$")
+        else:
+            self.spaced = True
+
+    def _command(self) -> None:
+        text, at = self.text, self.at
+        if environment := _ENVIRONMENT.match(text, at):
+            self.at = environment.end()
+            self._emit(Kind.COMMAND, f"\\{environment.group(1)}:{environment.group(2)}")
+            self.depth += 1 if environment.group(1) == "begin" else -1
+            return
+        command = _COMMAND.match(text, at)
+        if command is None:
+            self._escaped(text[at + 1 : at + 2])
+            return
+        name = command.group(1)
+        self.at = command.end()
+        if name in SPACING:
+            if name in ("left", "right") and text[self.at : self.at + 1] == ".":
+                self.at += 1
+            self.spaced = True
+        elif name == "mathbb" and (reals := _REALS.match(text, self.at)):
+            self.at = reals.end()
+            self._emit(Kind.WORD, "reals")
+        elif name in TEXT_COMMANDS:
+            self._roman()
+        elif name in COMMANDS:
+            self._named(COMMANDS[name])
+        elif name in GREEK or name in FUNCTIONS:
+            self._emit(Kind.COMMAND, name)
+        elif name == "pi":
+            self._emit(Kind.WORD, "pi")
+        elif name in ("dollar", "textdollar"):
+            self._emit(Kind.WORD, "$")
+        else:
+            self._emit(Kind.COMMAND, "\\" + name)
+
+    def _escaped(self, character: str) -> None:
+        self.at += 2
+        if character in ",;:! >":
+            self.spaced = True
+        elif character == "\\":
+            self._emit(Kind.OPERATOR, "\\\\")
+        elif character in "{}":
+            self._operator(character + "s")
+        elif character in "%&#_":
+            self._operator(character)
+        elif character == "$":
+            self._emit(Kind.WORD, "$")
+        elif character == "|":
+            self._operator("|")
+        elif character in "()[]":  # \( … \) and \[ … \] delimit mathematics
+            self.spaced = True
+        else:
+            raise ParseError(f"unknown command \\{character}")
+
+    def _roman(self) -> None:
+        """Enter the group of a `\\text{…}`; its braces are no tokens."""
+        space = _SPACE.match(self.text, self.at)
+        start = space.end() if space else self.at
+        if not self.text.startswith("{", start):
+            return
+        depth = 0
+        for end in range(start, len(self.text)):
+            depth += {"{": 1, "}": -1}.get(self.text[end], 0)
+            if depth == 0:
+                self.at = start + 1
+                self.roman_until.append(end)
+                self.spaced = True
+                return
+        raise ParseError("an unclosed brace")

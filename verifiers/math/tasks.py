@@ -1,0 +1,107 @@
+"""What a worker does with a request: JSON values in, JSON values out. Runs only inside a worker process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from espalier.verifiers.check import Constraint, Domain, MathOptions, NumberUse, Relation
+from espalier.verifiers.math.constraints import satisfies
+from espalier.verifiers.math.equivalence import equivalent
+from espalier.verifiers.math.lexer import ParseError
+from espalier.verifiers.math.limits import LimitError
+from espalier.verifiers.math.outcome import Outcome
+from espalier.verifiers.math.parser import parse
+from espalier.verifiers.math.tree import Node, show
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """One side of a comparison: its readings, or why there are none."""
+
+    readings: tuple[Node, ...]
+    fault: str = ""
+
+    @property
+    def shown(self) -> str:
+        return " | ".join(show(node)[:200] for node in self.readings) if self.readings else f"unparsed: {self.fault}"
+
+
+def read(text: str) -> Parsed:
+    """Parse one side; a text that cannot be parsed is data, not an exception."""
+    try:
+        return Parsed(parse(text))
+    except (ParseError, LimitError) as error:
+        return Parsed((), str(error))
+
+
+def compare(gold: Parsed, claim: Parsed, options: MathOptions) -> Outcome:
+    """Compare in every pair of readings: equal if one pair is, different if all are."""
+    if not gold.readings or not claim.readings:
+        return Outcome(None, "a side could not be parsed")
+    undecided: Outcome | None = None
+    different: Outcome | None = None
+    for left in gold.readings:
+        for right in claim.readings:
+            outcome = equivalent(left, right, options)
+            if outcome.equal:
+                return outcome
+            if outcome.equal is None:
+                undecided = undecided or outcome
+            else:
+                different = different or outcome
+    return undecided or different or Outcome(None, "nothing to compare")
+
+
+def _equivalent(request: Json) -> Json:
+    gold, claim = read(request["gold"]), read(request["claim"])
+    outcome = compare(gold, claim, MathOptions(**request["options"]))
+    return {"equal": outcome.equal, "rule": outcome.rule, "gold": gold.shown, "claim": claim.shown}
+
+
+def _constraints(request: Json) -> Json:
+    claim = read(request["claim"])
+    constraints = [_constraint(dict(part)) for part in request["constraints"]]
+    rules: list[str] = []
+    violated = ""
+    satisfied = 0
+    for constraint in constraints:
+        outcomes = [satisfies(reading, constraint) for reading in claim.readings]
+        best = next((o for o in outcomes if o.equal), None) or next((o for o in outcomes if o.equal is None), None)
+        outcome = best or (outcomes[0] if outcomes else Outcome(None, claim.fault))
+        rules.append(f"{constraint}: {outcome.rule}")
+        satisfied += outcome.equal is True
+        if outcome.equal is False:
+            violated = violated or outcome.rule
+    decisive = any(not isinstance(constraint, Domain) for constraint in constraints)
+    return {"claim": claim.shown, "rules": rules, "violated": violated, "satisfied": satisfied, "decisive": decisive}
+
+
+def _constraint(part: Json) -> Constraint:
+    match part.pop("kind"):
+        case "NumberUse":
+            return NumberUse(tuple(part["numbers"]), part["target"], part["use_all"], tuple(part["operators"]))
+        case "Relation":
+            return Relation(**part)
+        case "Domain":
+            return Domain(**part)
+        case kind:
+            raise ValueError(f"unknown constraint {kind}")
+
+
+TASKS: dict[str, Callable[[Json], Json]] = {"equivalent": _equivalent, "constraints": _constraints}
+
+
+def handle(request: Json) -> Json:
+    """Do one task. Trouble with the claim is part of the answer; a bug is reported as `error`."""
+    try:
+        return TASKS[request["task"]](request)
+    except RecursionError:
+        return {"error": "the tree is too deep"}
+    except MemoryError:
+        return {"error": "out of memory"}
+    except Exception as error:  # the boundary of the worker: every bug becomes one ERROR verdict
+        return {"error": f"{type(error).__name__}: {error}"}

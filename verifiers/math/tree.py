@@ -1,0 +1,203 @@
+"""The syntax tree of an answer: frozen values that the parser makes and the comparison reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from espalier.verifiers.math.units import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A rational literal; `decimals` is how many places were written, None for an integer."""
+
+    value: Fraction
+    decimals: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Based:
+    """An integer written in a named base."""
+
+    digits: str
+    base: int
+
+    @property
+    def value(self) -> Fraction:
+        return Fraction(int(self.digits, self.base))
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """A variable or a parameter."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A named number: pi, e, i, or oo (which only orders and bounds)."""
+
+    name: Literal["pi", "e", "i", "oo"]
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """An operator or a function and its arguments."""
+
+    head: str
+    args: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A chain `sides[0] ops[0] sides[1] ops[1] …`; the operators are = ≈ != < <= > >= in ≡."""
+
+    sides: tuple[Node, ...]
+    ops: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Several values: (a, b) is a tuple, [a, b] a bracket, {a, b} a set, and "a, b" a list."""
+
+    kind: Literal["tuple", "bracket", "set", "list"]
+    items: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A half-open interval; (a, b) and [a, b] stay groups until the other side says which they are."""
+
+    low: Node
+    high: Node
+    open_low: bool
+    open_high: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A union, an intersection or a difference of sets."""
+
+    op: Literal["union", "intersection", "difference"]
+    args: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Rows of equal length."""
+
+    rows: tuple[tuple[Node, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A value with a unit."""
+
+    value: Node
+    unit: Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An option of a multiple-choice question, with what it says when that was written too."""
+
+    letter: str
+    content: Node | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Words, folded to one case and single spaces."""
+
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Empty:
+    """The empty set, "no solution"."""
+
+
+Node = (
+    Number
+    | Based
+    | Symbol
+    | Constant
+    | Apply
+    | Relation
+    | Group
+    | Interval
+    | Region
+    | Matrix
+    | Quantity
+    | Choice
+    | Text
+    | Empty
+)
+
+
+def children(node: Node) -> tuple[Node, ...]:
+    """The direct parts of a node."""
+    match node:
+        case Apply(_, args) | Region(_, args):
+            return args
+        case Relation(sides, _):
+            return sides
+        case Group(_, items):
+            return items
+        case Interval(low, high, _, _):
+            return (low, high)
+        case Matrix(rows):
+            return tuple(entry for row in rows for entry in row)
+        case Quantity(value, _):
+            return (value,)
+        case _:
+            return ()
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """Every node of a tree, parents first."""
+    stack = [node]
+    while stack:
+        top = stack.pop()
+        yield top
+        stack.extend(children(top))
+
+
+def symbols(node: Node) -> frozenset[str]:
+    """The names of the variables in a tree."""
+    return frozenset(part.name for part in walk(node) if isinstance(part, Symbol))
+
+
+def show(node: Node) -> str:
+    """A tree in one line, for evidence and as a canonical key."""
+    match node:
+        case Number(value):
+            return str(value)
+        case Based(digits, base):
+            return f"{digits}_{base}"
+        case Symbol(name) | Constant(name):
+            return name
+        case Apply(head, args):
+            return f"{head}({', '.join(map(show, args))})"
+        case Relation(sides, ops):
+            return " ".join([show(sides[0]), *(f"{op} {show(side)}" for op, side in zip(ops, sides[1:], strict=True))])
+        case Group(kind, items):
+            return f"{kind}({', '.join(map(show, items))})"
+        case Interval(low, high, open_low, open_high):
+            return f"{'(' if open_low else '['}{show(low)}, {show(high)}{')' if open_high else ']'}"
+        case Region(op, args):
+            return f"{op}({', '.join(map(show, args))})"
+        case Matrix(rows):
+            return "matrix(" + "; ".join(", ".join(map(show, row)) for row in rows) + ")"
+        case Quantity(value, unit):
+            return f"{show(value)} {unit.name}"
+        case Choice(letter, content):
+            return f"option {letter}" + (f": {show(content)}" if content is not None else "")
+        case Text(words):
+            return f'"{words}"'
+        case Empty():
+            return "no solution"

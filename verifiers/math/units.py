@@ -1,0 +1,121 @@
+"""Units of measurement: what each word measures and by which exact factor it converts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A unit as written, its exact size in base units, and its dimensions as sorted (name, power) pairs.
+
+    A word that is no known unit ("apples") is a dimension of its own.
+    """
+
+    name: str
+    factor: Fraction
+    dimensions: tuple[tuple[str, int], ...]
+
+    def power(self, exponent: int) -> Unit:
+        name = self.name if exponent == 1 else f"{self.name}^{exponent}"
+        return Unit(name, self.factor**exponent, tuple((d, p * exponent) for d, p in self.dimensions))
+
+    def times(self, other: Unit) -> Unit:
+        powers = dict(self.dimensions)
+        for dimension, power in other.dimensions:
+            powers[dimension] = powers.get(dimension, 0) + power
+        dimensions = tuple(sorted((d, p) for d, p in powers.items() if p))
+        return Unit(f"{self.name} {other.name}".strip(), self.factor * other.factor, dimensions)
+
+
+PLAIN = Unit("", Fraction(1), ())
+DEGREE = Unit("°", Fraction(1), (("degree", 1),))
+
+# name: (factor, dimension, power of the dimension); plurals in -s are found by `lookup`.
+_TABLE: dict[str, tuple[str, str, int]] = {
+    **dict.fromkeys(("m", "meter", "metre"), ("1", "length", 1)),
+    **dict.fromkeys(("km", "kilometer", "kilometre"), ("1000", "length", 1)),
+    **dict.fromkeys(("cm", "centimeter", "centimetre"), ("1/100", "length", 1)),
+    **dict.fromkeys(("mm", "millimeter", "millimetre"), ("1/1000", "length", 1)),
+    **dict.fromkeys(("nm", "nanometer", "nanometre"), ("1/1000000000", "length", 1)),
+    **dict.fromkeys(("inch", "inches"), ("127/5000", "length", 1)),
+    **dict.fromkeys(("ft", "foot", "feet"), ("381/1250", "length", 1)),
+    **dict.fromkeys(("yd", "yard"), ("1143/1250", "length", 1)),
+    **dict.fromkeys(("mi", "mile"), ("201168/125", "length", 1)),
+    **dict.fromkeys(("acre",), ("316160658/78125", "length", 2)),
+    **dict.fromkeys(("hectare", "ha"), ("10000", "length", 2)),
+    **dict.fromkeys(("L", "l", "liter", "litre"), ("1/1000", "length", 3)),
+    **dict.fromkeys(("mL", "ml", "milliliter", "millilitre", "cc"), ("1/1000000", "length", 3)),
+    **dict.fromkeys(("s", "sec", "second"), ("1", "time", 1)),
+    **dict.fromkeys(("ms", "millisecond"), ("1/1000", "time", 1)),
+    **dict.fromkeys(("min", "minute"), ("60", "time", 1)),
+    **dict.fromkeys(("h", "hr", "hour"), ("3600", "time", 1)),
+    **dict.fromkeys(("day",), ("86400", "time", 1)),
+    **dict.fromkeys(("week",), ("604800", "time", 1)),
+    **dict.fromkeys(("month",), ("1", "month", 1)),
+    **dict.fromkeys(("year", "yr"), ("12", "month", 1)),
+    **dict.fromkeys(("g", "gram"), ("1", "mass", 1)),
+    **dict.fromkeys(("kg", "kilogram"), ("1000", "mass", 1)),
+    **dict.fromkeys(("mg", "milligram"), ("1/1000", "mass", 1)),
+    **dict.fromkeys(("lb", "pound"), ("45359237/100000", "mass", 1)),
+    **dict.fromkeys(("oz", "ounce"), ("45359237/1600000", "mass", 1)),
+    **dict.fromkeys(("ton", "tonne"), ("1000000", "mass", 1)),
+    **dict.fromkeys(("dollar", "usd", "USD", "$"), ("1", "dollar", 1)),
+    **dict.fromkeys(("cent", "¢"), ("1/100", "dollar", 1)),
+    **dict.fromkeys(("euro", "EUR", "€"), ("1", "euro", 1)),
+    **dict.fromkeys(("£", "GBP"), ("1", "pound sterling", 1)),
+    **dict.fromkeys(("degree", "deg", "°"), ("1", "degree", 1)),
+    **dict.fromkeys(("radian", "rad"), ("1", "radian", 1)),
+    **dict.fromkeys(("Hz", "hertz"), ("1", "time", -1)),
+    **dict.fromkeys(("dozen",), ("12", "count", 1)),
+}
+
+_COMPOUND: dict[str, tuple[str, str]] = {"mph": ("mile", "hour"), "kph": ("km", "hour"), "kmh": ("km", "hour")}
+
+# Words that count without measuring: "5 units" is 5 of whatever the question measures in.
+GENERIC = frozenset({"unit", "square unit", "cubic unit"})
+
+LETTER_UNITS = frozenset({"m", "g", "s", "h", "L", "l"})
+
+
+def _known(word: str) -> Unit | None:
+    if word in _COMPOUND:
+        over, under = _COMPOUND[word]
+        first, second = _known(over), _known(under)
+        if first is not None and second is not None:
+            return Unit(word, *_parts(first.times(second.power(-1))))
+    row = _TABLE.get(word)
+    if row is None:
+        return None
+    factor, dimension, power = row
+    return Unit(word, Fraction(factor), ((dimension, power),))
+
+
+def _parts(unit: Unit) -> tuple[Fraction, tuple[tuple[str, int], ...]]:
+    return unit.factor, unit.dimensions
+
+
+def singular(word: str) -> str:
+    """The singular of an English plural, well enough to compare two nouns."""
+    for ending, replacement in (("ies", "y"), ("ches", "ch"), ("shes", "sh"), ("sses", "ss"), ("xes", "x")):
+        if word.endswith(ending) and len(word) > len(ending) + 1:
+            return word[: -len(ending)] + replacement
+    if word.endswith("s") and not word.endswith("ss") and len(word) > 2:
+        return word[:-1]
+    return word
+
+
+def lookup(word: str) -> Unit | None:
+    """The unit that a word names, plural or not; None when it names none."""
+    for form in (word, word.lower() if len(word) > 2 else word, singular(word), singular(word.lower())):
+        unit = _known(form)
+        if unit is not None:
+            return unit
+    return None
+
+
+def noun(words: str) -> Unit:
+    """A counted thing ("apples") as a dimension of its own."""
+    name = " ".join(singular(word) for word in words.lower().split())
+    return Unit(name, Fraction(1), ((f"noun {name}", 1),))
