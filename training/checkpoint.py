@@ -1,0 +1,101 @@
+"""Checkpoints: everything a run needs to go on as if it had not stopped, and the weights alone for use.
+
+All tensors are stored as safetensors, all numbers as JSON; nothing is pickled. A checkpoint is written beside its final
+place and then renamed, so a run that dies while writing leaves the previous one intact.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.optim import Optimizer
+from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
+
+from espalier.training.tokenizer import save as save_tokenizer
+
+SHARD_SIZE = "15MB"
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint is missing or does not fit the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run has come: optimiser steps, rows drawn from the stream, seconds spent training."""
+
+    step: int = 0
+    rows: int = 0
+    seconds: float = 0.0
+
+
+def _optimizer_tensors(optimizers: Mapping[str, Optimizer]) -> dict[str, Tensor]:
+    tensors = {}
+    for name, optimizer in optimizers.items():
+        for index, state in optimizer.state_dict()["state"].items():
+            for key, value in state.items():
+                tensors[f"{name}.{index}.{key}"] = torch.as_tensor(value).contiguous()
+    return tensors
+
+
+def save(
+    folder: Path, model: Qwen3ForCausalLM, optimizers: Mapping[str, Optimizer], progress: Progress
+) -> None:
+    """Write a checkpoint, in full precision."""
+    fresh = folder.with_name(f"{folder.name}.writing")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    weights = {name: p.detach().contiguous() for name, p in model.named_parameters()}
+    save_file(weights, fresh / "model.safetensors")
+    save_file(_optimizer_tensors(optimizers), fresh / "optimizer.safetensors")
+    save_file({"torch": torch.get_rng_state()}, fresh / "random.safetensors")
+    (fresh / "progress.json").write_text(json.dumps(asdict(progress)))
+    shutil.rmtree(folder, ignore_errors=True)
+    fresh.rename(folder)
+
+
+def restore(folder: Path, model: Qwen3ForCausalLM, optimizers: Mapping[str, Optimizer]) -> Progress:
+    """Load a checkpoint into a model and its optimisers.
+
+    Raises:
+        CheckpointError: there is none in the folder, or it belongs to another model.
+    """
+    try:
+        progress = Progress(**json.loads((folder / "progress.json").read_text()))
+        weights = load_file(folder / "model.safetensors")
+        stored = load_file(folder / "optimizer.safetensors")
+        torch.set_rng_state(load_file(folder / "random.safetensors")["torch"])
+    except FileNotFoundError as error:
+        raise CheckpointError(f"no checkpoint in {folder}: {error.filename} is missing") from error
+    parameters = dict(model.named_parameters())
+    if {n: p.shape for n, p in parameters.items()} != {n: w.shape for n, w in weights.items()}:
+        raise CheckpointError(f"the checkpoint in {folder} belongs to a model of another shape")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(weights[name])
+    for name, optimizer in optimizers.items():
+        state: dict[int, dict[str, Tensor]] = {}
+        for path, tensor in stored.items():
+            owner, index, key = path.split(".")
+            if owner == name:
+                state.setdefault(int(index), {})[key] = tensor
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return progress
+
+
+def export(folder: Path, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Write weights (bfloat16, shards of at most 15 MB), config and tokenizer as `AutoModelForCausalLM` reads them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.detach().to("cpu", torch.bfloat16) for name, value in model.state_dict().items()}
+    config = model.config
+    implementation, config.dtype, config.use_cache = config._attn_implementation, torch.bfloat16, True
+    model.save_pretrained(folder, state_dict=weights, max_shard_size=SHARD_SIZE)
+    config._attn_implementation, config.dtype, config.use_cache = implementation, torch.float32, False
+    save_tokenizer(tokenizer, folder)

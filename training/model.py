@@ -1,0 +1,150 @@
+"""The seedling's network, and its forward pass over packed rows.
+
+The network is `transformers`' Qwen3 as it is. Only its attention function is this module's: it takes visibility as
+`runtime/layout.py` describes it, as a FlexAttention block mask (CUDA) or as a dense mask (anywhere).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 (the customary name)
+from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
+from transformers import AttentionInterface, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+from espalier.runtime.layout import batch_block_mask, dense_mask
+from espalier.training.config import ModelConfig
+from espalier.training.packing import Row
+
+ATTENTION = "espalier_packed"
+"""Name under which the attention function is known to `transformers`."""
+
+IGNORED = -100
+"""Target of tokens that are not trained."""
+
+
+def _attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    visible: BlockMask | Tensor,
+    scaling: float,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Attention of (batch, heads, length, dim) under a block mask or a (batch, 1, length, length) boolean mask."""
+    groups = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+    if isinstance(visible, BlockMask):
+        out = flex_attention(query, key, value, block_mask=visible, scale=scaling)
+        assert isinstance(out, Tensor)
+    else:
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=visible, scale=scaling)
+    return out.transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register(ATTENTION, _attention)
+
+
+def build(config: ModelConfig, tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
+    """A freshly initialised network; take the seed from torch's generator."""
+    shape = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=config.hidden,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        num_key_value_heads=config.kv_heads,
+        head_dim=config.head_dim,
+        intermediate_size=config.intermediate,
+        max_position_embeddings=config.context,
+        rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
+        tie_word_embeddings=True,
+        attention_bias=False,
+        use_cache=False,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model = Qwen3ForCausalLM(shape)
+    model.set_attn_implementation(ATTENTION)
+    return model
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows on a device.
+
+    Attributes:
+        tokens: (rows, length) ids.
+        positions: (rows, length) rotary positions.
+        targets: (rows, length) the next token where it is trained, else `IGNORED`.
+        task: (rows, length) task index of the target.
+        visible: Block mask, or (rows, 1, length, length) boolean.
+        trained: Number of trained targets.
+    """
+
+    tokens: Tensor
+    positions: Tensor
+    targets: Tensor
+    task: Tensor
+    visible: BlockMask | Tensor
+    trained: int
+
+
+def collate(rows: Sequence[Row], device: torch.device) -> Batch:
+    """Stack rows; block mask on CUDA, dense mask elsewhere.
+
+    A trained token is predicted from the one before it in the row. That one always belongs to the same branch: what
+    opens a branch or joins branches is forced, and forced tokens are not trained.
+    """
+    tokens = np.stack([row.tokens for row in rows])
+    trained = np.stack([row.trained for row in rows])
+    targets = np.full(tokens.shape, IGNORED, dtype=np.int64)
+    targets[:, :-1] = np.where(trained[:, 1:], tokens[:, 1:], IGNORED)
+    task = np.zeros(tokens.shape, dtype=np.int64)
+    task[:, :-1] = np.stack([row.task for row in rows])[:, 1:]
+
+    def move(array: np.ndarray[Any, Any]) -> Tensor:
+        tensor = torch.from_numpy(array)
+        return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+    packed = [row.packed for row in rows]
+    visible: BlockMask | Tensor
+    if device.type == "cuda":
+        visible = batch_block_mask(packed, device)
+    else:
+        visible = move(np.stack([dense_mask(item) for item in packed]))[:, None]
+    positions = np.stack([item.positions for item in packed]).astype(np.int64)
+    return Batch(
+        move(tokens.astype(np.int64)), move(positions), move(targets), move(task), visible, int((targets >= 0).sum())
+    )
+
+
+def token_losses(model: Qwen3ForCausalLM, batch: Batch) -> Tensor:
+    """(rows, length) cross-entropy of each trained target, 0 elsewhere; bf16 arithmetic on CUDA."""
+    device = batch.tokens.device
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+        hidden = model.model(
+            input_ids=batch.tokens,
+            position_ids=batch.positions,
+            attention_mask={"full_attention": batch.visible},
+            use_cache=False,
+        ).last_hidden_state
+        return _cross_entropy(hidden, model.lm_head.weight, batch.targets)
+
+
+def _cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    logits = F.linear(hidden, weight).float()
+    flat = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none")
+    return flat.view_as(targets)
+
+
+def compile_layers(model: Qwen3ForCausalLM) -> None:
+    """Compile every decoder layer in place (one compilation serves all) and the loss."""
+    for layer in model.model.layers:
+        layer.compile(dynamic=False)

@@ -1,0 +1,195 @@
+"""Supervised fine-tuning on traces, with the parallel mask and positions.
+
+The loss is the mean over all trained tokens of an optimiser step. Matrices are updated by Muon (Jordan et al. 2024;
+`torch.optim.Muon` with learning rates on AdamW's scale), embeddings and norms by AdamW. The learning rate warms up,
+stays, and falls linearly to zero over the last part of the schedule, which is measured in steps or in minutes.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import AdamW, Muon, Optimizer
+from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
+
+from espalier.training.checkpoint import Progress, export, restore, save
+from espalier.training.config import OptimizerConfig, SftConfig
+from espalier.training.data import TASK_NAMES, held_out_rows, rows
+from espalier.training.model import Batch, build, collate, compile_layers, token_losses
+from espalier.training.packing import Row
+
+REPORT_EVERY = 20
+"""Optimiser steps between two reports; reading the loss makes the host wait for the device."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How long a run lasts.
+
+    Attributes:
+        steps: Length of the schedule in optimiser steps; None: `minutes` count.
+        minutes: Length of the schedule in minutes of training, over all its parts.
+        stop_after: Minutes after which this part of the run stops, resumable.
+    """
+
+    steps: int | None = None
+    minutes: float | None = None
+    stop_after: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.minutes is None):
+            raise ValueError("give the length of the schedule either in steps or in minutes")
+
+    def done(self, progress: Progress) -> float:
+        """Share of the schedule that lies behind, in [0, 1]."""
+        if self.steps is not None:
+            return min(1.0, progress.step / self.steps)
+        assert self.minutes is not None
+        return min(1.0, progress.seconds / (60 * self.minutes))
+
+
+def rate(config: OptimizerConfig, step: int, done: float) -> float:
+    """Factor of the peak learning rate: linear warm-up, constant, linear decay."""
+    warm = min(1.0, (step + 1) / max(1, config.warm_up))
+    decay = min(1.0, (1.0 - done) / config.decay_share) if config.decay_share > 0 else 1.0
+    return warm * decay
+
+
+def optimizers(model: Qwen3ForCausalLM, config: OptimizerConfig) -> dict[str, Optimizer]:
+    """Muon for the matrices of the layers, AdamW for all else."""
+    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "layers." in n]
+    others = [p for n, p in model.named_parameters() if not (p.ndim == 2 and "layers." in n)]
+    return {
+        "muon": Muon(
+            matrices, lr=config.muon_rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
+        ),
+        "adam": AdamW(others, lr=config.adam_rate, betas=(0.9, 0.95), weight_decay=0.0),
+    }
+
+
+def update(
+    model: Qwen3ForCausalLM,
+    step_optimizers: dict[str, Optimizer],
+    step_rows: list[Row],
+    config: OptimizerConfig,
+    factor: float,
+    device: torch.device,
+) -> Tensor:
+    """One optimiser step; returns the mean loss over its trained tokens, on the device."""
+    batches = [collate(part, device) for part in _parts(step_rows, config.rows_per_pass)]
+    total = sum(batch.trained for batch in batches)
+    loss = torch.zeros((), device=device)
+    for batch in batches:
+        part = token_losses(model, batch).sum() / total
+        part.backward()  # type: ignore[no-untyped-call]
+        loss += part.detach()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+    for name, optimizer in step_optimizers.items():
+        for group in optimizer.param_groups:
+            group["lr"] = factor * (config.muon_rate if name == "muon" else config.adam_rate)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return loss
+
+
+def _parts(items: list[Row], size: int) -> Iterator[list[Row]]:
+    return (items[i : i + size] for i in range(0, len(items), size))
+
+
+@torch.no_grad()
+def losses_by_task(model: Qwen3ForCausalLM, batches: list[Batch]) -> dict[str, float]:
+    """Mean loss per trained token of each task."""
+    sums, counts = torch.zeros(2, len(TASK_NAMES), dtype=torch.float64)
+    for batch in batches:
+        weight = (batch.targets >= 0).flatten().cpu().double()
+        task = batch.task.flatten().cpu()
+        losses = token_losses(model, batch).flatten().cpu().double()
+        sums += torch.bincount(task, weights=losses, minlength=len(TASK_NAMES))
+        counts += torch.bincount(task, weights=weight, minlength=len(TASK_NAMES))
+    return {name: (sums[i] / counts[i]).item() for i, name in enumerate(TASK_NAMES) if counts[i] > 0}
+
+
+Report = Callable[[dict[str, Any]], None]
+
+
+def train(
+    config: SftConfig,
+    tokenizer_folder: Path,
+    out: Path,
+    budget: Budget,
+    device: torch.device,
+    report: Report,
+    *,
+    resume: bool = False,
+) -> Progress:
+    """Train, write a checkpoint to `out/checkpoint` and the usable weights to `out/model`.
+
+    Args:
+        config: The run's settings.
+        tokenizer_folder: Where the tokenizer lies.
+        out: Folder for checkpoint, weights and `metrics.jsonl`.
+        budget: When to stop.
+        device: "cuda" compiles the layers and computes in bfloat16; anywhere else plain float32.
+        report: Receives one record per report, as it is written to `metrics.jsonl`.
+        resume: Go on from the checkpoint in `out`.
+
+    Returns:
+        How far the run has come.
+
+    Raises:
+        CheckpointError: `resume` is asked for and there is no fitting checkpoint.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(config.seed)
+    torch.set_float32_matmul_precision("high")
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(tokenizer_folder)
+    model = build(config.model, tokenizer).to(device).train()
+    run_optimizers = optimizers(model, config.optimizer)
+    progress = restore(out / "checkpoint", model, run_optimizers) if resume else Progress()
+    if device.type == "cuda":
+        compile_layers(model)
+    held_out = held_out_rows(tokenizer_folder, config.data, config.held_out_rows)
+    held_out_batches = [collate(part, device) for part in _parts(held_out, config.optimizer.rows_per_pass)]
+    stream = rows(tokenizer_folder, config.data, progress.rows)
+    size = config.optimizer.rows_per_step
+
+    with (out / "metrics.jsonl").open("a" if resume else "w") as metrics:
+
+        def record(entry: dict[str, Any]) -> None:
+            metrics.write(json.dumps(entry) + "\n")
+            metrics.flush()
+            report(entry)
+
+        earlier, started, first_step = progress.seconds, time.monotonic(), progress.step
+        stop_after = float("inf") if budget.stop_after is None else 60 * budget.stop_after
+        while budget.done(progress) < 1.0 and progress.seconds - earlier < stop_after:
+            factor = rate(config.optimizer, progress.step, budget.done(progress))
+            loss = update(model, run_optimizers, list(islice(stream, size)), config.optimizer, factor, device)
+            report_now = (progress.step + 1) % REPORT_EVERY == 0
+            value = loss.item() if report_now else None
+            progress = Progress(progress.step + 1, progress.rows + size, earlier + time.monotonic() - started)
+            if value is not None:
+                steps = progress.step - first_step
+                speed = steps * size * config.data.row_length / (progress.seconds - earlier)
+                record(
+                    {
+                        "step": progress.step,
+                        "loss": round(value, 4),
+                        "rate": round(factor, 4),
+                        "tokens_per_second": round(speed),
+                        "done": round(budget.done(progress), 4),
+                    }
+                )
+        by_task = losses_by_task(model, held_out_batches) if held_out_batches else {}
+        record({"step": progress.step, "held_out": {name: round(value, 4) for name, value in by_task.items()}})
+    save(out / "checkpoint", model, run_optimizers, progress)
+    export(out / "model", model, tokenizer)
+    return progress

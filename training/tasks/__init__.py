@@ -1,0 +1,30 @@
+"""The tasks the bundled model is trained and measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from espalier.training.tasks import gym, programming
+from espalier.training.tasks.task import Draft, Problem, Split, Task
+
+__all__ = ["TASKS", "Draft", "Problem", "Split", "Task", "problems", "task"]
+
+TASKS: Mapping[str, Task] = {t.name: t for t in (*gym.TASKS, *programming.TASKS)}
+"""Every task by name."""
+
+
+def task(name: str) -> Task:
+    """The task of this name.
+
+    Raises:
+        ValueError: there is none; the message lists the names.
+    """
+    try:
+        return TASKS[name]
+    except KeyError:
+        raise ValueError(f"unknown task {name!r}; known: {', '.join(sorted(TASKS))}") from None
+
+
+def problems(name: str, seed: int, count: int) -> Iterator[Problem]:
+    """Fresh held-out problems of a task (the entry point `seedling` of the group `espalier.problems`)."""
+    return task(name).problems(Split.HELD_OUT, seed, count)
