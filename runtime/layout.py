@@ -271,27 +271,46 @@ def mask_mod(packed: Packed, device: torch.device | str = "cpu") -> MaskMod:
 
 
 def block_mask(packed: Packed, device: torch.device | str = "cpu", *, block_size: int = 128) -> BlockMask:
-    """The same visibility as a FlexAttention `BlockMask`.
+    """The visibility of one row as a FlexAttention `BlockMask`; see :func:`batch_block_mask`."""
+    return batch_block_mask([packed], device, block_size=block_size)
+
+
+def batch_block_mask(
+    rows: Sequence[Packed], device: torch.device | str = "cpu", *, block_size: int = 128
+) -> BlockMask:
+    """The visibility of rows of equal length and depth as one FlexAttention `BlockMask`, a row per batch entry.
 
     Which blocks are empty, partial or full is worked out between *runs* of tokens with equal visibility, so nothing of
-    size n² ever stands in memory: O(n·depth + (n/block)²) for the result.
+    size n² ever stands in memory: O(n·depth + (n/block)²) per row for the result.
     """
     import torch  # noqa: PLC0415
     from torch.nn.attention.flex_attention import BlockMask  # noqa: PLC0415
 
-    partial, full = _occupancy(packed, block_size)
+    def moved(arrays: Sequence[npt.NDArray[Any]]) -> torch.Tensor:
+        return torch.from_numpy(np.stack(arrays)).to(device)
 
-    def listed(grid: npt.NDArray[np.bool_]) -> tuple[torch.Tensor, torch.Tensor]:
-        counts = torch.from_numpy(grid.sum(1).astype(np.int32)).to(device)
-        order = torch.from_numpy(np.argsort(~grid, axis=1, kind="stable").astype(np.int32)).to(device)
-        return counts[None, None], order[None, None]
+    document = moved([row.document for row in rows])
+    start, until = moved([row.hidden_from for row in rows]), moved([row.hidden_until for row in rows])
+    depth = start.shape[1]
 
+    def visible(batch: Any, _head: Any, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+        seen = (key <= query) & (document[batch, query] == document[batch, key])
+        for level in range(depth):
+            seen = seen & ~((start[batch, level, key] <= query) & (query < until[batch, level, key]))
+        return seen
+
+    def listed(grids: Sequence[npt.NDArray[np.bool_]]) -> tuple[torch.Tensor, torch.Tensor]:
+        counts = moved([grid.sum(1).astype(np.int32) for grid in grids])
+        order = moved([np.argsort(~grid, axis=1, kind="stable").astype(np.int32) for grid in grids])
+        return counts[:, None], order[:, None]
+
+    partial, full = zip(*(_occupancy(row, block_size) for row in rows), strict=True)
     return BlockMask.from_kv_blocks(
         *listed(partial),
         *listed(full),
         BLOCK_SIZE=block_size,
-        mask_mod=mask_mod(packed, device),
-        seq_lengths=(len(packed), len(packed)),
+        mask_mod=visible,
+        seq_lengths=(len(rows[0]), len(rows[0])),
     )
 
 
