@@ -1,0 +1,123 @@
+"""Random checks, verdicts, and arbitrary protobuf messages."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from hypothesis import strategies as st
+
+from espalier.verifiers import check as c
+from espalier.verifiers.verdict import Evidence, Status, Verdict
+from espalier.verifiers.wire import MAX_ROUND_TO, MAX_SECONDS
+
+# Protobuf strings are UTF-8: no lone surrogates.
+texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
+filled = texts.filter(str.strip)
+seconds = st.floats(min_value=0, max_value=MAX_SECONDS, exclude_min=True)
+names = st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-1000, 1000) | texts,
+    lambda inner: st.lists(inner, max_size=3),
+    max_leaves=5,
+)
+
+options = st.builds(
+    c.MathOptions,
+    percent_as_fraction=st.booleans(),
+    missing_unit_ok=st.booleans(),
+    interval_as_inequality=st.booleans(),
+    ordered_lists=st.booleans(),
+    round_to=st.none() | st.integers(0, MAX_ROUND_TO),
+)
+constraints = st.one_of(
+    st.builds(
+        c.NumberUse,
+        numbers=st.lists(filled, min_size=1, max_size=4).map(tuple),
+        target=filled,
+        use_all=st.booleans(),
+        operators=st.lists(filled, min_size=1, max_size=4).map(tuple),
+    ),
+    st.builds(c.Relation, filled),
+    st.builds(c.Domain, filled),
+)
+cases = st.one_of(
+    st.builds(c.StdioCase, texts, texts),
+    st.builds(c.CallCase, names, st.lists(json_values, max_size=3).map(json.dumps), json_values.map(json.dumps)),
+    st.builds(c.AssertCase, filled),
+    st.builds(c.CheckerCase, texts, texts, filled),
+)
+limits = st.builds(
+    c.ProgramLimits,
+    case_seconds=seconds,
+    total_seconds=seconds,
+    memory_mib=st.integers(1, 2**32 - 1),
+    output_bytes=st.integers(1, 2**32 - 1),
+)
+checks = st.one_of(
+    st.builds(c.ReferenceCheck, filled, options),
+    st.builds(c.ConstraintCheck, st.lists(constraints, min_size=1, max_size=3).map(tuple)),
+    st.just(c.StepCheck()),
+    st.builds(
+        c.ProgramCheck,
+        cases=st.lists(cases, min_size=1, max_size=3).map(tuple),
+        language=filled,
+        comparison=st.sampled_from(c.Comparison),
+        tolerance=st.floats(min_value=0, max_value=1e300),
+        stop_at_first_failure=st.booleans(),
+        limits=limits,
+    ),
+    st.builds(c.CustomCheck, names, st.dictionaries(texts, json_values, max_size=2).map(json.dumps)),
+)
+claims = st.builds(c.Claim, text=texts, bare=st.booleans(), problem=texts)
+verdicts = st.builds(
+    Verdict,
+    status=st.sampled_from(Status),
+    score=st.floats(0, 1),
+    decided_by=texts,
+    evidence=st.lists(st.builds(Evidence, texts, texts), max_size=3).map(tuple),
+    feedback=texts,
+)
+
+_SCALARS: dict[int, st.SearchStrategy[Any]] = {
+    FieldDescriptor.TYPE_STRING: texts,
+    FieldDescriptor.TYPE_BYTES: st.binary(max_size=40),
+    FieldDescriptor.TYPE_BOOL: st.booleans(),
+    FieldDescriptor.TYPE_DOUBLE: st.floats() | st.floats(0, 60),
+    FieldDescriptor.TYPE_FLOAT: st.floats(width=32),
+    FieldDescriptor.TYPE_UINT32: st.integers(0, 2**32 - 1) | st.integers(0, 9),
+    FieldDescriptor.TYPE_UINT64: st.integers(0, 2**64 - 1),
+    FieldDescriptor.TYPE_INT32: st.integers(-(2**31), 2**31 - 1),
+    FieldDescriptor.TYPE_INT64: st.integers(-(2**63), 2**63 - 1),
+    # proto3 enums are open: a newer client may send numbers that this server does not know.
+    FieldDescriptor.TYPE_ENUM: st.integers(0, 6) | st.integers(-(2**31), 2**31 - 1),
+}
+
+
+@st.composite
+def messages(draw: st.DrawFn, descriptor: Descriptor, depth: int = 6) -> Message:
+    """Any message of a type: each field absent or set to anything that its type can carry."""
+    message = GetMessageClass(descriptor)()
+    chosen = {draw(st.sampled_from(list(oneof.fields))).name for oneof in descriptor.oneofs}
+    for field in descriptor.fields:
+        in_oneof = field.containing_oneof is not None
+        if (in_oneof and field.name not in chosen) or draw(st.integers(0, 4)) == 0:
+            continue
+        _fill(draw, message, field, depth)
+    return message
+
+
+def _fill(draw: st.DrawFn, message: Message, field: FieldDescriptor, depth: int) -> None:
+    of_messages = field.message_type is not None
+    if of_messages and depth == 0:
+        return
+    value = messages(field.message_type, depth - 1) if of_messages else _SCALARS[field.type]
+    if field.is_repeated:
+        getattr(message, field.name).extend(draw(st.lists(value, max_size=3)))
+    elif of_messages:
+        getattr(message, field.name).CopyFrom(draw(value))
+    else:
+        setattr(message, field.name, draw(value))

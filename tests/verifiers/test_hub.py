@@ -1,0 +1,194 @@
+"""The hub routes, starts, checks and fences verifiers."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from espalier.verifiers import hub as hub_module
+from espalier.verifiers.check import Claim, CustomCheck, ProgramCheck, ReferenceCheck, StdioCase, StepCheck
+from espalier.verifiers.hub import Hub, load
+from espalier.verifiers.invalid import FieldError
+from espalier.verifiers.verdict import Status
+from espalier.verifiers.verifier import Verifier
+from tests.verifiers.doubles import BareVerifier, ScriptedVerifier
+
+CHECK = ReferenceCheck("42")
+
+
+async def test_each_check_goes_to_the_verifier_of_its_kind() -> None:
+    math, steps = ScriptedVerifier("math"), ScriptedVerifier("steps", frozenset({StepCheck}))
+    async with Hub([math, steps]) as hub:
+        await hub.verify(Claim("42"), CHECK)
+        await hub.verify(Claim("pass"), StepCheck())
+    assert (math.calls, steps.calls) == (["42"], ["pass"])
+    assert isinstance(hub, Verifier)
+    assert hub.kinds == {ReferenceCheck, StepCheck}
+
+
+async def test_a_custom_check_goes_to_the_verifier_that_it_names() -> None:
+    one, two = (ScriptedVerifier(name, frozenset({CustomCheck})) for name in ("one", "two"))
+    async with Hub([one, two]) as hub:
+        verdict = await hub.verify(Claim("x"), CustomCheck("two"))
+    assert verdict.decided_by == "two"
+    assert one.calls == []
+
+
+@pytest.mark.parametrize(
+    ("check", "field"),
+    [(ProgramCheck((StdioCase("", ""),)), "check.kind"), (CustomCheck("nobody"), "check.custom.verifier")],
+)
+async def test_a_check_that_nobody_judges_is_the_callers_mistake(check: object, field: str) -> None:
+    async with Hub([ScriptedVerifier(), BareVerifier()]) as hub:
+        with pytest.raises(FieldError) as caught:
+            await hub.verify(Claim("x"), check)  # type: ignore[arg-type]
+    assert caught.value.field == field
+
+
+def test_two_verifiers_of_one_kind_are_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="'a' and 'b' both judge reference checks"):
+        Hub([ScriptedVerifier("a"), ScriptedVerifier("b")])
+
+
+def test_two_verifiers_of_one_name_are_refused() -> None:
+    with pytest.raises(ValueError, match="two verifiers are called 'a'"):
+        Hub([ScriptedVerifier("a"), ScriptedVerifier("a", frozenset({StepCheck}))])
+
+
+async def test_an_error_is_tried_once_more() -> None:
+    verifier = ScriptedVerifier()
+    async with Hub([verifier]) as hub:
+        assert (await hub.verify(Claim("error-once"), CHECK)).passed
+        assert (await hub.verify(Claim("error"), CHECK)).status is Status.ERROR
+    assert verifier.calls == ["error-once"] * 2 + ["error"] * 2
+
+
+@pytest.mark.parametrize("status", [Status.PASS, Status.FAIL, Status.UNKNOWN])
+async def test_no_other_verdict_is_tried_again(status: Status) -> None:
+    verifier = ScriptedVerifier()
+    async with Hub([verifier]) as hub:
+        assert (await hub.verify(Claim(status.value), CHECK)).status is status
+    assert len(verifier.calls) == 1
+
+
+@pytest.mark.parametrize("text", ["raise", "nonsense"])
+async def test_a_defect_of_a_verifier_is_an_error_and_not_a_crash(text: str) -> None:
+    async with Hub([ScriptedVerifier()]) as hub:
+        verdict = await hub.verify(Claim(text), CHECK)
+    assert verdict.status is Status.ERROR
+    assert verdict.evidence[0].rule in {"exception", "protocol"}
+
+
+async def test_a_verifier_that_ignores_its_time_limit_is_cut_off() -> None:
+    verifier = ScriptedVerifier()
+    async with Hub([verifier]) as hub:
+        verdict = await hub.verify(Claim("hang"), CHECK, timeout=0.01)
+    assert verdict.status is Status.ERROR
+    assert verdict.evidence[0].rule == "timeout"
+    assert verifier.running == 0
+
+
+async def test_cancelling_a_call_cancels_the_verifier() -> None:
+    verifier = ScriptedVerifier()
+    async with Hub([verifier]) as hub:
+        call = asyncio.create_task(hub.verify(Claim("hang"), CHECK))
+        while not verifier.running:
+            await asyncio.sleep(0)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+    assert verifier.cancelled == 1
+
+
+async def test_only_what_is_needed_starts_and_only_what_started_is_closed() -> None:
+    used, unused = ScriptedVerifier("used"), ScriptedVerifier("unused", frozenset({StepCheck}))
+    async with Hub([used, unused]) as hub:
+        await asyncio.gather(*(hub.verify(Claim("42"), CHECK) for _ in range(5)))
+    assert (used.started, used.closed) == (1, 1)
+    assert (unused.started, unused.closed) == (0, 0)
+
+
+async def test_a_start_outlives_the_caller_that_gave_up_on_it() -> None:
+    class SlowStart(ScriptedVerifier):
+        async def start(self) -> None:
+            await self.release.wait()
+            self.started += 1
+
+    verifier = SlowStart()
+    async with Hub([verifier]) as hub:
+        assert (await hub.verify(Claim("42"), CHECK, timeout=0.01)).status is Status.ERROR
+        verifier.release.set()
+        assert (await hub.verify(Claim("42"), CHECK)).passed
+    assert verifier.started == 1
+
+
+async def test_a_start_that_failed_is_tried_again() -> None:
+    class FlakyStart(ScriptedVerifier):
+        async def start(self) -> None:
+            self.started += 1
+            if self.started < 2:
+                raise OSError("no daemon")
+
+    async with Hub([FlakyStart()]) as hub:
+        assert (await hub.verify(Claim("42"), CHECK)).passed
+
+
+async def test_health_follows_the_self_check() -> None:
+    verifier = ScriptedVerifier()
+    async with Hub([verifier, BareVerifier()]) as hub:
+        assert [info.healthy for info in await hub.describe()] == [False, False]
+        assert [info.healthy for info in await hub.check()] == [True, True]
+        verifier.fault = "accepted 2 = 3"
+        sick = (await hub.check())[0]
+        assert not sick.healthy
+        assert "accepted 2 = 3" in sick.reason
+        verifier.fault = None
+        assert (await hub.check())[0].healthy
+
+
+async def test_a_verifier_that_cannot_close_does_not_keep_the_others_open() -> None:
+    class Stuck(ScriptedVerifier):
+        async def close(self) -> None:
+            raise OSError("stuck")
+
+    good, stuck = ScriptedVerifier("good", frozenset({StepCheck})), Stuck("stuck")
+    hub = Hub([good, stuck])
+    await hub.check()
+    await hub.close()
+    assert good.closed == 1
+
+
+def test_verifiers_are_found_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = (EntryPoint("bare", "tests.verifiers.doubles:BareVerifier", hub_module.GROUP),)
+    monkeypatch.setattr(hub_module, "entry_points", lambda group: points)
+    assert isinstance(load(["bare"])[0], BareVerifier)
+    assert set(hub_module.available()) == {"math", "code", "bare"}
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("tests.verifiers.doubles:Claim", "cannot be loaded"),
+        ("tests.verifiers.doubles:asyncio.Event", "is no verifier"),
+        ("tests.verifiers.nowhere:X", "cannot be loaded"),
+    ],
+)
+def test_what_is_no_verifier_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, value: str, message: str) -> None:
+    points = (EntryPoint("wrong", value, hub_module.GROUP),)
+    monkeypatch.setattr(hub_module, "entry_points", lambda group: points)
+    with pytest.raises(ValueError, match=message):
+        load(["wrong"])
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"no verifier called 'maths'; there are: math, code"):
+        load(["maths"])
+
+
+def test_a_name_cannot_be_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = (EntryPoint("math", "tests.verifiers.doubles:BareVerifier", hub_module.GROUP),)
+    monkeypatch.setattr(hub_module, "entry_points", lambda group: points)
+    with pytest.raises(ValueError, match="both bring a verifier called 'math'"):
+        load()

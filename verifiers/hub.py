@@ -1,0 +1,310 @@
+"""Every verifier of this process behind one door: routing, start and close, self-checks, a second try after ERROR."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from importlib.metadata import EntryPoint, entry_points, version
+from types import TracebackType
+from typing import Protocol, Self, runtime_checkable
+
+import structlog
+
+from espalier.verifiers.check import Check, Claim, CustomCheck, MathOptions
+from espalier.verifiers.info import VerifierInfo
+from espalier.verifiers.invalid import FieldError
+from espalier.verifiers.verdict import Evidence, Status, Verdict
+from espalier.verifiers.verifier import Verifier
+from espalier.verifiers.wire import KIND_NAMES
+
+GROUP = "espalier.verifiers"
+"""Entry-point group by which other packages bring verifiers."""
+
+BUILT_IN = (
+    EntryPoint("math", "espalier.verifiers.math.verifier:MathVerifier", GROUP),
+    EntryPoint("code", "espalier.verifiers.code.verifier:CodeVerifier", GROUP),
+)
+
+SELF_CHECK_SECONDS = 60.0
+"""A self-check that takes longer has failed."""
+
+MIN_RETRY_SECONDS = 0.05
+"""With less time left, an ERROR is not tried again."""
+
+log = structlog.get_logger()
+
+
+@runtime_checkable
+class Startable(Protocol):
+    """A verifier that holds resources."""
+
+    async def start(self) -> object: ...
+
+    async def close(self) -> None: ...
+
+
+@runtime_checkable
+class SelfChecking(Protocol):
+    """A verifier that can show that it works."""
+
+    async def self_check(self) -> object:
+        """Judge gold examples and bad ones.
+
+        Raises:
+            Exception: One of them got the wrong verdict; the message is for people.
+        """
+        ...
+
+
+@runtime_checkable
+class Comparing(Protocol):
+    """A verifier that knows when two answers are the same."""
+
+    async def equivalent(
+        self, a: str, b: str, options: MathOptions = ..., *, timeout: float | None = None
+    ) -> Verdict: ...
+
+
+class Hub:
+    """Routes each check to the verifier of its kind; itself a verifier of all their kinds.
+
+    A verifier starts when it is first needed, or all of them with `check`. Use as an async context manager: leaving it
+    closes every verifier that has started.
+    """
+
+    name = "hub"
+
+    def __init__(self, verifiers: Iterable[Verifier]) -> None:
+        """
+        Raises:
+            ValueError: Two verifiers have one name or judge one kind of check.
+        """
+        self._seats: dict[str, _Seat] = {}
+        self._by_kind: dict[type, _Seat] = {}
+        for verifier in verifiers:
+            if verifier.name in self._seats:
+                raise ValueError(f"two verifiers are called {verifier.name!r}")
+            seat = self._seats[verifier.name] = _Seat(verifier)
+            for kind in verifier.kinds - {CustomCheck}:
+                other = self._by_kind.setdefault(kind, seat)
+                if other is not seat:
+                    raise ValueError(
+                        f"{other.verifier.name!r} and {verifier.name!r} both judge {KIND_NAMES[kind]} checks: "
+                        "choose one of them by name"
+                    )
+
+    @property
+    def kinds(self) -> frozenset[type]:
+        """Kinds of check that some verifier here judges."""
+        return frozenset[type]().union(*(seat.verifier.kinds for seat in self._seats.values()))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close every verifier that has started; one that fails to does not keep the others open."""
+        for seat in reversed(self._seats.values()):
+            await seat.close()
+
+    async def check(self) -> tuple[VerifierInfo, ...]:
+        """Start and self-check every verifier, and say what came of it."""
+        await asyncio.gather(*(seat.check() for seat in self._seats.values()))
+        return await self.describe()
+
+    async def describe(self) -> tuple[VerifierInfo, ...]:
+        """Every verifier with the outcome of its last self-check."""
+        return tuple(seat.info() for seat in self._seats.values())
+
+    async def verify(self, claim: Claim, check: Check, *, timeout: float | None = None) -> Verdict:
+        """Judge one claim; an ERROR is tried once more while there is time.
+
+        Raises:
+            FieldError: No verifier here judges such checks, or a verifier cannot work with its parameters.
+        """
+        seat = self._route(check)
+        return await seat.twice(lambda left: seat.verifier.verify(claim, check, timeout=left), timeout)
+
+    async def equivalent(
+        self, a: str, b: str, options: MathOptions | None = None, *, timeout: float | None = None
+    ) -> Verdict:
+        """Are two answers the same? PASS, FAIL, or UNKNOWN when that could not be decided."""
+        seat, comparer = self._comparer()
+        chosen = options or MathOptions()
+        return await seat.twice(lambda left: comparer.equivalent(a, b, chosen, timeout=left), timeout)
+
+    def _route(self, check: Check) -> _Seat:
+        if isinstance(check, CustomCheck):
+            seat = self._seats.get(check.verifier)
+            if seat is None or CustomCheck not in seat.verifier.kinds:
+                names = [name for name, seat in self._seats.items() if CustomCheck in seat.verifier.kinds]
+                raise FieldError(
+                    "check.custom.verifier",
+                    f"no verifier called {check.verifier[:80]!r} takes custom checks; there are: {_listed(names)}",
+                )
+            return seat
+        seat = self._by_kind.get(type(check))
+        if seat is None:
+            kinds = sorted(KIND_NAMES[kind] for kind in self.kinds)
+            raise FieldError(
+                "check.kind", f"no verifier here judges {KIND_NAMES[type(check)]} checks; there are: {_listed(kinds)}"
+            )
+        return seat
+
+    def _comparer(self) -> tuple[_Seat, Comparing]:
+        for seat in self._seats.values():
+            if isinstance(seat.verifier, Comparing):
+                return seat, seat.verifier
+        raise FieldError("options", "no verifier here compares answers")
+
+
+class _Seat:
+    """One verifier of a hub: its life, its health, and the fence around what it may do wrong."""
+
+    def __init__(self, verifier: Verifier) -> None:
+        self.verifier = verifier
+        self._starting: asyncio.Task[object] | None = None
+        self._fault: str | None = "not checked yet"
+
+    def info(self) -> VerifierInfo:
+        verifier = self.verifier
+        return VerifierInfo(
+            name=verifier.name,
+            version=str(getattr(verifier, "version", "")) or version("espalier"),
+            kinds=tuple(sorted(KIND_NAMES[kind] for kind in verifier.kinds)),
+            limits={name: str(limit) for name, limit in getattr(verifier, "limits", {}).items()},
+            healthy=self._fault is None,
+            reason=self._fault or "",
+        )
+
+    async def check(self) -> None:
+        """Start and self-check; afterwards `info` says what came of it."""
+        try:
+            async with asyncio.timeout(SELF_CHECK_SECONDS):
+                await self._started()
+                if isinstance(self.verifier, SelfChecking):
+                    await self.verifier.self_check()
+            self._fault = None
+        except TimeoutError:
+            self._fault = f"the self-check took longer than {SELF_CHECK_SECONDS:.0f} s"
+        except Exception as error:
+            self._fault = _said(error)
+            log.warning("self-check failed", verifier=self.verifier.name, reason=self._fault)
+
+    async def twice(self, judge: Callable[[float | None], Awaitable[Verdict]], timeout: float | None) -> Verdict:
+        """The first verdict that is not ERROR, of at most two."""
+        clock = asyncio.get_running_loop().time
+        deadline = None if timeout is None else clock() + timeout
+        verdict = await self._guarded(judge, timeout)
+        if verdict.status is not Status.ERROR:
+            return verdict
+        left = None if deadline is None else deadline - clock()
+        if left is not None and left < MIN_RETRY_SECONDS:
+            return verdict
+        return await self._guarded(judge, left)
+
+    async def _guarded(self, judge: Callable[[float | None], Awaitable[Verdict]], timeout: float | None) -> Verdict:
+        """The verdict, or ERROR for whatever else comes of it: an exception, silence, something that is no verdict."""
+        name = self.verifier.name
+        try:
+            async with asyncio.timeout(None if timeout is None else timeout + _grace(timeout)):
+                await self._started()
+                verdict = await judge(timeout)
+        except FieldError:
+            raise
+        except TimeoutError:
+            return _error(
+                name, "timeout", "no verdict in time" if timeout is None else f"no verdict in {timeout:.3g} s"
+            )
+        except Exception as error:
+            log.warning("verifier failed", verifier=name, exc_info=True)
+            return _error(name, "exception", _said(error))
+        if not isinstance(verdict, Verdict):
+            return _error(name, "protocol", f"answered a {type(verdict).__name__} instead of a verdict")
+        return verdict
+
+    async def close(self) -> None:
+        starting, self._starting = self._starting, None
+        if starting is None or not isinstance(self.verifier, Startable):
+            return
+        starting.cancel()
+        await asyncio.wait([starting])
+        try:
+            await self.verifier.close()
+        except Exception:
+            log.warning("verifier did not close", verifier=self.verifier.name, exc_info=True)
+
+    async def _started(self) -> None:
+        """Start once for all callers; a caller that gives up does not stop the start for the others."""
+        if not isinstance(self.verifier, Startable):
+            return
+        if self._starting is None:
+            self._starting = asyncio.ensure_future(self.verifier.start())
+        starting = self._starting
+        try:
+            await asyncio.shield(starting)
+        except Exception:
+            if self._starting is starting:
+                self._starting = None
+            raise
+
+
+def available() -> dict[str, EntryPoint]:
+    """Verifiers that can be loaded, by name: the built-in ones and those of other packages.
+
+    Raises:
+        ValueError: Two packages bring one name.
+    """
+    found: dict[str, EntryPoint] = {}
+    for point in (*BUILT_IN, *sorted(entry_points(group=GROUP))):
+        other = found.setdefault(point.name, point)
+        if other.value != point.value:
+            raise ValueError(f"{other.value} and {point.value} both bring a verifier called {point.name!r}")
+    return found
+
+
+def load(names: Iterable[str] | None = None) -> list[Verifier]:
+    """New verifiers, not yet started.
+
+    Args:
+        names: Which; None means every available one.
+
+    Raises:
+        ValueError: A name is unknown, or what it names is no verifier.
+    """
+    points = available()
+    return [_load(points, name) for name in (points if names is None else names)]
+
+
+def _load(points: Mapping[str, EntryPoint], name: str) -> Verifier:
+    if name not in points:
+        raise ValueError(f"no verifier called {name!r}; there are: {_listed(points)}")
+    point = points[name]
+    try:
+        verifier = point.load()()
+    except Exception as error:
+        raise ValueError(f"verifier {name!r} ({point.value}) cannot be loaded: {_said(error)}") from error
+    if not isinstance(verifier, Verifier) or not set(verifier.kinds) <= KIND_NAMES.keys():
+        raise ValueError(f"{point.value} is no verifier: it needs a name, the kinds of check it judges, and verify()")
+    return verifier
+
+
+def _grace(timeout: float) -> float:
+    """How much later than told a verifier may answer before it is cut off."""
+    return min(0.1, 0.1 * timeout)
+
+
+def _error(verifier: str, rule: str, detail: str) -> Verdict:
+    return Verdict(Status.ERROR, 0.0, verifier, (Evidence(rule, detail),))
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:500]
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"

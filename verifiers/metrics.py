@@ -1,0 +1,59 @@
+"""What the verifier service counts, for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from espalier.verifiers.verdict import Verdict
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+"""Buckets of the latency histogram: from a cached answer to a long program."""
+
+
+class Metrics:
+    """Counters of one service, in a registry of its own so that several services fit in a process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._verdicts = Counter(
+            "espalier_verdicts", "Verdicts by kind of check and status", ("kind", "status"), registry=self.registry
+        )
+        self._seconds = Histogram(
+            "espalier_verify_seconds", "Time to a verdict", ("kind",), buckets=SECONDS, registry=self.registry
+        )
+        self._in_flight = Gauge("espalier_in_flight", "Calls that are being answered", registry=self.registry)
+        self._refused = Counter("espalier_refused", "Calls refused, by reason", ("reason",), registry=self.registry)
+        self._healthy = Gauge(
+            "espalier_verifier_healthy", "1 after a good self-check, else 0", ("verifier",), registry=self.registry
+        )
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Count a call as in flight."""
+        with self._in_flight.track_inprogress():
+            yield
+
+    @contextmanager
+    def latency(self, kind: str) -> Iterator[None]:
+        """Time one verdict; one that is cancelled is timed too."""
+        start = perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds.labels(kind).observe(perf_counter() - start)
+
+    def verdict(self, kind: str, verdict: Verdict) -> None:
+        """Count a verdict."""
+        self._verdicts.labels(kind, verdict.status.value).inc()
+
+    def refused(self, reason: str) -> None:
+        """Count a call that got a status instead of an answer."""
+        self._refused.labels(reason).inc()
+
+    def healthy(self, verifier: str, healthy: bool) -> None:
+        """Note the outcome of a self-check."""
+        self._healthy.labels(verifier).set(healthy)

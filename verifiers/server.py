@@ -1,0 +1,177 @@
+"""The life of a verifier server: listen, warm up, watch over health, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import grpc.aio
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import start_http_server
+
+from espalier.v1 import verifier_pb2, verifier_pb2_grpc
+from espalier.verifiers.auth import ServerSecurity
+from espalier.verifiers.hub import Hub
+from espalier.verifiers.metrics import Metrics
+from espalier.verifiers.service import VerifierService
+
+SERVICE_NAME = verifier_pb2.DESCRIPTOR.services_by_name["Verifier"].full_name
+
+UNHEALTHY_SECONDS = 2.0
+"""Pause between self-checks while a verifier is unhealthy, and shortest pause at all times."""
+
+FLUSH_SECONDS = 0.5
+"""Time for last replies to leave, and for streams that never end (health watchers) to be cut."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """How a verifier server runs.
+
+    Attributes:
+        address: Where to listen: `host:port` (port 0: any free one) or `unix:path`.
+        metrics: Where to show Prometheus metrics, `host:port`; None: nowhere.
+        max_in_flight: Calls answered at once; the next is refused with RESOURCE_EXHAUSTED.
+        default_seconds: Time limit of a call without a deadline.
+        grace_seconds: How long calls in flight may take after SIGTERM.
+        health_seconds: Pause between self-checks.
+        max_message_mib: Largest request and reply.
+    """
+
+    address: str = "127.0.0.1:50061"
+    metrics: str | None = None
+    max_in_flight: int = 256
+    default_seconds: float = 60.0
+    grace_seconds: float = 30.0
+    health_seconds: float = 30.0
+    max_message_mib: int = 16
+
+    @property
+    def channel_options(self) -> list[tuple[str, int]]:
+        """Options of the gRPC server."""
+        return [
+            ("grpc.so_reuseport", 0),  # a second server on the port is an error, not a silent partner
+            ("grpc.max_receive_message_length", self.max_message_mib << 20),
+            ("grpc.max_send_message_length", self.max_message_mib << 20),
+            ("grpc.keepalive_time_ms", 30_000),
+            ("grpc.keepalive_timeout_ms", 10_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+        ]
+
+
+class VerifierServer:
+    """A gRPC server over a hub, which it closes at its end."""
+
+    def __init__(self, hub: Hub, settings: ServerSettings, security: ServerSecurity) -> None:
+        self._hub = hub
+        self._settings = settings
+        self._security = security
+        self.metrics = Metrics()
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs lack it
+        self._service = VerifierService(
+            hub, self.metrics, max_in_flight=settings.max_in_flight, default_seconds=settings.default_seconds
+        )
+        self._stop_metrics: Callable[[], None] = lambda: None
+
+    async def start(self) -> int:
+        """Listen, start to warm up, and return the port. Health says SERVING once every verifier has proved itself.
+
+        Raises:
+            UnsafeAddressError: The address is not loopback and nothing protects it.
+            OSError: An address cannot be listened on.
+        """
+        server = grpc.aio.server(interceptors=self._security.interceptors, options=self._settings.channel_options)
+        verifier_pb2_grpc.add_VerifierServicer_to_server(self._service, server)  # type: ignore[no-untyped-call]
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server)
+        await self._tell(serving=False)
+        port = self._security.add_port(server, self._settings.address)
+        if self._settings.metrics is not None:
+            self._stop_metrics = _show_metrics(self.metrics, self._settings.metrics)
+        await server.start()
+        self._server = server
+        self._watcher = asyncio.create_task(self._watch())
+        return port
+
+    async def drain(self) -> None:
+        """Tell health first, finish what is in flight within the grace period, then end and close the verifiers."""
+        await self._health.enter_graceful_shutdown()
+        in_time = await self._service.drain(self._settings.grace_seconds)
+        if not in_time:
+            log.warning("calls cut at the end of the grace period", seconds=self._settings.grace_seconds)
+        self._watcher.cancel()
+        await asyncio.wait([self._watcher])
+        await self._server.stop(FLUSH_SECONDS)
+        await self._hub.close()
+        self._stop_metrics()
+
+    async def _watch(self) -> None:
+        """Self-check now, then again and again: sooner after an ERROR or while something is unhealthy."""
+        suspicious = self._service.suspicious
+        known: bool | None = None
+        while True:
+            suspicious.clear()
+            verifiers = await self._hub.check()
+            for verifier in verifiers:
+                self.metrics.healthy(verifier.name, verifier.healthy)
+            serving = all(verifier.healthy for verifier in verifiers)
+            await self._tell(serving=serving)
+            if serving is not known:
+                known = serving
+                log.info("health", serving=serving, reasons={v.name: v.reason for v in verifiers if not v.healthy})
+            await asyncio.sleep(UNHEALTHY_SECONDS)
+            if serving:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._settings.health_seconds):
+                        await suspicious.wait()
+
+    async def _tell(self, *, serving: bool) -> None:
+        response = health_pb2.HealthCheckResponse
+        for service in ("", SERVICE_NAME):
+            await self._health.set(service, response.SERVING if serving else response.NOT_SERVING)
+
+
+async def serve(hub: Hub, settings: ServerSettings, security: ServerSecurity) -> None:
+    """Serve until SIGTERM or SIGINT, then drain.
+
+    Raises:
+        UnsafeAddressError: The address is not loopback and nothing protects it.
+        OSError: An address cannot be listened on.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    server = VerifierServer(hub, settings, security)
+    port = await server.start()
+    log.info("listening", address=settings.address, port=port)
+    await stop.wait()
+    log.info("draining", grace_seconds=settings.grace_seconds)
+    await server.drain()
+    log.info("stopped")
+
+
+def _show_metrics(metrics: Metrics, address: str) -> Callable[[], None]:
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal():
+        raise OSError(f"cannot show metrics on {address!r}: give host:port")
+    try:
+        server, thread = start_http_server(int(port), host.strip("[]") or "127.0.0.1", registry=metrics.registry)
+    except (OSError, OverflowError) as error:
+        raise OSError(f"cannot show metrics on {address}: {error}") from error
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    return stop

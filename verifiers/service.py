@@ -1,0 +1,145 @@
+"""`espalier.v1.Verifier` over a hub: one claim a call, a wrong answer is OK with FAIL, a bad request names a field."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import grpc
+import grpc.aio
+import structlog
+
+from espalier.v1 import verifier_pb2 as pb
+from espalier.v1 import verifier_pb2_grpc
+from espalier.verifiers import wire
+from espalier.verifiers.hub import Hub
+from espalier.verifiers.invalid import FieldError
+from espalier.verifiers.metrics import Metrics
+from espalier.verifiers.refusal import refuse_field, refuse_load
+from espalier.verifiers.verdict import Status, Verdict
+
+if TYPE_CHECKING:
+    from espalier.verifiers.refusal import Context
+
+REQUEST_ID = "x-request-id"
+"""Metadata key of the id that the logs of a call carry; made up when the client sends none."""
+
+RETRY_SECONDS = 0.25
+"""When a client that was refused for load should come back."""
+
+log = structlog.get_logger()
+
+
+class VerifierService(verifier_pb2_grpc.VerifierServicer):
+    """Answers the calls of the contract.
+
+    Args:
+        hub: Judges.
+        metrics: Counts.
+        max_in_flight: Calls answered at once; the next is refused with RESOURCE_EXHAUSTED.
+        default_seconds: Time limit of a call without a deadline.
+    """
+
+    def __init__(self, hub: Hub, metrics: Metrics, *, max_in_flight: int, default_seconds: float) -> None:
+        self._hub = hub
+        self._metrics = metrics
+        self._max_in_flight = max_in_flight
+        self._default_seconds = default_seconds
+        self._in_flight = 0
+        self._draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.suspicious = asyncio.Event()
+        """Set when a verdict was ERROR: whoever watches over health should look."""
+
+    async def Verify(self, request: pb.VerifyRequest, context: Context) -> pb.VerifyResponse:  # noqa: N802
+        async with self._call("Verify", context):
+            if not request.HasField("claim"):
+                raise FieldError("claim", "is missing")
+            claim = wire.decode_claim(request.claim)
+            check = wire.decode_check(request.check)
+            kind = wire.KIND_NAMES[type(check)]
+            with self._metrics.latency(kind):
+                verdict = await self._hub.verify(claim, check, timeout=self._budget(context))
+            self._note(kind, verdict)
+            return pb.VerifyResponse(verdict=wire.encode_verdict(verdict))
+
+    async def Equivalent(self, request: pb.EquivalentRequest, context: Context) -> pb.EquivalentResponse:  # noqa: N802
+        async with self._call("Equivalent", context):
+            options = wire.decode_options(request.options)
+            with self._metrics.latency("equivalent"):
+                verdict = await self._hub.equivalent(request.a, request.b, options, timeout=self._budget(context))
+            self._note("equivalent", verdict)
+            return pb.EquivalentResponse(verdict=wire.encode_verdict(verdict))
+
+    async def Classes(self, request: pb.ClassesRequest, context: Context) -> pb.ClassesResponse:  # noqa: N802
+        async with self._call("Classes", context):
+            claims = tuple(wire.decode_claim(claim) for claim in request.claims)
+            weights = wire.decode_weights(request.weights, len(claims))
+            options = wire.decode_options(request.options)
+            with self._metrics.latency("classes"):
+                classes = await self._hub.classes(claims, weights, options, timeout=self._budget(context))
+            return pb.ClassesResponse(classes=map(wire.encode_class, classes))
+
+    async def Describe(self, request: pb.DescribeRequest, context: Context) -> pb.DescribeResponse:  # noqa: N802
+        return pb.DescribeResponse(verifiers=map(wire.encode_info, await self._hub.describe()))
+
+    async def drain(self, grace: float) -> bool:
+        """Refuse new calls, wait for those in flight, and say whether all of them ended within `grace` seconds."""
+        self._draining = True
+        try:
+            async with asyncio.timeout(grace):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _budget(self, context: Context) -> float:
+        """Seconds for the verifier: the caller's deadline minus a margin for the way back."""
+        left: float | None = context.time_remaining()
+        return self._default_seconds if left is None else left - min(0.5, 0.2 * left)
+
+    def _note(self, kind: str, verdict: Verdict) -> None:
+        self._metrics.verdict(kind, verdict)
+        log.info("verdict", kind=kind, status=verdict.status.value, decided_by=verdict.decided_by)
+        if verdict.status is Status.ERROR:
+            self.suspicious.set()
+
+    @asynccontextmanager
+    async def _call(self, method: str, context: Context) -> AsyncIterator[None]:
+        """Admission, request id, and a status for whatever goes wrong."""
+        with structlog.contextvars.bound_contextvars(request_id=_request_id(context), method=method):
+            if self._draining:
+                self._metrics.refused("draining")
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is going away; ask another")
+            if self._in_flight >= self._max_in_flight:
+                self._metrics.refused("load")
+                await refuse_load(context, self._in_flight, RETRY_SECONDS)
+            self._in_flight += 1
+            self._idle.clear()
+            start = perf_counter()
+            try:
+                with self._metrics.call():
+                    yield
+            except FieldError as error:
+                self._metrics.refused("invalid")
+                await refuse_field(context, error)
+            except asyncio.CancelledError:
+                log.info("cancelled", seconds=perf_counter() - start)
+                raise
+            except Exception:
+                log.exception("internal error")
+                await context.abort(grpc.StatusCode.INTERNAL, "internal error; the server's log has it")
+            finally:
+                self._in_flight -= 1
+                if self._in_flight == 0:
+                    self._idle.set()
+
+
+def _request_id(context: Context) -> str:
+    sent = dict(context.invocation_metadata() or ()).get(REQUEST_ID)
+    return str(sent)[:128] if sent else uuid.uuid4().hex
