@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -159,9 +160,10 @@ class Client:
             tried.add(backend)
             left = {} if timeout is None else {"timeout": max(deadline - clock(), 0.0)}
             try:
-                if not await backend.serves(need):
-                    continue
-                reply = await backend.ask(call, left)
+                with backend.busy():
+                    if not await backend.serves(need):
+                        continue
+                    reply = await call(backend, {**left, "metadata": backend.metadata})
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
                     raise field_of(error) from None
@@ -214,6 +216,7 @@ class _Backend:
     def __init__(self, address: str, security: ClientSecurity) -> None:
         self.address = address
         self.verifiers: tuple[VerifierInfo, ...] | None = None
+        self.metadata = security.metadata
         self._security = security
         self._channel: grpc.aio.Channel | None = None
         self._describing = asyncio.Lock()
@@ -239,19 +242,18 @@ class _Backend:
         return self.verifiers is not None and need.met_by(self.verifiers)
 
     async def describe(self) -> tuple[VerifierInfo, ...]:
-        metadata = self._security.metadata
-        reply = await self.stub.Describe(pb.DescribeRequest(), timeout=CONNECT_SECONDS, metadata=metadata)
+        reply = await self.stub.Describe(pb.DescribeRequest(), timeout=CONNECT_SECONDS, metadata=self.metadata)
         self.verifiers = tuple(map(wire.decode_info, reply.verifiers))
         return self.verifiers
 
-    async def ask(self, call: _Call, left: dict[str, float]) -> Any:
+    @contextmanager
+    def busy(self) -> Iterator[None]:
         self._in_flight += 1
         self._asked += 1
         try:
-            reply = await call(self, {**left, "metadata": self._security.metadata})
+            yield
         finally:
             self._in_flight -= 1
-        return reply
 
     def rest(self, error: grpc.aio.AioRpcError) -> float | None:
         """Ask this server last for a while; the seconds after which asking again makes sense, None if it does not."""

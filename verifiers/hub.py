@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points, version
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
@@ -31,6 +31,9 @@ SELF_CHECK_SECONDS = 60.0
 MIN_RETRY_SECONDS = 0.05
 """With less time left, an ERROR is not tried again."""
 
+MAX_REASON = 500
+"""Characters of what went wrong that are kept."""
+
 log = structlog.get_logger()
 
 
@@ -47,12 +50,8 @@ class Startable(Protocol):
 class SelfChecking(Protocol):
     """A verifier that can show that it works."""
 
-    async def self_check(self) -> object:
-        """Judge gold examples and bad ones.
-
-        Raises:
-            Exception: One of them got the wrong verdict; the message is for people.
-        """
+    async def self_check(self) -> Sequence[str]:
+        """Judge gold examples and bad ones; what went wrong, in words, and nothing when all is well."""
         ...
 
 
@@ -60,9 +59,9 @@ class SelfChecking(Protocol):
 class Comparing(Protocol):
     """A verifier that knows when two answers are the same."""
 
-    async def equivalent(
-        self, a: str, b: str, options: MathOptions = ..., *, timeout: float | None = None
-    ) -> Verdict: ...
+    async def equivalent(self, a: str, b: str, options: MathOptions | None = None) -> Verdict:
+        """PASS when they are, FAIL when they are not, UNKNOWN when that could not be decided."""
+        ...
 
 
 class Hub:
@@ -134,8 +133,7 @@ class Hub:
     ) -> Verdict:
         """Are two answers the same? PASS, FAIL, or UNKNOWN when that could not be decided."""
         seat, comparer = self._comparer()
-        chosen = options or MathOptions()
-        return await seat.twice(lambda left: comparer.equivalent(a, b, chosen, timeout=left), timeout)
+        return await seat.twice(lambda _: comparer.equivalent(a, b, options), timeout)
 
     def _route(self, check: Check) -> _Seat:
         if isinstance(check, CustomCheck):
@@ -186,14 +184,12 @@ class _Seat:
         try:
             async with asyncio.timeout(SELF_CHECK_SECONDS):
                 await self._started()
-                if isinstance(self.verifier, SelfChecking):
-                    await self.verifier.self_check()
-            self._fault = None
+                faults = await self.verifier.self_check() if isinstance(self.verifier, SelfChecking) else ()
+            self._fault = "; ".join(faults)[:MAX_REASON] or None
         except TimeoutError:
             self._fault = f"the self-check took longer than {SELF_CHECK_SECONDS:.0f} s"
         except Exception as error:
             self._fault = _said(error)
-            log.warning("self-check failed", verifier=self.verifier.name, reason=self._fault)
 
     async def twice(self, judge: Callable[[float | None], Awaitable[Verdict]], timeout: float | None) -> Verdict:
         """The first verdict that is not ERROR, of at most two."""
@@ -303,7 +299,7 @@ def _error(verifier: str, rule: str, detail: str) -> Verdict:
 
 
 def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:500]
+    return f"{type(error).__name__}: {error}"[:MAX_REASON]
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -35,9 +35,8 @@ class ScriptedVerifier:
     async def close(self) -> None:
         self.closed += 1
 
-    async def self_check(self) -> None:
-        if self.fault is not None:
-            raise RuntimeError(self.fault)
+    async def self_check(self) -> tuple[str, ...]:
+        return () if self.fault is None else (self.fault,)
 
     async def verify(self, claim: Claim, check: Check, *, timeout: float | None = None) -> Verdict:
         self.calls.append(claim.text)
@@ -69,9 +68,7 @@ class ScriptedVerifier:
         right = isinstance(check, CustomCheck) or (isinstance(check, ReferenceCheck) and claim.text == check.answer)
         return Verdict(Status.PASS if right else Status.FAIL, float(right), self.name, evidence)
 
-    async def equivalent(
-        self, a: str, b: str, options: MathOptions | None = None, *, timeout: float | None = None
-    ) -> Verdict:
+    async def equivalent(self, a: str, b: str, options: MathOptions | None = None) -> Verdict:
         return Verdict(Status.PASS if a == b else Status.FAIL, float(a == b), self.name)
 
 

@@ -14,6 +14,7 @@ from espalier.verifiers.invalid import FieldError
 from espalier.verifiers.verdict import Status
 from espalier.verifiers.verifier import Verifier
 from tests.verifiers.doubles import BareVerifier, ScriptedVerifier
+from tests.verifiers.running import until
 
 CHECK = ReferenceCheck("42")
 
@@ -94,8 +95,7 @@ async def test_cancelling_a_call_cancels_the_verifier() -> None:
     verifier = ScriptedVerifier()
     async with Hub([verifier]) as hub:
         call = asyncio.create_task(hub.verify(Claim("hang"), CHECK))
-        while not verifier.running:
-            await asyncio.sleep(0)
+        await until(lambda: verifier.running == 1)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
@@ -146,6 +146,17 @@ async def test_health_follows_the_self_check() -> None:
         assert "accepted 2 = 3" in sick.reason
         verifier.fault = None
         assert (await hub.check())[0].healthy
+
+
+async def test_a_self_check_that_raises_is_a_failed_one() -> None:
+    class Raising(ScriptedVerifier):
+        async def self_check(self) -> tuple[str, ...]:
+            raise OSError("no daemon")
+
+    async with Hub([Raising()]) as hub:
+        (info,) = await hub.check()
+    assert not info.healthy
+    assert "no daemon" in info.reason
 
 
 async def test_a_verifier_that_cannot_close_does_not_keep_the_others_open() -> None:
