@@ -1,4 +1,4 @@
-"""The port between everything that wants text and everything that makes it: requests, events, and the `Engine` protocol.
+"""The port between those who want text and those who make it: requests, events, and the `Engine` protocol.
 
 Prompts and outputs are token ids; nothing travels as text (law 2 of the house).
 """
@@ -98,7 +98,8 @@ class GenerateRequest:
         request_id: Chosen by the caller, unique among running requests.
         prompt: Token ids.
         sampling: For the root response; also for the steps unless `step_sampling` is given.
-        step_sampling: For tokens inside steps (the paper's engine: repetition penalty 1.02 there, 1.0 outside).
+        step_sampling: For tokens inside steps (the paper's engine: repetition penalty 1.02 there, 1.0 outside). Its
+            seed is ignored: a request has one seed, and every step draws its own noise from it.
         limits: Where to stop.
         mode: See :class:`Mode`.
         stop: Token ids, beside the end of turn, that end a response outside of blocks.

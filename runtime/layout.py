@@ -244,7 +244,7 @@ def dense_mask(packed: Packed) -> npt.NDArray[np.bool_]:
     """(n, n) visibility: entry [i, j] says whether i sees j. O(n²·depth); for tests and short rows."""
     index = np.arange(len(packed))
     query, key = index[:, None], index[None, :]
-    visible = (key <= query) & (packed.document[:, None] == packed.document[None, :])
+    visible: npt.NDArray[np.bool_] = (key <= query) & (packed.document[:, None] == packed.document[None, :])
     for start, until in zip(packed.hidden_from, packed.hidden_until, strict=True):
         visible &= ~((start[None, :] <= query) & (query < until[None, :]))
     return visible
@@ -255,7 +255,7 @@ MaskMod = Callable[["torch.Tensor", "torch.Tensor", "torch.Tensor", "torch.Tenso
 
 def mask_mod(packed: Packed, device: torch.device | str = "cpu") -> MaskMod:
     """The same visibility as FlexAttention `mask_mod(batch, head, query, key)`; O(n·depth) memory."""
-    import torch  # noqa: PLC0415 (the command line reads layouts without paying for torch)
+    import torch
 
     document = torch.from_numpy(packed.document).to(device)
     start = [torch.from_numpy(row).to(device) for row in np.ascontiguousarray(packed.hidden_from)]
@@ -275,16 +275,14 @@ def block_mask(packed: Packed, device: torch.device | str = "cpu", *, block_size
     return batch_block_mask([packed], device, block_size=block_size)
 
 
-def batch_block_mask(
-    rows: Sequence[Packed], device: torch.device | str = "cpu", *, block_size: int = 128
-) -> BlockMask:
+def batch_block_mask(rows: Sequence[Packed], device: torch.device | str = "cpu", *, block_size: int = 128) -> BlockMask:
     """The visibility of rows of equal length and depth as one FlexAttention `BlockMask`, a row per batch entry.
 
     Which blocks are empty, partial or full is worked out between *runs* of tokens with equal visibility, so nothing of
     size n² ever stands in memory: O(n·depth + (n/block)²) per row for the result.
     """
-    import torch  # noqa: PLC0415
-    from torch.nn.attention.flex_attention import BlockMask  # noqa: PLC0415
+    import torch
+    from torch.nn.attention.flex_attention import BlockMask
 
     def moved(arrays: Sequence[npt.NDArray[Any]]) -> torch.Tensor:
         return torch.from_numpy(np.stack(arrays)).to(device)

@@ -40,7 +40,7 @@ def test_paths_name_the_steps_that_hold_each_token(response, prompt):
     spans = {branch.path: (branch.start, branch.end) for branch in found.branches}
     assert len(spans) == len(found.branches)
     for path, (start, end) in spans.items():
-        inside = [len(path) <= len(o) and o[: len(path)] == path for o in (found.branches[b].path for b in found.branch)]
+        inside = [found.branches[branch].path[: len(path)] == path for branch in found.branch]
         assert [start <= i < end for i in range(len(found))] == inside
 
 

@@ -1,4 +1,4 @@
-"""Random response trees, and the rules of visibility and position written down naively: what the layout is tested against."""
+"""Random response trees, and the rules of visibility and position written down naively, to test the layout against."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from espalier.runtime.grammar import Tag, Vocabulary
 
 VOCABULARY = Vocabulary(
-    tags={token: tag for token, tag in enumerate(Tag)},  # 0..7 the eight tags, 8 the end of turn
+    tags=dict(enumerate(Tag)),  # 0..7 the eight tags, 8 the end of turn
     newline=(9,),
     labels=tuple((9, 10 + i, 30) for i in range(8)),
 )

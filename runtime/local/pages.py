@@ -1,0 +1,131 @@
+"""Where keys and values live: pages with reference counts, and rows of pages that branches share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+class OutOfPages(Exception):  # noqa: N818 (a condition that the scheduler handles, like StopIteration)
+    """No page is free."""
+
+
+class PagePool:
+    """Counts who holds which page. All operations are O(1) per page.
+
+    Attributes:
+        size: Tokens per page.
+        count: Pages in all.
+    """
+
+    def __init__(self, count: int, size: int) -> None:
+        self.count = count
+        self.size = size
+        self._free = list(range(count - 1, -1, -1))
+        self._holders = [0] * count
+
+    @property
+    def free(self) -> int:
+        return len(self._free)
+
+    def take(self) -> int:
+        """A page with one holder.
+
+        Raises:
+            OutOfPages: None is free.
+        """
+        if not self._free:
+            raise OutOfPages
+        page = self._free.pop()
+        self._holders[page] = 1
+        return page
+
+    def share(self, pages: Iterable[int]) -> None:
+        for page in pages:
+            self._holders[page] += 1
+
+    def release(self, pages: Iterable[int]) -> None:
+        for page in pages:
+            self._holders[page] -= 1
+            if not self._holders[page]:
+                self._free.append(page)
+
+    def exclusive(self, page: int) -> bool:
+        return self._holders[page] == 1
+
+
+class Row:
+    """What one branch sees: pages in order, each filled up to some slot.
+
+    A fork shares all pages; whoever writes next starts a page of its own, so nothing is copied. A join strings the
+    steps' own pages behind the fork point, so nothing is recomputed. Pages may therefore be partly filled anywhere in a
+    row, not only at its end.
+    """
+
+    __slots__ = ("_inherited", "_pool", "fills", "length", "pages")
+
+    def __init__(self, pool: PagePool) -> None:
+        self._pool = pool
+        self._inherited = 0
+        self.pages: list[int] = []
+        self.fills: list[int] = []
+        self.length = 0
+
+    def fork(self) -> Row:
+        """A row that sees what this one sees now. O(pages)."""
+        row = Row(self._pool)
+        row.pages, row.fills, row.length = self.pages.copy(), self.fills.copy(), self.length
+        row._inherited = len(self.pages)
+        self._pool.share(self.pages)
+        return row
+
+    def missing(self, count: int) -> int:
+        """Pages that have to be free for `count` more tokens."""
+        return -(-max(0, count - self._room()) // self._pool.size)
+
+    def extend(self, count: int) -> list[int]:
+        """Claim slots for `count` tokens.
+
+        Returns:
+            Flat slot numbers (page · size + offset).
+
+        Raises:
+            OutOfPages: Nothing was claimed.
+        """
+        if self.missing(count) > self._pool.free:
+            raise OutOfPages
+        size = self._pool.size
+        slots: list[int] = []
+        while count:
+            room = self._room()
+            if not room:
+                self.pages.append(self._pool.take())
+                self.fills.append(0)
+                room = size
+            used = min(room, count)
+            first = self.pages[-1] * size + self.fills[-1]
+            slots.extend(range(first, first + used))
+            self.fills[-1] += used
+            self.length += used
+            count -= used
+        return slots
+
+    def join(self, steps: Sequence[Row]) -> None:
+        """Take over the steps' own pages, in order; the steps' rows are empty afterwards. O(pages)."""
+        for step in steps:
+            own = slice(step._inherited, None)
+            self.pages += step.pages[own]
+            self.fills += step.fills[own]
+            self.length += sum(step.fills[own])
+            del step.pages[own], step.fills[own]
+            step.release()
+
+    def release(self) -> None:
+        """Give up everything."""
+        self._pool.release(self.pages)
+        self.pages, self.fills, self.length, self._inherited = [], [], 0, 0
+
+    def _room(self) -> int:
+        """Slots in the last page that nobody else can see."""
+        if len(self.pages) <= self._inherited or not self._pool.exclusive(self.pages[-1]):
+            return 0
+        return self._pool.size - self.fills[-1]

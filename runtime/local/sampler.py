@@ -1,0 +1,107 @@
+"""Draw the next token of every branch in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from espalier.runtime.engine import SamplingParams
+from espalier.runtime.layout import Path
+
+
+@dataclass(slots=True)
+class Draw:
+    """One branch that needs a token.
+
+    Attributes:
+        request_id, path, index: Whose token it is; `index` counts the tokens of the branch.
+        params: How to draw it.
+        own: The branch's tokens so far, for the repetition penalty.
+        noise: The branch's own source of randomness, so that a seeded request does not depend on its neighbours.
+    """
+
+    request_id: str
+    path: Path
+    index: int
+    params: SamplingParams
+    own: Sequence[int]
+    noise: np.random.Generator
+
+
+class Sampler(Protocol):
+    """Chooses tokens from logits."""
+
+    def sample(self, draws: Sequence[Draw], logits: torch.Tensor) -> tuple[list[int], list[float]]:
+        """Choose one token per branch.
+
+        Args:
+            draws: B branches.
+            logits: (B, vocabulary).
+
+        Returns:
+            Tokens, and the log-probability of each under the unmodified logits.
+        """
+        ...
+
+
+class DefaultSampler:
+    """Temperature, top-k, top-p, min-p and repetition penalty, by inverting the cumulative distribution."""
+
+    def sample(self, draws: Sequence[Draw], logits: torch.Tensor) -> tuple[list[int], list[float]]:
+        logits = logits.float()
+        logprobs = torch.log_softmax(logits, dim=-1)
+        if any(draw.params.repetition_penalty != 1 for draw in draws):
+            logits = _penalise(draws, logits)
+        chosen = logits.argmax(dim=-1)
+        warm = [row for row, draw in enumerate(draws) if draw.params.temperature > 0]
+        if warm:
+            rows = torch.tensor(warm, device=logits.device)
+            chosen[rows] = _draw([draws[row] for row in warm], logits[rows])
+        return chosen.tolist(), logprobs.gather(1, chosen[:, None])[:, 0].tolist()
+
+
+def branch_noise(seed: int | None, path: Path) -> np.random.Generator:
+    """The randomness of one branch: a function of the request's seed and the branch's path alone."""
+    if seed is None:
+        return np.random.default_rng()
+    return np.random.default_rng([seed, *(number for turn in path for number in turn)])
+
+
+def _penalise(draws: Sequence[Draw], logits: torch.Tensor) -> torch.Tensor:
+    logits = logits.clone()
+    for row, draw in enumerate(draws):
+        penalty = draw.params.repetition_penalty
+        if penalty != 1 and draw.own:
+            seen = torch.tensor(sorted(set(draw.own)), device=logits.device)
+            old = logits[row, seen]
+            logits[row, seen] = torch.where(old > 0, old / penalty, old * penalty)
+    return logits
+
+
+def _draw(draws: Sequence[Draw], logits: torch.Tensor) -> torch.Tensor:
+    """(B,) tokens; B branches with a temperature above 0."""
+
+    def column(values: Sequence[float]) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.float64, device=logits.device)[:, None]
+
+    probabilities = torch.softmax(logits.double() / column([draw.params.temperature for draw in draws]), dim=-1)
+    if any(draw.params.top_k or draw.params.top_p < 1 for draw in draws):
+        ordered, order = probabilities.sort(dim=-1, descending=True)
+        before = ordered.cumsum(-1) - ordered
+        rank = torch.arange(logits.shape[-1], device=logits.device)[None]
+        keep_k = column([draw.params.top_k or logits.shape[-1] for draw in draws])
+        keep = rank < keep_k
+        kept_mass = (ordered * keep).sum(-1, keepdim=True)
+        keep &= before < column([draw.params.top_p for draw in draws]) * kept_mass
+        probabilities = torch.zeros_like(probabilities).scatter(-1, order, ordered * keep)
+    floor = column([draw.params.min_p for draw in draws]) * probabilities.amax(-1, keepdim=True)
+    cumulative = torch.where(probabilities >= floor, probabilities, 0.0).cumsum(-1)
+    total = cumulative[:, -1:]
+    point = column([draw.noise.random() for draw in draws]) * total
+    # The first token whose cumulative mass exceeds the point, which stays below the total: never a token of mass 0.
+    point = torch.minimum(point, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(cumulative, point, right=True)[:, 0]
