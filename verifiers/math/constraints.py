@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from fractions import Fraction
 from itertools import pairwise
 
@@ -17,6 +16,7 @@ from espalier.verifiers.math.numeric import order, same_value, sign
 from espalier.verifiers.math.outcome import Outcome, every
 from espalier.verifiers.math.parser import parse
 from espalier.verifiers.math.tree import (
+    Assignment,
     Apply,
     Constant,
     Empty,
@@ -27,12 +27,12 @@ from espalier.verifiers.math.tree import (
     Relation,
     Symbol,
     children,
+    rebuild,
     show,
+    substitute,
     symbols,
     walk,
 )
-
-Assignment = Mapping[str, Node]
 
 
 def satisfies(claim: Node, constraint: Constraint) -> Outcome:
@@ -77,9 +77,9 @@ def uses_numbers(claim: Node, rule: NumberUse) -> Outcome:
         return Outcome(False, f"{_listed(unused)} not used")
     target = parse(rule.target)[0]
     for side in claim.sides if isinstance(claim, Relation) else (claim,):
-        value = same_value(side, target)
-        if value.equal is not True:
-            return Outcome(value.equal, f"its value is {_value(side)}, not {rule.target}")
+        compared = same_value(side, target)
+        if compared.equal is not True:
+            return Outcome(compared.equal, f"its value is {_value(side)}, not {rule.target}")
     return Outcome(True, f"uses the given numbers and equals {rule.target}")
 
 
@@ -143,27 +143,6 @@ def _rename(node: Node, letter: str) -> Node:
     if not letter:
         return node
     return rebuild(node, lambda part: Symbol(letter) if isinstance(part, Constant) and part.name == letter else part)
-
-
-def rebuild(node: Node, change: object) -> Node:
-    """The tree with every part passed through `change`, leaves first."""
-    assert callable(change)
-    match node:
-        case Apply(head, args):
-            node = Apply(head, tuple(rebuild(arg, change) for arg in args))
-        case Relation(sides, ops):
-            node = Relation(tuple(rebuild(side, change) for side in sides), ops)
-        case Group(kind, items):
-            node = Group(kind, tuple(rebuild(item, change) for item in items))
-        case Quantity(value, unit):
-            node = Quantity(rebuild(value, change), unit)
-    changed: Node = change(node)
-    return changed
-
-
-def substitute(node: Node, solution: Assignment) -> Node:
-    """The tree with its variables replaced."""
-    return rebuild(node, lambda part: solution.get(part.name, part) if isinstance(part, Symbol) else part)
 
 
 def _solutions(claim: Node, unknowns: list[str]) -> list[Assignment] | None:

@@ -5,38 +5,64 @@ from __future__ import annotations
 from fractions import Fraction
 
 from espalier.verifiers.check import MathOptions
-from espalier.verifiers.math.numeric import same_value
+from espalier.verifiers.math.evaluate import Undefined
+from espalier.verifiers.math.limits import LIMITS, LimitError
+from espalier.verifiers.math.matrices import reduce_matrices, vector
+from espalier.verifiers.math.numeric import minus, order, same_value
 from espalier.verifiers.math.outcome import Outcome, every
+from espalier.verifiers.math.relations import defined_name, is_inequality, same_relation, solved_value
+from espalier.verifiers.math.sets import infinity, same_set
 from espalier.verifiers.math.tree import (
     Apply,
+    Based,
     Choice,
     Empty,
     Group,
+    Interval,
+    Matrix,
     Node,
+    Number,
     Quantity,
+    Region,
     Relation,
     Symbol,
     Text,
-    children,
     walk,
 )
 
+_COUNT = (("count", 1),)
+
 
 def equivalent(gold: Node, claim: Node, options: MathOptions) -> Outcome:
-    """Compare a reference with a claim."""
-    gold, claim = expand_signs(gold), expand_signs(claim)
+    """Compare a reference with a claim.
+
+    Returns:
+        Equal, different, or undecided; with the rule that decided.
+    """
+    try:
+        return _equivalent(normal(gold), normal(claim), options)
+    except (Undefined, LimitError) as error:
+        return Outcome(None, str(error))
+
+
+def normal(node: Node) -> Node:
+    """The form that is compared: matrices reduced, ± written out."""
+    return expand_signs(reduce_matrices(node))
+
+
+def _equivalent(gold: Node, claim: Node, options: MathOptions) -> Outcome:
     if gold == claim:
         return Outcome(True, "identical")
-    if isinstance(gold, Choice | Text | Empty) or isinstance(claim, Choice | Text | Empty):
+    if isinstance(gold, Choice | Text) or isinstance(claim, Choice | Text):
         return _words(gold, claim, options)
-    if isinstance(gold, Relation) and isinstance(claim, Relation):
-        return _two_relations(gold, claim, options)
-    for relation, other, swapped in ((gold, claim, False), (claim, gold, True)):
-        if isinstance(relation, Relation):
-            value = solved_value(relation)
-            if value is None:
-                return Outcome(False, "a relation and a value")
-            return equivalent(other, value, options) if swapped else equivalent(value, other, options)
+    if _is_region(gold) or _is_region(claim):
+        return _regions(gold, claim, options)
+    if isinstance(gold, Empty) or isinstance(claim, Empty):
+        return Outcome(_is_empty(gold) and _is_empty(claim), "the empty set")
+    if isinstance(gold, Relation) or isinstance(claim, Relation):
+        return _relations(gold, claim, options)
+    if isinstance(gold, Matrix) or isinstance(claim, Matrix):
+        return _matrices(gold, claim, options)
     if isinstance(gold, Group) or isinstance(claim, Group):
         return _groups(gold, claim, options)
     return _values(gold, claim, options)
@@ -49,77 +75,124 @@ def _words(gold: Node, claim: Node, options: MathOptions) -> Outcome:
         case (Choice(a), Symbol(b)) | (Symbol(b), Choice(a)):
             return Outcome(a == b, "option letters")
         case Choice(_, content), other:
-            return equivalent(content, other, options) if content is not None else Outcome(False, "option and value")
+            return Outcome(False, "an option and a value") if content is None else equivalent(content, other, options)
         case other, Choice(_, content):
-            return equivalent(other, content, options) if content is not None else Outcome(False, "value and option")
+            return Outcome(False, "a value and an option") if content is None else equivalent(other, content, options)
         case Text(a), Text(b):
             return Outcome(a == b, "words")
-        case (Empty(), Group(_, items)) | (Group(_, items), Empty()):
-            return Outcome(not items, "empty set")
         case _:
             return Outcome(False, "words and a value")
 
 
-def solved_value(relation: Relation) -> Node | None:
-    """What a solved form says: the 5 of "x = 5", the last side of a chain, the set of "x in S"."""
-    if relation.ops == ("∈",):
-        return relation.sides[1]
-    if any(op not in ("=", "≈") for op in relation.ops):
-        return None
-    first, *rest = relation.sides
-    if relation.ops[0] == "=" and "≈" in relation.ops:
-        rest = rest[: relation.ops.index("≈")]
-    if _is_name(first):
-        if any(_names(first) & _names(side) for side in rest):
-            return None
-        sides = rest
-    else:
-        sides = [first, *rest]
-    if len(sides) > 1:
-        for left, right in zip(sides, sides[1:], strict=False):
-            if same_value(left, right).equal is not True:
-                return None
-    return sides[-1]
+# Sets of real numbers.
 
 
-def _is_name(node: Node) -> bool:
-    match node:
-        case Symbol():
-            return True
-        case Group("tuple", items):
-            return all(isinstance(item, Symbol) for item in items)
-        case Apply("*", (Symbol(name), Symbol())):
-            return name in ("f", "g", "h", "p", "q", "P", "Q", "F", "G", "y", "r", "s", "v", "V", "A")
-        case _:
-            return False
+def _is_region(node: Node) -> bool:
+    if isinstance(node, Interval | Region) or is_inequality(node) or node == Symbol("reals"):
+        return True
+    return isinstance(node, Group) and node.kind == "list" and any(is_inequality(item) for item in node.items)
 
 
-def _names(node: Node) -> frozenset[str]:
-    return frozenset(part.name for part in walk(node) if isinstance(part, Symbol))
+def _regions(gold: Node, claim: Node, options: MathOptions) -> Outcome:
+    inequalities = [is_inequality(side) and "∈" not in getattr(side, "ops", ()) for side in (gold, claim)]
+    if not options.interval_as_inequality and inequalities[0] != inequalities[1]:
+        return Outcome(False, "an interval and an inequality")
+    compared = same_set(gold, claim)
+    if compared.equal is not None:
+        return compared
+    if isinstance(gold, Relation) and isinstance(claim, Relation):
+        return same_relation(gold, claim)
+    for side, other in ((gold, claim), (claim, gold)):
+        if isinstance(side, Relation) and side.ops == ("∈",) and not isinstance(other, Relation):
+            return equivalent(*((side.sides[1], other) if side is gold else (other, side.sides[1])), options)
+    if isinstance(gold, Interval) and isinstance(claim, Interval):
+        if (gold.open_low, gold.open_high) != (claim.open_low, claim.open_high):
+            return Outcome(False, "different brackets")
+        ends = [_values(gold.low, claim.low, options), _values(gold.high, claim.high, options)]
+        return every(ends, "end by end")
+    if isinstance(gold, Number | Matrix) or isinstance(claim, Number | Matrix):
+        return Outcome(False, "a set and a value")
+    if isinstance(gold, Group) and isinstance(claim, Group) and len(gold.items) == len(claim.items):
+        return _matching(gold.items, claim.items, options)
+    return compared
 
 
-def _two_relations(gold: Relation, claim: Relation, options: MathOptions) -> Outcome:
-    left, right = solved_value(gold), solved_value(claim)
-    if left is not None and right is not None and gold.sides[0] == claim.sides[0]:
-        return equivalent(left, right, options)
-    return Outcome(False, "different relations")
+def _is_empty(node: Node) -> bool:
+    return isinstance(node, Empty) or (isinstance(node, Group) and not node.items)
+
+
+# Equations.
+
+
+def _relations(gold: Node, claim: Node, options: MathOptions) -> Outcome:
+    if isinstance(gold, Relation) and isinstance(claim, Relation):
+        name, other_name = defined_name(gold), defined_name(claim)
+        if name is not None and name == other_name:
+            left, right = solved_value(gold), solved_value(claim)
+            if left is not None and right is not None:
+                return equivalent(left, right, options)
+        if name is None and other_name is None:
+            left, right = solved_value(gold), solved_value(claim)
+            if left is not None and right is not None:
+                return equivalent(left, right, options)
+        if _is_value_of(gold) != _is_value_of(claim):
+            return Outcome(False, "a solution and an equation")
+        return same_relation(gold, claim)
+    relation = gold if isinstance(gold, Relation) else claim
+    assert isinstance(relation, Relation)
+    value = solved_value(relation)
+    if value is None:
+        return Outcome(False, "an equation and a value")
+    return equivalent(value, claim, options) if relation is gold else equivalent(gold, value, options)
+
+
+def _is_value_of(relation: Relation) -> bool:
+    """Whether the relation gives a variable a value without variables, as "x = 5" does and "2x = 10" does not."""
+    value = solved_value(relation)
+    return value is not None and not any(isinstance(part, Symbol) for part in walk(value))
+
+
+# Several values.
+
+
+def _matrices(gold: Node, claim: Node, options: MathOptions) -> Outcome:
+    if isinstance(gold, Matrix) and isinstance(claim, Matrix):
+        if [len(row) for row in gold.rows] != [len(row) for row in claim.rows]:
+            return Outcome(False, "matrices of different shapes")
+        pairs = [pair for rows in zip(gold.rows, claim.rows, strict=True) for pair in zip(*rows, strict=True)]
+        return every([equivalent(a, b, options) for a, b in pairs], "entry by entry")
+    matrix, other = (gold, claim) if isinstance(gold, Matrix) else (claim, gold)
+    assert isinstance(matrix, Matrix)
+    entries = vector(matrix)
+    if entries is None or not isinstance(other, Group) or other.kind == "set" or len(entries) != len(other.items):
+        return Outcome(False, "a matrix and something else")
+    pairs = [(a, b) if matrix is gold else (b, a) for a, b in zip(entries, other.items, strict=True)]
+    return every([equivalent(a, b, options) for a, b in pairs], "entry by entry")
 
 
 def _groups(gold: Node, claim: Node, options: MathOptions) -> Outcome:
     left = gold.items if isinstance(gold, Group) else (gold,)
     right = claim.items if isinstance(claim, Group) else (claim,)
     kinds = {node.kind if isinstance(node, Group) else "value" for node in (gold, claim)}
-    if kinds == {"tuple", "set"} or (kinds == {"tuple", "bracket"} and len(left) == 2):
+    if kinds == {"tuple", "set"} or (kinds == {"bracket", "set"} and len(left) > 1):
         return Outcome(False, "different brackets")
-    ordered = kinds in ({"tuple"}, {"bracket"}, {"tuple", "bracket"}, {"tuple", "list"}, {"tuple", "value"})
-    ordered = ordered or (options.ordered_lists and "set" not in kinds)
+    if kinds == {"tuple", "bracket"} and len(left) == 2 and _ascends(left):
+        return Outcome(False, "an open and a closed interval, or a pair in different brackets")
     if "set" in kinds:
         left, right = _distinct(left, options), _distinct(right, options)
     if len(left) != len(right):
         return Outcome(False, f"{len(left)} elements and {len(right)}")
+    ordered = kinds <= {"tuple", "bracket"} or "tuple" in kinds or (options.ordered_lists and "set" not in kinds)
     if ordered:
         return every([equivalent(a, b, options) for a, b in zip(left, right, strict=True)], "element by element")
     return _matching(left, right, options)
+
+
+def _ascends(items: tuple[Node, ...]) -> bool:
+    low, high = items
+    if infinity(low) == -1 or infinity(high) == 1:
+        return True
+    return order(low, high) == -1
 
 
 def _distinct(items: tuple[Node, ...], options: MathOptions) -> tuple[Node, ...]:
@@ -145,14 +218,79 @@ def _matching(left: tuple[Node, ...], right: tuple[Node, ...], options: MathOpti
             if outcome.equal is None:
                 undecided = outcome
         else:
-            if undecided is not None:
-                return Outcome(None, undecided.rule)
-            return Outcome(False, "an element without a partner")
+            return Outcome(None, undecided.rule) if undecided else Outcome(False, "an element without a partner")
     return every(found, "elements in any order")
 
 
+# Single values.
+
+
 def _values(gold: Node, claim: Node, options: MathOptions) -> Outcome:
-    return same_value(gold, claim)
+    if isinstance(gold, Quantity) or isinstance(claim, Quantity):
+        return _quantities(gold, claim, options)
+    if infinity(gold) or infinity(claim):
+        return Outcome(infinity(gold) == infinity(claim), "infinities")
+    if isinstance(gold, Based) != isinstance(claim, Based) and options.missing_unit_ok:
+        based, plain = (gold, claim) if isinstance(gold, Based) else (claim, gold)
+        if isinstance(based, Based) and isinstance(plain, Number):
+            return Outcome(plain.decimals is None and str(plain.value) == based.digits, "digits, the base left out")
+    if _is("%", gold) != _is("%", claim) and not options.percent_as_fraction:
+        return Outcome(False, "a percentage and a plain number")
+    if _is("°", gold) != _is("°", claim) and options.missing_unit_ok:
+        left = gold.args[0] if _is("°", gold) and isinstance(gold, Apply) else gold
+        right = claim.args[0] if _is("°", claim) and isinstance(claim, Apply) else claim
+        if same_value(left, right).equal:
+            return Outcome(True, "degrees, named on one side")
+    if _is("°", gold) and _is("°", claim) and isinstance(gold, Apply) and isinstance(claim, Apply):
+        return _rounded(gold.args[0], claim.args[0], options)
+    return _rounded(gold, claim, options)
+
+
+def _is(head: str, node: Node) -> bool:
+    return isinstance(node, Apply) and node.head == head
+
+
+def _rounded(gold: Node, claim: Node, options: MathOptions) -> Outcome:
+    compared = same_value(gold, claim)
+    if compared.equal is not False or options.round_to is None:
+        return compared
+    if not isinstance(claim, Number) or claim.decimals is None:
+        return compared
+    half = Number(Fraction(1, 2 * 10**options.round_to))
+    off = Apply("abs", (minus(gold, claim),))
+    near = order(off, half)
+    if near is None:
+        return compared
+    return Outcome(near <= 0, f"{'within' if near <= 0 else 'beyond'} half a unit of {options.round_to} decimal places")
+
+
+def _quantities(gold: Node, claim: Node, options: MathOptions) -> Outcome:
+    if isinstance(gold, Quantity) and isinstance(claim, Quantity):
+        a, b = gold.unit, claim.unit
+        if a.dimensions == b.dimensions:
+            left: Node = Apply("*", (gold.value, Number(a.factor)))
+            right: Node = Apply("*", (claim.value, Number(b.factor)))
+            return _rounded(gold.value, claim.value, options) if a.factor == b.factor else same_value(left, right)
+        generic = "unit" in dict(a.dimensions) or "unit" in dict(b.dimensions)
+        if generic and options.missing_unit_ok and _powers(a.dimensions) == _powers(b.dimensions):
+            return _rounded(gold.value, claim.value, options)
+        return Outcome(False, f"{a.name} and {b.name} measure different things")
+    quantity, plain = (gold, claim) if isinstance(gold, Quantity) else (claim, gold)
+    assert isinstance(quantity, Quantity)
+    if quantity.unit.dimensions == _COUNT:
+        return same_value(Apply("*", (quantity.value, Number(quantity.unit.factor))), plain)
+    if not options.missing_unit_ok:
+        return Outcome(False, f"{quantity.unit.name} on one side only")
+    values = (quantity.value, plain) if quantity is gold else (plain, quantity.value)
+    compared = _values(*values, options)
+    return Outcome(compared.equal, f"{compared.rule}; {quantity.unit.name} on one side only")
+
+
+def _powers(dimensions: tuple[tuple[str, int], ...]) -> list[int]:
+    return sorted(power for _, power in dimensions)
+
+
+# Plus or minus.
 
 
 def expand_signs(node: Node) -> Node:
@@ -166,14 +304,21 @@ def expand_signs(node: Node) -> Node:
                     flat.extend(expanded.items)
                 else:
                     flat.append(expanded)
+            if len(flat) > LIMITS.elements:
+                raise LimitError(f"more than {LIMITS.elements} elements")
             return Group(kind, tuple(flat))
         case Relation((name, value), ("=",)) if _has_signs(value):
-            plus, minus = _with_sign(value, True), _with_sign(value, False)
-            return Group("list", (Relation((name, plus), ("=",)), Relation((name, minus), ("=",))))
+            return Group("list", tuple(Relation((name, side), ("=",)) for side in _both(value)))
         case Apply() if _has_signs(node):
-            return Group("list", (_with_sign(node, True), _with_sign(node, False)))
+            return Group("list", _both(node))
+        case Quantity(value, unit) if _has_signs(value):
+            return Group("list", tuple(Quantity(side, unit) for side in _both(value)))
         case _:
             return node
+
+
+def _both(node: Node) -> tuple[Node, ...]:
+    return tuple(_with_sign(node, upper) for upper in (True, False))
 
 
 def _has_signs(node: Node) -> bool:

@@ -9,10 +9,10 @@ import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 
-from flint import acb, arb, ctx, fmpq, fmpz
+from flint import acb, arb, ctx, fmpq, fmpq_poly, fmpz
 
 from espalier.verifiers.math.limits import LIMITS, LimitError, check_bits
-from espalier.verifiers.math.tree import Apply, Based, Constant, Matrix, Node, Number, Quantity, Symbol
+from espalier.verifiers.math.tree import Apply, Based, Constant, Node, Number, Quantity, Symbol
 
 
 class NotExact(ValueError):
@@ -328,25 +328,8 @@ def _ball_power(base: Node, exponent: Node, values: Mapping[str, Fraction]) -> a
 
 def _root_of(args: tuple[Node, ...]) -> acb:
     """The real root number args[0] (ascending) of the polynomial with the coefficients args[1:], constant first."""
-    from flint import fmpq_poly
-
     index, *coefficients = (exact(arg) for arg in args)
     polynomial = fmpq_poly([fmpq(c.numerator, c.denominator) for c in coefficients])
     real = [root.real for root, _ in polynomial.numer().complex_roots() if root.imag.is_zero()]
     real.sort(key=lambda root: root.mid())
     return acb(real[int(index)])
-
-
-def determinant(matrix: Matrix) -> Node:
-    """The determinant as a tree, by Laplace's expansion; up to 5 by 5."""
-    rows = matrix.rows
-    if len(rows) != len(rows[0]) or len(rows) > 5:
-        raise Undefined("a determinant of an unusual shape")
-    if len(rows) == 1:
-        return rows[0][0]
-    terms: list[Node] = []
-    for column, entry in enumerate(rows[0]):
-        minor = Matrix(tuple(row[:column] + row[column + 1 :] for row in rows[1:]))
-        term: Node = Apply("*", (entry, determinant(minor)))
-        terms.append(term if column % 2 == 0 else Apply("neg", (term,)))
-    return Apply("+", tuple(terms))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -201,3 +201,31 @@ def show(node: Node) -> str:
             return f'"{words}"'
         case Empty():
             return "no solution"
+
+
+Assignment = Mapping[str, Node]
+
+
+def rebuild(node: Node, change: Callable[[Node], Node]) -> Node:
+    """The tree with every part passed through `change`, leaves first."""
+    match node:
+        case Apply(head, args):
+            node = Apply(head, tuple(rebuild(arg, change) for arg in args))
+        case Relation(sides, ops):
+            node = Relation(tuple(rebuild(side, change) for side in sides), ops)
+        case Group(kind, items):
+            node = Group(kind, tuple(rebuild(item, change) for item in items))
+        case Interval(low, high, open_low, open_high):
+            node = Interval(rebuild(low, change), rebuild(high, change), open_low, open_high)
+        case Region(op, args):
+            node = Region(op, tuple(rebuild(arg, change) for arg in args))
+        case Matrix(rows):
+            node = Matrix(tuple(tuple(rebuild(entry, change) for entry in row) for row in rows))
+        case Quantity(value, unit):
+            node = Quantity(rebuild(value, change), unit)
+    return change(node)
+
+
+def substitute(node: Node, values: Assignment) -> Node:
+    """The tree with its variables replaced."""
+    return rebuild(node, lambda part: values.get(part.name, part) if isinstance(part, Symbol) else part)

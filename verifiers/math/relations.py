@@ -1,0 +1,114 @@
+"""Equations and inequalities: solved forms, and equality up to equivalence."""
+
+from __future__ import annotations
+
+import random
+from fractions import Fraction
+
+from espalier.verifiers.math.evaluate import NotExact, Undefined
+from espalier.verifiers.math.limits import LimitError
+from espalier.verifiers.math.numeric import minus, same_value, sign
+from espalier.verifiers.math.outcome import Outcome
+from espalier.verifiers.math.polynomial import quotient, squarefree
+from espalier.verifiers.math.tree import Apply, Group, Node, Number, Relation, Symbol, substitute, symbols
+
+_FUNCTION_NAMES = frozenset("f g h p q P Q F G H y r s v V A T S".split())
+_DIRECTION = {"<": -1, "<=": -1, ">": 1, ">=": 1, "=": 0}
+_random = random.SystemRandom()
+
+
+def is_inequality(node: Node) -> bool:
+    """Whether a relation orders, excludes or includes rather than equates."""
+    return isinstance(node, Relation) and any(op not in ("=", "≈", "≡") for op in node.ops)
+
+
+def defined_name(node: Node) -> Node | None:
+    """What an equation defines by its left side: x, f(x), or a tuple of names; None when it defines nothing."""
+    if not isinstance(node, Relation) or node.ops[0] not in ("=", "≈"):
+        return None
+    left = node.sides[0]
+    match left:
+        case Symbol():
+            name: Node = left
+        case Group("tuple", items) if all(isinstance(item, Symbol) for item in items):
+            name = left
+        case Apply("*", (Symbol(function), Symbol() as argument)) if function in _FUNCTION_NAMES:
+            return Apply("*", (Symbol(function), argument))
+        case _:
+            return None
+    if any(symbols(name) & symbols(side) for side in node.sides[1:]):
+        return None
+    return name
+
+
+def solved_value(node: Relation) -> Node | None:
+    """What a solved form says: the 5 of "x = 5", the last side of a chain of equal numbers, the set of "x in S".
+
+    An approximation adds nothing: "x = 1/3 ≈ 0.33" says 1/3. None when the relation is no solved form.
+    """
+    if node.ops == ("∈",):
+        return node.sides[1]
+    if any(op not in ("=", "≈") for op in node.ops):
+        return None
+    sides = list(node.sides)
+    if "≈" in node.ops:
+        kept = node.ops.index("≈") + 1
+        sides = sides[: kept if kept > 1 or defined_name(node) is None else kept + 1]
+    if defined_name(node) is not None:
+        sides = sides[1:]
+    elif symbols(node):
+        return None
+    for left, right in zip(sides, sides[1:], strict=False):
+        if same_value(left, right).equal is not True:
+            return None
+    return sides[-1] if sides else None
+
+
+def same_relation(a: Relation, b: Relation) -> Outcome:
+    """Compare two equations or two inequalities in several variables, of two sides each, up to equivalence.
+
+    They are the same when the differences of their sides are proportional, by a positive factor where they order; and
+    two polynomial equations in one variable when they have the same roots.
+    """
+    if len(a.ops) != 1 or len(b.ops) != 1:
+        return Outcome(False, "relations of different form")
+    if a.ops == b.ops == ("≡",):
+        return Outcome(all(same_value(p, q).equal for p, q in zip(a.sides, b.sides, strict=True)), "congruences")
+    if a.ops[0] not in _DIRECTION or b.ops[0] not in _DIRECTION or ("=" in a.ops[0]) != ("=" in b.ops[0]):
+        return Outcome(False, "different relations")
+    if symbols(a) != symbols(b):
+        return Outcome(False, "relations of different variables")
+    left, right = minus(*a.sides), minus(*b.sides)
+    if a.ops == b.ops == ("=",) and len(symbols(a)) == 1:
+        roots = _same_roots(left, right, *symbols(a))
+        if roots is not None:
+            return roots
+    factor = _factor(left, right)
+    if factor is None:
+        return Outcome(False, "the sides are not proportional")
+    same = factor * _DIRECTION[b.ops[0]] == _DIRECTION[a.ops[0]] if a.ops != ("=",) else b.ops == ("=",)
+    return Outcome(same, "proportional sides" if same else "proportional sides, different order")
+
+
+def _same_roots(a: Node, b: Node, name: str) -> Outcome | None:
+    try:
+        (over, under), (other_over, other_under) = quotient(a, name), quotient(b, name)
+    except (NotExact, LimitError, Undefined):
+        return None
+    if under.degree() > 0 or other_under.degree() > 0:
+        return None
+    return Outcome(squarefree(over) == squarefree(other_over), "the roots of two polynomials")
+
+
+def _factor(a: Node, b: Node) -> int | None:
+    """The sign of the constant c with a = c·b, at a random point and then everywhere; None without one."""
+    for _ in range(4):
+        point: dict[str, Node] = {
+            name: Number(Fraction(_random.randrange(1, 1 << 16), 1 << 12)) for name in symbols(a) | symbols(b)
+        }
+        first, second = substitute(a, point), substitute(b, point)
+        signs = sign(first), sign(second)
+        if signs[0] and signs[1]:
+            same = same_value(Apply("*", (a, second)), Apply("*", (b, first)))
+            return signs[0] * signs[1] if same.equal else None
+    return None
