@@ -1,0 +1,213 @@
+"""Policies as values: what they ask for, when they stop, and that telling and asking are pure and repeatable."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from espalier.runtime.engine import FinishReason, Usage
+from espalier.solver.candidate import Candidate
+from espalier.solver.policies import POLICIES, Adaptive, BestOfK, Greedy, Refine, policy
+from espalier.solver.policies.rounds import Rounds
+from espalier.solver.policy import Budget, BudgetError, Policy, Spec, State, Stop, begin, halt
+from espalier.verifiers.verdict import Status, Verdict
+
+Tells = Callable[[Spec], tuple[Candidate, Verdict]]
+
+
+def told(spec: Spec, status: Status, score: float = 0.0, group: int | None = None, tokens: int = 10) -> Candidate:
+    return Candidate(
+        spec=spec,
+        text="",
+        answer=f"answer {spec.index}",
+        branch_answers=(),
+        reason=FinishReason.STOP,
+        usage=Usage(sampled_tokens=tokens),
+        seconds=0.0,
+        answer_class=group,
+    )
+
+
+def run(
+    kind: Policy, budget: Budget, status: Status = Status.FAIL, group: int | None = None
+) -> tuple[State, list[int]]:
+    """Tell every candidate the same; the final state and the sizes of the rounds."""
+    state, sizes = begin(0, budget), []
+    while specs := kind.ask(state):
+        sizes.append(len(specs))
+        for spec in specs:
+            score = 1.0 if status in (Status.PASS, Status.UNKNOWN) else 0.0
+            state = kind.tell(state, told(spec, status, group=group), Verdict(status, score, "test", feedback="no"))
+    return state, sizes
+
+
+statuses = st.sampled_from([Status.FAIL, Status.UNKNOWN, Status.ERROR])
+kinds = st.sampled_from(list(POLICIES))
+budgets = st.builds(
+    Budget, candidates=st.integers(1, 40), tokens=st.none() | st.integers(1, 4000), rounds=st.none() | st.integers(1, 6)
+)
+
+
+@given(kinds, budgets, st.integers(0, 99), st.data())
+def test_any_order_of_tells_keeps_every_limit_and_asks_for_nothing_twice(
+    name: str, budget: Budget, seed: int, data: st.DataObject
+) -> None:
+    kind, state = policy(name), begin(seed, budget)
+    started: dict[int, Spec] = {}
+    outcomes: dict[int, tuple[Candidate, Verdict]] = {}
+    rng = random.Random(seed)
+    while specs := kind.ask(state):
+        assert kind.ask(state) == specs
+        for spec in specs:
+            assert started.setdefault(spec.index, spec) == spec
+        spec = rng.choice(specs)
+        status = data.draw(statuses)
+        limit = 200 if spec.max_tokens is None else spec.max_tokens
+        candidate = told(spec, status, group=rng.choice([None, 0, 1]), tokens=rng.randint(0, limit))
+        verdict = Verdict(status, rng.random(), "test", feedback=rng.choice(["", "wrong"]))
+        outcomes[spec.index] = (candidate, verdict)
+        state = kind.tell(state, candidate, verdict)
+        assert kind.tell(state, candidate, verdict) is state
+        assert State.from_json(state.to_json()) == state
+    assert state.stopped is not None
+    assert len(state.outcomes) <= budget.candidates
+    assert budget.tokens is None or state.tokens <= budget.tokens
+    assert budget.rounds is None or all(outcome.round < budget.rounds for outcome in state.outcomes)
+
+
+@given(kinds, budgets, st.integers(0, 99))
+def test_a_state_resumed_from_json_goes_on_as_if_nothing_had_happened(name: str, budget: Budget, seed: int) -> None:
+    kind, straight, resumed = policy(name), begin(seed, budget), begin(seed, budget)
+    while specs := kind.ask(straight):
+        assert kind.ask(State.from_json(resumed.to_json())) == specs
+        candidate, verdict = told(specs[0], Status.FAIL), Verdict(Status.FAIL, 0.0, "test")
+        straight = kind.tell(straight, candidate, verdict)
+        resumed = kind.tell(State.from_json(resumed.to_json()), candidate, verdict)
+    assert resumed == straight
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_pass_stops_every_policy_and_late_tells_change_nothing(name: str) -> None:
+    kind = policy(name)
+    state = begin(0, Budget(candidates=8))
+    first, *late = kind.ask(state)
+    state = kind.tell(state, told(first, Status.PASS), Verdict(Status.PASS, 1.0, "test"))
+    assert state.stopped is Stop.PASSED
+    assert kind.ask(state) == ()
+    for spec in late:
+        assert kind.tell(state, told(spec, Status.PASS), Verdict(Status.PASS, 1.0, "test")) is state
+
+
+def test_greedy_samples_once_at_temperature_zero() -> None:
+    (spec,) = Greedy().ask(begin(0, Budget(candidates=8)))
+    assert spec.temperature == 0.0
+    assert run(Greedy(), Budget(candidates=8))[1] == [1]
+
+
+def test_best_of_k_samples_all_at_once() -> None:
+    state, sizes = run(BestOfK(), Budget(candidates=5))
+    assert (state.stopped, sizes) == (Stop.CANDIDATES, [5])
+
+
+@pytest.mark.parametrize(("k", "sizes"), [(1, [1]), (2, [2]), (8, [2, 2, 4]), (13, [2, 2, 4, 5]), (16, [2, 2, 4, 8])])
+def test_adaptive_doubles_the_candidates_round_by_round(k: int, sizes: list[int]) -> None:
+    assert run(Adaptive(), Budget(candidates=k))[1] == sizes
+
+
+def test_adaptive_stops_when_the_leading_class_is_ahead_with_enough_certainty() -> None:
+    # Unanimous votes: P(p > 1/2) under Beta(n + 1, 1) is 1 - 2^-(n + 1): 0.9375 for 3, 0.96875 for 4.
+    state, _ = run(Adaptive(), Budget(candidates=64), Status.UNKNOWN, group=0)
+    assert (state.stopped, len(state.outcomes)) == (Stop.CONSENSUS, 4)
+    state, _ = run(Adaptive(certainty=0.99), Budget(candidates=64), Status.UNKNOWN, group=0)
+    assert len(state.outcomes) == 6
+
+
+def test_votes_of_failed_and_broken_verdicts_do_not_count() -> None:
+    for status in (Status.FAIL, Status.ERROR):
+        state, _ = run(Adaptive(), Budget(candidates=16), status, group=0)
+        assert (state.stopped, len(state.outcomes)) == (Stop.CANDIDATES, 16)
+
+
+def test_best_of_k_is_not_stopped_by_votes() -> None:
+    state, _ = run(BestOfK(), Budget(candidates=16), Status.UNKNOWN, group=0)
+    assert (state.stopped, len(state.outcomes)) == (Stop.CANDIDATES, 16)
+
+
+@pytest.mark.parametrize(("share", "repairs"), [(0.0, 0), (0.25, 1), (0.5, 1), (1.0, 2)])
+def test_refine_splits_a_round_between_repairs_and_fresh_samples(share: float, repairs: int) -> None:
+    kind = Refine(repair_share=share)
+    state = begin(0, Budget(candidates=8))
+    scores = {0: 0.2, 1: 0.6}
+    assert all(spec.repair is None for spec in kind.ask(state))
+    for spec in kind.ask(state):
+        verdict = Verdict(Status.FAIL, scores[spec.index], "test", feedback=f"feedback on {spec.index}")
+        state = kind.tell(state, told(spec, Status.FAIL), verdict)
+    specs = kind.ask(state)
+    assert [spec.repair is not None for spec in specs] == [True] * repairs + [False] * (len(specs) - repairs)
+    for spec in specs[:repairs]:
+        assert spec.repair is not None
+        assert (spec.repair.candidate, spec.repair.feedback) == (1, "feedback on 1")
+
+
+def test_refine_without_feedback_samples_afresh() -> None:
+    kind, state = Refine(), begin(0, Budget(candidates=8))
+    for spec in kind.ask(state):
+        state = kind.tell(state, told(spec, Status.FAIL), Verdict(Status.FAIL, 0.0, "test"))
+    assert all(spec.repair is None for spec in kind.ask(state))
+
+
+def test_the_token_budget_is_shared_among_the_candidates_of_a_round() -> None:
+    specs = BestOfK().ask(begin(0, Budget(candidates=8, tokens=1000)))
+    assert [spec.max_tokens for spec in specs] == [125] * 8
+    specs = BestOfK().ask(begin(0, Budget(candidates=8, tokens=200)))
+    assert [spec.max_tokens for spec in specs] == [66] * 3
+
+
+def test_limits_that_are_reached_are_named() -> None:
+    assert run(Adaptive(), Budget(candidates=64, rounds=2))[0].stopped is Stop.ROUNDS
+    assert run(Adaptive(), Budget(candidates=64, tokens=200))[0].stopped is Stop.TOKENS
+    assert halt(begin(0, Budget()), Stop.SECONDS).stopped is Stop.SECONDS
+
+
+def test_temperatures_and_hints_are_handed_out_in_turn() -> None:
+    kind = BestOfK(temperatures=(0.5, 1.0), hints=("a", "b", "c"))
+    specs = kind.ask(begin(0, Budget(candidates=4)))
+    assert [(spec.temperature, spec.hint) for spec in specs] == [(0.5, "a"), (1.0, "b"), (0.5, "c"), (1.0, "a")]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("candidates", 0), ("candidates", 5000), ("tokens", 0), ("seconds", 0.0), ("rounds", -1)]
+)
+def test_an_impossible_budget_names_the_limit(field: str, value: float) -> None:
+    with pytest.raises(BudgetError, match="k must" if field == "candidates" else field):
+        Budget(**{field: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("adaptive", {"certainty": 0.4}),
+        ("adaptive", {"first": 0}),
+        ("refine", {"repair_share": 2.0}),
+        ("best_of_k", {"temperatures": ()}),
+        ("best_of_k", {"temperatures": (-1.0,)}),
+        ("greedy", {"certainty": 0.9}),
+        ("nonsense", {}),
+    ],
+)
+def test_impossible_settings_are_refused_by_name(kind: str, settings: dict[str, object]) -> None:
+    with pytest.raises(
+        ValueError, match="|".join([*settings, "unknown policy 'nonsense'"]).replace("temperatures", "temp")
+    ):
+        policy(kind, **settings)
+
+
+def test_every_policy_is_a_frozen_value() -> None:
+    for kind in POLICIES.values():
+        assert kind() == kind()
+        assert isinstance(kind(), Rounds)
+        assert hash(kind()) == hash(kind())

@@ -1,0 +1,263 @@
+"""The solving loop, against scripted engines and judges."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from espalier.runtime.engine import EngineInfo, EngineUnavailable, FinishReason, Limits, Mode
+from espalier.solver.candidate import Candidate
+from espalier.solver.events import AnswerJudged, CandidateFinished, RoundFinished, Solved
+from espalier.solver.journal import Entry
+from espalier.solver.policies import Adaptive, BestOfK, Greedy, Refine
+from espalier.solver.policy import Budget, Stop
+from espalier.solver.problem import Problem
+from espalier.solver.result import Result
+from espalier.solver.select import DecidedBy
+from espalier.solver.solve import Generation, Solver
+from espalier.verifiers.check import ReferenceCheck, StepCheck
+from espalier.verifiers.verdict import Status, Verdict
+from tests.solver.scripted import ERROR, FAIL, PASS, ScriptedEngine, ScriptedJudge, boxed, response
+
+CHECKED = Problem("p", "What is 6 times 7?", ReferenceCheck("42"))
+OPEN = Problem("p", "What is 6 times 7?")
+JUDGE = {"42": PASS, "41": FAIL, "40": FAIL}
+
+
+def solver(engine: ScriptedEngine, judge: ScriptedJudge | None = None, **generation: Any) -> Solver:
+    return Solver(engine, judge or ScriptedJudge(JUDGE), generation=Generation(**generation))
+
+
+async def test_a_right_answer_is_verified() -> None:
+    engine = ScriptedEngine.of(response("6*7=42", "7*6=42", answer=boxed("42")))
+    result = await solver(engine).solve(CHECKED, Greedy(), Budget(candidates=1))
+    assert (result.selection.answer, result.selection.decided_by) == ("42", DecidedBy.CHECK)
+    assert result.selection.verified
+    assert result.stopped is Stop.PASSED
+    assert result.judged[0].candidate.forked
+    assert result.judged[0].candidate.well_formed
+
+
+async def test_a_wrong_answer_is_no_answer() -> None:
+    result = await solver(ScriptedEngine.of(boxed("41"))).solve(CHECKED, BestOfK(), Budget(candidates=3))
+    assert result.selection.answer is None
+    assert result.selection.decided_by is DecidedBy.NONE
+    assert result.stopped is Stop.CANDIDATES
+    assert result.trouble == ""
+
+
+async def test_the_first_pass_aborts_the_losers_in_the_engine_and_counts_their_tokens() -> None:
+    engine = ScriptedEngine.of(boxed("42"), None)
+    result = await solver(engine, limits=Limits(max_tokens=1 << 20)).solve(CHECKED, BestOfK(), Budget(candidates=4))
+    assert result.selection.candidate == 0
+    assert len(engine.aborted) == 3
+    assert not engine.running
+    losers = [entry.candidate for entry in result.judged[1:]]
+    assert [loser.reason for loser in losers] == [FinishReason.ABORTED] * 3
+    assert result.spent.aborted.new_tokens == sum(loser.usage.new_tokens for loser in losers) > 0
+    assert result.spent.total.new_tokens == sum(engine.emitted.values())
+
+
+async def test_a_right_answer_inside_a_step_ends_the_response() -> None:
+    engine = ScriptedEngine.of(response(boxed("42"), "long " * 500, answer=boxed("41")))
+    judge = ScriptedJudge(JUDGE)
+    result = await solver(engine, judge).solve(CHECKED, Greedy())
+    candidate = result.judged[0].candidate
+    assert (result.selection.answer, candidate.reason) == ("42", FinishReason.ABORTED)
+    assert result.spent.accepted == candidate.usage
+    assert judge.asked == {"42": 1}
+    assert candidate.usage.new_tokens < 200
+
+
+async def test_a_right_answer_inside_a_step_wins_over_a_wrong_final_one() -> None:
+    engine = ScriptedEngine.of(response(boxed("42"), "x", answer=boxed("41")))
+    result = await solver(engine, ScriptedJudge(JUDGE, seconds=0.05)).solve(CHECKED, Greedy())
+    assert result.selection.answer == "42"
+
+
+async def test_the_same_answer_is_judged_once() -> None:
+    engine = ScriptedEngine.of(response(boxed("41"), boxed("41"), answer=boxed("41")))
+    judge = ScriptedJudge(JUDGE)
+    events: list[object] = []
+    await solver(engine, judge).solve(CHECKED, BestOfK(), Budget(candidates=3), watch=events.append)
+    assert judge.asked == {"41": 1}
+    judged = [event for event in events if isinstance(event, AnswerJudged)]
+    assert len(judged) == 9
+    assert sum(not event.repeated for event in judged) == 1
+
+
+async def test_without_a_check_votes_decide_and_nothing_is_called_verified() -> None:
+    engine = ScriptedEngine.of(boxed("42"), boxed("41"), boxed("42.0"))
+    judge = ScriptedJudge(same=[frozenset({"42", "42.0"})])
+    result = await solver(engine, judge).solve(OPEN, BestOfK(), Budget(candidates=3))
+    assert (result.selection.answer, result.selection.decided_by) == ("42", DecidedBy.CONSENSUS)
+    assert not result.selection.verified
+    assert {type(check) for check in judge.checks} == {StepCheck}
+
+
+async def test_a_single_unchecked_answer_is_called_what_it_is() -> None:
+    result = await solver(ScriptedEngine.of(boxed("42")), ScriptedJudge()).solve(OPEN, Greedy())
+    assert (result.selection.answer, result.selection.decided_by) == ("42", DecidedBy.ONLY_CANDIDATE)
+
+
+async def test_unanimous_votes_stop_the_adaptive_policy_early() -> None:
+    engine = ScriptedEngine.of(boxed("42"))
+    result = await solver(engine, ScriptedJudge()).solve(OPEN, Adaptive(), Budget(candidates=64))
+    assert result.stopped is Stop.CONSENSUS
+    assert len(engine.requests) == 4
+
+
+async def test_an_error_is_left_out_of_the_votes() -> None:
+    engine = ScriptedEngine.of(boxed("1"), boxed("1"), boxed("2"))
+    judge = ScriptedJudge({boxed("1"): ERROR})
+    result = await solver(engine, judge).solve(OPEN, BestOfK(), Budget(candidates=3))
+    assert result.selection.answer == "2"
+
+
+async def test_a_verifier_that_only_fails_is_trouble_not_a_wrong_answer() -> None:
+    result = await solver(ScriptedEngine.of(boxed("42")), ScriptedJudge({"42": ERROR})).solve(CHECKED, Greedy())
+    assert result.selection.answer is None
+    assert "the box died" in result.trouble
+
+
+async def test_no_answer_at_all_is_an_honest_unsolved() -> None:
+    engine = ScriptedEngine.of("I am not sure what to say about any of this because it is " + "really " * 20)
+    result = await solver(engine, ScriptedJudge()).solve(OPEN, BestOfK(), Budget(candidates=2))
+    assert result.selection.answer is None
+    assert "2 gave no answer" in result.selection.reason
+
+
+async def test_the_deadline_is_hard_and_every_request_ends_in_the_engine() -> None:
+    engine = ScriptedEngine.of(None)
+    result = await solver(engine, limits=Limits(max_tokens=1 << 20)).solve(
+        CHECKED, BestOfK(), Budget(candidates=3, seconds=0.1)
+    )
+    assert result.stopped is Stop.SECONDS
+    assert len(engine.aborted) == 3
+    assert not engine.running
+    assert result.spent.aborted.new_tokens == sum(engine.emitted.values())
+
+
+async def test_the_deadline_does_not_wait_for_verdicts_and_says_that_the_answer_is_unconfirmed() -> None:
+    judge = ScriptedJudge(JUDGE, seconds=60.0)
+    result = await solver(ScriptedEngine.of(boxed("42")), judge).solve(CHECKED, Greedy(), Budget(seconds=0.1))
+    assert result.stopped is Stop.SECONDS
+    assert (result.selection.answer, result.selection.decided_by) == ("42", DecidedBy.ONLY_CANDIDATE)
+
+
+async def test_an_engine_that_ignores_aborts_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("espalier.solver.solve.ABORT_SECONDS", 0.05)
+    engine = ScriptedEngine.of(boxed("42"), None, deaf=True)
+    result = await solver(engine, limits=Limits(max_tokens=1 << 20)).solve(CHECKED, BestOfK(), Budget(candidates=2))
+    assert result.selection.answer == "42"
+    assert result.judged[1].candidate.reason is FinishReason.ABORTED
+    assert result.judged[1].candidate.usage.new_tokens > 0
+    assert not engine.running
+
+
+async def test_cancelling_leaves_nothing_behind() -> None:
+    engine = ScriptedEngine.of(None)
+    before = asyncio.all_tasks()
+    task = asyncio.create_task(
+        solver(engine, limits=Limits(max_tokens=1 << 20)).solve(CHECKED, BestOfK(), Budget(candidates=4))
+    )
+    while len(engine.running) < 4:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not engine.running
+    assert asyncio.all_tasks() == before
+
+
+async def test_an_engine_that_is_gone_is_an_error() -> None:
+    with pytest.raises(EngineUnavailable):
+        await solver(ScriptedEngine.of(boxed("42"), fails_after=3)).solve(CHECKED, BestOfK())
+
+
+async def test_the_token_budget_is_never_exceeded() -> None:
+    engine = ScriptedEngine.of("word " * 200 + boxed("41"))
+    result = await solver(engine).solve(CHECKED, Adaptive(), Budget(candidates=64, tokens=1000))
+    assert result.stopped is Stop.TOKENS
+    assert sum(engine.emitted.values()) <= 1000
+
+
+async def test_every_candidate_samples_with_its_own_seed_and_rung() -> None:
+    engine = ScriptedEngine.of(boxed("41"))
+    await solver(engine).solve(CHECKED, BestOfK(temperatures=(0.5, 1.0)), Budget(candidates=4), seed=7)
+    assert [request.sampling.temperature for request in engine.requests] == [0.5, 1.0, 0.5, 1.0]
+    assert len({request.sampling.seed for request in engine.requests}) == 4
+    again = ScriptedEngine.of(boxed("41"))
+    await solver(again).solve(CHECKED, BestOfK(temperatures=(0.5, 1.0)), Budget(candidates=4), seed=7)
+    assert [request.sampling for request in engine.requests] == [request.sampling for request in again.requests]
+
+
+async def test_a_repair_attempt_is_told_what_was_wrong() -> None:
+    engine = ScriptedEngine.of(boxed("41"), boxed("41"), boxed("42"))
+    result = await solver(engine).solve(CHECKED, Refine(), Budget(candidates=4))
+    prompts = [engine.tokenizer.decode(request.prompt) for request in engine.requests]
+    assert "it is wrong" not in prompts[0] + prompts[1]
+    assert "it is wrong" in prompts[2]
+    assert result.selection.answer == "42"
+
+
+async def test_an_engine_without_tags_decodes_sequentially() -> None:
+    engine = ScriptedEngine.of(boxed("42"), info=EngineInfo("plain", 1 << 20, parallel=False))
+    result = await solver(engine).solve(CHECKED, Greedy())
+    assert engine.requests[0].mode is Mode.SEQUENTIAL
+    assert result.selection.verified
+
+
+class MemoryJournal:
+    """Keeps what it is told, and says when."""
+
+    def __init__(self) -> None:
+        self.entries: dict[int, Entry] = {}
+        self.log: list[str] = []
+
+    async def generated(self, candidate: Candidate) -> None:
+        self.log.append(f"generated {candidate.spec.index}")
+        self.entries[candidate.spec.index] = Entry(candidate)
+
+    async def judged(self, candidate: Candidate, verdict: Verdict) -> None:
+        self.log.append(f"judged {candidate.spec.index}")
+        self.entries[candidate.spec.index] = Entry(candidate, verdict)
+
+
+async def test_what_is_stored_is_neither_generated_nor_judged_again() -> None:
+    journal = MemoryJournal()
+    await solver(ScriptedEngine.of(boxed("40"), boxed("41"))).solve(
+        CHECKED, BestOfK(), Budget(candidates=4), journal=journal
+    )
+    assert sorted(journal.log) == sorted(f"{what} {i}" for what in ("generated", "judged") for i in range(4))
+    kept = [journal.entries[0], replace(journal.entries[1], verdict=None), journal.entries[3]]
+    engine, judge = ScriptedEngine.of(boxed("42")), ScriptedJudge(JUDGE)
+    result = await solver(engine, judge).solve(CHECKED, BestOfK(), Budget(candidates=4), entries=kept)
+    assert len(engine.requests) == 1
+    assert engine.requests[0].request_id.endswith("/2")
+    assert judge.asked == {"41": 1, "42": 1}
+    assert result.selection.candidate == 2
+    assert len(result.judged) == 4
+
+
+async def test_a_stored_pass_ends_the_solve_at_once() -> None:
+    journal = MemoryJournal()
+    await solver(ScriptedEngine.of(boxed("42"))).solve(CHECKED, Greedy(), journal=journal)
+    engine = ScriptedEngine.of(None)
+    result = await solver(engine).solve(CHECKED, Greedy(), entries=list(journal.entries.values()))
+    assert result.selection.verified
+    assert not engine.requests
+
+
+async def test_events_tell_the_whole_story() -> None:
+    events: list[object] = []
+    engine = ScriptedEngine.of(boxed("41"), boxed("41"), boxed("42"))
+    result: Result = await solver(engine).solve(CHECKED, Adaptive(), Budget(candidates=4), watch=events.append)
+    assert [event.round for event in events if isinstance(event, RoundFinished)] == [0, 1]
+    assert sum(isinstance(event, CandidateFinished) for event in events) == len(result.judged)
+    assert isinstance(events[-1], Solved)
+    verdicts = [event.verdict.status for event in events if isinstance(event, CandidateFinished)]
+    assert verdicts.count(Status.FAIL) == 2
