@@ -1,0 +1,121 @@
+"""One single-use box: a resident runner at the other end of a pair of streams."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from importlib import resources
+from typing import Any
+
+from espalier.verifiers.code.sandbox import BoxSpec, Command, Outcome, SandboxError, Stop
+
+GRACE_SECONDS = 10.0
+"""Our clock ends a box this long after the runner should have; only a broken box needs it."""
+
+RUNNER_COMMAND = (
+    "/usr/bin/python3",
+    "-I",
+    "-c",
+    resources.files(__package__).joinpath("runner.py").read_text("utf-8"),
+)
+
+
+class Box:
+    """Asks the runner of one box; `discard` ends the box and all that is in it.
+
+    Args:
+        spec: What the box was made with.
+        read: `read(n)` gives exactly n bytes from the runner, or raises `asyncio.IncompleteReadError`.
+        write: Sends bytes to the runner.
+        ended: Whether the runner's stream is at its end.
+        discard: Ends the box; never raises, may be called twice.
+    """
+
+    def __init__(
+        self,
+        spec: BoxSpec,
+        *,
+        read: Callable[[int], Awaitable[bytes]],
+        write: Callable[[bytes], Awaitable[None]],
+        ended: Callable[[], bool],
+        discard: Callable[[], Awaitable[None]],
+    ) -> None:
+        self.spec = spec
+        self.discard = discard
+        self._read, self._write, self._ended = read, write, ended
+        self._nonce = secrets.token_hex(16)
+        self._commands = 0
+
+    @property
+    def alive(self) -> bool:
+        return not self._ended()
+
+    async def wait_ready(self, seconds: float = 60.0) -> None:
+        """Wait for the runner's first word."""
+        if await self._receive(seconds, limit=1024) != {"ready": True}:
+            raise SandboxError("the box did not start its runner")
+
+    async def run(self, command: Command, files: Mapping[str, str] | None = None) -> Outcome:
+        """Run one command.
+
+        Raises:
+            SandboxError: The box died, fell silent or spoke nonsense.
+        """
+        request = {
+            "nonce": self._nonce,
+            "files": dict(files or {}),
+            "command": command.argv,
+            "stdin": command.stdin,
+            "seconds": command.seconds,
+            "output_bytes": command.output_bytes,
+        }
+        self._commands += 1
+        body = json.dumps(request).encode()
+        try:
+            await self._write(len(body).to_bytes(4, "big") + body)
+        except OSError as error:
+            raise SandboxError(f"the box is gone: {error}") from error
+        reply = await self._receive(command.seconds + GRACE_SECONDS, limit=4 * command.output_bytes + (1 << 20))
+        try:
+            return self._outcome(reply)
+        except (KeyError, TypeError, ValueError) as error:
+            raise SandboxError(f"the box sent a malformed reply: {error!r}") from error
+
+    def _outcome(self, reply: dict[str, Any]) -> Outcome:
+        if not secrets.compare_digest(str(reply.pop("nonce")), self._nonce):
+            raise SandboxError("the box sent a reply that is not the runner's")
+        if "unusable" in reply:
+            if self._commands == 1:
+                raise SandboxError(f"the box cannot run the command: {reply['unusable']}")
+            return Outcome(stopped=Stop.START, stderr=str(reply["unusable"]).encode())
+        return Outcome(
+            stdout=base64.b64decode(reply["stdout"]),
+            stderr=base64.b64decode(reply["stderr"]),
+            result=base64.b64decode(reply["result"]),
+            exit_code=reply["exit_code"],
+            signal=reply["signal"],
+            stopped=None if reply["stopped"] is None else Stop(reply["stopped"]),
+            seconds=float(reply["seconds"]),
+            cpu_seconds=float(reply["cpu_seconds"]),
+            memory_mib=reply["memory_kib"] / 1024,
+        )
+
+    async def _receive(self, seconds: float, limit: int) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(seconds):
+                size = int.from_bytes(await self._read(4), "big")
+                if size > limit:
+                    raise SandboxError(f"the box sent a reply of {size} bytes")
+                message = json.loads(await self._read(size))
+        except TimeoutError as error:
+            raise SandboxError(f"the box did not answer within {seconds:g} s") from error
+        except (asyncio.IncompleteReadError, OSError) as error:
+            raise SandboxError("the box died") from error
+        except (ValueError, RecursionError) as error:
+            raise SandboxError("the box sent a malformed reply") from error
+        if not isinstance(message, dict):
+            raise SandboxError("the box sent a malformed reply")
+        return message

@@ -1,0 +1,158 @@
+"""Boxes as bubblewrap sandboxes, for machines without a Docker daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+from espalier.verifiers.code.box import RUNNER_COMMAND, Box
+from espalier.verifiers.code.cgroup import Group, Hierarchy, Limits, find_hierarchy
+from espalier.verifiers.code.sandbox import BoxSpec, SandboxError
+from espalier.verifiers.code.seccomp import bpf_program
+
+NOBODY = 65534
+TMP_BYTES = 64 << 20
+OVERHEAD_MIB = 32
+"""Memory for the runner itself."""
+
+# Enters the control groups, then becomes the rest of its arguments; only a process can put itself in before it runs anything.
+ENTER_GROUPS = 'while [ "$1" != -- ]; do echo $$ > "$1" || exit 125; shift; done; shift; exec "$@"'
+
+
+def rootfs_directory() -> Path:
+    """Where scripts/sandbox-image.sh leaves the root file systems."""
+    cache = os.environ.get("ESPALIER_CACHE")
+    if cache:
+        return Path(cache) / "sandbox"
+    if os.geteuid() == 0:
+        return Path("/var/cache/espalier/sandbox")
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "espalier" / "sandbox"
+
+
+class BwrapMaker:
+    """Makes namespaces that hold one runner each, out of the same root file systems as the images.
+
+    As under Docker the runner is process 1 of its box and the same system calls are allowed. A box ends with the thread that
+    made it (`--die-with-parent`) and with its standard input; `prepare` removes the control groups of dead owners. Unlike
+    under Docker, the number of files in /tmp is bounded only through the memory that they take, and files in /tmp may be
+    executed.
+
+    Args:
+        cpus: Processor share of one box.
+        pids: Processes and threads of one box.
+    """
+
+    name = "bwrap"
+
+    def __init__(self, *, cpus: float = 1.0, pids: int = 64) -> None:
+        self._cpus = cpus
+        self._pids = pids
+        self._hierarchy: Hierarchy | None = None
+        self._seccomp = b""
+
+    async def prepare(self) -> None:
+        if shutil.which("bwrap") is None:
+            raise SandboxError("bubblewrap is missing; install the package bubblewrap")
+        try:
+            self._seccomp = self._seccomp or bpf_program()
+            self._hierarchy = find_hierarchy()
+            await asyncio.to_thread(self._hierarchy.reap)
+        except OSError as error:
+            raise SandboxError(str(error)) from error
+
+    async def make(self, spec: BoxSpec) -> Box:
+        if self._hierarchy is None:
+            raise SandboxError("the sandbox is not started")
+        rootfs = rootfs_directory() / spec.image
+        if not rootfs.is_dir():
+            raise SandboxError(f"the root file system {rootfs} is missing; run scripts/sandbox-image.sh {spec.image}")
+        memory = (spec.memory_mib + OVERHEAD_MIB) << 20
+        group = self._hierarchy.create(Limits(memory, self._pids, self._cpus))
+        try:
+            process = await self._spawn(rootfs, group)
+        except OSError as error:
+            await asyncio.to_thread(group.remove)
+            raise SandboxError(f"cannot start bubblewrap: {error}") from error
+        except asyncio.CancelledError:
+            await asyncio.to_thread(group.remove)
+            raise
+        stdin, stdout, stderr = process.stdin, process.stdout, process.stderr
+        assert stdin and stdout and stderr  # noqa: S101 (they are pipes)
+
+        async def write(data: bytes) -> None:
+            stdin.write(data)
+            await stdin.drain()
+
+        async def discard() -> None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            stdin.close()
+            await process.wait()
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(group.remove)
+
+        box = Box(spec, read=stdout.readexactly, write=write, ended=stdout.at_eof, discard=discard)
+        try:
+            await box.wait_ready()
+        except SandboxError as error:
+            await discard()
+            complaint = (await stderr.read(2048)).decode(errors="replace").strip()
+            raise SandboxError(f"{error}: {complaint}") from error
+        except asyncio.CancelledError:
+            await discard()
+            raise
+        return box
+
+    async def close(self) -> None:
+        """Nothing is kept between boxes."""
+
+    async def _spawn(self, rootfs: Path, group: Group) -> asyncio.subprocess.Process:
+        # A memory file of its own for every box: the offset would be shared.
+        seccomp = os.memfd_create("seccomp")
+        try:
+            os.write(seccomp, self._seccomp)
+            os.lseek(seccomp, 0, os.SEEK_SET)
+            return await asyncio.create_subprocess_exec(
+                "/bin/sh",
+                "-c",
+                ENTER_GROUPS,
+                "sh",
+                *group.entrances,
+                "--",
+                *self._unprivileged(),
+                *self._bwrap(rootfs, seccomp),
+                *RUNNER_COMMAND,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                pass_fds=(seccomp,),
+                env={},  # the launcher's environment would be readable inside, at /proc/1/environ
+                cwd="/",
+                start_new_session=True,
+            )
+        finally:
+            os.close(seccomp)
+
+    @staticmethod
+    def _unprivileged() -> tuple[str, ...]:
+        """Root gives itself up before there is a box: inside one, its user would own the files of the host's root."""
+        if os.geteuid() != 0:
+            return ()
+        identity = (f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
+        return ("/usr/bin/setpriv", *identity, "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", "--")
+
+    @staticmethod
+    def _bwrap(rootfs: Path, seccomp: int) -> tuple[str, ...]:
+        tmpfs = ("--size", str(TMP_BYTES), "--tmpfs")
+        return (
+            "/usr/bin/bwrap",
+            *("--unshare-all", "--unshare-user", "--disable-userns", "--as-pid-1"),
+            *("--new-session", "--die-with-parent", "--clearenv", "--cap-drop", "ALL"),
+            *("--uid", str(NOBODY), "--gid", str(NOBODY), "--hostname", "box"),
+            *("--ro-bind", str(rootfs), "/", "--proc", "/proc", "--dev", "/dev"),
+            *(*tmpfs, "/dev/shm", *tmpfs, "/tmp", "--remount-ro", "/dev"),  # noqa: S108 (inside the box)
+            *("--chdir", "/tmp", "--seccomp", str(seccomp), "--"),  # noqa: S108
+        )

@@ -1,0 +1,159 @@
+"""Control groups made by hand, version 1 or 2, for boxes that no daemon limits."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from espalier.verifiers.code.owner import owner_is_dead, owner_tag
+from espalier.verifiers.code.sandbox import SandboxError
+
+PREFIX = "espalier-box-"
+PERIOD_US = 100_000
+REMOVE_SECONDS = 10.0
+
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What all processes of a group may use together."""
+
+    memory_bytes: int
+    pids: int
+    cpus: float
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One group: a directory (version 2) or one per controller (version 1)."""
+
+    directories: tuple[Path, ...]
+
+    @property
+    def entrances(self) -> tuple[str, ...]:
+        """Files into which a process writes its PID to enter."""
+        return tuple(str(directory / "cgroup.procs") for directory in self.directories)
+
+    def remove(self) -> None:
+        """Kill what is inside, and remove the group. Blocks until its processes are gone."""
+        deadline = time.monotonic() + REMOVE_SECONDS
+        for directory in self.directories:
+            while directory.exists():
+                try:
+                    directory.rmdir()
+                except OSError:
+                    if time.monotonic() > deadline:
+                        raise
+                    _kill_members(directory)
+                    time.sleep(0.01)
+
+
+@dataclass(frozen=True, slots=True)
+class Hierarchy:
+    """Where groups are made: one parent directory, or one for each of the controllers of version 1."""
+
+    version: int
+    parents: tuple[Path, ...]
+
+    def create(self, limits: Limits) -> Group:
+        """A new group with these limits.
+
+        Raises:
+            SandboxError: It cannot be made or limited.
+        """
+        name = f"{PREFIX}{owner_tag()}-{next(_numbers)}"
+        group = Group(tuple(parent / name for parent in self.parents))
+        try:
+            for directory in group.directories:
+                directory.mkdir()
+                for file, value in _values(self.version, limits):
+                    if (directory / file).exists():
+                        (directory / file).write_text(value)
+        except OSError as error:
+            group.remove()
+            raise SandboxError(f"cannot limit a control group: {error}") from error
+        return group
+
+    def reap(self) -> None:
+        """Remove the groups of dead owners."""
+        for parent in self.parents:
+            for directory in parent.glob(f"{PREFIX}*"):
+                if owner_is_dead(directory.name.removeprefix(PREFIX).rpartition("-")[0]):
+                    Group((directory,)).remove()
+
+
+def find_hierarchy() -> Hierarchy:
+    """The memory, pids and cpu controllers of this machine, where this process may make groups.
+
+    Raises:
+        SandboxError: They are absent, or this process may not use them.
+    """
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    by_controller = {
+        name: Path(mount[1])
+        for mount in mounts
+        if mount[2] == "cgroup"
+        for name in ("memory", "pids", "cpu")
+        if name in mount[3].split(",")
+    }
+    if by_controller:
+        missing = {"memory", "pids", "cpu"} - by_controller.keys()
+        if missing:
+            raise SandboxError(f"the cgroup controllers {', '.join(sorted(missing))} are not mounted")
+        hierarchy = Hierarchy(1, tuple(sorted(set(by_controller.values()))))
+    else:
+        unified = next((Path(mount[1]) for mount in mounts if mount[2] == "cgroup2"), None)
+        if unified is None:
+            raise SandboxError("no cgroups are mounted; boxes cannot be limited without them")
+        hierarchy = Hierarchy(2, (_delegated(unified),))
+    for parent in hierarchy.parents:
+        if not os.access(parent, os.W_OK):
+            raise SandboxError(f"{parent} is not writable; run as root, or use Docker")
+    return hierarchy
+
+
+def _delegated(unified: Path) -> Path:
+    """A group of version 2 that holds no process and hands the controllers down."""
+    parent = unified / "espalier"
+    try:
+        for directory in (unified, parent):
+            directory.mkdir(exist_ok=True)
+            (directory / "cgroup.subtree_control").write_text("+memory +pids +cpu")
+    except OSError as error:
+        raise SandboxError(
+            f"cannot delegate cgroup controllers in {unified}: {error}; run as root, or use Docker"
+        ) from error
+    return parent
+
+
+def _values(version: int, limits: Limits) -> list[tuple[str, str]]:
+    """Files and values, in the order in which they must be written; what belongs to another controller is absent."""
+    quota = int(limits.cpus * PERIOD_US)
+    if version == 2:
+        return [
+            ("memory.max", str(limits.memory_bytes)),
+            ("memory.swap.max", "0"),
+            ("memory.oom.group", "0"),
+            ("pids.max", str(limits.pids)),
+            ("cpu.max", f"{quota} {PERIOD_US}"),
+        ]
+    return [
+        ("memory.limit_in_bytes", str(limits.memory_bytes)),
+        ("memory.memsw.limit_in_bytes", str(limits.memory_bytes)),
+        ("pids.max", str(limits.pids)),
+        ("cpu.cfs_period_us", str(PERIOD_US)),
+        ("cpu.cfs_quota_us", str(quota)),
+    ]
+
+
+def _kill_members(directory: Path) -> None:
+    for line in (directory / "cgroup.procs").read_text().split():
+        try:
+            os.kill(int(line), signal.SIGKILL)
+        except ProcessLookupError:
+            continue

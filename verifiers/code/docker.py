@@ -1,0 +1,220 @@
+"""Boxes as Docker containers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import docker
+import docker.errors
+import requests
+
+from espalier.verifiers.code.box import RUNNER_COMMAND, Box
+from espalier.verifiers.code.owner import owner_is_dead, owner_tag
+from espalier.verifiers.code.sandbox import BoxSpec, SandboxError
+from espalier.verifiers.code.seccomp import docker_profile
+
+LABEL = "espalier.sandbox"
+IMAGE_REPOSITORY = "espalier-sandbox"
+TMP_BYTES = 64 << 20
+TMP_INODES = 4096
+OVERHEAD_MIB = 32
+"""Memory for the runner itself."""
+API_SECONDS = 60
+STDOUT = 1
+"""Stream number in the daemon's framing of an attached stream."""
+
+
+class DockerMaker:
+    """Makes containers that hold one runner each, through the daemon that DOCKER_HOST names.
+
+    The runner is process 1. It ends, and the daemon removes the container, when our end of the attached stream closes:
+    nothing outlives a killed owner but a container caught between creation and start, which `prepare` removes.
+
+    Args:
+        runtime: OCI runtime, for example "runsc"; None for the daemon's default.
+        cpus: Processor share of one box.
+        pids: Processes and threads of one box.
+    """
+
+    name = "docker"
+
+    def __init__(self, *, runtime: str | None = None, cpus: float = 1.0, pids: int = 64) -> None:
+        self._runtime = runtime
+        self._cpus = cpus
+        self._pids = pids
+        self._owner = owner_tag()
+        self._seccomp = docker_profile()
+        self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="docker")
+        self._client: docker.APIClient | None = None
+
+    async def prepare(self) -> None:
+        await self._call(self._prepare)
+
+    async def make(self, spec: BoxSpec) -> Box:
+        making = asyncio.ensure_future(self._call(self._create, spec))
+        try:
+            container, stream = await asyncio.shield(making)
+        except asyncio.CancelledError:
+            # The thread cannot be interrupted: take what it made, and remove it.
+            with contextlib.suppress(SandboxError):
+                container, stream = await making
+                stream.close()
+                await self._remove(container)
+            raise
+        reader, writer = await asyncio.open_connection(sock=stream)
+        demultiplexed = _Demultiplexer(reader)
+
+        async def write(data: bytes) -> None:
+            writer.write(data)
+            await writer.drain()
+
+        async def discard() -> None:
+            writer.close()
+            await self._remove(container)
+
+        box = Box(spec, read=demultiplexed.read, write=write, ended=reader.at_eof, discard=discard)
+        try:
+            await self._call(self._api().start, container)
+            await box.wait_ready()
+        except SandboxError as error:
+            await discard()
+            raise SandboxError(f"{error}{demultiplexed.complaint()}") from error
+        except asyncio.CancelledError:
+            await discard()
+            raise
+        return box
+
+    async def close(self) -> None:
+        self._threads.shutdown(wait=True)
+        if self._client is not None:
+            self._client.close()
+
+    def _api(self) -> docker.APIClient:
+        if self._client is None:
+            # Honours DOCKER_HOST, DOCKER_TLS_VERIFY and DOCKER_CERT_PATH.
+            self._client = docker.DockerClient.from_env(timeout=API_SECONDS, max_pool_size=16).api
+        return self._client
+
+    def _prepare(self) -> None:
+        self._api().ping()
+        if self._runtime is not None and self._runtime not in self._api().info().get("Runtimes", {}):
+            raise SandboxError(f"the Docker daemon has no runtime '{self._runtime}'; install it or unset the runtime")
+        for found in self._api().containers(all=True, filters={"label": LABEL}):
+            if owner_is_dead(found["Labels"][LABEL]):
+                self._remove_now(found["Id"])
+
+    def _create(self, spec: BoxSpec) -> tuple[str, socket.socket]:
+        memory = (spec.memory_mib + OVERHEAD_MIB) << 20
+        api = self._api()
+        tmp = f"rw,nosuid,nodev,{'exec' if spec.executable_tmp else 'noexec'},size={TMP_BYTES},nr_inodes={TMP_INODES}"
+        try:
+            container = api.create_container(
+                f"{IMAGE_REPOSITORY}:{spec.image}",
+                entrypoint=list(RUNNER_COMMAND),
+                command=[],
+                user="65534:65534",
+                working_dir="/tmp",  # noqa: S108 (inside the box)
+                environment={},
+                stdin_open=True,
+                network_disabled=True,
+                labels={LABEL: self._owner},
+                host_config=api.create_host_config(
+                    auto_remove=True,
+                    cap_drop=["ALL"],
+                    cgroupns="private",
+                    ipc_mode="private",
+                    log_config=docker.types.LogConfig(type="none"),
+                    mem_limit=memory,
+                    memswap_limit=memory,
+                    nano_cpus=int(self._cpus * 1e9),
+                    network_mode="none",
+                    pids_limit=self._pids,
+                    read_only=True,
+                    runtime=self._runtime,
+                    security_opt=["no-new-privileges", f"seccomp={self._seccomp}"],
+                    tmpfs={
+                        "/tmp": f"{tmp},mode=1777",  # noqa: S108 (inside the box)
+                        "/dev/shm": f"rw,nosuid,nodev,noexec,size={TMP_BYTES},nr_inodes=256,mode=1777",  # noqa: S108
+                    },
+                    ulimits=[
+                        docker.types.Ulimit(name="core", soft=0, hard=0),
+                        docker.types.Ulimit(name="nofile", soft=256, hard=256),
+                        docker.types.Ulimit(name="fsize", soft=TMP_BYTES, hard=TMP_BYTES),
+                    ],
+                ),
+            )["Id"]
+        except docker.errors.ImageNotFound as error:
+            raise SandboxError(
+                f"the image {IMAGE_REPOSITORY}:{spec.image} is missing; "
+                f"run scripts/sandbox-image.sh {spec.image}, or build deploy/sandbox/Dockerfile"
+            ) from error
+        try:
+            return container, self._attach(container)
+        except BaseException:
+            self._remove_now(container)
+            raise
+
+    def _attach(self, container: str) -> socket.socket:
+        attached: Any = self._api().attach_socket(container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+        raw = getattr(attached, "_sock", None)
+        if type(raw) is not socket.socket:
+            raise SandboxError("the Docker daemon must be reached over a Unix or plain TCP socket, not TLS or ssh")
+        # Ours to close; the SDK's response keeps its own descriptor until it is collected.
+        stream = socket.socket(fileno=os.dup(raw.fileno()))
+        attached.close()
+        raw.close()
+        stream.setblocking(False)
+        return stream
+
+    async def _remove(self, container: str) -> None:
+        with contextlib.suppress(SandboxError):
+            await asyncio.shield(self._call(self._remove_now, container))
+
+    def _remove_now(self, container: str) -> None:
+        try:
+            self._api().remove_container(container, force=True, v=True)
+        except (docker.errors.NotFound, docker.errors.APIError) as error:
+            if error.status_code not in (404, 409):  # gone, or being removed already
+                raise
+
+    async def _call(self, function: Any, *arguments: Any) -> Any:
+        """Run a blocking call of the SDK in a thread; every trouble with the daemon is a SandboxError."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+        except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+            raise SandboxError(
+                f"the Docker daemon does not serve: {error}; start it (scripts/dockerd.sh where it may), "
+                "or choose the bubblewrap sandbox"
+            ) from error
+        except RuntimeError as error:  # the threads are shut down
+            raise SandboxError(str(error)) from error
+
+
+class _Demultiplexer:
+    """The runner's standard output out of the daemon's stream; its standard error is kept for messages."""
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
+        self._buffer = bytearray()
+        self._stderr = b""
+
+    async def read(self, size: int) -> bytes:
+        while len(self._buffer) < size:
+            stream, length = struct.unpack(">BxxxL", await self._reader.readexactly(8))
+            payload = await self._reader.readexactly(length)
+            if stream == STDOUT:
+                self._buffer += payload
+            else:
+                self._stderr = (self._stderr + payload)[-2048:]
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return data
+
+    def complaint(self) -> str:
+        return f": {self._stderr.decode(errors='replace').strip()}" if self._stderr else ""

@@ -1,0 +1,68 @@
+"""The languages that programs may be written in: image, how to compile, how to run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from types import MappingProxyType
+
+JOB = "/tmp/job"  # noqa: S108 (inside the box)
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """One row of the table.
+
+    Attributes:
+        image: The box's image.
+        source: File name of the program inside /tmp/job.
+        run: Command line that runs it.
+        compile: Command line that makes it runnable, if any.
+        compile_seconds: Wall-clock limit of that.
+        executable_tmp: The compiled program is executed out of /tmp.
+        call: Command line that serves CallCase, where the language has a harness.
+        asserts: Command line that serves AssertCase, likewise.
+    """
+
+    image: str
+    source: str
+    run: tuple[str, ...]
+    compile: tuple[str, ...] | None = None
+    compile_seconds: float = 30.0
+    executable_tmp: bool = False
+    call: tuple[str, ...] | None = None
+    asserts: tuple[str, ...] | None = None
+
+
+def _harness(name: str) -> str:
+    return resources.files(__package__).joinpath("harness", name).read_text("utf-8")
+
+
+# Isolated from its environment; numbers of any length may be printed.
+_PYTHON = ("/usr/bin/python3", "-I", "-B", "-X", "utf8", "-X", "int_max_str_digits=0")
+
+LANGUAGES: Mapping[str, Language] = MappingProxyType(
+    {
+        "python": Language(
+            image="python",
+            source="program.py",
+            run=(*_PYTHON, f"{JOB}/program.py"),
+            call=(*_PYTHON, "-c", _harness("call.py"), f"{JOB}/program.py"),
+            asserts=(*_PYTHON, "-c", _harness("asserts.py"), f"{JOB}/program.py"),
+        ),
+        "cpp": Language(
+            image="cpp",
+            source="program.cpp",
+            compile=("/usr/bin/g++", "-std=c++20", "-O2", "-o", f"{JOB}/program", f"{JOB}/program.cpp"),
+            run=(f"{JOB}/program",),
+            executable_tmp=True,
+        ),
+        "javascript": Language(
+            image="javascript",
+            source="program.js",
+            run=("/usr/bin/node", f"{JOB}/program.js"),
+            call=("/usr/bin/node", "-e", _harness("call.js"), f"{JOB}/program.js"),
+        ),
+    }
+)

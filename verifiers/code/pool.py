@@ -1,0 +1,144 @@
+"""Single-use boxes kept warm: each is handed to one job and thrown away; new ones are made in the background."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+from espalier.verifiers.code.box import Box
+from espalier.verifiers.code.sandbox import BoxSpec, Health, Job, Outcome, SandboxError
+
+RETRY_SECONDS = 2.0
+
+
+class BoxMaker(Protocol):
+    """Makes boxes of one kind (Docker, bubblewrap)."""
+
+    name: str
+
+    async def prepare(self) -> None:
+        """Check what boxes rest on and clear away what dead owners left. Raises SandboxError."""
+        ...
+
+    async def make(self, spec: BoxSpec) -> Box:
+        """A new box whose runner is ready. Raises SandboxError and leaves nothing behind when it cannot."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class PooledSandbox:
+    """A sandbox over any maker of boxes.
+
+    Args:
+        maker: Makes the boxes.
+        warm: How many boxes to keep ready, per spec.
+        concurrency: Jobs that run at the same time; further ones wait their turn.
+        makers: Boxes made at the same time.
+    """
+
+    def __init__(self, maker: BoxMaker, warm: Mapping[BoxSpec, int], *, concurrency: int, makers: int = 2) -> None:
+        self._maker = maker
+        self._warm = dict(warm)
+        self._idle: dict[BoxSpec, deque[Box]] = {spec: deque() for spec in warm}
+        self._filling: dict[BoxSpec, int] = dict.fromkeys(warm, 0)
+        self._running = asyncio.Semaphore(concurrency)
+        self._making = asyncio.Semaphore(makers)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._trouble = "not started"
+        self._closed = False
+
+    async def start(self) -> None:
+        await self._maker.prepare()
+        self._trouble = ""
+        for spec in self._warm:
+            self._refill(spec)
+
+    async def run(self, job: Job) -> AsyncGenerator[Outcome, None]:
+        async with self._running, self._box(job.spec) as box:
+            files: Mapping[str, str] = job.files
+            for command in job.commands:
+                yield await box.run(command, files)
+                files = {}
+
+    async def health(self) -> Health:
+        """Sound when the maker works and, for what is kept warm, boxes are ready or being made."""
+        if self._closed or self._trouble:
+            return Health(ok=False, detail=self._trouble or "closed")
+        try:
+            await self._maker.prepare()
+        except SandboxError as error:
+            return Health(ok=False, detail=str(error))
+        ready = {spec.image: len(boxes) for spec, boxes in self._idle.items()}
+        return Health(ok=True, detail=f"{self._maker.name}: warm boxes {ready}")
+
+    async def wait_warm(self) -> None:
+        """Wait until the background has made every box it was asked for (benchmarks, tests)."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def close(self) -> None:
+        self._closed = True
+        for task in list(self._tasks):
+            if task.get_name() == "refill":
+                task.cancel()
+        await asyncio.gather(*(box.discard() for boxes in self._idle.values() for box in boxes))
+        for boxes in self._idle.values():
+            boxes.clear()
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._maker.close()
+
+    @asynccontextmanager
+    async def _box(self, spec: BoxSpec) -> AsyncGenerator[Box, None]:
+        box = await self._take(spec)
+        try:
+            yield box
+        finally:
+            self._background(box.discard(), "discard")
+            self._refill(spec)
+
+    async def _take(self, spec: BoxSpec) -> Box:
+        if self._closed:
+            raise SandboxError("the sandbox is closed")
+        idle = self._idle.get(spec, deque())
+        while idle:
+            box = idle.popleft()
+            if box.alive:
+                return box
+            self._background(box.discard(), "discard")
+        return await self._maker.make(spec)
+
+    def _refill(self, spec: BoxSpec) -> None:
+        if self._closed or spec not in self._warm:
+            return
+        while len(self._idle[spec]) + self._filling[spec] < self._warm[spec]:
+            self._filling[spec] += 1
+            self._background(self._make_idle(spec), "refill")
+
+    async def _make_idle(self, spec: BoxSpec) -> None:
+        try:
+            async with self._making:
+                while not self._closed:
+                    try:
+                        box = await self._maker.make(spec)
+                    except SandboxError as error:
+                        self._trouble = str(error)
+                        await asyncio.sleep(RETRY_SECONDS)
+                        continue
+                    self._trouble = ""
+                    if self._closed:
+                        await box.discard()
+                    else:
+                        self._idle[spec].append(box)
+                    break
+        finally:
+            self._filling[spec] -= 1
+
+    def _background(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,133 @@
+"""The port of the sandbox: a job goes in, raw results come out. What is expected never enters."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Protocol
+
+
+class SandboxError(Exception):
+    """The sandbox failed, not the program: no daemon, no box, a box that died or fell silent."""
+
+
+class Stop(StrEnum):
+    """Why a command was ended before it ended itself."""
+
+    TIME = "time"
+    OUTPUT = "output"
+    START = "start"
+    """It could not be started any more, because of what an earlier command left in the box (a full disk)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command to run in the box.
+
+    Attributes:
+        argv: The command line.
+        stdin: Its standard input.
+        seconds: Wall-clock limit.
+        output_bytes: Cap of standard output and of the result channel, each; at the cap the command is ended.
+    """
+
+    argv: tuple[str, ...]
+    stdin: str = ""
+    seconds: float = 5.0
+    output_bytes: int = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one command did: data, whatever it was.
+
+    Attributes:
+        stdout: Captured up to the cap.
+        stderr: Its first 64 KiB.
+        result: What it wrote to the descriptor named by RESULT_FD.
+        exit_code: None when a signal ended it.
+        signal: The signal that ended it.
+        stopped: Set when the box ended it.
+        seconds: Wall-clock time.
+        cpu_seconds: Processor time of the process and its waited-for children.
+        memory_mib: Peak resident memory of the largest process.
+    """
+
+    stdout: bytes = b""
+    stderr: bytes = b""
+    result: bytes = b""
+    exit_code: int | None = None
+    signal: int | None = None
+    stopped: Stop | None = None
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    memory_mib: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class BoxSpec:
+    """What a box is made with; boxes of equal spec are interchangeable.
+
+    Attributes:
+        image: Name of the language's image (`espalier-sandbox:IMAGE`) or root file system.
+        memory_mib: Memory for the programs, files in /tmp included.
+        executable_tmp: Files in /tmp may be executed (compiled languages).
+    """
+
+    image: str
+    memory_mib: int = 256
+    executable_tmp: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The commands of one single-use box, asked for one after the other.
+
+    Attributes:
+        spec: The box it needs.
+        files: Texts written to /tmp/job before the first command.
+        commands: Run in order, each taken when the one before is done and in a directory of its own; all processes of one
+            are gone before the next.
+    """
+
+    spec: BoxSpec
+    commands: Iterable[Command]
+    files: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether jobs can run now, and why not."""
+
+    ok: bool
+    detail: str
+
+
+class Sandbox(Protocol):
+    """Runs untrusted commands in single-use boxes."""
+
+    async def start(self) -> None:
+        """Become ready: check what it rests on, clear away what dead owners left, warm the pool.
+
+        Raises:
+            SandboxError: What is missing, and what to do about it.
+        """
+        ...
+
+    def run(self, job: Job) -> AsyncGenerator[Outcome, None]:
+        """Run the commands in one fresh box and yield each outcome; closing the generator throws the box away.
+
+        Raises:
+            SandboxError: The sandbox failed. Never raised for what a program did.
+        """
+        ...
+
+    async def health(self) -> Health:
+        """Whether a job handed over now would run."""
+        ...
+
+    async def close(self) -> None:
+        """Throw all boxes away; nothing is left behind."""
+        ...
