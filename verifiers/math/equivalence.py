@@ -27,6 +27,7 @@ from espalier.verifiers.math.tree import (
     Relation,
     Symbol,
     Text,
+    symbols,
     walk,
 )
 
@@ -47,7 +48,16 @@ def equivalent(gold: Node, claim: Node, options: MathOptions) -> Outcome:
 
 def normal(node: Node) -> Node:
     """The form that is compared: matrices reduced, ± written out."""
-    return expand_signs(reduce_matrices(node))
+    return expand_signs(_name_first(reduce_matrices(node)))
+
+
+def _name_first(node: Node) -> Node:
+    """ "5 = x" as "x = 5"."""
+    match node:
+        case Relation((value, Symbol() as name), ("=",)) if not symbols(value):
+            return Relation((name, value), ("=",))
+        case _:
+            return node
 
 
 def _equivalent(gold: Node, claim: Node, options: MathOptions) -> Outcome:
@@ -228,6 +238,8 @@ def _matching(left: tuple[Node, ...], right: tuple[Node, ...], options: MathOpti
 def _values(gold: Node, claim: Node, options: MathOptions) -> Outcome:
     if isinstance(gold, Quantity) or isinstance(claim, Quantity):
         return _quantities(gold, claim, options)
+    if _is("ratio", gold) or _is("ratio", claim):
+        return _ratios(gold, claim)
     if infinity(gold) or infinity(claim):
         return Outcome(infinity(gold) == infinity(claim), "infinities")
     if isinstance(gold, Based) != isinstance(claim, Based) and options.missing_unit_ok:
@@ -244,6 +256,20 @@ def _values(gold: Node, claim: Node, options: MathOptions) -> Outcome:
     if _is("°", gold) and _is("°", claim) and isinstance(gold, Apply) and isinstance(claim, Apply):
         return _rounded(gold.args[0], claim.args[0], options)
     return _rounded(gold, claim, options)
+
+
+def _ratios(gold: Node, claim: Node) -> Outcome:
+    """Ratios up to a common factor; a ratio of two is their quotient."""
+    left, right = (side.args if isinstance(side, Apply) and side.head == "ratio" else None for side in (gold, claim))
+    if left is not None and right is not None:
+        if len(left) != len(right):
+            return Outcome(False, "ratios of different length")
+        crossed = [(Apply("*", (left[0], b)), Apply("*", (right[0], a))) for a, b in zip(left, right, strict=True)]
+        return every([same_value(a, b) for a, b in crossed], "ratios")
+    terms, other = (left, claim) if left is not None else (right, gold)
+    if terms is None or len(terms) != 2:
+        return Outcome(False, "a ratio and a value")
+    return same_value(Apply("/", terms), other)
 
 
 def _is(head: str, node: Node) -> bool:

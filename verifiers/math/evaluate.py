@@ -249,6 +249,7 @@ _SIMPLE: dict[str, Callable[..., acb]] = {
     "atanh": lambda x: x.atanh(),
     "gamma": lambda x: x.gamma(),
     "factorial": lambda x: (x + 1).gamma(),
+    "binomial": lambda n, k: (n + 1).gamma() * (k + 1).rgamma() * (n - k + 1).rgamma(),
     "floor": lambda x: acb(x.real.floor()),
     "ceil": lambda x: acb(x.real.ceil()),
     "abs": lambda x: acb(abs(x)),
@@ -260,7 +261,7 @@ _SIMPLE: dict[str, Callable[..., acb]] = {
     "max": lambda *xs: acb(max_real([x.real for x in xs])),
     "min": lambda *xs: -acb(max_real([-x.real for x in xs])),
 }
-_INTEGER_HEADS = frozenset({"gcd", "lcm", "mod", "binomial", "factorial2"})
+_INTEGER_HEADS = frozenset({"gcd", "lcm", "mod", "factorial2"})
 
 
 def max_real(values: list[arb]) -> arb:

@@ -5,6 +5,7 @@ An answer may be ambiguous ("100,200" is one number or two); `parse` returns eve
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
@@ -43,6 +44,9 @@ _KNOWN_WORDS: Final = (
     | FUNCTIONS.keys()
     | MANY_ARGUMENTS.keys()
 )
+
+
+_GLUED: Final = re.compile(r"(?:arc)?(?:sin|cos|tan|cot)|sqrt|ln|log|exp|pi|[a-z](?=sin|cos|tan|ln|log|sqrt|pi|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,7 @@ def parse_as(text: str, reading: Reading) -> Node:
         tokens.pop()
     if not tokens:
         raise ParseError("empty")
-    tree = _phrase(tokens) or _choice(tokens, reading) or _Parser(tokens, reading).answer()
+    tree = _phrase(tokens) or _choice(tokens, reading) or _Parser(_letters(tokens), reading).answer()
     if sum(1 for _ in walk(tree)) > LIMITS.nodes:
         raise LimitError(f"more than {LIMITS.nodes} nodes")
     return tree
@@ -111,7 +115,7 @@ def parse_as(text: str, reading: Reading) -> Node:
 
 def _phrase(tokens: list[Token]) -> Node | None:
     """An answer of words only: a name, or a phrase with a meaning."""
-    if not all(token.kind is Kind.WORD or token.text in "-,&" for token in tokens):
+    if tokens[0].kind is not Kind.WORD or not all(token.kind is Kind.WORD or token.text in "-,&" for token in tokens):
         return None
     words = [token.text for token in tokens if token.kind is Kind.WORD]
     phrase = " ".join(words).lower()
@@ -130,6 +134,21 @@ def _phrase(tokens: list[Token]) -> Node | None:
 
 def _is_name(word: str) -> bool:
     return len(word) > 1 and word not in _KNOWN_WORDS
+
+
+def _letters(tokens: list[Token]) -> list[Token]:
+    """The tokens with short words split into letters ("xy" is x·y) and functions split from letters ("xsin")."""
+    split: list[Token] = []
+    for token in tokens:
+        if token.kind is not Kind.WORD or token.roman or not _is_name(token.text):
+            split.append(token)
+            continue
+        parts = list(token.text) if _is_letters(token.text) else _GLUED.findall(token.text)
+        if "".join(parts) != token.text:
+            parts = [token.text]
+        for index, part in enumerate(parts):
+            split.append(Token(Kind.WORD, part, spaced=token.spaced and index == 0))
+    return split
 
 
 def _is_letters(word: str) -> bool:
@@ -153,7 +172,7 @@ def _choice(tokens: list[Token], reading: Reading) -> Node | None:
     if not rest[0].spaced or rest[0].text in ("+", "*", "/", "^", "∪", "∩", "=", ","):
         return None
     try:
-        content = _phrase(rest) or _Parser(rest, reading).answer()
+        content = _phrase(rest) or _Parser(_letters(rest), reading).answer()
     except ParseError:
         content = None
     return Choice(letter.text, content)
@@ -265,6 +284,8 @@ class _Parser:
             extra = self.unit()
             return Quantity(value, unit or extra or PLAIN)
         value = self.sum()
+        if self.token.text == ":" and not self.bars:
+            return self.ratio(value)
         if isinstance(value, Number | Based | Constant | Apply | Symbol | Quantity):
             unit = self.unit()
             if unit is not None:
@@ -274,6 +295,18 @@ class _Parser:
                     return Apply("°", (value,))
                 return Quantity(value, unit)
         return value
+
+    def ratio(self, first: Node) -> Node:
+        """ "a : b" and "a : b : c"; with two digits after a colon without spaces it is a time of day."""
+        terms = [first]
+        tight = not self.token.spaced
+        while self.accept(":"):
+            if tight and self.token.kind is Kind.NUMBER and len(self.token.text) == 2 and isinstance(first, Number):
+                minutes = self.token.text
+                self.at += 1
+                return Text(f"{first.value}:{minutes}{' '.join(['', *self._noun_words()])}".lower())
+            terms.append(self.sum())
+        return Apply("ratio", tuple(terms))
 
     def unit(self) -> Unit | None:
         """A unit up to the end of the item, or None with the cursor where it was."""
@@ -435,7 +468,7 @@ class _Parser:
                 return word in ("e", "i") or lookup(word) is None
             is_unit = self.reading.letter_units and token.spaced and word in LETTER_UNITS and self._unit_follows()
             return not is_unit
-        return not token.roman and _is_letters(word)
+        return False
 
     def _unit_follows(self) -> bool:
         """Whether a number stands before and nothing but a unit follows up to the end of the item."""
@@ -453,10 +486,10 @@ class _Parser:
         while self.token.text == "^" and self.token.kind is Kind.OPERATOR:
             self.at += 1
             if self.accept("°"):
-                base = Apply("°", (_bare(base),))
+                base = self.degrees(base)
             elif self.token.text == "{" and self.ahead().text == "°" and self.ahead(2).text == "}":
                 self.at += 3
-                base = Apply("°", (_bare(base),))
+                base = self.degrees(base)
             elif isinstance(base, Group | Matrix) and (self.accept("T", r"\top", r"\intercal") or self._braced_t()):
                 base = Apply("transpose", (base,))
             else:
@@ -494,15 +527,17 @@ class _Parser:
                 node = Apply("factorial2" if self.accept("!") else "factorial", (_bare(node),))
             elif self.accept("%") or self.is_word("percent") and self.skip():
                 node = Apply("%", (_bare(node),))
-            elif self.token.text == "°":
-                self.at += 1
-                if self.is_word("C", "F") and not symbols(node):
-                    scale = self.token.text
-                    self.at += 1
-                    return Quantity(node, noun("celsius" if scale == "C" else "fahrenheit"))
-                node = Apply("°", (_bare(node),))
+            elif self.accept("°"):
+                node = self.degrees(node)
             else:
                 return node
+
+    def degrees(self, node: Node) -> Node:
+        """What a degree sign makes of a value: an angle, or a temperature when C or F follows."""
+        if self.is_word("C", "F") and not symbols(node):
+            self.at += 1
+            return Quantity(node, noun("degrees C" if self.ahead(-1).text == "C" else "degrees F"))
+        return Apply("°", (_bare(node),))
 
     # Primaries.
 
@@ -739,7 +774,7 @@ class _Parser:
         if head == "log" and base is None and self.accept("_"):
             base = self.argument_number()
         argument = self.call_argument()
-        if exponent == Apply("neg", (Number(Fraction(1)),)) and head in INVERSES:
+        if exponent == Number(Fraction(-1)) and head in INVERSES:
             head, exponent = INVERSES[head], None
         if head == "log":
             value: Node = Apply("log", (argument, base)) if base is not None else self.logarithm(argument)
@@ -824,14 +859,12 @@ class _Parser:
             return self.function(FUNCTIONS[word])
         if word in GREEK:
             return self.subscripted(word)
+        if word == "C" and self.token.text == "(" and self.ahead().kind is Kind.NUMBER and self.ahead(2).text == ",":
+            return self.function_of_many("binomial")
         if len(word) == 1:
             return self.subscripted(word)
-        if not token.roman and _is_letters(word):
-            letters: list[Node] = [Symbol(letter) for letter in word[:-1]]
-            product = letters[0]
-            for letter in [*letters[1:], self.subscripted(word[-1])]:
-                product = _flat("*", product, letter)
-            return product
+        if word.isupper() and len(word) <= 3:  # a segment, an angle, a triangle
+            return self.subscripted(word)
         raise ParseError(f"unknown word {word!r}")
 
     def subscripted(self, name: str) -> Node:
