@@ -43,9 +43,17 @@ class PromptTemplate:
 
     def encode(self, tokenizer: Any, question: str) -> tuple[int, ...]:
         """Token ids up to where the model's turn begins. Tags inside the question are encoded as ordinary text."""
+        content = self.instruction.replace("{question}", question)
         text = tokenizer.apply_chat_template(
-            [{"role": "user", "content": self.instruction.replace("{question}", question)}],
-            tokenize=False,
-            add_generation_prompt=True,
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
         )
-        return tuple(tokenizer.encode(text, add_special_tokens=False))
+        special = [token for token in tokenizer.get_added_vocab() if token in content]
+        if not special:
+            return tuple(tokenizer.encode(text, add_special_tokens=False))
+        head, tail = text.split(content, maxsplit=1)
+        pieces = ((head, False), (content, True), (tail, False))
+        return tuple(
+            token
+            for piece, literal in pieces
+            for token in tokenizer.encode(piece, add_special_tokens=False, split_special_tokens=literal)
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 
-class OutOfPages(Exception):  # noqa: N818 (a condition that the scheduler handles, like StopIteration)
+class OutOfPages(Exception):
     """No page is free."""
 
 
