@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from importlib import resources
 from typing import Any
 
@@ -41,7 +41,7 @@ class Box:
         read: Callable[[int], Awaitable[bytes]],
         write: Callable[[bytes], Awaitable[None]],
         ended: Callable[[], bool],
-        discard: Callable[[], Awaitable[None]],
+        discard: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
         self.spec = spec
         self.discard = discard

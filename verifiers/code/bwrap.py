@@ -18,7 +18,7 @@ TMP_BYTES = 64 << 20
 OVERHEAD_MIB = 32
 """Memory for the runner itself."""
 
-# Enters the control groups, then becomes the rest of its arguments; only a process can put itself in before it runs anything.
+# Enters the control groups, then becomes the rest of its arguments.
 ENTER_GROUPS = 'while [ "$1" != -- ]; do echo $$ > "$1" || exit 125; shift; done; shift; exec "$@"'
 
 
@@ -35,10 +35,10 @@ def rootfs_directory() -> Path:
 class BwrapMaker:
     """Makes namespaces that hold one runner each, out of the same root file systems as the images.
 
-    As under Docker the runner is process 1 of its box and the same system calls are allowed. A box ends with the thread that
-    made it (`--die-with-parent`) and with its standard input; `prepare` removes the control groups of dead owners. Unlike
-    under Docker, the number of files in /tmp is bounded only through the memory that they take, and files in /tmp may be
-    executed.
+    As under Docker the runner is process 1 of its box and the same system calls are allowed. A box ends with the
+    thread that made it (`--die-with-parent`) and with its standard input; `prepare` removes the control groups of dead
+    owners. Unlike under Docker, the number of files in /tmp is bounded only through the memory that they take, and
+    files in /tmp may be executed.
 
     Args:
         cpus: Processor share of one box.

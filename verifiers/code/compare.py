@@ -22,8 +22,8 @@ def same_text(expected: str, got: str, comparison: Comparison, tolerance: float 
 
     EXACT: equal characters, after CRLF and CR became LF and the newlines at the very end were dropped.
     TOKENS: equal when split at white space; nothing else is forgiven ("-0" is not "0", case matters).
-    FLOAT: TOKENS, but two numerals may differ by `tolerance * max(1, |expected|)`. Two integers must be equal, NaN equals
-        NaN, an infinity equals itself, -0 equals 0.
+    FLOAT: TOKENS, but two numerals may differ by `tolerance * max(1, |expected|)`. Two integers must be equal, NaN
+        equals NaN, an infinity equals itself, -0 equals 0.
     UNORDERED_LINES: the same lines as often in any order, each compared by TOKENS; blank lines do not count.
     """
     match comparison:
@@ -41,10 +41,11 @@ def same_text(expected: str, got: str, comparison: Comparison, tolerance: float 
 def same_json(expected: str, got: str, comparison: Comparison, tolerance: float = 1e-6) -> bool:
     """Compare two JSON texts as values, the second of unknown origin.
 
-    Objects compare without order of keys, arrays in order. Booleans equal only booleans. Numbers compare by value, so that 2
-    equals 2.0, except under EXACT, where an integer never equals a float. NaN equals NaN and -0.0 equals 0.0. FLOAT allows
-    floats `tolerance * max(1, |expected|)`; two integers must be equal. UNORDERED_LINES takes the two values, where both
-    are arrays, without order. A tuple has become an array, and an object's keys strings, before they came here.
+    Objects compare without order of keys, arrays in order. Booleans equal only booleans. Numbers compare by value, so
+    that 2 equals 2.0, except under EXACT, where an integer never equals a float. NaN equals NaN and -0.0 equals 0.0.
+    FLOAT allows floats `tolerance * max(1, |expected|)`; two integers must be equal. UNORDERED_LINES takes the two
+    values, where both are arrays, without order. A tuple has become an array, and an object's keys strings, before they
+    came here.
     """
     try:
         left, right = _parse(expected), _parse(got)

@@ -1,4 +1,4 @@
-"""Marks what a process leaves on the machine (containers, cgroups), so that a later one can clear away after its death."""
+"""Marks what a process leaves on the machine (containers, cgroups), so that a later one can clear it away."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _world() -> str:
 
 def _start_time(pid: int) -> str:
     try:
-        # The second field, the command, may hold spaces and parentheses; field 22 is the start time in ticks since boot.
+        # The second field, the command, may hold spaces and parentheses; field 22 is the start time.
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):
         return ""

@@ -1,8 +1,9 @@
+# ruff: noqa: PTH102, PTH123 (pathlib would cost every box its import)
 """The resident of every box: runs one command after the other under limits and reports raw results.
 
-This file is never imported by the service. Its text is handed to the interpreter inside the box, where it must be process 1: there no
-program of the box can kill or stop it, and `kill(-1)` ends every process but itself. It cannot be inspected either (not
-dumpable), so its channel to the owner, standard input and output, stays out of the programs' reach.
+The service never runs this file. Its text is handed to the interpreter inside the box, where it must be process 1:
+there no program of the box can kill or stop it, and `kill(-1)` ends every process but itself. It cannot be inspected either
+(not dumpable), so its channel to the owner, standard input and output, stays out of the programs' reach.
 
 Frames in both directions: four bytes of length, big-endian, then JSON.
     request   nonce, files {name: text}, command, stdin, seconds, output_bytes
@@ -12,6 +13,7 @@ It ends when its standard input ends, so a box does not outlive its owner.
 """
 
 import base64
+import contextlib
 import ctypes
 import json
 import os
@@ -21,11 +23,14 @@ import signal
 import subprocess
 import sys
 import time
+from typing import IO, Any
 
 WORK = "/tmp"  # noqa: S108 (the only writable place of a box)
-JOB = WORK + "/job"
+JOB = f"{WORK}/job"
 STDERR_BYTES = 64 << 10
 CHUNK = 1 << 16
+OWNER = 0
+"""Descriptor of the requests; its hang-up means that the owner is gone."""
 PR_SET_DUMPABLE = 4
 ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -42,38 +47,36 @@ def main() -> None:
     if os.getpid() != 1:
         sys.exit("the runner must be process 1 of its own PID namespace")
     libc.prctl(PR_SET_DUMPABLE, 0)
-    limit(resource.RLIMIT_CORE, 0, 0)
-    limit(resource.RLIMIT_NOFILE, 256, 256)
-    limit(resource.RLIMIT_FSIZE, 64 << 20, 64 << 20)
-    limit(resource.RLIMIT_STACK, 64 << 20, None)
+    lower(resource.RLIMIT_CORE, 0)
+    lower(resource.RLIMIT_NOFILE, 256)
+    lower(resource.RLIMIT_FSIZE, 64 << 20)
+    resource.setrlimit(resource.RLIMIT_STACK, (64 << 20, resource.getrlimit(resource.RLIMIT_STACK)[1]))
     signal.signal(signal.SIGCHLD, lambda *_: None)
     os.mkdir(JOB)
     send({"ready": True})
     number = 0
     while (request := receive()) is not None:
         for name, text in request["files"].items():
-            with open(os.path.join(JOB, name), "w", encoding="utf-8", errors="surrogatepass", newline="") as file:
+            with open(f"{JOB}/{name}", "w", encoding="utf-8", errors="surrogatepass", newline="") as file:
                 file.write(text)
-        send({"nonce": request["nonce"], **run(request, number)})
+        send({"nonce": request["nonce"], **run(request, f"{WORK}/{number}")})
         number += 1
 
 
-def limit(kind: int, soft: int, hard: "int | None") -> None:
-    """Lower a limit, never raise it."""
-    old = resource.getrlimit(kind)[1]
-    if old != resource.RLIM_INFINITY:
-        soft, hard = min(soft, old), old if hard is None else min(hard, old)
-    resource.setrlimit(kind, (soft, resource.RLIM_INFINITY if hard is None else hard))
+def lower(kind: int, limit: int) -> None:
+    hard = resource.getrlimit(kind)[1]
+    limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    resource.setrlimit(kind, (limit, limit))
 
 
-def run(request: dict, number: int) -> dict:
-    directory = f"{WORK}/{number}"
-    result_read, result_write = os.pipe()
-    wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-    started = time.monotonic()
+def run(request: "dict[str, Any]", directory: str) -> "dict[str, Any]":
+    """Run one command in a new directory, and leave no process of it behind."""
+    result, result_end = os.pipe()
+    wake, wake_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
     try:
         os.mkdir(directory)
+        started = time.monotonic()
         process = subprocess.Popen(  # noqa: S603
             request["command"],
             stdin=subprocess.PIPE,
@@ -81,93 +84,115 @@ def run(request: dict, number: int) -> dict:
             stderr=subprocess.PIPE,
             bufsize=0,
             cwd=directory,
-            env={**ENVIRONMENT, "RESULT_FD": str(result_write)},
-            pass_fds=(result_write,),
-            preexec_fn=prepare_child,
+            env={**ENVIRONMENT, "RESULT_FD": str(result_end)},
+            pass_fds=(result_end,),
+            preexec_fn=prepare_child,  # noqa: PLW1509 (there are no threads here)
             start_new_session=True,
         )
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        for fd in (result_read, result_write, wake_read, wake_write):
+        for fd in (result, result_end, wake, wake_end):
             os.close(fd)
         return {"unusable": f"{request['command'][0]}: {error}"}
-    os.close(result_write)
-    pipes = {process.stdout.fileno(): "stdout", process.stderr.fileno(): "stderr", result_read: "result"}
-    captured = {"stdout": bytearray(), "stderr": bytearray(), "result": bytearray()}
-    caps = {"stdout": request["output_bytes"], "stderr": STDERR_BYTES, "result": request["output_bytes"]}
-    stopped = None
-    status = usage = None
-    pending = memoryview(request["stdin"].encode("utf-8", "surrogatepass"))
-    stdin = process.stdin.fileno()
-    os.set_blocking(stdin, False)
+    os.close(result_end)
+    assert process.stdin and process.stdout and process.stderr  # noqa: S101 (pipes)
+    streams = {
+        process.stdout.fileno(): Stream("stdout", request["output_bytes"]),
+        process.stderr.fileno(): Stream("stderr", STDERR_BYTES, truncate=True),
+        result: Stream("result", request["output_bytes"]),
+    }
+    stdin = memoryview(request["stdin"].encode("utf-8", "surrogatepass"))
+    report = supervise(process.pid, process.stdin, stdin, dict(streams), wake, started + request["seconds"])
+    report["seconds"] = report.pop("ended") - started
+    signal.set_wakeup_fd(-1)
+    for fd in (result, wake, wake_end):
+        os.close(fd)
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        pipe.close()
+    process.returncode = 0  # it has been waited for
+    return {**report, **{stream.name: stream.encoded() for stream in streams.values()}}
 
+
+class Stream:
+    """What one pipe brought, up to a cap; past it the rest is dropped, or the command is to be ended."""
+
+    def __init__(self, name: str, cap: int, truncate: bool = False) -> None:
+        self.name, self.cap, self.truncate = name, cap, truncate
+        self.data = bytearray()
+
+    def add(self, chunk: bytes) -> bool:
+        """Keep what fits; whether the command may go on."""
+        room = self.cap - len(self.data)
+        self.data += chunk[:room]
+        return self.truncate or len(chunk) <= room
+
+    def encoded(self) -> str:
+        return base64.b64encode(self.data).decode("ascii")
+
+
+def supervise(
+    pid: int, stdin: "IO[bytes]", pending: memoryview, streams: "dict[int, Stream]", wake: int, deadline: float
+) -> "dict[str, Any]":
+    """Feed and drain the command until it has ended and its pipes are empty."""
     poll = select.poll()
-    for fd in (*pipes, wake_read):
+    poll.register(OWNER, 0)  # hang-up only
+    for fd in (wake, *streams):
         poll.register(fd, select.POLLIN)
-    poll.register(0, 0)  # hang-up only: the owner is gone
-    if pending:
-        poll.register(stdin, select.POLLOUT)
-    else:
-        process.stdin.close()
+    os.set_blocking(stdin.fileno(), False)
+    input_fd = stdin.fileno()
+    poll.register(input_fd, select.POLLOUT)
+    stopped: str | None = None
+    report: dict[str, Any] | None = None
 
-    deadline = started + request["seconds"]
-    while status is None or pipes:
-        remaining = deadline - time.monotonic()
-        if status is None and stopped is None and remaining <= 0:
+    while report is None or streams:
+        left = deadline - time.monotonic()
+        if report is None and stopped is None and left <= 0:
             stopped = "time"
             kill_all()
-        for fd, event in poll.poll(max(remaining, 0) * 1000 + 1 if stopped is None and status is None else None):
-            if fd == 0:
+        for fd, _ in poll.poll(left * 1000 + 1 if stopped is None and report is None else None):
+            if fd == OWNER:
                 kill_all()
                 os._exit(1)
-            elif fd == wake_read:
-                os.read(wake_read, CHUNK)
-            elif fd == stdin:
-                try:
-                    pending = pending[os.write(stdin, pending[:CHUNK]) :]
-                except BlockingIOError:
-                    continue
-                except OSError:  # it closed its standard input
-                    pending = pending[:0]
+            elif fd == wake:
+                os.read(wake, CHUNK)
+            elif fd == input_fd:
+                pending = feed(input_fd, pending)
                 if not pending:
-                    poll.unregister(stdin)
-                    process.stdin.close()
-            else:
-                name = pipes[fd]
-                data = os.read(fd, CHUNK)
-                if not data:
-                    poll.unregister(fd)
-                    del pipes[fd]
-                room = caps[name] - len(captured[name])
-                captured[name] += data[:room]
-                if len(data) > room and name != "stderr" and stopped is None:
+                    poll.unregister(input_fd)
+                    stdin.close()
+            elif chunk := os.read(fd, CHUNK):
+                if not streams[fd].add(chunk) and stopped is None:
                     stopped = "output"
                     kill_all()
-        if status is None:
-            pid, code, used = os.wait4(process.pid, os.WNOHANG)
-            if pid:
-                status, usage = code, used
-                seconds = time.monotonic() - started
+            else:
+                poll.unregister(fd)
+                del streams[fd]
+        if report is None:
+            ended, status, usage = os.wait4(pid, os.WNOHANG)
+            if ended:
+                report = {
+                    "exit_code": os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
+                    "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
+                    "cpu_seconds": usage.ru_utime + usage.ru_stime,
+                    "memory_kib": usage.ru_maxrss,
+                    "ended": time.monotonic(),
+                }
                 kill_all()  # what it left behind holds the pipes open
     reap_all()
-    signal.set_wakeup_fd(-1)
-    for fd in (result_read, wake_read, wake_write):
-        os.close(fd)
-    for stream in (process.stdin, process.stdout, process.stderr):
-        stream.close()
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return {
-        **{name: base64.b64encode(data).decode("ascii") for name, data in captured.items()},
-        "exit_code": os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
-        "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
-        "stopped": stopped,
-        "seconds": seconds,
-        "cpu_seconds": usage.ru_utime + usage.ru_stime,
-        "memory_kib": usage.ru_maxrss,
-    }
+    return {**report, "stopped": stopped}
+
+
+def feed(fd: int, pending: memoryview) -> memoryview:
+    """Write what the pipe takes; what is left, nothing when the reader closed it."""
+    try:
+        return pending[os.write(fd, pending[:CHUNK]) :]
+    except BlockingIOError:
+        return pending
+    except OSError:
+        return pending[:0]
 
 
 def prepare_child() -> None:
-    """Between fork and exec: the programs die before the runner when memory is short, and run after it when time is."""
+    """Between fork and exec: programs die before the runner when memory is short, and wait for it when time is."""
     libc.prctl(PR_SET_DUMPABLE, 1)
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")
@@ -175,36 +200,32 @@ def prepare_child() -> None:
 
 
 def kill_all() -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(-1, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def reap_all() -> None:
-    try:
+    with contextlib.suppress(ChildProcessError):
         while True:
             os.waitpid(-1, 0)
-    except ChildProcessError:
-        pass
 
 
 def read_exactly(size: int) -> bytes:
     data = bytearray()
     while len(data) < size:
-        chunk = os.read(0, min(size - len(data), 1 << 20))
+        chunk = os.read(OWNER, min(size - len(data), 1 << 20))
         if not chunk:
             return b""
         data += chunk
     return bytes(data)
 
 
-def receive() -> "dict | None":
+def receive() -> "dict[str, Any] | None":
     header = read_exactly(4)
     return json.loads(read_exactly(int.from_bytes(header, "big")) or "null") if header else None
 
 
-def send(message: dict) -> None:
+def send(message: "dict[str, Any]") -> None:
     body = json.dumps(message).encode()
     view = memoryview(len(body).to_bytes(4, "big") + body)
     while view:

@@ -88,8 +88,8 @@ class Job:
     Attributes:
         spec: The box it needs.
         files: Texts written to /tmp/job before the first command.
-        commands: Run in order, each taken when the one before is done and in a directory of its own; all processes of one
-            are gone before the next.
+        commands: Run in order, each taken when the one before is done and in a directory of its own; all processes of
+            one are gone before the next.
     """
 
     spec: BoxSpec

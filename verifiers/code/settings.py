@@ -57,4 +57,5 @@ async def open_sandbox(settings: SandboxSettings) -> Sandbox:
 def _makers(settings: SandboxSettings) -> list[BoxMaker]:
     docker = DockerMaker(runtime=settings.runtime, cpus=settings.cpus, pids=settings.pids)
     bwrap = BwrapMaker(cpus=settings.cpus, pids=settings.pids)
-    return {"auto": [docker, bwrap], "docker": [docker], "bwrap": [bwrap]}[settings.kind]
+    choices: dict[str, list[BoxMaker]] = {"auto": [docker, bwrap], "docker": [docker], "bwrap": [bwrap]}
+    return choices[settings.kind]

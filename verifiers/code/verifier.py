@@ -19,6 +19,14 @@ from espalier.verifiers.code.settings import SandboxSettings, open_sandbox
 from espalier.verifiers.invalid import FieldError
 from espalier.verifiers.verdict import Evidence, Status, Verdict
 
+GOLD = """
+def add(a, b):
+    return a {} b
+
+if __name__ == "__main__":
+    print(add(*map(int, input().split())))
+"""
+
 ATTEMPTS = 2
 """A failed sandbox gets one more try, in a fresh box."""
 
@@ -35,9 +43,9 @@ CHECKER_SECONDS = 30.0
 class CodeVerifier:
     """Runs the program of a claim on every case of a check, in a single-use box.
 
-    PASS when every case passes; FAIL when the program fails one, does not compile or is absent; ERROR when the sandbox failed twice
-    or the caller's time is up. The score is the share of cases passed. Expected outputs stay in this process. Use it as an
-    async context manager, or call `start` and `close`.
+    PASS when every case passes; FAIL when the program fails one, does not compile or is absent; ERROR when the sandbox
+    failed twice or the caller's time is up. The score is the share of cases passed. Expected outputs stay in this
+    process. Use it as an async context manager, or call `start` and `close`.
 
     Args:
         settings: How to set the sandbox up; read from the environment when None.
@@ -110,10 +118,9 @@ class CodeVerifier:
         if not health.ok:
             return [health.detail]
         check = ProgramCheck((StdioCase("2 3\n", "5\n"), CallCase("add", "[2, 3]", "5")))
-        program = "def add(a, b):\n    return a {} b\n\nif __name__ == '__main__':\n    print(add(*map(int, input().split())))\n"
         faults = []
         for operator, status in (("+", Status.PASS), ("-", Status.FAIL)):
-            verdict = await self.verify(Claim(program.format(operator), bare=True), check, timeout=30)
+            verdict = await self.verify(Claim(GOLD.format(operator), bare=True), check, timeout=30)
             if verdict.status is not status:
                 faults.append(f"gold program with '{operator}': {verdict.status}, not {status}; {verdict.evidence}")
         return faults

@@ -1,9 +1,10 @@
+# ruff: noqa: PTH123 (pathlib would cost every case its import)
 """Runs inside the box, in the program's own interpreter: test source that asserts about the program.
 
-Standard input: {"tests": source, "token": text}. The names of the program are defined for the tests, and it can be imported as
-`solution`. Tests with functions or classes for pytest run under pytest. The token is written to RESULT_FD at the very end: a program
-that exits early does not complete. A program written to deceive can still forge an assertion, for example by what its objects say they
-equal; use CallCase or StdioCase where that matters.
+Standard input: {"tests": source, "token": text}. The names of the program are defined for the tests, and it can be
+imported as `solution`. Tests with functions or classes for pytest run under pytest. The token is written to RESULT_FD
+at the very end: a program that exits early does not complete. A program written to deceive can still forge an assertion,
+for example by what its objects say they equal; use CallCase or StdioCase where that matters.
 """
 
 import ast
@@ -11,6 +12,7 @@ import json
 import linecache
 import os
 import sys
+import traceback
 import types
 
 
@@ -26,9 +28,7 @@ def main(path: str) -> None:
     if for_pytest(request["tests"]):
         run_pytest(request["tests"])
     else:
-        linecache.cache["<tests>"] = (len(request["tests"]), None, request["tests"].splitlines(True), "<tests>")
-        names = {**module.__dict__, "__name__": "tests"}
-        exec(compile(request["tests"], "<tests>", "exec"), names)  # noqa: S102 (in the box)
+        run_plain(request["tests"], {**module.__dict__, "__name__": "tests"})
     os.write(result, request["token"].encode())
 
 
@@ -38,6 +38,15 @@ def for_pytest(tests: str) -> bool:
         or (isinstance(node, ast.ClassDef) and node.name.startswith("Test"))
         for node in ast.parse(tests).body
     )
+
+
+def run_plain(tests: str, names: "dict[str, object]") -> None:
+    linecache.cache["<tests>"] = (len(tests), None, tests.splitlines(keepends=True), "<tests>")
+    try:
+        exec(compile(tests, "<tests>", "exec"), names)  # noqa: S102 (in the box)
+    except Exception:
+        traceback.print_exc()  # unlike the interpreter's own report, this one shows the line of the test
+        sys.exit(1)
 
 
 def run_pytest(tests: str) -> None:

@@ -1,7 +1,8 @@
+# ruff: noqa: PTH123 (pathlib would cost every case its import)
 """Runs inside the box, beside the program: calls one of its functions and writes the value it returned as JSON.
 
-Standard input: {"function": name, "arguments": [...]}. The name may have dots; a name that the module lacks is looked up on an instance
-of its class `Solution`. What the program expects to return is not known here.
+Standard input: {"function": name, "arguments": [...]}. The name may have dots; a name that the module lacks is looked
+up on an instance of its class `Solution`. What the function should return is not known here.
 """
 
 import functools
@@ -9,6 +10,7 @@ import json
 import os
 import sys
 import types
+from collections.abc import Callable
 
 
 def main(path: str) -> None:
@@ -26,10 +28,11 @@ def main(path: str) -> None:
         body = body[os.write(result, body) :]
 
 
-def find(module: types.ModuleType, name: str) -> "types.FunctionType":
+def find(module: types.ModuleType, name: str) -> "Callable[..., object]":
     first = name.split(".")[0]
-    owner = module if hasattr(module, first) or not hasattr(module, "Solution") else module.Solution()
-    return functools.reduce(getattr, name.split("."), owner)
+    owner: object = module if hasattr(module, first) or not hasattr(module, "Solution") else module.Solution()
+    function: Callable[..., object] = functools.reduce(getattr, name.split("."), owner)
+    return function
 
 
 main(sys.argv[1])
