@@ -1,0 +1,363 @@
+from espalier.v1 import common_pb2 as _common_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class JobState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    JOB_STATE_UNSPECIFIED: _ClassVar[JobState]
+    JOB_STATE_QUEUED: _ClassVar[JobState]
+    JOB_STATE_RUNNING: _ClassVar[JobState]
+    JOB_STATE_DONE: _ClassVar[JobState]
+    JOB_STATE_CANCELLED: _ClassVar[JobState]
+    JOB_STATE_DEAD: _ClassVar[JobState]
+JOB_STATE_UNSPECIFIED: JobState
+JOB_STATE_QUEUED: JobState
+JOB_STATE_RUNNING: JobState
+JOB_STATE_DONE: JobState
+JOB_STATE_CANCELLED: JobState
+JOB_STATE_DEAD: JobState
+
+class SolveRequest(_message.Message):
+    __slots__ = ("problem", "settings", "deltas")
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    DELTAS_FIELD_NUMBER: _ClassVar[int]
+    problem: _common_pb2.Problem
+    settings: Settings
+    deltas: bool
+    def __init__(self, problem: _Optional[_Union[_common_pb2.Problem, _Mapping]] = ..., settings: _Optional[_Union[Settings, _Mapping]] = ..., deltas: bool = ...) -> None: ...
+
+class Settings(_message.Message):
+    __slots__ = ("policy", "k", "max_tokens", "seconds", "rounds", "seed", "temperature", "candidate_tokens")
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    K_FIELD_NUMBER: _ClassVar[int]
+    MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    ROUNDS_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATE_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    policy: str
+    k: int
+    max_tokens: int
+    seconds: float
+    rounds: int
+    seed: int
+    temperature: float
+    candidate_tokens: int
+    def __init__(self, policy: _Optional[str] = ..., k: _Optional[int] = ..., max_tokens: _Optional[int] = ..., seconds: _Optional[float] = ..., rounds: _Optional[int] = ..., seed: _Optional[int] = ..., temperature: _Optional[float] = ..., candidate_tokens: _Optional[int] = ...) -> None: ...
+
+class BranchPath(_message.Message):
+    __slots__ = ("turns",)
+    class Turn(_message.Message):
+        __slots__ = ("block", "step")
+        BLOCK_FIELD_NUMBER: _ClassVar[int]
+        STEP_FIELD_NUMBER: _ClassVar[int]
+        block: int
+        step: int
+        def __init__(self, block: _Optional[int] = ..., step: _Optional[int] = ...) -> None: ...
+    TURNS_FIELD_NUMBER: _ClassVar[int]
+    turns: _containers.RepeatedCompositeFieldContainer[BranchPath.Turn]
+    def __init__(self, turns: _Optional[_Iterable[_Union[BranchPath.Turn, _Mapping]]] = ...) -> None: ...
+
+class SolveEvent(_message.Message):
+    __slots__ = ("seconds", "accepted", "candidate_started", "branch_opened", "branch_closed", "delta", "answer_judged", "candidate_finished", "round_finished", "solved")
+    class Accepted(_message.Message):
+        __slots__ = ("solve_id", "problem", "policy", "seed")
+        SOLVE_ID_FIELD_NUMBER: _ClassVar[int]
+        PROBLEM_FIELD_NUMBER: _ClassVar[int]
+        POLICY_FIELD_NUMBER: _ClassVar[int]
+        SEED_FIELD_NUMBER: _ClassVar[int]
+        solve_id: str
+        problem: _common_pb2.Problem
+        policy: str
+        seed: int
+        def __init__(self, solve_id: _Optional[str] = ..., problem: _Optional[_Union[_common_pb2.Problem, _Mapping]] = ..., policy: _Optional[str] = ..., seed: _Optional[int] = ...) -> None: ...
+    class CandidateStarted(_message.Message):
+        __slots__ = ("candidate", "round", "temperature", "repairs")
+        CANDIDATE_FIELD_NUMBER: _ClassVar[int]
+        ROUND_FIELD_NUMBER: _ClassVar[int]
+        TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+        REPAIRS_FIELD_NUMBER: _ClassVar[int]
+        candidate: int
+        round: int
+        temperature: float
+        repairs: int
+        def __init__(self, candidate: _Optional[int] = ..., round: _Optional[int] = ..., temperature: _Optional[float] = ..., repairs: _Optional[int] = ...) -> None: ...
+    class BranchOpened(_message.Message):
+        __slots__ = ("candidate", "path", "plan")
+        CANDIDATE_FIELD_NUMBER: _ClassVar[int]
+        PATH_FIELD_NUMBER: _ClassVar[int]
+        PLAN_FIELD_NUMBER: _ClassVar[int]
+        candidate: int
+        path: BranchPath
+        plan: str
+        def __init__(self, candidate: _Optional[int] = ..., path: _Optional[_Union[BranchPath, _Mapping]] = ..., plan: _Optional[str] = ...) -> None: ...
+    class BranchClosed(_message.Message):
+        __slots__ = ("candidate", "path", "cut")
+        CANDIDATE_FIELD_NUMBER: _ClassVar[int]
+        PATH_FIELD_NUMBER: _ClassVar[int]
+        CUT_FIELD_NUMBER: _ClassVar[int]
+        candidate: int
+        path: BranchPath
+        cut: bool
+        def __init__(self, candidate: _Optional[int] = ..., path: _Optional[_Union[BranchPath, _Mapping]] = ..., cut: bool = ...) -> None: ...
+    class Delta(_message.Message):
+        __slots__ = ("candidate", "path", "text", "tokens", "forced")
+        CANDIDATE_FIELD_NUMBER: _ClassVar[int]
+        PATH_FIELD_NUMBER: _ClassVar[int]
+        TEXT_FIELD_NUMBER: _ClassVar[int]
+        TOKENS_FIELD_NUMBER: _ClassVar[int]
+        FORCED_FIELD_NUMBER: _ClassVar[int]
+        candidate: int
+        path: BranchPath
+        text: str
+        tokens: int
+        forced: bool
+        def __init__(self, candidate: _Optional[int] = ..., path: _Optional[_Union[BranchPath, _Mapping]] = ..., text: _Optional[str] = ..., tokens: _Optional[int] = ..., forced: bool = ...) -> None: ...
+    class AnswerJudged(_message.Message):
+        __slots__ = ("candidate", "path", "answer", "verdict")
+        CANDIDATE_FIELD_NUMBER: _ClassVar[int]
+        PATH_FIELD_NUMBER: _ClassVar[int]
+        ANSWER_FIELD_NUMBER: _ClassVar[int]
+        VERDICT_FIELD_NUMBER: _ClassVar[int]
+        candidate: int
+        path: BranchPath
+        answer: str
+        verdict: _common_pb2.Verdict
+        def __init__(self, candidate: _Optional[int] = ..., path: _Optional[_Union[BranchPath, _Mapping]] = ..., answer: _Optional[str] = ..., verdict: _Optional[_Union[_common_pb2.Verdict, _Mapping]] = ...) -> None: ...
+    class CandidateFinished(_message.Message):
+        __slots__ = ("candidate",)
+        CANDIDATE_FIELD_NUMBER: _ClassVar[int]
+        candidate: Candidate
+        def __init__(self, candidate: _Optional[_Union[Candidate, _Mapping]] = ...) -> None: ...
+    class RoundFinished(_message.Message):
+        __slots__ = ("round",)
+        ROUND_FIELD_NUMBER: _ClassVar[int]
+        round: int
+        def __init__(self, round: _Optional[int] = ...) -> None: ...
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATE_STARTED_FIELD_NUMBER: _ClassVar[int]
+    BRANCH_OPENED_FIELD_NUMBER: _ClassVar[int]
+    BRANCH_CLOSED_FIELD_NUMBER: _ClassVar[int]
+    DELTA_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_JUDGED_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATE_FINISHED_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FINISHED_FIELD_NUMBER: _ClassVar[int]
+    SOLVED_FIELD_NUMBER: _ClassVar[int]
+    seconds: float
+    accepted: SolveEvent.Accepted
+    candidate_started: SolveEvent.CandidateStarted
+    branch_opened: SolveEvent.BranchOpened
+    branch_closed: SolveEvent.BranchClosed
+    delta: SolveEvent.Delta
+    answer_judged: SolveEvent.AnswerJudged
+    candidate_finished: SolveEvent.CandidateFinished
+    round_finished: SolveEvent.RoundFinished
+    solved: SolveResponse
+    def __init__(self, seconds: _Optional[float] = ..., accepted: _Optional[_Union[SolveEvent.Accepted, _Mapping]] = ..., candidate_started: _Optional[_Union[SolveEvent.CandidateStarted, _Mapping]] = ..., branch_opened: _Optional[_Union[SolveEvent.BranchOpened, _Mapping]] = ..., branch_closed: _Optional[_Union[SolveEvent.BranchClosed, _Mapping]] = ..., delta: _Optional[_Union[SolveEvent.Delta, _Mapping]] = ..., answer_judged: _Optional[_Union[SolveEvent.AnswerJudged, _Mapping]] = ..., candidate_finished: _Optional[_Union[SolveEvent.CandidateFinished, _Mapping]] = ..., round_finished: _Optional[_Union[SolveEvent.RoundFinished, _Mapping]] = ..., solved: _Optional[_Union[SolveResponse, _Mapping]] = ...) -> None: ...
+
+class SolveResponse(_message.Message):
+    __slots__ = ("solve_id", "outcome", "answer", "decided_by", "verdict", "candidate", "stopped", "candidates", "spent", "seed")
+    class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        OUTCOME_UNSPECIFIED: _ClassVar[SolveResponse.Outcome]
+        OUTCOME_VERIFIED: _ClassVar[SolveResponse.Outcome]
+        OUTCOME_ANSWERED: _ClassVar[SolveResponse.Outcome]
+        OUTCOME_UNSOLVED: _ClassVar[SolveResponse.Outcome]
+    OUTCOME_UNSPECIFIED: SolveResponse.Outcome
+    OUTCOME_VERIFIED: SolveResponse.Outcome
+    OUTCOME_ANSWERED: SolveResponse.Outcome
+    OUTCOME_UNSOLVED: SolveResponse.Outcome
+    class DecidedBy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        DECIDED_BY_UNSPECIFIED: _ClassVar[SolveResponse.DecidedBy]
+        DECIDED_BY_CHECK: _ClassVar[SolveResponse.DecidedBy]
+        DECIDED_BY_CONSENSUS: _ClassVar[SolveResponse.DecidedBy]
+        DECIDED_BY_ONLY_CANDIDATE: _ClassVar[SolveResponse.DecidedBy]
+        DECIDED_BY_NONE: _ClassVar[SolveResponse.DecidedBy]
+    DECIDED_BY_UNSPECIFIED: SolveResponse.DecidedBy
+    DECIDED_BY_CHECK: SolveResponse.DecidedBy
+    DECIDED_BY_CONSENSUS: SolveResponse.DecidedBy
+    DECIDED_BY_ONLY_CANDIDATE: SolveResponse.DecidedBy
+    DECIDED_BY_NONE: SolveResponse.DecidedBy
+    SOLVE_ID_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    DECIDED_BY_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATE_FIELD_NUMBER: _ClassVar[int]
+    STOPPED_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    SPENT_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    solve_id: str
+    outcome: SolveResponse.Outcome
+    answer: str
+    decided_by: SolveResponse.DecidedBy
+    verdict: _common_pb2.Verdict
+    candidate: int
+    stopped: str
+    candidates: _containers.RepeatedCompositeFieldContainer[Candidate]
+    spent: Spent
+    seed: int
+    def __init__(self, solve_id: _Optional[str] = ..., outcome: _Optional[_Union[SolveResponse.Outcome, str]] = ..., answer: _Optional[str] = ..., decided_by: _Optional[_Union[SolveResponse.DecidedBy, str]] = ..., verdict: _Optional[_Union[_common_pb2.Verdict, _Mapping]] = ..., candidate: _Optional[int] = ..., stopped: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., spent: _Optional[_Union[Spent, _Mapping]] = ..., seed: _Optional[int] = ...) -> None: ...
+
+class Candidate(_message.Message):
+    __slots__ = ("index", "round", "text", "answer", "finish_reason", "detail", "usage", "verdict", "well_formed", "forked")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    WELL_FORMED_FIELD_NUMBER: _ClassVar[int]
+    FORKED_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    round: int
+    text: str
+    answer: str
+    finish_reason: str
+    detail: str
+    usage: _common_pb2.Usage
+    verdict: _common_pb2.Verdict
+    well_formed: bool
+    forked: bool
+    def __init__(self, index: _Optional[int] = ..., round: _Optional[int] = ..., text: _Optional[str] = ..., answer: _Optional[str] = ..., finish_reason: _Optional[str] = ..., detail: _Optional[str] = ..., usage: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ..., verdict: _Optional[_Union[_common_pb2.Verdict, _Mapping]] = ..., well_formed: bool = ..., forked: bool = ...) -> None: ...
+
+class Spent(_message.Message):
+    __slots__ = ("accepted", "failed", "aborted", "critical_path_tokens", "seconds")
+    ACCEPTED_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    ABORTED_FIELD_NUMBER: _ClassVar[int]
+    CRITICAL_PATH_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    accepted: _common_pb2.Usage
+    failed: _common_pb2.Usage
+    aborted: _common_pb2.Usage
+    critical_path_tokens: int
+    seconds: float
+    def __init__(self, accepted: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ..., failed: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ..., aborted: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ..., critical_path_tokens: _Optional[int] = ..., seconds: _Optional[float] = ...) -> None: ...
+
+class Job(_message.Message):
+    __slots__ = ("id", "problem", "settings", "submitted")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    SUBMITTED_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    problem: _common_pb2.Problem
+    settings: Settings
+    submitted: float
+    def __init__(self, id: _Optional[str] = ..., problem: _Optional[_Union[_common_pb2.Problem, _Mapping]] = ..., settings: _Optional[_Union[Settings, _Mapping]] = ..., submitted: _Optional[float] = ...) -> None: ...
+
+class JobStatus(_message.Message):
+    __slots__ = ("id", "state", "submitted", "started", "finished", "attempts", "candidates", "reason")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    SUBMITTED_FIELD_NUMBER: _ClassVar[int]
+    STARTED_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    state: JobState
+    submitted: float
+    started: float
+    finished: float
+    attempts: int
+    candidates: int
+    reason: str
+    def __init__(self, id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., submitted: _Optional[float] = ..., started: _Optional[float] = ..., finished: _Optional[float] = ..., attempts: _Optional[int] = ..., candidates: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class SubmitJobRequest(_message.Message):
+    __slots__ = ("problems", "settings", "key")
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    problems: _containers.RepeatedCompositeFieldContainer[_common_pb2.Problem]
+    settings: Settings
+    key: str
+    def __init__(self, problems: _Optional[_Iterable[_Union[_common_pb2.Problem, _Mapping]]] = ..., settings: _Optional[_Union[Settings, _Mapping]] = ..., key: _Optional[str] = ...) -> None: ...
+
+class SubmitJobResponse(_message.Message):
+    __slots__ = ("job_ids", "repeated_key")
+    JOB_IDS_FIELD_NUMBER: _ClassVar[int]
+    REPEATED_KEY_FIELD_NUMBER: _ClassVar[int]
+    job_ids: _containers.RepeatedScalarFieldContainer[str]
+    repeated_key: bool
+    def __init__(self, job_ids: _Optional[_Iterable[str]] = ..., repeated_key: bool = ...) -> None: ...
+
+class GetJobRequest(_message.Message):
+    __slots__ = ("job_id",)
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    def __init__(self, job_id: _Optional[str] = ...) -> None: ...
+
+class GetJobResponse(_message.Message):
+    __slots__ = ("status", "result")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    status: JobStatus
+    result: SolveResponse
+    def __init__(self, status: _Optional[_Union[JobStatus, _Mapping]] = ..., result: _Optional[_Union[SolveResponse, _Mapping]] = ...) -> None: ...
+
+class WatchJobRequest(_message.Message):
+    __slots__ = ("job_id", "from_event_id")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    FROM_EVENT_ID_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    from_event_id: str
+    def __init__(self, job_id: _Optional[str] = ..., from_event_id: _Optional[str] = ...) -> None: ...
+
+class JobEvent(_message.Message):
+    __slots__ = ("event_id", "job_id", "status", "solve")
+    EVENT_ID_FIELD_NUMBER: _ClassVar[int]
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    SOLVE_FIELD_NUMBER: _ClassVar[int]
+    event_id: str
+    job_id: str
+    status: JobStatus
+    solve: SolveEvent
+    def __init__(self, event_id: _Optional[str] = ..., job_id: _Optional[str] = ..., status: _Optional[_Union[JobStatus, _Mapping]] = ..., solve: _Optional[_Union[SolveEvent, _Mapping]] = ...) -> None: ...
+
+class CancelJobRequest(_message.Message):
+    __slots__ = ("job_id",)
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    def __init__(self, job_id: _Optional[str] = ...) -> None: ...
+
+class CancelJobResponse(_message.Message):
+    __slots__ = ("status",)
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    status: JobStatus
+    def __init__(self, status: _Optional[_Union[JobStatus, _Mapping]] = ...) -> None: ...
+
+class ListJobsRequest(_message.Message):
+    __slots__ = ("states", "page_size", "page_token")
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    states: _containers.RepeatedScalarFieldContainer[JobState]
+    page_size: int
+    page_token: str
+    def __init__(self, states: _Optional[_Iterable[_Union[JobState, str]]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListJobsResponse(_message.Message):
+    __slots__ = ("jobs", "next_page_token")
+    JOBS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    jobs: _containers.RepeatedCompositeFieldContainer[JobStatus]
+    next_page_token: str
+    def __init__(self, jobs: _Optional[_Iterable[_Union[JobStatus, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
