@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
 
+from flint import fmpz
+
 from espalier.verifiers.check import Constraint, Domain, NumberUse
 from espalier.verifiers.check import Relation as RelationConstraint
-from espalier.verifiers.math.equivalence import expand_signs
+from espalier.verifiers.math.equivalence import expand_signs, normal
 from espalier.verifiers.math.evaluate import NotExact, Undefined, exact
 from espalier.verifiers.math.lexer import ParseError
 from espalier.verifiers.math.limits import LimitError
-from espalier.verifiers.math.numeric import order, same_value, sign
+from espalier.verifiers.math.numeric import minus, order, same_value, sign
 from espalier.verifiers.math.outcome import Outcome, every
 from espalier.verifiers.math.parser import parse
+from espalier.verifiers.math.polynomial import quotient, real_roots, squarefree
+from espalier.verifiers.math.relations import is_inequality, solved_value
+from espalier.verifiers.math.sets import same_set
 from espalier.verifiers.math.tree import (
-    Assignment,
     Apply,
+    Assignment,
     Constant,
     Empty,
     Group,
@@ -33,6 +40,9 @@ from espalier.verifiers.math.tree import (
     symbols,
     walk,
 )
+
+ANSWER = "answer"
+"""The unknown of a relation that says what the answer as a whole is."""
 
 
 def satisfies(claim: Node, constraint: Constraint) -> Outcome:
@@ -100,14 +110,17 @@ def _value(node: Node) -> str:
 
 def satisfies_relation(claim: Node, rule: RelationConstraint) -> Outcome:
     """Whether every value that the answer gives satisfies the equations and inequalities of the rule."""
-    system = _system(parse(rule.text)[0])
-    system, renamed = _free_unknown(system)
+    system, renamed = _free_unknown(_system(parse(rule.text)[0]))
     unknowns = sorted(frozenset[str]().union(*(symbols(part) for part in system)) - {"reals"})
     if not unknowns:
         return Outcome(None, "the relation has no unknown")
-    if isinstance(claim, Empty):
-        return Outcome(None, "the answer claims that there is no solution")
-    solutions = _solutions(_rename(expand_signs(claim), renamed), unknowns)
+    claim = _rename(normal(claim), renamed)
+    if len(system) == len(unknowns) == 1:
+        if is_inequality(system[0]) and (region := same_set(system[0], claim)).equal is not None:
+            return region
+        if isinstance(claim, Empty):
+            return _complete(system[0], unknowns[0], [])
+    solutions = _solutions(claim, unknowns)
     if solutions is None:
         return Outcome(None, f"the answer gives no values for {', '.join(unknowns)}")
     outcomes: list[Outcome] = []
@@ -117,7 +130,29 @@ def satisfies_relation(claim: Node, rule: RelationConstraint) -> Outcome:
             if outcome.equal is False and rule.round_to is not None and len(unknowns) == 1:
                 outcome = _holds_rounded(part, unknowns[0], solution, rule.round_to)
             outcomes.append(outcome)
+    if rule.all_solutions and len(unknowns) == 1 and all(outcome.equal for outcome in outcomes):
+        if is_inequality(system[0]) or len(system) > 1:
+            return Outcome(None, "values that satisfy the relation; whether they are all is not known")
+        outcomes.append(_complete(system[0], unknowns[0], [solution[unknowns[0]] for solution in solutions]))
     return every(outcomes, "substituted into the relation")
+
+
+def _complete(relation: Relation, unknown: str, values: list[Node]) -> Outcome:
+    """Whether values that satisfy an equation are all of its real solutions (or all complex ones, if one is complex)."""
+    distinct: list[Node] = []
+    for value in values:
+        if not any(same_value(value, other).equal for other in distinct):
+            distinct.append(value)
+    try:
+        over, under = quotient(minus(*relation.sides), unknown)
+    except (NotExact, LimitError, Undefined, TypeError):
+        return Outcome(None, "whether these are all solutions is not known")
+    if over.degree() < 0:
+        return Outcome(None, "every number is a solution")
+    common = squarefree(over // over.gcd(under))
+    real = all(sign(value) is not None for value in distinct)
+    expected = len(real_roots(common)) if real else max(common.degree(), 0)
+    return Outcome(len(distinct) == expected, f"{len(distinct)} of {expected} solutions")
 
 
 def _system(node: Node) -> tuple[Relation, ...]:
@@ -166,11 +201,14 @@ def _solutions(claim: Node, unknowns: list[str]) -> list[Assignment] | None:
         pair = _assigned(claim)
         if pair and set(pair) == set(unknowns):
             return [pair]
-        return None
+        value = solved_value(claim)
+        return [{ANSWER: value}] if unknowns == [ANSWER] and value is not None else None
     if isinstance(claim, Group):
         if len(claim.items) == len(unknowns) and all(not symbols(item) for item in claim.items):
             return [dict(zip(unknowns, claim.items, strict=True))]
         return None
+    if isinstance(claim, Quantity) and unknowns == [ANSWER]:
+        return [{ANSWER: claim.value}]
     if len(unknowns) == 1 and isinstance(claim, Number | Apply | Constant) and unknowns[0] not in symbols(claim):
         return [{unknowns[0]: claim}]
     return None
@@ -258,8 +296,6 @@ def _is_integer(node: Node) -> bool | None:
 
 
 def _is_prime(node: Node) -> bool | None:
-    from flint import fmpz
-
     value = _fraction(node)
     return None if value is None else value.denominator == 1 and value > 1 and bool(fmpz(value.numerator).is_prime())
 
@@ -274,7 +310,51 @@ def _has_sign(node: Node, allowed: frozenset[int]) -> bool | None:
     return None if signed is None else signed in allowed
 
 
-_DOMAINS = {
+def _is_arithmetic(node: Node) -> bool:
+    """Whether a node leaves a calculation with rational numbers to the reader; a fraction of two integers does not."""
+    if not isinstance(node, Apply) or node.head in ("neg", "sqrt", "root", "cbrt", "%", "°"):
+        return False
+    if node.head == "/" and all(_is_literal(arg) for arg in node.args):
+        return False
+    return sum(_fraction(arg) is not None for arg in node.args) > 1 or node.head in (
+        "gcd",
+        "lcm",
+        "factorial",
+        "binomial",
+    )
+
+
+def _is_literal(node: Node) -> bool:
+    return isinstance(node, Number) and node.decimals is None
+
+
+def _in_lowest_terms(node: Node) -> bool:
+    match node:
+        case Apply("neg", (inner,)):
+            return _in_lowest_terms(inner)
+        case Apply("/", (Number(over, None), Number(under, None))):
+            return under > 1 and math.gcd(over.numerator, under.numerator) == 1
+        case Number(_, None):
+            return True
+        case _:
+            return False
+
+
+def _factors(node: Node) -> tuple[Node, ...]:
+    return node.args if isinstance(node, Apply) and node.head == "*" else (node,)
+
+
+def _is_prime_power(node: Node) -> bool:
+    match node:
+        case Number():
+            return bool(_is_prime(node))
+        case Apply("^", (Number() as base, Number(exponent, None))):
+            return bool(_is_prime(base)) and exponent > 0
+        case _:
+            return False
+
+
+_DOMAINS: dict[str, Callable[[Node], bool | None]] = {
     "integer": _is_integer,
     "natural": lambda node: _both(_is_integer(node), _has_sign(node, frozenset({0, 1}))),
     "positive integer": lambda node: _both(_is_integer(node), _has_sign(node, frozenset({1}))),
@@ -287,6 +367,9 @@ _DOMAINS = {
     "prime": _is_prime,
     "even": lambda node: _parity(node, 0),
     "odd": lambda node: _parity(node, 1),
+    "evaluated": lambda node: not any(_is_arithmetic(part) for part in walk(node)),
+    "lowest terms": _in_lowest_terms,
+    "prime factors": lambda node: all(_is_prime_power(part) for part in _factors(node)),
 }
 
 

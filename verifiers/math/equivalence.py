@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from espalier.verifiers.check import MathOptions
-from espalier.verifiers.math.evaluate import Undefined
+from espalier.verifiers.math.evaluate import NotExact, Undefined, exact
 from espalier.verifiers.math.limits import LIMITS, LimitError
 from espalier.verifiers.math.matrices import reduce_matrices, vector
 from espalier.verifiers.math.numeric import minus, order, same_value
@@ -27,6 +27,7 @@ from espalier.verifiers.math.tree import (
     Relation,
     Symbol,
     Text,
+    show,
     symbols,
     walk,
 )
@@ -58,6 +59,20 @@ def _name_first(node: Node) -> Node:
             return Relation((name, value), ("=",))
         case _:
             return node
+
+
+def canonical(node: Node) -> str:
+    """A key such that answers with the same key are equivalent: rational numbers in lowest terms, else the tree."""
+    try:
+        node = normal(node)
+        if isinstance(node, Apply) and node.head in ("%", "°", "ratio"):
+            return show(node)
+        return show(node) if isinstance(node, Based) else f"number {exact(node)}"
+    except (NotExact, Undefined, LimitError):
+        pass
+    if isinstance(node, Group):
+        return f"{node.kind}({', '.join(map(canonical, node.items))})"
+    return show(node)
 
 
 def _equivalent(gold: Node, claim: Node, options: MathOptions) -> Outcome:
@@ -114,7 +129,8 @@ def _regions(gold: Node, claim: Node, options: MathOptions) -> Outcome:
         return same_relation(gold, claim)
     for side, other in ((gold, claim), (claim, gold)):
         if isinstance(side, Relation) and side.ops == ("∈",) and not isinstance(other, Relation):
-            return equivalent(*((side.sides[1], other) if side is gold else (other, side.sides[1])), options)
+            left, right = (side.sides[1], other) if side is gold else (other, side.sides[1])
+            return equivalent(left, right, options)
     if isinstance(gold, Interval) and isinstance(claim, Interval):
         if (gold.open_low, gold.open_high) != (claim.open_low, claim.open_high):
             return Outcome(False, "different brackets")

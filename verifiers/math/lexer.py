@@ -138,9 +138,7 @@ class _Lexer:
             self.at, self.spaced = space.end(), True
             return
         character = text[at]
-        if character.isdigit() and character.isascii() or character == "." and text[at + 1 : at + 2].isdigit():
-            self._number()
-        elif text.startswith((".\\overline", ".\\bar"), at):
+        if (character.isdigit() and character.isascii()) or (character == "." and text[at + 1 : at + 2].isdigit()) or text.startswith((".\\overline", ".\\bar"), at):
             self._number()
         elif word := _WORD.match(text, at):
             self.at = word.end()

@@ -414,7 +414,7 @@ class _Parser:
     def term(self) -> Node:
         product = self.signed()
         while True:
-            if self.accept("*") or self.is_word("times") and self.skip():
+            if self.accept("*") or (self.is_word("times") and self.skip()):
                 product = _flat("*", product, self.signed())
             elif self.accept("/"):
                 product = Apply("/", (_bare(product), _bare(self.signed())))
@@ -525,7 +525,7 @@ class _Parser:
         while True:
             if self.accept("!"):
                 node = Apply("factorial2" if self.accept("!") else "factorial", (_bare(node),))
-            elif self.accept("%") or self.is_word("percent") and self.skip():
+            elif self.accept("%") or (self.is_word("percent") and self.skip()):
                 node = Apply("%", (_bare(node),))
             elif self.accept("°"):
                 node = self.degrees(node)
@@ -865,6 +865,8 @@ class _Parser:
             return self.subscripted(word)
         if word.isupper() and len(word) <= 3:  # a segment, an angle, a triangle
             return self.subscripted(word)
+        if word == "answer":
+            return Symbol(word)
         raise ParseError(f"unknown word {word!r}")
 
     def subscripted(self, name: str) -> Node:

@@ -8,11 +8,13 @@ from typing import Any
 
 from espalier.verifiers.check import Constraint, Domain, MathOptions, NumberUse, Relation
 from espalier.verifiers.math.constraints import satisfies
-from espalier.verifiers.math.equivalence import equivalent
+from espalier.verifiers.math.equivalence import canonical, equivalent
 from espalier.verifiers.math.lexer import ParseError
 from espalier.verifiers.math.limits import LimitError
 from espalier.verifiers.math.outcome import Outcome
 from espalier.verifiers.math.parser import parse
+from espalier.verifiers.math.recognise import recognise
+from espalier.verifiers.math.steps import check_steps
 from espalier.verifiers.math.tree import Node, show
 
 Json = dict[str, Any]
@@ -65,6 +67,8 @@ def _equivalent(request: Json) -> Json:
 def _constraints(request: Json) -> Json:
     claim = read(request["claim"])
     constraints = [_constraint(dict(part)) for part in request["constraints"]]
+    if not constraints and (recognised := recognise(request["problem"])) is not None:
+        constraints = list(recognised.constraints)
     rules: list[str] = []
     violated = ""
     satisfied = 0
@@ -77,7 +81,25 @@ def _constraints(request: Json) -> Json:
         if outcome.equal is False:
             violated = violated or outcome.rule
     decisive = any(not isinstance(constraint, Domain) for constraint in constraints)
-    return {"claim": claim.shown, "rules": rules, "violated": violated, "satisfied": satisfied, "decisive": decisive}
+    return {
+        "claim": claim.shown,
+        "rules": rules,
+        "violated": violated,
+        "satisfied": satisfied == len(constraints),
+        "decisive": decisive,
+    }
+
+
+def _canonical(request: Json) -> Json:
+    claim = read(request["text"])
+    if len(claim.readings) != 1:
+        return {"key": "text " + " ".join(request["text"].split())}
+    return {"key": canonical(claim.readings[0])}
+
+
+def _steps(request: Json) -> Json:
+    report = check_steps(request["text"])
+    return {"tested": report.tested, "false": list(report.false), "score": report.score}
 
 
 def _constraint(part: Json) -> Constraint:
@@ -92,7 +114,12 @@ def _constraint(part: Json) -> Constraint:
             raise ValueError(f"unknown constraint {kind}")
 
 
-TASKS: dict[str, Callable[[Json], Json]] = {"equivalent": _equivalent, "constraints": _constraints}
+TASKS: dict[str, Callable[[Json], Json]] = {
+    "equivalent": _equivalent,
+    "constraints": _constraints,
+    "steps": _steps,
+    "canonical": _canonical,
+}
 
 
 def handle(request: Json) -> Json:

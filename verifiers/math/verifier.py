@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from fractions import Fraction
 from types import TracebackType
 from typing import Any, Self
 
 from espalier.verifiers.answer import Answer, extract
 from espalier.verifiers.check import Check, Claim, ConstraintCheck, MathOptions, ReferenceCheck, StepCheck
+from espalier.verifiers.consensus import EquivalenceClass, equivalence_classes
+from espalier.verifiers.math.limits import LIMITS
 from espalier.verifiers.math.workers import PoolLimits, WorkerError, WorkerPool
 from espalier.verifiers.verdict import Evidence, Status, Verdict
 
 _SIMPLE = re.compile(r"([+-]?\d{1,40})(?:/([1-9]\d{0,39})|\.(\d{1,40}))?")
+_PERCENT = re.compile(r"\\?%|\bper\s?cent(?:age)?\b")
 _CACHED = 1 << 16
 
 
@@ -63,7 +67,13 @@ class MathVerifier:
                 "State the final answer in \\boxed{}.",
             )
         if isinstance(check, ReferenceCheck):
-            return await self._against(check.answer, answer, check.options, timeout)
+            verdict = await self._against(check.answer, answer, check.options, timeout)
+            bare = _without_percent(check.answer, answer, claim.problem)
+            if verdict.status is Status.FAIL and bare is not None:
+                gold, stripped = bare
+                retried = await self._against(gold, stripped, check.options, timeout)
+                return retried if retried.passed else verdict
+            return verdict
         if isinstance(check, ConstraintCheck):
             return await self._constraints(claim, answer, check, timeout)
         return Verdict(
@@ -77,6 +87,26 @@ class MathVerifier:
             return Verdict(Status.UNKNOWN, 0.0, "equivalence", (Evidence("parse", "an empty answer"),))
         return await self._against(a, answer, options or MathOptions(), None)
 
+    async def canonical(self, answer: str, timeout: float | None = None) -> str:
+        """A key for votes: answers with the same key are equivalent. One that cannot be read is its own key."""
+        if _SIMPLE.fullmatch(answer):
+            return f"number {_fraction_of(answer)}"
+        try:
+            reply = await self._run({"task": "canonical", "text": answer}, timeout)
+        except WorkerError:
+            return f"text {answer}"
+        return str(reply["key"])
+
+    async def classes(
+        self, answers: Sequence[str], weights: Sequence[float] | None = None, options: MathOptions | None = None
+    ) -> tuple[EquivalenceClass, ...]:
+        """Group answers by equivalence for a vote, the heaviest class first."""
+
+        async def same(a: str, b: str) -> bool:
+            return (await self.equivalent(a, b, options)).passed
+
+        return await equivalence_classes(answers, key=self.canonical, same=same, weights=weights)
+
     async def self_check(self) -> tuple[str, ...]:
         """Judge built-in examples; returns what went wrong, nothing when every gold passes and every bad one fails."""
         faults: list[str] = []
@@ -87,97 +117,113 @@ class MathVerifier:
         return tuple(faults)
 
     async def _against(self, gold: str, answer: Answer, options: MathOptions, timeout: float | None) -> Verdict:
+        extracted = _extraction(answer)
         reference = extract(gold, bare=True)
-        extracted = Evidence("extraction", f"{answer.text!r} from {answer.found}")
         if reference is None:
             return Verdict(Status.UNKNOWN, 0.0, "reference", (extracted, Evidence("parse", "the reference is empty")))
         quick = _quick(reference.text, answer.text, options)
         if quick is not None:
             equal, rule = quick
-            return _verdict(equal, (extracted, Evidence("equivalence", rule)), reference.text, answer.text)
-        key = (reference.text, answer.text, options)
+            return _verdict(equal, (extracted, Evidence("equivalence", rule)), answer.text)
+        try:
+            reply = await self._compare(reference.text, answer.text, options, timeout)
+        except WorkerError as error:
+            return _error("reference", error, extracted)
+        parsed = Evidence("parse", f"reference {reply['gold']}; claim {reply['claim']}")
+        return _verdict(reply["equal"], (extracted, parsed, Evidence("equivalence", reply["rule"])), answer.text)
+
+    async def _compare(self, gold: str, claim: str, options: MathOptions, timeout: float | None) -> dict[str, Any]:
+        key = (gold, claim, options)
         reply = self._cache.get(key)
-        if reply is None:
-            request = {
-                "task": "equivalent",
-                "gold": reference.text,
-                "claim": answer.text,
-                "options": asdict(options),
-            }
-            try:
-                reply = await self._pool.run(request, timeout)
-            except WorkerError as error:
-                return _error("reference", error, extracted)
-            if "error" in reply:
-                return _error("reference", reply["error"], extracted)
-            self._cache[key] = reply
-            if len(self._cache) > _CACHED:
-                self._cache.popitem(last=False)
-        else:
+        if reply is not None:
             self._cache.move_to_end(key)
-        evidence = (
-            extracted,
-            Evidence("parse", f"reference {reply['gold']}; claim {reply['claim']}"),
-            Evidence("equivalence", reply["rule"]),
-        )
-        return _verdict(reply["equal"], evidence, reference.text, answer.text)
+            return reply
+        request = {"task": "equivalent", "gold": gold, "claim": claim, "options": asdict(options)}
+        reply = await self._run(request, timeout)
+        if len(gold) + len(claim) <= 2 * LIMITS.characters:
+            self._cache[key] = reply
+        if len(self._cache) > _CACHED:
+            self._cache.popitem(last=False)
+        return reply
 
     async def _constraints(
         self, claim: Claim, answer: Answer, check: ConstraintCheck, timeout: float | None
     ) -> Verdict:
-        extracted = Evidence("extraction", f"{answer.text!r} from {answer.found}")
-        constraints = [{"kind": type(part).__name__, **asdict(part)} for part in check.constraints]
-        request = {"task": "constraints", "claim": answer.text, "constraints": constraints}
+        extracted = _extraction(answer)
+        request = {
+            "task": "constraints",
+            "claim": answer.text,
+            "constraints": [{"kind": type(part).__name__, **asdict(part)} for part in check.constraints],
+            "problem": claim.problem,
+        }
         try:
-            reply = await self._pool.run(request, timeout)
+            reply = await self._run(request, timeout)
         except WorkerError as error:
             return _error("constraints", error, extracted)
-        if "error" in reply:
-            return _error("constraints", reply["error"], extracted)
-        evidence = (
-            extracted,
-            Evidence("parse", reply["claim"]),
-            *(Evidence("constraint", line) for line in reply["rules"]),
-        )
-        satisfied, total = reply["satisfied"], len(constraints)
+        rules = (Evidence("constraint", line) for line in reply["rules"])
+        evidence = (extracted, Evidence("parse", f"claim {reply['claim']}"), *rules)
         if reply["violated"]:
-            feedback = f"The answer {answer.text} does not satisfy the problem: {reply['violated']}."
+            feedback = f"The answer {answer.text[:200]} does not satisfy the problem: {reply['violated']}."
             return Verdict(Status.FAIL, 0.0, "constraints", evidence, feedback)
-        if satisfied == total and reply["decisive"]:
+        if reply["satisfied"] and reply["decisive"]:
             return Verdict(Status.PASS, 1.0, "constraints", evidence)
         return Verdict(Status.UNKNOWN, 0.0, "constraints", evidence)
 
     async def _steps(self, claim: Claim, timeout: float | None) -> Verdict:
-        raise NotImplementedError
+        try:
+            reply = await self._run({"task": "steps", "text": claim.text}, timeout)
+        except WorkerError as error:
+            return _error("steps", error)
+        false = tuple(Evidence("false equality", line) for line in reply["false"])
+        tested = Evidence("steps", f"{reply['tested']} equalities tested, {len(false)} false")
+        feedback = f"These equalities do not hold: {'; '.join(reply['false'][:5])}." if false else ""
+        return Verdict(Status.UNKNOWN, reply["score"], "steps", (tested, *false), feedback)
+
+    async def _run(self, request: dict[str, Any], timeout: float | None) -> dict[str, Any]:
+        """One task; trouble of the worker with it is a WorkerError, too."""
+        reply = await self._pool.run(request, timeout)
+        if "error" in reply:
+            raise WorkerError(reply["error"])
+        return reply
 
 
 def _quick(gold: str, claim: str, options: MathOptions) -> tuple[bool, str] | None:
     """Decide plain numbers and identical texts here, without a worker: a bounded, linear read of digits."""
     if gold == claim:
         return True, "identical text"
-    left, right = _SIMPLE.fullmatch(gold), _SIMPLE.fullmatch(claim)
-    if left is None or right is None or options.round_to is not None:
+    if options.round_to is not None or not _SIMPLE.fullmatch(gold) or not _SIMPLE.fullmatch(claim):
         return None
-    return _fraction(left) == _fraction(right), "exact fractions"
+    return _fraction_of(gold) == _fraction_of(claim), "exact fractions"
 
 
-def _fraction(match: re.Match[str]) -> Fraction:
-    whole, under, decimals = match.groups()
-    if under:
-        return Fraction(int(whole), int(under))
-    return Fraction(match.group()) if decimals else Fraction(int(whole))
+def _fraction_of(text: str) -> Fraction:
+    """The value of a text that `_SIMPLE` matches: an integer, a fraction or a decimal, of 80 digits at most."""
+    return Fraction(text)
 
 
-def _verdict(equal: bool | None, evidence: tuple[Evidence, ...], gold: str, claim: str) -> Verdict:
+def _without_percent(gold: str, answer: Answer, problem: str) -> tuple[str, Answer] | None:
+    """Both sides without the percent sign of one of them, when the problem itself asks for a percentage."""
+    claim = answer.text
+    if ("%" in gold) == ("%" in claim) or not _PERCENT.search(problem):
+        return None
+    return _PERCENT.sub("", gold), replace(answer, text=_PERCENT.sub("", claim))
+
+
+def _extraction(answer: Answer) -> Evidence:
+    boxes = f" of {answer.boxes}" if answer.boxes > 1 else ""
+    return Evidence("extraction", f"{answer.text[:200]!r}: {answer.found}{boxes}")
+
+
+def _verdict(equal: bool | None, evidence: tuple[Evidence, ...], claim: str) -> Verdict:
     if equal is None:
         return Verdict(Status.UNKNOWN, 0.0, "reference", evidence)
     if equal:
         return Verdict(Status.PASS, 1.0, "reference", evidence)
-    return Verdict(Status.FAIL, 0.0, "reference", evidence, f"The answer {claim} is not the expected one.")
+    return Verdict(Status.FAIL, 0.0, "reference", evidence, f"The answer {claim[:200]} is not the expected one.")
 
 
-def _error(method: str, fault: object, extracted: Evidence) -> Verdict:
-    return Verdict(Status.ERROR, 0.0, method, (extracted, Evidence("worker", str(fault))))
+def _error(method: str, fault: WorkerError, *evidence: Evidence) -> Verdict:
+    return Verdict(Status.ERROR, 0.0, method, (*evidence, Evidence("worker", str(fault))))
 
 
 _EXAMPLES: tuple[tuple[str, str, Status], ...] = (

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 SPACING = frozenset(
-    r"left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr middle quad qquad displaystyle textstyle"
-    r" scriptstyle limits nolimits thinspace enspace hspace vspace phantom nobreak allowbreak mathstrut strut hfill"
-    r" bf rm it sf tt large Large boldmath".split()
+    [r"left", r"right", r"big", r"Big", r"bigg", r"Bigg", r"bigl", r"bigr", r"Bigl", r"Bigr", r"biggl", r"biggr", r"Biggl", r"Biggr", r"middle", r"quad", r"qquad", r"displaystyle", r"textstyle", r"scriptstyle", r"limits", r"nolimits", r"thinspace", r"enspace", r"hspace", r"vspace", r"phantom", r"nobreak", r"allowbreak", r"mathstrut", r"strut", r"hfill", r"bf", r"rm", r"it", r"sf", r"tt", r"large", r"Large", r"boldmath"]
 )
 
 TEXT_COMMANDS = frozenset(
-    "text mbox textbf textit textrm textnormal textsf texttt mathrm mathbf mathit mathsf mathtt operatorname hbox"
-    " boldsymbol bm mathbb mathcal mathfrak underline emph ensuremath boxed fbox".split()
+    ["text", "mbox", "textbf", "textit", "textrm", "textnormal", "textsf", "texttt", "mathrm", "mathbf", "mathit", "mathsf", "mathtt", "operatorname", "hbox", "boldsymbol", "bm", "mathbb", "mathcal", "mathfrak", "underline", "emph", "ensuremath", "boxed", "fbox"]
 )
 
 # LaTeX command → token text.
@@ -74,9 +71,7 @@ VULGAR = {
 }  # fmt: skip
 
 GREEK = frozenset(
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi omicron rho varrho"
-    " sigma varsigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega"
-    " ell hbar".split()
+    ["alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta", "vartheta", "iota", "kappa", "lambda", "mu", "nu", "xi", "omicron", "rho", "varrho", "sigma", "varsigma", "tau", "upsilon", "phi", "varphi", "chi", "psi", "omega", "Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Upsilon", "Phi", "Psi", "Omega", "ell", "hbar"]
 )
 GREEK_LETTERS = {
     "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "ζ": "zeta", "η": "eta", "θ": "theta",
@@ -87,9 +82,7 @@ GREEK_LETTERS = {
 # Name as written → head of an Apply node with one argument.
 FUNCTIONS: dict[str, str] = {
     name: name
-    for name in (
-        "sin cos tan cot sec csc sinh cosh tanh coth exp abs floor ceil factorial gamma sgn conj re im arg rad"
-    ).split()
+    for name in ["sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "coth", "exp", "abs", "floor", "ceil", "factorial", "gamma", "sgn", "conj", "re", "im", "arg", "rad"]
     if name != "rad"
 } | {
     "arcsin": "asin", "arccos": "acos", "arctan": "atan", "asin": "asin", "acos": "acos", "atan": "atan",
@@ -129,7 +122,6 @@ PHRASES: dict[str, str] = {
 NUMERALS = {
     word: value
     for value, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
-        " seventeen eighteen nineteen twenty".split()
+        ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"]
     )
 }
