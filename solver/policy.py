@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 MAX_CANDIDATES = 1024
 """The largest k."""
 
+MIN_TOKENS = 64
+"""A candidate that may not have as many tokens is not started: it could not state an answer."""
+
 
 class BudgetError(ValueError):
     """A limit that nothing can be done under; the message names it."""
@@ -31,7 +34,8 @@ class Budget:
 
     Attributes:
         candidates: Responses to sample at most: the k of best-of-k.
-        tokens: New tokens of all candidates together, forced ones included; None: no limit.
+        tokens: New tokens of all candidates together, forced ones included; None: no limit. Shared out evenly in each
+            round, so that it cannot be exceeded.
         seconds: Wall time; None: no limit.
         rounds: Times that a policy may look at verdicts and ask again; None: no limit.
     """
@@ -44,10 +48,12 @@ class Budget:
     def __post_init__(self) -> None:
         if not 1 <= self.candidates <= MAX_CANDIDATES:
             raise BudgetError(f"k must be between 1 and {MAX_CANDIDATES}, got {self.candidates}")
-        for name in ("tokens", "seconds", "rounds"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise BudgetError(f"{name} must be above 0, got {value}")
+        if self.tokens is not None and self.tokens < MIN_TOKENS:
+            raise BudgetError(f"tokens must be at least {MIN_TOKENS}, got {self.tokens}")
+        if self.seconds is not None and not self.seconds > 0:
+            raise BudgetError(f"seconds must be above 0, got {self.seconds}")
+        if self.rounds is not None and self.rounds < 1:
+            raise BudgetError(f"rounds must be at least 1, got {self.rounds}")
 
 
 @dataclass(frozen=True, slots=True)

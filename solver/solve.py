@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from espalier.runtime.engine import (
     Engine,
     EngineError,
-    Event,
+    EngineInfo,
     GenerateRequest,
     Limits,
     Mode,
@@ -26,6 +26,7 @@ from espalier.runtime.grammar import Vocabulary
 from espalier.runtime.layout import Path
 from espalier.runtime.prompt import PromptTemplate
 from espalier.solver.candidate import BranchAnswer, Candidate
+from espalier.solver.closing import closing
 from espalier.solver.events import (
     Accepted,
     AnswerJudged,
@@ -82,6 +83,21 @@ class Generation:
     step_penalty: float = 1.0
     limits: Limits = Limits()
     mode: Mode = Mode.PARALLEL
+
+    def request(self, request_id: str, prompt: tuple[int, ...], spec: Spec, info: EngineInfo) -> GenerateRequest:
+        """What an engine is asked for one candidate."""
+        sampling = replace(self.sampling, temperature=spec.temperature, seed=spec.seed)
+        limits = self.limits
+        if spec.max_tokens is not None:
+            limits = replace(limits, max_tokens=min(limits.max_tokens, spec.max_tokens))
+        return GenerateRequest(
+            request_id=request_id,
+            prompt=prompt,
+            sampling=sampling,
+            step_sampling=replace(sampling, repetition_penalty=self.step_penalty),
+            limits=limits,
+            mode=self.mode if info.parallel else Mode.SEQUENTIAL,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,8 +277,10 @@ class _Run:
             task.cancel()
             self._settle(Judged(candidate, NOT_JUDGED))
         self._judging.clear()
-        for task in (*self._verdicts.values(), *(task for tasks in self._branches.values() for task in tasks)):
-            task.cancel()
+        for verdict in self._verdicts.values():
+            verdict.cancel()
+        for branch in (task for tasks in self._branches.values() for task in tasks):
+            branch.cancel()
         if self._generating:
             await asyncio.gather(*map(self._abort, self._generating))
             self._group.create_task(self._leave_behind())
@@ -290,11 +308,13 @@ class _Run:
         self._generating[spec.index] = _Response(task, recorder)
 
     async def _generate(self, spec: Spec, recorder: Recorder) -> None:
+        engine = self._solver.engine
         asked = question(self._problem.text, spec)
-        prompt = self._solver.template.encode(self._solver.engine.tokenizer, asked)
+        prompt = self._solver.template.encode(engine.tokenizer, asked)
+        request = self._solver.generation.request(self._request_id(spec.index), prompt, spec, engine.info)
         self._watch(CandidateStarted(spec, asked, prompt))
         try:
-            async with _closing(self._solver.engine.generate(self._request(spec, prompt))) as events:
+            async with closing(engine.generate(request)) as events:
                 async for event in events:
                     found = recorder.feed(event)
                     self._watch(Streamed(spec.index, event, recorder.text_of(event)))
@@ -310,21 +330,6 @@ class _Run:
             await self._journal.generated(candidate)
         self._reports.put_nowait(candidate)
 
-    def _request(self, spec: Spec, prompt: tuple[int, ...]) -> GenerateRequest:
-        generation = self._solver.generation
-        sampling = replace(generation.sampling, temperature=spec.temperature, seed=spec.seed)
-        limits = generation.limits
-        if spec.max_tokens is not None:
-            limits = replace(limits, max_tokens=min(limits.max_tokens, spec.max_tokens))
-        return GenerateRequest(
-            request_id=self._request_id(spec.index),
-            prompt=prompt,
-            sampling=sampling,
-            step_sampling=replace(sampling, repetition_penalty=generation.step_penalty),
-            limits=limits,
-            mode=generation.mode if self._vocabulary else Mode.SEQUENTIAL,
-        )
-
     # Judging.
 
     async def _judge(self, candidate: Candidate) -> None:
@@ -333,6 +338,8 @@ class _Run:
         verdict = NO_ANSWER
         if candidate.answer is not None:
             verdict = await self._verdict_on(index, (), candidate.answer, candidate.text)
+            if verdict.status is Status.UNKNOWN and self._checkable:
+                verdict = await self._weighed(verdict, candidate.text)
         if not verdict.passed:
             await asyncio.gather(*self._branches.get(index, ()))
             if index in self._passed:
@@ -364,6 +371,14 @@ class _Run:
         self._watch(AnswerJudged(index, path, answer, verdict, repeated))
         return verdict
 
+    async def _weighed(self, undecided: Verdict, response: str) -> Verdict:
+        """A verdict of a check that could not decide, with the reasoning's score for the votes that have to."""
+        claim = Claim(response, problem=self._problem.text)
+        steps = await self._solver.judge.verify(claim, StepCheck(), timeout=self._patience())
+        if steps.status is Status.ERROR:
+            return undecided
+        return replace(undecided, score=steps.score, evidence=(*undecided.evidence, *steps.evidence))
+
     async def _class_of(self, answer: str) -> int:
         """The class of an answer: the first one whose representative is equivalent to it, or a new one."""
         async with self._classing:
@@ -389,16 +404,6 @@ class _Response:
 
     task: asyncio.Task[None]
     recorder: Recorder
-
-
-@asynccontextmanager
-async def _closing(events: AsyncIterator[Event]) -> AsyncIterator[AsyncIterator[Event]]:
-    """Close a stream at the end, which aborts its request if that still runs."""
-    try:
-        yield events
-    finally:
-        if isinstance(events, AsyncGenerator):
-            await events.aclose()
 
 
 def _first(error: BaseException) -> BaseException:

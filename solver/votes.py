@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from espalier.solver.policy import Outcome
+from espalier.verifiers.consensus import posterior_ahead
 
 
 def tally(outcomes: Iterable[Outcome]) -> dict[int, float]:
@@ -19,10 +20,4 @@ def tally(outcomes: Iterable[Outcome]) -> dict[int, float]:
 def lead(outcomes: Iterable[Outcome]) -> float:
     """Posterior probability that the heaviest class is ahead of the next one; 0.5 where nobody has voted."""
     leader, runner_up, *_ = (*tally(outcomes).values(), 0.0, 0.0)
-    return ahead(leader, runner_up)
-
-
-def ahead(a, b):
-    from mpmath import betainc
-
-    return float(betainc(b + 1, a + 1, 0, 0.5, regularized=True))
+    return posterior_ahead(leader, runner_up)

@@ -8,11 +8,8 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from espalier.solver.candidate import Candidate
-from espalier.solver.policy import Outcome, Repair, Spec, State, Stop, outcome_of, seed_of
+from espalier.solver.policy import MIN_TOKENS, Outcome, Repair, Spec, State, Stop, outcome_of, seed_of
 from espalier.verifiers.verdict import Status, Verdict
-
-MIN_TOKENS = 64
-"""A candidate that may not have as many tokens is not started: it could not state an answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +71,7 @@ class Rounds:
         if self.settled(state.outcomes):
             return Stop.CONSENSUS
         told = {outcome.index for outcome in state.outcomes}
-        start = 0
+        start, last = 0, Stop.CANDIDATES
         for number, size in enumerate(self.sizes(state.budget.candidates)):
             if state.budget.rounds is not None and number >= state.budget.rounds:
                 return Stop.ROUNDS
@@ -84,7 +81,9 @@ class Rounds:
             if missing := tuple(spec for spec in specs if spec.index not in told):
                 return missing
             start += len(specs)
-        return Stop.CANDIDATES
+            if len(specs) < size:
+                last = Stop.TOKENS
+        return last
 
     def _round(self, state: State, number: int, start: int, size: int) -> tuple[Spec, ...]:
         """All candidates of a round: as many as the tokens left allow, each with an equal share of them."""

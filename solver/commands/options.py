@@ -1,0 +1,30 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from espalier.solver.engines import SETTINGS
+
+EngineOption = Annotated[str, typer.Option("--engine", help=f"Which engine: {SETTINGS}.")]
+Instruction = Annotated[
+    Path | None,
+    typer.Option("--model-instruction", metavar="FILE", help="Instruction text with {question} in it."),
+]
+Temperatures = Annotated[
+    list[float] | None,
+    typer.Option("--temperature", min=0.0, help="Sampling temperature; repeat for a ladder that candidates climb."),
+]
+Seed = Annotated[int | None, typer.Option(help="Repeats a run; a new one is drawn and printed otherwise.", min=0)]
+MaxTokens = Annotated[int, typer.Option("--max-tokens", min=1, help="New tokens of one response, all its branches.")]
+Json = Annotated[bool, typer.Option("--json", help="Results as JSON on standard output.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and logs.")]
+
+
+def chosen_seed(seed: int | None) -> int:
+    """The seed that was asked for, or a new one."""
+    return secrets.randbelow(1 << 31) if seed is None else seed
