@@ -87,12 +87,10 @@ class BwrapMaker:
             await stdin.drain()
 
         async def discard() -> None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
             stdin.close()
-            await process.wait()
             with contextlib.suppress(OSError):
-                await asyncio.to_thread(group.remove)
+                await asyncio.to_thread(group.remove)  # bubblewrap itself is in it, and ends with it
+            await process.wait()
 
         box = Box(spec, read=stdout.readexactly, write=write, ended=stdout.at_eof, discard=discard)
         try:

@@ -2,8 +2,8 @@
 """The resident of every box: runs one command after the other under limits and reports raw results.
 
 The service never runs this file. Its text is handed to the interpreter inside the box, where it must be process 1:
-there no program of the box can kill or stop it, and `kill(-1)` ends every process but itself. It cannot be inspected either
-(not dumpable), so its channel to the owner, standard input and output, stays out of the programs' reach.
+there no program of the box can kill or stop it, and `kill(-1)` ends every process but itself. It cannot be inspected
+either (not dumpable), so its channel to the owner, standard input and output, stays out of the programs' reach.
 
 Frames in both directions: four bytes of length, big-endian, then JSON.
     request   nonce, files {name: text}, command, stdin, seconds, output_bytes
@@ -52,6 +52,7 @@ def main() -> None:
     lower(resource.RLIMIT_FSIZE, 64 << 20)
     resource.setrlimit(resource.RLIMIT_STACK, (64 << 20, resource.getrlimit(resource.RLIMIT_STACK)[1]))
     signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # what process 1 does not handle cannot reach it from inside
     os.mkdir(JOB)
     send({"ready": True})
     number = 0

@@ -3,8 +3,8 @@
 
 Standard input: {"tests": source, "token": text}. The names of the program are defined for the tests, and it can be
 imported as `solution`. Tests with functions or classes for pytest run under pytest. The token is written to RESULT_FD
-at the very end: a program that exits early does not complete. A program written to deceive can still forge an assertion,
-for example by what its objects say they equal; use CallCase or StdioCase where that matters.
+at the very end: a program that exits early does not complete. A program written to deceive can still forge an
+assertion, for example by what its objects say they equal; use CallCase or StdioCase where that matters.
 """
 
 import ast

@@ -1,0 +1,4 @@
+# expect: failed: time limit
+"""Computes without end."""
+while True:
+    pass

@@ -1,0 +1,4 @@
+# expect: forged
+"""Ends early and well, without an answer."""
+import os
+os._exit(0)

@@ -1,0 +1,5 @@
+# expect: failed: memory limit
+"""Takes memory without end."""
+held = []
+while True:
+    held.append(bytearray(1 << 24))
