@@ -19,9 +19,10 @@ from espalier.verifiers import wire
 from espalier.verifiers.auth import ClientSecurity
 from espalier.verifiers.check import Check, Claim, CustomCheck, MathOptions, ReferenceCheck
 from espalier.verifiers.info import VerifierInfo
-from espalier.verifiers.invalid import FieldError
+from espalier.verifiers.invalid import FieldError, UnansweredError
 from espalier.verifiers.refusal import delay_of, field_of
 from espalier.verifiers.verdict import Evidence, Status, Verdict
+from espalier.verifiers.vote import Vote
 
 CONNECT_SECONDS = 10.0
 """How long a server may take to describe itself."""
@@ -122,12 +123,31 @@ class Client:
         )
         return await self._judge(_COMPARING, lambda backend, left: backend.stub.Equivalent(request, **left), timeout)
 
+    async def classes(
+        self,
+        claims: Sequence[Claim],
+        weights: Sequence[float] | None = None,
+        options: MathOptions | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> tuple[Vote, ...]:
+        """Partition the answers of claims into equivalence classes, the heaviest first.
+
+        Raises:
+            FieldError: The server refused a field of the request.
+            UnansweredError: No server could do it, or not in time.
+        """
+        request = pb.ClassesRequest(
+            claims=map(wire.encode_claim, claims),
+            weights=weights,
+            options=wire.encode_options(options or MathOptions()),
+        )
+        reply = await self._ask(_COMPARING, lambda backend, left: backend.stub.Classes(request, **left), timeout)
+        return tuple(map(wire.decode_vote, reply.classes))
+
     async def _judge(self, need: _Need, call: _Call, timeout: float | None) -> Verdict:
         try:
-            async with asyncio.timeout(timeout):
-                reply = await self._ask(need, call, timeout, failed=_is_error)
-        except TimeoutError:
-            return Verdict(Status.ERROR, 0.0, self.name, (Evidence("timeout", f"no answer in {timeout} s"),))
+            reply = await self._ask(need, call, timeout, failed=_is_error)
         except UnansweredError as error:
             return Verdict(Status.ERROR, 0.0, self.name, (Evidence("connection", str(error)),))
         return wire.decode_verdict(reply.verdict)
@@ -135,6 +155,13 @@ class Client:
     async def _ask(
         self, need: _Need, call: _Call, timeout: float | None, failed: Callable[[Any], bool] = lambda _: False
     ) -> Any:
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._ask_around(need, call, timeout, failed)
+        except TimeoutError as error:
+            raise UnansweredError(f"no answer within {timeout:.3g} s") from error
+
+    async def _ask_around(self, need: _Need, call: _Call, timeout: float | None, failed: Callable[[Any], bool]) -> Any:
         """The reply of the first server that has a good one.
 
         Servers are asked in rounds, each at most once a round; another round only makes sense when one of them was
@@ -187,10 +214,6 @@ class Client:
             field = "check.kind" if need.verifier is None else "check.custom.verifier"
             raise FieldError(field, f"no server judges {need}")
         return min((backend for backend in able if backend not in tried), key=_Backend.burden, default=None)
-
-
-class UnansweredError(ConnectionError):
-    """No server answered a call; the message says what each of them did instead."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points, version
 from types import TracebackType
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, Self, TypeVar, runtime_checkable
 
 import structlog
 
+from espalier.verifiers.answer import extract
 from espalier.verifiers.check import Check, Claim, CustomCheck, MathOptions
+from espalier.verifiers.consensus import EquivalenceClass, vote
 from espalier.verifiers.info import VerifierInfo
-from espalier.verifiers.invalid import FieldError
+from espalier.verifiers.invalid import FieldError, UnansweredError
 from espalier.verifiers.verdict import Evidence, Status, Verdict
 from espalier.verifiers.verifier import Verifier
+from espalier.verifiers.vote import Vote
 from espalier.verifiers.wire import KIND_NAMES
+
+_T = TypeVar("_T")
 
 GROUP = "espalier.verifiers"
 """Entry-point group by which other packages bring verifiers."""
@@ -61,6 +67,12 @@ class Comparing(Protocol):
 
     async def equivalent(self, a: str, b: str, options: MathOptions | None = None) -> Verdict:
         """PASS when they are, FAIL when they are not, UNKNOWN when that could not be decided."""
+        ...
+
+    async def classes(
+        self, answers: Sequence[str], weights: Sequence[float] | None = None, options: MathOptions | None = None
+    ) -> tuple[EquivalenceClass, ...]:
+        """Group answers by equivalence, the heaviest class first."""
         ...
 
 
@@ -135,6 +147,34 @@ class Hub:
         seat, comparer = self._comparer()
         return await seat.twice(lambda _: comparer.equivalent(a, b, options), timeout)
 
+    async def classes(
+        self,
+        claims: Sequence[Claim],
+        weights: Sequence[float] | None = None,
+        options: MathOptions | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> tuple[Vote, ...]:
+        """Partition the answers of claims into equivalence classes, the heaviest first.
+
+        Args:
+            claims: What was claimed; one that states no answer is in no class.
+            weights: Of each claim's vote; 1 each when None.
+            options: How answers are compared.
+            timeout: Seconds for all of it.
+
+        Raises:
+            UnansweredError: It could not be done, or not in time.
+        """
+        seat, comparer = self._comparer()
+        answers = [extract(claim.text, bare=claim.bare) for claim in claims]
+        voting = [index for index, answer in enumerate(answers) if answer is not None]
+        texts = [answer.text for answer in answers if answer is not None]
+        votes = None if weights is None else [weights[index] for index in voting]
+        found = await seat.fenced(lambda: comparer.classes(texts, votes, options), timeout)
+        classes = [replace(one, members=tuple(voting[member] for member in one.members)) for one in found]
+        return tuple(map(Vote, classes, vote(classes)))
+
     def _route(self, check: Check) -> _Seat:
         if isinstance(check, CustomCheck):
             seat = self._seats.get(check.verifier)
@@ -203,24 +243,37 @@ class _Seat:
             return verdict
         return await self._guarded(judge, left)
 
-    async def _guarded(self, judge: Callable[[float | None], Awaitable[Verdict]], timeout: float | None) -> Verdict:
-        """The verdict, or ERROR for whatever else comes of it: an exception, silence, something that is no verdict."""
-        name = self.verifier.name
+    async def fenced(self, work: Callable[[], Awaitable[_T]], timeout: float | None) -> _T:
+        """What the verifier's work comes to.
+
+        Raises:
+            FieldError: The verifier cannot work with the request.
+            UnansweredError: An exception, or silence, is all that came.
+        """
         try:
             async with asyncio.timeout(None if timeout is None else timeout + _grace(timeout)):
                 await self._started()
-                verdict = await judge(timeout)
+                return await work()
         except FieldError:
             raise
-        except TimeoutError:
-            return _error(
-                name, "timeout", "no verdict in time" if timeout is None else f"no verdict in {timeout:.3g} s"
-            )
+        except TimeoutError as error:
+            limit = "in time" if timeout is None else f"within {timeout:.3g} s"
+            raise UnansweredError(f"no answer {limit}") from error
         except Exception as error:
-            log.warning("verifier failed", verifier=name, exc_info=True)
-            return _error(name, "exception", _said(error))
+            log.warning("verifier failed", verifier=self.verifier.name, exc_info=True)
+            raise UnansweredError(_said(error)) from error
+
+    async def _guarded(self, judge: Callable[[float | None], Awaitable[Verdict]], timeout: float | None) -> Verdict:
+        """The verdict, or ERROR for whatever else comes of it."""
+        name = self.verifier.name
+        try:
+            verdict = await self.fenced(lambda: judge(timeout), timeout)
+        except UnansweredError as error:
+            rule = "timeout" if isinstance(error.__cause__, TimeoutError) else "exception"
+            return Verdict(Status.ERROR, 0.0, name, (Evidence(rule, str(error)),))
         if not isinstance(verdict, Verdict):
-            return _error(name, "protocol", f"answered a {type(verdict).__name__} instead of a verdict")
+            answered = f"answered a {type(verdict).__name__} instead of a verdict"
+            return Verdict(Status.ERROR, 0.0, name, (Evidence("protocol", answered),))
         return verdict
 
     async def close(self) -> None:
@@ -292,10 +345,6 @@ def _load(points: Mapping[str, EntryPoint], name: str) -> Verifier:
 def _grace(timeout: float) -> float:
     """How much later than told a verifier may answer before it is cut off."""
     return min(0.1, 0.1 * timeout)
-
-
-def _error(verifier: str, rule: str, detail: str) -> Verdict:
-    return Verdict(Status.ERROR, 0.0, verifier, (Evidence(rule, detail),))
 
 
 def _said(error: Exception) -> str:

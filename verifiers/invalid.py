@@ -1,4 +1,4 @@
-"""A request that cannot be judged because a field of it is wrong: the caller's defect, never a verdict."""
+"""Calls that end without an answer: a field of the request is wrong, or the verifiers are in trouble."""
 
 from __future__ import annotations
 
@@ -17,3 +17,7 @@ class FieldError(ValueError):
         super().__init__(f"{field}: {problem}")
         self.field = field
         self.problem = problem
+
+
+class UnansweredError(RuntimeError):
+    """The verifiers could not answer a call that has no verdict to say so with; the message says why."""

@@ -17,7 +17,7 @@ from espalier.v1 import verifier_pb2 as pb
 from espalier.v1 import verifier_pb2_grpc
 from espalier.verifiers import wire
 from espalier.verifiers.hub import Hub
-from espalier.verifiers.invalid import FieldError
+from espalier.verifiers.invalid import FieldError, UnansweredError
 from espalier.verifiers.metrics import Metrics
 from espalier.verifiers.refusal import refuse_field, refuse_load
 from espalier.verifiers.verdict import Status, Verdict
@@ -82,8 +82,8 @@ class VerifierService(verifier_pb2_grpc.VerifierServicer):
             weights = wire.decode_weights(request.weights, len(claims))
             options = wire.decode_options(request.options)
             with self._metrics.latency("classes"):
-                classes = await self._hub.classes(claims, weights, options, timeout=self._budget(context))
-            return pb.ClassesResponse(classes=map(wire.encode_class, classes))
+                votes = await self._hub.classes(claims, weights, options, timeout=self._budget(context))
+            return pb.ClassesResponse(classes=map(wire.encode_vote, votes))
 
     async def Describe(self, request: pb.DescribeRequest, context: Context) -> pb.DescribeResponse:  # noqa: N802
         return pb.DescribeResponse(verifiers=map(wire.encode_info, await self._hub.describe()))
@@ -131,6 +131,9 @@ class VerifierService(verifier_pb2_grpc.VerifierServicer):
             except FieldError as error:
                 self._metrics.refused("invalid")
                 await refuse_field(context, error)
+            except UnansweredError as error:
+                self.suspicious.set()
+                await context.abort(grpc.StatusCode.INTERNAL, f"the verifiers could not answer: {error}")
             except asyncio.CancelledError:
                 log.info("cancelled", seconds=perf_counter() - start)
                 raise

@@ -34,9 +34,11 @@ from espalier.verifiers.check import (
     StdioCase,
     StepCheck,
 )
+from espalier.verifiers.consensus import EquivalenceClass
 from espalier.verifiers.info import VerifierInfo
 from espalier.verifiers.invalid import FieldError
 from espalier.verifiers.verdict import Evidence, Status, Verdict
+from espalier.verifiers.vote import Vote
 
 MAX_ROUND_TO = 1000
 """Decimal places that `round_to` may ask for."""
@@ -346,6 +348,22 @@ def decode_verdict(message: pb.Verdict) -> Verdict:
         told = f"the server sent status {message.status} with score {message.score}"
         return Verdict(Status.ERROR, 0.0, "wire", (*evidence, Evidence("wire", told)))
     return Verdict(status, message.score, message.decided_by, evidence, message.feedback)
+
+
+def encode_vote(vote: Vote) -> verifier_pb2.EquivalenceClass:
+    """A class of equivalent claims and its verdict as a message."""
+    return verifier_pb2.EquivalenceClass(
+        members=vote.found.members,
+        representative=encode_text(vote.found.representative),
+        weight=vote.found.weight,
+        verdict=encode_verdict(vote.verdict),
+    )
+
+
+def decode_vote(message: verifier_pb2.EquivalenceClass) -> Vote:
+    """A class of equivalent claims and its verdict."""
+    found = EquivalenceClass(tuple(message.members), message.representative, message.weight)
+    return Vote(found, decode_verdict(message.verdict))
 
 
 def encode_info(info: VerifierInfo) -> verifier_pb2.VerifierInfo:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from espalier.verifiers.check import Check, Claim, CustomCheck, MathOptions, ReferenceCheck
+from espalier.verifiers.consensus import EquivalenceClass, classes_by_output
 from espalier.verifiers.verdict import Evidence, Status, Verdict
 
 
@@ -70,6 +72,14 @@ class ScriptedVerifier:
 
     async def equivalent(self, a: str, b: str, options: MathOptions | None = None) -> Verdict:
         return Verdict(Status.PASS if a == b else Status.FAIL, float(a == b), self.name)
+
+    async def classes(
+        self, answers: Sequence[str], weights: Sequence[float] | None = None, options: MathOptions | None = None
+    ) -> tuple[EquivalenceClass, ...]:
+        if "hang" in answers:
+            await self.release.wait()
+        outputs, names = list(answers), list(answers)
+        return classes_by_output(outputs, names, weights)
 
 
 class BareVerifier:

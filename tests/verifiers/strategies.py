@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -121,3 +122,14 @@ def _fill(draw: st.DrawFn, message: Message, field: FieldDescriptor, depth: int)
         getattr(message, field.name).CopyFrom(draw(value))
     else:
         setattr(message, field.name, draw(value))
+
+
+_SNIPPETS = [*(Path(__file__).parent / "snippets.txt").read_text().splitlines(), " ", "\n"]
+answers = st.one_of(
+    st.lists(st.sampled_from(_SNIPPETS), max_size=25).map("".join),
+    st.lists(st.sampled_from(_SNIPPETS), max_size=25).map(" ".join),
+    st.lists(st.sampled_from(_SNIPPETS) | st.text(max_size=4), max_size=15).map("".join),
+    st.text(max_size=60),
+    st.builds(lambda snippet, times: snippet * times, st.sampled_from(_SNIPPETS), st.integers(1, 6000)),
+)
+"""What a model might claim: mathematics, near-mathematics and rubbish."""

@@ -17,7 +17,7 @@ from espalier.verifiers.auth import ClientSecurity, ServerSecurity
 from espalier.verifiers.check import Claim, CustomCheck, ReferenceCheck, StepCheck
 from espalier.verifiers.client import Client
 from espalier.verifiers.hub import Hub
-from espalier.verifiers.invalid import FieldError
+from espalier.verifiers.invalid import FieldError, UnansweredError
 from espalier.verifiers.server import ServerSettings, VerifierServer
 from espalier.verifiers.verdict import Status
 from espalier.verifiers.verifier import Verifier
@@ -230,3 +230,13 @@ async def test_a_server_of_someone_else_that_answers_nonsense_is_an_error() -> N
 def test_a_client_without_addresses_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one"):
         Client([])
+
+
+async def test_votes_are_those_of_the_hub(client: Client, verifier: ScriptedVerifier) -> None:
+    claims = [Claim("7", bare=True), Claim(r"\boxed{8}"), Claim("7", bare=True)]
+    assert await client.classes(claims, [1, 5, 1]) == await Hub([verifier]).classes(claims, [1, 5, 1])
+    assert await client.classes([]) == ()
+    with pytest.raises(FieldError, match="weights"):
+        await client.classes(claims, [1.0])
+    with pytest.raises(UnansweredError):
+        await client.classes([Claim("hang", bare=True)], timeout=0.3)

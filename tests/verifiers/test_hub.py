@@ -10,7 +10,7 @@ import pytest
 from espalier.verifiers import hub as hub_module
 from espalier.verifiers.check import Claim, CustomCheck, ProgramCheck, ReferenceCheck, StdioCase, StepCheck
 from espalier.verifiers.hub import Hub, load
-from espalier.verifiers.invalid import FieldError
+from espalier.verifiers.invalid import FieldError, UnansweredError
 from espalier.verifiers.verdict import Status
 from espalier.verifiers.verifier import Verifier
 from tests.verifiers.doubles import BareVerifier, ScriptedVerifier
@@ -203,3 +203,19 @@ def test_a_name_cannot_be_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "entry_points", lambda group: points)
     with pytest.raises(ValueError, match="both bring a verifier called 'math'"):
         load()
+
+
+async def test_votes_name_the_claims_by_their_place_and_never_pass() -> None:
+    claims = [Claim("7", bare=True), Claim(""), Claim(r"so \boxed{8}"), Claim("7", bare=True)]
+    async with Hub([ScriptedVerifier()]) as hub:
+        first, second = await hub.classes(claims, [1, 9, 1, 1])
+    assert (first.found.members, first.found.weight) == ((0, 3), 2)
+    assert (second.found.members, second.found.representative) == ((2,), "8")
+    assert all(vote.verdict.status is Status.UNKNOWN for vote in (first, second))
+    assert first.verdict.score > 0.5 > second.verdict.score
+
+
+async def test_votes_that_take_too_long_are_unanswered() -> None:
+    async with Hub([ScriptedVerifier()]) as hub:
+        with pytest.raises(UnansweredError):
+            await hub.classes([Claim("hang", bare=True)], timeout=0.01)
