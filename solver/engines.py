@@ -32,11 +32,8 @@ async def open_engine(setting: str) -> AsyncIterator[Engine]:
     """
     if setting == "local" or setting.startswith("local:"):
         directory = _directory(setting.removeprefix("local").removeprefix(":"))
-        from transformers.utils import logging
-
         from espalier.runtime.local.engine import LocalEngine
 
-        logging.disable_progress_bar()
         async with await asyncio.to_thread(LocalEngine.load, directory) as local:
             yield local
     elif setting.startswith("sglang://"):

@@ -41,9 +41,7 @@ class TracedCandidate:
     """One candidate; `finished` and `verdict` are None when the trace ends before they were known."""
 
     spec: dict[str, Any]
-    began: float
-    prompt_tokens: int
-    branches: dict[Path, TracedBranch] = field(default_factory=lambda: {(): TracedBranch()})
+    branches: dict[Path, TracedBranch]
     finished: dict[str, Any] | None = None
     verdict: dict[str, Any] | None = None
 
@@ -100,7 +98,7 @@ def _take(solves: dict[str, TracedSolve], problem: str, event: str, entry: dict[
         solve.result = entry["result"]
     elif event == "candidate_started":
         spec = entry["spec"]
-        solve.candidates[spec["index"]] = TracedCandidate(spec, entry["at"], len(entry["prompt"]))
+        solve.candidates[spec["index"]] = TracedCandidate(spec, {(): TracedBranch(began=entry["at"])})
     elif event == "candidate_finished":
         candidate = solve.candidates.get(entry["candidate"]["spec"]["index"])
         if candidate is not None:

@@ -32,6 +32,7 @@ def errors(debug: bool) -> Iterator[None]:
     from espalier.verifiers.logs import configure_logging
 
     configure_logging("debug" if debug else "critical")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # a bar of our own covers the loading of a model
     try:
         yield
     except (typer.Exit, typer.Abort):

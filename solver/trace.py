@@ -1,6 +1,6 @@
 """Everything that happens in a solve as JSON lines, written as it happens.
 
-One object a line: `at` (seconds since the trace began), `problem` (its id), `event`, and what that event carries.
+One object a line: `at` (seconds since the first event), `problem` (its id), `event`, and what that event carries.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Trace:
         self.path = path
         self.fault = ""
         self._clock = clock
-        self._start = clock()
+        self._start: float | None = None
         self._file: TextIO = path.open("w", encoding="utf-8")
 
     def __enter__(self) -> Self:
@@ -60,7 +60,9 @@ class Trace:
         def write(event: SolveEvent) -> None:
             if self.fault:
                 return
-            line = {"at": round(self._clock() - self._start, 6), "problem": problem, **event_to_json(event)}
+            now = self._clock()
+            self._start = now if self._start is None else self._start
+            line = {"at": round(now - self._start, 6), "problem": problem, **event_to_json(event)}
             try:
                 self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
                 self._file.flush()

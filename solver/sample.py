@@ -1,0 +1,95 @@
+"""What a number of responses to one problem would have been worth, with and without a verifier to choose."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from dataclasses import dataclass
+
+from espalier.runtime.engine import EngineError, FinishReason
+from espalier.runtime.grammar import Vocabulary
+from espalier.solver.candidate import Candidate
+from espalier.solver.closing import closing
+from espalier.solver.policy import Spec, seed_of
+from espalier.solver.problem import Problem
+from espalier.solver.recorder import Recorder
+from espalier.solver.solve import VERIFY_SECONDS, Solver
+from espalier.verifiers.check import Claim
+from espalier.verifiers.verdict import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One response that ran to its end.
+
+    Attributes:
+        correct: Its final answer passes.
+        reachable: Its final answer or that of one of its steps passes: a solver that verifies branches would find it.
+        undecided: The verifier failed; such a sample is left out of every share.
+        answered: It states an answer.
+        forked: At least two of its steps ran side by side.
+        well_formed: It keeps to the grammar.
+        cut: A limit ended it.
+        new_tokens: Sampled and forced.
+        critical_path_tokens: Of them, those on the longest chain.
+    """
+
+    correct: bool
+    reachable: bool
+    undecided: bool
+    answered: bool
+    forked: bool
+    well_formed: bool
+    cut: bool
+    new_tokens: int
+    critical_path_tokens: int
+
+
+async def sample(solver: Solver, problem: Problem, number: int, *, seed: int, temperature: float) -> Sample:
+    """Generate one response to its end and judge all it states.
+
+    Raises:
+        EngineError: The engine failed.
+    """
+    spec = Spec(number, 0, seed_of(seed, number), temperature)
+    candidate = await _generate(solver, problem, spec)
+    if candidate.reason is FinishReason.ERROR:
+        raise EngineError(candidate.detail or "the engine ended a response without giving a reason")
+    stated = dict.fromkeys(
+        ([candidate.answer] if candidate.answer else []) + [b.answer for b in candidate.branch_answers]
+    )
+    verdicts = dict(
+        zip(stated, await asyncio.gather(*(_judge(solver, problem, answer) for answer in stated)), strict=True)
+    )
+    correct = candidate.answer is not None and verdicts[candidate.answer] is Status.PASS
+    reachable = Status.PASS in verdicts.values()
+    return Sample(
+        correct=correct,
+        reachable=reachable,
+        undecided=not correct and Status.ERROR in verdicts.values(),
+        answered=candidate.answer is not None,
+        forked=candidate.forked,
+        well_formed=candidate.well_formed,
+        cut=candidate.reason is FinishReason.LENGTH,
+        new_tokens=candidate.usage.new_tokens,
+        critical_path_tokens=candidate.usage.critical_path_tokens,
+    )
+
+
+async def _generate(solver: Solver, problem: Problem, spec: Spec) -> Candidate:
+    engine = solver.engine
+    vocabulary = Vocabulary.of(engine.tokenizer) if engine.info.parallel else None
+    recorder = Recorder(spec, engine.tokenizer, vocabulary, problem.check)
+    prompt = solver.template.encode(engine.tokenizer, problem.text)
+    request = solver.generation.request(uuid.uuid4().hex, prompt, spec, engine.info)
+    async with closing(engine.generate(request)) as events:
+        async for event in events:
+            recorder.feed(event)
+    return recorder.candidate(0.0)
+
+
+async def _judge(solver: Solver, problem: Problem, answer: str) -> Status:
+    if problem.check is None:
+        return Status.UNKNOWN
+    claim = Claim(answer, bare=True, problem=problem.text)
+    return (await solver.judge.verify(claim, problem.check, timeout=VERIFY_SECONDS)).status
