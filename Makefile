@@ -1,0 +1,47 @@
+# Two commands do all the set-up on a fresh Debian or Ubuntu with Python 3.11 or newer:
+#
+#   make demo    solve ten freshly made problems with the bundled model (SEED=… repeats a run)
+#   make test    install what tests need, then lint, types, stubs and all tests
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test lint types protos tests format clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: .venv/train.stamp
+	$(BIN)/espalier demo $(if $(SEED),--seed $(SEED))
+
+test: .venv/dev.stamp
+	scripts/test-needs.sh
+	$(MAKE) --no-print-directory lint types protos tests
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/dev.stamp
+	$(BIN)/mypy
+
+protos: .venv/dev.stamp
+	PYTHON=$(BIN)/python scripts/protos.sh --check
+
+tests: .venv/dev.stamp
+	$(BIN)/python -m pytest $(ARGS)
+
+format: .venv/dev.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# An environment with the extra of this name; made again when pyproject.toml changes.
+.venv/%.stamp: pyproject.toml scripts/venv.sh
+	scripts/venv.sh $*
+
+clean:
+	rm -rf .venv .work dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Makes .venv with this project installed for editing, and one of its extras.
+#
+#   scripts/venv.sh train|dev
+#
+# PYTHON names the interpreter; otherwise the newest python3 of at least 3.11 is taken.
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+extra=${1:?usage: scripts/venv.sh train|dev}
+
+fail() {
+  echo "venv.sh: $*" >&2
+  exit 1
+}
+
+find_python() {
+  local candidate
+  for candidate in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11}; do
+    if command -v "$candidate" >/dev/null && "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+      echo "$candidate"
+      return
+    fi
+  done
+  fail "no Python 3.11 or newer found (looked for ${PYTHON:-python3}); install one, or name it: make PYTHON=/path/to/python3"
+}
+
+if [[ ! -x .venv/bin/pip ]]; then
+  python=$(find_python)
+  version=$("$python" -c 'import sys; print("{}.{}".format(*sys.version_info))')
+  if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+    package=python$version-venv
+    if [[ $EUID == 0 ]] && command -v apt-get >/dev/null; then
+      echo "Installing $package"
+      apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null
+    else
+      fail "Python's venv module is missing; run: sudo apt-get install $package"
+    fi
+  fi
+  echo "Making .venv with Python $version"
+  "$python" -m venv .venv
+fi
+
+# Without an NVIDIA GPU torch's CPU build serves as well as the default one and is a tenth of the download.
+index=https://download.pytorch.org/whl/cpu
+options=()
+if ! command -v nvidia-smi >/dev/null && ! .venv/bin/python -c 'import torch' 2>/dev/null &&
+  .venv/bin/python -c "import urllib.request as r; r.urlopen('$index/torch/', timeout=5)" 2>/dev/null; then
+  options+=(--extra-index-url "$index")
+fi
+
+echo "Installing espalier[$extra] into .venv (the first time takes a minute or more)"
+.venv/bin/pip install --quiet --no-warn-script-location "${options[@]}" --editable ".[$extra]"
+touch ".venv/$extra.stamp"
