@@ -47,6 +47,23 @@ class ServerSecurity:
         if self.client_authority is not None and self.certificate is None:
             raise ValueError("client certificates are only checked over TLS: give a certificate and a key too")
 
+    def require_safe(self, address: str) -> None:
+        """
+        Raises:
+            UnsafeAddressError: The address is not loopback and nothing protects it.
+        """
+        if not (is_local(address) or self.token or self.certificate or self.insecure):
+            raise UnsafeAddressError(
+                f"{address} can be reached from other machines: give a token file or a TLS certificate and key, "
+                "or --insecure to serve anyone who can reach it"
+            )
+
+    def admits(self, shown: str | bytes) -> bool:
+        """Whether an `authorization` value carries the token, compared in constant time; always without a token."""
+        if self.token is None:
+            return True
+        return hmac.compare_digest(shown.encode() if isinstance(shown, str) else shown, f"Bearer {self.token}".encode())
+
     def add_port(self, server: grpc.aio.Server, address: str) -> int:
         """Let `server` listen on `address` and return the port.
 
@@ -54,11 +71,7 @@ class ServerSecurity:
             UnsafeAddressError: The address is not loopback and nothing protects it.
             OSError: The address cannot be listened on.
         """
-        if not (is_local(address) or self.token or self.certificate or self.insecure):
-            raise UnsafeAddressError(
-                f"{address} can be reached from other machines: give a token file or a TLS certificate and key, "
-                "or --insecure to serve anyone who can reach it"
-            )
+        self.require_safe(address)
         try:
             if self.certificate is None or self.key is None:
                 port = server.add_insecure_port(address)
@@ -76,7 +89,7 @@ class ServerSecurity:
     @property
     def interceptors(self) -> tuple[grpc.aio.ServerInterceptor[Any, Any], ...]:
         """What the server must be built with."""
-        return (TokenInterceptor(self.token),) if self.token else ()
+        return (TokenInterceptor(self),) if self.token else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +122,10 @@ class ClientSecurity:
 
 
 class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs alone
-    """Refuses calls without the bearer token, except health probes; compares in constant time."""
+    """Refuses calls without the bearer token, except health probes."""
 
-    def __init__(self, token: str) -> None:
-        self._expected = f"Bearer {token}".encode()
+    def __init__(self, security: ServerSecurity) -> None:
+        self._security = security
 
     async def intercept_service(
         self,
@@ -122,7 +135,7 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  #
         if details.method.startswith(HEALTH_PREFIX):
             return await continuation(details)
         shown = dict(details.invocation_metadata).get("authorization", "")
-        if hmac.compare_digest(shown.encode() if isinstance(shown, str) else shown, self._expected):
+        if self._security.admits(shown):
             return await continuation(details)
         return _REFUSAL
 

@@ -24,6 +24,7 @@ from espalier.verifiers.check import (
     Claim,
     Constraint,
     ConstraintCheck,
+    CustomCheck,
     Domain,
     MathOptions,
     NumberUse,
@@ -126,7 +127,7 @@ def verify_math(
     """
     with _errors(debug):
         options = MathOptions(percent_as_fraction, missing_unit_ok, interval_as_inequality, ordered_lists, round_to)
-        judges = _judges("math", address, token_file, tls_ca)
+        judges = _judges(["math"], address, token_file, tls_ca)
         if pairs is not None:
             if any((text, gold, relation, domain, numbers, target, steps)):
                 raise UsageError("--pairs brings its own golds and answers: leave out TEXT and the other checks")
@@ -172,8 +173,33 @@ def verify_code(
             spoken = language or LANGUAGES.get(Path(program).suffix)
             check = read_program_check(_read(cases), _called(cases), spoken)
         claim = Claim(_read(program).decode(errors="replace"), bare=True)
-        judges = _judges("code", address, token_file, tls_ca)
+        judges = _judges(["code"], address, token_file, tls_ca)
         asyncio.run(_verify_one(judges, claim, check, timeout, as_json))
+
+
+@verify_app.command("custom", epilog=_EPILOG, context_settings={"ignore_unknown_options": True})
+def verify_custom(
+    verifier: Annotated[str, typer.Argument(help="Name of a verifier that takes custom checks.")],
+    text: Annotated[str, typer.Argument(help="The answer, or with --response a whole response; - reads stdin.")],
+    parameters: Annotated[
+        str, typer.Option(metavar="JSON", help="A JSON object that the verifier understands.")
+    ] = "{}",
+    response: Annotated[bool, typer.Option("--response", help="TEXT is a whole response.")] = False,
+    problem: Annotated[str, typer.Option(help="The problem's text.")] = "",
+    address: Address = None,
+    token_file: TokenFile = None,
+    tls_ca: ServerAuthority = None,
+    timeout: Timeout = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Judge an answer by a verifier that another package brings (docs/verifiers.md)."""
+    with _errors(debug):
+        if MISTYPED.fullmatch(text):
+            raise UsageError(f"there is no option {text}")
+        claim = Claim(_read(text).decode(errors="replace") if text == "-" else text, not response, problem)
+        judges = _judges([verifier], address, token_file, tls_ca)
+        asyncio.run(_verify_one(judges, claim, CustomCheck(verifier, parameters), timeout, as_json))
 
 
 @verifiers_app.command("serve")
@@ -231,11 +257,14 @@ def serve(
             health_seconds=health_interval,
             max_message_mib=max_message_mib,
         )
-        asyncio.run(server.serve(hub, settings, security))
+        asyncio.run(server.serve(server.VerifierServer(hub, settings, security)))
 
 
 @verifiers_app.command("describe")
 def describe(
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Of this process, only this verifier; repeat for several.")
+    ] = None,
     address: Address = None,
     token_file: TokenFile = None,
     tls_ca: ServerAuthority = None,
@@ -247,7 +276,9 @@ def describe(
     Exit status: 0 all are healthy, 2 usage, 3 one is not, or no server answers.
     """
     with _errors(debug):
-        infos = asyncio.run(_describe(_judges(None, address, token_file, tls_ca)))
+        if only and address:
+            raise UsageError("--only chooses verifiers of this process: leave it out with --address")
+        infos = asyncio.run(_describe(_judges(only, address, token_file, tls_ca)))
         for info in infos:
             typer.echo(_info_json(info) if as_json else _info_text(info))
         if not all(info.healthy for info in infos):
@@ -259,16 +290,16 @@ class UsageError(Exception):
 
 
 def _judges(
-    name: str | None, addresses: list[str] | None, token_file: Path | None, tls_ca: Path | None
+    names: list[str] | None, addresses: list[str] | None, token_file: Path | None, tls_ca: Path | None
 ) -> Hub | Client:
-    """The verifiers of this process (one by name, or all), or those behind addresses."""
+    """The verifiers of this process (those with names, or all), or those behind addresses."""
     with _usage():
         if not addresses:
             from espalier.verifiers.hub import Hub, load
 
             if token_file or tls_ca:
                 raise UsageError("--token-file and --tls-ca say how to reach a server: give its --address too")
-            return Hub(load(None if name is None else [name]))
+            return Hub(load(names or None))
         from espalier.verifiers.auth import ClientSecurity, read_token
         from espalier.verifiers.client import Client
 

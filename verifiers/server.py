@@ -1,12 +1,13 @@
-"""The life of a verifier server: listen, warm up, watch over health, drain."""
+"""The life of a gRPC server: listen, warm up, watch over health, drain."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 import grpc.aio
 import structlog
@@ -14,16 +15,15 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
-from espalier.v1 import verifier_pb2, verifier_pb2_grpc
 from espalier.verifiers.auth import ServerSecurity
 from espalier.verifiers.hub import Hub
 from espalier.verifiers.metrics import Metrics
-from espalier.verifiers.service import VerifierService
+from espalier.verifiers.service import SERVICE_NAME, VerifierService
 
-SERVICE_NAME = verifier_pb2.DESCRIPTOR.services_by_name["Verifier"].full_name
+__all__ = ["SERVICE_NAME", "GrpcServer", "Listening", "Servable", "ServerSettings", "VerifierServer", "serve"]
 
 UNHEALTHY_SECONDS = 2.0
-"""Pause between self-checks while a verifier is unhealthy, and shortest pause at all times."""
+"""Pause between self-checks while something is unhealthy, and shortest pause at all times."""
 
 FLUSH_SECONDS = 0.5
 """Time for last replies to leave, and for streams that never end (health watchers) to be cut."""
@@ -32,23 +32,19 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class ServerSettings:
-    """How a verifier server runs.
+class Listening:
+    """How a server listens, watches over its health, and ends.
 
     Attributes:
         address: Where to listen: `host:port` (port 0: any free one) or `unix:path`.
         metrics: Where to show Prometheus metrics, `host:port`; None: nowhere.
-        max_in_flight: Calls answered at once; the next is refused with RESOURCE_EXHAUSTED.
-        default_seconds: Time limit of a call without a deadline.
         grace_seconds: How long calls in flight may take after SIGTERM.
         health_seconds: Pause between self-checks.
         max_message_mib: Largest request and reply.
     """
 
-    address: str = "127.0.0.1:50061"
+    address: str = "127.0.0.1:0"
     metrics: str | None = None
-    max_in_flight: int = 256
-    default_seconds: float = 60.0
     grace_seconds: float = 30.0
     health_seconds: float = 30.0
     max_message_mib: int = 16
@@ -67,43 +63,90 @@ class ServerSettings:
         ]
 
 
-class VerifierServer:
-    """A gRPC server over a hub, which it closes at its end."""
+@dataclass(frozen=True, slots=True)
+class ServerSettings(Listening):
+    """How a verifier server runs.
 
-    def __init__(self, hub: Hub, settings: ServerSettings, security: ServerSecurity) -> None:
-        self._hub = hub
+    Attributes:
+        max_in_flight: Calls answered at once; the next is refused with RESOURCE_EXHAUSTED.
+        default_seconds: Time limit of a call without a deadline.
+    """
+
+    address: str = "127.0.0.1:50061"
+    max_in_flight: int = 256
+    default_seconds: float = 60.0
+
+
+class Servable(Protocol):
+    """A service with what its server has to know of it."""
+
+    @property
+    def name(self) -> str:
+        """Full name of the service, as health and reflection say it."""
+        ...
+
+    @property
+    def metrics(self) -> Metrics: ...
+
+    @property
+    def suspicious(self) -> asyncio.Event:
+        """Set when something went wrong in a way that calls for a self-check now."""
+        ...
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Register the handlers of the calls."""
+        ...
+
+    async def check(self) -> Mapping[str, str]:
+        """Check itself, and say what is not healthy and why."""
+        ...
+
+    async def drain(self, grace: float) -> bool:
+        """Refuse new calls, wait for those in flight, and say whether all of them ended within `grace` seconds."""
+        ...
+
+    async def close(self) -> None:
+        """Free what the service holds, once no call is left."""
+        ...
+
+
+class GrpcServer:
+    """A gRPC server of one service, which it closes at its end."""
+
+    def __init__(self, service: Servable, settings: Listening, security: ServerSecurity) -> None:
+        self._service = service
         self._settings = settings
         self._security = security
-        self.metrics = Metrics()
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs lack it
-        self._service = VerifierService(
-            hub, self.metrics, max_in_flight=settings.max_in_flight, default_seconds=settings.default_seconds
-        )
         self._stop_metrics: Callable[[], None] = lambda: None
 
+    @property
+    def address(self) -> str:
+        """Where it was told to listen."""
+        return self._settings.address
+
     async def start(self) -> int:
-        """Listen, start to warm up, and return the port. Health says SERVING once every verifier has proved itself.
+        """Listen, start to warm up, and return the port. Health says SERVING once the self-check has passed.
 
         Raises:
             UnsafeAddressError: The address is not loopback and nothing protects it.
             OSError: An address cannot be listened on.
         """
         server = grpc.aio.server(interceptors=self._security.interceptors, options=self._settings.channel_options)
-        verifier_pb2_grpc.add_VerifierServicer_to_server(self._service, server)  # type: ignore[no-untyped-call]
+        self._service.add_to(server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, server)
+        reflection.enable_server_reflection((self._service.name, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         await self._tell(serving=False)
         port = self._security.add_port(server, self._settings.address)
         if self._settings.metrics is not None:
-            self._stop_metrics = _show_metrics(self.metrics, self._settings.metrics)
+            self._stop_metrics = _show_metrics(self._service.metrics, self._settings.metrics)
         await server.start()
         self._server = server
         self._watcher = asyncio.create_task(self._watch())
         return port
 
     async def drain(self) -> None:
-        """Tell health first, finish what is in flight within the grace period, then end and close the verifiers."""
+        """Tell health first, finish what is in flight within the grace period, then end and close the service."""
         await self._health.enter_graceful_shutdown()
         in_time = await self._service.drain(self._settings.grace_seconds)
         if not in_time:
@@ -111,23 +154,21 @@ class VerifierServer:
         self._watcher.cancel()
         await asyncio.wait([self._watcher])
         await self._server.stop(FLUSH_SECONDS)
-        await self._hub.close()
+        await self._service.close()
         self._stop_metrics()
 
     async def _watch(self) -> None:
-        """Self-check now, then again and again: sooner after an ERROR or while something is unhealthy."""
+        """Self-check now, then again and again: sooner when something is suspicious or unhealthy."""
         suspicious = self._service.suspicious
         known: bool | None = None
         while True:
             suspicious.clear()
-            verifiers = await self._hub.check()
-            for verifier in verifiers:
-                self.metrics.healthy(verifier.name, verifier.healthy)
-            serving = all(verifier.healthy for verifier in verifiers)
+            faults = await self._service.check()
+            serving = not faults
             await self._tell(serving=serving)
             if serving is not known:
                 known = serving
-                log.info("health", serving=serving, reasons={v.name: v.reason for v in verifiers if not v.healthy})
+                log.info("health", serving=serving, reasons=dict(faults))
             await asyncio.sleep(UNHEALTHY_SECONDS)
             if serving:
                 with suppress(TimeoutError):
@@ -136,11 +177,21 @@ class VerifierServer:
 
     async def _tell(self, *, serving: bool) -> None:
         response = health_pb2.HealthCheckResponse
-        for service in ("", SERVICE_NAME):
+        for service in ("", self._service.name):
             await self._health.set(service, response.SERVING if serving else response.NOT_SERVING)
 
 
-async def serve(hub: Hub, settings: ServerSettings, security: ServerSecurity) -> None:
+class VerifierServer(GrpcServer):
+    """A gRPC server over a hub, which it closes at its end."""
+
+    def __init__(self, hub: Hub, settings: ServerSettings, security: ServerSecurity) -> None:
+        service = VerifierService(
+            hub, Metrics(), max_in_flight=settings.max_in_flight, default_seconds=settings.default_seconds
+        )
+        super().__init__(service, settings, security)
+
+
+async def serve(server: GrpcServer) -> None:
     """Serve until SIGTERM or SIGINT, then drain.
 
     Raises:
@@ -151,11 +202,10 @@ async def serve(hub: Hub, settings: ServerSettings, security: ServerSecurity) ->
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    server = VerifierServer(hub, settings, security)
     port = await server.start()
-    log.info("listening", address=settings.address, port=port)
+    log.info("listening", address=server.address, port=port)
     await stop.wait()
-    log.info("draining", grace_seconds=settings.grace_seconds)
+    log.info("draining")
     await server.drain()
     log.info("stopped")
 

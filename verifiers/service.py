@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ import structlog
 from espalier.v1 import verifier_pb2 as pb
 from espalier.v1 import verifier_pb2_grpc
 from espalier.verifiers import wire
+from espalier.verifiers.calls import request_id_of, seconds_left
 from espalier.verifiers.hub import Hub
 from espalier.verifiers.invalid import FieldError, UnansweredError
 from espalier.verifiers.metrics import Metrics
@@ -25,8 +25,7 @@ from espalier.verifiers.verdict import Status, Verdict
 if TYPE_CHECKING:
     from espalier.verifiers.refusal import Context
 
-REQUEST_ID = "x-request-id"
-"""Metadata key of the id that the logs of a call carry; made up when the client sends none."""
+SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Verifier"].full_name
 
 RETRY_SECONDS = 0.25
 """When a client that was refused for load should come back."""
@@ -46,7 +45,7 @@ class VerifierService(verifier_pb2_grpc.VerifierServicer):
 
     def __init__(self, hub: Hub, metrics: Metrics, *, max_in_flight: int, default_seconds: float) -> None:
         self._hub = hub
-        self._metrics = metrics
+        self.metrics = metrics
         self._max_in_flight = max_in_flight
         self._default_seconds = default_seconds
         self._in_flight = 0
@@ -63,7 +62,7 @@ class VerifierService(verifier_pb2_grpc.VerifierServicer):
             claim = wire.decode_claim(request.claim)
             check = wire.decode_check(request.check)
             kind = wire.KIND_NAMES[type(check)]
-            with self._metrics.latency(kind):
+            with self.metrics.latency(kind):
                 verdict = await self._hub.verify(claim, check, timeout=self._budget(context))
             self._note(kind, verdict)
             return pb.VerifyResponse(verdict=wire.encode_verdict(verdict))
@@ -71,7 +70,7 @@ class VerifierService(verifier_pb2_grpc.VerifierServicer):
     async def Equivalent(self, request: pb.EquivalentRequest, context: Context) -> pb.EquivalentResponse:  # noqa: N802
         async with self._call("Equivalent", context):
             options = wire.decode_options(request.options)
-            with self._metrics.latency("equivalent"):
+            with self.metrics.latency("equivalent"):
                 verdict = await self._hub.equivalent(request.a, request.b, options, timeout=self._budget(context))
             self._note("equivalent", verdict)
             return pb.EquivalentResponse(verdict=wire.encode_verdict(verdict))
@@ -81,12 +80,29 @@ class VerifierService(verifier_pb2_grpc.VerifierServicer):
             claims = tuple(wire.decode_claim(claim) for claim in request.claims)
             weights = wire.decode_weights(request.weights, len(claims))
             options = wire.decode_options(request.options)
-            with self._metrics.latency("classes"):
+            with self.metrics.latency("classes"):
                 votes = await self._hub.classes(claims, weights, options, timeout=self._budget(context))
             return pb.ClassesResponse(classes=map(wire.encode_vote, votes))
 
     async def Describe(self, request: pb.DescribeRequest, context: Context) -> pb.DescribeResponse:  # noqa: N802
         return pb.DescribeResponse(verifiers=map(wire.encode_info, await self._hub.describe()))
+
+    @property
+    def name(self) -> str:
+        return SERVICE_NAME
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        verifier_pb2_grpc.add_VerifierServicer_to_server(self, server)  # type: ignore[no-untyped-call]
+
+    async def check(self) -> Mapping[str, str]:
+        """Self-check every verifier; reasons of the unhealthy ones by name."""
+        verifiers = await self._hub.check()
+        for verifier in verifiers:
+            self.metrics.healthy(verifier.name, verifier.healthy)
+        return {verifier.name: verifier.reason for verifier in verifiers if not verifier.healthy}
+
+    async def close(self) -> None:
+        await self._hub.close()
 
     async def drain(self, grace: float) -> bool:
         """Refuse new calls, wait for those in flight, and say whether all of them ended within `grace` seconds."""
@@ -99,15 +115,12 @@ class VerifierService(verifier_pb2_grpc.VerifierServicer):
         return True
 
     def _budget(self, context: Context) -> float:
-        """Seconds for the verifier: the caller's deadline minus a margin for the way back.
-
-        A gRPC deadline travels rounded up by as much as 1 %: that is part of the margin.
-        """
-        left: float | None = context.time_remaining()
-        return self._default_seconds if left is None else 0.99 * left - min(0.5, 0.2 * left)
+        """Seconds for the verifier."""
+        left = seconds_left(context)
+        return self._default_seconds if left is None else left
 
     def _note(self, kind: str, verdict: Verdict) -> None:
-        self._metrics.verdict(kind, verdict)
+        self.metrics.verdict(kind, verdict)
         log.info("verdict", kind=kind, status=verdict.status.value, decided_by=verdict.decided_by)
         if verdict.status is Status.ERROR:
             self.suspicious.set()
@@ -115,21 +128,21 @@ class VerifierService(verifier_pb2_grpc.VerifierServicer):
     @asynccontextmanager
     async def _call(self, method: str, context: Context) -> AsyncIterator[None]:
         """Admission, request id, and a status for whatever goes wrong."""
-        with structlog.contextvars.bound_contextvars(request_id=_request_id(context), method=method):
+        with structlog.contextvars.bound_contextvars(request_id=request_id_of(context), method=method):
             if self._draining:
-                self._metrics.refused("draining")
+                self.metrics.refused("draining")
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is going away; ask another")
             if self._in_flight >= self._max_in_flight:
-                self._metrics.refused("load")
+                self.metrics.refused("load")
                 await refuse_load(context, self._in_flight, RETRY_SECONDS)
             self._in_flight += 1
             self._idle.clear()
             start = perf_counter()
             try:
-                with self._metrics.call():
+                with self.metrics.call():
                     yield
             except FieldError as error:
-                self._metrics.refused("invalid")
+                self.metrics.refused("invalid")
                 await refuse_field(context, error)
             except UnansweredError as error:
                 self.suspicious.set()
@@ -144,8 +157,3 @@ class VerifierService(verifier_pb2_grpc.VerifierServicer):
                 self._in_flight -= 1
                 if self._in_flight == 0:
                     self._idle.set()
-
-
-def _request_id(context: Context) -> str:
-    sent = dict(context.invocation_metadata() or ()).get(REQUEST_ID)
-    return str(sent)[:128] if sent else uuid.uuid4().hex
