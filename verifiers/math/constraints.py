@@ -138,7 +138,7 @@ def satisfies_relation(claim: Node, rule: RelationConstraint) -> Outcome:
 
 
 def _complete(relation: Relation, unknown: str, values: list[Node]) -> Outcome:
-    """Whether values that satisfy an equation are all of its real solutions (or all complex ones, if one is complex)."""
+    """Whether values that satisfy an equation are all of its real solutions (all complex ones, if one is)."""
     distinct: list[Node] = []
     for value in values:
         if not any(same_value(value, other).equal for other in distinct):
@@ -187,9 +187,9 @@ def _solutions(claim: Node, unknowns: list[str]) -> list[Assignment] | None:
         names = [next(iter(pair)) for pair in pairs if pair]
         if len(unknowns) > 1 and all(pairs) and sorted(names) == unknowns:
             return [{name: value for pair in pairs if pair for name, value in pair.items()}]
-        if len(unknowns) > 1 and len(claim.items) == len(unknowns) and not any(pairs):
-            if not any(isinstance(item, Group) for item in claim.items):
-                return [dict(zip(unknowns, claim.items, strict=True))]
+        bare = not any(pairs) and not any(isinstance(item, Group) for item in claim.items)
+        if len(unknowns) > 1 and len(claim.items) == len(unknowns) and bare:
+            return [dict(zip(unknowns, claim.items, strict=True))]
         found: list[Assignment] = []
         for item in claim.items:
             solutions = _solutions(item, unknowns)

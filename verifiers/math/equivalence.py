@@ -31,6 +31,7 @@ from espalier.verifiers.math.tree import (
     symbols,
     walk,
 )
+from espalier.verifiers.math.units import PLAIN
 
 _COUNT = (("count", 1),)
 
@@ -164,12 +165,11 @@ def _relations(gold: Node, claim: Node, options: MathOptions) -> Outcome:
         if _is_value_of(gold) != _is_value_of(claim):
             return Outcome(False, "a solution and an equation")
         return same_relation(gold, claim)
-    relation = gold if isinstance(gold, Relation) else claim
-    assert isinstance(relation, Relation)
-    value = solved_value(relation)
-    if value is None:
+    left = solved_value(gold) if isinstance(gold, Relation) else gold
+    right = solved_value(claim) if isinstance(claim, Relation) else claim
+    if left is None or right is None:
         return Outcome(False, "an equation and a value")
-    return equivalent(value, claim, options) if relation is gold else equivalent(gold, value, options)
+    return equivalent(left, right, options)
 
 
 def _is_value_of(relation: Relation) -> bool:
@@ -187,13 +187,21 @@ def _matrices(gold: Node, claim: Node, options: MathOptions) -> Outcome:
             return Outcome(False, "matrices of different shapes")
         pairs = [pair for rows in zip(gold.rows, claim.rows, strict=True) for pair in zip(*rows, strict=True)]
         return every([equivalent(a, b, options) for a, b in pairs], "entry by entry")
-    matrix, other = (gold, claim) if isinstance(gold, Matrix) else (claim, gold)
-    assert isinstance(matrix, Matrix)
-    entries = vector(matrix)
-    if entries is None or not isinstance(other, Group) or other.kind == "set" or len(entries) != len(other.items):
+    left, right = _entries(gold), _entries(claim)
+    if left is None or right is None or len(left) != len(right):
         return Outcome(False, "a matrix and something else")
-    pairs = [(a, b) if matrix is gold else (b, a) for a, b in zip(entries, other.items, strict=True)]
-    return every([equivalent(a, b, options) for a, b in pairs], "entry by entry")
+    return every([equivalent(a, b, options) for a, b in zip(left, right, strict=True)], "entry by entry")
+
+
+def _entries(node: Node) -> tuple[Node, ...] | None:
+    """The entries of a vector, however it is written."""
+    match node:
+        case Matrix():
+            return vector(node)
+        case Group("tuple" | "bracket" | "list", items):
+            return items
+        case _:
+            return None
 
 
 def _groups(gold: Node, claim: Node, options: MathOptions) -> Outcome:
@@ -317,15 +325,16 @@ def _quantities(gold: Node, claim: Node, options: MathOptions) -> Outcome:
         if generic and options.missing_unit_ok and _powers(a.dimensions) == _powers(b.dimensions):
             return _rounded(gold.value, claim.value, options)
         return Outcome(False, f"{a.name} and {b.name} measure different things")
-    quantity, plain = (gold, claim) if isinstance(gold, Quantity) else (claim, gold)
-    assert isinstance(quantity, Quantity)
-    if quantity.unit.dimensions == _COUNT:
-        return same_value(Apply("*", (quantity.value, Number(quantity.unit.factor))), plain)
+    unit = gold.unit if isinstance(gold, Quantity) else claim.unit if isinstance(claim, Quantity) else PLAIN
+    left, right = (side.value if isinstance(side, Quantity) else side for side in (gold, claim))
+    if unit.dimensions == _COUNT:
+        counted = [Apply("*", (side.value, Number(unit.factor))) if isinstance(side, Quantity) else side
+                   for side in (gold, claim)]  # fmt: skip
+        return same_value(*counted)
     if not options.missing_unit_ok:
-        return Outcome(False, f"{quantity.unit.name} on one side only")
-    values = (quantity.value, plain) if quantity is gold else (plain, quantity.value)
-    compared = _values(*values, options)
-    return Outcome(compared.equal, f"{compared.rule}; {quantity.unit.name} on one side only")
+        return Outcome(False, f"{unit.name} on one side only")
+    compared = _values(left, right, options)
+    return Outcome(compared.equal, f"{compared.rule}; {unit.name} on one side only")
 
 
 def _powers(dimensions: tuple[tuple[str, int], ...]) -> list[int]:

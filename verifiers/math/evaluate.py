@@ -1,6 +1,7 @@
 """The value of a tree: exactly as a fraction where it is one, and as a ball of any precision.
 
-A ball (Arb, through python-flint) holds the true value for certain: balls that do not touch prove that two numbers differ.
+A ball (Arb, through python-flint) holds the true value for certain: balls that do not touch prove that two numbers
+differ.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 
-from flint import acb, arb, ctx, fmpq, fmpq_poly, fmpz
+from flint import acb, arb, ctx, fmpq, fmpz, fmpz_poly
 
 from espalier.verifiers.math.limits import LIMITS, LimitError, check_bits
 from espalier.verifiers.math.tree import Apply, Based, Constant, Node, Number, Quantity, Symbol
@@ -327,10 +328,13 @@ def _ball_power(base: Node, exponent: Node, values: Mapping[str, Fraction]) -> a
     return value ** from_fraction(power)
 
 
+def real_root_balls(polynomial: fmpz_poly) -> list[arb]:
+    """Balls around the real roots of a squarefree polynomial, ascending, at the current precision."""
+    roots: list[acb] = [root for root, _ in polynomial.complex_roots()]  # type: ignore[misc, has-type]  # flint's stub
+    return sorted((root.real for root in roots if root.imag.is_zero()), key=lambda root: root.mid())
+
+
 def _root_of(args: tuple[Node, ...]) -> acb:
-    """The real root number args[0] (ascending) of the polynomial with the coefficients args[1:], constant first."""
+    """Root number args[0] of the real ones of the polynomial with the integer coefficients args[1:], constant first."""
     index, *coefficients = (exact(arg) for arg in args)
-    polynomial = fmpq_poly([fmpq(c.numerator, c.denominator) for c in coefficients])
-    real = [root.real for root, _ in polynomial.numer().complex_roots() if root.imag.is_zero()]
-    real.sort(key=lambda root: root.mid())
-    return acb(real[int(index)])
+    return acb(real_root_balls(fmpz_poly([fmpz(c.numerator) for c in coefficients]))[int(index)])

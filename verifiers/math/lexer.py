@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 (mathematical signs are meant as they look)
 """Characters to tokens, one grammar for LaTeX and plain text. Nothing is looked up or evaluated; linear time."""
 
 from __future__ import annotations
@@ -138,7 +139,11 @@ class _Lexer:
             self.at, self.spaced = space.end(), True
             return
         character = text[at]
-        if (character.isdigit() and character.isascii()) or (character == "." and text[at + 1 : at + 2].isdigit()) or text.startswith((".\\overline", ".\\bar"), at):
+        if (
+            (character.isdigit() and character.isascii())
+            or (character == "." and text[at + 1 : at + 2].isdigit())
+            or text.startswith((".\\overline", ".\\bar"), at)
+        ):
             self._number()
         elif word := _WORD.match(text, at):
             self.at = word.end()

@@ -195,7 +195,7 @@ def _is_rational(node: Node) -> bool:
 
 
 def _same_at_points(a: Node, b: Node, names: list[str]) -> Outcome:
-    """Balls at random points of both signs. Where only one side is real, the point is outside of their common domain."""
+    """Balls at random points of both signs; where only one side is real, the point is outside of their domain."""
     agreed = agreed_complex = 0
     differs_complex = False
     for attempt in range(6 * _POINTS):

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 (mathematical signs are meant as they look)
 """Tokens to trees: a recursive-descent parser for answers in LaTeX and in plain text.
 
 An answer may be ambiguous ("100,200" is one number or two); `parse` returns every reading, the likeliest first.
@@ -359,17 +360,11 @@ class _Parser:
         if token.kind is not Kind.WORD:
             self.at = start
             return None
-        if token.text in ("unit", "units"):
-            self.at += 1
-            found: Unit | None = Unit("unit", Fraction(1), (("unit", 1),))
-        else:
-            allowed = len(token.text) > 1 or token.roman or (token.spaced and self.reading.letter_units) or start != 0
-            found = lookup(token.text) if allowed else None
-            if found is None or (len(token.text) == 1 and not token.roman and not self.reading.letter_units):
-                self.at = start
-                return None
-            self.at += 1
-        assert found is not None
+        found = lookup(token.text) if len(token.text) > 1 or token.roman or self.reading.letter_units else None
+        if found is None:
+            self.at = start
+            return None
+        self.at += 1
         if self.token.text == "^":
             self.at += 1
             braced = self.accept("{")
@@ -559,10 +554,13 @@ class _Parser:
                 return Group("tuple", self.elements("⟩"))
             case "{s":
                 return self.braces("}s")
+            case "{" if self.token.text.isdigit() and self.ahead().text == "}" and self.ahead(2).text == "_":
+                digits = self.token.text
+                self.at += 2
+                return self.based(digits)
             case "{":
                 whole = self.at == 1
                 inner = self.braces("}")
-                assert isinstance(inner, Group | Relation | Region | Empty)
                 if isinstance(inner, Group) and len(inner.items) == 1 and not (whole and self.at == len(self.tokens)):
                     return inner.items[0]
                 return inner
@@ -654,15 +652,14 @@ class _Parser:
 
     def number(self) -> Node:
         token = self.token
-        assert token.value is not None
         self.at += 1
         literal = _literal(token)
-        if token.value.denominator == 1 and token.text.isdigit():
+        if token.text.isdigit():
             if self.token.text == "_":
                 return self.based(token.text)
             fraction = self.mixed_part()
             if fraction is not None:
-                return Number(token.value + fraction)
+                return Number(literal.value + fraction)
         return literal
 
     def mixed_part(self) -> Fraction | None:
@@ -925,7 +922,8 @@ class _Parser:
 
 
 def _literal(token: Token) -> Number:
-    assert token.value is not None
+    if token.value is None:
+        raise ParseError(f"expected a number, found {token.text!r}")
     decimals = len(token.text.partition(".")[2].partition("e")[0]) if "." in token.text else None
     return Number(token.value, decimals)
 

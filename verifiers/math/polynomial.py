@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from flint import fmpq, fmpq_poly, fmpz_poly
 
-from espalier.verifiers.math.evaluate import NotExact, exact
+from espalier.verifiers.math.evaluate import NotExact, exact, real_root_balls
 from espalier.verifiers.math.limits import LimitError
 from espalier.verifiers.math.tree import Apply, Node, Number, Symbol, symbols
 
@@ -74,7 +74,7 @@ def squarefree(polynomial: fmpq_poly) -> fmpq_poly:
 
 
 def real_roots(polynomial: fmpq_poly) -> list[Node]:
-    """The distinct real roots, ascending: rational ones as numbers, others as root number k of an irreducible factor."""
+    """The distinct real roots, ascending: rational ones as numbers, others as a root of an irreducible factor."""
     _, factors = polynomial.numer().factor()
     roots: list[tuple[Fraction, Node]] = []
     for factor, _multiplicity in factors:
@@ -87,11 +87,10 @@ def _roots_of_irreducible(factor: fmpz_poly) -> list[tuple[Fraction, Node]]:
     if factor.degree() == 1:
         root = Fraction(-int(factor[0]), int(factor[1]))
         return [(root, Number(root))]
-    balls = sorted((r.real.mid() for r, _ in factor.complex_roots() if r.imag.is_zero()), key=lambda mid: mid)
     coefficients = tuple(Number(Fraction(int(c))) for c in factor.coeffs())
     found: list[tuple[Fraction, Node]] = []
-    for index, mid in enumerate(balls):
-        mantissa, exponent = mid.man_exp()
+    for index, root_ball in enumerate(real_root_balls(factor)):
+        mantissa, exponent = root_ball.mid().man_exp()
         position = Fraction(int(mantissa)) * Fraction(2) ** int(exponent)
         found.append((position, Apply("root_of", (Number(Fraction(index)), *coefficients))))
     return found

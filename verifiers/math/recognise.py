@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 (mathematical signs are meant as they look)
 """Problem text to constraints: what an answer must satisfy when the problem itself says so. None unless sure."""
 
 from __future__ import annotations
@@ -22,11 +23,14 @@ _MAKE = r"(?:make|makes|obtain|get|reach|form|equals?|equal to|calculate|gives?|
 _GAMES = tuple(
     re.compile(pattern, re.IGNORECASE | re.DOTALL)
     for pattern in (
-        rf"\b(?:using|use|with)\b(?P<how>[^\d.]{{0,40}}?)(?P<numbers>{_LIST})(?P<more>{_BETWEEN}\b{_MAKE}\s+(?:exactly\s+)?(?P<target>-?\d+)\b.*)",
-        rf"\b(?:make|obtain|get|reach|form|calculate)\s+(?P<target>-?\d+)\s+(?:using|from|with|out of)\b(?P<how>[^\d.]{{0,40}}?)(?P<numbers>{_LIST})(?P<more>.*)",
+        rf"\b(?:using|use|with)\b(?P<how>[^\d.]{{0,40}}?)(?P<numbers>{_LIST})"
+        rf"(?P<more>{_BETWEEN}\b{_MAKE}\s+(?:exactly\s+)?(?P<target>-?\d+)\b.*)",
+        rf"\b(?:make|obtain|get|reach|form|calculate)\s+(?P<target>-?\d+)\s+(?:using|from|with|out of)\b"
+        rf"(?P<how>[^\d.]{{0,40}}?)(?P<numbers>{_LIST})(?P<more>.*)",
     )
 )
 _OPERATORS = re.compile(r"operators?(?: are)?:?\s+((?:[-+*/×÷]\s*(?:,|and)?\s*)+)", re.IGNORECASE)
+_SIGNS = str.maketrans("×÷", "*/")
 _AT_MOST = re.compile(r"at most once|no more than once|some or all|not (?:have|need) to use all|some of", re.IGNORECASE)
 _ALL = re.compile(r"\ball\b|\beach\b|exactly once|every number", re.IGNORECASE)
 
@@ -35,24 +39,29 @@ _COUNTING = re.compile(
 )
 
 _VARIABLE = r"\$?(?P<name>[A-Za-z])\$?"
+_STATED = r"(?P<relation>[^\n]+?(?=$|\n|\s+for \$?[A-Za-z]\$?\s*$|,?\s+(?:what is|find|then what is|determine)))"
 _EQUATIONS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        rf"^(?:please\s+)?solve(?: the \w+(?: \w+)?)?(?: equation)? for (?:the )?(?:real )?{_VARIABLE}\s*[:,]\s*(?P<relation>[^\n]+)",
-        rf"^find the (?:real )?value(?:\(s\)|s)? of {_VARIABLE} in the equation\s*:?\s*(?P<relation>[^\n]+)",
-        rf"^determine the (?:real )?value(?:\(s\)|s)? of {_VARIABLE} that satisf(?:y|ies)\s*:?\s*(?P<relation>[^\n]+)",
-        rf"^find (?:all |the |every )?(?:real )?(?:values? of |number |numbers )?{_VARIABLE} (?:such that|so that|if|when|that satisf(?:y|ies)|satisfying|for which)\s*:?\s*(?P<relation>[^\n]+)",
-        rf"^(?:please\s+)?solve(?: the equation| the inequality)?\s*:?\s*(?P<relation>[^\n]+?)\s+for {_VARIABLE}\s*$",
-        rf"^(?:if|given(?: that)?)\s+(?P<relation>[^\n]+?),?\s+(?:what is|find|then what is|determine)(?: the value of)? {_VARIABLE}\s*$",
-        rf"^what is(?: the value of)? {_VARIABLE} (?:if|when)\s+(?P<relation>[^\n]+)",
-        r"^(?:please\s+)?solve(?: the equations?| the inequality| the system)?\s*:?\s*(?P<relation>[^\n]+)",
+        rf"^(?:please\s+)?solve(?: the \w+(?: \w+)?)?(?: equation)? for (?:the )?(?:real )?{_VARIABLE}"
+        rf"\s*[:,]\s*{_STATED}",
+        rf"^find the (?:real )?value(?:\(s\)|s)? of {_VARIABLE} in the equation\s*:?\s*{_STATED}",
+        rf"^determine the (?:real )?value(?:\(s\)|s)? of {_VARIABLE} that satisf(?:y|ies)\s*:?\s*{_STATED}",
+        rf"^find (?:all |the |every )?(?:real )?(?:values? of |number |numbers )?{_VARIABLE}"
+        rf" (?:such that|so that|if|when|that satisf(?:y|ies)|satisfying|for which)\s*:?\s*{_STATED}",
+        rf"^(?:please\s+)?solve(?: the equation| the inequality)?\s*:?\s*{_STATED}\s+for {_VARIABLE}\s*$",
+        rf"^(?:if|given(?: that)?)\s+{_STATED},?\s+(?:what is|find|then what is|determine)"
+        rf"(?: the value of)? {_VARIABLE}\s*$",
+        rf"^what is(?: the value of)? {_VARIABLE} (?:if|when)\s+{_STATED}",
+        rf"^(?:please\s+)?solve(?: the equations?| the inequality| the system)?\s*:?\s*{_STATED}",
     )
 )
 _ROUND = re.compile(r"round[^.\n]{0,60}?\b(\d{1,2}|one|two|three|four|five|six) decimal", re.IGNORECASE)
 _WORDS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
 
 _DIVISORS = re.compile(
-    rf"^(?:please\s+)?(?:find|what is|what's|compute|calculate|determine)\s+(?:the\s+)?(?P<kind>gcd|gcf|hcf|greatest common (?:divisor|factor)|highest common factor|lcm|least common multiple|lowest common multiple)"
+    rf"^(?:please\s+)?(?:find|what is|what's|compute|calculate|determine)\s+(?:the\s+)?"
+    r"(?P<kind>gcd|gcf|hcf|greatest common (?:divisor|factor)|highest common factor|lcm|l(?:ea|owe)st common multiple)"
     rf"(?:\s*\((?:gcd|lcm|gcf|hcf)\))?\s+of(?: these numbers| the numbers)?\s*:?\s*(?P<numbers>{_LIST})\s*(?:[.?]|$)",
     re.IGNORECASE,
 )
@@ -67,7 +76,8 @@ _ARITHMETIC = tuple(
         r"^state the final answer to the following arithmetic problem:\s*(?P<expression>[^\n]+?)\s*=?$",
         r"^solve the following multiplication:\s*(?P<expression>[^\n]+?)\s*(?:\. give only the result[^\n]*)?$",
         r"^(?:add|subtract|multiply|divide) the complex numbers:\s*(?P<expression>[^\n]+)$",
-        r"^(?:calculate|compute|evaluate|what is|what's|how much is)(?: the value of)?:?\s+(?P<expression>[^\n]+?)\s*=?$",
+        r"^(?:calculate|compute|evaluate|what is|what's|how much is)(?: the value of)?:?\s+"
+        r"(?P<expression>[^\n]+?)\s*=?$",
         r"^(?P<expression>[^\n]+?)\s*=$",
     )
 )

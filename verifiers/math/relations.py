@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from fractions import Fraction
+from itertools import pairwise
 
 from espalier.verifiers.math.evaluate import NotExact, Undefined
 from espalier.verifiers.math.limits import LimitError
@@ -58,7 +59,7 @@ def solved_value(node: Relation) -> Node | None:
         sides = sides[1:]
     elif symbols(node):
         return None
-    for left, right in zip(sides, sides[1:], strict=False):
+    for left, right in pairwise(sides):
         if same_value(left, right).equal is not True:
             return None
     return sides[-1] if sides else None

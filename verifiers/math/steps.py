@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 (mathematical signs are meant as they look)
 """The equalities of a reasoning text: each `a = b = c` chain is found, parsed and tested."""
 
 from __future__ import annotations
@@ -91,10 +92,9 @@ def chains(text: str) -> Iterator[str]:
 def _rows(content: str) -> Iterator[str]:
     """The rows of displayed mathematics; a row that begins with "=" goes on from the row before."""
     previous = ""
-    for row in _ROW.split(re.sub(r"\\(?:begin|end)\{[a-z]+\*?\}|&", " ", content)):
-        row = row.strip().rstrip(",.")
-        if row.startswith("="):
-            row = f"{previous} {row}"
+    for part in _ROW.split(re.sub(r"\\(?:begin|end)\{[a-z]+\*?\}|&", " ", content)):
+        row = part.strip().rstrip(",.")
+        row = f"{previous} {row}" if row.startswith("=") else row
         if "=" in row and len(row) <= 1000:
             yield row
             previous = row.rpartition("=")[2]

@@ -69,12 +69,10 @@ _TABLE: dict[str, tuple[str, str, int]] = {
     **dict.fromkeys(("radian", "rad"), ("1", "radian", 1)),
     **dict.fromkeys(("Hz", "hertz"), ("1", "time", -1)),
     **dict.fromkeys(("dozen",), ("12", "count", 1)),
+    **dict.fromkeys(("unit",), ("1", "unit", 1)),
 }
 
 _COMPOUND: dict[str, tuple[str, str]] = {"mph": ("mile", "hour"), "kph": ("km", "hour"), "kmh": ("km", "hour")}
-
-# Words that count without measuring: "5 units" is 5 of whatever the question measures in.
-GENERIC = frozenset({"unit", "square unit", "cubic unit"})
 
 LETTER_UNITS = frozenset({"m", "g", "s", "h", "L", "l"})
 

@@ -1,13 +1,81 @@
+# ruff: noqa: RUF001 (mathematical signs are meant as they look)
 """The vocabulary of answers: commands, functions, names of letters, and words that stand for a value."""
 
 from __future__ import annotations
 
 SPACING = frozenset(
-    [r"left", r"right", r"big", r"Big", r"bigg", r"Bigg", r"bigl", r"bigr", r"Bigl", r"Bigr", r"biggl", r"biggr", r"Biggl", r"Biggr", r"middle", r"quad", r"qquad", r"displaystyle", r"textstyle", r"scriptstyle", r"limits", r"nolimits", r"thinspace", r"enspace", r"hspace", r"vspace", r"phantom", r"nobreak", r"allowbreak", r"mathstrut", r"strut", r"hfill", r"bf", r"rm", r"it", r"sf", r"tt", r"large", r"Large", r"boldmath"]
+    [
+        r"left",
+        r"right",
+        r"big",
+        r"Big",
+        r"bigg",
+        r"Bigg",
+        r"bigl",
+        r"bigr",
+        r"Bigl",
+        r"Bigr",
+        r"biggl",
+        r"biggr",
+        r"Biggl",
+        r"Biggr",
+        r"middle",
+        r"quad",
+        r"qquad",
+        r"displaystyle",
+        r"textstyle",
+        r"scriptstyle",
+        r"limits",
+        r"nolimits",
+        r"thinspace",
+        r"enspace",
+        r"hspace",
+        r"vspace",
+        r"phantom",
+        r"nobreak",
+        r"allowbreak",
+        r"mathstrut",
+        r"strut",
+        r"hfill",
+        r"bf",
+        r"rm",
+        r"it",
+        r"sf",
+        r"tt",
+        r"large",
+        r"Large",
+        r"boldmath",
+    ]
 )
 
 TEXT_COMMANDS = frozenset(
-    ["text", "mbox", "textbf", "textit", "textrm", "textnormal", "textsf", "texttt", "mathrm", "mathbf", "mathit", "mathsf", "mathtt", "operatorname", "hbox", "boldsymbol", "bm", "mathbb", "mathcal", "mathfrak", "underline", "emph", "ensuremath", "boxed", "fbox"]
+    [
+        "text",
+        "mbox",
+        "textbf",
+        "textit",
+        "textrm",
+        "textnormal",
+        "textsf",
+        "texttt",
+        "mathrm",
+        "mathbf",
+        "mathit",
+        "mathsf",
+        "mathtt",
+        "operatorname",
+        "hbox",
+        "boldsymbol",
+        "bm",
+        "mathbb",
+        "mathcal",
+        "mathfrak",
+        "underline",
+        "emph",
+        "ensuremath",
+        "boxed",
+        "fbox",
+    ]
 )
 
 # LaTeX command → token text.
@@ -71,7 +139,49 @@ VULGAR = {
 }  # fmt: skip
 
 GREEK = frozenset(
-    ["alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta", "vartheta", "iota", "kappa", "lambda", "mu", "nu", "xi", "omicron", "rho", "varrho", "sigma", "varsigma", "tau", "upsilon", "phi", "varphi", "chi", "psi", "omega", "Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Upsilon", "Phi", "Psi", "Omega", "ell", "hbar"]
+    [
+        "alpha",
+        "beta",
+        "gamma",
+        "delta",
+        "epsilon",
+        "varepsilon",
+        "zeta",
+        "eta",
+        "theta",
+        "vartheta",
+        "iota",
+        "kappa",
+        "lambda",
+        "mu",
+        "nu",
+        "xi",
+        "omicron",
+        "rho",
+        "varrho",
+        "sigma",
+        "varsigma",
+        "tau",
+        "upsilon",
+        "phi",
+        "varphi",
+        "chi",
+        "psi",
+        "omega",
+        "Gamma",
+        "Delta",
+        "Theta",
+        "Lambda",
+        "Xi",
+        "Pi",
+        "Sigma",
+        "Upsilon",
+        "Phi",
+        "Psi",
+        "Omega",
+        "ell",
+        "hbar",
+    ]
 )
 GREEK_LETTERS = {
     "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "ζ": "zeta", "η": "eta", "θ": "theta",
@@ -82,8 +192,10 @@ GREEK_LETTERS = {
 # Name as written → head of an Apply node with one argument.
 FUNCTIONS: dict[str, str] = {
     name: name
-    for name in ["sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "coth", "exp", "abs", "floor", "ceil", "factorial", "gamma", "sgn", "conj", "re", "im", "arg", "rad"]
-    if name != "rad"
+    for name in (
+        *("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "coth", "exp", "abs", "floor", "ceil"),
+        *("factorial", "gamma", "sgn", "conj", "re", "im", "arg"),
+    )
 } | {
     "arcsin": "asin", "arccos": "acos", "arctan": "atan", "asin": "asin", "acos": "acos", "atan": "atan",
     "arcsinh": "asinh", "asinh": "asinh", "arccosh": "acosh", "acosh": "acosh", "arctanh": "atanh", "atanh": "atanh",
@@ -122,6 +234,28 @@ PHRASES: dict[str, str] = {
 NUMERALS = {
     word: value
     for value, word in enumerate(
-        ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"]
+        [
+            "zero",
+            "one",
+            "two",
+            "three",
+            "four",
+            "five",
+            "six",
+            "seven",
+            "eight",
+            "nine",
+            "ten",
+            "eleven",
+            "twelve",
+            "thirteen",
+            "fourteen",
+            "fifteen",
+            "sixteen",
+            "seventeen",
+            "eighteen",
+            "nineteen",
+            "twenty",
+        ]
     )
 }

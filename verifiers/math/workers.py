@@ -16,11 +16,11 @@ class WorkerError(RuntimeError):
     """A task could not be done: its worker was killed or died. The task may be tried again."""
 
 
-class WorkerTimeout(WorkerError):
+class WorkerTimeoutError(WorkerError):
     """The deadline passed; the worker was killed."""
 
 
-class PoolBusy(WorkerError):
+class PoolBusyError(WorkerError):
     """Too many tasks are waiting."""
 
 
@@ -48,6 +48,8 @@ class PoolLimits:
 @dataclass(slots=True, eq=False)
 class _Worker:
     process: asyncio.subprocess.Process
+    requests: asyncio.StreamWriter
+    replies: asyncio.StreamReader
     tasks: int = 0
 
 
@@ -92,8 +94,8 @@ class WorkerPool:
             timeout: Seconds until the answer is due, waiting for a worker included.
 
         Raises:
-            WorkerTimeout: It was not done in time; its worker is dead.
-            PoolBusy: Too many tasks wait.
+            WorkerTimeoutError: It was not done in time; its worker is dead.
+            PoolBusyError: Too many tasks wait.
             WorkerError: Its worker died, by its memory or CPU limit or by a crash, or the pool is closed.
         """
         seconds = self.limits.wall_seconds if timeout is None else timeout
@@ -106,7 +108,7 @@ class WorkerPool:
             healthy = True
             return reply
         except TimeoutError as error:
-            raise WorkerTimeout(f"no answer within {seconds:g} s") from error
+            raise WorkerTimeoutError(f"no answer within {seconds:g} s") from error
         except (asyncio.IncompleteReadError, ConnectionError) as error:
             raise WorkerError("the worker died (memory or CPU limit, or a crash)") from error
         finally:
@@ -119,7 +121,7 @@ class WorkerPool:
         if self._idle:
             return self._idle.pop()
         if len(self._waiters) >= self.limits.waiting:
-            raise PoolBusy(f"{self.limits.waiting} tasks are waiting")
+            raise PoolBusyError(f"{self.limits.waiting} tasks are waiting")
         waiter: asyncio.Future[_Worker] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         try:
@@ -165,7 +167,9 @@ class WorkerPool:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
-        worker = _Worker(process)
+        if process.stdin is None or process.stdout is None:
+            raise WorkerError("the worker has no pipes")
+        worker = _Worker(process, process.stdin, process.stdout)
         self._all.add(worker)
         self._offer(worker)
 
@@ -177,12 +181,9 @@ class WorkerPool:
 
     @staticmethod
     async def _exchange(worker: _Worker, request: dict[str, Any]) -> dict[str, Any]:
-        stdin, stdout = worker.process.stdin, worker.process.stdout
-        assert stdin is not None
-        assert stdout is not None
         body = json.dumps(request).encode()
-        stdin.write(HEADER.pack(len(body)) + body)
-        await stdin.drain()
-        (length,) = HEADER.unpack(await stdout.readexactly(HEADER.size))
-        reply: dict[str, Any] = json.loads(await stdout.readexactly(length))
+        worker.requests.write(HEADER.pack(len(body)) + body)
+        await worker.requests.drain()
+        (length,) = HEADER.unpack(await worker.replies.readexactly(HEADER.size))
+        reply: dict[str, Any] = json.loads(await worker.replies.readexactly(length))
         return reply
