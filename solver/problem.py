@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from espalier.solver.checks import CheckError, check_from_json, parse_check
@@ -34,6 +34,15 @@ class Problem:
     def __post_init__(self) -> None:
         if not self.text.strip():
             raise ProblemError("text is empty; give the problem to solve")
+
+
+def recognised(problem: Problem) -> Problem:
+    """The problem, with the check that its own text states if it has none."""
+    if problem.check is not None:
+        return problem
+    from espalier.verifiers.math.recognise import recognise
+
+    return replace(problem, check=recognise(problem.text))
 
 
 def read_problems(lines: Iterable[str], name: str) -> tuple[Problem, ...]:

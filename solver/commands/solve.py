@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,7 +81,7 @@ def solve(
         from espalier.solver.checks import parse_check
         from espalier.solver.policies import policy as named
         from espalier.solver.policy import Budget
-        from espalier.solver.problem import Problem, read_problems
+        from espalier.solver.problem import Problem, read_problems, recognised
 
         settings: dict[str, object] = {"hints": tuple(hint)} if hint else {}
         if temperature:
@@ -114,15 +114,6 @@ def exit_status(results: list[Result]) -> int:
     if any(result.trouble for result in results):
         return TROUBLE
     return SOLVED if all(result.selection.verified for result in results) else UNSOLVED
-
-
-def recognised(problem: Problem) -> Problem:
-    """The problem, with the check that its own text states if it has none."""
-    if problem.check is not None:
-        return problem
-    from espalier.verifiers.math.recognise import recognise
-
-    return replace(problem, check=recognise(problem.text))
 
 
 @asynccontextmanager
