@@ -1,0 +1,115 @@
+"""The way to Redis, and what to do while it is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from itertools import count
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+import structlog
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import ConnectionError as Disconnected
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as Silent
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+T = TypeVar("T")
+
+DEFAULT_URL = "redis://127.0.0.1:6379/0"
+CONNECT_SECONDS = 2.0
+REPLY_SECONDS = 5.0
+"""A reply that takes longer does not come any more; longer than any blocking read of ours."""
+
+RETRIES = 3
+"""Tries of one command that follow the first, over about a second."""
+
+MAX_CONNECTIONS = 4096
+"""Each blocking read, so each watcher, takes one."""
+
+FIRST_WAIT = 0.05
+LONGEST_WAIT = 2.0
+
+log = structlog.get_logger()
+
+
+class QueueUnavailable(Exception):
+    """Redis cannot be reached, or cannot take writes. Try again later."""
+
+
+def settings() -> dict[str, Any]:
+    """How every connection of ours behaves."""
+    return {"socket_timeout": REPLY_SECONDS, "socket_connect_timeout": CONNECT_SECONDS}
+
+
+@asynccontextmanager
+async def connect(url: str) -> AsyncIterator[Redis]:
+    """A client with a pool of connections; nothing is sent yet.
+
+    Raises:
+        ValueError: The address is none.
+    """
+    import redis.asyncio as redis
+
+    retry = Retry(ExponentialWithJitterBackoff(base=FIRST_WAIT, cap=1.0), RETRIES)
+    client = redis.Redis.from_url(url, max_connections=MAX_CONNECTIONS, retry=retry, **settings())
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether Redis, not the command, is the trouble: it is gone, loading, a replica, or out of memory or disk."""
+    if isinstance(error, Disconnected | Silent | ReadOnlyError | OutOfMemoryError | OSError):
+        return True
+    return isinstance(error, ResponseError) and str(error).startswith(
+        ("MISCONF", "MASTERDOWN", "TRYAGAIN", "CLUSTERDOWN")
+    )
+
+
+def waits() -> Iterator[float]:
+    """Seconds between tries: doubling up to a limit, with jitter so that many workers do not knock at once."""
+    for tries in count():
+        yield random.uniform(0.5, 1.0) * min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(tries, 16))
+
+
+async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """What the call returns, however long Redis is gone. The call may be made more than once."""
+    for tries, wait in enumerate(waits()):
+        try:
+            value = await call()
+        except RedisError as error:
+            if not is_outage(error):
+                raise
+            if tries == 0:
+                log.warning("redis is gone", error=str(error))
+            await asyncio.sleep(wait)
+        else:
+            if tries:
+                log.info("redis is back", tries=tries)
+            return value
+    raise AssertionError("waits never end")
+
+
+@contextmanager
+def outage_as_unavailable() -> Iterator[None]:
+    """Turn an outage into QueueUnavailable."""
+    try:
+        yield
+    except RedisError as error:
+        if is_outage(error):
+            raise QueueUnavailable(f"Redis cannot serve the queue: {error}") from error
+        raise
+
+
+def shown(url: str) -> str:
+    """An address for people, without the password."""
+    address = urlsplit(url)
+    return address._replace(netloc=address.netloc.rpartition("@")[2]).geturl()

@@ -1,0 +1,89 @@
+"""Every key of the queue in Redis. The braces keep all of them in one slot of a cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+
+GROUP = "workers"
+"""The consumer group of all workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of one queue.
+
+    Attributes:
+        name: Of the queue; queues of different names share nothing.
+    """
+
+    name: str = "espalier"
+
+    @property
+    def jobs(self) -> str:
+        """Stream of the ids of jobs that are to be done; an entry goes with its job's end."""
+        return f"{{{self.name}}}:jobs"
+
+    @property
+    def dead(self) -> str:
+        """Stream of jobs that are given up, each with what is known of it."""
+        return f"{{{self.name}}}:dead"
+
+    @property
+    def index(self) -> str:
+        """Sorted set of all job ids, by number of submission."""
+        return f"{{{self.name}}}:index"
+
+    @property
+    def expiry(self) -> str:
+        """Sorted set of the ids of ended jobs, by the time when they are forgotten."""
+        return f"{{{self.name}}}:expiry"
+
+    @property
+    def cancels(self) -> str:
+        """Channel that tells workers of cancelled jobs."""
+        return f"{{{self.name}}}:cancels"
+
+    def batch(self, batch_id: str) -> str:
+        """Hash of a batch: its client's key, its number of jobs, and how many of them are in each state."""
+        return f"{{{self.name}}}:batch:{batch_id}"
+
+    def job(self, job_id: str) -> str:
+        """Hash of a job: the message, its status, its result."""
+        return f"{{{self.name}}}:job:{job_id}"
+
+    def journal(self, job_id: str) -> str:
+        """Hash of a job's candidates by number, each with its verdict once it has one."""
+        return f"{{{self.name}}}:journal:{job_id}"
+
+    def events(self, job_id: str) -> str:
+        """Capped stream of a job's progress."""
+        return f"{{{self.name}}}:events:{job_id}"
+
+    def of(self, job_id: str) -> tuple[str, ...]:
+        """What the scripts of a job work on, in the order in which `lua/prelude.lua` names it."""
+        return (
+            self.jobs,
+            self.job(job_id),
+            self.journal(job_id),
+            self.events(job_id),
+            self.batch(batch_of(job_id)),
+            self.index,
+            self.expiry,
+            self.dead,
+        )
+
+
+def batch_id(client_key: str) -> str:
+    """The id of the batch that was submitted under a key."""
+    return blake2b(client_key.encode(), digest_size=10).hexdigest()
+
+
+def job_id(batch: str, number: int) -> str:
+    """The id of a job: a client that knows its key knows its jobs."""
+    return f"{batch}-{number}"
+
+
+def batch_of(job_id: str) -> str:
+    """The id of a job's batch."""
+    return job_id.rpartition("-")[0]

@@ -1,0 +1,17 @@
+-- ARGV: entry, consumer, deliveries, cap of the events, job id, reason. Returns whether the lease was held.
+-- The letter carries everything that is known: message, reason, last error, and the journal as the trace so far.
+local entry, consumer, deliveries, cap, job, reason = unpack(ARGV)
+if not holds(entry, consumer, deliveries) then
+  return 0
+end
+local known = redis.call('HMGET', JOB, 'job', 'reason', 'attempts')
+local letter = {'id', job, 'job', known[1] or '', 'reason', reason, 'error', known[2] or '', 'attempts', known[3] or 0}
+for _, candidate in ipairs(redis.call('HVALS', JOURNAL)) do
+  letter[#letter + 1] = 'candidate'
+  letter[#letter + 1] = candidate
+end
+redis.call('HSET', JOB, 'letter', redis.call('XADD', DEAD, '*', unpack(letter)), 'reason', reason, 'finished', now())
+leave_queue(entry)
+move(DEAD_LETTER)
+announce(cap)
+return 1

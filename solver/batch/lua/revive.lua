@@ -1,0 +1,11 @@
+-- ARGV: job id, cap of the events. A dead job is queued again and keeps its journal. Returns whether it was dead.
+local job, cap = unpack(ARGV)
+if redis.call('HGET', JOB, 'state') ~= DEAD_LETTER then
+  return 0
+end
+redis.call('XDEL', DEAD, redis.call('HGET', JOB, 'letter'))
+redis.call('HDEL', JOB, 'letter', 'finished')
+redis.call('HSET', JOB, 'entry', redis.call('XADD', JOBS, '*', 'id', job), 'attempts', 0)
+move(QUEUED)
+announce(cap)
+return 1

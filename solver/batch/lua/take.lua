@@ -1,0 +1,12 @@
+-- KEYS: jobs. ARGV: consumer, milliseconds after which a lease has expired, how many at most.
+-- Returns for each expired lease that is taken over: entry, job id, deliveries so far, this one included.
+local JOBS = KEYS[1]
+local consumer, idle, count = unpack(ARGV)
+local taken = {}
+for _, pending in ipairs(redis.call('XPENDING', JOBS, GROUP, 'IDLE', idle, '-', '+', count)) do
+  local entry = redis.call('XCLAIM', JOBS, GROUP, consumer, idle, pending[1])[1]
+  if entry then
+    taken[#taken + 1] = {entry[1], entry[2][2], pending[4] + 1}
+  end
+end
+return taken

@@ -1,0 +1,8 @@
+-- ARGV: entry, consumer, deliveries, cap of the events, then events of the solve. Returns whether the lease was held.
+if not holds(ARGV[1], ARGV[2], ARGV[3]) then
+  return 0
+end
+for i = 5, #ARGV do
+  redis.call('XADD', EVENTS, 'MAXLEN', '~', ARGV[4], '*', 'solve', ARGV[i])
+end
+return 1
