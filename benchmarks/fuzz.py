@@ -135,7 +135,9 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=None, help="seed of the first round (default: the time)")
     parser.add_argument("--examples", type=int, default=500, help="inputs per target and round")
+    parser.add_argument("--targets", default="parser,messages,bytes,answers", help="what to fuzz (default: all)")
     arguments = parser.parse_args()
+    targets = arguments.targets.split(",")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     logging.disable(logging.CRITICAL)  # gRPC logs every message that does not parse
 
@@ -145,10 +147,14 @@ def main() -> int:
     with Probe(Hub([*load(["math"]), BareVerifier()])) as probe:
         while time.monotonic() < end:
             print(f"seed {number}: {dict(seen)}", flush=True)
-            fuzz_parser(arguments.examples, number, seen)
-            fuzz_messages(probe, arguments.examples, number, seen)
-            fuzz_bytes(probe, arguments.examples // 5, number, seen)
-            fuzz_answers(probe, arguments.examples, number, seen)
+            if "parser" in targets:
+                fuzz_parser(arguments.examples, number, seen)
+            if "messages" in targets:
+                fuzz_messages(probe, arguments.examples, number, seen)
+            if "bytes" in targets:
+                fuzz_bytes(probe, arguments.examples // 5, number, seen)
+            if "answers" in targets:
+                fuzz_answers(probe, arguments.examples, number, seen)
             number += 1
     print(f"nothing found in {sum(seen.values())} inputs: {dict(seen)}")
     return 0

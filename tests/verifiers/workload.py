@@ -72,10 +72,10 @@ def task(number: int, *, program: bool = False) -> Task:
     return Task(response, check, status, repr(text))
 
 
-def tasks(client: int, count: int, *, programs: int = 0) -> Iterator[Task]:
-    """The tasks of one client; every `programs`-th runs a program, none if 0."""
+def tasks(client: int, count: int, *, programs: int = 0, first: int = 0) -> Iterator[Task]:
+    """The tasks of one client, numbered from `first` over all clients; every `programs`-th runs a program, none if 0."""
     for i in range(count):
-        yield task(client * count + i, program=bool(programs) and i % programs == programs - 1)
+        yield task(first + client * count + i, program=bool(programs) and i % programs == programs - 1)
 
 
 async def run_client(address: str, work: Iterator[Task], report: Report) -> None:
@@ -90,12 +90,13 @@ async def run_client(address: str, work: Iterator[Task], report: Report) -> None
                 report.wrong.append((item, verdict))
 
 
-async def run_clients(address: str, clients: int, count: int, *, programs: int = 0) -> Report:
+async def run_clients(address: str, clients: int, count: int, *, programs: int = 0, first: int = 0) -> Report:
     """All clients at once."""
     report = Report()
     async with asyncio.TaskGroup() as group:
         for client in range(clients):
-            group.create_task(run_client(address, tasks(client, count, programs=programs), report))
+            work = tasks(client, count, programs=programs, first=first)
+            group.create_task(run_client(address, work, report))
     return report
 
 
