@@ -8,7 +8,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,19 +20,11 @@ from typer.testing import CliRunner
 from espalier.verifiers.check import CallCase, Comparison, ProgramCheck, StdioCase
 from espalier.verifiers.cli import verifiers_app, verify_app
 from espalier.verifiers.files import read_pairs, read_program_check
+from tests.verifiers.process import PROGRAM, server_process
 
 MAIN = typer.Typer(pretty_exceptions_enable=False)
 MAIN.add_typer(verify_app)
 MAIN.add_typer(verifiers_app)
-
-PROGRAM = """
-import typer
-from espalier.verifiers.cli import verifiers_app, verify_app
-main = typer.Typer()
-main.add_typer(verify_app)
-main.add_typer(verifiers_app)
-main()
-"""
 
 
 def espalier(*arguments: str, stdin: str | bytes = "") -> Result:
@@ -209,28 +200,9 @@ def test_help_does_not_load_what_verifying_needs() -> None:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a real server process with the real math verifier."""
-    log = tmp_path_factory.mktemp("server") / "log"
-
-    def events() -> list[dict[str, Any]]:
-        return [json.loads(line) for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
-
-    with log.open("w") as sink:
-        process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, "verifiers", "serve", "--only", "math", "--address", "127.0.0.1:0"],
-            stderr=sink,
-        )
-    try:
-        while not any(event["event"] == "health" and event["serving"] for event in events()):
-            assert process.poll() is None, log.read_text()
-            time.sleep(0.05)
-        (port,) = [event["port"] for event in events() if event["event"] == "listening"]
-        yield f"127.0.0.1:{port}"
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
-        assert [event["event"] for event in events()][-2:] == ["draining", "stopped"]
-    finally:
-        process.kill()
-        process.wait()
+    with server_process(tmp_path_factory.mktemp("server") / "log", "--only", "math") as server:
+        yield server.address
+    assert [event["event"] for event in server.events][-2:] == ["draining", "stopped"]
 
 
 @pytest.mark.parametrize(("answer", "status"), [("0.5", 0), ("0.6", 1)])
@@ -334,3 +306,15 @@ def test_an_interrupt_ends_the_run_and_its_workers(tmp_path: Path) -> None:
     status, errors = asyncio.run(interrupted())
     assert status == 130
     assert "Traceback" not in errors
+
+
+@pytest.mark.docker
+@pytest.mark.usefixtures("sandbox")
+@pytest.mark.parametrize(("source", "status"), [("print(int(input()) + 1)", 0), ("print(int(input()) - 1)", 1)])
+def test_a_program_is_judged_by_its_cases(tmp_path: Path, source: str, status: int) -> None:
+    program, cases = tmp_path / "program.py", tmp_path / "cases.json"
+    program.write_text(source)
+    cases.write_text(json.dumps([{"stdio": {"stdin": f"{n}\n", "expected": f"{n + 1}\n"}} for n in range(3)]))
+    result = espalier("verify", "code", str(program), "--cases", str(cases), "--json")
+    assert result.exit_code == status, result.output
+    assert json.loads(result.stdout)["decided_by"] == "program"

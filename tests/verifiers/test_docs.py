@@ -18,11 +18,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "verifiers.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)(?: (\w+))?\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 PYTHON = [body for language, _, body in BLOCKS if language == "python"]
-CONSOLE = [
-    pytest.param(body, marks=[pytest.mark.docker] if needs == "sandbox" else [])
-    for language, needs, body in BLOCKS
-    if language == "console"
-]
+CONSOLE = [(body, needs) for language, needs, body in BLOCKS if language == "console"]
 
 
 @pytest.fixture
@@ -47,8 +43,12 @@ def test_python_blocks_run(body: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("body", CONSOLE)
-def test_console_blocks_print_what_they_show(body: str, tmp_path: Path, environment: dict[str, str]) -> None:
+@pytest.mark.parametrize(("body", "needs"), CONSOLE)
+def test_console_blocks_print_what_they_show(
+    body: str, needs: str, tmp_path: Path, environment: dict[str, str], request: pytest.FixtureRequest
+) -> None:
+    if needs:
+        request.getfixturevalue(needs)
     commands = [line[2:] for line in body.splitlines() if line.startswith("$ ")]
     shown = [line for line in body.splitlines() if not line.startswith("$ ")]
     done = subprocess.run(

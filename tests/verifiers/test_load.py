@@ -37,6 +37,15 @@ def test_memory_is_flat_over_10_000_verifications(tmp_path: Path) -> None:
     assert grown < 40, f"grew by {grown:.1f} MiB over {len(report.seconds)} verifications"
 
 
+@pytest.mark.docker
+@pytest.mark.usefixtures("sandbox")
+def test_answers_and_programs_mix(tmp_path: Path) -> None:
+    with server_process(tmp_path / "log", "--only", "math", "--only", "code") as server:
+        report = asyncio.run(run_clients(server.address, clients=6, count=30, programs=15))
+    assert report.wrong == []
+    assert sum(report.statuses.values()) == 180
+
+
 def test_no_two_tasks_of_the_workload_are_alike() -> None:
     seen = {(item.claim, item.check) for client in range(24) for item in tasks(client, 50, programs=25)}
     assert len(seen) == 24 * 50

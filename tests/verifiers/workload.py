@@ -73,7 +73,7 @@ def task(number: int, *, program: bool = False) -> Task:
 
 
 def tasks(client: int, count: int, *, programs: int = 0, first: int = 0) -> Iterator[Task]:
-    """The tasks of one client, numbered from `first` over all clients; every `programs`-th runs a program, none if 0."""
+    """The tasks of one client, numbered from `first`; every `programs`-th runs a program, none if 0."""
     for i in range(count):
         yield task(first + client * count + i, program=bool(programs) and i % programs == programs - 1)
 
