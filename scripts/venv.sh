@@ -50,5 +50,5 @@ if ! command -v nvidia-smi >/dev/null && ! .venv/bin/python -c 'import torch' 2>
 fi
 
 echo "Installing espalier[$extra] into .venv (the first time takes a minute or more)"
-.venv/bin/pip install --quiet --no-warn-script-location "${options[@]}" --editable ".[$extra]"
+.venv/bin/pip install -qq "${options[@]}" --editable ".[$extra]"
 touch ".venv/$extra.stamp"

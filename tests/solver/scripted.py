@@ -48,6 +48,9 @@ class ScriptedTokenizer:
             for token in tokens
         )
 
+    def get_added_vocab(self) -> dict[str, int]:
+        return {tag.value: token for token, tag in enumerate(EIGHT_TAGS, start=2)}
+
     def convert_tokens_to_ids(self, tokens: str) -> int | None:
         return self.encode(tokens)[0]
 
@@ -84,6 +87,7 @@ class ScriptedEngine:
     requests: list[GenerateRequest] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
     running: set[str] = field(default_factory=set)
+    busy: asyncio.Event = field(default_factory=asyncio.Event)
     emitted: Counter[str] = field(default_factory=Counter)
     tokenizer: ScriptedTokenizer = field(default_factory=ScriptedTokenizer)
     info: EngineInfo = field(default_factory=lambda: EngineInfo("scripted", 1 << 20, parallel=True))
@@ -97,6 +101,7 @@ class ScriptedEngine:
         number = len(self.requests)
         self.requests.append(request)
         self.running.add(request.request_id)
+        self.busy.set()
         try:
             async for event in self._replay(request, self.script(request, number)):
                 yield event

@@ -48,7 +48,10 @@ def run(
 statuses = st.sampled_from([Status.FAIL, Status.UNKNOWN, Status.ERROR])
 kinds = st.sampled_from(list(POLICIES))
 budgets = st.builds(
-    Budget, candidates=st.integers(1, 40), tokens=st.none() | st.integers(1, 4000), rounds=st.none() | st.integers(1, 6)
+    Budget,
+    candidates=st.integers(1, 40),
+    tokens=st.none() | st.integers(64, 4000),
+    rounds=st.none() | st.integers(1, 6),
 )
 
 

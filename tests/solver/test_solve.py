@@ -164,8 +164,7 @@ async def test_cancelling_leaves_nothing_behind() -> None:
     task = asyncio.create_task(
         solver(engine, limits=Limits(max_tokens=1 << 20)).solve(CHECKED, BestOfK(), Budget(candidates=4))
     )
-    while len(engine.running) < 4:
-        await asyncio.sleep(0)
+    await engine.busy.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

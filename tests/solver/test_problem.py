@@ -1,0 +1,114 @@
+"""Problems and checks as people write them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from espalier.solver.checks import CheckError, check_from_json, check_to_json, parse_check
+from espalier.solver.problem import Problem, ProblemError, read_problems
+from espalier.verifiers.check import (
+    CallCase,
+    Check,
+    Comparison,
+    ConstraintCheck,
+    CustomCheck,
+    Domain,
+    MathOptions,
+    NumberUse,
+    ProgramCheck,
+    ReferenceCheck,
+    Relation,
+    StepCheck,
+)
+
+SHORT = [
+    ("reference:42", ReferenceCheck("42")),
+    ("reference: \\frac{1}{2} ", ReferenceCheck("\\frac{1}{2}")),
+    ("reference:x:y", ReferenceCheck("x:y")),
+    ("numbers:19,36,55,7=65", ConstraintCheck((NumberUse(("19", "36", "55", "7"), "65"),))),
+    ("relation:3*x+5=20", ConstraintCheck((Relation("3*x+5=20"),))),
+    ("domain:integer", ConstraintCheck((Domain("integer"),))),
+    ("steps", StepCheck()),
+    ('{"reference": {"answer": "42"}}', ReferenceCheck("42")),
+]
+LONG: list[Check] = [
+    *(check for _, check in SHORT),
+    ReferenceCheck("5%", MathOptions(percent_as_fraction=False, round_to=2)),
+    ConstraintCheck((NumberUse(("1", "2"), "3", use_all=False, operators=("+",)), Domain("real"))),
+    ProgramCheck((CallCase("f", "[[1]]", "1"),), comparison=Comparison.EXACT, stop_at_first_failure=False),
+    CustomCheck("mine", '{"a": 1}'),
+]
+
+
+@pytest.mark.parametrize(("text", "check"), SHORT)
+def test_a_shorthand_means_its_check(text: str, check: Check) -> None:
+    assert parse_check(text) == check
+
+
+@pytest.mark.parametrize("check", LONG, ids=str)
+def test_a_check_survives_json(check: Check) -> None:
+    assert check_from_json(json.loads(json.dumps(check_to_json(check)))) == check
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("42", "no check"),
+        ("reference:", "no check"),
+        ("answer:42", "unknown kind 'answer'"),
+        ("numbers:1,2,3", "numbers:19,36,55,7=65"),
+        ("numbers:1,,3=4", "numbers:19,36,55,7=65"),
+        ('{"reference": {}}', "check.reference.answer"),
+        ('{"reference": {"answr": "1"}}', "answr"),
+        ("{", "not JSON"),
+    ],
+)
+def test_a_check_that_makes_no_sense_says_why(text: str, said: str) -> None:
+    with pytest.raises(CheckError, match=said.replace(".", r"\.")):
+        parse_check(text)
+
+
+@given(st.text())
+def test_no_text_breaks_the_reading_of_checks(text: str) -> None:
+    with contextlib.suppress(CheckError):
+        parse_check(text)
+
+
+def test_a_file_of_problems_is_read_in_order() -> None:
+    lines = ['{"text": "a"}', "", '{"id": "x", "text": "b", "check": "reference:1"}', '{"text": "c", "id": 7}']
+    assert read_problems(lines, "f") == (
+        Problem("1", "a"),
+        Problem("x", "b", ReferenceCheck("1")),
+        Problem("7", "c"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{", "f:2: "),
+        ("[]", "f:2: a line must be a JSON object"),
+        ('{"txt": "a"}', "f:2: unknown field 'txt'"),
+        ('{"id": "a"}', "f:2: text: "),
+        ('{"text": " "}', "f:2: text is empty"),
+        ('{"text": "a", "check": "nonsense"}', "f:2: check: 'nonsense' is no check"),
+        ('{"text": "a", "check": 5}', "f:2: check: "),
+        ('{"text": "a", "id": "first"}', "f:2: the id 'first' is also that of line 1"),
+        ('{"text": "a", "id": []}', "f:2: id: "),
+        ("[" * 5_000, "f:2: "),
+    ],
+)
+def test_a_bad_line_is_named_with_its_number(line: str, said: str) -> None:
+    with pytest.raises(ProblemError) as caught:
+        read_problems(['{"text": "x", "id": "first"}', line], "f")
+    assert str(caught.value).startswith(said)
+
+
+def test_an_empty_file_is_an_error() -> None:
+    with pytest.raises(ProblemError, match="no problem"):
+        read_problems([""], "f")

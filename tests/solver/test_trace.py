@@ -1,0 +1,90 @@
+"""Traces: all of a solve is written as it happens, and reads back as a tree."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from espalier.solver.events import watch_all
+from espalier.solver.policies import Adaptive
+from espalier.solver.policy import Budget
+from espalier.solver.problem import Problem
+from espalier.solver.replay import TraceError, read_trace, tree
+from espalier.solver.result import Result
+from espalier.solver.solve import Solver
+from espalier.solver.trace import Trace
+from espalier.verifiers.check import ReferenceCheck
+from tests.solver.scripted import FAIL, PASS, ScriptedEngine, ScriptedJudge, boxed, response
+
+PROBLEM = Problem("p", "What is 6 times 7?", ReferenceCheck("42"))
+
+
+async def traced(path: Path) -> tuple[Result, ScriptedEngine]:
+    engine = ScriptedEngine.of(
+        response("try " + boxed("41"), "other", answer=boxed("40")), boxed("39"), response("so " + boxed("42"), "late")
+    )
+    solver = Solver(engine, ScriptedJudge({"42": PASS, "41": FAIL, "40": FAIL, "39": FAIL}))
+    with Trace(path) as trace:
+        result = await solver.solve(PROBLEM, Adaptive(), Budget(candidates=4), watch=watch_all(trace.watch("p")))
+    return result, engine
+
+
+async def test_a_trace_holds_prompts_branches_token_ids_times_verdicts_and_the_decision(tmp_path: Path) -> None:
+    result, engine = await traced(tmp_path / "t.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
+    assert [line["at"] for line in lines] == sorted(line["at"] for line in lines)
+    prompts = [tuple(line["prompt"]) for line in lines if line["event"] == "candidate_started"]
+    assert prompts == [request.prompt for request in engine.requests]
+    tokens = sum(len(line["tokens"]) for line in lines if line["event"] == "tokens")
+    assert tokens == result.spent.total.new_tokens
+    assert {line["plan"] is not None for line in lines if line["event"] == "branch_opened"} == {True}
+    judged = {line["answer"]: line["verdict"]["status"] for line in lines if line["event"] == "answer_judged"}
+    assert judged == {"41": "fail", "40": "fail", "39": "fail", "42": "pass"}
+    assert lines[-1]["event"] == "solved"
+    assert lines[-1]["result"]["answer"] == "42"
+
+
+async def test_a_trace_is_shown_as_a_tree(tmp_path: Path) -> None:
+    await traced(tmp_path / "t.jsonl")
+    (solve,) = read_trace((tmp_path / "t.jsonl").read_text().splitlines(), "t")
+    console = Console(width=200, record=True, quiet=False, file=(tmp_path / "out").open("w"))
+    console.print(tree(solve))
+    shown = console.export_text()
+    for expected in ("What is 6 times 7?", "candidate 0", "step 1", "✗ 41", "✓ 42", "verified: 42", "critical path"):
+        assert expected in shown
+
+
+async def test_a_trace_that_breaks_off_is_shown_as_far_as_it_goes(tmp_path: Path) -> None:
+    await traced(tmp_path / "t.jsonl")
+    text = (tmp_path / "t.jsonl").read_text()
+    (solve,) = read_trace(text[: len(text) // 2].splitlines(), "t")
+    assert solve.result is None
+
+
+@pytest.mark.parametrize("line", ["x", "[]", "{}", '{"problem": "p", "event": "tokens"}'])
+async def test_what_is_no_trace_is_named_with_its_line(line: str, tmp_path: Path) -> None:
+    await traced(tmp_path / "t.jsonl")
+    lines = (tmp_path / "t.jsonl").read_text().splitlines()
+    with pytest.raises(TraceError, match="t:2: "):
+        read_trace([lines[0], line, *lines[1:]], "t")
+    with pytest.raises(TraceError, match="t is empty"):
+        read_trace([], "t")
+
+
+async def test_a_full_disk_ends_the_trace_but_not_the_solve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = Trace(tmp_path / "t.jsonl")
+
+    def full(_: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(trace, "_file", type("Full", (), {"write": staticmethod(full), "close": lambda _: None})())
+    with trace:
+        result = await Solver(ScriptedEngine.of(boxed("42")), ScriptedJudge({"42": PASS})).solve(
+            PROBLEM, Adaptive(), watch=trace.watch("p")
+        )
+    assert result.selection.verified
+    assert "No space left" in trace.fault

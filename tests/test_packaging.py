@@ -1,0 +1,68 @@
+"""The wheel, installed into an empty environment, solves a problem."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("runtime", "verifiers", "solver", "training", "v1")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(target), cwd=ROOT)
+    (built,) = target.glob("espalier-*.whl")
+    return built
+
+
+def run(*command: str, cwd: Path, **environment: str) -> str:
+    done = subprocess.run(
+        command, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, f"{' '.join(command)} exited {done.returncode}:\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def test_the_wheel_holds_every_room_under_one_name_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if ".dist-info/" not in name]
+    assert {name.split("/")[0] for name in names} == {"espalier"}
+    assert {name.split("/")[1] for name in names} == set(ROOMS)
+    for room in ROOMS:
+        assert f"espalier/{room}/py.typed" in names
+    assert "espalier/runtime/seedling/model.safetensors" in names
+    assert not [name for name in names if name.endswith(".pyc")]
+
+
+def test_the_wheel_is_small_enough_to_carry_its_model(wheel: Path) -> None:
+    assert wheel.stat().st_size < 36 << 20
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_wheel_installed_into_an_empty_environment_solves_a_problem(wheel: Path, tmp_path: Path) -> None:
+    home = tmp_path / "environment"
+    venv.create(home, with_pip=True)
+    python, espalier = str(home / "bin" / "python"), str(home / "bin" / "espalier")
+    # Without bytecode: compiling torch's would take longer than everything else.
+    run(python, "-m", "pip", "install", "-qq", "--no-compile", str(wheel), cwd=tmp_path)
+    run(python, "-m", "pip", "check", cwd=tmp_path)
+    run(espalier, "--help", cwd=tmp_path)
+    problem = (
+        "Find the Greatest Common Divisor (GCD) of these numbers: 84, 126. Give only the GCD as your final answer."
+    )
+    shown = run(espalier, "solve", "--json", "--seed", "1", problem, cwd=tmp_path, HOME=str(tmp_path))
+    result = json.loads(shown)
+    assert (result["answer"], result["verified"]) == ("42", True)
+    names = ("runtime", "verifiers", "solver", "training")
+    script = f"import importlib.util as u; print([n for n in {names!r} if u.find_spec(n)])"
+    assert run(python, "-c", script, cwd=tmp_path).strip() == "[]"
