@@ -12,6 +12,11 @@ from espalier.verifiers.invalid import FieldError
 
 Number = TypeVar("Number", int, float)
 
+MAX_TEXT = 100_000
+"""Characters of a problem."""
+
+MAX_SEED = (1 << 64) - 1
+
 MAX_TEMPERATURE = 10.0
 """Above it every token is as likely as any other."""
 
@@ -86,6 +91,8 @@ class House:
             raise FieldError(f"{at}max_tokens", f"is {settings.max_tokens}; give at least {MIN_TOKENS}")
         if settings.rounds is not None and settings.rounds < 1:
             raise FieldError(f"{at}rounds", f"is {settings.rounds}; give at least 1")
+        if settings.seed is not None and settings.seed > MAX_SEED:
+            raise FieldError(f"{at}seed", f"is {settings.seed}; give at most {MAX_SEED}")
         name = settings.policy or self.policy
         if name not in POLICIES:
             raise FieldError(f"{at}policy", f"{name[:80]!r} is none; there are: {', '.join(POLICIES)}")

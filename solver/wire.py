@@ -23,7 +23,7 @@ from espalier.solver.events import (
 from espalier.solver.problem import Problem
 from espalier.solver.result import Result, Spent
 from espalier.solver.select import DecidedBy, Selection
-from espalier.solver.settings import Settings
+from espalier.solver.settings import MAX_TEXT, Settings
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
 from espalier.verifiers.invalid import FieldError
@@ -48,10 +48,12 @@ def decode_problem(message: common_pb2.Problem, at: str = "problem") -> Problem:
     """A problem.
 
     Raises:
-        FieldError: It has no text, or its check is wrong.
+        FieldError: It has no text or too much of it, or its check is wrong.
     """
     if not message.text.strip():
         raise FieldError(f"{at}.text", "is empty; give the problem to solve")
+    if len(message.text) > MAX_TEXT:
+        raise FieldError(f"{at}.text", f"has {len(message.text)} characters; at most {MAX_TEXT} are read")
     check = decode_check(message.check, f"{at}.check") if message.HasField("check") else None
     return Problem(message.id, message.text, check)
 

@@ -32,9 +32,13 @@ async def refuse_field(context: Context, error: FieldError) -> NoReturn:
 
 async def refuse_load(context: Context, in_flight: int, delay: float) -> NoReturn:
     """End the call with RESOURCE_EXHAUSTED and a RetryInfo that says after how many seconds to come back."""
+    await refuse_for_now(context, f"{in_flight} calls are being answered already; try again in {delay:.3g} s", delay)
+
+
+async def refuse_for_now(context: Context, message: str, delay: float) -> NoReturn:
+    """End the call with RESOURCE_EXHAUSTED, a message, and a RetryInfo of so many seconds."""
     wait = duration_pb2.Duration()
     wait.FromNanoseconds(int(delay * 1e9))
-    message = f"{in_flight} calls are being answered already; try again in {delay:.3g} s"
     await _refuse(context, code_pb2.RESOURCE_EXHAUSTED, message, error_details_pb2.RetryInfo(retry_delay=wait))
 
 

@@ -1,0 +1,216 @@
+"""Where every front door brings its problems: one solve each, with all that watches over it."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import structlog
+
+from espalier.runtime.engine import EngineError, RequestRefused, Tokens
+from espalier.solver.events import Solved, SolveEvent, Streamed, Watch, watch_all
+from espalier.solver.metrics import Metrics, Tally, ending
+from espalier.solver.policy import Budget
+from espalier.solver.problem import Problem, recognised
+from espalier.solver.result import Result
+from espalier.solver.service.admission import Admission
+from espalier.solver.service.measured import MeasuredJudge
+from espalier.solver.settings import House, Plan
+from espalier.solver.solve import Solver
+from espalier.solver.spans import spans
+from espalier.solver.trace import Trace
+
+MAX_PENDING = 65_536
+"""Events that may wait for a slow reader."""
+
+MIN_SECONDS = 0.001
+"""What is left of a deadline that has come: the solve still ends in the ordinary way."""
+
+log = structlog.get_logger()
+
+
+class Unavailable(Exception):
+    """The engine or the verifiers do not work, and that is why there is no answer."""
+
+
+class SlowReader(Exception):
+    """Whoever reads the events cannot keep up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One solve that is asked for.
+
+    Attributes:
+        problem: What to solve.
+        plan: How.
+        deadline: When the result must be there, in the time of the event loop; None: whenever it is.
+        id: Of the solve.
+    """
+
+    problem: Problem
+    plan: Plan
+    deadline: float | None = None
+    id: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
+
+    def budget(self, now: float) -> Budget:
+        """The plan's budget, cut to end by the deadline."""
+        budget = self.plan.budget
+        if self.deadline is None:
+            return budget
+        left = max(self.deadline - now, MIN_SECONDS)
+        return replace(budget, seconds=left if budget.seconds is None else min(left, budget.seconds))
+
+
+class Desk:
+    """Takes orders, as many at a time as admission lets in.
+
+    Args:
+        solver: Solves.
+        house: Defaults and limits for orders.
+        metrics: Counts.
+        admission: Who is let in.
+        traces: Directory for a trace of each solve; None: no traces.
+    """
+
+    def __init__(
+        self, solver: Solver, house: House, metrics: Metrics, admission: Admission, traces: Path | None = None
+    ) -> None:
+        self.house = house
+        self.metrics = metrics
+        self.admission = admission
+        self.suspicious = asyncio.Event()
+        """Set when engine or verifiers failed: whoever watches over health should look."""
+        self.solver = replace(solver, judge=MeasuredJudge(solver.judge, metrics))
+        self._traces = traces
+        metrics.show_load(lambda: admission.running, lambda: admission.waiting)
+
+    async def solve(self, order: Order, watch: Watch = watch_all()) -> Result:
+        """Solve, and account for it. Cancelling it aborts the work in the engine.
+
+        Raises:
+            Full: There is no place in line.
+            Closed: The server drains.
+            RequestRefused: The problem can never be put to the engine.
+            FieldError: No verifier can work with the check.
+            Unavailable: The engine or the verifiers do not work.
+        """
+        with structlog.contextvars.bound_contextvars(solve_id=order.id):
+            async with self.admission.enter():
+                return await self._solve(order, watch)
+
+    async def events(self, order: Order, *, tokens: bool) -> AsyncGenerator[tuple[float, SolveEvent]]:
+        """Solve, and yield what happens, each with its second; the last event is :class:`Solved`.
+
+        Use with `aclosing`: closing the iterator early ends the solve.
+
+        Args:
+            order: What to solve.
+            tokens: Whether tokens are events.
+
+        Raises:
+            SlowReader: Too many events wait to be read.
+            Exception: As `solve`.
+        """
+        clock = asyncio.get_running_loop().time
+        pending: asyncio.Queue[tuple[float, SolveEvent] | None] = asyncio.Queue()
+        start = clock()
+        behind = False
+
+        def watch(event: SolveEvent) -> None:
+            nonlocal behind
+            if isinstance(event, Solved) or (not tokens and _is_tokens(event)):
+                return
+            if pending.qsize() >= MAX_PENDING:
+                behind = True
+                solving.cancel()
+                return
+            pending.put_nowait((clock() - start, event))
+
+        solving = asyncio.create_task(self.solve(order, watch))
+        solving.add_done_callback(lambda _: pending.put_nowait(None))
+        try:
+            while (entry := await pending.get()) is not None:
+                yield entry
+            if behind:
+                raise SlowReader(f"{MAX_PENDING} events wait to be read; read faster, or ask for no tokens")
+            result = await solving
+            yield clock() - start, Solved(result)
+        finally:
+            solving.cancel()
+            await asyncio.wait([solving])
+            if not solving.cancelled():
+                solving.exception()  # whoever closes early does not want to know
+
+    async def _solve(self, order: Order, watch: Watch) -> Result:
+        plan = order.plan
+        problem = recognised(order.problem)
+        limits = replace(self.solver.generation.limits, max_tokens=plan.candidate_tokens)
+        solver = replace(self.solver, generation=replace(self.solver.generation, limits=limits))
+        tally = Tally()
+        log.info("solving", policy=plan.policy.name, k=plan.budget.candidates, seed=plan.seed)
+        with self._ending(plan.policy.name, tally), spans(order.id) as span, self._trace(order) as trace:
+            result = await solver.solve(
+                problem,
+                plan.policy,
+                order.budget(asyncio.get_running_loop().time()),
+                seed=plan.seed,
+                watch=watch_all(tally.watch, span, trace, watch),
+            )
+            if result.trouble:
+                self.suspicious.set()
+                raise Unavailable(result.trouble)
+        self.metrics.solved(plan.policy.name, result)
+        log.info(
+            "solved",
+            end=ending(result.selection),
+            decided_by=result.selection.decided_by.value,
+            stopped=result.stopped.value,
+            candidates=len(result.judged),
+            tokens=result.spent.total.new_tokens,
+            seconds=round(result.spent.seconds, 4),
+        )
+        return result
+
+    @contextmanager
+    def _ending(self, policy: str, tally: Tally) -> Iterator[None]:
+        """Account for a solve that comes to no result."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            self.metrics.broken_off(policy, "cancelled", tally)
+            log.info("cancelled", candidates=tally.started, tokens=tally.usage.new_tokens)
+            raise
+        except Exception as error:
+            self.metrics.broken_off(policy, "failed", tally)
+            log.warning("failed", error=f"{type(error).__name__}: {error}")
+            if isinstance(error, EngineError) and not isinstance(error, RequestRefused):
+                self.suspicious.set()
+                raise Unavailable(f"the engine failed: {error}") from error
+            raise
+
+    @contextmanager
+    def _trace(self, order: Order) -> Iterator[Watch]:
+        """A watcher that writes the trace; a trace that cannot be written does not keep a problem from being solved."""
+        if self._traces is None:
+            yield watch_all()
+            return
+        path = self._traces / f"{order.id}.jsonl"
+        try:
+            trace = Trace(path)
+        except OSError as error:
+            log.warning("no trace", path=str(path), reason=str(error))
+            yield watch_all()
+            return
+        with trace:
+            yield trace.watch(order.problem.id or order.id)
+        if trace.fault:
+            log.warning("the trace is not complete", path=str(path), reason=trace.fault)
+
+
+def _is_tokens(event: SolveEvent) -> bool:
+    return isinstance(event, Streamed) and isinstance(event.event, Tokens)

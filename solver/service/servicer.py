@@ -1,0 +1,125 @@
+"""`espalier.v1.Solver`: live solves over the desk, jobs over the queue."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING
+
+import grpc
+import grpc.aio
+import structlog
+
+from espalier.runtime.engine import RequestRefused
+from espalier.solver import wire
+from espalier.solver.metrics import Metrics
+from espalier.solver.service.admission import Closed, Full
+from espalier.solver.service.desk import Desk, Order, SlowReader, Unavailable
+from espalier.solver.service.readiness import Readiness
+from espalier.v1 import solver_pb2 as pb
+from espalier.v1 import solver_pb2_grpc
+from espalier.verifiers.calls import request_id_of, seconds_left
+from espalier.verifiers.invalid import FieldError
+from espalier.verifiers.refusal import MAX_MESSAGE, refuse_field, refuse_for_now
+
+if TYPE_CHECKING:
+    from espalier.verifiers.refusal import Context
+
+SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Solver"].full_name
+
+SLOW_READER_SECONDS = 1.0
+"""When a client that could not keep up may come back."""
+
+log = structlog.get_logger()
+
+
+class SolverService(solver_pb2_grpc.SolverServicer):
+    """Answers the calls of the contract.
+
+    Args:
+        desk: Solves.
+        readiness: Says whether it can.
+    """
+
+    def __init__(self, desk: Desk, readiness: Readiness) -> None:
+        self._desk = desk
+        self._readiness = readiness
+
+    async def Solve(self, request: pb.SolveRequest, context: Context) -> None:  # noqa: N802
+        async with self._call("Solve", context):
+            order = self._order(request, context)
+            async with aclosing(self._desk.events(order, tokens=request.deltas)) as events:
+                async for seconds, event in events:
+                    message = wire.encode_event(order.id, event, seconds, deltas=request.deltas)
+                    if message is not None:
+                        await context.write(message)
+
+    async def SolveOnce(self, request: pb.SolveRequest, context: Context) -> pb.SolveResponse:  # noqa: N802
+        async with self._call("SolveOnce", context):
+            order = self._order(request, context)
+            return wire.encode_result(order.id, await self._desk.solve(order))
+
+    # What its server has to know of it.
+
+    @property
+    def name(self) -> str:
+        return SERVICE_NAME
+
+    @property
+    def metrics(self) -> Metrics:
+        return self._desk.metrics
+
+    @property
+    def suspicious(self) -> asyncio.Event:
+        return self._desk.suspicious
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        solver_pb2_grpc.add_SolverServicer_to_server(self, server)  # type: ignore[no-untyped-call]
+
+    async def check(self) -> Mapping[str, str]:
+        """Reasons of what is not healthy, by name."""
+        return await self._readiness.check()
+
+    async def drain(self, grace: float) -> bool:
+        """Let no solve in, wait for those on their way, and say whether all ended within `grace` seconds."""
+        return await self._desk.admission.drain(grace)
+
+    async def close(self) -> None:
+        """Engine and verifiers belong to who opened them."""
+
+    def _order(self, request: pb.SolveRequest, context: Context) -> Order:
+        problem = wire.decode_problem(request.problem)
+        plan = self._desk.house.plan(wire.decode_settings(request.settings), at="settings.")
+        left = seconds_left(context)
+        return Order(problem, plan, None if left is None else asyncio.get_running_loop().time() + left)
+
+    @asynccontextmanager
+    async def _call(self, method: str, context: Context) -> AsyncIterator[None]:
+        """Request id, and a status for whatever goes wrong."""
+        with structlog.contextvars.bound_contextvars(request_id=request_id_of(context), method=method):
+            try:
+                with self.metrics.call():
+                    yield
+            except FieldError as error:
+                self.metrics.refused("invalid")
+                field = f"problem.{error.field}" if error.field.startswith("check") else error.field
+                await refuse_field(context, FieldError(field, error.problem))
+            except RequestRefused as error:
+                self.metrics.refused("invalid")
+                await refuse_field(context, FieldError("problem.text", str(error)))
+            except Full as error:
+                self.metrics.refused("load")
+                await refuse_for_now(context, str(error), error.delay)
+            except SlowReader as error:
+                self.metrics.refused("slow_reader")
+                await refuse_for_now(context, str(error), SLOW_READER_SECONDS)
+            except Closed as error:
+                self.metrics.refused("draining")
+                await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+            except Unavailable as error:
+                self.metrics.refused("unavailable")
+                await context.abort(grpc.StatusCode.UNAVAILABLE, str(error)[:MAX_MESSAGE])
+            except Exception:
+                log.exception("internal error")
+                await context.abort(grpc.StatusCode.INTERNAL, "internal error; the server's log has it")
