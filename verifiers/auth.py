@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,9 @@ class ServerSecurity:
         insecure: Listen without any of it, wherever told.
     """
 
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     certificate: bytes | None = None
-    key: bytes | None = None
+    key: bytes | None = field(default=None, repr=False)
     client_authority: bytes | None = None
     insecure: bool = False
 
@@ -103,10 +103,10 @@ class ClientSecurity:
         key: PEM private key of the client.
     """
 
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     authority: bytes | None = None
     certificate: bytes | None = None
-    key: bytes | None = None
+    key: bytes | None = field(default=None, repr=False)
 
     def channel(self, address: str, options: list[tuple[str, int]]) -> grpc.aio.Channel:
         """A channel to `address`."""
