@@ -23,6 +23,9 @@ for tool in apt-get dpkg-deb tar; do
   command -v $tool >/dev/null || { echo "sandbox-image.sh: $tool is missing; on this system build deploy/sandbox/Dockerfile instead" >&2 && exit 1; }
 done
 
+suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
+[[ $suite == bookworm ]] || { echo "sandbox-image.sh: the package lists are for Debian 12 (bookworm), not '$suite'; build deploy/sandbox/Dockerfile instead" >&2 && exit 1; }
+
 # The runner in every box is Python; pytest serves AssertCase.
 python=(python3-minimal python3.11-minimal libpython3.11-minimal libpython3.11-stdlib libc6 libgcc-s1 zlib1g libexpat1
   libssl3 libffi8 libbz2-1.0 liblzma5 libsqlite3-0 libuuid1 libcrypt1 libtinfo6 libncursesw6 libreadline8 tzdata media-types
@@ -31,10 +34,19 @@ cpp=(g++-12 gcc-12 cpp-12 gcc-12-base libgcc-12-dev libstdc++-12-dev libstdc++6 
   binutils-common libbinutils libctf0 libctf-nobfd0 libgprofng0 libjansson4 libzstd1 libisl23 libmpc3 libmpfr6 libgmp10
   libcc1-0 libgomp1 libitm1 libatomic1 libasan8 liblsan0 libtsan2 libubsan1 libquadmath0 libc6-dev libc-dev-bin
   linux-libc-dev libcrypt-dev libnsl-dev libtirpc-dev)
-javascript=(nodejs libnode108 libstdc++6 libuv1 libbrotli1 libc-ares2 libnghttp2-14 libicu72 libzstd1)
+javascript=(nodejs node-acorn node-cjs-module-lexer node-undici node-busboy node-xtend libnode108 libstdc++6 libuv1 libbrotli1 libc-ares2 libnghttp2-14 libicu72 libzstd1)
+
+debian_versions() { # packages → package=version, the newest of this Debian release: not a third party's of the same name
+  local package
+  for package in "$@"; do
+    apt-cache madison "$package" | awk -v suite=" $suite" -v package="$package" \
+      'index($0, suite) { print package "=" $3; found = 1; exit } END { exit !found }' ||
+      { echo "sandbox-image.sh: apt knows no package $package of $suite; run apt-get update" >&2 && return 1; }
+  done
+}
 
 build() { # language → its root file system in $cache/LANGUAGE, stamped with the hash of its recipe
-  local language=$1 packages recipe rootfs work
+  local language=$1 packages recipe rootfs
   packages=("${python[@]}")
   case $language in
     cpp) packages+=("${cpp[@]}") ;;
@@ -52,7 +64,7 @@ build() { # language → its root file system in $cache/LANGUAGE, stamped with t
     done
     if [[ ${#missing[@]} -gt 0 ]]; then
       # _apt may not enter a private home; root downloads without the unprivileged helper
-      (cd "$cache/debs" && apt-get -o APT::Sandbox::User=root download "${missing[@]}" >/dev/null)
+      (cd "$cache/debs" && apt-get -o APT::Sandbox::User=root download $(debian_versions "${missing[@]}") >/dev/null)
     fi
     mkdir -p "$work"/{usr/bin,usr/sbin,usr/lib,usr/lib64}
     for name in bin sbin lib lib64; do ln -s "usr/$name" "$work/$name"; done
@@ -68,7 +80,6 @@ build() { # language → its root file system in $cache/LANGUAGE, stamped with t
     printf 'root:x:0:\nnogroup:x:65534:\n' >"$work/etc/group"
     find "$work" -xdev -type f -perm /6000 -exec chmod a-s {} +
     # Everything is read-only later, so byte code is compiled now.
-    python3 -m compileall --help >/dev/null 2>&1 || true
     chroot "$work" /usr/bin/python3 -m compileall -q /usr/lib/python3.11 /usr/lib/python3 >/dev/null 2>&1 || true
     chmod 755 "$work"
     chmod 1777 "$work/tmp"

@@ -23,7 +23,7 @@ def unavailable(reason: str) -> None:
 
 
 @asynccontextmanager
-async def opened(kind: str, *, warm: int = 2, image: str = "python") -> AsyncGenerator[PooledSandbox]:
+async def opened(kind: str, *, warm: int = 2, image: str = "python") -> AsyncGenerator[PooledSandbox, None]:
     """A sandbox of that kind in which `image` is known to run."""
     try:
         sandbox = await open_sandbox(SandboxSettings.model_validate({"kind": kind, "warm": warm, "concurrency": 2}))

@@ -1,0 +1,166 @@
+"""The pool: every box serves one job, dead ones are passed over, and nothing is left after close."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from espalier.verifiers.code.box import Box
+from espalier.verifiers.code.pool import PooledSandbox
+from espalier.verifiers.code.sandbox import BoxSpec, Command, Job, SandboxError
+
+SPEC = BoxSpec("python")
+COMMAND = Command(("true",))
+
+
+class FakeBoxes:
+    """Boxes in memory: each answers with its own number."""
+
+    name = "fake"
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.dead: set[int] = set()
+        self.discarded: list[int] = []
+        self.broken = False
+
+    async def prepare(self) -> None:
+        if self.broken:
+            raise SandboxError("broken")
+
+    async def make(self, spec: BoxSpec) -> Box:
+        await self.prepare()
+        await asyncio.sleep(0)
+        self.made += 1
+        number = self.made
+        replies: asyncio.Queue[bytes] = asyncio.Queue()
+        buffer = bytearray()
+
+        async def read(size: int) -> bytes:
+            while len(buffer) < size:
+                buffer.extend(await replies.get())
+            data = bytes(buffer[:size])
+            del buffer[:size]
+            return data
+
+        async def write(data: bytes) -> None:
+            if number in self.dead:
+                raise ConnectionResetError
+            nonce = json.loads(data[4:])["nonce"]
+            body = json.dumps(
+                {
+                    **{"nonce": nonce, "stdout": "", "stderr": "", "result": "", "exit_code": number, "signal": None},
+                    **{"stopped": None, "seconds": 0, "cpu_seconds": 0, "memory_kib": 0},
+                }
+            ).encode()
+            await replies.put(len(body).to_bytes(4, "big") + body)
+
+        async def discard() -> None:
+            self.discarded.append(number)
+
+        return Box(spec, read=read, write=write, ended=lambda: number in self.dead, discard=discard)
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def boxes() -> FakeBoxes:
+    return FakeBoxes()
+
+
+@pytest_asyncio.fixture
+async def pool(boxes: FakeBoxes) -> AsyncIterator[PooledSandbox]:
+    sandbox = PooledSandbox(boxes, {SPEC: 2}, concurrency=2)
+    await sandbox.start()
+    await sandbox.wait_warm()
+    yield sandbox
+    await sandbox.close()
+
+
+async def box_of_job(pool: PooledSandbox, commands: int = 1) -> list[int | None]:
+    return [outcome.exit_code async for outcome in pool.run(Job(SPEC, (COMMAND,) * commands))]
+
+
+async def test_every_job_has_a_box_of_its_own(pool: PooledSandbox) -> None:
+    used = [await box_of_job(pool, commands=2) for _ in range(10)]
+    assert all(first == second for first, second in used)
+    assert len({first for first, _ in used}) == 10
+
+
+async def test_used_boxes_are_replaced_in_the_background(pool: PooledSandbox, boxes: FakeBoxes) -> None:
+    await asyncio.gather(*(box_of_job(pool) for _ in range(5)))
+    await pool.wait_warm()
+    assert boxes.made - len(boxes.discarded) == 2
+
+
+async def test_a_job_left_half_way_gives_its_box_up(pool: PooledSandbox, boxes: FakeBoxes) -> None:
+    outcomes = pool.run(Job(SPEC, (COMMAND,) * 3))
+    box = (await anext(outcomes)).exit_code
+    await outcomes.aclose()
+    await pool.wait_warm()
+    assert box in boxes.discarded
+
+
+async def test_a_box_that_died_while_waiting_is_passed_over(pool: PooledSandbox, boxes: FakeBoxes) -> None:
+    boxes.dead = {1, 2}
+    assert (await box_of_job(pool))[0] not in boxes.dead
+
+
+async def test_a_box_that_dies_at_work_is_a_fault_of_the_sandbox(pool: PooledSandbox, boxes: FakeBoxes) -> None:
+    outcomes = pool.run(Job(SPEC, (COMMAND,) * 2))
+    box = (await anext(outcomes)).exit_code
+    assert box is not None
+    boxes.dead.add(box)
+    with pytest.raises(SandboxError):
+        await anext(outcomes)
+
+
+async def test_health_tells_of_a_maker_that_cannot_make(pool: PooledSandbox, boxes: FakeBoxes) -> None:
+    assert (await pool.health()).ok
+    boxes.broken = True
+    health = await pool.health()
+    assert not health.ok
+    assert "broken" in health.detail
+
+
+async def test_close_discards_every_box_and_refuses_further_jobs(boxes: FakeBoxes) -> None:
+    sandbox = PooledSandbox(boxes, {SPEC: 3}, concurrency=1)
+    await sandbox.start()
+    await box_of_job(sandbox)
+    await sandbox.close()
+    assert sorted(boxes.discarded) == list(range(1, boxes.made + 1))
+    with pytest.raises(SandboxError, match="closed"):
+        await box_of_job(sandbox)
+
+
+async def test_close_while_jobs_wait_leaves_no_box(boxes: FakeBoxes) -> None:
+    sandbox = PooledSandbox(boxes, {SPEC: 2}, concurrency=1)
+    await sandbox.start()
+    jobs = [asyncio.create_task(box_of_job(sandbox)) for _ in range(8)]
+    await asyncio.sleep(0)
+    for job in jobs[::2]:
+        job.cancel()
+    await sandbox.close()
+    await asyncio.gather(*jobs, return_exceptions=True)
+    await sandbox.wait_warm()
+    assert sorted(boxes.discarded) == list(range(1, boxes.made + 1))
+
+
+async def test_a_reply_without_the_nonce_is_not_believed() -> None:
+    async def read(size: int) -> bytes:
+        return data.pop(0)
+
+    body = json.dumps({"nonce": "0" * 32, "exit_code": 0}).encode()
+    data = [len(body).to_bytes(4, "big"), body]
+
+    async def nothing(*_: object) -> None:
+        pass
+
+    box = Box(SPEC, read=read, write=nothing, ended=lambda: False, discard=nothing)
+    with pytest.raises(SandboxError, match="not the runner's"):
+        await box.run(COMMAND)

@@ -1,0 +1,204 @@
+"""Verdicts on programs, in every real sandbox of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from espalier.verifiers.check import (
+    AssertCase,
+    CallCase,
+    Case,
+    CheckerCase,
+    Claim,
+    Comparison,
+    ProgramCheck,
+    ProgramLimits,
+    ReferenceCheck,
+    StdioCase,
+)
+from espalier.verifiers.code.pool import PooledSandbox
+from espalier.verifiers.code.sandbox import SandboxError
+from espalier.verifiers.code.verifier import CodeVerifier
+from espalier.verifiers.invalid import FieldError
+from espalier.verifiers.verdict import Status
+from tests.verifiers.code.boxes import KINDS, opened, unavailable
+
+ROWS = [json.loads(line) for line in (Path(__file__).parent / "programs.jsonl").read_text("utf-8").splitlines()]
+ECHO = "print(input())"
+
+in_module_loop = pytest.mark.asyncio(loop_scope="module")
+
+
+def case_of(row: dict[str, Any]) -> Case:
+    if "function" in row:
+        return CallCase(row["function"], json.dumps(row["arguments"]), json.dumps(row["value"]))
+    if "asserts" in row:
+        return AssertCase(row["asserts"])
+    stdin, expected = row["stdin"], row["expected"]
+    if "stdin_repeat" in row:
+        text, times = row["stdin_repeat"]
+        stdin = expected = text * times
+    if "expected_power_of_ten" in row:
+        expected = "1" + "0" * row["expected_power_of_ten"]
+    if "checker" in row:
+        return CheckerCase(stdin, expected, row["checker"])
+    return StdioCase(stdin, expected)
+
+
+@in_module_loop
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"])
+async def test_programs_are_judged_as_the_table_says(sandbox: PooledSandbox, row: dict[str, Any]) -> None:
+    check = ProgramCheck(tuple(map(case_of, row["cases"])), stop_at_first_failure=False)
+    verdict = await CodeVerifier(sandbox=sandbox).verify(Claim(f"So:\n```python\n{row['program']}\n```"), check)
+    assert verdict.status == row["status"], verdict
+    if verdict.status is not Status.ERROR:
+        assert verdict.score == row["score"]
+    assert row.get("feedback", "") in verdict.feedback
+
+
+@in_module_loop
+async def test_the_last_fenced_program_counts(sandbox: PooledSandbox) -> None:
+    text = "```python\nprint(1)\n```\nNo, rather\n```python\nprint(2)\n```\n"
+    verdict = await CodeVerifier(sandbox=sandbox).verify(Claim(text), ProgramCheck((StdioCase("", "2"),)))
+    assert verdict.passed
+
+
+@in_module_loop
+async def test_a_response_without_program_fails(sandbox: PooledSandbox) -> None:
+    verdict = await CodeVerifier(sandbox=sandbox).verify(Claim("I cannot."), ProgramCheck((StdioCase("", "2"),)))
+    assert verdict.status is Status.FAIL
+    assert verdict.feedback
+
+
+@in_module_loop
+async def test_evidence_tells_input_expectation_output_time_and_memory(sandbox: PooledSandbox) -> None:
+    check = ProgramCheck((StdioCase("a", "a"), StdioCase("b", "c"), StdioCase("d", "d")))
+    verdict = await CodeVerifier(sandbox=sandbox).verify(Claim(ECHO, bare=True), check)
+    assert [item.rule for item in verdict.evidence] == ["case 1", "case 2"]  # it stops at the first failure
+    record = json.loads(verdict.evidence[1].detail)
+    assert (record["input"], record["expected"], record["got"].strip()) == ("b", "c", "b")
+    assert record["seconds"] > 0
+    assert record["memory_mib"] > 1
+    assert verdict.score == pytest.approx(1 / 3)
+
+
+@in_module_loop
+async def test_the_limit_for_all_cases_ends_the_run(sandbox: PooledSandbox) -> None:
+    check = ProgramCheck(
+        (StdioCase("", ""),) * 50, limits=ProgramLimits(case_seconds=5, total_seconds=1), stop_at_first_failure=False
+    )
+    verdict = await CodeVerifier(sandbox=sandbox).verify(Claim("import time\ntime.sleep(0.3)", bare=True), check)
+    assert verdict.status is Status.FAIL
+    assert 0 < verdict.score < 1
+    assert "1 s for all cases" in verdict.feedback
+
+
+@in_module_loop
+async def test_a_caller_out_of_time_gets_an_error_never_a_fail(sandbox: PooledSandbox) -> None:
+    check = ProgramCheck((StdioCase("", ""),), limits=ProgramLimits(case_seconds=20))
+    verdict = await CodeVerifier(sandbox=sandbox).verify(
+        Claim("import time\ntime.sleep(9)", bare=True), check, timeout=0.3
+    )
+    assert verdict.status is Status.ERROR
+
+
+@in_module_loop
+async def test_concurrent_claims_keep_their_own_verdicts(sandbox: PooledSandbox) -> None:
+    verifier = CodeVerifier(sandbox=sandbox)
+    verdicts = await asyncio.gather(
+        *(
+            verifier.verify(Claim(f"print({n})", bare=True), ProgramCheck((StdioCase("", str(n - n % 2)),)))
+            for n in range(12)
+        )
+    )
+    assert [verdict.passed for verdict in verdicts] == [n % 2 == 0 for n in range(12)]
+
+
+@in_module_loop
+async def test_the_memory_limit_of_the_check_holds(sandbox: PooledSandbox) -> None:
+    program = "held = bytearray(120 << 20)\nprint(len(held))"
+    case = StdioCase("", str(120 << 20))
+    verifier = CodeVerifier(sandbox=sandbox)
+    small = await verifier.verify(Claim(program, bare=True), ProgramCheck((case,), limits=ProgramLimits(memory_mib=64)))
+    large = await verifier.verify(Claim(program, bare=True), ProgramCheck((case,)))
+    assert (small.status, large.status) == (Status.FAIL, Status.PASS)
+    assert "memory limit of 64 MiB" in small.feedback
+
+
+@in_module_loop
+async def test_the_verifier_accepts_gold_and_rejects_bad(sandbox: PooledSandbox) -> None:
+    assert await CodeVerifier(sandbox=sandbox).self_check() == []
+
+
+@pytest.mark.parametrize(
+    ("check", "field"),
+    [
+        (ProgramCheck((StdioCase("", ""),), language="cobol"), "language"),
+        (ProgramCheck(()), "cases"),
+        (ProgramCheck((CallCase("f", "{}", "1"),)), "cases[0].call.arguments_json"),
+        (ProgramCheck((CallCase("f", "[", "1"),)), "cases[0].call.arguments_json"),
+        (ProgramCheck((CallCase("f", "[]", "one"),)), "cases[0].call.expected_json"),
+        (ProgramCheck((CallCase("f()", "[]", "1"),)), "cases[0].call.function"),
+        (ProgramCheck((StdioCase("", ""), CallCase("f", "[]", "1")), language="cpp"), "cases[1].call"),
+        (ProgramCheck((AssertCase("assert 1"),), language="javascript"), "cases[0].asserts"),
+        (ProgramCheck((StdioCase("", ""),), limits=ProgramLimits(memory_mib=1 << 20)), "limits.memory_mib"),
+        (ProgramCheck((StdioCase("", ""),), limits=ProgramLimits(case_seconds=0)), "limits"),
+        (ReferenceCheck("1"), "check"),
+    ],
+)
+async def test_a_check_that_cannot_be_judged_names_its_field(check: Any, field: str) -> None:
+    with pytest.raises(FieldError) as raised:
+        await CodeVerifier().verify(Claim("x", bare=True), check)
+    assert raised.value.field.endswith(field)
+
+
+CPP_SUM = "#include <iostream>\nint main() { long a, b; std::cin >> a >> b; std::cout << a + b << std::endl; }"
+JS_SUM = "console.log(require('fs').readFileSync(0, 'utf8').split(' ').map(Number).reduce((a, b) => a + b))"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("language", "program", "case", "status"),
+    [
+        ("cpp", CPP_SUM, StdioCase("1 2", "3"), Status.PASS),
+        ("cpp", CPP_SUM, StdioCase("1 2", "4"), Status.FAIL),
+        ("cpp", "int main() { return x; }", StdioCase("", ""), Status.FAIL),
+        ("cpp", "int main() { int *p = 0; *p = 1; }", StdioCase("", ""), Status.FAIL),
+        ("javascript", JS_SUM, StdioCase("1 2", "3"), Status.PASS),
+        ("javascript", "const f = (a) => a.reverse()", CallCase("f", "[[1, 2]]", "[2, 1]"), Status.PASS),
+        ("javascript", "function f(a) { return a }", CallCase("f", "[[1, 2]]", "[2, 1]"), Status.FAIL),
+        ("javascript", "throw new Error('no')", StdioCase("", ""), Status.FAIL),
+    ],
+)
+async def test_other_languages_are_judged_alike(
+    kind: str, language: str, program: str, case: Case, status: Status
+) -> None:
+    async with opened(kind, warm=0, image=language) as sandbox:
+        verdict = await CodeVerifier(sandbox=sandbox).verify(
+            Claim(program, bare=True), ProgramCheck((case,), language=language, comparison=Comparison.TOKENS)
+        )
+    assert verdict.status is status, verdict
+
+
+async def test_no_sandbox_at_all_refuses_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+    monkeypatch.setenv("PATH", "/nonexistent")
+    verifier = CodeVerifier()
+    with pytest.raises(SandboxError, match=r"start it.*install the package bubblewrap"):
+        await verifier.start()
+    verdict = await verifier.verify(Claim(ECHO, bare=True), ProgramCheck((StdioCase("1", "1"),)))
+    assert verdict.status is Status.ERROR
+
+
+async def test_auto_falls_back_to_bubblewrap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+    async with CodeVerifier() as verifier:
+        verdict = await verifier.verify(Claim(ECHO, bare=True), ProgramCheck((StdioCase("1", "1"),)))
+        if verdict.status is Status.ERROR:
+            unavailable(verdict.evidence[0].detail)
+        assert verdict.passed
