@@ -205,6 +205,7 @@ class _Seat:
 
     def __init__(self, verifier: Verifier) -> None:
         self.verifier = verifier
+        self._startable = verifier if isinstance(verifier, Startable) else None
         self._starting: asyncio.Task[object] | None = None
         self._fault: str | None = "not checked yet"
 
@@ -278,21 +279,21 @@ class _Seat:
 
     async def close(self) -> None:
         starting, self._starting = self._starting, None
-        if starting is None or not isinstance(self.verifier, Startable):
+        if starting is None or self._startable is None:
             return
         starting.cancel()
         await asyncio.wait([starting])
         try:
-            await self.verifier.close()
+            await self._startable.close()
         except Exception:
             log.warning("verifier did not close", verifier=self.verifier.name, exc_info=True)
 
     async def _started(self) -> None:
         """Start once for all callers; a caller that gives up does not stop the start for the others."""
-        if not isinstance(self.verifier, Startable):
+        if self._startable is None:
             return
         if self._starting is None:
-            self._starting = asyncio.ensure_future(self.verifier.start())
+            self._starting = asyncio.ensure_future(self._startable.start())
         starting = self._starting
         try:
             await asyncio.shield(starting)

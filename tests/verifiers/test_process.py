@@ -65,9 +65,9 @@ def test_a_server_that_is_killed_leaves_no_workers() -> None:
 
 def test_a_worker_that_is_killed_costs_no_verdict(tmp_path: Path) -> None:
     with server_process(tmp_path / "log", "--only", "math") as server:
-        for round_ in range(5):
-            os.kill(psutil.Process(server.pid).children(recursive=True)[0].pid, signal.SIGKILL)
-            assert ask(server.address, "x^2 - 1", f"(x-1)*(x+1) + {round_} - {round_}").passed
+        os.kill(psutil.Process(server.pid).children(recursive=True)[0].pid, signal.SIGKILL)
+        for n in range(4):
+            assert ask(server.address, "x^2 - 1", f"(x-1)*(x+1) + {n} - {n}").passed
 
 
 def test_a_second_server_on_the_port_says_so(tmp_path: Path) -> None:
