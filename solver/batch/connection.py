@@ -7,7 +7,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from itertools import count
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 import structlog
@@ -43,22 +43,27 @@ class QueueUnavailable(Exception):
     """Redis cannot be reached, or cannot take writes. Try again later."""
 
 
-def settings() -> dict[str, Any]:
-    """How every connection of ours behaves."""
-    return {"socket_timeout": REPLY_SECONDS, "socket_connect_timeout": CONNECT_SECONDS}
-
-
 @asynccontextmanager
-async def connect(url: str) -> AsyncIterator[Redis]:
+async def connect(url: str, retries: int = RETRIES) -> AsyncIterator[Redis]:
     """A client with a pool of connections; nothing is sent yet.
+
+    Args:
+        url: Of Redis.
+        retries: Tries of one command that follow the first. A worker wants none: it has to see outages.
 
     Raises:
         ValueError: The address is none.
     """
     import redis.asyncio as redis
 
-    retry = Retry(ExponentialWithJitterBackoff(base=FIRST_WAIT, cap=1.0), RETRIES)
-    client = redis.Redis.from_url(url, max_connections=MAX_CONNECTIONS, retry=retry, **settings())
+    retry = Retry(ExponentialWithJitterBackoff(base=FIRST_WAIT, cap=1.0), retries)
+    client = redis.Redis.from_url(
+        url,
+        max_connections=MAX_CONNECTIONS,
+        retry=retry,
+        socket_timeout=REPLY_SECONDS,
+        socket_connect_timeout=CONNECT_SECONDS,
+    )
     try:
         yield client
     finally:

@@ -27,3 +27,8 @@ class Terms:
         for name in ("lease_seconds", "max_deliveries", "max_seconds", "keep_seconds", "max_events"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+
+    @property
+    def suspect_deliveries(self) -> int:
+        """From this delivery on a job may be what kills workers: it runs alone, and takes no other along."""
+        return max(2, self.max_deliveries // 2 + 1)

@@ -1,0 +1,32 @@
+"""The journal of a solve in the queue: each candidate in Redis before it is judged, each verdict before it counts."""
+
+from __future__ import annotations
+
+from espalier.solver.batch.connection import patiently
+from espalier.solver.batch.lease.desk import Desk
+from espalier.solver.batch.lease.lease import Lease
+from espalier.solver.candidate import Candidate
+from espalier.solver.journal import Entry
+from espalier.verifiers.verdict import Verdict
+
+
+class LeasedJournal:
+    """Stores under a lease, and waits while Redis is gone.
+
+    Its methods raise LeaseLost when the job is not this worker's any more, which ends the solve.
+    """
+
+    def __init__(self, desk: Desk, lease: Lease) -> None:
+        self._desk = desk
+        self._lease = lease
+
+    async def generated(self, candidate: Candidate) -> None:
+        """Store a candidate, before it is judged."""
+        await self._store(Entry(candidate))
+
+    async def judged(self, candidate: Candidate, verdict: Verdict) -> None:
+        """Store a candidate as it was judged, before the policy is told."""
+        await self._store(Entry(candidate, verdict))
+
+    async def _store(self, entry: Entry) -> None:
+        await patiently(lambda: self._desk.store(self._lease, entry))

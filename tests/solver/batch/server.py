@@ -1,0 +1,88 @@
+"""A real redis-server of the test's own, on a free port."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import redis
+
+START_SECONDS = 10.0
+
+
+def require() -> str:
+    """The server's path. Without it the test is skipped; where CI is set it fails."""
+    path = shutil.which("redis-server")
+    if path is None:
+        message = "redis-server is missing; bash scripts/redis.sh installs it"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return path
+
+
+class RedisServer:
+    """Starts, dies, freezes and comes back with what its append-only file holds."""
+
+    def __init__(self, directory: Path, *, appendonly: bool = True, fsync: str = "always") -> None:
+        self._binary = require()
+        self._directory = directory
+        self._settings = ["--appendonly", "yes" if appendonly else "no", "--appendfsync", fsync]
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [self._binary, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self._directory)]
+            + self._settings,
+            stdout=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + START_SECONDS
+        with redis.Redis(port=self.port) as client:
+            while True:
+                try:
+                    client.ping()
+                    return
+                except redis.ConnectionError:
+                    if time.monotonic() > deadline or self._process.poll() is not None:
+                        raise
+                    time.sleep(0.02)
+
+    def kill(self) -> None:
+        """End at once, without a goodbye."""
+        self._signal(signal.SIGKILL)
+        self._wait()
+
+    def stop(self) -> None:
+        """End in order."""
+        if self._process is not None and self._process.poll() is None:
+            self._signal(signal.SIGCONT)
+            self._signal(signal.SIGTERM)
+            self._wait()
+
+    def freeze(self) -> None:
+        """Answer nobody: connections stay open and silent, as behind a dead network."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def _wait(self) -> None:
+        assert self._process is not None
+        self._process.wait(timeout=START_SECONDS)
