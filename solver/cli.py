@@ -32,6 +32,7 @@ MOUNTS = {
     "solve": Mount("espalier.solver.commands.solve", "app", "Solve a problem, or a file of problems."),
     "eval": Mount("espalier.solver.commands.evaluate", "app", "Measure accuracy, pass@k and parallelism on tasks."),
     "demo": Mount("espalier.solver.commands.demo", "app", "Solve ten fresh problems with the bundled model."),
+    "serve": Mount("espalier.solver.serve_cli", "app", "Serve the solver: gRPC, OpenAI's protocol, jobs."),
     "trace": Mount("espalier.solver.commands.trace", "app", "Read the trace of a solve."),
     "verify": Mount("espalier.verifiers.cli", "verify_app", "Judge an answer or a program."),
     "verifiers": Mount("espalier.verifiers.cli", "verifiers_app", "Serve the verifiers, or ask what they can do."),

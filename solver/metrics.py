@@ -38,12 +38,21 @@ class Metrics(metrics.Metrics):
         )
         self._aborts = Counter("espalier_aborts", "Candidates aborted in the engine", registry=registry)
         self._running = Gauge("espalier_solves_running", "Solves on their way", registry=registry)
-        self._depth = Gauge("espalier_queue_depth", "Solves that wait for admission", registry=registry)
+        self._depth = Gauge(
+            "espalier_queue_depth",
+            "What waits: live solves for admission, jobs for a worker",
+            ("queue",),
+            registry=registry,
+        )
 
     def show_load(self, running: Callable[[], float], waiting: Callable[[], float]) -> None:
         """Where to read the load when someone looks."""
         self._running.set_function(running)
-        self._depth.set_function(waiting)
+        self._depth.labels("live").set_function(waiting)
+
+    def queued(self, jobs: int) -> None:
+        """Note how many jobs are not done yet."""
+        self._depth.labels("jobs").set(jobs)
 
     def solved(self, policy: str, result: Result) -> None:
         """Count a solve that came to a result."""

@@ -65,7 +65,13 @@ def _fail(message: str, status: int, debug: bool) -> NoReturn:
 
 def _missing(error: ModuleNotFoundError) -> str:
     """Which extra brings a module that is not installed."""
-    extras = {"reasoning_gym": "train", "matplotlib": "train", "sglang": "sglang"}
+    extras = {
+        "reasoning_gym": "train",
+        "matplotlib": "train",
+        "sglang": "sglang",
+        "starlette": "http",
+        "uvicorn": "http",
+    }
     top = (error.name or "").partition(".")[0]
     if top in extras:
         return f"{top} is not installed; it comes with the extra: pip install 'espalier[{extras[top]}]'"

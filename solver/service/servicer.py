@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import grpc
@@ -13,9 +13,12 @@ import structlog
 
 from espalier.runtime.engine import RequestRefused
 from espalier.solver import wire
+from espalier.solver.batch.connection import QueueUnavailable
+from espalier.solver.batch.status import UnknownJob
 from espalier.solver.metrics import Metrics
 from espalier.solver.service.admission import Closed, Full
 from espalier.solver.service.desk import Desk, Order, SlowReader, Unavailable
+from espalier.solver.service.jobs import Jobs
 from espalier.solver.service.readiness import Readiness
 from espalier.v1 import solver_pb2 as pb
 from espalier.v1 import solver_pb2_grpc
@@ -34,17 +37,23 @@ SLOW_READER_SECONDS = 1.0
 log = structlog.get_logger()
 
 
+class NoQueue(Exception):
+    """The server runs without a queue."""
+
+
 class SolverService(solver_pb2_grpc.SolverServicer):
     """Answers the calls of the contract.
 
     Args:
         desk: Solves.
         readiness: Says whether it can.
+        jobs: Answers the calls about jobs; None: there is no queue.
     """
 
-    def __init__(self, desk: Desk, readiness: Readiness) -> None:
+    def __init__(self, desk: Desk, readiness: Readiness, jobs: Jobs | None = None) -> None:
         self._desk = desk
         self._readiness = readiness
+        self._jobs = jobs
 
     async def Solve(self, request: pb.SolveRequest, context: Context) -> None:  # noqa: N802
         async with self._call("Solve", context):
@@ -59,6 +68,27 @@ class SolverService(solver_pb2_grpc.SolverServicer):
         async with self._call("SolveOnce", context):
             order = self._order(request, context)
             return wire.encode_result(order.id, await self._desk.solve(order))
+
+    async def SubmitJob(self, request: pb.SubmitJobRequest, context: Context) -> pb.SubmitJobResponse:  # noqa: N802
+        async with self._call("SubmitJob", context):
+            return await self._queue().submit(request)
+
+    async def GetJob(self, request: pb.GetJobRequest, context: Context) -> pb.GetJobResponse:  # noqa: N802
+        async with self._call("GetJob", context):
+            return await self._queue().get(request)
+
+    async def WatchJob(self, request: pb.WatchJobRequest, context: Context) -> None:  # noqa: N802
+        async with self._call("WatchJob", context):
+            async for event in self._queue().watch(request):
+                await context.write(event)
+
+    async def CancelJob(self, request: pb.CancelJobRequest, context: Context) -> pb.CancelJobResponse:  # noqa: N802
+        async with self._call("CancelJob", context):
+            return await self._queue().cancel(request)
+
+    async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:  # noqa: N802
+        async with self._call("ListJobs", context):
+            return await self._queue().list(request)
 
     # What its server has to know of it.
 
@@ -78,7 +108,10 @@ class SolverService(solver_pb2_grpc.SolverServicer):
         solver_pb2_grpc.add_SolverServicer_to_server(self, server)  # type: ignore[no-untyped-call]
 
     async def check(self) -> Mapping[str, str]:
-        """Reasons of what is not healthy, by name."""
+        """Reasons of what is not healthy, by name. A queue that is away keeps no problem from being solved."""
+        if self._jobs is not None:
+            with suppress(QueueUnavailable):
+                self._desk.metrics.queued(await self._jobs.depth())
         return await self._readiness.check()
 
     async def drain(self, grace: float) -> bool:
@@ -87,6 +120,11 @@ class SolverService(solver_pb2_grpc.SolverServicer):
 
     async def close(self) -> None:
         """Engine and verifiers belong to who opened them."""
+
+    def _queue(self) -> Jobs:
+        if self._jobs is None:
+            raise NoQueue("this server has no queue; start it with --redis URL")
+        return self._jobs
 
     def _order(self, request: pb.SolveRequest, context: Context) -> Order:
         problem = wire.decode_problem(request.problem)
@@ -117,7 +155,13 @@ class SolverService(solver_pb2_grpc.SolverServicer):
             except Closed as error:
                 self.metrics.refused("draining")
                 await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
-            except Unavailable as error:
+            except NoQueue as error:
+                self.metrics.refused("no_queue")
+                await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+            except UnknownJob as error:
+                self.metrics.refused("unknown_job")
+                await context.abort(grpc.StatusCode.NOT_FOUND, str(error)[:MAX_MESSAGE])
+            except (Unavailable, QueueUnavailable) as error:
                 self.metrics.refused("unavailable")
                 await context.abort(grpc.StatusCode.UNAVAILABLE, str(error)[:MAX_MESSAGE])
             except Exception:

@@ -1,0 +1,209 @@
+"""`espalier serve`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from espalier.solver.commands.options import Debug, EngineOption, Instruction, MaxTokens, Temperatures
+from espalier.solver.terminal import errors
+
+if TYPE_CHECKING:
+    from espalier.solver.service.server import SolverServer
+    from espalier.solver.settings import House
+    from espalier.verifiers.auth import ClientSecurity, ServerSecurity
+    from espalier.verifiers.client import Client
+    from espalier.verifiers.hub import Hub
+    from espalier.verifiers.info import VerifierInfo
+    from espalier.verifiers.server import Listening
+
+app = typer.Typer(pretty_exceptions_enable=False)
+
+
+@app.command(epilog="Exit status: 0 drained after SIGTERM or SIGINT, 2 usage, 3 the engine failed.")
+def serve(
+    engine: EngineOption = "local",
+    model_instruction: Instruction = None,
+    address: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Where gRPC listens; also unix:PATH.")
+    ] = "127.0.0.1:50051",
+    http: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where OpenAI's protocol is spoken, too.")
+    ] = None,
+    metrics: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Show Prometheus metrics there.")] = None,
+    redis: Annotated[
+        str | None, typer.Option(metavar="URL", help="Queue for jobs, e.g. redis://127.0.0.1:6379/0.")
+    ] = None,
+    traces: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write a trace of each solve there.", file_okay=False)
+    ] = None,
+    verifiers: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST:PORT", help="Verify on this server instead of in this process; repeat for several."),
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Use this verifier; repeat for several. Default: all.")
+    ] = None,
+    policy: Annotated[str, typer.Option(help="Of solves that name none.")] = "adaptive",
+    k: Annotated[int, typer.Option("--k", help="Candidates of a solve that does not say.", min=1)] = 8,
+    max_k: Annotated[int, typer.Option("--max-k", help="Candidates that a solve may ask for.", min=1)] = 64,
+    temperature: Temperatures = None,
+    max_tokens: MaxTokens = 4096,
+    seconds: Annotated[float, typer.Option(help="Longest time of a solve.", min=0.001)] = 300.0,
+    max_solves: Annotated[int, typer.Option(help="Solves at once.", min=1)] = 8,
+    max_waiting: Annotated[
+        int, typer.Option(help="Solves that wait for their turn; more are told to come back.", min=0)
+    ] = 64,
+    token_file: Annotated[
+        Path | None, typer.Option(help="File with the bearer token to ask for.", dir_okay=False)
+    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="PEM certificate chain.", dir_okay=False)] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM private key.", dir_okay=False)] = None,
+    tls_client_ca: Annotated[
+        Path | None, typer.Option(help="PEM root that client certificates must come from (mTLS).", dir_okay=False)
+    ] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Listen on any address without token and TLS.")] = False,
+    verifiers_token_file: Annotated[
+        Path | None, typer.Option(help="File with the bearer token of the verifier servers.", dir_okay=False)
+    ] = None,
+    verifiers_tls_ca: Annotated[
+        Path | None,
+        typer.Option("--verifiers-tls-ca", help="PEM root of the verifier servers' certificates.", dir_okay=False),
+    ] = None,
+    grace: Annotated[float, typer.Option(help="Seconds for solves on their way after SIGTERM.", min=0.0)] = 30.0,
+    health_interval: Annotated[float, typer.Option(help="Seconds between self-checks.", min=1.0)] = 30.0,
+    max_message_mib: Annotated[int, typer.Option(help="Largest request and reply, MiB.", min=1, max=1024)] = 16,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    debug: Debug = False,
+) -> None:
+    """Serve the solver until SIGTERM: gRPC (espalier.v1.Solver), and with --http OpenAI's chat completions.
+
+    Health says SERVING once the engine has generated something and every verifier has proved itself.
+
+    espalier serve --http 127.0.0.1:8000
+
+    espalier serve --address 0.0.0.0:50051 --token-file token --metrics 127.0.0.1:9090 --redis redis://127.0.0.1:6379/0
+    """
+    with errors(debug):
+        from espalier.solver.settings import House
+        from espalier.solver.spans import export
+        from espalier.verifiers.auth import ClientSecurity, ServerSecurity, read_token
+        from espalier.verifiers.logs import configure_logging
+        from espalier.verifiers.server import Listening
+        from espalier.verifiers.server import serve as until_signalled
+
+        configure_logging("debug" if debug else log_level)
+        export()
+        if traces is not None:
+            traces.mkdir(parents=True, exist_ok=True)
+        settings = {"temperatures": tuple(temperature)} if temperature else {}
+        serving = _Serving(
+            engine=engine,
+            instruction=model_instruction,
+            house=House(
+                policy=policy, policy_settings=settings, k=k, max_k=max_k, seconds=seconds, candidate_tokens=max_tokens
+            ),
+            listening=Listening(address, metrics, grace, health_interval, max_message_mib),
+            security=ServerSecurity(
+                token=read_token(token_file) if token_file else None,
+                certificate=tls_cert.read_bytes() if tls_cert else None,
+                key=tls_key.read_bytes() if tls_key else None,
+                client_authority=tls_client_ca.read_bytes() if tls_client_ca else None,
+                insecure=insecure,
+            ),
+            verifiers=tuple(verifiers or ()),
+            verifiers_security=ClientSecurity(
+                token=read_token(verifiers_token_file) if verifiers_token_file else None,
+                authority=verifiers_tls_ca.read_bytes() if verifiers_tls_ca else None,
+            ),
+            only=tuple(only) if only else None,
+            http=http,
+            redis=redis,
+            traces=traces,
+            slots=max_solves,
+            places=max_waiting,
+        )
+
+        for listened in filter(None, (address, http)):
+            serving.security.require_safe(listened)  # now, not when the model has been loaded
+
+        async def run() -> None:
+            async with serving.server() as server:
+                await until_signalled(server)
+
+        asyncio.run(run())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Serving:
+    """All that a server is made of, as the command line says it."""
+
+    engine: str
+    instruction: Path | None
+    house: House
+    listening: Listening
+    security: ServerSecurity
+    verifiers: tuple[str, ...]
+    verifiers_security: ClientSecurity
+    only: tuple[str, ...] | None
+    http: str | None
+    redis: str | None
+    traces: Path | None
+    slots: int
+    places: int
+
+    @asynccontextmanager
+    async def server(self) -> AsyncIterator[SolverServer]:
+        """A server, not started yet, over an engine and verifiers that are closed at the end."""
+        from espalier.solver.engines import open_engine, template_of
+        from espalier.solver.metrics import Metrics
+        from espalier.solver.service.admission import Admission
+        from espalier.solver.service.desk import Desk
+        from espalier.solver.service.readiness import Readiness
+        from espalier.solver.service.server import SolverServer
+        from espalier.solver.service.servicer import SolverService
+        from espalier.solver.solve import Solver
+
+        async with AsyncExitStack() as stack:
+            engine = await stack.enter_async_context(open_engine(self.engine))
+            judge = self._judge()
+            await stack.enter_async_context(judge)
+            solver = Solver(engine, judge, template_of(engine, self.instruction))
+            admission = Admission(self.slots, self.places)
+            desk = Desk(solver, self.house, Metrics(), admission, self.traces)
+            readiness = Readiness(solver, _description(judge), lambda: admission.running > 0)
+            jobs = None
+            if self.redis is not None:
+                from espalier.solver.batch.connection import connect
+                from espalier.solver.batch.queue import JobQueue
+                from espalier.solver.service.jobs import Jobs
+
+                jobs = Jobs(JobQueue(await stack.enter_async_context(connect(self.redis))), self.house)
+            http = None
+            if self.http is not None:
+                from espalier.solver.service.http import Endpoint, HttpServer
+
+                endpoint = Endpoint(desk, self.security, self.listening.max_message_mib << 20)
+                http = HttpServer(endpoint, self.http, self.security)
+            yield SolverServer(SolverService(desk, readiness, jobs), self.listening, self.security, http)
+
+    def _judge(self) -> Hub | Client:
+        from espalier.verifiers.client import Client
+        from espalier.verifiers.hub import Hub, load
+
+        if self.verifiers:
+            return Client(self.verifiers, self.verifiers_security)
+        return Hub(load(self.only))
+
+
+def _description(judge: Hub | Client) -> Callable[[], Awaitable[Sequence[VerifierInfo]]]:
+    """What self-checks verifiers: this process its own, a server those that it serves."""
+    from espalier.verifiers.hub import Hub
+
+    return judge.check if isinstance(judge, Hub) else judge.describe
