@@ -1,0 +1,193 @@
+"""The queue as clients see it, on a real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from espalier.solver.batch.connection import QueueUnavailable, connect, shown
+from espalier.solver.batch.keys import Keys
+from espalier.solver.batch.lease.desk import Desk
+from espalier.solver.batch.queue import MAX_JOBS, JobQueue, KeyTaken
+from espalier.solver.batch.status import UnknownJob
+from espalier.solver.batch.terms import Terms
+from espalier.v1 import solver_pb2 as pb
+from tests.solver.batch.server import RedisServer
+from tests.solver.batch.working import TERMS, NoWork, ended, problems, working
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+
+async def test_a_submission_queues_one_job_for_each_problem_in_order(redis: Redis) -> None:
+    queue = JobQueue(redis)
+    response = await queue.submit(problems(3))
+    assert not response.repeated_key
+    assert len(set(response.job_ids)) == 3
+    for job in response.job_ids:
+        assert (await queue.get(job)).status.state == pb.JOB_STATE_QUEUED
+    assert (await queue.depth()).lag == 3
+
+
+async def test_the_same_key_again_returns_the_same_jobs_and_submits_nothing(redis: Redis) -> None:
+    queue = JobQueue(redis)
+    first, *others = await asyncio.gather(*(queue.submit(problems(3), pb.Settings(k=2), "mine") for _ in range(10)))
+    assert all(other.job_ids == first.job_ids for other in others)
+    assert [first.repeated_key, *(other.repeated_key for other in others)].count(False) == 1
+    assert (await queue.depth()).total == 3
+
+
+async def test_a_key_of_another_request_is_refused(redis: Redis) -> None:
+    queue = JobQueue(redis)
+    await queue.submit(problems(2), key="mine")
+    with pytest.raises(KeyTaken, match="'mine'"):
+        await queue.submit(problems(3), key="mine")
+    with pytest.raises(KeyTaken):
+        await queue.submit(problems(2), pb.Settings(k=3), key="mine")
+    assert (await queue.depth()).total == 2
+
+
+@pytest.mark.parametrize("count", [0, MAX_JOBS + 1])
+async def test_too_few_and_too_many_problems_are_refused(redis: Redis, count: int) -> None:
+    with pytest.raises(ValueError, match=f"1 to {MAX_JOBS}"):
+        await JobQueue(redis).submit(problems(1) * count)
+
+
+async def test_each_job_gets_a_seed_of_its_own_unless_one_is_given(redis: Redis, server: RedisServer) -> None:
+    queue = JobQueue(redis)
+    free = await queue.submit(problems(2))
+    given = await queue.submit(problems(2), pb.Settings(seed=7))
+    seeds: dict[str, int] = {}
+
+    async def note(job: pb.Job) -> None:
+        seeds[job.id] = job.settings.seed
+
+    async with working(server, NoWork(note)):
+        for job in (*free.job_ids, *given.job_ids):
+            await ended(redis, job)
+    assert seeds[free.job_ids[0]] != seeds[free.job_ids[1]]
+    assert {seeds[job] for job in given.job_ids} == {7}
+
+
+async def test_unknown_jobs_and_batches_are_said_to_be_unknown(redis: Redis) -> None:
+    queue = JobQueue(redis)
+    for ask in (queue.get("x-0"), queue.cancel("x-0"), queue.batch("x"), anext(queue.watch("x-0"))):
+        with pytest.raises(UnknownJob, match="x"):
+            await ask
+
+
+async def test_watching_resumes_behind_an_event_and_ends_with_the_job(redis: Redis, server: RedisServer) -> None:
+    queue = JobQueue(redis)
+    job = (await queue.submit(problems(1))).job_ids[0]
+    watching = asyncio.create_task(_all(queue, job))
+    async with working(server, NoWork()):
+        events = await asyncio.wait_for(watching, 10)
+    states = [event.status.state for event in events]
+    assert states == [pb.JOB_STATE_QUEUED, pb.JOB_STATE_RUNNING, pb.JOB_STATE_DONE]
+    assert await _all(queue, job, events[0].event_id) == events[1:]
+    assert await _all(queue, job, events[-1].event_id) == []
+
+
+async def test_an_event_id_that_is_none_is_refused(redis: Redis) -> None:
+    queue = JobQueue(redis)
+    job = (await queue.submit(problems(1))).job_ids[0]
+    with pytest.raises(ValueError, match="event id"):
+        await anext(queue.watch(job, "yesterday"))
+
+
+async def test_a_cancelled_job_is_never_delivered(redis: Redis, server: RedisServer) -> None:
+    queue = JobQueue(redis)
+    first, second = (await queue.submit(problems(2))).job_ids
+    assert (await queue.cancel(first)).state == pb.JOB_STATE_CANCELLED
+    assert (await queue.depth()).total == 1
+    work = NoWork()
+    async with working(server, work):
+        await ended(redis, second)
+    assert work.seen == [second]
+    assert (await queue.cancel(second)).state == pb.JOB_STATE_DONE
+
+
+async def test_jobs_are_listed_by_pages_and_states_newest_first(redis: Redis) -> None:
+    queue = JobQueue(redis)
+    jobs = list((await queue.submit(problems(7))).job_ids)
+    await queue.cancel(jobs[2])
+    listed, token = [], ""
+    while True:
+        page = await queue.list(page_size=3, page_token=token)
+        listed += [status.id for status in page.jobs]
+        if not (token := page.next_page_token):
+            break
+    assert listed == jobs[::-1]
+    cancelled = await queue.list([pb.JOB_STATE_CANCELLED], page_size=1)
+    assert [status.id for status in cancelled.jobs] == [jobs[2]]
+    for wrong in ({"page_size": 0}, {"page_size": 1001}, {"page_token": "x"}):
+        with pytest.raises(ValueError, match="page_"):
+            await queue.list(**wrong)
+
+
+async def test_depth_counts_waiting_and_held_jobs_also_after_cancels(redis: Redis) -> None:
+    queue = JobQueue(redis)
+    assert (await queue.depth()).total == 0
+    jobs = (await queue.submit(problems(5))).job_ids
+    assert (await queue.depth()).lag == 5
+    desk = Desk(redis, "w", Keys(), TERMS)
+    await desk.join()
+    assert len(await desk.read(2, 0.1)) == 2
+    await queue.cancel(jobs[3])
+    depth = await queue.depth()
+    assert (depth.lag, depth.pending, depth.total) == (2, 2, 4)
+
+
+async def test_ended_jobs_are_forgotten_in_time_and_leave_nothing_behind(redis: Redis) -> None:
+    queue = JobQueue(redis, terms=Terms(keep_seconds=1))
+    jobs = (await queue.submit(problems(3), key="mine")).job_ids
+    for job in jobs:
+        await queue.cancel(job)
+    await asyncio.sleep(1.2)
+    with pytest.raises(UnknownJob):
+        await queue.get(jobs[0])
+    with pytest.raises(UnknownJob):
+        await queue.batch("mine")
+    assert not (await queue.list()).jobs
+    again = (await queue.submit(problems(1))).job_ids[0]
+    await queue.cancel(again)
+    assert await redis.zrange(Keys().index, 0, -1) == [again.encode()]
+
+
+async def test_a_batch_counts_its_jobs_by_state(redis: Redis) -> None:
+    queue = JobQueue(redis)
+    jobs = (await queue.submit(problems(3), key="mine")).job_ids
+    await queue.cancel(jobs[0])
+    batch = await queue.batch("mine")
+    assert list(batch.jobs) == list(jobs)
+    assert (batch.states[pb.JOB_STATE_QUEUED], batch.states[pb.JOB_STATE_CANCELLED], batch.ended) == (2, 1, 1)
+    assert await queue.batch(batch.id) == batch
+
+
+async def test_queues_of_different_names_share_nothing(redis: Redis) -> None:
+    one, other = JobQueue(redis, Keys("one")), JobQueue(redis, Keys("other"))
+    job = (await one.submit(problems(1), key="mine")).job_ids[0]
+    assert (await other.depth()).total == 0
+    with pytest.raises(UnknownJob):
+        await other.get(job)
+
+
+async def test_a_dead_redis_is_called_unavailable(own_server: RedisServer) -> None:
+    async with connect(own_server.url, retries=0) as client:
+        queue = JobQueue(client)
+        await queue.submit(problems(1))
+        own_server.kill()
+        with pytest.raises(QueueUnavailable):
+            await queue.submit(problems(1))
+        own_server.start()
+        assert (await queue.depth()).lag == 1
+
+
+def test_an_address_is_shown_without_its_password() -> None:
+    assert shown("redis://me:secret@host:6379/0") == "redis://host:6379/0"
+
+
+async def _all(queue: JobQueue, job: str, after: str = "") -> list[pb.JobEvent]:
+    return [event async for event in queue.watch(job, after)]

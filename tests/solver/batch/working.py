@@ -1,0 +1,69 @@
+"""Workers inside the test's process, on scripted work where the model does not matter."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from espalier.solver.batch.connection import connect
+from espalier.solver.batch.queue import JobQueue
+from espalier.solver.batch.status import ENDED
+from espalier.solver.batch.terms import Terms
+from espalier.solver.batch.work import Work
+from espalier.solver.batch.worker import Worker
+from espalier.solver.events import Watch
+from espalier.solver.journal import Entry, Journal
+from espalier.v1 import common_pb2
+from espalier.v1 import solver_pb2 as pb
+from tests.solver.batch.server import RedisServer
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+TERMS = Terms(lease_seconds=1.0, max_deliveries=3)
+
+
+def problems(count: int) -> list[common_pb2.Problem]:
+    return [common_pb2.Problem(id=str(number), text=f"What is {number} + 1?") for number in range(count)]
+
+
+@dataclass
+class NoWork:
+    """Answers every problem with its text, without any engine; `before` is awaited first, with the job."""
+
+    before: Callable[[pb.Job], Awaitable[None]] | None = None
+    seen: list[str] = field(default_factory=list)
+
+    async def __call__(self, job: pb.Job, watch: Watch, journal: Journal, entries: Sequence[Entry]) -> pb.SolveResponse:
+        self.seen.append(job.id)
+        if self.before is not None:
+            await self.before(job)
+        return pb.SolveResponse(solve_id=job.id, answer=job.problem.text)
+
+
+@asynccontextmanager
+async def working(
+    server: RedisServer, work: Work, *, slots: int = 4, grace: float = 5.0, terms: Terms = TERMS
+) -> AsyncIterator[Worker]:
+    """A worker that runs meanwhile, and drains at the end."""
+    stop = asyncio.Event()
+    async with connect(server.url, retries=0) as redis:
+        worker = Worker(redis, server.url, work, slots=slots, grace=grace, terms=terms)
+        running = asyncio.create_task(worker.run(stop))
+        try:
+            yield worker
+        finally:
+            stop.set()
+            await running
+
+
+async def ended(redis: Redis, job: str, terms: Terms = TERMS, seconds: float = 30.0) -> pb.GetJobResponse:
+    """The job, once it has ended."""
+    queue = JobQueue(redis, terms=terms)
+    async with asyncio.timeout(seconds):
+        while (response := await queue.get(job)).status.state not in ENDED:
+            await asyncio.sleep(0.02)
+    return response

@@ -1,0 +1,95 @@
+"""A solving server on free ports, for the length of a `with`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+
+from espalier.solver.batch.queue import JobQueue
+from espalier.solver.metrics import Metrics
+from espalier.solver.service.admission import Admission
+from espalier.solver.service.desk import Desk
+from espalier.solver.service.http import Endpoint, HttpServer
+from espalier.solver.service.jobs import Jobs
+from espalier.solver.service.readiness import Readiness
+from espalier.solver.service.server import SolverServer
+from espalier.solver.service.servicer import SolverService
+from espalier.solver.settings import House
+from espalier.solver.solve import Judge, Solver
+from espalier.v1 import common_pb2, solver_pb2, solver_pb2_grpc
+from espalier.verifiers.auth import ServerSecurity
+from espalier.verifiers.hub import Hub
+from espalier.verifiers.server import Listening
+
+HOUSE = House(k=4, max_k=8, seconds=60.0, candidate_tokens=512)
+LISTENING = Listening("127.0.0.1:0", grace_seconds=5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A server that runs."""
+
+    server: SolverServer
+    desk: Desk
+    address: str
+    http: str
+    channel: grpc.aio.Channel
+
+    @property
+    def stub(self) -> Any:
+        return solver_pb2_grpc.SolverStub(self.channel)
+
+
+@asynccontextmanager
+async def serving(
+    engine: Any,
+    judge: Judge | Hub,
+    *,
+    house: House = HOUSE,
+    listening: Listening = LISTENING,
+    security: ServerSecurity = ServerSecurity(),
+    slots: int = 4,
+    places: int = 4,
+    traces: Path | None = None,
+    queue: JobQueue | None = None,
+) -> AsyncIterator[Served]:
+    """A server over an engine and a judge, drained at the end."""
+    desk = Desk(Solver(engine, judge), house, Metrics(), Admission(slots, places), traces)
+    verifiers = judge.check if isinstance(judge, Hub) else _nothing
+    readiness = Readiness(desk.solver, verifiers, lambda: desk.admission.running > 0)
+    http = HttpServer(Endpoint(desk, security, listening.max_message_mib << 20), "127.0.0.1:0", security)
+    service = SolverService(desk, readiness, Jobs(queue, house) if queue else None)
+    server = SolverServer(service, listening, security, http)
+    port = await server.start()
+    address = f"127.0.0.1:{port}"
+    try:
+        async with grpc.aio.insecure_channel(address) as channel:
+            yield Served(server, desk, address, f"http://127.0.0.1:{http.port}/v1", channel)
+    finally:
+        await server.drain()
+
+
+async def _nothing() -> tuple[()]:
+    return ()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until a condition holds that nobody announces."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
+
+
+def asking(
+    text: str = "What is 6 times 7?", reference: str | None = "42", *, deltas: bool = False, **settings: Any
+) -> solver_pb2.SolveRequest:
+    """A request; without a reference there is nothing to check by."""
+    check = None if reference is None else common_pb2.Check(reference=common_pb2.ReferenceCheck(answer=reference))
+    problem = common_pb2.Problem(text=text, check=check)
+    return solver_pb2.SolveRequest(problem=problem, settings=solver_pb2.Settings(**settings), deltas=deltas)

@@ -1,0 +1,186 @@
+"""The command line: what it prints, what it exits with, and what it says when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from espalier.solver.cli import MOUNTS, app
+
+GCD = "Find the Greatest Common Divisor (GCD) of these numbers: 84, 126. Give only the GCD as your final answer."
+
+
+def espalier(*arguments: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(app, list(arguments), input=stdin)
+
+
+def test_help_is_quick_because_it_imports_no_torch() -> None:
+    script = (
+        "import sys; from espalier.solver.cli import app; from typer.testing import CliRunner; "
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0; "
+        "assert CliRunner().invoke(app, ['solve', '--help']).exit_code == 0; "
+        "print([name for name in ('torch', 'transformers', 'grpc', 'sympy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", MOUNTS)
+def test_every_command_explains_itself(name: str) -> None:
+    done = espalier(name, "--help")
+    assert done.exit_code == 0
+    assert "Usage:" in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--k", "0", "x"], "k must be between 1 and 1024, got 0"),
+        (["--k", "99999", "x"], "k must be between 1 and 1024"),
+        (["--tokens", "3", "x"], "tokens must be at least 64"),
+        (["--seconds", "0", "x"], "seconds must be above 0"),
+        (["--policy", "magic", "x"], "unknown policy 'magic'; there are: greedy, best_of_k, adaptive, refine"),
+        (["--check", "answer:3", "x"], "unknown kind 'answer'"),
+        (["--check", '{"reference": {}}', "x"], "check.reference.answer"),
+        (["--engine", "magic", "x"], "unknown engine 'magic'; write local"),
+        (["--engine", "local:/no/such/model", "x"], "no model directory at /no/such/model"),
+        (["--engine", "sglang://here", "x"], "lacks host or port"),
+        (["  "], "text is empty"),
+        (["no-such-file.jsonl"], "cannot read no-such-file.jsonl"),
+        (["--trace", "/no/such/directory/t.jsonl", "x"], "/no/such/directory/t.jsonl"),
+    ],
+)
+def test_a_usage_error_says_what_to_do_and_exits_2(arguments: list[str], said: str) -> None:
+    done = espalier("solve", *arguments)
+    assert (done.exit_code, "Traceback" in done.output) == (2, False)
+    assert said in done.output
+
+
+def test_a_bad_line_of_a_file_is_named_before_anything_starts(tmp_path: Path) -> None:
+    file = tmp_path / "p.jsonl"
+    file.write_text('{"text": "What is 1 + 1?"}\n{"txt": "?"}\n')
+    done = espalier("solve", str(file))
+    assert done.exit_code == 2
+    assert f"{file}:2: unknown field 'txt'" in done.output
+
+
+def test_broken_weights_and_unsupported_models_are_trouble_not_tracebacks(random_model: Path, tmp_path: Path) -> None:
+    for name, damage in (
+        ("weights", ("model.safetensors", b"junk")),
+        ("config", ("config.json", b'{"model_type": "t5"}')),
+    ):
+        broken = tmp_path / name
+        broken.mkdir()
+        for file in random_model.iterdir():
+            (broken / file.name).write_bytes(file.read_bytes())
+        (broken / damaged).write_bytes(content)
+        done = espalier("solve", "--engine", f"local:{broken}", "What is 1 + 1?")
+        assert (done.exit_code, "Traceback" in done.output) == (3, False)
+        assert str(broken) in done.output
+
+
+def test_a_prompt_longer_than_the_context_is_a_usage_error(random_model: Path) -> None:
+    done = espalier("solve", "--engine", f"local:{random_model}", "word " * 2000)
+    assert done.exit_code == 2
+    assert "the model's context holds 512" in done.output
+
+
+def test_an_unsolved_problem_exits_1_and_says_so(random_model: Path) -> None:
+    done = espalier("solve", "--engine", f"local:{random_model}", "--k", "2", "--max-tokens", "20", "What is 1 + 1?")
+    assert done.exit_code == 1
+    assert "UNSOLVED" in done.stdout
+    assert "seed" in done.stderr
+
+
+def test_a_file_of_problems_comes_back_in_order(random_model: Path, tmp_path: Path) -> None:
+    file = tmp_path / "p.jsonl"
+    file.write_text("".join(json.dumps({"id": f"p{i}", "text": f"What is {i} + 1?"}) + "\n" for i in range(6)))
+    done = espalier(
+        "solve",
+        "--engine",
+        f"local:{random_model}",
+        "--k",
+        "1",
+        "--max-tokens",
+        "20",
+        "--json",
+        "--seed",
+        "1",
+        str(file),
+    )
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [result["id"] for result in results] == [f"p{i}" for i in range(6)]
+    assert "6" in done.stderr
+
+
+def test_an_unknown_task_lists_the_known_ones() -> None:
+    done = espalier("eval", "--tasks", "nonsense")
+    assert done.exit_code == 2
+    assert "unknown task 'nonsense'" in done.output
+    assert "countdown" in done.output
+
+
+@pytest.mark.parametrize("sizes", ["x", "0", "1,,2"])
+def test_impossible_sizes_are_a_usage_error(sizes: str) -> None:
+    done = espalier("eval", "--tasks", "gcd", "--k", sizes)
+    assert done.exit_code == 2
+    assert "k" in done.output
+
+
+def test_an_evaluation_reports_and_resumes(random_model: Path, tmp_path: Path) -> None:
+    size = ("--tasks", "gcd,lcm", "--n", "2", "--k", "1,2", "--max-tokens", "16", "--seed", "3")
+    command = ["eval", "--engine", f"local:{random_model}", *size, "--json", "-o", str(tmp_path / "out.jsonl")]
+    first = espalier(*command)
+    assert first.exit_code == 0, first.output
+    report = json.loads(first.stdout)
+    assert [(row["task"], row["problems"]) for row in report["rows"]] == [("gcd", 2), ("lcm", 2)]
+    assert set(report["rows"][0]["pass_at"]) == {"1", "2"}
+    kept = (tmp_path / "out.jsonl").read_text()
+    assert json.loads(espalier(*command).stdout) == report
+    assert (tmp_path / "out.jsonl").read_text() == kept
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "reasoning_gym", None)
+    for name in [name for name in sys.modules if name.startswith("espalier.training")]:
+        monkeypatch.delitem(sys.modules, name)
+    done = espalier("eval", "--tasks", "gcd", "--n", "1")
+    assert done.exit_code == 3
+    assert "pip install 'espalier[train]'" in done.output
+
+
+class TestSeedling:
+    """The real thing: bundled model, embedded engine, math verifier."""
+
+    def test_a_problem_is_solved_and_checked(self, tmp_path: Path) -> None:
+        done = espalier("solve", "--seed", "1", "--trace", str(tmp_path / "t.jsonl"), GCD)
+        assert done.exit_code == 0, done.output
+        assert done.stdout.strip() == "42"
+        assert "verified" in done.stderr
+        assert "parallel speed-up" in done.stderr
+        shown = espalier("trace", "show", str(tmp_path / "t.jsonl"))
+        assert shown.exit_code == 0
+        assert "verified: 42" in shown.stdout
+
+    def test_a_problem_comes_from_standard_input(self) -> None:
+        done = espalier("solve", "--seed", "1", "--json", "-", stdin=GCD)
+        result = json.loads(done.stdout)
+        assert (result["answer"], result["verified"], result["decided_by"]) == ("42", True, "check")
+        assert result["usage"]["parallel_speedup"] > 1
+
+    def test_a_wrong_check_is_not_satisfied(self) -> None:
+        done = espalier("solve", "--seed", "1", "--k", "2", "--json", "--check", "reference:41", GCD)
+        assert done.exit_code == 1
+        assert json.loads(done.stdout)["answer"] is None
+
+    def test_the_same_seed_repeats_a_greedy_solve(self) -> None:
+        command = ("solve", "--policy", "greedy", "--seed", "1", "--json", GCD)
+        first, second = (json.loads(espalier(*command).stdout) for _ in range(2))
+        for result in (first, second):
+            del result["usage"]["seconds"]
+        assert first == second
