@@ -70,11 +70,8 @@ def test_a_bad_line_of_a_file_is_named_before_anything_starts(tmp_path: Path) ->
 
 
 def test_broken_weights_and_unsupported_models_are_trouble_not_tracebacks(random_model: Path, tmp_path: Path) -> None:
-    for name, damage in (
-        ("weights", ("model.safetensors", b"junk")),
-        ("config", ("config.json", b'{"model_type": "t5"}')),
-    ):
-        broken = tmp_path / name
+    for damaged, content in (("model.safetensors", b"junk"), ("config.json", b'{"model_type": "t5"}')):
+        broken = tmp_path / damaged
         broken.mkdir()
         for file in random_model.iterdir():
             (broken / file.name).write_bytes(file.read_bytes())
@@ -100,19 +97,8 @@ def test_an_unsolved_problem_exits_1_and_says_so(random_model: Path) -> None:
 def test_a_file_of_problems_comes_back_in_order(random_model: Path, tmp_path: Path) -> None:
     file = tmp_path / "p.jsonl"
     file.write_text("".join(json.dumps({"id": f"p{i}", "text": f"What is {i} + 1?"}) + "\n" for i in range(6)))
-    done = espalier(
-        "solve",
-        "--engine",
-        f"local:{random_model}",
-        "--k",
-        "1",
-        "--max-tokens",
-        "20",
-        "--json",
-        "--seed",
-        "1",
-        str(file),
-    )
+    limits = ("--k", "1", "--max-tokens", "20", "--seed", "1")
+    done = espalier("solve", "--engine", f"local:{random_model}", *limits, "--json", str(file))
     results = [json.loads(line) for line in done.stdout.splitlines()]
     assert [result["id"] for result in results] == [f"p{i}" for i in range(6)]
     assert "6" in done.stderr
