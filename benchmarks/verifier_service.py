@@ -34,7 +34,7 @@ def quantile(values: list[float], share: float) -> float:
 def measure(server: ServerProcess, clients: int, count: int, programs: int, first: int) -> dict[str, Any]:
     """Run the clients and say what came of it."""
     start = perf_counter()
-    report: Report = asyncio.run(run_clients(server.address, clients, count, programs=programs, first=first))
+    report: Report = asyncio.run(run_clients([server.address], clients, count, programs=programs, first=first))
     seconds = perf_counter() - start
     for item, verdict in report.wrong[:5]:
         print(f"WRONG: {item} got {verdict}", file=sys.stderr)

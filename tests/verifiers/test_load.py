@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
 import pytest
 
 from espalier.verifiers.verdict import Status
-from tests.verifiers.process import server_process
+from tests.verifiers.process import PROGRAM, server_process
+from tests.verifiers.running import until
 from tests.verifiers.workload import Report, run_clients, tasks
 
 
@@ -17,7 +22,7 @@ from tests.verifiers.workload import Report, run_clients, tasks
 def test_24_clients_get_every_verdict_and_each_its_own(tmp_path: Path) -> None:
     with server_process(tmp_path / "log", "--only", "math") as server:
         workers = psutil.Process(server.pid).children(recursive=True)
-        report: Report = asyncio.run(run_clients(server.address, clients=24, count=1000))
+        report: Report = asyncio.run(run_clients([server.address], clients=24, count=1000))
     assert report.wrong == []
     assert report.statuses == {Status.PASS: 12_000, Status.FAIL: 12_000}
     assert not any(worker.is_running() for worker in workers), "the server left workers behind"
@@ -29,9 +34,9 @@ def test_24_clients_get_every_verdict_and_each_its_own(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_memory_is_flat_over_10_000_verifications(tmp_path: Path) -> None:
     with server_process(tmp_path / "log", "--only", "math") as server:
-        asyncio.run(run_clients(server.address, clients=8, count=500))
+        asyncio.run(run_clients([server.address], clients=8, count=500))
         warm = server.resident_mib()
-        report = asyncio.run(run_clients(server.address, clients=8, count=1250, first=4000))
+        report = asyncio.run(run_clients([server.address], clients=8, count=1250, first=4000))
         grown = server.resident_mib() - warm
     assert report.wrong == []
     assert grown < 40, f"grew by {grown:.1f} MiB over {len(report.seconds)} verifications"
@@ -41,9 +46,36 @@ def test_memory_is_flat_over_10_000_verifications(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("sandbox")
 def test_answers_and_programs_mix(tmp_path: Path) -> None:
     with server_process(tmp_path / "log", "--only", "math", "--only", "code") as server:
-        report = asyncio.run(run_clients(server.address, clients=6, count=30, programs=15))
+        report = asyncio.run(run_clients([server.address], clients=6, count=30, programs=15))
     assert report.wrong == []
     assert sum(report.statuses.values()) == 180
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_server_that_goes_away_under_load_costs_no_verdict(tmp_path: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-c", PROGRAM, "verifiers", "serve", "--only", "math", "--address", "127.0.0.1:0"]
+    with (
+        server_process(tmp_path / "log", "--only", "math") as stays,
+        (tmp_path / "goes").open("w") as log,
+        subprocess.Popen(command, stderr=log) as goes,
+    ):
+        port = None
+        while port is None:
+            events = [
+                json.loads(line)
+                for line in (tmp_path / "goes").read_text().splitlines(keepends=True)
+                if line[-1:] == "\n"
+            ]
+            port = next((event["port"] for event in events if event["event"] == "listening"), None)
+
+        async def leave(report: Report) -> None:
+            await until(lambda: len(report.seconds) > 200)
+            goes.send_signal(number)
+
+        report = asyncio.run(run_clients([stays.address, f"127.0.0.1:{port}"], clients=8, count=100, meanwhile=leave))
+    assert report.wrong == []
+    assert len(report.seconds) == 800
+    assert goes.returncode == (0 if number == signal.SIGTERM else -number)
 
 
 def test_no_two_tasks_of_the_workload_are_alike() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -78,9 +78,9 @@ def tasks(client: int, count: int, *, programs: int = 0, first: int = 0) -> Iter
         yield task(first + client * count + i, program=bool(programs) and i % programs == programs - 1)
 
 
-async def run_client(address: str, work: Iterator[Task], report: Report) -> None:
+async def run_client(addresses: Sequence[str], work: Iterator[Task], report: Report) -> None:
     """One client with a connection of its own: one call after the other, each reply held against its request."""
-    async with Client([address]) as client:
+    async with Client(addresses) as client:
         for item in work:
             start = perf_counter()
             verdict = await client.verify(item.claim, item.check, timeout=120)
@@ -90,13 +90,23 @@ async def run_client(address: str, work: Iterator[Task], report: Report) -> None
                 report.wrong.append((item, verdict))
 
 
-async def run_clients(address: str, clients: int, count: int, *, programs: int = 0, first: int = 0) -> Report:
-    """All clients at once."""
+async def run_clients(
+    addresses: Sequence[str],
+    clients: int,
+    count: int,
+    *,
+    programs: int = 0,
+    first: int = 0,
+    meanwhile: Callable[[Report], Coroutine[None, None, None]] | None = None,
+) -> Report:
+    """All clients at once, and something else meanwhile."""
     report = Report()
     async with asyncio.TaskGroup() as group:
         for client in range(clients):
             work = tasks(client, count, programs=programs, first=first)
-            group.create_task(run_client(address, work, report))
+            group.create_task(run_client(addresses, work, report))
+        if meanwhile is not None:
+            group.create_task(meanwhile(report))
     return report
 
 
