@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 (mathematical signs are meant as they look)
 """Compare the math verifier with math-verify on the same strings: accuracy on rewritings, near misses and hard pairs,
 and throughput.
 
@@ -243,7 +244,7 @@ def _quantity(text: str) -> Variants | None:
             (
                 rf"\${value}1",
                 f"{value} euros",
-                rf"-\${value}" if False else rf"\$0{value}5",
+                rf"\${value}5",
                 rf"\$1{value}",
                 f"{value} cents",
             ),
@@ -299,7 +300,7 @@ def _based(text: str) -> Variants | None:
         f"{digits}_{base}",
         f"{digits}_{{{base}}}",
         digits,
-        rf"{digits}_{{({base})}}" if False else rf"{{{digits}}}_{{{base}}}",
+        rf"{{{digits}}}_{{{base}}}",
         f"0{digits}_{base}",
         f"{value:b}_2",
     )
@@ -389,7 +390,8 @@ def _scalar(text: str) -> Variants:
         (same if Fraction(decimal) == value else different).append(decimal)
         different += [rf"{sign}\frac{{{over + 1}}}{{{under}}}", rf"{sign}\frac{{{over}}}{{{under + 1}}}"]
         different += [rf"{sign}\frac{{{under}}}{{{over}}}"] if over != under else []
-    same.append(re.sub(r"\\frac\{([^{}]+)\}\{([^{}]+)\}", r"(\1)/(\2)", text))
+    if not re.match(r"-?\d+\s*\\frac", text):  # in a mixed number the fraction stands for itself
+        same.append(re.sub(r"\\frac\{([^{}]+)\}\{([^{}]+)\}", r"(\1)/(\2)", text))
     same.append(text.replace(r"\frac", r"\dfrac"))
     return Variants(tuple(same), tuple(different))
 
@@ -450,10 +452,10 @@ async def accuracy(verifier: MathVerifier, answers: list[str]) -> dict[str, dict
     return tallies
 
 
-async def hard_pairs(verifier: MathVerifier, path: Path) -> dict[str, dict[str, Tally]]:
+async def hard_pairs(verifier: MathVerifier, lines: list[str]) -> dict[str, dict[str, Tally]]:
     """False positives and negatives of both on the hand-written pairs without options."""
     tallies = {name: {kind: Tally() for kind in ("equal", "different")} for name in ("espalier", "math-verify")}
-    for line in track(path.read_text().splitlines(), description="hard pairs"):
+    for line in track(lines, description="hard pairs"):
         case = json.loads(line)
         if "options" in case:
             continue
@@ -505,14 +507,13 @@ def report(console: Console, title: str, tallies: dict[str, dict[str, Tally]], s
             console.print(f"  espalier, {kind}: {wrong}", markup=False, highlight=False)
 
 
-async def run(arguments: argparse.Namespace) -> None:
+async def run(arguments: argparse.Namespace, answers: list[str], lines: list[str]) -> dict[str, object]:
     console = Console(stderr=False, width=120)
-    answers = golds(arguments.benchmarks)[: arguments.limit]
     console.print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
                   f"math-verify {version('math-verify')}, {len(answers)} distinct golds")  # fmt: skip
     async with MathVerifier(PoolLimits(workers=arguments.workers)) as verifier:
         on_golds = await accuracy(verifier, answers)
-        on_pairs = await hard_pairs(verifier, arguments.pairs)
+        on_pairs = await hard_pairs(verifier, lines)
     pairs = [
         (gold, answer) for gold in answers for found in [variants(gold)] for answer in (*found.same, *found.different)
     ]
@@ -526,15 +527,13 @@ async def run(arguments: argparse.Namespace) -> None:
     for name, rate in rates.items():
         table.add_row(name, f"{rate:,.0f}", f"{rate / rates['math-verify, one process']:.1f}×")
     console.print(table)
-    if arguments.json:
-        result = {
-            "golds": {
-                name: {kind: asdict(tally) for kind, tally in counts.items()} for name, counts in on_golds.items()
-            },
-            "hard_pairs": {name: {kind: asdict(t) for kind, t in counts.items()} for name, counts in on_pairs.items()},
-            "throughput": rates,
-        }
-        arguments.json.write_text(json.dumps(result, indent=1, ensure_ascii=False))
+    return {
+        "golds": {name: {kind: asdict(tally) for kind, tally in counts.items()} for name, counts in on_golds.items()},
+        "hard_pairs": {
+            name: {kind: asdict(tally) for kind, tally in counts.items()} for name, counts in on_pairs.items()
+        },
+        "throughput": rates,
+    }
 
 
 def main() -> None:
@@ -548,7 +547,11 @@ def main() -> None:
     parser.add_argument("--throughput", type=int, default=2000, help="pairs for the throughput (default: 2000)")
     parser.add_argument("--shown", type=int, default=20, help="wrong verdicts of ours to list per kind (default: 20)")
     parser.add_argument("--json", type=Path, help="write every number and every wrong verdict to this file, too")
-    asyncio.run(run(parser.parse_args()))
+    arguments = parser.parse_args()
+    answers = golds(arguments.benchmarks)[: arguments.limit]
+    result = asyncio.run(run(arguments, answers, arguments.pairs.read_text().splitlines()))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=1, ensure_ascii=False))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from espalier.verifiers.math.tree import (
     Relation,
     Symbol,
     Text,
+    rebuild,
     show,
     symbols,
     walk,
@@ -68,7 +69,7 @@ def canonical(node: Node) -> str:
         node = normal(node)
         if isinstance(node, Apply) and node.head in ("%", "°", "ratio"):
             return show(node)
-        return show(node) if isinstance(node, Based) else f"number {exact(node)}"
+        return show(node) if isinstance(node, Based) else f"number {show(Number(exact(node)))}"
     except (NotExact, Undefined, LimitError):
         pass
     if isinstance(node, Group):
@@ -96,6 +97,8 @@ def _equivalent(gold: Node, claim: Node, options: MathOptions) -> Outcome:
 
 def _words(gold: Node, claim: Node, options: MathOptions) -> Outcome:
     match gold, claim:
+        case Choice(a, content), Choice(b, other) if a == b and content is not None and other is not None:
+            return equivalent(content, other, options)
         case Choice(a), Choice(b):
             return Outcome(a == b, "option letters")
         case (Choice(a), Symbol(b)) | (Symbol(b), Choice(a)):
@@ -240,7 +243,7 @@ def _distinct(items: tuple[Node, ...], options: MathOptions) -> tuple[Node, ...]
 def _matching(left: tuple[Node, ...], right: tuple[Node, ...], options: MathOptions) -> Outcome:
     """Elements in any order; equivalence is transitive, so the first partner is as good as any."""
     remaining = list(right)
-    undecided: Outcome | None = None
+    alone: list[Node] = []
     found: list[Outcome] = []
     for item in left:
         for index, other in enumerate(remaining):
@@ -249,11 +252,15 @@ def _matching(left: tuple[Node, ...], right: tuple[Node, ...], options: MathOpti
                 del remaining[index]
                 found.append(outcome)
                 break
-            if outcome.equal is None:
-                undecided = outcome
         else:
-            return Outcome(None, undecided.rule) if undecided else Outcome(False, "an element without a partner")
-    return every(found, "elements in any order")
+            alone.append(item)
+    if not alone:
+        return every(found, "elements in any order")
+    rows = [[equivalent(item, other, options).equal for other in right] for item in alone]
+    columns = [[equivalent(item, other, options).equal for item in left] for other in remaining]
+    if any(all(equal is False for equal in line) for line in (*rows, *columns)):
+        return Outcome(False, "an element without a partner")
+    return Outcome(None, "elements that could not be told apart")
 
 
 # Single values.
@@ -377,10 +384,10 @@ def _has_signs(node: Node) -> bool:
 
 
 def _with_sign(node: Node, upper: bool) -> Node:
-    if not isinstance(node, Apply):
-        return node
-    args = tuple(_with_sign(arg, upper) for arg in node.args)
-    if node.head in ("±", "∓"):
-        left, right = args
-        return Apply("+", (left, right if (node.head == "±") == upper else Apply("neg", (right,))))
-    return Apply(node.head, args)
+    def chosen(part: Node) -> Node:
+        if not isinstance(part, Apply) or part.head not in ("±", "∓"):
+            return part
+        left, right = part.args
+        return Apply("+", (left, right if (part.head == "±") == upper else Apply("neg", (right,))))
+
+    return rebuild(node, chosen)

@@ -64,6 +64,7 @@ _PREFIXED = re.compile(r"0x[0-9a-fA-F]+|0b[01]+|0o[0-7]+")
 _WORD = re.compile(r"[A-Za-z]+")
 _COMMAND = re.compile(r"\\([A-Za-z]+)\*?")
 _OPERATOR = re.compile(r"\*\*|<=|>=|!=|==|=|<|>|[-+*/^_!%(){}\[\],;:|&]|:=")
+_QUOTED = re.compile(r"[\[(,]\s*'|^'|^‘|^“")
 _REALS = re.compile(r"\s*(\{\s*R\s*\}|R\b)")
 _SPACE = re.compile(r"[\s~\u00a0\u2009\u202f\u200b]+")
 _ENVIRONMENT = re.compile(r"\\(begin|end)\s*\{([a-zA-Z]+)\*?\}(\s*\{[lcr| ]*\})?")
@@ -98,6 +99,7 @@ class _Lexer:
         self.tokens: list[Token] = []
         self.spaced = False
         self.roman_until: list[int] = []
+        self.quoted = _QUOTED.search(text) is not None
         self.dollars = text.replace(r"\$", "").count("$")
 
     def run(self) -> list[Token]:
@@ -152,6 +154,8 @@ class _Lexer:
             self._command()
         elif character == "$":
             self._dollar()
+        elif character in "'’′″" and not self.quoted and at and (text[at - 1].isalpha() or text[at - 1] in ")}'′"):
+            raise ParseError("a prime")
         elif character in "'\"`’‘“”′″":
             self.at += 1
         elif operator := _OPERATOR.match(text, at):

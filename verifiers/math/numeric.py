@@ -208,6 +208,8 @@ def _same_at_points(a: Node, b: Node, names: list[str]) -> Outcome:
             continue
         same = (left - right).contains(0)
         if _real(left) and _real(right):
+            if not (_stays_real(a, point) and _stays_real(b, point)):
+                continue
             if not same:
                 return Outcome(False, "disjoint balls at a random point")
             agreed += 1
@@ -230,6 +232,17 @@ def _point(attempt: int) -> Fraction:
     """Points in (0, 1), (1, 4), (-4, 0), in turn: branches of roots and logarithms show on either side of 0 and 1."""
     low, high = ((0, 1), (1, 4), (-4, 0))[attempt % 3]
     return Fraction(_random.randrange((low << 30) + 1, high << 30), 1 << 30)
+
+
+_BRANCHING = frozenset({"sqrt", "root", "^", "ln", "log", "log10", "asin", "acos", "acosh", "atanh"})
+
+
+def _stays_real(node: Node, point: Mapping[str, Fraction]) -> bool:
+    """Whether no part of a tree without i leaves the real numbers on the way, as √x·√x does at x = -1."""
+    parts = list(walk(node))
+    if Constant("i") in parts:
+        return True
+    return all(_real(ball(part, 64, point)) for part in parts if isinstance(part, Apply) and part.head in _BRANCHING)
 
 
 def _real(value: acb) -> bool:

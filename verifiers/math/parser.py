@@ -33,7 +33,7 @@ from espalier.verifiers.math.tree import (
     walk,
 )
 from espalier.verifiers.math.units import LETTER_UNITS, PLAIN, Unit, lookup, noun
-from espalier.verifiers.math.words import EMPTY, FUNCTIONS, GREEK, INVERSES, MANY_ARGUMENTS, NUMERALS, PHRASES
+from espalier.verifiers.math.words import EMPTY, FUNCTIONS, GREEK, INVERSES, MANY_ARGUMENTS, NUMERALS, PHRASES, SCALES
 
 RELATIONS: Final = frozenset({"=", "≈", "≡", "!=", "<", "<=", ">", ">=", "∈"})
 DECORATIONS: Final = frozenset({r"\vec", r"\hat", r"\bar", r"\tilde", r"\overline", r"\overrightarrow", r"\widehat"})
@@ -47,6 +47,7 @@ _KNOWN_WORDS: Final = (
 )
 
 
+_OPTIONS: Final = frozenset("ABCDEFGHIJ")
 _GLUED: Final = re.compile(r"(?:arc)?(?:sin|cos|tan|cot)|sqrt|ln|log|exp|pi|[a-z](?=sin|cos|tan|ln|log|sqrt|pi|$)")
 
 
@@ -166,11 +167,16 @@ def _choice(tokens: list[Token], reading: Reading) -> Node | None:
         letter, rest = tokens[0], tokens[2:]
     else:
         return None
-    if letter.kind is not Kind.WORD or letter.text not in tuple("ABCDEFGHIJ"):
+    if letter.kind is not Kind.WORD or letter.text not in _OPTIONS:
         return None
     if not rest:
         return Choice(letter.text)
-    if not rest[0].spaced or rest[0].text in ("+", "*", "/", "^", "∪", "∩", "=", ","):
+    if not rest[0].spaced or rest[0].text in ("+", "*", "/", "^", "∪", "∩", "=", ",", "and", "or"):
+        return None
+    if any(
+        a.text == "(" and c.text == ")" and b.text in _OPTIONS
+        for a, b, c in zip(rest, rest[1:], rest[2:], strict=False)
+    ):
         return None
     try:
         content = _phrase(rest) or _Parser(_letters(rest), reading).answer()
@@ -420,11 +426,14 @@ class _Parser:
                 self.at += 2
                 product = Apply("mod", (product, self.signed()))
                 self.expect(")")
+            elif self.is_word(*SCALES):
+                product = _flat("*", product, Number(Fraction(SCALES[self.token.text])))
+                self.at += 1
             elif self.is_word("choose"):
                 self.at += 1
                 product = Apply("binomial", (product, self.signed()))
             elif self.begins_factor():
-                if self.token.kind is Kind.NUMBER:
+                if self.token.kind is Kind.NUMBER and self.ahead().text != "^":
                     raise ParseError("two numbers side by side")
                 product = _flat("*", product, self.power())
             else:
@@ -454,7 +463,7 @@ class _Parser:
         word = token.text
         if word in ("or", "and", "in", "mod", "percent", "per", "choose", "times", "$", "U", "€", "£", "¢"):
             return False
-        if word in ("deg", "degree", "degrees", "radian", "radians", "rad", "reals"):
+        if word in SCALES or word in ("deg", "degree", "degrees", "radian", "radians", "rad", "reals"):
             return False
         if word in _KNOWN_WORDS:
             return True

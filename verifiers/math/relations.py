@@ -13,7 +13,7 @@ from espalier.verifiers.math.outcome import Outcome
 from espalier.verifiers.math.polynomial import quotient, squarefree
 from espalier.verifiers.math.tree import Apply, Group, Node, Number, Relation, Symbol, substitute, symbols
 
-_FUNCTION_NAMES = frozenset(["f", "g", "h", "p", "q", "P", "Q", "F", "G", "H", "y", "r", "s", "v", "V", "A", "T", "S"])
+_FUNCTION_NAMES = frozenset("fghpqPQFGHyrsvVATS")
 _DIRECTION = {"<": -1, "<=": -1, ">": 1, ">=": 1, "=": 0}
 _random = random.SystemRandom()
 

@@ -176,7 +176,7 @@ def show(node: Node) -> str:
     """A tree in one line, for evidence and as a canonical key."""
     match node:
         case Number(value):
-            return str(value)
+            return _digits(value)
         case Based(digits, base):
             return f"{digits}_{base}"
         case Symbol(name) | Constant(name):
@@ -201,6 +201,13 @@ def show(node: Node) -> str:
             return f'"{words}"'
         case Empty():
             return "no solution"
+
+
+def _digits(value: Fraction) -> str:
+    """A fraction in decimal digits, in hexadecimal ones where Python refuses to write that many."""
+    if max(value.numerator.bit_length(), value.denominator.bit_length()) < 10_000:
+        return str(value)
+    return f"{value.numerator:#x}/{value.denominator:#x}"
 
 
 Assignment = Mapping[str, Node]

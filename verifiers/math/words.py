@@ -3,79 +3,24 @@
 
 from __future__ import annotations
 
-SPACING = frozenset(
-    [
-        r"left",
-        r"right",
-        r"big",
-        r"Big",
-        r"bigg",
-        r"Bigg",
-        r"bigl",
-        r"bigr",
-        r"Bigl",
-        r"Bigr",
-        r"biggl",
-        r"biggr",
-        r"Biggl",
-        r"Biggr",
-        r"middle",
-        r"quad",
-        r"qquad",
-        r"displaystyle",
-        r"textstyle",
-        r"scriptstyle",
-        r"limits",
-        r"nolimits",
-        r"thinspace",
-        r"enspace",
-        r"hspace",
-        r"vspace",
-        r"phantom",
-        r"nobreak",
-        r"allowbreak",
-        r"mathstrut",
-        r"strut",
-        r"hfill",
-        r"bf",
-        r"rm",
-        r"it",
-        r"sf",
-        r"tt",
-        r"large",
-        r"Large",
-        r"boldmath",
-    ]
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+SPACING = _names(
+    """
+    left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr middle quad qquad displaystyle
+    textstyle scriptstyle limits nolimits thinspace enspace hspace vspace phantom nobreak allowbreak mathstrut
+    strut hfill bf rm it sf tt large Large boldmath angle triangle therefore because
+    """
 )
 
-TEXT_COMMANDS = frozenset(
-    [
-        "text",
-        "mbox",
-        "textbf",
-        "textit",
-        "textrm",
-        "textnormal",
-        "textsf",
-        "texttt",
-        "mathrm",
-        "mathbf",
-        "mathit",
-        "mathsf",
-        "mathtt",
-        "operatorname",
-        "hbox",
-        "boldsymbol",
-        "bm",
-        "mathbb",
-        "mathcal",
-        "mathfrak",
-        "underline",
-        "emph",
-        "ensuremath",
-        "boxed",
-        "fbox",
-    ]
+TEXT_COMMANDS = _names(
+    """
+    text mbox textbf textit textrm textnormal textsf texttt mathrm mathbf mathit mathsf mathtt operatorname hbox
+    boldsymbol bm mathbb mathcal mathfrak underline emph ensuremath boxed fbox
+    """
 )
 
 # LaTeX command → token text.
@@ -112,7 +57,7 @@ COMMANDS: dict[str, str] = {
     **dict.fromkeys(("mid", "vert", "lvert", "rvert", "|", "Vert", "lVert", "rVert"), "|"),
     **dict.fromkeys(("circ", "degree"), "°"),
     **dict.fromkeys(("colon",), ":"),
-    **dict.fromkeys(("implies", "Rightarrow", "rightarrow", "to", "iff", "therefore"), "⇒"),
+    **dict.fromkeys(("implies", "Rightarrow", "rightarrow", "to", "iff"), "⇒"),
     **dict.fromkeys(("lor", "vee"), "or"),
     **dict.fromkeys(("land", "wedge"), "and"),
     **dict.fromkeys(("infty",), "oo"),
@@ -138,50 +83,12 @@ VULGAR = {
     "⅘": (4, 5), "⅙": (1, 6), "⅚": (5, 6), "⅛": (1, 8), "⅜": (3, 8), "⅝": (5, 8), "⅞": (7, 8),
 }  # fmt: skip
 
-GREEK = frozenset(
-    [
-        "alpha",
-        "beta",
-        "gamma",
-        "delta",
-        "epsilon",
-        "varepsilon",
-        "zeta",
-        "eta",
-        "theta",
-        "vartheta",
-        "iota",
-        "kappa",
-        "lambda",
-        "mu",
-        "nu",
-        "xi",
-        "omicron",
-        "rho",
-        "varrho",
-        "sigma",
-        "varsigma",
-        "tau",
-        "upsilon",
-        "phi",
-        "varphi",
-        "chi",
-        "psi",
-        "omega",
-        "Gamma",
-        "Delta",
-        "Theta",
-        "Lambda",
-        "Xi",
-        "Pi",
-        "Sigma",
-        "Upsilon",
-        "Phi",
-        "Psi",
-        "Omega",
-        "ell",
-        "hbar",
-    ]
+GREEK = _names(
+    """
+    alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi omicron rho
+    varrho sigma varsigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi
+    Psi Omega ell hbar
+    """
 )
 GREEK_LETTERS = {
     "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "ζ": "zeta", "η": "eta", "θ": "theta",
@@ -231,31 +138,29 @@ PHRASES: dict[str, str] = {
     **dict.fromkeys(("false", "no"), "no"),
 }
 
-NUMERALS = {
-    word: value
-    for value, word in enumerate(
-        [
-            "zero",
-            "one",
-            "two",
-            "three",
-            "four",
-            "five",
-            "six",
-            "seven",
-            "eight",
-            "nine",
-            "ten",
-            "eleven",
-            "twelve",
-            "thirteen",
-            "fourteen",
-            "fifteen",
-            "sixteen",
-            "seventeen",
-            "eighteen",
-            "nineteen",
-            "twenty",
-        ]
-    )
-}
+SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+
+_COUNTED = (
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+    "twenty",
+)
+NUMERALS = {word: value for value, word in enumerate(_COUNTED)}

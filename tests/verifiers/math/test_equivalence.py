@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from espalier.verifiers.check import MathOptions
+from espalier.verifiers.math.equivalence import canonical
+from espalier.verifiers.math.parser import parse
+from espalier.verifiers.math.tasks import compare, read
+
+CASES = [json.loads(line) for line in (Path(__file__).parents[1] / "math_cases.jsonl").read_text().splitlines()]
+
+
+def equal(gold: str, answer: str, options: MathOptions | None = None) -> bool | None:
+    return compare(read(gold), read(answer), options or MathOptions()).equal
+
+
+def test_there_are_enough_hard_pairs() -> None:
+    assert len(CASES) >= 300
+    assert len({(case["gold"], case["answer"], json.dumps(case.get("options"))) for case in CASES}) == len(CASES)
+
+
+@pytest.mark.parametrize("case", CASES, ids=[f"{case['gold']} | {case['answer']}" for case in CASES])
+def test_hard_pair(case: dict[str, Any]) -> None:
+    outcome = compare(read(case["gold"]), read(case["answer"]), MathOptions(**case.get("options", {})))
+    if case["equal"]:
+        assert outcome.equal is True, (case["why"], outcome)
+    else:
+        assert outcome.equal is not True, (case["why"], outcome)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if "round_to" not in case.get("options", {})],
+                         ids=lambda case: f"{case['gold']} | {case['answer']}")  # fmt: skip
+def test_equivalence_is_symmetric(case: dict[str, Any]) -> None:
+    options = MathOptions(**case.get("options", {}))
+    assert equal(case["gold"], case["answer"], options) is equal(case["answer"], case["gold"], options)
+
+
+@pytest.mark.parametrize("text", sorted({case[side] for case in CASES for side in ("gold", "answer")}))
+def test_equivalence_is_reflexive(text: str) -> None:
+    false_chain = "2 + 3 = 6"
+    assert equal(text, text) is True or text == false_chain
+
+
+numbers = st.fractions(min_value=-1000, max_value=1000, max_denominator=400)
+
+
+def written(value: Fraction) -> st.SearchStrategy[str]:
+    over, under = value.numerator, value.denominator
+    forms = [
+        f"{over}/{under}",
+        rf"\frac{{{over}}}{{{under}}}",
+        rf"{over} \cdot {under}^{{-1}}",
+        f"{2 * over}/({2 * under})",
+    ]
+    if 10**6 % under == 0:
+        forms.append(f"{over / under:.6f}")
+    return st.sampled_from(forms)
+
+
+@given(numbers.flatmap(lambda value: st.tuples(written(value), written(value))))
+def test_two_spellings_of_a_fraction_are_equal(pair: tuple[str, str]) -> None:
+    assert equal(*pair) is True
+
+
+@given(numbers, numbers, st.data())
+def test_different_fractions_are_different(a: Fraction, b: Fraction, data: st.DataObject) -> None:
+    assert equal(data.draw(written(a)), data.draw(written(b))) is (a == b)
+
+
+@given(st.lists(st.integers(-50, 50), min_size=2, max_size=6), st.randoms())
+def test_a_list_equals_its_permutations(items: list[int], random: Any) -> None:
+    shuffled = random.sample(items, len(items))
+    assert equal(", ".join(map(str, items)), ", ".join(map(str, shuffled))) is True
+
+
+@given(st.integers(2, 400), st.integers(2, 400))
+def test_sums_of_roots_are_decided(a: int, b: int) -> None:
+    assert equal(rf"(\sqrt{{{a}}}+\sqrt{{{b}}})^2", rf"{a + b}+2\sqrt{{{a * b}}}") is True
+    assert equal(rf"(\sqrt{{{a}}}+\sqrt{{{b}}})^2", rf"{a + b}+2\sqrt{{{a * b + 1}}}") is False
+
+
+polynomials = st.lists(st.integers(-9, 9), min_size=1, max_size=5)
+
+
+@given(polynomials, polynomials)
+def test_a_product_equals_its_expansion(a: list[int], b: list[int]) -> None:
+    product = [0] * (len(a) + len(b) - 1)
+    for i, first in enumerate(a):
+        for j, second in enumerate(b):
+            product[i + j] += first * second
+    factored = f"({_polynomial(a)})({_polynomial(b)})"
+    assert equal(factored, _polynomial(product)) is True
+    product[0] += 1
+    assert equal(factored, _polynomial(product)) is False
+
+
+def _polynomial(coefficients: list[int]) -> str:
+    return "+".join(f"({value})x^{power}" for power, value in enumerate(coefficients))
+
+
+@given(st.integers(-20, 20), st.integers(1, 20), st.booleans(), st.booleans())
+def test_an_interval_equals_its_inequality(low: int, width: int, open_low: bool, open_high: bool) -> None:
+    high = low + width
+    interval = f"{'(' if open_low else '['}{low}, {high}{')' if open_high else ']'}"
+    chain = f"{low} {'<' if open_low else '<='} x {'<' if open_high else '<='} {high}"
+    other = f"{low} {'<=' if open_low else '<'} x {'<' if open_high else '<='} {high}"
+    assert equal(interval, chain) is True
+    assert equal(interval, other) is False
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['gold']} | {case['answer']}")
+def test_equal_keys_mean_equivalent_answers(case: dict[str, Any]) -> None:
+    gold, answer = parse(case["gold"]), parse(case["answer"])
+    if "options" not in case and len(gold) == len(answer) == 1 and canonical(gold[0]) == canonical(answer[0]):
+        assert case["equal"]
+
+
+def test_what_cannot_be_parsed_is_unknown() -> None:
+    assert equal("5", "((3 +") is None
+    assert equal("((3 +", "5") is None

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+import pytest_asyncio
+
+from espalier.verifiers.math.workers import PoolLimits, WorkerError, WorkerPool, WorkerTimeoutError
+
+TASK = {"task": "equivalent", "gold": "1/2", "claim": "0.5", "options": {}}
+SLOW = {"task": "steps", "text": "".join(f"${n}! = {n}$\n" for n in range(9000, 9400))}
+
+
+@pytest_asyncio.fixture
+async def pool() -> AsyncIterator[WorkerPool]:
+    pool = WorkerPool(PoolLimits(workers=2, recycle_after=20))
+    await pool.start()
+    yield pool
+    await pool.close()
+
+
+async def test_a_task_is_done(pool: WorkerPool) -> None:
+    assert (await pool.run(TASK))["equal"] is True
+
+
+async def test_replies_belong_to_their_requests(pool: WorkerPool) -> None:
+    requests = [{**TASK, "claim": f"{n}/{2 * n + n % 2}"} for n in range(1, 200)]
+    replies = await asyncio.gather(*(pool.run(request) for request in requests))
+    assert [reply["equal"] for reply in replies] == [n % 2 == 0 for n in range(1, 200)]
+
+
+async def test_a_killed_worker_costs_one_task_and_is_replaced(pool: WorkerPool) -> None:
+    victims = pool.pids
+    hanging = [asyncio.create_task(pool.run(SLOW)) for _ in range(2)]
+    await asyncio.sleep(0.05)
+    for pid in victims:
+        os.kill(pid, signal.SIGKILL)
+    outcomes = await asyncio.gather(*hanging, return_exceptions=True)
+    assert all(isinstance(outcome, WorkerError) for outcome in outcomes)
+    assert (await pool.run(TASK))["equal"] is True
+    assert not set(victims) & set(pool.pids)
+
+
+async def test_a_late_task_is_killed_and_the_pool_lives_on(pool: WorkerPool) -> None:
+    before = set(pool.pids)
+    with pytest.raises(WorkerTimeoutError):
+        await pool.run(SLOW, timeout=0.01)
+    assert (await pool.run(TASK))["equal"] is True
+    await asyncio.sleep(0.3)
+    assert len(before - set(pool.pids)) == 1
+    assert len(pool.pids) == 2
+
+
+async def test_a_cancelled_task_frees_its_worker(pool: WorkerPool) -> None:
+    tasks = [asyncio.create_task(pool.run(SLOW)) for _ in range(6)]
+    await asyncio.sleep(0.05)
+    for task in tasks:
+        task.cancel()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes)
+    assert (await pool.run(TASK))["equal"] is True
+
+
+async def test_workers_are_recycled(pool: WorkerPool) -> None:
+    before = set(pool.pids)
+    for _ in range(60):
+        await pool.run(TASK)
+    await asyncio.sleep(0.3)
+    assert not before & set(pool.pids)
+
+
+async def test_a_full_queue_refuses() -> None:
+    pool = WorkerPool(PoolLimits(workers=1, waiting=1))
+    await pool.start()
+    try:
+        first, second = (asyncio.create_task(pool.run(SLOW, timeout=20)) for _ in range(2))
+        await asyncio.sleep(0.05)
+        with pytest.raises(WorkerError, match="waiting"):
+            await pool.run(TASK)
+        first.cancel()
+        second.cancel()
+        await asyncio.gather(first, second, return_exceptions=True)
+    finally:
+        await pool.close()
+
+
+async def test_closing_leaves_no_process() -> None:
+    pool = WorkerPool()
+    await pool.start()
+    pids = pool.pids
+    waiting = [asyncio.create_task(pool.run(SLOW)) for _ in range(5)]
+    await asyncio.sleep(0.05)
+    await pool.close()
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert all(isinstance(outcome, WorkerError) for outcome in outcomes)
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    with pytest.raises(WorkerError, match="closed"):
+        await pool.run(TASK)
+
+
+async def test_memory_is_limited() -> None:
+    pool = WorkerPool(PoolLimits(workers=1))
+    await pool.start()
+    try:
+        limit = psutil.Process(pool.pids[0]).rlimit(psutil.RLIMIT_AS) if (await pool.run(TASK)) else None
+        assert limit == (768 << 20, 768 << 20)
+    finally:
+        await pool.close()
+
+
+def test_workers_die_with_their_parent(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(
+        textwrap.dedent("""
+        import asyncio
+        from espalier.verifiers.math.workers import WorkerPool
+
+        async def main():
+            pool = WorkerPool()
+            await pool.start()
+            await pool.run({"task": "equivalent", "gold": "1", "claim": "1", "options": {}})
+            print(*pool.pids, flush=True)
+            await asyncio.sleep(60)
+
+        asyncio.run(main())
+        """)
+    )
+    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pids = [int(pid) for pid in parent.stdout.readline().split()]
+    assert len(pids) == 2
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 10
+    while any(_alive(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(_alive(pid) for pid in pids)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
