@@ -1,0 +1,182 @@
+"""Sums, products, powers and postfix signs."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from espalier.verifiers.math.grammar.combine import bare, flat, negative
+from espalier.verifiers.math.grammar.quantities import Quantities
+from espalier.verifiers.math.grammar.reading import KNOWN_WORDS
+from espalier.verifiers.math.lexer import Kind, ParseError, Token
+from espalier.verifiers.math.limits import LIMITS, LimitError
+from espalier.verifiers.math.tree import (
+    Apply,
+    Group,
+    Matrix,
+    Node,
+    Number,
+    Quantity,
+    symbols,
+)
+from espalier.verifiers.math.units import LETTER_UNITS, lookup, noun
+from espalier.verifiers.math.words import SCALES
+
+
+class Arithmetic(Quantities):
+    """The levels of precedence, from sums down to powers."""
+
+    def sum(self) -> Node:
+        self.depth += 1
+        if self.depth > LIMITS.nesting:
+            raise LimitError(f"nested deeper than {LIMITS.nesting}")
+        if self.accept("±", "∓"):
+            total: Node = Apply("±", (Number(Fraction(0)), self.term()))
+        elif self.accept("-"):
+            total = negative(self.term())
+        else:
+            self.accept("+")
+            total = self.term()
+        while True:
+            if self.accept("+"):
+                total = flat("+", total, self.term())
+            elif self.accept("-"):
+                total = flat("+", total, negative(self.term()))
+            elif self.accept("±"):
+                total = Apply("±", (total, self.term()))
+            elif self.accept("∓"):
+                total = Apply("∓", (total, self.term()))
+            else:
+                break
+        self.depth -= 1
+        return total
+
+    def term(self) -> Node:
+        product = self.signed()
+        while True:
+            if self.accept("*") or (self.is_word("times") and self.skip()):
+                product = flat("*", product, self.signed())
+            elif self.accept("/"):
+                product = Apply("/", (bare(product), bare(self.signed())))
+            elif self.is_word("mod"):
+                self.at += 1
+                product = Apply("mod", (product, self.signed()))
+            elif self.token.text == "(" and self.ahead().text == "mod":
+                self.at += 2
+                product = Apply("mod", (product, self.signed()))
+                self.expect(")")
+            elif self.is_word(*SCALES):
+                product = flat("*", product, Number(Fraction(SCALES[self.token.text])))
+                self.at += 1
+            elif self.is_word("choose"):
+                self.at += 1
+                product = Apply("binomial", (product, self.signed()))
+            elif self.begins_factor():
+                if self.token.kind is Kind.NUMBER and self.ahead().text != "^":
+                    raise ParseError("two numbers side by side")
+                product = flat("*", product, self.power())
+            else:
+                return product
+
+    def signed(self) -> Node:
+        minus = False
+        while self.token.text in ("-", "+") and self.token.kind is Kind.OPERATOR:
+            minus ^= self.token.text == "-"
+            self.at += 1
+        factor = self.power()
+        return negative(factor) if minus else factor
+
+    def begins_factor(self) -> bool:
+        token = self.token
+        match token.kind:
+            case Kind.NUMBER:
+                return True
+            case Kind.COMMAND:
+                return not token.text.startswith(r"\end")
+            case Kind.OPERATOR:
+                return token.text in ("(", "[", "{", "{s", "⌊", "⌈", "⟨") or (token.text == "|" and not self.bars)
+            case Kind.WORD:
+                return self._word_is_factor(token)
+
+    def _word_is_factor(self, token: Token) -> bool:
+        word = token.text
+        if word in ("or", "and", "in", "mod", "percent", "per", "choose", "times", "$", "U", "€", "£", "¢"):
+            return False
+        if word in SCALES or word in ("deg", "degree", "degrees", "radian", "radians", "rad", "reals"):
+            return False
+        if word in KNOWN_WORDS:
+            return True
+        if len(word) == 1:
+            if token.roman:
+                return word in ("e", "i") or lookup(word) is None
+            is_unit = self.reading.letter_units and token.spaced and word in LETTER_UNITS and self._unit_follows()
+            return not is_unit
+        return False
+
+    def _unit_follows(self) -> bool:
+        """Whether a number stands before and nothing but a unit follows up to the end of the item."""
+        if any(token.kind is Kind.WORD and len(token.text) == 1 for token in self.tokens[: self.at]):
+            return False
+        if self.at == 0 or self.tokens[self.at - 1].kind is not Kind.NUMBER:
+            return False
+        start = self.at
+        found = self._unit_product() is not None and self._item_ends()
+        self.at = start
+        return found
+
+    def power(self) -> Node:
+        base = self.postfix(self.primary())
+        while self.token.text == "^" and self.token.kind is Kind.OPERATOR:
+            self.at += 1
+            if self.accept("°"):
+                base = self.degrees(base)
+            elif self.token.text == "{" and self.ahead().text == "°" and self.ahead(2).text == "}":
+                self.at += 3
+                base = self.degrees(base)
+            elif isinstance(base, Group | Matrix) and (self.accept("T", r"\top", r"\intercal") or self._braced_t()):
+                base = Apply("transpose", (base,))
+            else:
+                base = Apply("^", (bare(base), bare(self.exponent())))
+            base = self.postfix(base)
+        return base
+
+    def _braced_t(self) -> bool:
+        if self.token.text == "{" and self.ahead().text in ("T", r"\top") and self.ahead(2).text == "}":
+            self.at += 3
+            return True
+        return False
+
+    def exponent(self) -> Node:
+        self.depth += 1
+        if self.depth > LIMITS.nesting:
+            raise LimitError(f"nested deeper than {LIMITS.nesting}")
+        if self.token.text == "{":
+            self.at += 1
+            value = self.sum()
+            self.expect("}")
+        elif self.accept("-"):
+            value = negative(self.exponent())
+        else:
+            self.accept("+")
+            value = self.postfix(self.primary())
+            if self.accept("^"):
+                value = Apply("^", (bare(value), bare(self.exponent())))
+        self.depth -= 1
+        return value
+
+    def postfix(self, node: Node) -> Node:
+        while True:
+            if self.accept("!"):
+                node = Apply("factorial2" if self.accept("!") else "factorial", (bare(node),))
+            elif self.accept("%") or (self.is_word("percent") and self.skip()):
+                node = Apply("%", (bare(node),))
+            elif self.accept("°"):
+                node = self.degrees(node)
+            else:
+                return node
+
+    def degrees(self, node: Node) -> Node:
+        """What a degree sign makes of a value: an angle, or a temperature when C or F follows."""
+        if self.is_word("C", "F") and not symbols(node):
+            self.at += 1
+            return Quantity(node, noun("degrees C" if self.ahead(-1).text == "C" else "degrees F"))
+        return Apply("°", (bare(node),))

@@ -1,0 +1,127 @@
+"""Everything in brackets: tuples, intervals, lists, sets and matrices."""
+
+from __future__ import annotations
+
+from espalier.verifiers.math.grammar.combine import bare
+from espalier.verifiers.math.grammar.cursor import END, Cursor
+from espalier.verifiers.math.lexer import ParseError
+from espalier.verifiers.math.limits import LIMITS, LimitError
+from espalier.verifiers.math.tree import (
+    Apply,
+    Empty,
+    Group,
+    Interval,
+    Matrix,
+    Node,
+    Region,
+    Relation,
+)
+
+
+class Groups(Cursor):
+    """What follows an opening bracket or `\\begin`."""
+
+    def elements(self, closing: str) -> tuple[Node, ...]:
+        bars, self.bars = self.bars, 0
+        items = [self.relation()]
+        while self.accept(",", ";"):
+            if self.token.text == closing:
+                break
+            items.append(self.relation())
+            if len(items) > LIMITS.elements:
+                raise LimitError(f"more than {LIMITS.elements} elements")
+        self.expect(closing)
+        self.bars = bars
+        return tuple(items)
+
+    def group(self, kind: str) -> Node:
+        """What follows an opening "(" or "[": a tuple, a bracket, an interval, or a grouped expression."""
+        bars, self.bars = self.bars, 0
+        own, other = (")", "]") if kind == "tuple" else ("]", ")")
+        if self.accept(own):
+            return Group("tuple" if kind == "tuple" else "bracket", ())
+        items = [self.relation()]
+        while self.accept(",", ";"):
+            if self.token.text == own:
+                break
+            items.append(self.relation())
+            if len(items) > LIMITS.elements:
+                raise LimitError(f"more than {LIMITS.elements} elements")
+        self.bars = bars
+        if self.accept(other):
+            if len(items) != 2:
+                raise ParseError("brackets that do not match")
+            return Interval(items[0], items[1], kind == "tuple", kind != "tuple")
+        self.expect(own)
+        if kind == "tuple":
+            return items[0] if len(items) == 1 else Group("tuple", tuple(items))
+        if items and all(isinstance(item, Group) and item.kind == "bracket" for item in items):
+            rows = tuple(item.items for item in items if isinstance(item, Group))
+            if len(rows) > 1 and len({len(row) for row in rows}) == 1:
+                return Matrix(rows)
+        return Group("bracket", tuple(items))
+
+    def braces(self, closing: str) -> Node:
+        """What follows an opening brace: a set, a set with a condition, or nothing."""
+        bars, self.bars = self.bars, 1
+        if self.accept(closing):
+            self.bars = bars
+            return Empty()
+        items = [self.relation()]
+        if self.accept("|", ":"):
+            self.bars = 0
+            condition = self.items()
+            self.expect(closing)
+            self.bars = bars
+            if not isinstance(condition, Relation | Region):
+                raise ParseError("a set with a condition that is no relation")
+            return condition
+        while self.accept(",", ";"):
+            if self.token.text in (closing, "…"):
+                break
+            items.append(self.relation())
+            if len(items) > LIMITS.elements:
+                raise LimitError(f"more than {LIMITS.elements} elements")
+        self.bars = bars
+        self.expect(closing)
+        return Group("set", tuple(items))
+
+    def environment(self, name: str) -> Node:
+        if name not in (
+            "pmatrix",
+            "bmatrix",
+            "matrix",
+            "vmatrix",
+            "Bmatrix",
+            "smallmatrix",
+            "array",
+            "cases",
+            "aligned",
+        ):
+            raise ParseError(f"unknown environment {name}")
+        rows: list[tuple[Node, ...]] = []
+        row: list[Node] = []
+        end = rf"\end:{name}"
+        bars, self.bars = self.bars, 0
+        while self.token.text != end:
+            if self.token is END:
+                raise ParseError(f"an unclosed {name}")
+            row.append(bare(self.relation()))
+            if self.accept("&"):
+                continue
+            rows.append(tuple(row))
+            row = []
+            if not self.accept("\\\\"):
+                break
+        self.expect(end)
+        self.bars = bars
+        if not rows or len({len(entries) for entries in rows}) != 1:
+            raise ParseError("rows of unequal length")
+        if len(rows) * len(rows[0]) > LIMITS.elements:
+            raise LimitError(f"more than {LIMITS.elements} entries")
+        if name in ("cases", "aligned"):
+            if len(rows[0]) != 1:
+                raise ParseError(f"{name} with several columns")
+            return Group("list", tuple(entries[0] for entries in rows))
+        matrix = Matrix(tuple(rows))
+        return Apply("det", (matrix,)) if name == "vmatrix" else matrix

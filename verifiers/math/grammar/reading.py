@@ -1,0 +1,61 @@
+"""How ambiguous notation is read, and which words are names."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from espalier.verifiers.math.lexer import Kind, Token
+from espalier.verifiers.math.units import lookup
+from espalier.verifiers.math.words import FUNCTIONS, GREEK, MANY_ARGUMENTS
+
+KNOWN_WORDS: Final = (
+    frozenset({"pi", "oo", "inf", "infinity", "reals", "mod", "in", "U", "percent", "per", "times", "deg", "degree"})
+    | {"degrees", "radian", "radians", "rad", "or", "and", "sqrt", "$", "choose", "infty"}
+    | GREEK
+    | FUNCTIONS.keys()
+    | MANY_ARGUMENTS.keys()
+)
+
+
+_GLUED: Final = re.compile(r"(?:arc)?(?:sin|cos|tan|cot)|sqrt|ln|log|exp|pi|[a-z](?=sin|cos|tan|ln|log|sqrt|pi|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How ambiguous notation is read.
+
+    Attributes:
+        split_commas: "100,200" is two numbers.
+        letter_units: "5 m" is five metres, not 5·m.
+        decimal_logarithm: "log" without a base is base 10, not e.
+    """
+
+    split_commas: bool = False
+    letter_units: bool = True
+    decimal_logarithm: bool = False
+
+
+def is_name(word: str) -> bool:
+    return len(word) > 1 and word not in KNOWN_WORDS
+
+
+def is_letters(word: str) -> bool:
+    """Whether a short word is a product of variables ("xy") rather than a word of a language."""
+    return len(word) <= 3 and word.islower() and not set(word) & set("eiou") and lookup(word) is None
+
+
+def split_letters(tokens: list[Token]) -> list[Token]:
+    """The tokens with short words split into letters ("xy" is x·y) and functions split from letters ("xsin")."""
+    split: list[Token] = []
+    for token in tokens:
+        if token.kind is not Kind.WORD or token.roman or not is_name(token.text):
+            split.append(token)
+            continue
+        parts = list(token.text) if is_letters(token.text) else _GLUED.findall(token.text)
+        if "".join(parts) != token.text:
+            parts = [token.text]
+        for index, part in enumerate(parts):
+            split.append(Token(Kind.WORD, part, spaced=token.spaced and index == 0))
+    return split
