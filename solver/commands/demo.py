@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import typer
@@ -11,9 +12,12 @@ from espalier.solver.commands.options import Debug, EngineOption, Seed, chosen_s
 from espalier.solver.terminal import SOLVED, UNSOLVED, errors
 
 if TYPE_CHECKING:
-    from espalier.solver.problem import Problem
+    from rich.console import Console
 
-TASKS = (
+    from espalier.solver.problem import Problem
+    from espalier.solver.solve import Solver
+
+MATH = (
     "countdown",
     "gcd",
     "simple_equations",
@@ -23,10 +27,12 @@ TASKS = (
     "polynomial_equations",
     "lcm",
     "number_sequence",
-    "programming",
 )
-"""One problem of each."""
+PROGRAMMING = "programming"
+WITHOUT_SANDBOX = "products"
+"""Instead of a programming problem where programs cannot be run."""
 
+PROBLEMS = len(MATH) + 1
 K = 8
 ENOUGH = 8
 """Problems that have to be solved."""
@@ -34,7 +40,7 @@ ENOUGH = 8
 app = typer.Typer(pretty_exceptions_enable=False)
 
 
-@app.command(epilog=f"Exit status: 0 when at least {ENOUGH} of {len(TASKS)} are solved and verified, otherwise 1.")
+@app.command(epilog=f"Exit status: 0 when at least {ENOUGH} of {PROBLEMS} are solved and verified, otherwise 1.")
 def demo(
     seed: Seed = None,
     engine: EngineOption = "local",
@@ -42,39 +48,56 @@ def demo(
 ) -> None:
     """Make ten fresh problems of mixed tasks and solve them with eight candidates each, live."""
     with errors(debug):
-        from espalier.solver.policy import seed_of
-        from espalier.solver.sources import fresh_problems
-
         first = chosen_seed(seed)
-        problems = [fresh_problems(task, seed_of(first, number), 1)[0] for number, task in enumerate(TASKS)]
         typer.echo(f"seed {first} (SEED={first} make demo repeats this run)")
-        solved = asyncio.run(_solve_all(problems, engine, first))
-        typer.echo(f"demo: {solved} of {len(problems)} solved and verified")
+        solved = asyncio.run(_solve_all(engine, first))
+        typer.echo(f"demo: {solved} of {PROBLEMS} solved and verified")
         raise typer.Exit(SOLVED if solved >= ENOUGH else UNSOLVED)
 
 
-async def _solve_all(problems: list[Problem], engine: str, seed: int) -> int:
+async def _solve_all(engine: str, seed: int) -> int:
+    """Solve one problem after the other; how many were verified."""
     from rich.console import Console
     from rich.text import Text
 
-    from espalier.solver.commands.solve import solving_with
-    from espalier.solver.live import view
-    from espalier.solver.policies import BestOfK
-    from espalier.solver.policy import Budget, seed_of
-    from espalier.solver.report import usage_line, verdict_line
+    from espalier.solver.engines import open_engine, template_of
+    from espalier.solver.policy import seed_of
+    from espalier.solver.solve import Solver
+    from espalier.solver.sources import fresh_problems
+    from espalier.verifiers.hub import Hub, load
 
     console = Console()
-    solved = 0
-    async with solving_with(engine, None, 4096, console) as solver:
-        for number, problem in enumerate(problems):
-            console.print(Text(f"\n{number + 1}. {TASKS[number]}", style="bold"))
-            console.print(Text(problem.text), soft_wrap=True)
-            with view(console) as watch:
-                result = await solver.solve(problem, BestOfK(), Budget(K), seed=seed_of(seed, number), watch=watch)
-            solved += result.selection.verified
-            answer = result.selection.answer
-            console.print(Text(f"→ {answer if answer is not None else 'UNSOLVED'}", style="bold"), soft_wrap=True)
-            style = "green" if result.selection.verified else "yellow"
-            console.print(Text(verdict_line(result), style=style), soft_wrap=True)
-            console.print(Text(usage_line(result), style="dim"), soft_wrap=True)
+    async with AsyncExitStack() as stack:
+        with console.status("Loading the model and starting the verifiers"):
+            opened = await stack.enter_async_context(open_engine(engine))
+            hub = await stack.enter_async_context(Hub(load()))
+            programs = next(info for info in await hub.check() if info.name == "code")
+        if not programs.healthy:
+            typer.echo(f"Math problems only, because programs cannot be run here: {programs.reason}")
+        solver = Solver(opened, hub, template_of(opened, None))
+        solved = 0
+        for number, task in enumerate((*MATH, PROGRAMMING if programs.healthy else WITHOUT_SANDBOX)):
+            (problem,) = fresh_problems(task, seed_of(seed, number), 1)
+            console.print(Text(f"\n{number + 1}. {task}", style="bold"))
+            solved += await _solve(solver, problem, seed_of(seed, number), console)
     return solved
+
+
+async def _solve(solver: Solver, problem: Problem, seed: int, console: Console) -> bool:
+    """Solve a problem while someone watches; whether it was verified."""
+    from rich.text import Text
+
+    from espalier.solver.live import view
+    from espalier.solver.policies import Adaptive
+    from espalier.solver.policy import Budget
+    from espalier.solver.report import usage_line, verdict_line
+
+    console.print(Text(problem.text), soft_wrap=True)
+    with view(console) as watch:
+        result = await solver.solve(problem, Adaptive(), Budget(K), seed=seed, watch=watch)
+    verified = result.selection.verified
+    answer = "UNSOLVED" if result.selection.answer is None else result.selection.answer
+    console.print(Text(answer, style="bold"), soft_wrap=True)
+    console.print(Text(verdict_line(result), style="green" if verified else "yellow"), soft_wrap=True)
+    console.print(Text(usage_line(result), style="dim"), soft_wrap=True)
+    return verified
