@@ -127,8 +127,7 @@ class Plan:
 
 
 def _within(wanted: Number | None, default: Number, most: Number, at: str) -> Number:
-    if wanted is None:
-        return default
-    if not 0 < wanted <= most:
-        raise FieldError(at, f"is {wanted}; give more than 0 and at most {most:g}")
-    return wanted
+    value = default if wanted is None else wanted
+    if not 0 < value <= most:
+        raise FieldError(at, f"is {value}; give more than 0 and at most {most:g}")
+    return value

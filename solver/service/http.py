@@ -214,8 +214,8 @@ class HttpServer:
         self._address = address
         self._security = security
 
-    def start(self) -> int:
-        """Listen, and return the port.
+    def start(self) -> None:
+        """Listen; afterwards `port` says where.
 
         Raises:
             UnsafeAddressError: The address is not loopback and nothing protects it.
@@ -237,8 +237,7 @@ class HttpServer:
             config.load()
         self._server = _Embedded(config)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
-        port: int = listener.getsockname()[1]
-        return port
+        self.port: int = listener.getsockname()[1]
 
     async def close(self) -> None:
         """End; replies on their way get a moment, then they are cut."""

@@ -1,0 +1,262 @@
+"""The stock `openai` client, unchanged, against a real server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import openai
+import pytest
+
+from espalier.verifiers.auth import ServerSecurity
+from espalier.verifiers.hub import Hub
+from tests.solver.scripted import ERROR, ScriptedJudge
+from tests.solver.service.serving import HOUSE, Served, serving, until
+from tests.solver.service.telling import Words, free_tokens, telling
+
+RIGHT = "so \\boxed{42}"
+WRONG = "so \\boxed{41}"
+TOKEN = "a-token-of-enough-length"
+QUESTION: list[Any] = [{"role": "user", "content": "What is 6 times 7?"}]
+
+
+def client(served: Served, key: str = "none") -> openai.AsyncOpenAI:
+    return openai.AsyncOpenAI(base_url=served.http, api_key=key, max_retries=0)
+
+
+@asynccontextmanager
+async def answering(words: Words, judge: Any, **settings: Any) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with telling(words) as engine, serving(engine, judge, **settings) as served, client(served) as spoken:
+        yield spoken
+
+
+async def test_the_winner_is_the_message_and_the_rest_is_metadata(hub: Hub) -> None:
+    async with answering(RIGHT, hub) as ask:
+        reply = await ask.chat.completions.create(
+            model="espalier", messages=QUESTION, seed=7, extra_body={"k": 4, "policy": "refine", "check": "reference:42"}
+        )
+    message = reply.choices[0].message
+    assert (message.content, message.refusal, reply.choices[0].finish_reason) == ("42", None, "stop")
+    assert message.model_extra is not None
+    assert message.model_extra["reasoning_content"] == RIGHT
+    told: Any = reply.model_extra
+    metadata = told["metadata"]
+    assert (metadata["verified"], metadata["decided_by"], metadata["seed"]) == (True, "check", 7)
+    assert metadata["candidates"][metadata["candidate"]]["status"] == "pass"
+    assert reply.usage is not None
+    assert reply.usage.completion_tokens == metadata["usage"]["new_tokens"] > 0
+    assert reply.usage.total_tokens == reply.usage.prompt_tokens + reply.usage.completion_tokens
+
+
+async def test_a_problem_without_an_answer_is_a_refusal_and_not_an_error(hub: Hub) -> None:
+    async with answering(WRONG, hub) as ask:
+        reply = await ask.chat.completions.create(
+            model="espalier", messages=QUESTION, extra_body={"k": 2, "check": {"reference": {"answer": "42"}}}
+        )
+    message = reply.choices[0].message
+    assert message.content is None
+    assert message.refusal is not None
+    assert message.refusal.startswith("UNSOLVED")
+    assert reply.choices[0].finish_reason == "length"
+
+
+async def test_a_stream_shows_progress_and_ends_with_answer_metadata_and_usage(hub: Hub) -> None:
+    async with answering(RIGHT, hub) as ask:
+        stream = await ask.chat.completions.create(
+            model="espalier",
+            messages=QUESTION,
+            stream=True,
+            stream_options={"include_usage": True},
+            extra_body={"check": "reference:42"},
+        )
+        chunks = [chunk async for chunk in stream]
+    assert chunks[0].choices[0].delta.role == "assistant"
+    content = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert content == "42"
+    told = [chunk.model_extra["metadata"] for chunk in chunks if chunk.model_extra and "metadata" in chunk.model_extra]
+    assert [entry["event"] for entry in told[:-1]][:1] == ["candidate_started"]
+    assert {"answer_judged", "candidate_finished", "round_finished"} <= {entry["event"] for entry in told[:-1]}
+    assert told[-1]["verified"] is True
+    assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "stop"
+    assert chunks[-1].usage is not None
+    assert chunks[-1].usage.completion_tokens > 0
+    assert len({chunk.id for chunk in chunks}) == 1
+
+
+async def test_the_clients_own_streaming_helper_understands_the_stream(hub: Hub) -> None:
+    async with answering(RIGHT, hub) as ask:
+        async with ask.chat.completions.stream(model="espalier", messages=QUESTION) as stream:
+            final = await stream.get_final_completion()
+    assert final.choices[0].message.content == "42"
+
+
+async def test_the_blocking_client_works_too(hub: Hub) -> None:
+    async with telling(RIGHT) as engine, serving(engine, hub) as served:
+        with openai.OpenAI(base_url=served.http, api_key="none", max_retries=0) as ask:
+            create = ask.chat.completions.create
+            reply = await asyncio.to_thread(lambda: create(model="espalier", messages=QUESTION))
+    assert reply.choices[0].message.content == "42"
+
+
+async def test_models_are_listed(hub: Hub) -> None:
+    async with answering(RIGHT, hub) as ask:
+        listed = [model.id async for model in ask.models.list()]
+        described = await ask.models.retrieve(listed[0])
+    assert len(listed) == 1
+    assert described.owned_by == "espalier"
+
+
+async def test_system_messages_stand_before_the_problem(hub: Hub) -> None:
+    messages: list[Any] = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "What is 6 "}, {"type": "text", "text": "times 7?"}]},
+    ]
+    async with answering(RIGHT, hub) as ask:
+        reply: Any = await ask.chat.completions.create(model="espalier", messages=messages)
+    assert reply.metadata["problem"] == "Be brief.\n\nWhat is 6 times 7?"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "user", "content": " "}]}, "messages[0].content"),
+        ({"messages": [{"role": "assistant", "content": "x"}, *QUESTION]}, "messages[0].role"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content[0]"),
+        ({"messages": [{"role": "user", "content": "x" * 100_001}]}, "messages"),
+        ({"messages": [{"role": "user", "content": "many words " * 3000}]}, "messages"),
+        ({"n": 2}, "n"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
+        ({"max_tokens": 513}, "max_completion_tokens"),
+        ({"temperature": -1}, "temperature"),
+        ({"extra_body": {"k": 0}}, "k"),
+        ({"extra_body": {"k": "4"}}, "k"),
+        ({"extra_body": {"k": True}}, "k"),
+        ({"extra_body": {"tokens": 1}}, "tokens"),
+        ({"extra_body": {"seconds": 0}}, "seconds"),
+        ({"extra_body": {"seed": -1}}, "seed"),
+        ({"extra_body": {"seed": 1 << 64}}, "seed"),
+        ({"extra_body": {"policy": "guess"}}, "policy"),
+        ({"extra_body": {"check": "guess:42"}}, "check"),
+        ({"extra_body": {"check": {"reference": {}}}}, "check"),
+        ({"extra_body": {"check": {"custom": {"verifier": "nobody"}}}}, "check.custom.verifier"),
+        ({"extra_body": {"nonsense": 1}}, "nonsense"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_bad_request_names_its_field(hub: Hub, fields: dict[str, Any], param: str, stream: bool) -> None:
+    request: dict[str, Any] = {"model": "espalier", "messages": QUESTION, "stream": stream, **fields}
+    async with answering(RIGHT, hub) as ask:
+        with pytest.raises(openai.BadRequestError) as caught:
+            await ask.chat.completions.create(**request)
+    assert caught.value.param == param
+    assert caught.value.type == "invalid_request_error"
+
+
+async def test_another_model_is_not_found(hub: Hub) -> None:
+    async with answering(RIGHT, hub) as ask:
+        with pytest.raises(openai.NotFoundError) as caught:
+            await ask.chat.completions.create(model="another", messages=QUESTION)
+        assert caught.value.code == "model_not_found"
+        with pytest.raises(openai.NotFoundError):
+            await ask.models.retrieve("another")
+
+
+async def test_a_wrong_key_is_refused(hub: Hub) -> None:
+    async with telling(RIGHT) as engine, serving(engine, hub, security=ServerSecurity(token=TOKEN)) as served:
+        async with client(served, "wrong") as ask:
+            with pytest.raises(openai.AuthenticationError) as caught:
+                await ask.chat.completions.create(model="espalier", messages=QUESTION)
+            assert caught.value.code == "invalid_api_key"
+        async with client(served, TOKEN) as ask:
+            reply = await ask.chat.completions.create(model="espalier", messages=QUESTION)
+    assert reply.choices[0].message.content == "42"
+
+
+async def test_a_full_server_says_when_to_come_back() -> None:
+    judge = ScriptedJudge(seconds=0.3)
+    async with telling(RIGHT) as engine, serving(engine, judge, slots=1, places=0) as served, client(served) as ask:
+        first = asyncio.ensure_future(ask.chat.completions.create(model="espalier", messages=QUESTION))
+        await until(lambda: served.desk.admission.running == 1)
+        with pytest.raises(openai.RateLimitError) as caught:
+            await ask.chat.completions.create(model="espalier", messages=QUESTION)
+        assert int(caught.value.response.headers["retry-after"]) >= 1
+        assert (await first).choices[0].message.content == "42"
+
+
+async def test_an_engine_that_is_gone_and_verifiers_that_are_down_are_unavailable(hub: Hub) -> None:
+    async with answering(RIGHT, ScriptedJudge({"42": ERROR})) as ask:
+        with pytest.raises(openai.InternalServerError) as caught:
+            await ask.chat.completions.create(model="espalier", messages=QUESTION, extra_body={"check": "reference:42"})
+        assert caught.value.status_code == 503
+    async with telling(RIGHT) as engine, serving(engine, hub) as served, client(served) as ask:
+        await engine.close()
+        with pytest.raises(openai.InternalServerError) as caught:
+            await ask.chat.completions.create(model="espalier", messages=QUESTION)
+        assert caught.value.status_code == 503
+
+
+async def test_trouble_on_the_way_is_an_error_in_the_stream() -> None:
+    async with answering(RIGHT, ScriptedJudge({"42": ERROR})) as ask:
+        stream = await ask.chat.completions.create(
+            model="espalier", messages=QUESTION, stream=True, extra_body={"check": "reference:42"}
+        )
+        with pytest.raises(openai.APIError, match="the box died"):
+            async for _ in stream:
+                pass
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_client_that_leaves_frees_the_engine(hub: Hub, stream: bool) -> None:
+    async with telling(None) as engine, serving(engine, hub) as served, client(served) as ask:
+        all_free = free_tokens(engine)
+
+        async def wait_for_it() -> None:
+            reply: Any = await ask.chat.completions.create(model="espalier", messages=QUESTION, stream=stream)
+            async for _ in reply:
+                pass
+
+        waiting = asyncio.create_task(wait_for_it())
+        await until(lambda: free_tokens(engine) < all_free)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        await until(lambda: free_tokens(engine) == all_free and served.desk.admission.running == 0)
+
+
+async def test_a_client_that_leaves_the_line_leaves_nothing_behind(hub: Hub) -> None:
+    async with telling(None) as engine, serving(engine, hub, slots=1) as served, client(served) as ask:
+        all_free = free_tokens(engine)
+        create = ask.chat.completions.create
+        first = asyncio.ensure_future(create(model="espalier", messages=QUESTION))
+        await until(lambda: free_tokens(engine) < all_free)
+        second = asyncio.ensure_future(create(model="espalier", messages=QUESTION, stream=True))
+        await until(lambda: served.desk.admission.waiting == 1)
+        for call in (second, first):
+            call.cancel()
+        await asyncio.wait([first, second])
+        await until(lambda: served.desk.admission.waiting + served.desk.admission.running == 0)
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [(b"", 400), (b"[]", 400), (b"{", 400), (b"\xff", 400), (b"[" * 100_000, 400), (b" " * (17 << 20), 413)],
+)
+async def test_a_body_that_is_no_request_is_refused(hub: Hub, content: bytes, status: int) -> None:
+    async with answering(RIGHT, hub) as ask:
+        reply = await ask._client.post("chat/completions", content=content)
+        assert reply.status_code == status
+        assert set(reply.json()["error"]) == {"message", "type", "param", "code"}
+
+
+async def test_paths_that_do_not_exist_answer_in_the_same_shape(hub: Hub) -> None:
+    async with answering(RIGHT, hub) as ask:
+        for reply in (await ask._client.get("nothing"), await ask._client.get("chat/completions")):
+            assert reply.status_code == 404
+            assert reply.json()["error"]["code"] == "unknown_url"
+
+
+def test_the_most_that_may_be_asked_for_is_what_the_tests_above_think() -> None:
+    assert HOUSE.candidate_tokens == 512
