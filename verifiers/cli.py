@@ -335,6 +335,9 @@ def _math_check(
 
 
 async def _verify_one(judges: Hub | Client, claim: Claim, check: Check, timeout: float | None, as_json: bool) -> None:
+    from espalier.verifiers import wire
+
+    check = wire.decode_check(wire.encode_check(check))  # what a server would refuse is refused here too
     async with judges:
         verdict = await judges.verify(claim, check, timeout=timeout)
     typer.echo(json.dumps(_verdict_json(verdict)) if as_json else _verdict_text(verdict))

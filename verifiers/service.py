@@ -77,7 +77,7 @@ class VerifierService(verifier_pb2_grpc.VerifierServicer):
 
     async def Classes(self, request: pb.ClassesRequest, context: Context) -> pb.ClassesResponse:  # noqa: N802
         async with self._call("Classes", context):
-            claims = tuple(wire.decode_claim(claim) for claim in request.claims)
+            claims = tuple(wire.decode_claim(claim, f"claims[{i}]") for i, claim in enumerate(request.claims))
             weights = wire.decode_weights(request.weights, len(claims))
             options = wire.decode_options(request.options)
             with self.metrics.latency("classes"):

@@ -43,6 +43,9 @@ from espalier.verifiers.vote import Vote
 MAX_ROUND_TO = 1000
 """Decimal places that `round_to` may ask for."""
 
+MAX_CLAIM = 1 << 20
+"""Characters of a claim, and of the problem that comes with it."""
+
 MAX_SECONDS = 24 * 3600.0
 """Longest time limit that a check may carry."""
 
@@ -80,8 +83,16 @@ _STATUS_NUMBERS = {status: number for number, status in _STATUSES.items()}
 # Requests: strict.
 
 
-def decode_claim(message: pb.Claim) -> Claim:
-    """A claim; every text is allowed, also none."""
+def decode_claim(message: pb.Claim, at: str = "claim") -> Claim:
+    """A claim; every text is allowed, also none.
+
+    Raises:
+        FieldError: A text is too long to be read while other calls wait.
+    """
+    for name in ("text", "problem"):
+        length = len(getattr(message, name))
+        if length > MAX_CLAIM:
+            raise FieldError(f"{at}.{name}", f"has {length} characters; give at most {MAX_CLAIM}")
     return Claim(text=message.text, bare=message.bare, problem=message.problem)
 
 

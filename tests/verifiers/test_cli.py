@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import shlex
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 import typer
 from click.testing import Result
 from typer.testing import CliRunner
@@ -25,6 +27,17 @@ from tests.verifiers.process import PROGRAM, server_process
 MAIN = typer.Typer(pretty_exceptions_enable=False)
 MAIN.add_typer(verify_app)
 MAIN.add_typer(verifiers_app)
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """The commands configure logging for their process, which here is that of all tests."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 def espalier(*arguments: str, stdin: str | bytes = "") -> Result:
@@ -140,6 +153,9 @@ def test_lone_surrogates_do_not_break_a_run() -> None:
         (("math", "--gold", "5", "--jsno", "5"), "unexpected"),
         (("code", "/nonexistent.py", "--cases", "-"), "standard input: "),
         (("code", "-", "--cases", "-"), "standard input is either"),
+        (("math", "--relation", " ", "5"), "check.constraints.constraints[0].relation: is empty"),
+        (("math", "--numbers", "1,,2", "--target", "3", "5"), "number_use.numbers[1]: is empty"),
+        (("custom", "nobody", "x"), "no verifier called 'nobody'; there are: math, code"),
     ],
 )
 def test_a_usage_error_exits_2_and_says_what_to_do(arguments: tuple[str, ...], hint: str) -> None:

@@ -81,6 +81,14 @@ def test_a_bad_weight_is_named(weights: list[float], claims: int, field: str) ->
     assert caught.value.field == field
 
 
+@pytest.mark.parametrize("field", ["text", "problem"])
+def test_a_claim_that_is_too_long_is_named(field: str) -> None:
+    wire.decode_claim(pb.Claim(**{field: "x" * wire.MAX_CLAIM}))
+    with pytest.raises(FieldError) as caught:
+        wire.decode_claim(pb.Claim(**{field: "x" * (wire.MAX_CLAIM + 1)}), "claims[3]")
+    assert caught.value.field == f"claims[3].{field}"
+
+
 def test_no_weights_mean_one_each() -> None:
     assert wire.decode_weights([], 3) == (1.0, 1.0, 1.0)
 
