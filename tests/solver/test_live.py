@@ -1,0 +1,101 @@
+"""What people see of a solve."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from espalier.solver.events import SolveEvent, watch_all
+from espalier.solver.live import LiveView, plain_lines, view
+from espalier.solver.policies import BestOfK
+from espalier.solver.policy import Budget
+from espalier.solver.problem import Problem
+from espalier.solver.report import result_to_json, usage_line, verdict_line
+from espalier.solver.result import Result
+from espalier.solver.solve import Solver
+from espalier.verifiers.check import ReferenceCheck
+from tests.solver.scripted import FAIL, PASS, ScriptedEngine, ScriptedJudge, boxed, response
+
+PROBLEM = Problem("p", "What is 6 times 7?", ReferenceCheck("42"))
+
+
+async def solved(*watches: object) -> tuple[Result, list[SolveEvent]]:
+    events: list[SolveEvent] = []
+    engine = ScriptedEngine.of(response("bad [bold]markup[/] " + boxed("41"), "x" * 300, answer=boxed("42")))
+    solver = Solver(engine, ScriptedJudge({"42": PASS, "41": FAIL}))
+    result = await solver.solve(
+        PROBLEM,
+        BestOfK(),
+        Budget(candidates=2),
+        watch=watch_all(events.append, *watches),  # type: ignore[arg-type]
+    )
+    return result, events
+
+
+def drawn(live: LiveView, width: int = 100) -> str:
+    console = Console(width=width, file=io.StringIO(), record=True)
+    console.print(live)
+    return console.export_text()
+
+
+async def test_the_view_shows_open_branches_then_the_outcome() -> None:
+    _, events = await solved()
+    live, views = LiveView(height=40), []
+    for event in events:
+        live.watch(event)
+        views.append(drawn(live))
+    middle = next(text for text in views if "✗" in text)
+    assert "plan 1" in middle
+    assert "[bold]markup[/]" in middle
+    assert "✓ 42" in views[-1]
+    assert max(len(line) for text in views for line in text.splitlines()) <= 100
+
+
+async def test_the_view_never_outgrows_the_screen() -> None:
+    _, events = await solved()
+    live = LiveView(height=3)
+    for event in events:
+        live.watch(event)
+        assert len(drawn(live).splitlines()) <= 3
+
+
+async def test_without_a_terminal_there_are_plain_lines() -> None:
+    console = Console(file=io.StringIO(), force_terminal=False, width=40)
+    with view(console) as watch:
+        await solved(watch)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    for line in (
+        "candidate 0: started at temperature 1",
+        "candidate 0: branch 1 opens: plan 1",
+        "candidate 0: branch 1 answers 41: fail",
+        "candidate 0: the response answers 42: pass",
+        "round 0: solve stops: passed",
+    ):
+        assert line in text.splitlines()
+    assert "\x1b" not in text
+
+
+async def test_plain_lines_are_not_wrapped_or_read_as_markup() -> None:
+    console = Console(file=io.StringIO(), width=20)
+    _, events = await solved()
+    watch = plain_lines(console)
+    for event in events:
+        watch(event)
+    assert isinstance(console.file, io.StringIO)
+    assert "candidate 0: branch 1 answers 41: fail" in console.file.getvalue().splitlines()
+
+
+async def test_the_report_says_how_it_was_verified_and_what_it_cost() -> None:
+    result, _ = await solved()
+    assert verdict_line(result) == "verified: satisfied the check (scripted)"
+    line = usage_line(result)
+    total = result.spent.total
+    assert line.startswith(f"2 candidates · {total.new_tokens} tokens (")
+    assert f"parallel speed-up {total.new_tokens / result.spent.critical_path_tokens:.1f}x" in line
+    report = result_to_json(result)
+    usage = report["usage"]
+    assert usage["new_tokens"] == usage["sampled_tokens"] + usage["forced_tokens"]
+    assert usage["new_tokens"] == usage["accepted_tokens"] + usage["failed_tokens"] + usage["aborted_tokens"]
+    assert usage["new_tokens"] == sum(candidate["new_tokens"] for candidate in report["candidates"])
