@@ -48,6 +48,12 @@ class Box:
         self._read, self._write, self._ended = read, write, ended
         self._nonce = secrets.token_hex(16)
         self._commands = 0
+        self._answered = 0
+
+    @property
+    def quiet(self) -> bool:
+        """Whether no command is under way: nothing but the runner is alive in the box."""
+        return self._answered == self._commands
 
     @property
     def alive(self) -> bool:
@@ -79,6 +85,7 @@ class Box:
         except OSError as error:
             raise SandboxError(f"the box is gone: {error}") from error
         reply = await self._receive(command.seconds + GRACE_SECONDS, limit=4 * command.output_bytes + (1 << 20))
+        self._answered += 1
         try:
             return self._outcome(reply)
         except (KeyError, TypeError, ValueError) as error:

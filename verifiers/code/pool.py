@@ -1,10 +1,15 @@
-"""Single-use boxes kept warm: each is handed to one job and thrown away; new ones are made in the background."""
+"""Single-use boxes kept warm: each is handed to one job and thrown away; new ones are made in the background.
+
+Making and removing a box costs more processor time than a small job. So that this does not slow down the jobs of a
+burst, it waits for a quiet moment as long as half of the pool is left.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
@@ -12,6 +17,9 @@ from espalier.verifiers.code.box import Box
 from espalier.verifiers.code.sandbox import BoxSpec, Health, Job, Outcome, SandboxError
 
 RETRY_SECONDS = 2.0
+
+QUIET_SECONDS = 0.1
+"""Without a job for so long, the pool has the machine to itself."""
 
 
 class BoxMaker(Protocol):
@@ -48,6 +56,9 @@ class PooledSandbox:
         self._running = asyncio.Semaphore(concurrency)
         self._making = asyncio.Semaphore(makers)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._used: list[Box] = []
+        self._active = 0
+        self._last_job = 0.0
         self._trouble = "not started"
         self._closed = False
 
@@ -85,21 +96,27 @@ class PooledSandbox:
         for task in list(self._tasks):
             if task.get_name() == "refill":
                 task.cancel()
-        await asyncio.gather(*(box.discard() for boxes in self._idle.values() for box in boxes))
+        idle = [box for boxes in self._idle.values() for box in boxes]
         for boxes in self._idle.values():
             boxes.clear()
+        await asyncio.gather(*(box.discard() for box in idle))
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._maker.close()
 
     @asynccontextmanager
     async def _box(self, spec: BoxSpec) -> AsyncGenerator[Box, None]:
-        box = await self._take(spec)
+        self._active += 1
         try:
-            yield box
+            box = await self._take(spec)
+            try:
+                yield box
+            finally:
+                self._background(self._throw_away(box), "discard")
+                self._refill(spec)
         finally:
-            self._background(box.discard(), "discard")
-            self._refill(spec)
+            self._active -= 1
+            self._last_job = time.monotonic()
 
     async def _take(self, spec: BoxSpec) -> Box:
         if self._closed:
@@ -119,8 +136,24 @@ class PooledSandbox:
             self._filling[spec] += 1
             self._background(self._make_idle(spec), "refill")
 
+    async def _throw_away(self, box: Box) -> None:
+        if box.quiet:
+            self._used.append(box)
+            await self._calm(lambda: len(self._used) <= self._warm.get(box.spec, 0) // 2)
+            self._used.remove(box)
+        await box.discard()
+
+    async def _calm(self, can_wait: Callable[[], bool]) -> None:
+        """Wait until no job has come or gone for a while, or waiting would do harm."""
+        while not self._closed and can_wait():
+            left = self._last_job + QUIET_SECONDS - time.monotonic()
+            if left <= 0 and not self._active:
+                return
+            await asyncio.sleep(max(left, QUIET_SECONDS / 2))
+
     async def _make_idle(self, spec: BoxSpec) -> None:
         try:
+            await self._calm(lambda: len(self._idle[spec]) > self._warm[spec] // 2)
             async with self._making:
                 while not self._closed:
                     try:

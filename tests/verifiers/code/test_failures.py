@@ -105,8 +105,7 @@ async def test_boxes_killed_while_they_wait_cost_no_verdict(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_box_killed_at_work_is_replaced_and_the_claim_judged(kind: str) -> None:
-    async with opened(kind) as sandbox:
-        await sandbox.wait_warm()
+    async with opened(kind, warm=0) as sandbox:  # the only box is the one at work
         judging = asyncio.create_task(CodeVerifier(sandbox=sandbox).verify(SLOW, HI))
         await asyncio.sleep(0.5)
         assert await asyncio.to_thread(kill_boxes, kind)
