@@ -17,10 +17,13 @@ from espalier.verifiers.math.tree import Apply, Based, Constant, Group, Node, Nu
 CHARACTERS = 200_000
 CHAINS = 400
 
-_SPAN = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\$([^$\n]+)\$|\\\((.+?)\\\)|\\boxed\{([^{}]*)\}", re.DOTALL)
-_NUMBER = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?%?!?"
-_SIDE = rf"[-(\s]*{_NUMBER}(?:[\s()]*(?:\*\*|[-+*/^×÷·−])[-\s()]*{_NUMBER})*[\s)]*"
-_CHAIN = re.compile(rf"{_SIDE}(?:={_SIDE})+")
+_SPAN = re.compile(
+    r"\$\$(.{1,1000}?)\$\$|\\\[(.{1,1000}?)\\\]|\$([^$\n]{1,1000})\$|\\\((.{1,1000}?)\\\)|\\boxed\{([^{}]{0,1000})\}",
+    re.DOTALL,
+)
+_NUMBER = r"(?:\d{1,3}(?:,\d{3}){1,8}|\d{1,40})(?:\.\d{1,40})?%?!?"
+_SIDE = rf"[-(\s]{{0,8}}{_NUMBER}(?:[\s()]{{0,8}}(?:\*\*|[-+*/^×÷·−])[-\s()]{{0,8}}{_NUMBER}){{0,40}}[\s)]{{0,8}}"
+_CHAIN = re.compile(rf"(?<![\d.]){_SIDE}(?:={_SIDE}){{1,20}}")  # every repetition is bounded: linear time
 _BEFORE = re.compile(r"(?:^|[.:;,!?]|\b[A-Za-z]{2,}|[A-Za-z]\s*=)\s*$")
 _AFTER = re.compile(r"\s*(?:$|[.:;,!?\])]|[A-Za-z]{2,})")
 _ROW = re.compile(r"\\\\|\\implies|\\Rightarrow|⇒|⟹|\n|;")
@@ -85,7 +88,7 @@ def chains(text: str) -> Iterator[str]:
         yield from _rows(content)
     rest.append(text[at:])
     for line in "\x00".join(rest).splitlines():
-        if "=" in line and len(line) <= 2000:
+        if "=" in line:
             yield from _plain(line)
 
 
@@ -106,7 +109,7 @@ def _plain(line: str) -> Iterator[str]:
     """Arithmetic chains within a line of prose, where prose or punctuation ends on either side of them."""
     for match in _CHAIN.finditer(line):
         chain = match.group().strip()
-        before, after = line[: match.start()], line[match.end() :]
+        before, after = line[max(0, match.start() - 40) : match.start()], line[match.end() : match.end() + 40]
         clean = not before.strip() or (_BEFORE.search(before) is not None and not chain.startswith("-"))
         if clean and _AFTER.match(after):
             yield chain

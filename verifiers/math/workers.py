@@ -11,6 +11,8 @@ from typing import Any
 
 from espalier.verifiers.math.wire import HEADER
 
+_RESPAWN_SECONDS = 0.5
+
 
 class WorkerError(RuntimeError):
     """A task could not be done: its worker was killed or died. The task may be tried again."""
@@ -67,7 +69,11 @@ class WorkerPool:
     async def start(self) -> None:
         """Start the workers; raises :class:`WorkerError` when they do not come up."""
         self._open = True
-        await asyncio.gather(*(self._add() for _ in range(self.limits.workers)))
+        try:
+            await asyncio.gather(*(self._add() for _ in range(self.limits.workers)))
+        except OSError as error:
+            await self.close()
+            raise WorkerError(f"the workers do not start: {error}") from error
 
     async def close(self) -> None:
         """End every worker and fail the tasks that wait. No process is left behind."""
@@ -154,8 +160,12 @@ class WorkerPool:
 
     async def _replace(self, worker: _Worker) -> None:
         await self._end(worker)
-        if self._open:
-            await self._add()
+        while self._open:
+            try:
+                await self._add()
+                break
+            except OSError:  # no memory or no process to be had just now
+                await asyncio.sleep(_RESPAWN_SECONDS)
 
     async def _add(self) -> None:
         process = await asyncio.create_subprocess_exec(
