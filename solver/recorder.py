@@ -24,6 +24,7 @@ class Recorder:
     def __init__(self, spec: Spec, tokenizer: Any, vocabulary: Vocabulary | None, check: Check | None) -> None:
         self._finished: Finished | None = None
         self._seen = Usage()
+        self._refused = ""
         self._spec = spec
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary
@@ -54,8 +55,12 @@ class Recorder:
                 return self._text(tokens)
         return ""
 
+    def refuse(self, reason: str) -> None:
+        """The engine will not generate this response."""
+        self._refused = reason
+
     def candidate(self, seconds: float, settled_by: BranchAnswer | None = None) -> Candidate:
-        """The candidate. Without a last event it is one that was left behind: what is known of it counts as aborted.
+        """The candidate. Without a last event it was refused or left behind: what is known of it counts.
 
         Args:
             seconds: From the start of the solve to now.
@@ -63,8 +68,16 @@ class Recorder:
         """
         finished = self._finished
         if finished is None:
-            text = self._text(self._tokens[()])
-            return Candidate(self._spec, text, None, tuple(self._answers), FinishReason.ABORTED, self._seen, seconds)
+            return Candidate(
+                spec=self._spec,
+                text=self._text(self._tokens[()]),
+                answer=None,
+                branch_answers=tuple(self._answers),
+                reason=FinishReason.ERROR if self._refused else FinishReason.ABORTED,
+                usage=self._seen,
+                seconds=seconds,
+                detail=self._refused,
+            )
         rollout = finished.rollout
         root = self._text(self._without_end(self._tokens[()]))
         stated = final_answer(root, self._check, complete=finished.reason is FinishReason.STOP)

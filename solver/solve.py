@@ -20,6 +20,7 @@ from espalier.runtime.engine import (
     GenerateRequest,
     Limits,
     Mode,
+    RequestRefused,
     SamplingParams,
 )
 from espalier.runtime.grammar import Vocabulary
@@ -321,6 +322,10 @@ class _Run:
                     if found is not None and self._checkable and not self._state.stopped:
                         task = self._group.create_task(self._judge_branch(spec.index, found))
                         self._branches.setdefault(spec.index, []).append(task)
+        except RequestRefused as error:
+            if spec.repair is None:
+                raise
+            recorder.refuse(str(error))  # the earlier attempt makes its prompt too long; fresh samples still fit
         except EngineError:
             if not self._state.stopped:
                 raise

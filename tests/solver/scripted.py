@@ -17,6 +17,7 @@ from espalier.runtime.engine import (
     Finished,
     FinishReason,
     GenerateRequest,
+    RequestRefused,
     Rollout,
     Tokens,
     Usage,
@@ -77,11 +78,13 @@ class ScriptedEngine:
 
     Attributes:
         script: From a request and the number of requests before it to the response's text. `None` never ends.
+        context: Tokens that a prompt must stay below.
         deaf: Ignores aborts.
         fails_after: Tokens after which the engine is gone.
     """
 
     script: Callable[[GenerateRequest, int], str | None]
+    context: int = 1 << 20
     deaf: bool = False
     fails_after: int | None = None
     requests: list[GenerateRequest] = field(default_factory=list)
@@ -98,6 +101,8 @@ class ScriptedEngine:
         return cls(lambda _, number: texts[min(number, len(texts) - 1)], **settings)
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[Event]:
+        if len(request.prompt) >= self.context:
+            raise RequestRefused(f"prompt has {len(request.prompt)} tokens; the context holds {self.context}")
         number = len(self.requests)
         self.requests.append(request)
         self.running.add(request.request_id)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from espalier.runtime.engine import EngineInfo, EngineUnavailable, FinishReason, Limits, Mode
+from espalier.runtime.engine import EngineInfo, EngineUnavailable, FinishReason, Limits, Mode, RequestRefused
 from espalier.solver.candidate import Candidate
 from espalier.solver.events import AnswerJudged, CandidateFinished, RoundFinished, Solved
 from espalier.solver.journal import Entry
@@ -201,6 +201,20 @@ async def test_a_repair_attempt_is_told_what_was_wrong() -> None:
     assert "it is wrong" not in prompts[0] + prompts[1]
     assert "it is wrong" in prompts[2]
     assert result.selection.answer == "42"
+
+
+async def test_a_repair_attempt_that_does_not_fit_the_context_is_one_candidate_less() -> None:
+    engine = ScriptedEngine.of(boxed("41"), boxed("41"), boxed("42"), context=130)
+    result = await solver(engine).solve(CHECKED, Refine(), Budget(candidates=4))
+    assert result.selection.answer == "42"
+    refused = next(entry.candidate for entry in result.judged if entry.candidate.reason is FinishReason.ERROR)
+    assert refused.spec.repair is not None
+    assert refused.usage.new_tokens == 0
+
+
+async def test_a_problem_that_does_not_fit_the_context_is_refused() -> None:
+    with pytest.raises(RequestRefused, match="the context holds 10"):
+        await solver(ScriptedEngine.of(boxed("42"), context=10)).solve(CHECKED, BestOfK())
 
 
 async def test_an_engine_without_tags_decodes_sequentially() -> None:
