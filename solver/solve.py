@@ -292,7 +292,8 @@ class _Run:
 
     async def _leave_behind(self) -> None:
         """Close the streams of an engine that does not end its requests, and count what has come of them."""
-        await asyncio.wait([response.task for response in self._generating.values()], timeout=ABORT_SECONDS)
+        if tasks := [response.task for response in self._generating.values()]:  # they may all have reported by now
+            await asyncio.wait(tasks, timeout=ABORT_SECONDS)
         for response in self._generating.values():
             if not response.task.done():
                 response.task.cancel()
