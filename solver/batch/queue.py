@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from espalier.solver.batch.connection import outage_as_unavailable, patiently
 from espalier.solver.batch.keys import GROUP, Keys, batch_id, job_id
+from espalier.solver.batch.letter import Letter, decode_letter
 from espalier.solver.batch.scripts import Scripts, Step
 from espalier.solver.batch.status import ENDED, STATUS, UnknownJob, decode_status
 from espalier.solver.batch.terms import Terms
@@ -231,6 +232,12 @@ class JobQueue:
             for job in jobs:
                 revived += await self._scripts.run(Step.REVIVE, self._keys.of(job), job, self._terms.max_events)
         return revived
+
+    async def letters(self, count: int = DEFAULT_PAGE) -> Sequence[Letter]:
+        """The oldest dead jobs, with everything that is known of them."""
+        with outage_as_unavailable():
+            letters: Any = await self._redis.xrange(self._keys.dead, count=count)
+        return [decode_letter(fields) for _, fields in letters]
 
     async def batch(self, key: str) -> Batch:
         """A submission by its client's key, or by its id.

@@ -135,7 +135,7 @@ class Worker:
 
     async def _recover(self, error: RedisError, wait: float) -> None:
         """After an outage nobody's lease counts as expired until everyone had the time to renew theirs."""
-        if isinstance(error, ResponseError) and str(error).startswith("NOGROUP"):
+        if isinstance(error, ResponseError) and str(error).startswith(("NOGROUP", "UNBLOCKED")):
             log.warning("the queue is not there any more; it is begun anew")
             await patiently(self._desk.join)
         elif is_outage(error):

@@ -6,9 +6,10 @@ if not holds(entry, consumer, deliveries) then
 end
 local known = redis.call('HMGET', JOB, 'job', 'reason', 'attempts')
 local letter = {'id', job, 'job', known[1] or '', 'reason', reason, 'error', known[2] or '', 'attempts', known[3] or 0}
-for _, candidate in ipairs(redis.call('HVALS', JOURNAL)) do
-  letter[#letter + 1] = 'candidate'
-  letter[#letter + 1] = candidate
+local journal = redis.call('HGETALL', JOURNAL)
+for i = 1, #journal, 2 do
+  letter[#letter + 1] = 'candidate:' .. journal[i]
+  letter[#letter + 1] = journal[i + 1]
 end
 redis.call('HSET', JOB, 'letter', redis.call('XADD', DEAD, '*', unpack(letter)), 'reason', reason, 'finished', now())
 leave_queue(entry)

@@ -44,11 +44,8 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        self._process = subprocess.Popen(
-            [self._binary, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self._directory)]
-            + self._settings,
-            stdout=subprocess.DEVNULL,
-        )
+        here = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._directory), "--save", ""]
+        self._process = subprocess.Popen([self._binary, *here, *self._settings], stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + START_SECONDS
         with redis.Redis(port=self.port) as client:
             while True:

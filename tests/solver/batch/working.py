@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from espalier.solver.batch.connection import connect
 from espalier.solver.batch.queue import JobQueue
-from espalier.solver.batch.status import ENDED
 from espalier.solver.batch.terms import Terms
 from espalier.solver.batch.work import Work
 from espalier.solver.batch.worker import Worker
@@ -60,10 +59,17 @@ async def working(
             await running
 
 
-async def ended(redis: Redis, job: str, terms: Terms = TERMS, seconds: float = 30.0) -> pb.GetJobResponse:
-    """The job, once it has ended."""
-    queue = JobQueue(redis, terms=terms)
+async def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait for what no event tells of."""
     async with asyncio.timeout(seconds):
-        while (response := await queue.get(job)).status.state not in ENDED:
-            await asyncio.sleep(0.02)
-    return response
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def ended(redis: Redis, job: str, seconds: float = 30.0) -> pb.GetJobResponse:
+    """The job, once it has ended."""
+    queue = JobQueue(redis)
+    async with asyncio.timeout(seconds):
+        async for _ in queue.watch(job):
+            pass
+    return await queue.get(job)

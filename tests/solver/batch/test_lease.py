@@ -1,0 +1,260 @@
+"""Leases: who may write, when others take over, and that nothing in the event loop can starve them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from espalier.runtime.engine import FinishReason, Usage
+from espalier.solver.batch.keys import Keys
+from espalier.solver.batch.lease.desk import Desk
+from espalier.solver.batch.lease.heartbeat import Heartbeat
+from espalier.solver.batch.lease.lease import Lease, LeaseLost
+from espalier.solver.batch.queue import JobQueue
+from espalier.solver.batch.terms import Terms
+from espalier.solver.candidate import Candidate
+from espalier.solver.journal import Entry
+from espalier.solver.policy import Spec
+from espalier.v1 import solver_pb2 as pb
+from espalier.verifiers.verdict import Status, Verdict
+from tests.solver.batch.server import RedisServer
+from tests.solver.batch.working import problems
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+KEYS = Keys()
+SHORT = Terms(lease_seconds=0.3, max_deliveries=3)
+CANDIDATE = Candidate(Spec(0, 0, 1, 1.0), "42", "42", (), FinishReason.STOP, Usage(1, 2, 3, 4), 0.5)
+VERDICT = Verdict(Status.PASS, 1.0, "test")
+RESULT = pb.SolveResponse(answer="42")
+
+
+async def desks(redis: Redis, terms: Terms = SHORT) -> tuple[Desk, Desk]:
+    one, other = Desk(redis, "one", KEYS, terms), Desk(redis, "other", KEYS, terms)
+    await one.join()
+    return one, other
+
+
+async def lost_by_one(redis: Redis) -> tuple[Desk, Lease, Desk, Lease]:
+    """Two workers; the job of the first has just been reclaimed by the second."""
+    one, other = await desks(redis)
+    await JobQueue(redis).submit(problems(1), key="mine")
+    (mine,) = await one.read(1, 0.1)
+    await one.start(mine)
+    await asyncio.sleep(0.4)
+    (theirs,) = await other.take(5)
+    return one, mine, other, theirs
+
+
+async def test_jobs_submitted_before_the_first_worker_are_delivered(redis: Redis) -> None:
+    await JobQueue(redis).submit(problems(2))
+    one, _ = await desks(redis)
+    await one.join()
+    assert len(await one.read(5, 0.1)) == 2
+
+
+async def test_no_more_leases_than_asked_for(redis: Redis) -> None:
+    await JobQueue(redis).submit(problems(5))
+    one, other = await desks(redis)
+    assert len(await one.read(2, 0.1)) == 2
+    await asyncio.sleep(0.4)
+    assert len(await other.take(1)) == 1
+
+
+async def test_a_living_lease_is_not_taken(redis: Redis) -> None:
+    one, other = await desks(redis, Terms(lease_seconds=30))
+    await JobQueue(redis).submit(problems(1))
+    await one.read(1, 0.1)
+    assert await other.take(5) == []
+
+
+async def test_an_expired_lease_is_taken_by_one_and_counted(redis: Redis) -> None:
+    one, mine, _, theirs = await lost_by_one(redis)
+    assert (theirs.job, theirs.entry, theirs.deliveries) == (mine.job, mine.entry, 2)
+    assert await one.take(5) == []
+
+
+async def test_every_write_of_a_lost_lease_is_refused(redis: Redis) -> None:
+    one, mine, other, theirs = await lost_by_one(redis)
+    for write in (
+        one.start(mine),
+        one.store(mine, Entry(CANDIDATE)),
+        one.tell(mine, [pb.SolveEvent()]),
+        one.finish(mine, RESULT),
+        one.retry(mine, "trouble", 0.0),
+        one.release(mine),
+        one.bury(mine, "no"),
+    ):
+        with pytest.raises(LeaseLost):
+            await write
+    assert (await other.start(theirs)).entries == ()
+    await other.finish(theirs, RESULT)
+    assert (await JobQueue(redis).get(mine.job)).result == RESULT
+
+
+async def test_a_worker_that_reclaims_from_itself_is_fenced_off_its_own_past(redis: Redis) -> None:
+    one, _ = await desks(redis)
+    await JobQueue(redis).submit(problems(1))
+    (past,) = await one.read(1, 0.1)
+    await asyncio.sleep(0.4)
+    (present,) = await one.take(1)
+    with pytest.raises(LeaseLost):
+        await one.finish(past, RESULT)
+    await one.finish(present, RESULT)
+
+
+async def test_finishing_acknowledges_deletes_and_can_be_repeated(redis: Redis) -> None:
+    one, _ = await desks(redis)
+    queue = JobQueue(redis)
+    await queue.submit(problems(1))
+    (lease,) = await one.read(1, 0.1)
+    await one.start(lease)
+    await one.store(lease, Entry(CANDIDATE))
+    await one.finish(lease, RESULT)
+    await one.finish(lease, RESULT)  # the reply to the first one may have been lost
+    assert (await queue.depth()).total == 0
+    assert (await queue.get(lease.job)).status.candidates == 1
+    assert not await redis.exists(KEYS.journal(lease.job))
+    assert await redis.ttl(KEYS.job(lease.job)) > 0
+    assert (await queue.batch((await queue.batch(lease.job.split("-")[0])).key)).ended == 1
+
+
+async def test_what_was_stored_comes_with_the_next_delivery(redis: Redis) -> None:
+    one, other = await desks(redis)
+    await JobQueue(redis).submit(problems(1))
+    (lease,) = await one.read(1, 0.1)
+    await one.store(lease, Entry(CANDIDATE))
+    await one.store(lease, Entry(CANDIDATE, VERDICT))
+    await asyncio.sleep(0.4)
+    (theirs,) = await other.take(1)
+    assert (await other.start(theirs)).entries == (Entry(CANDIDATE, VERDICT),)
+
+
+async def test_a_release_does_not_count_and_is_free_at_once(redis: Redis) -> None:
+    one, other = await desks(redis, Terms(lease_seconds=30))
+    await JobQueue(redis).submit(problems(1))
+    (lease,) = await one.read(1, 0.1)
+    await one.release(lease)
+    (theirs,) = await other.take(1)
+    assert theirs.deliveries == 1
+    with pytest.raises(LeaseLost):
+        await one.finish(lease, RESULT)
+
+
+async def test_a_retry_counts_and_waits(redis: Redis) -> None:
+    terms = Terms(lease_seconds=0.5)
+    one, other = await desks(redis, terms)
+    queue = JobQueue(redis)
+    await queue.submit(problems(1))
+    (lease,) = await one.read(1, 0.1)
+    await one.start(lease)
+    await one.retry(lease, "the engine coughed", 0.2)
+    status = (await queue.get(lease.job)).status
+    assert (status.state, status.reason) == (pb.JOB_STATE_QUEUED, "the engine coughed")
+    assert await other.take(1) == []
+    await asyncio.sleep(0.25)
+    (theirs,) = await other.take(1)
+    assert theirs.deliveries == 2
+
+
+async def test_a_letter_holds_reason_last_error_and_the_trace_so_far(redis: Redis) -> None:
+    one, _ = await desks(redis)
+    queue = JobQueue(redis)
+    await queue.submit(problems(1))
+    (lease,) = await one.read(1, 0.1)
+    delivery = await one.start(lease)
+    await one.store(lease, Entry(CANDIDATE, VERDICT))
+    await redis.hset(KEYS.job(lease.job), "reason", "the last error")
+    await one.bury(lease, "delivered too often")
+    (letter,) = await queue.letters()
+    assert (letter.job, letter.reason, letter.error) == (delivery.job, "delivered too often", "the last error")
+    assert letter.attempts == 1
+    assert letter.entries == (Entry(CANDIDATE, VERDICT),)
+    assert (await queue.depth()).dead == 1
+    status = (await queue.get(lease.job)).status
+    assert (status.state, status.reason) == (pb.JOB_STATE_DEAD, "delivered too often")
+
+
+async def test_a_revived_job_starts_counting_anew_with_what_it_has(redis: Redis) -> None:
+    one, _ = await desks(redis)
+    queue = JobQueue(redis)
+    await queue.submit(problems(1))
+    (lease,) = await one.read(1, 0.1)
+    await one.store(lease, Entry(CANDIDATE))
+    await one.bury(lease, "no")
+    assert await queue.retry_dead() == 1
+    assert await queue.retry_dead() == 0
+    (again,) = await one.read(1, 0.1)
+    assert (again.job, again.deliveries) == (lease.job, 1)
+    assert (await one.start(again)).entries == (Entry(CANDIDATE),)
+    assert (await queue.depth()).dead == 0
+
+
+async def test_a_dead_job_can_be_cancelled(redis: Redis) -> None:
+    one, _ = await desks(redis)
+    queue = JobQueue(redis)
+    await queue.submit(problems(1))
+    (lease,) = await one.read(1, 0.1)
+    await one.bury(lease, "no")
+    assert (await queue.cancel(lease.job)).state == pb.JOB_STATE_CANCELLED
+    assert (await queue.depth()).dead == 0
+    assert await queue.retry_dead() == 0
+
+
+async def test_the_heartbeat_beats_while_the_event_loop_is_blocked(redis: Redis, server: RedisServer) -> None:
+    terms = Terms(lease_seconds=0.6)
+    one, other = await desks(redis, terms)
+    await JobQueue(redis).submit(problems(1))
+    (lease,) = await one.read(1, 0.1)
+    lost: list[Lease] = []
+    with Heartbeat(server.url, "one", KEYS, terms, lost.append) as heart:
+        heart.hold(lease)
+        busy_until = time.monotonic() + 1.5
+        while time.monotonic() < busy_until:  # work in pure Python that never lets the loop run
+            sum(range(1000))
+        assert await other.take(1) == []
+    assert not lost
+    await asyncio.sleep(0.7)
+    assert len(await other.take(1)) == 1
+
+
+async def test_the_heartbeat_tells_once_of_a_lease_that_is_lost(redis: Redis, server: RedisServer) -> None:
+    terms = Terms(lease_seconds=0.3)
+    one, _ = await desks(redis, terms)
+    await JobQueue(redis).submit(problems(2))
+    kept, gone = await one.read(2, 0.1)
+    lost: list[Lease] = []
+    with Heartbeat(server.url, "one", KEYS, terms, lost.append) as heart:
+        heart.hold(kept)
+        heart.hold(gone)
+        await JobQueue(redis).cancel(gone.job)
+        await asyncio.sleep(0.5)
+    assert lost == [gone]
+
+
+async def test_a_lease_that_is_held_for_too_long_is_given_up(redis: Redis, server: RedisServer) -> None:
+    terms = Terms(lease_seconds=0.3, max_seconds=0.5)
+    one, other = await desks(redis, terms)
+    await JobQueue(redis).submit(problems(1))
+    (lease,) = await one.read(1, 0.1)
+    lost: list[Lease] = []
+    with Heartbeat(server.url, "one", KEYS, terms, lost.append) as heart:
+        heart.hold(lease)
+        await asyncio.sleep(1.3)
+        assert lost == [lease]
+        assert len(await other.take(1)) == 1
+
+
+async def test_consumers_without_jobs_are_forgotten_and_those_with_jobs_are_not(redis: Redis) -> None:
+    one, other = await desks(redis)
+    await JobQueue(redis).submit(problems(1))
+    await one.read(1, 0.1)
+    await other.read(1, 0.01)
+    await one.leave()
+    await other.leave()
+    consumers = await redis.xinfo_consumers(KEYS.jobs, "workers")
+    assert [consumer["name"] for consumer in consumers] == [b"one"]
