@@ -245,6 +245,7 @@ def build_peer_image() -> None:
         )
         lines = [f"FROM {IMAGE}", "USER root", "COPY busybox /usr/bin/busybox"]
         lines += ['RUN ["/usr/bin/busybox", "--install", "-s", "/usr/bin"]', "RUN ln -sf python3 /usr/bin/python"]
+        lines += ["RUN mkdir -p /sandbox/.sandbox-venv/bin && ln -s /usr/bin/python3 /sandbox/.sandbox-venv/bin/python"]
         lines += ['CMD ["/usr/bin/sleep", "86400"]']
         (Path(directory) / "Dockerfile").write_text("\n".join(lines))
         environment = {**os.environ, "DOCKER_BUILDKIT": "0"}

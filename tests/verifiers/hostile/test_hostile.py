@@ -24,8 +24,9 @@ from espalier.verifiers.code.verifier import CodeVerifier
 from espalier.verifiers.verdict import Status
 from tests.verifiers.code.boxes import KINDS, opened
 
-PROGRAMS = sorted((Path(__file__).parent / "programs").glob("*.py"))
-LIMITS = ProgramLimits(case_seconds=1.5, total_seconds=10)
+PROGRAMS = {path.stem: path.read_text("utf-8") for path in sorted((Path(__file__).parent / "programs").glob("*.py"))}
+ENDLESS = ProgramLimits(case_seconds=1)
+PATIENT = ProgramLimits(case_seconds=10)
 
 in_module_loop = pytest.mark.asyncio(loop_scope="module")
 
@@ -41,22 +42,23 @@ def test_there_are_at_least_forty_hostile_programs() -> None:
 
 
 @in_module_loop
-@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
-async def test_a_hostile_program_is_contained(verifier: CodeVerifier, program: Path, tmp_path: Path) -> None:
-    source = program.read_text("utf-8")
+@pytest.mark.parametrize("program", PROGRAMS)
+async def test_a_hostile_program_is_contained(verifier: CodeVerifier, program: str, tmp_path: Path) -> None:
+    source = PROGRAMS[program]
     expect = source.splitlines()[0].removeprefix("# expect: ")
+    limits = ENDLESS if "time limit" in expect else PATIENT  # a busy machine makes no verdict wrong
     canary = tmp_path / "canary"
     canary.write_text("alive")
     answer = f"expect-{secrets.token_hex(16)}\n" if expect == "forged" else "contained\n"
 
     verdict = await verifier.verify(
-        Claim(source, bare=True), ProgramCheck((StdioCase("", answer),), limits=LIMITS), timeout=60
+        Claim(source, bare=True), ProgramCheck((StdioCase("", answer),), limits=limits), timeout=60
     )
 
     assert verdict.status is not Status.ERROR, verdict.evidence
     record = json.loads(verdict.evidence[0].detail)
     assert "BREACH" not in record["got"], record["got"]
-    assert record["seconds"] < LIMITS.case_seconds + 5
+    assert record["seconds"] < limits.case_seconds + 5
     assert meets(expect, verdict.status, record["reason"]), (expect, verdict.status, record)
     assert canary.read_text() == "alive"
     following = await verifier.verify(
