@@ -1,0 +1,123 @@
+"""The loop with the real engine and the real verifiers; only the words of the model are chosen by the test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from espalier.runtime.engine import FinishReason, Limits, Tokens
+from espalier.runtime.local import LocalEngine
+from espalier.solver.events import SolveEvent, Streamed
+from espalier.solver.policies import Adaptive, BestOfK, Greedy
+from espalier.solver.policy import Budget, Stop
+from espalier.solver.problem import Problem
+from espalier.solver.select import DecidedBy
+from espalier.solver.solve import Generation, Solver
+from espalier.verifiers.check import ConstraintCheck, NumberUse
+from espalier.verifiers.hub import Hub, load
+from tests.solver.service.telling import Words, free_tokens, telling
+
+MAKE_65 = Problem(
+    "p",
+    "Using the numbers 19, 36, 55 and 7, each once, make 65",
+    ConstraintCheck((NumberUse(("19", "36", "55", "7"), "65"),)),
+)
+RIGHT = "55 + 36 - 19 - 7"
+ENDLESS = Generation(limits=Limits(max_tokens=1 << 20))
+
+
+def forked(*steps: str, answer: str) -> Words:
+    plans = "".join(f"<plan>{i}: way {i}</plan>" for i in range(1, len(steps) + 1))
+    words = {((0, i),): step + "</step>" for i, step in enumerate(steps, start=1)}
+    return {(): f"<guideline>{plans}</guideline>compare</takeaway>\\boxed{{{answer}}}", **words}
+
+
+def boxed(answer: str) -> str:
+    return f" so \\boxed{{{answer}}}"
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[Hub]:
+    async with Hub(load(["math"])) as opened:
+        yield opened
+
+
+async def idle(engine: LocalEngine, free: int) -> None:
+    """The engine has ended all requests and freed their memory: at once, or a decoding step later."""
+    async with asyncio.timeout(5):
+        while engine.info.details["running"] or free_tokens(engine) != free:  # noqa: ASYNC110 (the engine has no event)
+            await asyncio.sleep(0.01)
+
+
+async def test_a_right_step_ends_its_response_and_the_losers_and_frees_everything(hub: Hub) -> None:
+    winner = {**forked(boxed("1 + 1"), boxed(RIGHT), "", answer="2"), ((0, 3),): None}  # type: ignore[dict-item]
+    async with telling(lambda number: winner if number == 0 else None) as engine:
+        free = free_tokens(engine)
+        events: list[SolveEvent] = []
+        result = await Solver(engine, hub, generation=ENDLESS).solve(
+            MAKE_65, BestOfK(), Budget(candidates=3), watch=events.append
+        )
+        await idle(engine, free)
+    assert (result.selection.answer, result.selection.decided_by) == (RIGHT, DecidedBy.CHECK)
+    assert [entry.candidate.reason for entry in result.judged] == [FinishReason.ABORTED] * 3
+    streamed = [event.event for event in events if isinstance(event, Streamed)]
+    tokens = sum(len(event.tokens) for event in streamed if isinstance(event, Tokens))
+    assert result.spent.total.new_tokens == tokens
+    assert result.spent.speedup > 1
+
+
+async def test_wrong_steps_and_a_right_answer_are_told_apart(hub: Hub) -> None:
+    async with telling(forked(boxed("55 + 19 - 7 - 2"), boxed("65"), answer=RIGHT)) as engine:
+        result = await Solver(engine, hub).solve(MAKE_65, Greedy())
+    candidate = result.judged[0].candidate
+    assert result.selection.answer == RIGHT
+    assert {found.path: found.answer for found in candidate.branch_answers} == {
+        ((0, 1),): "55 + 19 - 7 - 2",
+        ((0, 2),): "65",
+    }
+    assert (candidate.reason, candidate.forked, candidate.well_formed) == (FinishReason.STOP, True, True)
+    assert candidate.usage.critical_path_tokens < candidate.usage.new_tokens
+
+
+async def test_equivalent_answers_vote_together(hub: Hub) -> None:
+    said = ["0.5", "\\frac{1}{2}", "1/3", "2/4"]
+    async with telling(lambda number: f"\\boxed{{{said[number % 4]}}}") as engine:
+        result = await Solver(engine, hub).solve(Problem("p", "How likely is it?"), BestOfK(), Budget(candidates=4))
+    assert result.selection.decided_by is DecidedBy.CONSENSUS
+    classes = [entry.candidate.answer_class for entry in result.judged]
+    assert classes[0] == classes[1] == classes[3] != classes[2]
+    assert result.selection.answer in ("0.5", "\\frac{1}{2}", "2/4")
+
+
+async def test_votes_with_false_equalities_weigh_less(hub: Hub) -> None:
+    said = ["2 + 2 = 5, so \\boxed{5}", "2 + 2 = 5, thus \\boxed{5}", "2 + 2 = 4, so \\boxed{4}"]
+    async with telling(lambda number: said[number % 3]) as engine:
+        result = await Solver(engine, hub).solve(Problem("p", "How many?"), BestOfK(), Budget(candidates=3))
+    assert result.selection.answer == "4"
+
+
+async def test_at_the_deadline_the_engine_is_free_again(hub: Hub) -> None:
+    async with telling(None) as engine:
+        free = free_tokens(engine)
+        result = await Solver(engine, hub, generation=ENDLESS).solve(
+            MAKE_65, Adaptive(first=4), Budget(candidates=8, seconds=0.3)
+        )
+        await idle(engine, free)
+    assert result.stopped is Stop.SECONDS
+    assert result.spent.aborted.new_tokens > 0
+
+
+async def test_a_cancelled_solve_leaves_nothing_in_the_engine(hub: Hub) -> None:
+    async with telling(None) as engine:
+        free = free_tokens(engine)
+        solving = asyncio.create_task(
+            Solver(engine, hub, generation=ENDLESS).solve(MAKE_65, BestOfK(), Budget(candidates=4))
+        )
+        while engine.info.details["running"] < 4:  # noqa: ASYNC110 (the engine has no event for it)
+            await asyncio.sleep(0.01)
+        solving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await solving
+        await idle(engine, free)
