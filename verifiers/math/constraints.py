@@ -13,7 +13,7 @@ from flint import fmpz
 from espalier.verifiers.check import Constraint, Domain, NumberUse
 from espalier.verifiers.check import Relation as RelationConstraint
 from espalier.verifiers.math.equivalence import expand_signs, normal
-from espalier.verifiers.math.evaluate import NotExact, Undefined, exact
+from espalier.verifiers.math.evaluate import NotExact, Undefined, ball, exact
 from espalier.verifiers.math.lexer import ParseError
 from espalier.verifiers.math.limits import LimitError
 from espalier.verifiers.math.numeric import minus, order, same_value, sign
@@ -102,10 +102,15 @@ def _listed(numbers: Counter[Fraction]) -> str:
 
 
 def _value(node: Node) -> str:
+    """A value for people: exact where it is rational and short, else about 10 digits of it."""
     try:
-        return str(exact(node))
+        return show(Number(exact(node)))[:100]
     except (NotExact, Undefined, LimitError):
-        return "another"
+        pass
+    try:
+        return f"about {ball(node, 64).str(10, radius=False)}"
+    except (Undefined, LimitError, ZeroDivisionError):
+        return show(node)[:100]
 
 
 def satisfies_relation(claim: Node, rule: RelationConstraint) -> Outcome:
@@ -224,22 +229,29 @@ def _assigned(node: Node) -> dict[str, Node] | None:
     return None
 
 
+_ORDERS = {"<": {-1}, "<=": {-1, 0}, ">": {1}, ">=": {0, 1}}
+
+
 def holds(relation: Relation, solution: Assignment) -> Outcome:
     """Whether a relation is true for the given values of its variables."""
     sides = [substitute(side, solution) for side in relation.sides]
     outcomes: list[Outcome] = []
     for (left, right), op in zip(pairwise(sides), relation.ops, strict=True):
-        if op in ("=", "!="):
-            same = same_value(left, right)
-            outcomes.append(same if op == "=" or same.equal is None else Outcome(not same.equal, same.rule))
-        elif op in ("<", "<=", ">", ">="):
-            signed = order(left, right)
-            truth = {"<": {-1}, "<=": {-1, 0}, ">": {1}, ">=": {0, 1}}[op]
-            outcomes.append(Outcome(None if signed is None else signed in truth, "order"))
-        else:
-            outcomes.append(Outcome(None, f"the relation {op}"))
+        truth = _compare(left, op, right)
+        rule = f"{_value(left)} {op} {_value(right)} is {str(truth.equal).lower()}"
+        outcomes.append(Outcome(truth.equal, truth.rule if truth.equal is None else rule))
     shown = ", ".join(f"{name} = {show(value)}" for name, value in solution.items())
     return every(outcomes, f"with {shown}")
+
+
+def _compare(left: Node, op: str, right: Node) -> Outcome:
+    if op in ("=", "!="):
+        same = same_value(left, right)
+        return same if op == "=" or same.equal is None else Outcome(not same.equal, same.rule)
+    if op in _ORDERS:
+        signed = order(left, right)
+        return Outcome(None if signed is None else signed in _ORDERS[op], "order")
+    return Outcome(None, f"the relation {op}")
 
 
 def _holds_rounded(relation: Relation, unknown: str, solution: Assignment, places: int) -> Outcome:

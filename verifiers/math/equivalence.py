@@ -211,7 +211,7 @@ def _groups(gold: Node, claim: Node, options: MathOptions) -> Outcome:
     left = gold.items if isinstance(gold, Group) else (gold,)
     right = claim.items if isinstance(claim, Group) else (claim,)
     kinds = {node.kind if isinstance(node, Group) else "value" for node in (gold, claim)}
-    if kinds == {"tuple", "set"} or (kinds == {"bracket", "set"} and len(left) > 1):
+    if kinds == {"tuple", "set"} or (kinds == {"bracket", "set"} and max(len(left), len(right)) > 1):
         return Outcome(False, "different brackets")
     if kinds == {"tuple", "bracket"} and len(left) == 2 and _ascends(left):
         return Outcome(False, "an open and a closed interval, or a pair in different brackets")

@@ -76,7 +76,7 @@ def _constraints(request: Json) -> Json:
         outcomes = [satisfies(reading, constraint) for reading in claim.readings]
         best = next((o for o in outcomes if o.equal), None) or next((o for o in outcomes if o.equal is None), None)
         outcome = best or (outcomes[0] if outcomes else Outcome(None, claim.fault))
-        rules.append(f"{constraint}: {outcome.rule}")
+        rules.append(f"{_named(constraint)}: {outcome.rule}")
         satisfied += outcome.equal is True
         if outcome.equal is False:
             violated = violated or outcome.rule
@@ -100,6 +100,16 @@ def _canonical(request: Json) -> Json:
 def _steps(request: Json) -> Json:
     report = check_steps(request["text"])
     return {"tested": report.tested, "false": list(report.false), "score": report.score}
+
+
+def _named(constraint: Constraint) -> str:
+    match constraint:
+        case NumberUse(numbers, target):
+            return f"{target} from {', '.join(numbers)}"
+        case Relation(text):
+            return text
+        case Domain(name):
+            return name
 
 
 def _constraint(part: Json) -> Constraint:

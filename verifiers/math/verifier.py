@@ -19,11 +19,17 @@ from espalier.verifiers.verdict import Evidence, Status, Verdict
 
 _SIMPLE = re.compile(r"([+-]?\d{1,40})(?:/([1-9]\d{0,39})|\.(\d{1,40}))?")
 _PERCENT = re.compile(r"\\?%|\bper\s?cent(?:age)?\b")
-_CACHED = 1 << 16
+_CACHED = 1 << 14
 
 
 class MathVerifier:
     """Judges mathematical answers. An async context manager; one event loop.
+
+    - `ReferenceCheck`: PASS when the claim is equivalent to the reference, FAIL when it differs, UNKNOWN when a side
+      cannot be read or the comparison cannot be decided.
+    - `ConstraintCheck`: PASS when every constraint is satisfied and one of them is more than a domain; with no
+      constraints, those that the problem's text states are used (:mod:`espalier.verifiers.math.recognise`).
+    - `StepCheck`: always UNKNOWN; its score is the share of true equalities in the text, 1 when it has none.
 
     Args:
         limits: Size and limits of its pool of workers.

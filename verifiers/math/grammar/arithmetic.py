@@ -103,6 +103,8 @@ class Arithmetic(Quantities):
             return False
         if word in SCALES or word in ("deg", "degree", "degrees", "radian", "radians", "rad", "reals"):
             return False
+        if word == "min" and self.ahead().text not in ("(", "{"):
+            return False  # minutes
         if word in KNOWN_WORDS:
             return True
         if len(word) == 1:
