@@ -91,3 +91,7 @@ def program(
 def main() -> None:
     """Entry point of `espalier`."""
     sys.exit(app())
+
+
+if __name__ == "__main__":
+    main()
