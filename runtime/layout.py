@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from espalier.runtime.grammar import GrammarLimits, Vocabulary
-from espalier.runtime.structure import Edge, read
+from espalier.runtime.structure import Edge, Response, read
 
 if TYPE_CHECKING:
     import torch
@@ -178,9 +178,14 @@ def layout(
     A sequence that ends early is laid out as far as it goes; behind a structural fault everything counts as text of
     the branch in which the fault happened.
     """
+    return layout_of(read(tokens, prompt_length, vocabulary, limits), len(tokens))
+
+
+def layout_of(response: Response, length: int) -> Layout:
+    """The layout of a sequence of `length` tokens that has already been read."""
     builder = LayoutBuilder()
     done = 0
-    for at, edge in read(tokens, prompt_length, vocabulary, limits).edges:
+    for at, edge in response.edges:
         builder.text(at - done)
         done = at
         match edge:
@@ -192,7 +197,7 @@ def layout(
                 builder.close()
             case Edge.JOIN:
                 builder.join()
-    builder.text(len(tokens) - done)
+    builder.text(length - done)
     return builder.layout()
 
 

@@ -45,9 +45,7 @@ def _optimizer_tensors(optimizers: Mapping[str, Optimizer]) -> dict[str, Tensor]
     return tensors
 
 
-def save(
-    folder: Path, model: Qwen3ForCausalLM, optimizers: Mapping[str, Optimizer], progress: Progress
-) -> None:
+def save(folder: Path, model: Qwen3ForCausalLM, optimizers: Mapping[str, Optimizer], progress: Progress) -> None:
     """Write a checkpoint, in full precision."""
     fresh = folder.with_name(f"{folder.name}.writing")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -74,12 +72,7 @@ def restore(folder: Path, model: Qwen3ForCausalLM, optimizers: Mapping[str, Opti
         torch.set_rng_state(load_file(folder / "random.safetensors")["torch"])
     except FileNotFoundError as error:
         raise CheckpointError(f"no checkpoint in {folder}: {error.filename} is missing") from error
-    parameters = dict(model.named_parameters())
-    if {n: p.shape for n, p in parameters.items()} != {n: w.shape for n, w in weights.items()}:
-        raise CheckpointError(f"the checkpoint in {folder} belongs to a model of another shape")
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(weights[name])
+    _copy(weights, model, folder)
     for name, optimizer in optimizers.items():
         state: dict[int, dict[str, Tensor]] = {}
         for path, tensor in stored.items():
@@ -88,6 +81,27 @@ def restore(folder: Path, model: Qwen3ForCausalLM, optimizers: Mapping[str, Opti
                 state.setdefault(int(index), {})[key] = tensor
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return progress
+
+
+def load_weights(folder: Path, model: Qwen3ForCausalLM) -> None:
+    """Copy exported weights into a model.
+
+    Raises:
+        CheckpointError: there are none in the folder, or they belong to another model.
+    """
+    weights = {
+        name: value for shard in sorted(folder.glob("*.safetensors")) for name, value in load_file(shard).items()
+    }
+    _copy(weights, model, folder)
+
+
+def _copy(weights: Mapping[str, Tensor], model: Qwen3ForCausalLM, folder: Path) -> None:
+    parameters = dict(model.named_parameters())
+    if {n: p.shape for n, p in parameters.items()} != {n: w.shape for n, w in weights.items()}:
+        raise CheckpointError(f"{folder} holds no weights of a model of this shape")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(weights[name])
 
 
 def export(folder: Path, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:

@@ -22,12 +22,12 @@ def traces(
     seed: Annotated[int, typer.Option(help="Same seed, same problems and traces.")] = 0,
 ) -> None:
     """Show problems of a task with the traces that the search programs write for them."""
-    from random import Random  # noqa: PLC0415 (light imports: --help must not load the libraries behind the commands)
+    from random import Random
 
-    from espalier.training.example import response_text  # noqa: PLC0415
-    from espalier.training.tasks import Split  # noqa: PLC0415
-    from espalier.training.tasks import task as named  # noqa: PLC0415
-    from espalier.training.traces import write  # noqa: PLC0415
+    from espalier.training.example import response_text
+    from espalier.training.tasks import Split
+    from espalier.training.tasks import task as named
+    from espalier.training.traces import write
 
     try:
         found = named(task).problems(Split.TRAIN, seed, count)
@@ -47,8 +47,8 @@ def tokenizer(
     seed: Annotated[int, typer.Option(help="Of the samples.")] = 0,
 ) -> None:
     """Train the tokenizer on problems and traces."""
-    from espalier.training.data import tokenizer_texts  # noqa: PLC0415
-    from espalier.training.tokenizer import save, train  # noqa: PLC0415
+    from espalier.training.data import tokenizer_texts
+    from espalier.training.tokenizer import save, train
 
     trained = train(tokenizer_texts(samples, seed), vocabulary, context)
     save(trained, out)
@@ -66,21 +66,25 @@ def sft(
         float | None, typer.Option(min=0, help="Stop this part after so many minutes; go on with --resume.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
+    initial: Annotated[
+        Path | None, typer.Option("--from", help="Folder of exported weights to begin from, with a fresh optimiser.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
 ) -> None:
     """Supervised fine-tuning on generated traces."""
-    import torch  # noqa: PLC0415
+    import torch
 
-    from espalier.training.checkpoint import CheckpointError  # noqa: PLC0415
-    from espalier.training.config import ConfigError, load  # noqa: PLC0415
-    from espalier.training.progress import reporter  # noqa: PLC0415
-    from espalier.training.sft import Budget, train  # noqa: PLC0415
+    from espalier.training.checkpoint import CheckpointError
+    from espalier.training.config import ConfigError, load
+    from espalier.training.progress import reporter
+    from espalier.training.sft import Budget, train
 
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     try:
         budget = Budget(steps, minutes, stop_after)
         with reporter() as report:
-            train(load(config), tokenizer, out, budget, torch.device(chosen), report, resume=resume)
+            run = load(config)
+            train(run, tokenizer, out, budget, torch.device(chosen), report, resume=resume, initial=initial)
     except (ConfigError, CheckpointError, ValueError) as error:
         raise _fail(error) from error
     typer.echo(f"weights: {out / 'model'}")

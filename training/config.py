@@ -35,8 +35,9 @@ class DataConfig:
         row_length: Tokens in a packed row.
         rows_per_shard: Rows that a worker makes at a time.
         workers: Processes that write traces; 0: in this process.
-        reuse: How often a shard is visited, for accelerators that outrun the workers.
+        reuse: How often a row is used on average, for accelerators that outrun the workers.
         reworded_share: Share of the problems that are put in other words.
+        easier_share: Share of the problems that are drawn from the easier settings of their task.
         weights: Share of every task, relative to 1.0 for tasks not named.
     """
 
@@ -46,6 +47,7 @@ class DataConfig:
     workers: int
     reuse: int
     reworded_share: float
+    easier_share: float
     weights: dict[str, float] = field(default_factory=dict)
 
 
@@ -94,19 +96,22 @@ def _section(kind: type[T], table: dict[str, Any], where: str) -> T:
         raise ConfigError(f"{where}: unknown setting {unknown[0]!r}; known: {', '.join(sorted(names))}")
     values: dict[str, Any] = {}
     for name, value in table.items():
-        hint = hints[name]
-        if isinstance(value, dict) and hasattr(hint, "__dataclass_fields__"):
-            value = _section(hint, value, f"{where}.{name}")
-        elif hint is float and isinstance(value, int):
-            value = float(value)
-        elif isinstance(hint, type) and type(value) is not hint:
-            raise ConfigError(f"{where}.{name}: expected {hint.__name__}, got {value!r}")
-        values[name] = value
+        values[name] = _value(hints[name], value, f"{where}.{name}")
     try:
         return kind(**values)
     except TypeError as error:
         missing = sorted(names - set(values))
         raise ConfigError(f"{where}: missing {', '.join(missing)}") from error
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    if isinstance(value, dict) and hasattr(hint, "__dataclass_fields__"):
+        return _section(hint, value, where)
+    if hint is float and isinstance(value, int):
+        return float(value)
+    if isinstance(hint, type) and type(value) is not hint:
+        raise ConfigError(f"{where}: expected {hint.__name__}, got {value!r}")
+    return value
 
 
 def load(path: Path) -> SftConfig:

@@ -6,9 +6,10 @@ any order and a resumed run continues exactly where it stopped.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import count
+from dataclasses import dataclass, replace
+from itertools import count, islice
 from pathlib import Path
 from random import Random
 
@@ -21,14 +22,18 @@ from espalier.runtime.grammar import Vocabulary
 from espalier.training.config import DataConfig
 from espalier.training.example import Example, encode, response_text
 from espalier.training.packing import Row, fill_rows
-from espalier.training.tasks import TASKS, Problem, Split
+from espalier.training.tasks import EASIER_TASKS, TASKS, Split
 from espalier.training.tasks.phrasing import reword
 from espalier.training.traces import write
 
 TASK_NAMES = tuple(sorted(TASKS))
 
-TRACES_PER_PROBLEM = {"countdown": 3, "polynomial_equations": 4, "puzzle24": 6}
+TRACES_PER_PROBLEM = {"countdown": 8, "polynomial_equations": 8, "puzzle24": 24}
 """Different traces written of one problem, where problems are slow to make (1 for tasks not named)."""
+
+
+REPLAYED = 4096
+"""Fresh rows that are kept for reuse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,28 +50,20 @@ class Codec:
         return cls(fast.backend_tokenizer, Vocabulary.of(fast))
 
 
-def examples(
-    codec: Codec, split: Split, seed: int, shard: int, weights: dict[str, float], reworded_share: float
-) -> Iterator[tuple[int, Example]]:
+def examples(codec: Codec, config: DataConfig, split: Split, shard: int) -> Iterator[tuple[int, Example]]:
     """Endless (task index, example) pairs of one shard."""
-    rng = Random(f"{split}/{seed}/{shard}")
-    shares = [weights.get(name, 1.0) / TRACES_PER_PROBLEM.get(name, 1) for name in TASK_NAMES]
+    rng = Random(f"{split}/{config.seed}/{shard}")
+    shares = [config.weights.get(name, 1.0) / TRACES_PER_PROBLEM.get(name, 1) for name in TASK_NAMES]
     while True:
         kind = rng.choices(range(len(TASK_NAMES)), shares)[0]
         name = TASK_NAMES[kind]
-        problem = TASKS[name].generate(split, rng.getrandbits(48), 0)
+        tasks = EASIER_TASKS if rng.random() < config.easier_share else TASKS
+        problem = tasks[name].generate(split, rng.getrandbits(48), 0)
         for _ in range(TRACES_PER_PROBLEM.get(name, 1)):
-            example = _example(problem, codec, rng, reworded_share)
-            if example is not None:
-                yield kind, example
-
-
-def _example(problem: Problem, codec: Codec, rng: Random, reworded_share: float) -> Example | None:
-    trace = write(problem, rng)
-    if trace is None:
-        return None
-    question = reword(problem, rng) if rng.random() < reworded_share else problem.text
-    return encode(question, trace, codec.tokenizer, codec.vocabulary)
+            trace = write(problem, rng)
+            if trace is not None:
+                question = reword(problem, rng) if rng.random() < config.reworded_share else problem.text
+                yield kind, encode(question, trace, codec.tokenizer, codec.vocabulary)
 
 
 class Shards(Dataset[list[Row]]):
@@ -82,7 +79,7 @@ class Shards(Dataset[list[Row]]):
         config = self._config
         if self._codec is None:
             self._codec = Codec.load(self._tokenizer)
-        source = examples(self._codec, self._split, config.seed, shard, config.weights, config.reworded_share)
+        source = examples(self._codec, config, self._split, shard)
         return list(fill_rows(source, config.row_length, config.rows_per_shard))
 
 
@@ -97,39 +94,33 @@ class _From(torch.utils.data.Sampler[int]):
 def rows(tokenizer: Path, config: DataConfig, position: int) -> Iterator[Row]:
     """The stream of training rows from row number `position` on.
 
-    With `reuse` above 1 a window of shards is kept in memory and visited that often, in a new order each time.
+    Every row number that is a multiple of `reuse` is fresh; each of the others repeats one of the latest `REPLAYED`
+    fresh rows, drawn by its number alone.
     """
-    window = 1 if config.reuse == 1 else 64
-    lap_rows = window * config.reuse * config.rows_per_shard
-    lap, skip = divmod(position, lap_rows)
+    past = -(-position // config.reuse)  # fresh rows before this position
+    first = (max(0, past - REPLAYED) if config.reuse > 1 else past) // config.rows_per_shard
     loader = DataLoader(
         Shards(tokenizer, config, Split.TRAIN),
         batch_size=None,
-        sampler=_From(lap * window),
+        sampler=_From(first),
         num_workers=config.workers,
         prefetch_factor=3 if config.workers else None,
         multiprocessing_context="spawn" if config.workers else None,
     )
-    shards = iter(loader)
-    while True:
-        kept: list[Row] = []
-        for _ in range(window):
-            fresh = next(shards)
-            kept += fresh
-            yield from fresh[skip:]
-            skip = max(0, skip - len(fresh))
-        for visit in range(1, config.reuse):
-            order = Random(f"{config.seed}/{lap}/{visit}").sample(range(len(kept)), k=len(kept))
-            yield from (kept[i] for i in order[skip:])
-            skip = max(0, skip - len(order))
-        lap += 1
+    fresh = (row for shard in loader for row in shard)
+    latest = deque(islice(fresh, past - first * config.rows_per_shard), maxlen=REPLAYED)
+    for number in count(position):
+        if number % config.reuse == 0:
+            latest.append(next(fresh))
+            yield latest[-1]
+        else:
+            yield latest[Random(f"{config.seed}/{number}").randrange(len(latest))]
 
 
 def held_out_rows(tokenizer: Path, config: DataConfig, size: int) -> list[Row]:
-    """Rows of held-out problems in the original wording, for the loss by task."""
-    codec = Codec.load(tokenizer)
-    source = examples(codec, Split.HELD_OUT, config.seed, 0, {}, 0.0)
-    return list(fill_rows(source, config.row_length, size))
+    """Rows of held-out problems at full difficulty, in the original wording and equal shares, for the loss by task."""
+    plain = replace(config, easier_share=0.0, reworded_share=0.0, weights={})
+    return list(fill_rows(examples(Codec.load(tokenizer), plain, Split.HELD_OUT, 0), config.row_length, size))
 
 
 def tokenizer_texts(samples: int, seed: int) -> Iterator[str]:
@@ -137,7 +128,8 @@ def tokenizer_texts(samples: int, seed: int) -> Iterator[str]:
     rng = Random(f"tokenizer/{seed}")
     for name in TASK_NAMES:
         for index in range(samples):
-            problem = TASKS[name].generate(Split.TRAIN, seed, index)
+            tasks = EASIER_TASKS if index % 4 == 0 else TASKS
+            problem = tasks[name].generate(Split.TRAIN, seed, index)
             trace = write(problem, rng)
             yield from (problem.text, reword(problem, rng))
             if trace is not None:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from espalier.runtime.grammar import Tag, Vocabulary
-from espalier.runtime.layout import Layout, layout
+from espalier.runtime.layout import Layout, layout_of
 from espalier.runtime.structure import Response, read
 from espalier.training.tokenizer import END, prompt_text
 from espalier.training.traces import Block, Trace
@@ -70,4 +70,4 @@ def encode(question: str, trace: Trace, tokenizer: Tokenizer, vocabulary: Vocabu
         for branch, step in zip(block.branches, spans.steps, strict=True):
             if not branch.trained:
                 trained[step.start : step.end] = False
-    return Example(np.array(tokens, dtype=np.int32), trained, layout(tokens, len(prompt), vocabulary))
+    return Example(np.array(tokens, dtype=np.int32), trained, layout_of(response, len(tokens)))

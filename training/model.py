@@ -41,8 +41,7 @@ def _attention(
     groups = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     if isinstance(visible, BlockMask):
-        out = flex_attention(query, key, value, block_mask=visible, scale=scaling)
-        assert isinstance(out, Tensor)
+        out: Any = flex_attention(query, key, value, block_mask=visible, scale=scaling)
     else:
         out = F.scaled_dot_product_attention(query, key, value, attn_mask=visible, scale=scaling)
     return out.transpose(1, 2).contiguous(), None

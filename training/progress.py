@@ -22,7 +22,12 @@ def reporter() -> Iterator[Report]:
     if not sys.stderr.isatty():
         yield lambda entry: print(_line(entry), file=sys.stderr, flush=True)
         return
-    columns = (BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns) as bar:
         running = bar.add_task("starting", total=1.0)
 

@@ -1,7 +1,7 @@
 """Supervised fine-tuning on traces, with the parallel mask and positions.
 
-The loss is the mean over all trained tokens of an optimiser step. Matrices are updated by Muon (Jordan et al. 2024;
-`torch.optim.Muon` with learning rates on AdamW's scale), embeddings and norms by AdamW. The learning rate warms up,
+The loss is the mean over all trained tokens of an optimiser step. Matrices are updated by Muon, embeddings and norms by
+AdamW. The learning rate warms up,
 stays, and falls linearly to zero over the last part of the schedule, which is measured in steps or in minutes.
 """
 
@@ -17,13 +17,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import AdamW, Muon, Optimizer
+from torch.optim import AdamW, Optimizer
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
-from espalier.training.checkpoint import Progress, export, restore, save
+from espalier.training.checkpoint import Progress, export, load_weights, restore, save
 from espalier.training.config import OptimizerConfig, SftConfig
 from espalier.training.data import TASK_NAMES, held_out_rows, rows
 from espalier.training.model import Batch, build, collate, compile_layers, token_losses
+from espalier.training.muon import Muon
 from espalier.training.packing import Row
 
 REPORT_EVERY = 20
@@ -50,10 +51,9 @@ class Budget:
 
     def done(self, progress: Progress) -> float:
         """Share of the schedule that lies behind, in [0, 1]."""
-        if self.steps is not None:
-            return min(1.0, progress.step / self.steps)
-        assert self.minutes is not None
-        return min(1.0, progress.seconds / (60 * self.minutes))
+        if self.minutes is not None:
+            return min(1.0, progress.seconds / (60 * self.minutes))
+        return min(1.0, progress.step / (self.steps or 1))
 
 
 def rate(config: OptimizerConfig, step: int, done: float) -> float:
@@ -68,9 +68,7 @@ def optimizers(model: Qwen3ForCausalLM, config: OptimizerConfig) -> dict[str, Op
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "layers." in n]
     others = [p for n, p in model.named_parameters() if not (p.ndim == 2 and "layers." in n)]
     return {
-        "muon": Muon(
-            matrices, lr=config.muon_rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
-        ),
+        "muon": Muon(matrices, lr=config.muon_rate, weight_decay=config.weight_decay),
         "adam": AdamW(others, lr=config.adam_rate, betas=(0.9, 0.95), weight_decay=0.0),
     }
 
@@ -129,6 +127,7 @@ def train(
     report: Report,
     *,
     resume: bool = False,
+    initial: Path | None = None,
 ) -> Progress:
     """Train, write a checkpoint to `out/checkpoint` and the usable weights to `out/model`.
 
@@ -140,6 +139,7 @@ def train(
         device: "cuda" compiles the layers and computes in bfloat16; anywhere else plain float32.
         report: Receives one record per report, as it is written to `metrics.jsonl`.
         resume: Go on from the checkpoint in `out`.
+        initial: Folder of exported weights to begin from, with a fresh optimiser; None: random weights.
 
     Returns:
         How far the run has come.
@@ -151,7 +151,10 @@ def train(
     torch.manual_seed(config.seed)
     torch.set_float32_matmul_precision("high")
     tokenizer = PreTrainedTokenizerFast.from_pretrained(tokenizer_folder)
-    model = build(config.model, tokenizer).to(device).train()
+    model = build(config.model, tokenizer).train()
+    model.to(device)
+    if initial is not None:
+        load_weights(initial, model)
     run_optimizers = optimizers(model, config.optimizer)
     progress = restore(out / "checkpoint", model, run_optimizers) if resume else Progress()
     if device.type == "cuda":

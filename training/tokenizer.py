@@ -55,7 +55,7 @@ def train(texts: Iterable[str], vocabulary_size: int, context: int) -> PreTraine
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    fast = PreTrainedTokenizerFast(
+    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         bos_token=None,
         eos_token=END,

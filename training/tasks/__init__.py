@@ -7,10 +7,13 @@ from collections.abc import Iterator, Mapping
 from espalier.training.tasks import gym, programming
 from espalier.training.tasks.task import Draft, Problem, Split, Task
 
-__all__ = ["TASKS", "Draft", "Problem", "Split", "Task", "problems", "task"]
+__all__ = ["EASIER_TASKS", "TASKS", "Draft", "Problem", "Split", "Task", "problems", "task"]
 
 TASKS: Mapping[str, Task] = {t.name: t for t in (*gym.TASKS, *programming.TASKS)}
 """Every task by name."""
+
+EASIER_TASKS: Mapping[str, Task] = {**TASKS, **{t.name: t for t in gym.EASIER_TASKS}}
+"""The same tasks at the easier settings of a share of the training problems. The split of a problem is the same."""
 
 
 def task(name: str) -> Task:

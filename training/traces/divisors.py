@@ -124,13 +124,13 @@ def _lcm_methods(a: int, b: int) -> Iterator[Branch]:
         text += f"*{p}={product}"
     yield Branch(" prime factors", f"{text} so {value}", str(value))
     high, low = max(a, b), min(a, b)
-    tried, multiple, text = 0, 0, ""
+    tried, multiple, listed = 0, 0, ""
     while tried < 8 and (tried == 0 or multiple % low):
         tried, multiple = tried + 1, multiple + high
-        text += f" {multiple} rest {multiple % low},"
+        listed += f" {multiple} rest {multiple % low},"
     found = multiple % low == 0
     end = f" so {multiple}" if found else " none"
-    yield Branch(f" multiples of {high}, rests by {low}", text + end, str(multiple) if found else None)
+    yield Branch(f" multiples of {high}, rests by {low}", listed + end, str(multiple) if found else None)
 
 
 def lcm(problem: Problem, rng: Random) -> Trace | None:

@@ -124,11 +124,11 @@ def _splitting(a: int, b: int, c: int) -> tuple[str, list[Fraction]]:
 def _trial(a: int, b: int, c: int, rng: Random) -> tuple[str, list[Fraction]] | None:
     """Substitute whole numbers until one is a root; the other root follows from the sum of the roots."""
     text, a, b, c = _monic(a, b, c)
-    whole = [r for r in range(-15, 16) if a * r * r + b * r + c == 0]
+    whole = [r for r in range(-30, 31) if a * r * r + b * r + c == 0]
     if not whole:
         return None
     hit = rng.choice(whole)
-    tries = [r for r in range(-12, 13) if r and a * r * r + b * r + c != 0 and c % r == 0]
+    tries = [r for r in range(-30, 31) if r and a * r * r + b * r + c != 0 and c % r == 0]
     rng.shuffle(tries)
     lines = []
     for r in [*tries[: rng.randint(0, 3)], hit]:

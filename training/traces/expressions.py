@@ -14,6 +14,9 @@ from random import Random
 from espalier.training.tasks import Problem
 from espalier.training.traces.trace import Block, Branch, Trace, boxed, first_found
 
+BLOCKS = 2
+"""How many times a trace tries another set of plans before it gives up."""
+
 LARGEST = 999
 """Values above this are not considered: too many digits to be worth a small model's effort."""
 
@@ -108,14 +111,14 @@ def closings(numbers: list[int], target: int) -> Iterator[Branch]:
 
 
 def search(problem: Problem, rng: Random) -> Trace | None:
-    """Two or more closing operations at a time; a second block with others when the first comes to nothing."""
+    """A few closing operations at a time; another block with others when they come to nothing."""
     numbers: list[int] = list(problem.facts["numbers"])
     branches = list(closings(numbers, int(problem.facts.get("target", 24))))
     rng.shuffle(branches)
     remaining = iter(branches)
     blocks: list[Block] = []
-    for _ in range(2):
-        chosen = tuple(islice(remaining, rng.choice((3, 4, 4, 5))))
+    for _ in range(BLOCKS):
+        chosen = tuple(islice(remaining, rng.choice((2, 3, 3, 4))))
         if not chosen:
             return None
         takeaway, found = first_found(chosen)

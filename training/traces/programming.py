@@ -56,7 +56,7 @@ def _test(program: Program, examples: Sequence[list[int]], wanted: Sequence[Valu
 
 
 def search(problem: Problem, rng: Random) -> Trace | None:
-    """Near misses and the right program in random order; sometimes a first block without the right one."""
+    """Near misses and the right program in random order; sometimes after a block or two without the right one."""
     target: Program = problem.facts["program"]
     examples: list[list[int]] = problem.facts["examples"]
     hidden: list[list[int]] = problem.facts["hidden"]
@@ -75,7 +75,7 @@ def search(problem: Problem, rng: Random) -> Trace | None:
         return found
 
     blocks: list[Block] = []
-    if rng.random() < 0.2:
+    while len(blocks) < 2 and rng.random() < 0.25:
         tried = [branch for branch in wrong(3) if branch.result is None]
         if tried:
             blocks.append(Block(tuple(tried), first_found(tried)[0]))

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from random import Random
 
 from espalier.training.tasks import Problem
 from espalier.training.traces.trace import Block, Branch, Trace, boxed, first_found
 
+_OF_THE_LAST_TWO: dict[str, Callable[[int, int], int]] = {
+    "sum of the last two": lambda a, b: a + b,
+    "minus the sum of the last two": lambda a, b: -(a + b),
+    "twice the sum of the last two": lambda a, b: 2 * (a + b),
+    "half the sum of the last two": lambda a, b: (a + b) // 2,
+    "the last and twice the one before": lambda a, b: b + 2 * a,
+    "the last and three times the one before": lambda a, b: b + 3 * a,
+    "the last and half the one before": lambda a, b: b + a // 2,
+    "half the last and the one before": lambda a, b: b // 2 + a,
+    **{f"{k} times the last and the one before": lambda a, b, k=k: k * b + a for k in (-4, -3, -2, -1, 2, 3, 4, 5)},  # type: ignore[misc]
+}
+
 
 def _differences(xs: list[int]) -> str:
-    return ",".join(str(b - a) for a, b in zip(xs, xs[1:], strict=False))
+    return ",".join(str(b - a) for a, b in itertools.pairwise(xs))
 
 
 def _next_constant(xs: list[int]) -> tuple[str, int | None]:
-    steps = [b - a for a, b in zip(xs, xs[1:], strict=False)]
+    steps = [b - a for a, b in itertools.pairwise(xs)]
     text = f"differences {_differences(xs)}:"
     if len(set(steps)) > 1:
         return f"{text} not equal", None
@@ -23,12 +36,12 @@ def _next_constant(xs: list[int]) -> tuple[str, int | None]:
 
 def _next_doubling(xs: list[int]) -> tuple[str, int | None]:
     """Differences that all grow by the same factor: x → r*x + c."""
-    steps = [b - a for a, b in zip(xs, xs[1:], strict=False)]
+    steps = [b - a for a, b in itertools.pairwise(xs)]
     text = f"differences {_differences(xs)}:"
     if 0 in steps or steps[1] % steps[0]:
         return f"{text} no ratio", None
     ratio = steps[1] // steps[0]
-    if any(later != earlier * ratio for earlier, later in zip(steps, steps[1:], strict=False)):
+    if any(later != earlier * ratio for earlier, later in itertools.pairwise(steps)):
         return f"{text} no ratio", None
     step = steps[-1] * ratio
     return f"{text} ratio {ratio}; {steps[-1]}*{ratio}={step}, {xs[-1]}{step:+d}={xs[-1] + step}", xs[-1] + step
@@ -67,18 +80,16 @@ def _guesses(xs: list[int]) -> Iterator[Branch]:
         yield branch(f"times {factor} plus a constant", _next_rule(xs, [x * factor for x in xs], "products"))
     yield branch("half plus a constant", _next_rule(xs, [x // 2 for x in xs], "halves"))
     yield branch("square plus a constant", _next_rule(xs, [x * x for x in xs], "squares"))
-    sums = [a + b for a, b in zip(xs, xs[1:], strict=False)]
-    yield branch("sum of the last two plus a constant", _next_rule(xs, sums, "sums"))
-    doubles = [2 * a + b for b, a in zip(xs, xs[1:], strict=False)]
-    yield branch("twice the last plus the one before plus a constant", _next_rule(xs, doubles, "totals"))
-    late = [2 * (a + b) for a, b in zip(xs, xs[1:], strict=False)]
-    yield branch("twice the sum of the last two plus a constant", _next_rule(xs, late, "totals"))
-    negative = [-(a + b) for a, b in zip(xs, xs[1:], strict=False)]
-    yield branch("minus the sum of the last two plus a constant", _next_rule(xs, negative, "totals"))
+    yield branch("half of the half plus a constant", _next_rule(xs, [x // 2 // 2 for x in xs], "quarters"))
+    for factor in (-3, -1, 2, 3, 4, 5):
+        yield branch(f"{factor} halves plus a constant", _next_rule(xs, [x // 2 * factor for x in xs], "products"))
+    pairs = list(itertools.pairwise(xs))
+    for name, combine in _OF_THE_LAST_TWO.items():
+        yield branch(f"{name} plus a constant", _next_rule(xs, [combine(a, b) for a, b in pairs], "totals"))
 
 
 def number_sequence(problem: Problem, rng: Random) -> Trace | None:
-    """The next term: a few hypotheses at a time, two blocks at most."""
+    """The next term: a few hypotheses at a time, three blocks at most."""
     *xs, answer = problem.facts["sequence"]
     guesses = list(_guesses(xs))
     if all(abs(x) > 200 for x in xs[-2:]):
@@ -89,7 +100,7 @@ def number_sequence(problem: Problem, rng: Random) -> Trace | None:
     if not good:
         return None
     blocks: list[Block] = []
-    if rng.random() < 0.25:
+    while len(blocks) < 2 and rng.random() < 0.25:
         tried = rng.sample(failing, k=3)
         failing = [g for g in failing if g not in tried]
         blocks.append(Block(tuple(tried), first_found(tried)[0]))

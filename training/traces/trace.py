@@ -77,13 +77,13 @@ def first_found(branches: Sequence[Branch]) -> tuple[str, str | None]:
 
 def spoil(branch: Branch, rng: Random) -> Branch:
     """Change one digit of a numeric result, where the step states it last; the step is then not trained on."""
-    assert branch.result is not None
+    if branch.result is None or branch.result not in branch.work:
+        raise ValueError(f"a step without a stated result cannot be spoilt: {branch.work!r}")
     digits = [i for i, c in enumerate(branch.result) if c.isdigit()]
     at = rng.choice(digits)
     wrong = str((int(branch.result[at]) + rng.randint(1, 9)) % 10)
     result = branch.result[:at] + wrong + branch.result[at + 1 :]
-    head, found, tail = branch.work.rpartition(branch.result)
-    assert found
+    head, _, tail = branch.work.rpartition(branch.result)
     return Branch(branch.plan, head + result + tail, result, trained=False)
 
 

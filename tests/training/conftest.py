@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+
+from espalier.training.config import SftConfig, load
+from espalier.training.data import Codec, examples
+from espalier.training.example import Example
+from espalier.training.tasks import Split
+
+ROOT = Path(__file__).parents[2]
+TOKENIZER = ROOT / "runtime" / "seedling"
+
+
+@pytest.fixture(scope="session")
+def codec() -> Codec:
+    return Codec.load(TOKENIZER)
+
+
+@pytest.fixture(scope="session")
+def some_examples(codec: Codec, tiny: SftConfig) -> list[tuple[int, Example]]:
+    """A few examples of cheap tasks, spoilt steps among them."""
+    return list(islice(examples(codec, tiny.data, Split.TRAIN, 0), 40))
+
+
+@pytest.fixture(scope="session")
+def tiny() -> SftConfig:
+    """A run of seconds: two layers, cheap tasks, everything in this process."""
+    config = load(ROOT / "training" / "configs" / "tiny.toml")
+    return replace(
+        config,
+        held_out_rows=1,
+        model=replace(config.model, hidden=32, layers=2, heads=2, kv_heads=1, head_dim=16, intermediate=48),
+        data=replace(
+            config.data,
+            workers=0,
+            row_length=512,
+            rows_per_shard=2,
+            weights={"countdown": 0.0, "puzzle24": 0.0, "polynomial_equations": 0.0, "gcd": 5.0},
+        ),
+        optimizer=replace(config.optimizer, rows_per_step=2, rows_per_pass=1, warm_up=2),
+    )
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

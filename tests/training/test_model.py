@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoTokenizer, Qwen3ForCausalLM
+
+from espalier.runtime.layout import batch_block_mask, dense_mask, pack
+from espalier.training.config import SftConfig
+from espalier.training.example import Example
+from espalier.training.model import Batch, build, collate, token_losses
+from espalier.training.packing import fill_rows
+from tests.training.conftest import TOKENIZER
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def model(tiny: SftConfig) -> Qwen3ForCausalLM:
+    torch.manual_seed(0)
+    return build(tiny.model, AutoTokenizer.from_pretrained(TOKENIZER))
+
+
+def _gradients(model: Qwen3ForCausalLM) -> list[torch.Tensor]:
+    found = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+    model.zero_grad()
+    return found
+
+
+def test_packed_rows_give_the_losses_and_gradients_of_each_example_alone(
+    model: Qwen3ForCausalLM, some_examples: list[tuple[int, Example]]
+) -> None:
+    chosen = [pair for pair in some_examples if len(pair[1].tokens) < 500][:4]
+    packed = collate(list(fill_rows([*chosen, *some_examples], 1024, 2)), CPU)
+    total = token_losses(model, packed).sum()
+    total.backward()
+    together = _gradients(model)
+
+    alone = torch.zeros(())
+    rows = list(fill_rows([*chosen, *some_examples], 1024, 2))
+    for row in rows:
+        for document in range(int(row.packed.document.max())):
+            at = np.flatnonzero(row.packed.document == document)
+            if not row.trained[at].any():
+                continue
+            positions = torch.from_numpy(row.packed.positions[at].astype(np.int64))[None]
+            tokens = torch.from_numpy(row.tokens[at].astype(np.int64))[None]
+            visible = torch.from_numpy(dense_mask(row.packed)[np.ix_(at, at)])[None, None]
+            targets = torch.full_like(tokens, -100)
+            targets[0, :-1] = torch.where(torch.from_numpy(row.trained[at][1:]), tokens[0, 1:], -100)
+            loss = token_losses(model, Batch(tokens, positions, targets, targets, visible, 0)).sum()
+            loss.backward()
+            alone += loss.detach()
+    assert torch.allclose(total, alone, rtol=1e-5)
+    for both, single in zip(together, _gradients(model), strict=True):
+        assert torch.allclose(both, single, rtol=1e-3, atol=1e-3)
+
+
+def test_block_mask_and_dense_mask_are_the_same_attention(
+    model: Qwen3ForCausalLM, some_examples: list[tuple[int, Example]]
+) -> None:
+    rows = list(fill_rows(some_examples, 640, 2))
+    dense = collate(rows, CPU)
+    blocks = Batch(
+        dense.tokens,
+        dense.positions,
+        dense.targets,
+        dense.task,
+        batch_block_mask([r.packed for r in rows]),
+        dense.trained,
+    )
+    with torch.no_grad():
+        assert torch.allclose(token_losses(model, dense), token_losses(model, blocks), atol=1e-5)
+
+
+def test_targets_are_the_trained_tokens_and_nothing_else(some_examples: list[tuple[int, Example]]) -> None:
+    rows = list(fill_rows(some_examples, 1024, 2))
+    batch = collate(rows, CPU)
+    for row, targets in zip(rows, batch.targets.numpy(), strict=True):
+        assert (targets[:-1][row.trained[1:]] == row.tokens[1:][row.trained[1:]]).all()
+        assert (targets[:-1][~row.trained[1:]] == -100).all()
+    assert batch.trained == sum(int(row.trained[1:].sum()) for row in rows)
+
+
+def test_a_step_does_not_feel_its_siblings(model: Qwen3ForCausalLM, some_examples: list[tuple[int, Example]]) -> None:
+    example = some_examples[0][1]
+    first, second = example.layout.branches[1], example.layout.branches[2]
+    packed = pack([example.layout])
+    visible = torch.from_numpy(dense_mask(packed))[None, None]
+    positions = torch.from_numpy(packed.positions.astype(np.int64))[None]
+
+    def hidden(tokens: np.ndarray) -> torch.Tensor:
+        out = model.model(
+            input_ids=torch.from_numpy(tokens.astype(np.int64))[None],
+            position_ids=positions,
+            attention_mask={"full_attention": visible},
+            use_cache=False,
+        )
+        return out.last_hidden_state[0]
+
+    changed = example.tokens.copy()
+    changed[first.start + 5 : first.end] = 100
+    with torch.no_grad():
+        before, after = hidden(example.tokens), hidden(changed)
+    assert torch.equal(before[second.start : second.end], after[second.start : second.end])
+    assert not torch.equal(before[second.end :], after[second.end :])

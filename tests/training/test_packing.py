@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from espalier.training.example import Example
+from espalier.training.packing import fill_rows
+
+
+def test_every_row_is_full_of_whole_examples(some_examples: list[tuple[int, Example]]) -> None:
+    rows = list(fill_rows(some_examples, 1024, 6))
+    assert len(rows) == 6
+    originals = {example.tokens.tobytes() for _, example in some_examples}
+    for row in rows:
+        documents = row.packed.document
+        assert len(row.tokens) == len(row.trained) == len(documents) == 1024
+        for number in range(int(documents.max())):
+            mine = documents == number
+            assert row.tokens[mine].tobytes() in originals
+        padding = documents == documents.max()
+        if (row.tokens[padding] == 0).all():
+            assert not row.trained[padding].any()
+
+
+def test_no_example_is_packed_twice(some_examples: list[tuple[int, Example]]) -> None:
+    rows = list(fill_rows(some_examples, 1024, 6))
+    packed = [row.tokens[row.packed.document == d].tobytes() for row in rows for d in range(row.packed.document.max())]
+    assert len(set(packed)) == len(packed)
+
+
+def test_an_example_longer_than_a_row_is_left_out(some_examples: list[tuple[int, Example]]) -> None:
+    length = min(len(example.tokens) for _, example in some_examples)
+    (row,) = fill_rows(some_examples, length, 1)
+    assert row.packed.document.max() == 1

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from espalier.training.checkpoint import CheckpointError, Progress
+from espalier.training.config import SftConfig
+from espalier.training.data import rows
+from espalier.training.sft import Budget, rate, train
+from tests.training.conftest import TOKENIZER
+
+CPU = torch.device("cpu")
+
+
+def _run(config: SftConfig, out: Path, budget: Budget, **options: Any) -> list[dict[str, Any]]:
+    train(config, TOKENIZER, out, budget, CPU, lambda entry: None, **options)
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def _weights(out: Path) -> dict[str, torch.Tensor]:
+    return load_file(out / "checkpoint" / "model.safetensors")
+
+
+def test_a_short_run_lowers_the_loss_and_leaves_a_loadable_model(tiny: SftConfig, tmp_path: Path) -> None:
+    records = _run(tiny, tmp_path, Budget(steps=60))
+    losses = [record["loss"] for record in records if "loss" in record]
+    assert losses[-1] < 0.7 * losses[0]
+    assert records[-1]["held_out"]
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    assert model.dtype == torch.bfloat16
+    assert len(AutoTokenizer.from_pretrained(tmp_path / "model")) == model.config.vocab_size
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
+    tiny: SftConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = Budget(steps=6)
+    _run(tiny, tmp_path / "whole", budget)
+    monkeypatch.setattr("espalier.training.sft.Budget.done", lambda self, p: 1.0 if p.step == 3 else p.step / 6)
+    _run(tiny, tmp_path / "parts", budget)
+    monkeypatch.undo()
+    _run(tiny, tmp_path / "parts", budget, resume=True)
+    whole, parts = _weights(tmp_path / "whole"), _weights(tmp_path / "parts")
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_resuming_without_a_checkpoint_says_what_is_missing(tiny: SftConfig, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint in"):
+        _run(tiny, tmp_path, Budget(steps=1), resume=True)
+
+
+def test_a_run_can_begin_from_exported_weights_of_its_shape_only(tiny: SftConfig, tmp_path: Path) -> None:
+    _run(tiny, tmp_path / "first", Budget(steps=1))
+    _run(tiny, tmp_path / "second", Budget(steps=1), initial=tmp_path / "first" / "model")
+    other = replace(tiny, model=replace(tiny.model, hidden=48))
+    with pytest.raises(CheckpointError, match="holds no weights of a model of this shape"):
+        _run(other, tmp_path / "third", Budget(steps=1), initial=tmp_path / "first" / "model")
+
+
+def test_the_stream_continues_at_any_row(tiny: SftConfig) -> None:
+    for reuse in (1, 3):
+        config = replace(tiny.data, reuse=reuse)
+        stream = rows(TOKENIZER, config, 0)
+        whole = [next(stream).tokens.tolist() for _ in range(16)]
+        for position in (0, 3, 10, 11):
+            resumed = rows(TOKENIZER, config, position)
+            assert [next(resumed).tokens.tolist() for _ in range(16 - position)] == whole[position:]
+        assert len({tuple(row) for row in whole}) == -(-16 // reuse)
+
+
+def test_the_rate_warms_up_stays_and_falls_to_zero(tiny: SftConfig) -> None:
+    config = replace(tiny.optimizer, warm_up=10, decay_share=0.2)
+    assert rate(config, 0, 0.0) == pytest.approx(0.1)
+    assert rate(config, 50, 0.5) == 1.0
+    assert rate(config, 90, 0.9) == pytest.approx(0.5)
+    assert rate(config, 99, 1.0) == 0.0
+
+
+def test_a_budget_counts_steps_or_minutes() -> None:
+    assert Budget(steps=10).done(Progress(step=5)) == 0.5
+    assert Budget(minutes=2).done(Progress(seconds=30)) == 0.25
+    with pytest.raises(ValueError, match="either in steps or in minutes"):
+        Budget(steps=1, minutes=1)

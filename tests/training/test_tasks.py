@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from itertools import islice
+from random import Random
+
+import pytest
+
+from espalier.training.tasks import TASKS, Draft, Split, Task, problems, task
+from espalier.training.tasks.phrasing import reword
+from espalier.verifiers.check import ReferenceCheck
+
+EVERY_TASK = pytest.mark.parametrize("name", sorted(TASKS))
+
+
+@EVERY_TASK
+def test_equal_seeds_give_equal_problems_and_other_seeds_give_others(name: str) -> None:
+    first, again, other = (TASKS[name].generate(Split.TRAIN, seed, 4) for seed in (1, 1, 2))
+    assert first == again
+    assert first.text != other.text
+
+
+@EVERY_TASK
+def test_a_problem_lies_on_one_side_of_the_split_whatever_its_seed(name: str) -> None:
+    named = TASKS[name]
+    drafts = [named.draw(number) for number in range(12)]
+    train = {p.text for p in (named.generate(Split.TRAIN, 0, i) for i in range(6))}
+    for draft in drafts:
+        if named.split_of(draft) is Split.HELD_OUT:
+            assert draft.text not in train
+
+
+def test_the_splits_are_disjoint_and_have_their_shares() -> None:
+    """Over a task with only 400 different problems, both splits together are drawn many times over."""
+
+    def draw(number: int) -> Draft:
+        n = number % 400
+        return Draft(f"problem {n}", str(n), ReferenceCheck(str(n)), {})
+
+    small = Task("small", draw)
+    train = {small.generate(Split.TRAIN, seed, 0).text for seed in range(1500)}
+    held_out = {small.generate(Split.HELD_OUT, seed, 0).text for seed in range(600)}
+    assert not train & held_out
+    assert 30 <= len(held_out) <= 75
+    assert len(train) + len(held_out) >= 390
+
+
+def test_two_wordings_of_one_problem_share_a_side() -> None:
+    left, right = (Draft(text, "3 5", ReferenceCheck("1"), {}) for text in ("gcd of 3, 5", "gcd of 5, 3"))
+    assert TASKS["gcd"].split_of(left) is TASKS["gcd"].split_of(right)
+
+
+def test_a_stream_never_repeats_a_text() -> None:
+    texts = [p.text for p in TASKS["number_sequence"].problems(Split.HELD_OUT, 0, 60)]
+    assert len(set(texts)) == 60
+
+
+def test_a_task_that_runs_dry_says_so() -> None:
+    def draw(number: int) -> Draft:
+        return Draft(str(number % 50), str(number % 50), ReferenceCheck("1"), {})
+
+    with pytest.raises(ValueError, match="fewer than 60 different train problems"):
+        list(Task("dry", draw).problems(Split.TRAIN, 0, 60))
+
+
+def test_an_unknown_task_is_named_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="unknown task 'chess'; known: chain_sum, countdown"):
+        task("chess")
+
+
+def test_the_entry_point_yields_held_out_problems() -> None:
+    (point,) = (p for p in entry_points(group="espalier.problems") if p.name == "seedling")
+    found = list(point.load()("gcd", 5, 3))
+    assert found == list(problems("gcd", 5, 3))
+    assert all(p.id.startswith("gcd-held-out") and p.text and p.check for p in found)
+
+
+@EVERY_TASK
+def test_other_words_keep_every_number_of_the_problem(name: str) -> None:
+    problem = TASKS[name].generate(Split.TRAIN, 3, 0)
+    facts = problem.facts
+    numbers = facts.get("numbers") or facts.get("sequence", [0])[:-1]
+    for text in {reword(problem, Random(seed)) for seed in range(8)}:
+        assert all(str(n) in text for n in islice(numbers, 8))

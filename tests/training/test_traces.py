@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+from random import Random
+
+import pytest
+
+from espalier.runtime.structure import read
+from espalier.training.data import Codec
+from espalier.training.example import encode, response_text
+from espalier.training.tasks import TASKS, Split
+from espalier.training.tasks.programming import programs, run, source
+from espalier.training.tokenizer import prompt_text
+from espalier.training.traces import Branch, write
+from espalier.training.traces.expressions import Term, join
+from espalier.training.traces.trace import majority, spoil, vote
+from espalier.verifiers.check import Claim, ProgramCheck
+from espalier.verifiers.math.verifier import MathVerifier
+
+SAMPLES = 12
+
+
+@pytest.mark.parametrize("name", sorted(set(TASKS) - {"programming"}))
+async def test_every_trace_is_well_formed_and_its_answer_passes_the_check(name: str, codec: Codec) -> None:
+    rng = Random(0)
+    async with MathVerifier() as verifier:
+        for index in range(SAMPLES):
+            problem = TASKS[name].generate(Split.TRAIN, 11, index)
+            trace = write(problem, rng)
+            if trace is None:
+                continue
+            example = encode(problem.text, trace, codec.tokenizer, codec.vocabulary)
+            prompt = codec.tokenizer.encode(prompt_text(problem.text), add_special_tokens=False).ids
+            assert read(example.tokens.tolist(), len(prompt), codec.vocabulary).well_formed
+            verdict = await verifier.verify(Claim(response_text(trace)), problem.check)
+            assert verdict.passed, (problem.text, trace, verdict)
+
+
+def test_every_program_trace_answers_with_a_program_that_meets_all_cases(codec: Codec) -> None:
+    by_source = {source(program): program for stages in (1, 2) for program in programs(stages)}
+    rng = Random(0)
+    for index in range(SAMPLES):
+        problem = TASKS["programming"].generate(Split.TRAIN, 11, index)
+        trace = write(problem, rng)
+        assert trace is not None
+        encode(problem.text, trace, codec.tokenizer, codec.vocabulary)
+        program = by_source[trace.closing.removeprefix("```python\n").removesuffix("\n```")]
+        assert isinstance(problem.check, ProgramCheck)
+        for case in problem.check.cases:
+            (arguments,) = json.loads(case.arguments_json)  # type: ignore[union-attr]
+            assert run(program, arguments)[-1] == json.loads(case.expected_json)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", sorted(TASKS))
+def test_traces_of_one_problem_differ_in_their_plans(name: str) -> None:
+    problem = TASKS[name].generate(Split.TRAIN, 11, 0)
+    rng = Random(0)
+    traces = [trace for _ in range(8) if (trace := write(problem, rng)) is not None]
+    assert len({tuple(b.plan for b in trace.blocks[0].branches) for trace in traces}) > 2
+
+
+@pytest.mark.parametrize("name", ["countdown", "programming", "number_sequence", "puzzle24"])
+def test_a_search_has_failing_branches_and_the_right_one_in_any_place(name: str) -> None:
+    rng = Random(0)
+    places = set()
+    failing = 0
+    for index in range(10):
+        problem = TASKS[name].generate(Split.TRAIN, 12, index)
+        for trace in (write(problem, rng) for _ in range(3)):
+            if trace is not None:
+                results = [b.result for b in trace.blocks[-1].branches]
+                places.add(next(i for i, result in enumerate(results) if result is not None))
+                failing += results.count(None)
+    assert len(places) >= 3
+    assert failing >= 10
+
+
+def test_a_spoilt_step_states_a_wrong_result_and_is_not_trained() -> None:
+    branch = Branch(" add", " 57+87=144 so 144", "144")
+    for seed in range(20):
+        spoilt = spoil(branch, Random(seed))
+        assert spoilt.result != "144"
+        assert not spoilt.trained
+        assert spoilt.work == f" 57+87=144 so {spoilt.result}"
+
+
+def test_a_majority_outvotes_a_spoilt_step() -> None:
+    methods = [Branch(f" way {i}", " so 7", "7") for i in range(4)]
+    traces = [majority(methods, "7", Random(seed), spoilt_share=1.0) for seed in range(30)]
+    spoilt = [t for t in traces if t is not None and any(not b.trained for b in t.blocks[0].branches)]
+    assert spoilt
+    assert all(t.blocks[0].takeaway.endswith("most votes: 7") for t in spoilt)
+
+
+def test_a_tied_vote_goes_to_the_earliest() -> None:
+    branches = [Branch("", "", "5"), Branch("", "", None), Branch("", "", "6")]
+    assert vote(branches) == ("1 gives 5, 2 gives nothing, 3 gives 6; most votes: 5", "5")
+
+
+@pytest.mark.parametrize(
+    ("left", "operator", "right", "text"),
+    [
+        (Term("1+2", 1), "*", Term("3"), "(1+2)*3"),
+        (Term("1*2", 2), "+", Term("3"), "1*2+3"),
+        (Term("9"), "-", Term("1+2", 1), "9-(1+2)"),
+        (Term("8"), "/", Term("2*2", 2), "8/(2*2)"),
+        (Term("8"), "+", Term("2-1", 1), "8+2-1"),
+    ],
+)
+def test_brackets_stand_where_they_are_needed(left: Term, operator: str, right: Term, text: str) -> None:
+    assert join(left, operator, right).text == text
