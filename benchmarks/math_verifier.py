@@ -15,6 +15,7 @@ import asyncio
 import json
 import os
 import platform
+import random
 import re
 import sys
 import time
@@ -72,7 +73,7 @@ def _words(text: str) -> Variants | None:
     if match is None:
         return None
     word = match[1]
-    same = (word, rf"\textbf{{{word}}}", rf"\mathrm{{{word}}}", word.capitalize(), f"{word}.")
+    same = (word, rf"\textbf{{{word}}}", rf"\mathrm{{{word}}}", rf"\textit{{{word}}}", word.capitalize(), f"{word}.")
     return Variants(same, ("north", "odd", "hyperbola", "Maria", f"not {word}", word[::-1]))
 
 
@@ -402,6 +403,7 @@ class Tally:
 
     right: int = 0
     total: int = 0
+    undecided: int = 0
     wrong: list[str] = field(default_factory=list)
 
     def add(self, gold: str, answer: str, right: bool, verdict: str) -> None:
@@ -447,6 +449,7 @@ async def accuracy(verifier: MathVerifier, answers: list[str]) -> dict[str, dict
                 wanted = Status.PASS if kind != "near misses" else Status.FAIL
                 right = status is wanted or (kind == "near misses" and status is Status.UNKNOWN)
                 tallies["espalier"][kind].add(gold, answer, right, status.value)
+                tallies["espalier"][kind].undecided += status is Status.UNKNOWN
                 verdict = theirs(gold, answer)
                 tallies["math-verify"][kind].add(gold, answer, verdict == (kind != "near misses"), str(verdict))
     return tallies
@@ -503,6 +506,8 @@ def report(console: Console, title: str, tallies: dict[str, dict[str, Tally]], s
         table.add_row(name, *(f"{counts[kind].right} / {counts[kind].total}" for kind in kinds))
     console.print(table)
     for kind in kinds:
+        if undecided := tallies["espalier"][kind].undecided:
+            console.print(f"  espalier, {kind}: {undecided} of them undecided (UNKNOWN, not accepted)")
         for wrong in tallies["espalier"][kind].wrong[:shown]:
             console.print(f"  espalier, {kind}: {wrong}", markup=False, highlight=False)
 
@@ -517,6 +522,7 @@ async def run(arguments: argparse.Namespace, answers: list[str], lines: list[str
     pairs = [
         (gold, answer) for gold in answers for found in [variants(gold)] for answer in (*found.same, *found.different)
     ]
+    random.Random(0).shuffle(pairs)
     rates = await throughput(pairs[: arguments.throughput], arguments.workers)
     report(console, "right verdicts on golds", on_golds, arguments.shown)
     report(console, "right verdicts on hard pairs", on_pairs, arguments.shown)
