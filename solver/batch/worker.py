@@ -87,7 +87,7 @@ class Worker:
             EngineUnavailable: The engine is gone. The jobs were handed back.
         """
         await patiently(self._desk.join)
-        self._look_at = self._clock() + self._terms.lease_seconds
+        self._expect_renewals()
         log.info("worker is ready", worker=self.name, slots=self._slots)
         stopping = asyncio.create_task(self._note(stop))
         listening = asyncio.create_task(self._listen())
@@ -131,10 +131,13 @@ class Worker:
             self._look_at = now + self._terms.lease_seconds / LOOKS
             if taken := await self._desk.take(free):
                 return taken
-        return await self._desk.read(free, max(0.001, min(READ_SECONDS, self._look_at - now)))
+        wait = max(0.001, min(READ_SECONDS, self._look_at - now))
+        leases = await self._desk.read(free, wait)
+        if self._clock() - now > wait + self._terms.lease_seconds / LOOKS:
+            self._expect_renewals()  # Redis stood still
+        return leases
 
     async def _recover(self, error: RedisError, wait: float) -> None:
-        """After an outage nobody's lease counts as expired until everyone had the time to renew theirs."""
         if isinstance(error, ResponseError) and str(error).startswith(("NOGROUP", "UNBLOCKED")):
             log.warning("the queue is not there any more; it is begun anew")
             await patiently(self._desk.join)
@@ -143,6 +146,10 @@ class Worker:
             await asyncio.sleep(wait)
         else:
             raise error
+        self._expect_renewals()
+
+    def _expect_renewals(self) -> None:
+        """After an outage nobody's lease counts as expired until everyone has had the time to renew theirs."""
         self._look_at = self._clock() + self._terms.lease_seconds
 
     async def _accept(self, leases: list[Lease], stop: asyncio.Event) -> None:

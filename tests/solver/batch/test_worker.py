@@ -183,8 +183,9 @@ async def test_a_worker_whose_engine_is_gone_leaves_and_hands_its_jobs_back(redi
     (job,) = (await queue.submit([CHECKED], FOUR)).job_ids
     with pytest.raises(EngineUnavailable):
         async with asyncio.timeout(20), working(server, solving(ScriptedEngine.of(boxed("42"), fails_after=3))):
-            while (await queue.get(job)).status.reason == "":
-                await asyncio.sleep(0.01)
+            async for event in queue.watch(job):
+                if event.status.reason:
+                    break
     assert (await queue.get(job)).status.state == pb.JOB_STATE_QUEUED
     async with working(server, solving(ScriptedEngine.of(boxed("42")))):
         assert (await ended(redis, job)).result.answer == "42"
