@@ -1,4 +1,4 @@
-"""A real engine whose words a test chooses: a tiny random model with the bundled tokenizer, and a sampler with a script."""
+"""A real engine whose words a test chooses: a tiny random model, the bundled tokenizer, and a sampler with a script."""
 
 from __future__ import annotations
 

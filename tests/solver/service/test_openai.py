@@ -18,7 +18,7 @@ from tests.solver.service.telling import Words, free_tokens, telling
 
 RIGHT = "so \\boxed{42}"
 WRONG = "so \\boxed{41}"
-TOKEN = "a-token-of-enough-length"
+TOKEN = "a-token-of-enough-length"  # noqa: S105
 QUESTION: list[Any] = [{"role": "user", "content": "What is 6 times 7?"}]
 
 
@@ -35,14 +35,17 @@ async def answering(words: Words, judge: Any, **settings: Any) -> AsyncIterator[
 async def test_the_winner_is_the_message_and_the_rest_is_metadata(hub: Hub) -> None:
     async with answering(RIGHT, hub) as ask:
         reply = await ask.chat.completions.create(
-            model="espalier", messages=QUESTION, seed=7, extra_body={"k": 4, "policy": "refine", "check": "reference:42"}
+            model="espalier",
+            messages=QUESTION,
+            seed=7,
+            extra_body={"k": 4, "policy": "refine", "check": "reference:42"},
         )
     message = reply.choices[0].message
     assert (message.content, message.refusal, reply.choices[0].finish_reason) == ("42", None, "stop")
     assert message.model_extra is not None
     assert message.model_extra["reasoning_content"] == RIGHT
-    told: Any = reply.model_extra
-    metadata = told["metadata"]
+    told: Any = reply
+    metadata = told.metadata
     assert (metadata["verified"], metadata["decided_by"], metadata["seed"]) == (True, "check", 7)
     assert metadata["candidates"][metadata["candidate"]]["status"] == "pass"
     assert reply.usage is not None
@@ -86,9 +89,11 @@ async def test_a_stream_shows_progress_and_ends_with_answer_metadata_and_usage(h
 
 
 async def test_the_clients_own_streaming_helper_understands_the_stream(hub: Hub) -> None:
-    async with answering(RIGHT, hub) as ask:
-        async with ask.chat.completions.stream(model="espalier", messages=QUESTION) as stream:
-            final = await stream.get_final_completion()
+    async with (
+        answering(RIGHT, hub) as ask,
+        ask.chat.completions.stream(model="espalier", messages=QUESTION) as stream,
+    ):
+        final = await stream.get_final_completion()
     assert final.choices[0].message.content == "42"
 
 
@@ -150,8 +155,12 @@ async def test_system_messages_stand_before_the_problem(hub: Hub) -> None:
 async def test_a_bad_request_names_its_field(hub: Hub, fields: dict[str, Any], param: str, stream: bool) -> None:
     request: dict[str, Any] = {"model": "espalier", "messages": QUESTION, "stream": stream, **fields}
     async with answering(RIGHT, hub) as ask:
-        with pytest.raises(openai.BadRequestError) as caught:
-            await ask.chat.completions.create(**request)
+        # What only shows once generation has begun is an error inside the stream, and of the same shape.
+        with pytest.raises(openai.APIError) as caught:
+            reply = await ask.chat.completions.create(**request)
+            async for _ in reply:
+                pass
+    assert isinstance(caught.value, openai.BadRequestError) or stream
     assert caught.value.param == param
     assert caught.value.type == "invalid_request_error"
 

@@ -38,7 +38,7 @@ FORKED = {
     ((0, 1),): "six is 6</step>",
     ((0, 2),): "seven is 7</step>",
 }
-TOKEN = "a-token-of-enough-length"
+TOKEN = "a-token-of-enough-length"  # noqa: S105
 
 
 async def code_of(call: Any) -> grpc.StatusCode:
@@ -96,7 +96,9 @@ async def test_a_stream_tells_the_whole_story_in_order(hub: Hub) -> None:
         "solved",
     ]
     assert [event.branch_opened.plan for event in events if event.HasField("branch_opened")] == ["1: six", "2: seven"]
-    steps = [turn.step for event in events if event.HasField("branch_closed") for turn in event.branch_closed.path.turns]
+    steps = [
+        turn.step for event in events if event.HasField("branch_closed") for turn in event.branch_closed.path.turns
+    ]
     assert sorted(steps) == [1, 2]
     second = "".join(e.delta.text for e in events if e.delta.path.turns and e.delta.path.turns[0].step == 2)
     assert "seven is 7" in second
@@ -330,11 +332,13 @@ async def test_a_message_beyond_the_limit_is_refused_and_the_server_lives(hub: H
 
 async def test_metrics_account_for_solves_tokens_and_verdicts(hub: Hub, unused_tcp_port: int) -> None:
     listening = Listening("127.0.0.1:0", metrics=f"127.0.0.1:{unused_tcp_port}")
-    async with telling(lambda number: RIGHT if number else WRONG) as engine:
-        async with serving(engine, hub, listening=listening) as served:
-            result = await served.stub.SolveOnce(asking(policy="adaptive", k=2))
-            url = f"http://127.0.0.1:{unused_tcp_port}/metrics"
-            page = await asyncio.to_thread(lambda: urllib.request.urlopen(url).read().decode())
+    async with (
+        telling(lambda number: RIGHT if number else WRONG) as engine,
+        serving(engine, hub, listening=listening) as served,
+    ):
+        result = await served.stub.SolveOnce(asking(policy="adaptive", k=2))
+        url = f"http://127.0.0.1:{unused_tcp_port}/metrics"
+        page = await asyncio.to_thread(lambda: urllib.request.urlopen(url).read().decode())
     lines = dict(line.rsplit(" ", 1) for line in page.splitlines() if line.startswith("espalier"))
     assert lines['espalier_solves_total{end="verified",policy="adaptive"}'] == "1.0"
     assert lines['espalier_solve_seconds_count{policy="adaptive"}'] == "1.0"
