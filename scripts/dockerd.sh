@@ -17,6 +17,10 @@ fail() {
   exit 1
 }
 
+if [[ ${1:-start} == --help ]]; then
+  sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"
+  exit 0
+fi
 if [[ ${1:-start} == stop ]]; then
   [[ -f $pidfile ]] || fail "no daemon was started by this script ($pidfile is missing)"
   kill "$(cat "$pidfile")" && tail --pid="$(cat "$pidfile")" -f /dev/null

@@ -14,6 +14,7 @@ languages=()
 for argument in "$@"; do
   case $argument in
     --no-docker) docker=0 ;;
+    --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0" && exit 0 ;;
     python | cpp | javascript) languages+=("$argument") ;;
     *) echo "sandbox-image.sh: unknown argument '$argument'; use [--no-docker] [python|cpp|javascript]..." >&2 && exit 2 ;;
   esac

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections import Counter
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal
 from typing import Any
 
 from espalier.verifiers.check import Comparison
@@ -15,6 +15,8 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,6})?|[+-]?(nan|inf|in
 INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 NUMBER_CHARACTERS = 400
 """Longer numerals are compared as text."""
+ARITHMETIC = Context(prec=60, traps=[])
+"""Overflows to infinity instead of raising."""
 
 
 def same_text(expected: str, got: str, comparison: Comparison, tolerance: float = 1e-6) -> bool:
@@ -52,7 +54,7 @@ def same_json(expected: str, got: str, comparison: Comparison, tolerance: float 
         if comparison is Comparison.UNORDERED_LINES and isinstance(left, list) and isinstance(right, list):
             return Counter(map(_canonical, left)) == Counter(map(_canonical, right))
         return _same(left, right, comparison, tolerance)
-    except (ValueError, RecursionError, InvalidOperation):
+    except (ValueError, RecursionError):
         return False
 
 
@@ -80,7 +82,8 @@ def _near(expected: Decimal, got: Decimal, tolerance: float) -> bool:
         return expected.is_nan() and got.is_nan()
     if expected.is_infinite() or got.is_infinite():
         return expected == got
-    return abs(expected - got) <= Decimal(tolerance) * max(Decimal(1), abs(expected))
+    allowed = ARITHMETIC.multiply(Decimal(tolerance), max(Decimal(1), expected.copy_abs()))
+    return ARITHMETIC.subtract(expected, got).copy_abs() <= allowed
 
 
 def _parse(text: str) -> Any:

@@ -56,6 +56,7 @@ class PooledSandbox:
         self._running = asyncio.Semaphore(concurrency)
         self._making = asyncio.Semaphore(makers)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._busy: set[Box] = set()
         self._used: list[Box] = []
         self._active = 0
         self._last_job = 0.0
@@ -99,7 +100,7 @@ class PooledSandbox:
         idle = [box for boxes in self._idle.values() for box in boxes]
         for boxes in self._idle.values():
             boxes.clear()
-        await asyncio.gather(*(box.discard() for box in idle))
+        await asyncio.gather(*(box.discard() for box in (*idle, *self._busy)))  # jobs under way get a SandboxError
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._maker.close()
@@ -109,9 +110,11 @@ class PooledSandbox:
         self._active += 1
         try:
             box = await self._take(spec)
+            self._busy.add(box)
             try:
                 yield box
             finally:
+                self._busy.discard(box)
                 self._background(self._throw_away(box), "discard")
                 self._refill(spec)
         finally:

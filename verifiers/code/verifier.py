@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Iterator
 from contextlib import aclosing
 from dataclasses import replace
@@ -136,6 +137,8 @@ class CodeVerifier:
             raise FieldError("check.program.limits.memory_mib", f"must be in 1..{self._settings.max_memory_mib}")
         if limits.case_seconds <= 0 or limits.total_seconds <= 0 or limits.output_bytes <= 0:
             raise FieldError("check.program.limits", "must be positive")
+        if not 0 <= check.tolerance < math.inf:
+            raise FieldError("check.program.tolerance", f"must be at least 0 and finite, not {check.tolerance}")
         return language, [prepare(case, i, language, check.language) for i, case in enumerate(check.cases)]
 
     async def _attempts(self, source: str, check: ProgramCheck, language: Language, trials: list[Trial]) -> Verdict:

@@ -133,6 +133,15 @@ async def test_close_and_cancel_leave_nothing(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+async def test_close_at_work_is_an_error_for_the_job_and_leaves_nothing(kind: str) -> None:
+    async with opened(kind) as sandbox:
+        judging = asyncio.create_task(CodeVerifier(sandbox=sandbox).verify(SLOW, HI))
+        await asyncio.sleep(0.5)
+    assert (await judging).status is Status.ERROR
+    assert await until(lambda: not left_behind(kind, os.getpid()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
 async def test_an_owner_killed_at_work_leaves_nothing_once_another_starts(kind: str) -> None:
     async with opened(kind, warm=0):
         pass  # skips where there is no such sandbox

@@ -148,6 +148,7 @@ async def test_the_verifier_accepts_gold_and_rejects_bad(sandbox: PooledSandbox)
         (ProgramCheck((AssertCase("assert 1"),), language="javascript"), "cases[0].asserts"),
         (ProgramCheck((StdioCase("", ""),), limits=ProgramLimits(memory_mib=1 << 20)), "limits.memory_mib"),
         (ProgramCheck((StdioCase("", ""),), limits=ProgramLimits(case_seconds=0)), "limits"),
+        (ProgramCheck((StdioCase("", ""),), tolerance=float("nan")), "tolerance"),
         (ReferenceCheck("1"), "check"),
     ],
 )
