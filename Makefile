@@ -2,6 +2,7 @@
 #
 #   make demo    solve ten freshly made problems with the bundled model (SEED=… repeats a run)
 #   make test    install what tests need, then lint, types, stubs and all tests
+#   make test-chaos   kill workers and Redis at full size (CHAOS_SEED=… repeats a run)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -10,7 +11,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint types protos tests format clean
+.PHONY: help demo test test-chaos lint types protos tests format clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -21,6 +22,10 @@ demo: .venv/train.stamp
 test: .venv/dev.stamp
 	scripts/test-needs.sh
 	CI=true $(MAKE) --no-print-directory lint types protos tests # CI: nothing that is missing may be skipped
+
+test-chaos: .venv/dev.stamp
+	scripts/redis.sh
+	CHAOS=full $(BIN)/python -m pytest -s tests/chaos $(ARGS)
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .
