@@ -15,7 +15,7 @@ from espalier.solver.policy import Budget, Stop
 from espalier.solver.problem import Problem
 from espalier.solver.select import DecidedBy
 from espalier.solver.solve import Generation, Solver
-from espalier.verifiers.check import ConstraintCheck, NumberUse
+from espalier.verifiers.check import CallCase, ConstraintCheck, NumberUse, ProgramCheck
 from espalier.verifiers.hub import Hub, load
 from tests.solver.service.telling import Words, free_tokens, telling
 
@@ -121,3 +121,16 @@ async def test_a_cancelled_solve_leaves_nothing_in_the_engine(hub: Hub) -> None:
         with pytest.raises(asyncio.CancelledError):
             await solving
         await idle(engine, free)
+
+
+async def test_a_program_is_never_run_without_a_sandbox_and_the_result_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ESPALIER_SANDBOX_KIND", "docker")
+    monkeypatch.setenv("DOCKER_HOST", "unix:///no/such/socket")
+    problem = Problem("p", "Write f.", ProgramCheck((CallCase("f", "[]", "1"),)))
+    async with Hub(load()) as hub, telling("```python\ndef f():\n    return 1\n```\n") as engine:
+        result = await Solver(engine, hub).solve(problem, Greedy())
+    assert result.judged[0].candidate.answer == "def f():\n    return 1\n"
+    assert result.selection.answer is None
+    assert "programs run in a sandbox or not at all" in result.trouble
