@@ -113,6 +113,9 @@ class PooledSandbox:
             self._busy.add(box)
             try:
                 yield box
+            except SandboxError:
+                self._distrust(spec)
+                raise
             finally:
                 self._busy.discard(box)
                 self._background(self._throw_away(box), "discard")
@@ -131,6 +134,12 @@ class PooledSandbox:
                 return box
             self._background(box.discard(), "discard")
         return await self._maker.make(spec)
+
+    def _distrust(self, spec: BoxSpec) -> None:
+        """A box has failed: whatever befell it may have befallen those that wait, so the next try gets a new one."""
+        for box in self._idle.get(spec, ()):
+            self._background(box.discard(), "discard")
+        self._idle.get(spec, deque()).clear()
 
     def _refill(self, spec: BoxSpec) -> None:
         if self._closed or spec not in self._warm:

@@ -27,6 +27,7 @@ class FakeBoxes:
         self.dead: set[int] = set()
         self.discarded: list[int] = []
         self.broken = False
+        self.mute = False
 
     async def prepare(self) -> None:
         if self.broken:
@@ -62,7 +63,7 @@ class FakeBoxes:
         async def discard() -> None:
             self.discarded.append(number)
 
-        return Box(spec, read=read, write=write, ended=lambda: number in self.dead, discard=discard)
+        return Box(spec, read=read, write=write, ended=lambda: number in self.dead and not self.mute, discard=discard)
 
     async def close(self) -> None:
         pass
@@ -118,6 +119,14 @@ async def test_a_box_that_dies_at_work_is_a_fault_of_the_sandbox(pool: PooledSan
     boxes.dead.add(box)
     with pytest.raises(SandboxError):
         await anext(outcomes)
+
+
+async def test_after_a_box_failed_the_next_job_gets_a_new_one(pool: PooledSandbox, boxes: FakeBoxes) -> None:
+    boxes.mute = True  # dead, but the pool cannot know yet
+    boxes.dead = {1, 2}
+    with pytest.raises(SandboxError):
+        await box_of_job(pool)
+    assert (await box_of_job(pool))[0] not in boxes.dead
 
 
 async def test_health_tells_of_a_maker_that_cannot_make(pool: PooledSandbox, boxes: FakeBoxes) -> None:
