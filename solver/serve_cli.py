@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from espalier.solver.commands.options import Debug, EngineOption, Instruction, MaxTokens, Temperatures
-from espalier.solver.terminal import errors
+from espalier.solver.terminal import UsageError, errors
 
 if TYPE_CHECKING:
     from espalier.solver.service.server import SolverServer
@@ -131,6 +131,8 @@ def serve(
         )
 
         for listened in filter(None, (address, http)):
+            if not listened.startswith("unix:") and not listened.rpartition(":")[2].isdecimal():
+                raise UsageError(f"cannot listen on {listened!r}: give HOST:PORT")
             serving.security.require_safe(listened)  # now, not when the model has been loaded
 
         async def run() -> None:
@@ -171,9 +173,9 @@ class _Serving:
         from espalier.solver.solve import Solver
 
         async with AsyncExitStack() as stack:
-            engine = await stack.enter_async_context(open_engine(self.engine))
             judge = self._judge()
             await stack.enter_async_context(judge)
+            engine = await stack.enter_async_context(open_engine(self.engine))
             solver = Solver(engine, judge, template_of(engine, self.instruction))
             admission = Admission(self.slots, self.places)
             desk = Desk(solver, self.house, Metrics(), admission, self.traces)

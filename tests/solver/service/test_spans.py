@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from espalier.solver.spans import ENDPOINTS, export
+from tests.solver.scripted import PASS, ScriptedJudge
+from tests.solver.service.serving import asking, serving, until
+from tests.solver.service.telling import telling
+
+
+@pytest.fixture
+def exporter(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+    memory = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(memory))
+    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
+    return memory
+
+
+def finished(exporter: InMemorySpanExporter) -> list[ReadableSpan]:
+    return list(exporter.get_finished_spans())
+
+
+async def test_a_solve_is_a_span_with_one_below_it_for_each_candidate(exporter: InMemorySpanExporter) -> None:
+    async with telling("\\boxed{42}") as engine, serving(engine, ScriptedJudge({"42": PASS})) as served:
+        result = await served.stub.SolveOnce(asking(k=2))
+    *candidates, solve = finished(exporter)
+    assert (solve.name, {span.name for span in candidates}) == ("solve", {"candidate"})
+    assert solve.attributes is not None
+    assert solve.attributes["espalier.solve_id"] == result.solve_id
+    assert solve.attributes["espalier.decided_by"] == "check"
+    assert len(candidates) == 2
+    assert all(span.parent is not None and span.parent.span_id == solve.context.span_id for span in candidates)
+
+
+async def test_a_cancelled_solve_leaves_no_span_open(exporter: InMemorySpanExporter) -> None:
+    async with telling(None) as engine, serving(engine, ScriptedJudge()) as served:
+        call = served.stub.SolveOnce(asking(policy="best_of_k", k=3))
+        await until(lambda: engine.info.details["running"] == 3)
+        call.cancel()
+        await until(lambda: served.desk.admission.running == 0)
+    *candidates, solve = finished(exporter)
+    assert solve.name == "solve"
+    reasons = [span.attributes["espalier.finish_reason"] for span in candidates if span.attributes]
+    assert reasons == ["aborted"] * 3
+
+
+def test_spans_are_exported_only_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ENDPOINTS:
+        monkeypatch.delenv(name, raising=False)
+    assert export() is False
+    monkeypatch.setenv(ENDPOINTS[0], "http://127.0.0.1:4318")
+    monkeypatch.setattr("espalier.solver.spans.find_spec", lambda _: None)
+    with pytest.raises(ValueError, match=r"espalier\[otel\]"):
+        export()
