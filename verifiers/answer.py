@@ -48,6 +48,7 @@ _PHRASE = re.compile(
 )
 _SENTENCE_END = re.compile(r"\.(?=\s|$)|</answer>|\n")
 _DISPLAY = re.compile(r"\$\$(.{1,4096}?)\$\$|\\\[(.{1,4096}?)\\\]|\$([^$\n]{1,4096})\$|\\\((.{1,4096}?)\\\)", re.DOTALL)
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+#.-]*)[^\n]*$", re.MULTILINE)
 
 
@@ -72,16 +73,10 @@ def boxes(text: str) -> tuple[str, ...]:
 def closing_brace(text: str, start: int) -> int | None:
     """The index of the brace that closes the one at `start`; None when there is none. Escaped braces do not count."""
     depth = 0
-    at = start
-    while at < len(text):
-        character = text[at]
-        if character == "\\":
-            at += 2
-            continue
-        depth += {"{": 1, "}": -1}.get(character, 0)
+    for match in _BRACE.finditer(text, start):
+        depth += {"{": 1, "}": -1}.get(match.group(), 0)
         if depth == 0:
-            return at
-        at += 1
+            return match.start()
     return None
 
 

@@ -18,6 +18,7 @@ class Limits:
         nesting: Depth of brackets of any kind.
         digits: Length of one run of digits.
         nodes: Nodes of one syntax tree.
+        levels: Depth of one syntax tree.
         bits: Size of an exact number, numerator or denominator.
         exponent_bits: Size of an integer exponent that is applied exactly or by balls.
         factorial: Largest argument of a factorial or binomial that is expanded exactly.
@@ -28,6 +29,7 @@ class Limits:
     nesting: int = 64
     digits: int = 1024
     nodes: int = 1024
+    levels: int = 128
     bits: int = 1 << 16
     exponent_bits: int = 64
     factorial: int = 10_000

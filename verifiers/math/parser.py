@@ -28,8 +28,8 @@ from espalier.verifiers.math.tree import (
     Relation,
     Symbol,
     Text,
+    children,
     symbols,
-    walk,
 )
 from espalier.verifiers.math.units import LETTER_UNITS
 from espalier.verifiers.math.words import EMPTY, FUNCTIONS, GREEK, MANY_ARGUMENTS, NUMERALS, PHRASES
@@ -81,10 +81,24 @@ def parse_as(text: str, reading: Reading) -> Node:
         tokens.pop()
     if not tokens:
         raise ParseError("empty")
-    tree = _phrase(tokens) or _choice(tokens, reading) or Grammar(split_letters(tokens), reading).answer()
-    if sum(1 for _ in walk(tree)) > LIMITS.nodes:
-        raise LimitError(f"more than {LIMITS.nodes} nodes")
+    try:
+        tree = _phrase(tokens) or _choice(tokens, reading) or Grammar(split_letters(tokens), reading).answer()
+    except RecursionError as error:
+        raise LimitError("nested too deeply") from error
+    check_size(tree)
     return tree
+
+
+def check_size(tree: Node) -> None:
+    """Raise :class:`LimitError` for a tree of too many nodes or levels."""
+    level: tuple[Node, ...] = (tree,)
+    nodes = levels = 0
+    while level:
+        nodes += len(level)
+        levels += 1
+        if nodes > LIMITS.nodes or levels > LIMITS.levels:
+            raise LimitError(f"more than {LIMITS.nodes} nodes or {LIMITS.levels} levels")
+        level = tuple(part for node in level for part in children(node))
 
 
 def _phrase(tokens: list[Token]) -> Node | None:
