@@ -94,11 +94,11 @@ async def patiently(call: Callable[[], Awaitable[T]]) -> T:
             if not is_outage(error):
                 raise
             if tries == 0:
-                log.warning("redis is gone", error=str(error))
+                log.debug("redis is gone", error=str(error))
             await asyncio.sleep(wait)
         else:
             if tries:
-                log.info("redis is back", tries=tries)
+                log.debug("redis is back", tries=tries)
             return value
     raise AssertionError("waits never end")
 

@@ -7,7 +7,7 @@ from espalier.solver.batch.lease.desk import Desk
 from espalier.solver.batch.lease.lease import Lease
 from espalier.solver.candidate import Candidate
 from espalier.solver.journal import Entry
-from espalier.verifiers.verdict import Verdict
+from espalier.verifiers.verdict import Status, Verdict
 
 
 class LeasedJournal:
@@ -25,8 +25,12 @@ class LeasedJournal:
         await self._store(Entry(candidate))
 
     async def judged(self, candidate: Candidate, verdict: Verdict) -> None:
-        """Store a candidate as it was judged, before the policy is told."""
-        await self._store(Entry(candidate, verdict))
+        """Store a candidate as it was judged, before the policy is told.
+
+        ERROR says nothing of the candidate: a later delivery has it judged again.
+        """
+        if verdict.status is not Status.ERROR:
+            await self._store(Entry(candidate, verdict))
 
     async def _store(self, entry: Entry) -> None:
         await patiently(lambda: self._desk.store(self._lease, entry))

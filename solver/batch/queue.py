@@ -139,11 +139,7 @@ class JobQueue:
         """
         with outage_as_unavailable():
             values: list[Any] = await self._redis.hmget(self._keys.job(job), [*STATUS, "result"])
-        status = decode_status(job, dict(zip(STATUS, values, strict=False)))
-        response = pb.GetJobResponse(status=status)
-        if values[-1] is not None:
-            response.result.ParseFromString(values[-1])
-        return response
+        return _decode_job(job, values)
 
     async def watch(self, job: str, from_event_id: str = "") -> AsyncIterator[pb.JobEvent]:
         """What happens to a job, until it ends. An outage of Redis is waited out.
@@ -254,6 +250,21 @@ class JobQueue:
                     return Batch(batch, fields[b"key"].decode(), jobs, states)
         raise UnknownJob(f"there is no batch {key}, or it ended too long ago")
 
+    async def ended(self, batch: Batch) -> AsyncIterator[tuple[pb.Job, pb.GetJobResponse]]:
+        """The jobs of a batch that run no more, in the order of its problems, each with its status and result."""
+        for start in range(0, len(batch.jobs), DEFAULT_PAGE):
+            page = batch.jobs[start : start + DEFAULT_PAGE]
+            with outage_as_unavailable():
+                async with self._redis.pipeline(transaction=False) as pipe:
+                    for job in page:
+                        pipe.hmget(self._keys.job(job), [*STATUS, "result", "job"])
+                    rows = await pipe.execute()
+            for job, (*values, message) in zip(page, rows, strict=True):
+                if message is not None:
+                    response = _decode_job(job, values)
+                    if response.status.state in ENDED:
+                        yield pb.Job.FromString(message), response
+
     async def depth(self) -> Depth:
         """How much there is to do.
 
@@ -283,6 +294,15 @@ class JobQueue:
             decode_status(name.decode(), dict(zip(STATUS, row, strict=True))) if row[0] is not None else None
             for name, row in zip(names, rows, strict=True)
         ]
+
+
+def _decode_job(job: str, values: Sequence[Any]) -> pb.GetJobResponse:
+    """From the values of `STATUS` and the result."""
+    *fields, result = values
+    response = pb.GetJobResponse(status=decode_status(job, dict(zip(STATUS, fields, strict=True))))
+    if result is not None:
+        response.result.ParseFromString(result)
+    return response
 
 
 def _decode_event(job: str, number: str, fields: dict[bytes, bytes]) -> pb.JobEvent:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
-from espalier.runtime.engine import RequestRefused
+from espalier.runtime.engine import EngineUnavailable, RequestRefused
 from espalier.solver.events import Watch
 from espalier.solver.journal import Entry, Journal
+from espalier.solver.metrics import Metrics
+from espalier.solver.service.admission import Admission
+from espalier.solver.service.desk import Desk, Order, Unavailable
 from espalier.solver.settings import House
 from espalier.solver.solve import Solver
 from espalier.solver.wire import decode_problem, decode_settings, encode_result
 from espalier.v1 import solver_pb2 as pb
 from espalier.verifiers.invalid import FieldError
-from espalier.verifiers.math.recognise import recognise
 
 
 class JobRefused(Exception):
@@ -41,28 +44,32 @@ class Work(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Solving:
-    """Solves with an engine and verifiers.
+    """Solves at the desk where live requests are solved, too."""
 
-    Attributes:
-        solver: The engine and the verifiers.
-        house: Defaults and limits of this side.
-    """
-
-    solver: Solver
-    house: House = House()
+    desk: Desk
 
     async def __call__(self, job: pb.Job, watch: Watch, journal: Journal, entries: Sequence[Entry]) -> pb.SolveResponse:
         try:
-            problem = decode_problem(job.problem)
-            plan = self.house.plan(decode_settings(job.settings), "settings.")
-            if problem.check is None:
-                problem = replace(problem, check=recognise(problem.text))
-            generation = self.solver.generation
-            limits = replace(generation.limits, max_tokens=plan.candidate_tokens)
-            solver = replace(self.solver, generation=replace(generation, limits=limits))
-            result = await solver.solve(
-                problem, plan.policy, plan.budget, seed=plan.seed, watch=watch, journal=journal, entries=entries
-            )
+            plan = self.desk.house.plan(decode_settings(job.settings), "settings.")
+            order = Order(decode_problem(job.problem), plan, id=job.id)
+            result = await self.desk.solve(order, watch, journal, entries)
         except (FieldError, RequestRefused) as error:
             raise JobRefused(str(error)) from error
+        except Unavailable as error:
+            if isinstance(error.__cause__, EngineUnavailable):
+                raise error.__cause__ from None
+            raise
         return encode_result(job.id, result)
+
+
+def solving(solver: Solver, house: House, slots: int, metrics: Metrics, traces: Path | None = None) -> Solving:
+    """Work for so many slots, with a desk of its own.
+
+    Args:
+        solver: The engine and the verifiers.
+        house: Defaults and limits of this side.
+        slots: Jobs at a time.
+        metrics: Counts.
+        traces: Directory for a trace of each job's last delivery; None: no traces.
+    """
+    return Solving(Desk(solver, house, metrics, Admission(slots, slots), traces))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ import structlog
 
 from espalier.runtime.engine import EngineError, RequestRefused, Tokens
 from espalier.solver.events import Solved, SolveEvent, Streamed, Watch, watch_all
+from espalier.solver.journal import Entry, Journal, NoJournal
 from espalier.solver.metrics import Metrics, Tally, ending
 from espalier.solver.policy import Budget
 from espalier.solver.problem import Problem, recognised
@@ -89,8 +90,20 @@ class Desk:
         self._traces = traces
         metrics.show_load(lambda: admission.running, lambda: admission.waiting)
 
-    async def solve(self, order: Order, watch: Watch = watch_all()) -> Result:
+    async def solve(
+        self,
+        order: Order,
+        watch: Watch = watch_all(),
+        journal: Journal = NoJournal(),
+        entries: Sequence[Entry] = (),
+    ) -> Result:
         """Solve, and account for it. Cancelling it aborts the work in the engine.
+
+        Args:
+            order: What to solve.
+            watch: Is told of everything that happens.
+            journal: Keeps finished work.
+            entries: What an earlier run of the same order kept.
 
         Raises:
             Full: There is no place in line.
@@ -101,7 +114,7 @@ class Desk:
         """
         with structlog.contextvars.bound_contextvars(solve_id=order.id):
             async with self.admission.enter():
-                return await self._solve(order, watch)
+                return await self._solve(order, watch, journal, entries)
 
     async def events(self, order: Order, *, tokens: bool) -> AsyncGenerator[tuple[float, SolveEvent]]:
         """Solve, and yield what happens, each with its second; the last event is :class:`Solved`.
@@ -146,7 +159,7 @@ class Desk:
             if not solving.cancelled():
                 solving.exception()  # whoever closes early does not want to know
 
-    async def _solve(self, order: Order, watch: Watch) -> Result:
+    async def _solve(self, order: Order, watch: Watch, journal: Journal, entries: Sequence[Entry]) -> Result:
         plan = order.plan
         problem = recognised(order.problem)
         limits = replace(self.solver.generation.limits, max_tokens=plan.candidate_tokens)
@@ -160,6 +173,8 @@ class Desk:
                 order.budget(asyncio.get_running_loop().time()),
                 seed=plan.seed,
                 watch=watch_all(tally.watch, span, trace, watch),
+                journal=journal,
+                entries=entries,
             )
             if result.trouble:
                 self.suspicious.set()

@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from espalier.runtime.engine import Event, GenerateRequest
 from espalier.solver.batch.serve import serve
 from espalier.solver.batch.terms import Terms
-from espalier.solver.batch.work import Solving
+from espalier.solver.batch.work import Solving, solving
 from espalier.solver.candidate import Candidate
 from espalier.solver.events import Watch
 from espalier.solver.journal import Entry, Journal
+from espalier.solver.metrics import Metrics
+from espalier.solver.settings import House
 from espalier.solver.solve import Solver
 from espalier.v1 import solver_pb2 as pb
 from espalier.verifiers.check import Check, Claim
@@ -110,7 +112,8 @@ class NotedWork:
 def main(url: str, path: str, lease: str, deliveries: str, seconds: str) -> None:
     configure_logging("warning")
     log = Log(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT))
-    work = NotedWork(Solving(Solver(NotedEngine(log, float(seconds)), NotedJudge(log))), log)
+    solver = Solver(NotedEngine(log, float(seconds)), NotedJudge(log))
+    work = NotedWork(solving(solver, House(), SLOTS, Metrics()), log)
     terms = Terms(lease_seconds=float(lease), max_deliveries=int(deliveries))
     log.note("ready", "-")
     asyncio.run(serve(url, work, slots=SLOTS, grace=GRACE, terms=terms))

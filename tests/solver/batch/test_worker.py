@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from espalier.runtime.engine import EngineUnavailable, Limits
+from espalier.runtime.engine import EngineUnavailable
+from espalier.solver.batch import work as at_work
 from espalier.solver.batch.connection import connect
 from espalier.solver.batch.keys import Keys
 from espalier.solver.batch.lease.desk import Desk
 from espalier.solver.batch.queue import JobQueue
 from espalier.solver.batch.terms import Terms
-from espalier.solver.batch.work import JobRefused, Solving
 from espalier.solver.batch.worker import Worker
 from espalier.solver.journal import Entry
-from espalier.solver.solve import Generation, Solver
+from espalier.solver.metrics import Metrics
+from espalier.solver.settings import House
+from espalier.solver.solve import Solver
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
 from tests.solver.batch.server import RedisServer
@@ -33,9 +35,10 @@ CHECKED = common_pb2.Problem(
 FOUR = pb.Settings(policy="best_of_k", k=4, seed=1)
 
 
-def solving(engine: ScriptedEngine, judge: ScriptedJudge | None = None) -> Solving:
+def solving(engine: ScriptedEngine, judge: ScriptedJudge | None = None) -> at_work.Solving:
     judge = judge or ScriptedJudge({"42": PASS, "41": FAIL, "40": FAIL, "39": FAIL})
-    return Solving(Solver(engine, judge, generation=Generation(limits=Limits(max_tokens=1 << 16))))
+    solver = Solver(engine, judge)
+    return at_work.solving(solver, House(candidate_tokens=1 << 16), 4, Metrics())
 
 
 async def test_a_problem_comes_back_solved_with_its_progress(redis: Redis, server: RedisServer) -> None:
@@ -283,7 +286,7 @@ async def test_workers_need_a_slot(server: RedisServer) -> None:
 
 async def test_refused_work_says_why(redis: Redis, server: RedisServer) -> None:
     async def refuse(_: pb.Job) -> None:
-        raise JobRefused("too long")
+        raise at_work.JobRefused("too long")
 
     (job,) = (await JobQueue(redis).submit(problems(1))).job_ids
     async with working(server, NoWork(refuse)):

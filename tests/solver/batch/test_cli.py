@@ -1,0 +1,185 @@
+"""`espalier batch` and `espalier worker` as people and scripts use them, on a real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typer.testing import CliRunner
+
+from espalier.solver.batch.cli import app, worker_app
+from tests.solver.batch.server import RedisServer
+from tests.solver.batch.working import NoWork, working
+
+if TYPE_CHECKING:
+    from click.testing import Result
+    from redis.asyncio import Redis
+
+SEEDLING = Path(__file__).parents[3] / "runtime" / "seedling"
+PROBLEMS = '{"text": "What is 6 times 7?", "id": "a", "check": "reference:42"}\n{"text": "What is 1 + 1?", "id": "b"}\n'
+
+
+@pytest.fixture
+def problems(tmp_path: Path) -> Path:
+    path = tmp_path / "problems.jsonl"
+    path.write_text(PROBLEMS)
+    return path
+
+
+@pytest.fixture
+def espalier(server: RedisServer, redis: Redis) -> Any:
+    def call(*args: object) -> Result:
+        return CliRunner().invoke(app, [*map(str, args), "--redis", server.url])
+
+    return call
+
+
+async def _done(server: RedisServer, espalier: Any) -> None:
+    async with working(server, NoWork()):
+        watched = await asyncio.to_thread(espalier, "watch", "monday")
+    assert watched.exit_code == 0, watched.output
+
+
+async def test_submit_watch_and_results_give_every_problem_its_line(
+    server: RedisServer, espalier: Any, problems: Path, tmp_path: Path
+) -> None:
+    submitted = await asyncio.to_thread(espalier, "submit", problems, "--key", "monday", "--k", 2)
+    assert (submitted.exit_code, submitted.stdout) == (0, "monday\n")
+    await _done(server, espalier)
+    out = tmp_path / "out.jsonl"
+    assert (await asyncio.to_thread(espalier, "results", "monday", "-o", out)).exit_code == 0
+    lines = _lines(out)
+    assert [(line["id"], line["state"], line["answer"]) for line in lines] == [
+        ("a", "done", "What is 6 times 7?"),
+        ("b", "done", "What is 1 + 1?"),
+    ]
+    assert not list(tmp_path.glob("*.part"))
+
+
+async def test_the_same_key_submits_nothing_twice(espalier: Any, problems: Path) -> None:
+    first = await asyncio.to_thread(espalier, "submit", problems, "--key", "monday", "--json")
+    again = await asyncio.to_thread(espalier, "submit", problems, "--key", "monday", "--json")
+    assert json.loads(first.stdout)["jobs"] == json.loads(again.stdout)["jobs"]
+    assert (json.loads(first.stdout)["repeated"], json.loads(again.stdout)["repeated"]) == (False, True)
+    other = await asyncio.to_thread(espalier, "submit", problems, "--key", "monday", "--k", 3)
+    assert other.exit_code == 2
+    assert "monday" in other.stderr
+
+
+async def test_status_tells_of_queue_batch_and_job(espalier: Any, problems: Path) -> None:
+    submitted = await asyncio.to_thread(espalier, "submit", problems, "--key", "monday", "--json")
+    job = json.loads(submitted.stdout)["jobs"][0]
+    depth = await asyncio.to_thread(espalier, "status", "--json")
+    assert json.loads(depth.stdout) == {"depth": 2, "lag": 2, "pending": 0, "dead": 0}
+    batch = await asyncio.to_thread(espalier, "status", "monday", "--json")
+    assert json.loads(batch.stdout)["queued"] == 2
+    assert "queued" in (await asyncio.to_thread(espalier, "status", job)).stdout
+
+
+async def test_results_of_an_unfinished_batch_say_what_is_missing(espalier: Any, problems: Path) -> None:
+    await asyncio.to_thread(espalier, "submit", problems, "--key", "monday")
+    result = await asyncio.to_thread(espalier, "results", "monday")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "2 of 2 jobs have no result: 2 queued" in result.stderr
+
+
+async def test_cancel_ends_a_batch(espalier: Any, problems: Path) -> None:
+    await asyncio.to_thread(espalier, "submit", problems, "--key", "monday")
+    assert "2 cancelled" in (await asyncio.to_thread(espalier, "cancel", "monday")).stderr
+    assert (await asyncio.to_thread(espalier, "watch", "monday")).exit_code == 1
+
+
+async def test_dead_jobs_show_their_reason_and_can_be_retried(
+    server: RedisServer, espalier: Any, tmp_path: Path
+) -> None:
+    from espalier.solver.batch.work import JobRefused
+
+    async def refuse(_: Any) -> None:
+        raise JobRefused("too hard")
+
+    path = tmp_path / "one.jsonl"
+    path.write_text(PROBLEMS.splitlines()[0])
+    await asyncio.to_thread(espalier, "submit", path, "--key", "monday")
+    async with working(server, NoWork(refuse)):
+        assert (await asyncio.to_thread(espalier, "watch", "monday")).exit_code == 1
+    assert "too hard" in (await asyncio.to_thread(espalier, "status", "monday")).stdout
+    assert "1 jobs" in (await asyncio.to_thread(espalier, "retry-dead", "monday")).stderr
+    await _done(server, espalier)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("submit", "nowhere.jsonl"), "nowhere.jsonl"),
+        (("submit", "-", "--k", "0"), "--k"),
+        (("submit", "-", "--policy", "guess"), "--policy"),
+        (("status", "tuesday"), "tuesday"),
+        (("watch", "tuesday"), "tuesday"),
+        (("results", "tuesday"), "tuesday"),
+        (("cancel", "0123456789abcdef0123-4"), "0123456789abcdef0123-4"),
+    ],
+)
+async def test_what_makes_no_sense_is_named(espalier: Any, args: tuple[str, ...], said: str) -> None:
+    result = await asyncio.to_thread(espalier, *args)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_a_queue_that_cannot_be_reached_is_said_so() -> None:
+    result = CliRunner().invoke(app, ["status", "--redis", "redis://127.0.0.1:1/0"])
+    assert result.exit_code == 3
+    assert "--redis" in result.stderr
+
+
+def test_help_teaches() -> None:
+    for command in ("submit", "status", "watch", "results", "cancel", "retry-dead"):
+        assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0
+    assert "SIGTERM" in CliRunner().invoke(worker_app, ["--help"]).output
+
+
+async def test_worker_processes_solve_with_the_bundled_model_and_drain(
+    server: RedisServer, espalier: Any, problems: Path, tmp_path: Path
+) -> None:
+    if not (SEEDLING / "model.safetensors").exists():
+        pytest.skip(f"the bundled model's weights are not in {SEEDLING}")
+    await _solve_in_a_process(server, espalier, problems, tmp_path, "local")
+    lines = _lines(tmp_path / "out.jsonl")
+    assert all(line["result"]["candidates"] for line in lines)
+
+
+async def test_worker_processes_solve_with_a_real_engine_and_drain(
+    server: RedisServer, espalier: Any, problems: Path, tmp_path: Path, random_model: Path
+) -> None:
+    """Weights are random, so no answer is right: the way there is what counts."""
+    await _solve_in_a_process(server, espalier, problems, tmp_path, f"local:{random_model}")
+    lines = _lines(tmp_path / "out.jsonl")
+    assert [len(line["result"]["candidates"]) for line in lines] == [2, 2]
+    assert len(list((tmp_path / "traces").glob("*.jsonl"))) == 2
+
+
+def _lines(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+async def _solve_in_a_process(server: RedisServer, espalier: Any, problems: Path, tmp_path: Path, engine: str) -> None:
+    settings = ("--policy", "best_of_k", "--k", 2, "--candidate-tokens", 64)
+    assert (await asyncio.to_thread(espalier, "submit", problems, "--key", "monday", *settings)).exit_code == 0
+    code = "from espalier.solver.batch.cli import worker_app; worker_app()"
+    options = ["--redis", server.url, "--engine", engine, "--traces", str(tmp_path / "traces")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, *options, env=environment)
+    try:
+        watched = await asyncio.to_thread(espalier, "watch", "monday")
+        assert watched.exit_code == 0, watched.output
+    finally:
+        process.send_signal(signal.SIGTERM)
+        status = await asyncio.wait_for(process.wait(), 30)
+    assert status == 0
+    assert (await asyncio.to_thread(espalier, "results", "monday", "-o", tmp_path / "out.jsonl")).exit_code == 0
