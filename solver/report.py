@@ -7,7 +7,13 @@ from typing import Any
 
 from espalier.solver.checks import check_to_json
 from espalier.solver.result import Result
-from espalier.verifiers.verdict import Status
+from espalier.verifiers.verdict import Status, Verdict
+
+MANY = 3
+"""Observations of one kind that are told one by one."""
+
+LINE = 200
+"""Characters of what a verdict rests on."""
 
 
 def result_to_json(result: Result) -> dict[str, Any]:
@@ -64,9 +70,23 @@ def verdict_line(result: Result) -> str:
         return f"UNSOLVED: {selection.reason}; stopped by {result.stopped.value}"
     if selection.verified:
         passed = next(entry.verdict for entry in result.judged if entry.candidate.spec.index == selection.candidate)
-        seen = [evidence.detail for evidence in passed.evidence if evidence.rule not in ("extraction", "parse")]
-        return f"verified: {selection.reason}" + (f" ({'; '.join(seen)})" if seen else "")
+        seen = _observations(passed)
+        return f"verified: {selection.reason}" + (f": {seen}" if seen else "")
     return f"not verified ({selection.decided_by.value.replace('_', ' ')}): {selection.reason}"
+
+
+def _observations(verdict: Verdict) -> str:
+    """What a verdict rests on, short enough for a line; many observations of one kind ("case 1", …) are counted."""
+    seen: dict[str, list[str]] = {}
+    for evidence in verdict.evidence:
+        seen.setdefault(evidence.rule.partition(" ")[0], []).append(evidence.detail)
+    told = [
+        f"{len(details)} {kind}s" if len(details) > MANY else "; ".join(details)
+        for kind, details in seen.items()
+        if kind not in ("extraction", "parse")
+    ]
+    line = "; ".join(told)
+    return line if len(line) <= LINE else line[: LINE - 1] + "…"
 
 
 def usage_line(result: Result) -> str:

@@ -276,7 +276,7 @@ class _Run:
         """Nothing more is needed: end judging here and generating in the engine, whose reports still come."""
         for candidate, task in self._judging.values():
             task.cancel()
-            self._settle(Judged(candidate, NOT_JUDGED))
+            self._settle(Judged(candidate, self._known(candidate)))
         self._judging.clear()
         for verdict in self._verdicts.values():
             verdict.cancel()
@@ -285,6 +285,13 @@ class _Run:
         if self._generating:
             await asyncio.gather(*map(self._abort, self._generating))
             self._group.create_task(self._leave_behind())
+
+    def _known(self, candidate: Candidate) -> Verdict:
+        """The verdict on a candidate that nobody waits for any more, if its answer has one already."""
+        judging = self._verdicts.get(candidate.answer or "")
+        if judging is None or not judging.done() or judging.cancelled() or judging.exception():
+            return NOT_JUDGED
+        return judging.result()
 
     async def _abort(self, index: int) -> None:
         with suppress(EngineError):  # an engine that is gone runs nothing

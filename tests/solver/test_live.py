@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
+import pytest
 from rich.console import Console
 
 from espalier.solver.events import SolveEvent, watch_all
@@ -15,6 +17,7 @@ from espalier.solver.report import result_to_json, usage_line, verdict_line
 from espalier.solver.result import Result
 from espalier.solver.solve import Solver
 from espalier.verifiers.check import ReferenceCheck
+from espalier.verifiers.verdict import Evidence
 from tests.solver.scripted import FAIL, PASS, ScriptedEngine, ScriptedJudge, boxed, response
 
 PROBLEM = Problem("p", "What is 6 times 7?", ReferenceCheck("42"))
@@ -99,3 +102,20 @@ async def test_the_report_says_how_it_was_verified_and_what_it_cost() -> None:
     assert usage["new_tokens"] == usage["sampled_tokens"] + usage["forced_tokens"]
     assert usage["new_tokens"] == usage["accepted_tokens"] + usage["failed_tokens"] + usage["aborted_tokens"]
     assert usage["new_tokens"] == sum(candidate["new_tokens"] for candidate in report["candidates"])
+
+
+@pytest.mark.parametrize(
+    ("details", "said"),
+    [
+        (["a"], ": a"),
+        (["a", "b"], ": a; b"),
+        (["a"] * 16, ": 16 cases"),
+        (["x" * 500], ": " + "x" * 199 + "…"),
+        ([], ""),
+    ],
+)
+async def test_what_a_verdict_rests_on_fits_a_line(details: list[str], said: str) -> None:
+    evidence = (Evidence("extraction", "'42'"), *(Evidence(f"case {i}", text) for i, text in enumerate(details)))
+    judge = ScriptedJudge({"42": replace(PASS, evidence=evidence)})
+    result = await Solver(ScriptedEngine.of(boxed("42")), judge).solve(PROBLEM, BestOfK())
+    assert verdict_line(result) == "verified: satisfied the check (scripted)" + said
