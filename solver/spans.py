@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,7 @@ def export() -> bool:
     """
     if not any(os.environ.get(name) for name in ENDPOINTS):
         return False
-    if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
+    if not _installed() or find_spec("opentelemetry.sdk") is None:
         raise ValueError(f"{ENDPOINTS[0]} is set, and spans need the extra: pip install 'espalier[otel]'")
     from opentelemetry import trace
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -50,10 +51,15 @@ def export() -> bool:
     return True
 
 
+@cache
+def _installed() -> bool:
+    return find_spec("opentelemetry") is not None
+
+
 @contextmanager
 def spans(solve_id: str) -> Iterator[Watch]:
     """A watcher that makes a span of a solve, and one of each candidate below it."""
-    if find_spec("opentelemetry") is None:
+    if not _installed():
         yield watch_all()
         return
     from opentelemetry.trace import get_tracer

@@ -42,6 +42,8 @@ from espalier.verifiers.invalid import FieldError
 ALIAS = "espalier"
 """A model name that every server answers to."""
 
+BACKLOG = 1024
+
 FLUSH_SECONDS = 1
 """Time for replies to leave once the server ends."""
 
@@ -333,8 +335,12 @@ def _listen(address: str) -> socket.socket:
         raise OSError(f"cannot listen on {address!r}: give HOST:PORT")
     host = host.strip("[]")
     try:
-        family, *_, where = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
-        listener = socket.create_server(where[:2], family=family, backlog=1024)
+        family, kind, protocol, _, where = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
+        # Not create_server: asyncio turns Nagle's algorithm off only where the socket says that it is TCP.
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(where)
+        listener.listen(BACKLOG)
     except OSError as error:
         raise OSError(f"cannot listen on {address}: {error}") from error
     listener.setblocking(False)
