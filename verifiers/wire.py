@@ -123,9 +123,7 @@ def decode_check(message: pb.Check, at: str = "check") -> Check:
 
 def decode_options(message: pb.MathOptions, at: str = "options") -> MathOptions:
     """Math options; an absent field takes its default."""
-    if message.round_to > MAX_ROUND_TO:
-        raise FieldError(f"{at}.round_to", f"is {message.round_to}; give at most {MAX_ROUND_TO} decimal places")
-    return MathOptions(**_present(message))
+    return MathOptions(**{**_present(message), "round_to": _decode_round_to(message, at)})
 
 
 def decode_program(message: pb.ProgramCheck, at: str = "check.program") -> ProgramCheck:
@@ -171,11 +169,25 @@ def _decode_constraint(message: pb.Constraint, at: str) -> Constraint:
         case "number_use":
             return _decode_number_use(message.number_use, f"{at}.number_use")
         case "relation":
-            return Relation(_filled(message.relation, f"{at}.relation"))
+            return _decode_relation(message.relation, f"{at}.relation")
         case "domain":
             return Domain(_filled(message.domain, f"{at}.domain"))
         case _:
             raise FieldError(f"{at}.kind", "is not set; set one of number_use, relation, domain")
+
+
+def _decode_relation(message: pb.Relation, at: str) -> Relation:
+    return Relation(
+        text=_filled(message.text, f"{at}.text"),
+        all_solutions=message.all_solutions,
+        round_to=_decode_round_to(message, at),
+    )
+
+
+def _decode_round_to(message: pb.MathOptions | pb.Relation, at: str) -> int | None:
+    if message.round_to > MAX_ROUND_TO:
+        raise FieldError(f"{at}.round_to", f"is {message.round_to}; give at most {MAX_ROUND_TO} decimal places")
+    return message.round_to if message.HasField("round_to") else None
 
 
 def _decode_number_use(message: pb.NumberUse, at: str) -> NumberUse:
@@ -294,8 +306,9 @@ def _encode_constraint(constraint: Constraint) -> pb.Constraint:
                     operators=map(encode_text, operators),
                 )
             )
-        case Relation(text):
-            return pb.Constraint(relation=encode_text(text))
+        case Relation(text, all_solutions, round_to):
+            relation = pb.Relation(text=encode_text(text), all_solutions=all_solutions, round_to=round_to)
+            return pb.Constraint(relation=relation)
         case Domain(name):
             return pb.Constraint(domain=encode_text(name))
 

@@ -42,7 +42,12 @@ constraints = st.one_of(
         use_all=st.booleans(),
         operators=st.lists(filled, min_size=1, max_size=4).map(tuple),
     ),
-    st.builds(c.Relation, filled),
+    st.builds(
+        c.Relation,
+        filled,
+        all_solutions=st.booleans(),
+        round_to=st.none() | st.integers(0, MAX_ROUND_TO),
+    ),
     st.builds(c.Domain, filled),
 )
 cases = st.one_of(

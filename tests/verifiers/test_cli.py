@@ -153,7 +153,7 @@ def test_lone_surrogates_do_not_break_a_run() -> None:
         (("math", "--gold", "5", "--jsno", "5"), "unexpected"),
         (("code", "/nonexistent.py", "--cases", "-"), "standard input: "),
         (("code", "-", "--cases", "-"), "standard input is either"),
-        (("math", "--relation", " ", "5"), "check.constraints.constraints[0].relation: is empty"),
+        (("math", "--relation", " ", "5"), "check.constraints.constraints[0].relation.text: is empty"),
         (("math", "--numbers", "1,,2", "--target", "3", "5"), "number_use.numbers[1]: is empty"),
         (("custom", "nobody", "x"), "no verifier called 'nobody'; there are: math, code"),
     ],

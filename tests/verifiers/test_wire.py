@@ -11,7 +11,16 @@ from hypothesis import given
 
 from espalier.v1 import common_pb2 as pb
 from espalier.verifiers import wire
-from espalier.verifiers.check import Check, Claim, MathOptions, ProgramCheck, ProgramLimits, ReferenceCheck
+from espalier.verifiers.check import (
+    Check,
+    Claim,
+    ConstraintCheck,
+    MathOptions,
+    ProgramCheck,
+    ProgramLimits,
+    ReferenceCheck,
+    Relation,
+)
 from espalier.verifiers.invalid import FieldError
 from espalier.verifiers.verdict import Status, Verdict
 from tests.verifiers import strategies
@@ -62,6 +71,18 @@ def test_an_absent_field_means_its_default() -> None:
 def test_a_field_that_is_set_to_zero_is_not_its_default() -> None:
     options = wire.decode_options(pb.MathOptions(percent_as_fraction=False, round_to=0))
     assert options == MathOptions(percent_as_fraction=False, round_to=0)
+
+
+def test_a_relation_without_its_optional_fields_has_their_defaults() -> None:
+    check = wire.decode_check(
+        pb.Check(constraints=pb.ConstraintCheck(constraints=[pb.Constraint(relation=pb.Relation(text="x = 1"))]))
+    )
+    assert check == ConstraintCheck((Relation("x = 1"),))
+
+
+def test_a_relation_rounded_to_zero_places_is_not_exact() -> None:
+    check = ConstraintCheck((Relation("x = 1", all_solutions=True, round_to=0),))
+    assert wire.decode_check(wire.encode_check(check)) == check
 
 
 @pytest.mark.parametrize("row", BAD_CHECKS, ids=[row["field"] for row in BAD_CHECKS])

@@ -91,9 +91,19 @@ class Constraint(_message.Message):
     RELATION_FIELD_NUMBER: _ClassVar[int]
     DOMAIN_FIELD_NUMBER: _ClassVar[int]
     number_use: NumberUse
-    relation: str
+    relation: Relation
     domain: str
-    def __init__(self, number_use: _Optional[_Union[NumberUse, _Mapping]] = ..., relation: _Optional[str] = ..., domain: _Optional[str] = ...) -> None: ...
+    def __init__(self, number_use: _Optional[_Union[NumberUse, _Mapping]] = ..., relation: _Optional[_Union[Relation, _Mapping]] = ..., domain: _Optional[str] = ...) -> None: ...
+
+class Relation(_message.Message):
+    __slots__ = ("text", "all_solutions", "round_to")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    ALL_SOLUTIONS_FIELD_NUMBER: _ClassVar[int]
+    ROUND_TO_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    all_solutions: bool
+    round_to: int
+    def __init__(self, text: _Optional[str] = ..., all_solutions: bool = ..., round_to: _Optional[int] = ...) -> None: ...
 
 class NumberUse(_message.Message):
     __slots__ = ("numbers", "target", "use_all", "operators")
