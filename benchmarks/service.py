@@ -3,12 +3,12 @@
     python benchmarks/service.py [--seconds 5] [--engine-ms 100]
 
 Three tables. The first: latency that the service adds, from the client's call to its reply, to a solve whose engine
-takes a fixed time and does nothing; what the median solve takes without the service, in the same number of tasks, is
-subtracted ("no service" shows it, less the engine's own time). 1, 8 and 64 clients each wait for a reply before they ask
-again. The second: the same with an engine that answers at once, nothing subtracted: solves per second, and the latency
-of a server that is never idle. Clients and server are two processes; every client has a connection of its own. The
-third: time from a client's cancel, and from a deadline, to the moment when all memory of the real engine is free again;
-the model is random and never ends by itself.
+takes a fixed time and does nothing; what the median solve takes without the service, in as many tasks, is subtracted
+("no service" shows it, less the engine's own time). 1, 8 and 64 clients each wait for a reply, and then for a random
+time up to that of the engine, so that they do not march in step. The second: the same with an engine that answers at
+once, without pauses, nothing subtracted: solves per second, and the latency of a server that is never idle. Clients and
+server are two processes; every client has a connection of its own. The third: time from a client's cancel, and from a
+deadline, to the moment when all memory of the real engine is free again; the model is random and never ends by itself.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -142,21 +143,24 @@ async def serve(engine_ms: float) -> None:
 # The clients' side.
 
 
-async def ask_until(stop: float, ask: Callable[[], Awaitable[object]], latencies: list[float]) -> None:
-    while (begin := time.perf_counter()) < stop:
+async def ask_until(stop: float, ask: Callable[[], Awaitable[object]], latencies: list[float], pause: float) -> None:
+    while True:
+        await asyncio.sleep(random.uniform(0, pause))
+        if (begin := time.perf_counter()) >= stop:
+            return
         await ask()
         latencies.append(time.perf_counter() - begin)
 
 
-async def measure(door: str, ports: list[int], clients: int, seconds: float) -> tuple[list[float], float]:
+async def measure(door: str, ports: list[int], clients: int, seconds: float, pause: float) -> tuple[list[float], float]:
     """Latencies of all calls after a warm-up, and calls per second."""
     async with AsyncExitStack() as stack:
         asks = [await stack.enter_async_context(DOORS[door](ports)) for _ in range(clients)]
         warm: list[float] = []
-        await asyncio.gather(*(ask_until(time.perf_counter() + 0.5, ask, warm) for ask in asks))
+        await asyncio.gather(*(ask_until(time.perf_counter() + 0.5, ask, warm, pause) for ask in asks))
         latencies: list[float] = []
         begin = time.perf_counter()
-        await asyncio.gather(*(ask_until(begin + seconds, ask, latencies) for ask in asks))
+        await asyncio.gather(*(ask_until(begin + seconds, ask, latencies, pause) for ask in asks))
         return latencies, len(latencies) / (time.perf_counter() - begin)
 
 
@@ -207,9 +211,9 @@ DOORS: dict[str, Any] = {"gRPC SolveOnce": GrpcClient, "gRPC Solve": StreamClien
 DIRECT = "no service"
 
 
-async def directly(engine_ms: float, clients: int, seconds: float) -> tuple[list[float], float]:
+async def directly(pause: float, clients: int, seconds: float) -> tuple[list[float], float]:
     """Latencies and rate of the solver itself, in this process."""
-    solver = Solver(NoEngine(engine_ms / 1000), NoJudge())
+    solver = Solver(NoEngine(pause), NoJudge())
     problem, house = decode_problem(PROBLEM), House()
     settings = decode_settings(REQUEST.settings)
 
@@ -219,23 +223,23 @@ async def directly(engine_ms: float, clients: int, seconds: float) -> tuple[list
 
     latencies: list[float] = []
     begin = time.perf_counter()
-    await asyncio.gather(*(ask_until(begin + seconds, ask, latencies) for _ in range(clients)))
+    await asyncio.gather(*(ask_until(begin + seconds, ask, latencies, pause) for _ in range(clients)))
     return latencies, len(latencies) / (time.perf_counter() - begin)
 
 
 def load(engine_ms: float, seconds: float) -> dict[tuple[str, int], tuple[list[float], float]]:
     """Every door at every number of clients, against a server process of its own."""
+    pause = engine_ms / 1000
     command = [sys.executable, __file__, "--serve", "--engine-ms", str(engine_ms)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as server:
         assert server.stdout and server.stdin
         ports = [int(port) for port in server.stdout.readline().split()]
-        results = {
-            (door, clients): asyncio.run(measure(door, ports, clients, seconds))
-            for door in DOORS
-            for clients in CLIENTS
-        }
+        results = {(DIRECT, clients): asyncio.run(directly(pause, clients, seconds)) for clients in CLIENTS}
+        for door in DOORS:
+            for clients in CLIENTS:
+                results[door, clients] = asyncio.run(measure(door, ports, clients, seconds, pause))
         server.stdin.close()
     return results
 
