@@ -1,0 +1,231 @@
+"""Tokens that `adaptive` saves against `best_of_k` at equal accuracy, replayed over recorded candidates.
+
+    python benchmarks/adaptive.py record [--engine local] [--tasks countdown,gcd,...] [--n 50] [--k 16] [--seed 1]
+    python benchmarks/adaptive.py [--orders 20]
+
+`record` samples k candidates for each fresh problem, every one to its end, and notes of each: answer, equivalence
+class, tokens, critical path, what the check says of it, and what votes would weigh it. The replay puts them before the real
+policies (`ask`, `tell`) and the real selection, in `--orders` random orders of each problem's candidates: once with the
+check's verdicts, once with votes alone. Candidates of a round run side by side, so one ends when its critical path has
+been decoded; when a policy stops, the losers of the round have spent their tokens up to that moment. Steps whose answer
+would have ended a response early are left out for all policies alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from espalier.runtime.engine import FinishReason, Usage
+from espalier.solver.candidate import Candidate
+from espalier.solver.policies import Adaptive, BestOfK
+from espalier.solver.policy import Budget, Policy, Spec, State, begin, seed_of
+from espalier.solver.select import Judged, select
+from espalier.verifiers.verdict import Status, Verdict
+
+RECORDED = Path(__file__).parent / "data" / "candidates.jsonl"
+TASKS = "countdown,gcd,lcm,number_sequence,simple_equations,puzzle24"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One candidate as it was recorded; `check` and `vote` are the verdicts with and without the problem's check."""
+
+    answer: str | None
+    answer_class: int | None
+    tokens: int
+    critical_path: int
+    check: tuple[Status, float]
+    vote: tuple[Status, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a policy made of one problem."""
+
+    right: bool
+    tokens: float
+
+
+# Replay.
+
+
+def replay(policy: Policy, recorded: Sequence[Recorded], *, votes: bool, seed: int) -> Run:
+    """One solve, with the i-th recorded candidate for the i-th spec."""
+    state: State = begin(seed, Budget(candidates=len(recorded)))
+    judged: list[Judged] = []
+    tokens = 0.0
+    while specs := policy.ask(state):
+        asked = sorted(specs, key=lambda spec: recorded[spec.index].critical_path)
+        for at, spec in enumerate(asked):
+            entry = Judged(_candidate(spec, recorded[spec.index]), _verdict(recorded[spec.index], votes))
+            state = policy.tell(state, entry.candidate, entry.verdict)
+            judged.append(entry)
+            tokens += recorded[spec.index].tokens
+            if state.stopped:
+                ended = recorded[spec.index].critical_path
+                tokens += sum(_spent(recorded[loser.index], ended) for loser in asked[at + 1 :])
+                break
+    chosen = select(judged).candidate
+    return Run(chosen is not None and recorded[chosen].check[0] is Status.PASS, tokens)
+
+
+def to_the_end(recorded: Sequence[Recorded], *, votes: bool) -> Run:
+    """Every candidate to its end, then the selection: best-of-k without a policy that aborts."""
+    judged = [Judged(_candidate(Spec(i, 0, 0, 1.0), one), _verdict(one, votes)) for i, one in enumerate(recorded)]
+    chosen = select(judged).candidate
+    return Run(chosen is not None and recorded[chosen].check[0] is Status.PASS, sum(one.tokens for one in recorded))
+
+
+def _spent(loser: Recorded, ended: int) -> float:
+    return loser.tokens * min(1.0, ended / max(loser.critical_path, 1))
+
+
+def _candidate(spec: Spec, one: Recorded) -> Candidate:
+    usage = Usage(0, one.tokens, 0, one.critical_path)
+    return Candidate(spec, "", one.answer, (), FinishReason.STOP, usage, 0.0, answer_class=one.answer_class)
+
+
+def _verdict(one: Recorded, votes: bool) -> Verdict:
+    status, score = one.vote if votes else one.check
+    return Verdict(status, score, "recorded")
+
+
+def compare(problems: Sequence[Sequence[Recorded]], orders: int, seed: int) -> None:
+    """Print accuracy and tokens of each policy, and what `adaptive` saves."""
+    shuffled: list[list[Recorded]] = []
+    for number, recorded in enumerate(problems):
+        rng = random.Random(seed_of(seed, number))
+        shuffled += [rng.sample(recorded, len(recorded)) for _ in range(orders)]
+    sizes = sorted({len(recorded) for recorded in problems})
+    print(f"{len(problems)} problems, k = {', '.join(map(str, sizes))}, {orders} orders each, seed {seed}")
+    for votes in (False, True):
+        runs = {
+            "all k to their end": [to_the_end(order, votes=votes) for order in shuffled],
+            "best_of_k": [replay(BestOfK(), order, votes=votes, seed=seed) for order in shuffled],
+            "adaptive": [replay(Adaptive(), order, votes=votes, seed=seed) for order in shuffled],
+        }
+        print(f"\n{'votes alone' if votes else 'with the check':22}{'accuracy':>10}{'tokens':>10}{'saved':>9}")
+        base = statistics.fmean(run.tokens for run in runs["best_of_k"])
+        for name, made in runs.items():
+            tokens = statistics.fmean(run.tokens for run in made)
+            accuracy = statistics.fmean(run.right for run in made)
+            print(f"{name:22}{accuracy:10.2%}{tokens:10.0f}{1 - tokens / base:9.1%}")
+        low, high = _difference(runs["adaptive"], runs["best_of_k"], orders)
+        print(f"accuracy of adaptive less that of best_of_k, 95 % interval over problems: {low:+.2%} to {high:+.2%}")
+
+
+def _difference(ours: Sequence[Run], theirs: Sequence[Run], orders: int) -> tuple[float, float]:
+    """Paired by problem; orders of one problem are not independent."""
+    pairs = [float(a.right) - float(b.right) for a, b in zip(ours, theirs, strict=True)]
+    means = [statistics.fmean(pairs[i : i + orders]) for i in range(0, len(pairs), orders)]
+    centre = statistics.fmean(means)
+    margin = 1.96 * statistics.stdev(means) / len(means) ** 0.5 if len(means) > 1 else 0.0
+    return centre - margin, centre + margin
+
+
+def read(path: Path) -> list[list[Recorded]]:
+    """The candidates of each problem; those whose verifier failed are left out."""
+    problems: list[list[Recorded]] = []
+    for line in path.read_text("utf-8").splitlines():
+        row = json.loads(line)
+        found = [
+            Recorded(
+                answer=one["answer"],
+                answer_class=one["answer_class"],
+                tokens=one["tokens"],
+                critical_path=one["critical_path"],
+                check=(Status(one["check"][0]), one["check"][1]),
+                vote=(Status(one["vote"][0]), one["vote"][1]),
+            )
+            for one in row["candidates"]
+        ]
+        problems.append([one for one in found if one.check[0] is not Status.ERROR])
+    return [recorded for recorded in problems if recorded]
+
+
+# Recording.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToTheEnd(BestOfK):
+    """Samples k candidates; nothing stops it."""
+
+    def tell(self, state: State, candidate: Candidate, verdict: Verdict) -> State:
+        # Not super(): a slotted dataclass is a new class, and the zero-argument form still means the old one.
+        return replace(BestOfK.tell(self, state, candidate, verdict), stopped=None)
+
+    def settled(self, outcomes: object) -> bool:
+        return False
+
+
+async def record(engine: str, tasks: Sequence[str], n: int, k: int, seed: int, path: Path) -> None:
+    """Sample and judge; one line a problem, written as it comes."""
+    from rich.progress import track
+
+    from espalier.solver.engines import open_engine, template_of
+    from espalier.solver.solve import VERIFY_SECONDS, Solver
+    from espalier.solver.sources import fresh_problems
+    from espalier.verifiers.check import Claim
+    from espalier.verifiers.hub import Hub, load
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    problems = [(task, problem) for task in tasks for problem in fresh_problems(task, seed, n)]
+    async with Hub(load(["math"])) as hub, open_engine(engine) as opened:
+        solver = Solver(opened, hub, template_of(opened, None))
+        with path.open("w", encoding="utf-8") as file:
+            for task, problem in track(problems, "Recording"):
+                assert problem.check is not None, f"{task} states no check"
+                open_problem = replace(problem, check=None)  # with a check the first PASS would end the rest
+                result = await solver.solve(open_problem, ToTheEnd(), Budget(candidates=k), seed=seed)
+                rows = []
+                for entry in result.judged:
+                    candidate, vote = entry.candidate, entry.verdict
+                    check = Verdict(Status.UNKNOWN, 0.0, "no_answer")
+                    if candidate.answer is not None:
+                        claim = Claim(candidate.answer, bare=True, problem=problem.text)
+                        check = await hub.verify(claim, problem.check, timeout=VERIFY_SECONDS)
+                    rows.append(
+                        Recorded(
+                            answer=candidate.answer,
+                            answer_class=candidate.answer_class,
+                            tokens=candidate.usage.new_tokens,
+                            critical_path=candidate.usage.critical_path_tokens,
+                            check=(check.status, check.score),
+                            vote=(vote.status, vote.score),
+                        )
+                    )
+                line = {"task": task, "problem": problem.id, "candidates": [asdict(row) for row in rows]}
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                file.flush()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="?", choices=("replay", "record"), default="replay")
+    parser.add_argument("--file", type=Path, default=RECORDED, help="of the recorded candidates")
+    parser.add_argument("--orders", type=int, default=20, help="random orders of each problem's candidates")
+    parser.add_argument("--engine", default="local", help="that is recorded")
+    parser.add_argument("--tasks", default=TASKS, help="that are recorded, with commas between them")
+    parser.add_argument("--n", type=int, default=50, help="problems of each task")
+    parser.add_argument("--k", type=int, default=16, help="candidates of each problem")
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    if arguments.what == "record":
+        tasks = arguments.tasks.split(",")
+        asyncio.run(record(arguments.engine, tasks, arguments.n, arguments.k, arguments.seed, arguments.file))
+    elif not arguments.file.exists():
+        sys.exit(f"there is no {arguments.file}; record it first: python benchmarks/adaptive.py record")
+    else:
+        compare(read(arguments.file), arguments.orders, arguments.seed)
+
+
+if __name__ == "__main__":
+    main()
