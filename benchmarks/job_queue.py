@@ -3,9 +3,10 @@
     python -m benchmarks.job_queue --jobs 5000 --rounds 3
 
 Each library gets the same server in the same run (append-only file, fsync everysec), as many worker processes, and as
-many jobs at a time where it can have several. Jobs are queued first; then workers start, and the clock runs from the first jobs that are
-seen done to the last. arq and rq are installed into an environment of their own (.work/bench-queue). arq gets a poll
-delay of 10 ms instead of 500 ms, rq also its worker without fork: both are faster so than as they come.
+many jobs at a time where it can have several. Jobs are queued first; then workers start, and the clock runs from the
+first jobs that are seen done to the last. arq and rq are installed into an environment of their own
+(.work/bench-queue). arq gets a poll delay of 10 ms instead of 500 ms, rq also its worker without fork: both are faster
+so than as they come.
 """
 
 from __future__ import annotations
