@@ -4,11 +4,11 @@
     python benchmarks/adaptive.py [--orders 20]
 
 `record` samples k candidates for each fresh problem, every one to its end, and notes of each: answer, equivalence
-class, tokens, critical path, what the check says of it, and what votes would weigh it. The replay puts them before the real
-policies (`ask`, `tell`) and the real selection, in `--orders` random orders of each problem's candidates: once with the
-check's verdicts, once with votes alone. Candidates of a round run side by side, so one ends when its critical path has
-been decoded; when a policy stops, the losers of the round have spent their tokens up to that moment. Steps whose answer
-would have ended a response early are left out for all policies alike.
+class, tokens, critical path, what the check says of it, and what votes would weigh it. The replay puts them before the
+real policies (`ask`, `tell`) and the real selection, in `--orders` random orders of each problem's candidates: once
+with the check's verdicts, once with votes alone. Candidates of a round run side by side, so one ends when its critical
+path has been decoded; when a policy stops, the losers of the round have spent their tokens up to that moment. That the
+right answer of a step ends a response early is left out, for all policies alike.
 """
 
 from __future__ import annotations
