@@ -19,7 +19,9 @@ from espalier.verifiers.verdict import Evidence, Status, Verdict
 
 _SIMPLE = re.compile(r"([+-]?\d{1,40})(?:/([1-9]\d{0,39})|\.(\d{1,40}))?")
 _PERCENT = re.compile(r"\\?%|\bper\s?cent(?:age)?\b")
-_CACHED = 1 << 14
+_CACHED = 1 << 13
+_CACHED_CHARACTERS = 512
+"""Longest pair that is remembered: the cache stays within some 20 MB whatever is asked."""
 
 
 class MathVerifier:
@@ -41,6 +43,17 @@ class MathVerifier:
     def __init__(self, limits: PoolLimits | None = None) -> None:
         self._pool = WorkerPool(limits)
         self._cache: OrderedDict[tuple[str, str, MathOptions], dict[str, Any]] = OrderedDict()
+
+    @property
+    def limits(self) -> dict[str, str]:
+        """Limits worth telling a client."""
+        pool = self._pool.limits
+        return {
+            "max_characters": str(LIMITS.characters),
+            "max_seconds": f"{pool.wall_seconds:g}",
+            "max_memory_mib": str(pool.memory_mib),
+            "workers": str(pool.workers),
+        }
 
     async def start(self) -> None:
         """Start the workers."""
@@ -114,8 +127,8 @@ class MathVerifier:
         return await equivalence_classes(answers, key=self.canonical, same=same, weights=weights)
 
     async def self_check(self) -> tuple[str, ...]:
-        """Judge built-in examples; returns what went wrong, nothing when every gold passes and every bad one fails."""
-        faults: list[str] = []
+        """Judge built-in examples; returns what went wrong: an example judged otherwise, a worker that is missing."""
+        faults = list(self._pool.faults)
         for gold, claim, expected in _EXAMPLES:
             verdict = await self.equivalent(gold, claim)
             if verdict.status is not expected:
@@ -146,7 +159,7 @@ class MathVerifier:
             return reply
         request = {"task": "equivalent", "gold": gold, "claim": claim, "options": asdict(options)}
         reply = await self._run(request, timeout)
-        if len(gold) + len(claim) <= 2 * LIMITS.characters:
+        if len(gold) + len(claim) <= _CACHED_CHARACTERS:
             self._cache[key] = reply
         if len(self._cache) > _CACHED:
             self._cache.popitem(last=False)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import sys
 from collections import deque
 from dataclasses import dataclass
@@ -11,7 +13,8 @@ from typing import Any
 
 from espalier.verifiers.math.wire import HEADER
 
-_RESPAWN_SECONDS = 0.5
+_RESPAWN_SECONDS = (0.5, 30.0)
+"""First and longest pause between attempts to start a worker."""
 
 
 class WorkerError(RuntimeError):
@@ -54,6 +57,16 @@ class _Worker:
     replies: asyncio.StreamReader
     tasks: int = 0
 
+    @property
+    def ended(self) -> bool:
+        """Whether its process has ended; true at once, before the event loop has heard of it."""
+        if self.process.returncode is not None:
+            return True
+        try:
+            return os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:
+            return True
+
 
 class WorkerPool:
     """Runs tasks (see :mod:`espalier.verifiers.math.tasks`) in worker processes. One event loop; cancel-safe."""
@@ -64,20 +77,22 @@ class WorkerPool:
         self._all: set[_Worker] = set()
         self._waiters: deque[asyncio.Future[_Worker]] = deque()
         self._replacing: set[asyncio.Task[None]] = set()
-        self._open = False
+        self._missing: dict[_Worker, str] = {}
+        self._closed = asyncio.Event()
+        self._closed.set()
 
     async def start(self) -> None:
         """Start the workers; raises :class:`WorkerError` when they do not come up."""
-        self._open = True
-        try:
-            await asyncio.gather(*(self._add() for _ in range(self.limits.workers)))
-        except OSError as error:
+        self._closed.clear()
+        starts = await asyncio.gather(*(self._add() for _ in range(self.limits.workers)), return_exceptions=True)
+        fault = next((start for start in starts if start is not None), None)
+        if fault is not None:
             await self.close()
-            raise WorkerError(f"the workers do not start: {error}") from error
+            raise WorkerError(f"the workers do not start: {fault}") from fault
 
     async def close(self) -> None:
         """End every worker and fail the tasks that wait. No process is left behind."""
-        self._open = False
+        self._closed.set()
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_exception(WorkerError("the pool is closed"))
@@ -86,6 +101,11 @@ class WorkerPool:
             await asyncio.gather(*self._replacing, return_exceptions=True)
         await asyncio.gather(*(self._end(worker) for worker in tuple(self._all)))
         self._idle.clear()
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Why workers are missing, one line for each that could not be replaced so far."""
+        return tuple(self._missing.values())
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -122,10 +142,13 @@ class WorkerPool:
                 self._release(worker, healthy)
 
     async def _acquire(self) -> _Worker:
-        if not self._open:
+        if self._closed.is_set():
             raise WorkerError("the pool is closed")
-        if self._idle:
-            return self._idle.pop()
+        while self._idle:
+            worker = self._idle.pop()
+            if not worker.ended:
+                return worker
+            self._retire(worker)
         if len(self._waiters) >= self.limits.waiting:
             raise PoolBusyError(f"{self.limits.waiting} tasks are waiting")
         waiter: asyncio.Future[_Worker] = asyncio.get_running_loop().create_future()
@@ -141,10 +164,13 @@ class WorkerPool:
 
     def _release(self, worker: _Worker, healthy: bool) -> None:
         worker.tasks += 1
-        if healthy and self._open and worker.tasks < self.limits.recycle_after:
+        if healthy and not self._closed.is_set() and worker.tasks < self.limits.recycle_after:
             self._offer(worker)
             return
-        if worker.process.returncode is None:
+        self._retire(worker)
+
+    def _retire(self, worker: _Worker) -> None:
+        if not worker.ended:
             worker.process.kill()
         replacing = asyncio.get_running_loop().create_task(self._replace(worker))
         self._replacing.add(replacing)
@@ -160,12 +186,17 @@ class WorkerPool:
 
     async def _replace(self, worker: _Worker) -> None:
         await self._end(worker)
-        while self._open:
+        pause, longest = _RESPAWN_SECONDS
+        while not self._closed.is_set():
             try:
                 await self._add()
                 break
-            except OSError:  # no memory or no process to be had just now
-                await asyncio.sleep(_RESPAWN_SECONDS)
+            except (OSError, WorkerError) as error:  # no memory or no process to be had just now
+                self._missing[worker] = f"a worker does not start: {error}"
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._closed.wait(), pause)
+                pause = min(2 * pause, longest)
+        self._missing.pop(worker, None)
 
     async def _add(self) -> None:
         process = await asyncio.create_subprocess_exec(
@@ -184,7 +215,7 @@ class WorkerPool:
         self._offer(worker)
 
     async def _end(self, worker: _Worker) -> None:
-        if worker.process.returncode is None:
+        if not worker.ended:
             worker.process.kill()
         await worker.process.wait()
         self._all.discard(worker)

@@ -18,7 +18,9 @@ from espalier.verifiers.check import (
     StepCheck,
 )
 from espalier.verifiers.consensus import vote
+from espalier.verifiers.hub import Hub
 from espalier.verifiers.math import MathVerifier
+from espalier.verifiers.math.workers import PoolLimits
 from espalier.verifiers.verdict import Status, Verdict
 from espalier.verifiers.verifier import Verifier
 
@@ -35,6 +37,13 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def test_it_fulfils_the_protocol(verifier: MathVerifier) -> None:
     assert isinstance(verifier, Verifier)
     assert await verifier.self_check() == ()
+
+
+async def test_its_limits_are_described() -> None:
+    verifier = MathVerifier(PoolLimits(workers=3, memory_mib=512, wall_seconds=2.5))
+    described = {"max_characters": "4096", "max_seconds": "2.5", "max_memory_mib": "512", "workers": "3"}
+    (info,) = await Hub([verifier]).describe()
+    assert info.limits == described
 
 
 async def test_the_evidence_says_what_was_read_and_what_decided(verifier: MathVerifier) -> None:

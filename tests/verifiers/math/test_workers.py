@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
+from espalier.verifiers.math import workers
 from espalier.verifiers.math.workers import PoolLimits, WorkerError, WorkerPool, WorkerTimeoutError
 
 TASK = {"task": "equivalent", "gold": "1/2", "claim": "0.5", "options": {}}
@@ -48,6 +50,77 @@ async def test_a_killed_worker_costs_one_task_and_is_replaced(pool: WorkerPool) 
     assert all(isinstance(outcome, WorkerError) for outcome in outcomes)
     assert (await pool.run(TASK))["equal"] is True
     assert not set(victims) & set(pool.pids)
+
+
+async def test_an_idle_worker_that_died_costs_no_task(pool: WorkerPool) -> None:
+    for _ in range(5):
+        await asyncio.gather(*(pool.run(TASK) for _ in range(2)))
+        victims = pool.pids
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
+            _await_end(pid)
+        replies = await asyncio.gather(*(pool.run(TASK) for _ in range(4)))
+        assert all(reply["equal"] for reply in replies)
+        assert not set(victims) & set(pool.pids)
+
+
+async def test_a_worker_that_cannot_be_replaced_is_missed_and_tried_again(
+    pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*args: object, **kwargs: object) -> None:
+        raise BlockingIOError("no process to be had")
+
+    await asyncio.gather(*(pool.run(TASK) for _ in range(2)))
+    monkeypatch.setattr(workers, "_RESPAWN_SECONDS", (0.01, 0.02))
+    with monkeypatch.context() as starved:
+        starved.setattr(asyncio, "create_subprocess_exec", refuse)
+        for pid in pool.pids:
+            os.kill(pid, signal.SIGKILL)
+            _await_end(pid)
+        with pytest.raises(WorkerTimeoutError):
+            await pool.run(TASK, timeout=0.3)
+        assert pool.faults == ("a worker does not start: no process to be had",) * 2
+    replies = await asyncio.gather(*(pool.run(TASK) for _ in range(2)))
+    assert all(reply["equal"] for reply in replies)
+    while pool.faults:
+        await asyncio.sleep(0.01)
+    assert len(pool.pids) == 2
+
+
+async def test_closing_does_not_wait_for_the_next_attempt_to_replace(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*args: object, **kwargs: object) -> None:
+        raise BlockingIOError("no process to be had")
+
+    monkeypatch.setattr(workers, "_RESPAWN_SECONDS", (3600.0, 3600.0))
+    pool = WorkerPool(PoolLimits(workers=1))
+    await pool.start()
+    await pool.run(TASK)
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
+    os.kill(pool.pids[0], signal.SIGKILL)
+    _await_end(pool.pids[0])
+    with pytest.raises(WorkerTimeoutError):
+        await pool.run(TASK, timeout=0.2)
+    async with asyncio.timeout(60):
+        await pool.close()
+    assert pool.pids == pool.faults == ()
+
+
+async def test_a_pool_that_cannot_start_says_so_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = 0
+    real = asyncio.create_subprocess_exec
+
+    async def second_fails(*args: object, **kwargs: object) -> asyncio.subprocess.Process:
+        nonlocal started
+        started += 1
+        if started == 2:
+            raise BlockingIOError("no process to be had")
+        return await real(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", second_fails)
+    pool = WorkerPool(PoolLimits(workers=3))
+    with pytest.raises(WorkerError, match="no process to be had"):
+        await pool.start()
+    assert pool.pids == ()
 
 
 async def test_a_hanging_worker_is_killed_at_the_deadline_and_replaced(pool: WorkerPool) -> None:
@@ -149,6 +222,12 @@ def test_workers_die_with_their_parent(tmp_path: Path) -> None:
     while any(_alive(pid) for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(_alive(pid) for pid in pids)
+
+
+def _await_end(pid: int) -> None:
+    """Wait until a child has ended, without reaping it."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
 
 def _alive(pid: int) -> bool:
