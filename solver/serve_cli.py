@@ -38,8 +38,11 @@ def serve(
     ] = None,
     metrics: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Show Prometheus metrics there.")] = None,
     redis: Annotated[
-        str | None, typer.Option(metavar="URL", help="Queue for jobs, e.g. redis://127.0.0.1:6379/0.")
+        str | None, typer.Option(envvar="ESPALIER_REDIS", metavar="URL", help="Take jobs, too, for the queue there.")
     ] = None,
+    queue: Annotated[
+        str, typer.Option(envvar="ESPALIER_QUEUE", metavar="NAME", help="Name of the queue in Redis.")
+    ] = "espalier",
     traces: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write a trace of each solve there.", file_okay=False)
     ] = None,
@@ -125,6 +128,7 @@ def serve(
             only=tuple(only) if only else None,
             http=http,
             redis=redis,
+            queue=queue,
             traces=traces,
             slots=max_solves,
             places=max_waiting,
@@ -156,6 +160,7 @@ class _Serving:
     only: tuple[str, ...] | None
     http: str | None
     redis: str | None
+    queue: str
     traces: Path | None
     slots: int
     places: int
@@ -183,10 +188,12 @@ class _Serving:
             jobs = None
             if self.redis is not None:
                 from espalier.solver.batch.connection import connect
+                from espalier.solver.batch.keys import Keys
                 from espalier.solver.batch.queue import JobQueue
                 from espalier.solver.service.jobs import Jobs
 
-                jobs = Jobs(JobQueue(await stack.enter_async_context(connect(self.redis))), self.house)
+                redis = await stack.enter_async_context(connect(self.redis))
+                jobs = Jobs(JobQueue(redis, Keys(self.queue)), self.house)
             http = None
             if self.http is not None:
                 from espalier.solver.service.http import Endpoint, HttpServer
