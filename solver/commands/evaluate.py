@@ -87,24 +87,31 @@ def evaluate(
             typer.echo(json.dumps({"seed": first, "rows": [asdict(row) for row in rows]}))
         else:
             console = Console()
-            console.print(_table(rows, sizes), width=None if console.is_terminal else 200)
+            console.print(_accuracy(rows, sizes), _behaviour(rows))
             typer.echo(f"seed {first}, temperature {temperature:g}")
 
 
-def _table(rows: Sequence[Row], sizes: Sequence[int]) -> Table:
+def _accuracy(rows: Sequence[Row], sizes: Sequence[int]) -> Table:
     from rich.table import Table
 
     table = Table("task", "n")
     for name in (*(f"pass@{size}" for size in sizes), *(f"best@{size}" for size in sizes)):
         table.add_column(name, justify="right")
+    for row in rows:
+        shares = [values.get(size) for values in (row.pass_at, row.best_of) for size in sizes]
+        table.add_row(row.task, str(row.problems), *("-" if share is None else f"{share:.1%}" for share in shares))
+    return table
+
+
+def _behaviour(rows: Sequence[Row]) -> Table:
+    from rich.table import Table
+
+    table = Table("task")
     for name in ("parallel", "well-formed", "cut", "tokens", "critical path", "undecided"):
         table.add_column(name, justify="right")
     for row in rows:
-        shares = [values.get(size) for values in (row.pass_at, row.best_of) for size in sizes]
         table.add_row(
             row.task,
-            str(row.problems),
-            *("-" if share is None else f"{share:.1%}" for share in shares),
             f"{row.forked:.1%}",
             f"{row.well_formed:.1%}",
             f"{row.cut:.1%}",
