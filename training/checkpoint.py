@@ -6,6 +6,7 @@ place and then renamed, so a run that dies while writing leaves the previous one
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Mapping
@@ -97,7 +98,7 @@ def load_weights(folder: Path, model: Qwen3ForCausalLM) -> None:
 
 def _copy(weights: Mapping[str, Tensor], model: Qwen3ForCausalLM, folder: Path) -> None:
     parameters = dict(model.named_parameters())
-    if {n: p.shape for n, p in parameters.items()} != {n: w.shape for n, w in weights.items()}:
+    if any(name not in weights or weights[name].shape != p.shape for name, p in parameters.items()):
         raise CheckpointError(f"{folder} holds no weights of a model of this shape")
     with torch.no_grad():
         for name, parameter in parameters.items():
@@ -106,10 +107,9 @@ def _copy(weights: Mapping[str, Tensor], model: Qwen3ForCausalLM, folder: Path) 
 
 def export(folder: Path, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
     """Write weights (bfloat16, shards of at most 15 MB), config and tokenizer as `AutoModelForCausalLM` reads them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.detach().to("cpu", torch.bfloat16) for name, value in model.state_dict().items()}
-    config = model.config
-    implementation, config.dtype, config.use_cache = config._attn_implementation, torch.bfloat16, True
-    model.save_pretrained(folder, state_dict=weights, max_shard_size=SHARD_SIZE)
-    config._attn_implementation, config.dtype, config.use_cache = implementation, torch.float32, False
+    config = copy.deepcopy(model.config)
+    config.use_cache = True
+    exported = Qwen3ForCausalLM(config).bfloat16()
+    exported.load_state_dict(model.state_dict())
+    exported.save_pretrained(folder, max_shard_size=SHARD_SIZE)
     save_tokenizer(tokenizer, folder)
