@@ -109,8 +109,8 @@ def _lcm_methods(a: int, b: int) -> Iterator[Branch]:
     for plan, method in (("Euclid", _euclid), ("halving", _halving)):
         work, divisor = method(a, b)
         for x, y in ((a, b), (b, a)):
-            product, _ = partial_products(x, y // divisor)
-            text = f" {work} so {divisor}; {y}/{divisor}={y // divisor}; {product} so {value}"
+            multiplied, _ = partial_products(x, y // divisor)
+            text = f" {work} so {divisor}; {y}/{divisor}={y // divisor}; {multiplied} so {value}"
             yield Branch(f" gcd by {plan}, then {x} times {y} over it", text, str(value))
     left, right = factors(a), factors(b)
     extra = list(left)
