@@ -130,7 +130,9 @@ def _regions(gold: Node, claim: Node, options: MathOptions) -> Outcome:
     if compared.equal is not None:
         return compared
     if isinstance(gold, Relation) and isinstance(claim, Relation):
-        return same_relation(gold, claim)
+        related = same_relation(gold, claim)
+        # Sets in one variable that were not found above may be the same although no side is proportional.
+        return compared if related.equal is False and len(symbols(gold) | symbols(claim)) == 1 else related
     for side, other in ((gold, claim), (claim, gold)):
         if isinstance(side, Relation) and side.ops == ("∈",) and not isinstance(other, Relation):
             left, right = (side.sides[1], other) if side is gold else (other, side.sides[1])

@@ -32,7 +32,7 @@ from espalier.verifiers.math.tree import (
     symbols,
 )
 from espalier.verifiers.math.units import LETTER_UNITS
-from espalier.verifiers.math.words import EMPTY, FUNCTIONS, GREEK, MANY_ARGUMENTS, NUMERALS, PHRASES
+from espalier.verifiers.math.words import EMPTY, EXCEPTIONS, FUNCTIONS, GREEK, MANY_ARGUMENTS, NUMERALS, PHRASES
 
 DECORATIONS: Final = frozenset({r"\vec", r"\hat", r"\bar", r"\tilde", r"\overline", r"\overrightarrow", r"\widehat"})
 _OPTIONS: Final = frozenset("ABCDEFGHIJ")
@@ -82,7 +82,12 @@ def parse_as(text: str, reading: Reading) -> Node:
     if not tokens:
         raise ParseError("empty")
     try:
-        tree = _phrase(tokens) or _choice(tokens, reading) or Grammar(split_letters(tokens), reading).answer()
+        tree = (
+            _exception(tokens, reading)
+            or _phrase(tokens)
+            or _choice(tokens, reading)
+            or Grammar(split_letters(tokens), reading).answer()
+        )
     except RecursionError as error:
         raise LimitError("nested too deeply") from error
     check_size(tree)
@@ -118,6 +123,19 @@ def _phrase(tokens: list[Token]) -> Node | None:
     if any(is_name(word) and not is_letters(word) for word in words):
         return Text(" ".join(word if len(word) == 1 else word.lower() for word in words))
     return None
+
+
+def _exception(tokens: list[Token], reading: Reading) -> Node | None:
+    """ "All real numbers except 2": the real numbers without what follows."""
+    words = [token.text.lower() for token in tokens[:6]]
+    at = next((index for index, word in enumerate(words) if word in EXCEPTIONS), 0)
+    if not at or PHRASES.get(" ".join(words[:at])) != "reals":
+        return None
+    rest = tokens[at + 1 :]
+    excluded = (_phrase(rest) if rest else None) or Grammar(split_letters(rest), reading).answer()
+    if isinstance(excluded, Group) and excluded.kind == "list":
+        excluded = Group("set", excluded.items)
+    return Region("difference", (Symbol("reals"), excluded))
 
 
 def _choice(tokens: list[Token], reading: Reading) -> Node | None:
@@ -207,6 +225,14 @@ class Grammar(Arithmetic, Functions):
                 return left
 
     def primary(self) -> Node:
+        self.levels += 1
+        if self.levels > LIMITS.levels:
+            raise LimitError(f"more than {LIMITS.levels} levels")
+        node = self._primary()
+        self.levels -= 1
+        return node
+
+    def _primary(self) -> Node:
         token = self.token
         if token.kind is Kind.NUMBER:
             return self.number()

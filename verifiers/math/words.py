@@ -138,6 +138,8 @@ PHRASES: dict[str, str] = {
     **dict.fromkeys(("false", "no"), "no"),
 }
 
+EXCEPTIONS = frozenset({"except", "excluding"})
+
 SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 
 _COUNTED = (

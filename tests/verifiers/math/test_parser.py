@@ -156,3 +156,27 @@ def test_numbers_have_no_surprises(text: str) -> None:
     except (ParseError, LimitError):
         return
     assert all(token.value is not None for token in tokens if token.text.isdigit())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"\sqrt" * 398,
+        r"\sqrt" * 398 + "2",
+        r"\frac" * 663 + "1",
+        r"\binom" * 500,
+        r"\log_" * 500 + "2",
+        "-" * 3000 + "x",
+        "sqrt " * 600 + "2",
+        "sin " * 800 + "x",
+        "2^" + "-" * 3000 + "2",
+        r"1\frac" * 500,
+        "√" * 2000 + "2",
+        "all reals except " + "sqrt " * 600 + "2",
+    ],
+    ids=lambda text: text[:12],
+)
+def test_chains_of_prefixes_meet_a_limit_before_the_stack_does(text: str) -> None:
+    with pytest.raises(LimitError) as caught:
+        parse(text)
+    assert not isinstance(caught.value.__cause__, RecursionError)

@@ -82,8 +82,10 @@ async def test_a_worker_that_cannot_be_replaced_is_missed_and_tried_again(
         assert pool.faults == ("a worker does not start: no process to be had",) * 2
     replies = await asyncio.gather(*(pool.run(TASK) for _ in range(2)))
     assert all(reply["equal"] for reply in replies)
-    while pool.faults:
-        await asyncio.sleep(0.01)
+    assert (await asyncio.gather(*(pool.run(TASK) for _ in range(20))))[-1]["equal"]
+    async with asyncio.timeout(60):
+        await asyncio.gather(*pool._replacing)
+    assert pool.faults == ()
     assert len(pool.pids) == 2
 
 

@@ -13,7 +13,7 @@ END: Final = Token(Kind.OPERATOR, "")
 
 
 class Cursor(ABC):
-    """A position in the tokens; `bars` counts open absolute values, `depth` open sums."""
+    """A position in the tokens; `bars` counts open absolute values, `depth` open sums, `levels` open primaries."""
 
     def __init__(self, tokens: list[Token], reading: Reading) -> None:
         self.tokens = tokens
@@ -21,6 +21,7 @@ class Cursor(ABC):
         self.at = 0
         self.bars = 0
         self.depth = 0
+        self.levels = 0
 
     @property
     def token(self) -> Token:
