@@ -6,7 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 
-from espalier.runtime.engine import EngineError, Finished, FinishReason, GenerateRequest, Limits, Mode
+from espalier.runtime.engine import Finished, FinishReason, GenerateRequest, Limits, Mode
 from espalier.solver.closing import closing
 from espalier.solver.solve import Solver
 from espalier.verifiers.info import VerifierInfo
@@ -60,6 +60,6 @@ class Readiness:
                         return event.detail or "the engine failed and did not say why"
         except TimeoutError:
             return "" if self._busy() else f"no {WARM_UP_TOKENS} tokens in {PROBE_SECONDS:.0f} s"
-        except EngineError as error:
-            return str(error) or type(error).__name__
+        except Exception as error:  # whatever it is, it is why the engine does not work
+            return f"{type(error).__name__}: {error}"
         return ""

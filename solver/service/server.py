@@ -24,9 +24,14 @@ class SolverServer(GrpcServer):
 
     async def start(self) -> int:
         """See :meth:`GrpcServer.start`."""
-        if self._http is not None:
-            self._http.start()
-        return await super().start()
+        if self._http is None:
+            return await super().start()
+        self._http.start()
+        try:
+            return await super().start()
+        except BaseException:
+            await self._http.close()
+            raise
 
     async def drain(self) -> None:
         """See :meth:`GrpcServer.drain`; both doors share the grace period."""

@@ -26,6 +26,7 @@ from espalier.v1 import common_pb2, solver_pb2, solver_pb2_grpc
 from espalier.verifiers.auth import ServerSecurity
 from espalier.verifiers.hub import Hub
 from espalier.verifiers.server import Listening
+from tests.verifiers.running import SERVING, until_health
 
 HOUSE = House(k=4, max_k=8, seconds=60.0, candidate_tokens=512)
 LISTENING = Listening("127.0.0.1:0", grace_seconds=5.0)
@@ -45,6 +46,11 @@ class Served:
     def stub(self) -> Any:
         return solver_pb2_grpc.SolverStub(self.channel)
 
+    def ended(self, end: str) -> int:
+        """Solves that ended in this way so far. A solve that was left alone and ran to its limits is none cancelled."""
+        samples = (sample for metric in self.desk.metrics.registry.collect() for sample in metric.samples)
+        return sum(int(s.value) for s in samples if s.name == "espalier_solves_total" and s.labels["end"] == end)
+
 
 @asynccontextmanager
 async def serving(
@@ -58,8 +64,9 @@ async def serving(
     places: int = 4,
     traces: Path | None = None,
     queue: JobQueue | None = None,
+    warm: bool = True,
 ) -> AsyncIterator[Served]:
-    """A server over an engine and a judge, drained at the end."""
+    """A server over an engine and a judge, drained at the end; `warm` waits until it has warmed up."""
     desk = Desk(Solver(engine, judge), house, Metrics(), Admission(slots, places), traces)
     verifiers = judge.check if isinstance(judge, Hub) else _nothing
     readiness = Readiness(desk.solver, verifiers, lambda: desk.admission.running > 0)
@@ -70,6 +77,8 @@ async def serving(
     address = f"127.0.0.1:{port}"
     try:
         async with grpc.aio.insecure_channel(address) as channel:
+            if warm:
+                await until_health(channel, SERVING)
             yield Served(server, desk, address, f"http://127.0.0.1:{http.port}/v1", channel)
     finally:
         await server.drain()

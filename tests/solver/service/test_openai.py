@@ -233,6 +233,7 @@ async def test_a_client_that_leaves_frees_the_engine(hub: Hub, stream: bool) -> 
         waiting.cancel()
         await asyncio.wait([waiting])
         await until(lambda: free_tokens(engine) == all_free and served.desk.admission.running == 0)
+        assert served.ended("cancelled") == 1
 
 
 async def test_a_client_that_leaves_the_line_leaves_nothing_behind(hub: Hub) -> None:
@@ -247,6 +248,7 @@ async def test_a_client_that_leaves_the_line_leaves_nothing_behind(hub: Hub) -> 
             call.cancel()
         await asyncio.wait([first, second])
         await until(lambda: served.desk.admission.waiting + served.desk.admission.running == 0)
+        assert served.ended("cancelled") == 1
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from espalier.solver import wire
 from espalier.solver.settings import Settings
 from espalier.v1 import solver_pb2 as pb
 from espalier.verifiers.hub import Hub, load
-from tests.solver.service.serving import Served, serving, until
+from tests.solver.service.serving import Served, asking, serving, until
 from tests.solver.service.telling import Words, free_tokens, telling
 from tests.verifiers.strategies import messages, texts
 
@@ -121,6 +121,23 @@ def test_no_request_crashes_the_server_or_leaves_a_task_behind(
             call.cancel()
         except grpc.aio.AioRpcError as error:
             assert error.code() in EXPECTED, error
+
+    world.run(example())
+
+
+@settings(max_examples=20, suppress_health_check=list(HealthCheck))
+@given(events=st.integers(1, 40), deltas=st.booleans())
+def test_whenever_a_client_leaves_its_solve_is_cancelled(world: World, events: int, deltas: bool) -> None:
+    world.words = None
+    request = asking(k=4, policy="best_of_k", candidate_tokens=512, deltas=deltas)
+    before = world.served.ended("cancelled")
+
+    async def example() -> None:
+        call = world.served.stub.Solve(request)
+        for _ in range(events if deltas else min(events, 5)):
+            await call.read()
+        call.cancel()
+        await until(lambda: world.served.ended("cancelled") == before + 1)
 
     world.run(example())
 

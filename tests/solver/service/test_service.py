@@ -173,8 +173,8 @@ async def test_a_client_that_cancels_frees_the_engine(hub: Hub, method: str) -> 
         if reading:
             await asyncio.wait([reading])
         await until(lambda: free_tokens(engine) == all_free)
-        assert engine.info.details["running"] == 0
         await until(lambda: served.desk.admission.running == 0)
+        assert served.ended("cancelled") == 1
 
 
 async def test_a_result_arrives_before_the_deadline_of_a_solve_that_takes_longer(hub: Hub) -> None:
@@ -196,6 +196,7 @@ async def test_a_deadline_that_passes_in_the_line_leaves_nothing_behind(hub: Hub
         await until(lambda: served.desk.admission.waiting == 0)
         first.cancel()
         await until(lambda: free_tokens(engine) == all_free)
+        await until(lambda: served.ended("cancelled") == 1)
 
 
 async def test_a_full_server_says_when_to_come_back_and_serves_those_in_line(hub: Hub) -> None:
@@ -213,7 +214,6 @@ async def test_a_full_server_says_when_to_come_back_and_serves_those_in_line(hub
 
 async def test_an_engine_that_is_gone_is_unavailable(hub: Hub) -> None:
     async with telling(RIGHT) as engine, serving(engine, hub) as served:
-        await until_health(served.channel, SERVING)
         await engine.close()
         assert await code_of(served.stub.SolveOnce(asking())) is grpc.StatusCode.UNAVAILABLE
         await until_health(served.channel, NOT_SERVING, SERVICE_NAME)
@@ -244,7 +244,7 @@ async def test_health_waits_for_engine_and_verifiers() -> None:
             return ()
 
     verifier = Slow()
-    async with telling(RIGHT) as engine, serving(engine, Hub([verifier])) as served:
+    async with telling(RIGHT) as engine, serving(engine, Hub([verifier]), warm=False) as served:
         for service in ("", SERVICE_NAME):
             assert await health(served.channel, service) == NOT_SERVING
         verifier.release.set()
@@ -255,7 +255,7 @@ async def test_health_waits_for_engine_and_verifiers() -> None:
 async def test_health_is_not_serving_while_the_engine_generates_nothing() -> None:
     async with telling(RIGHT) as engine:
         await engine.close()
-        async with serving(engine, ScriptedJudge()) as served:
+        async with serving(engine, ScriptedJudge(), warm=False) as served:
             faults = await served.server._service.check()
             assert "engine" in faults
             assert await health(served.channel) == NOT_SERVING
@@ -271,7 +271,6 @@ async def test_reflection_knows_the_service(hub: Hub) -> None:
 
 async def test_drain_turns_health_off_refuses_new_solves_and_finishes_old_ones() -> None:
     async with telling(RIGHT) as engine, serving(engine, ScriptedJudge(seconds=0.3)) as served:
-        await until_health(served.channel, SERVING)
         old = asyncio.ensure_future(served.stub.SolveOnce(asking(policy="greedy")))
         await until(lambda: served.desk.admission.running == 1)
         draining = asyncio.ensure_future(served.server.drain())
@@ -291,6 +290,7 @@ async def test_drain_cuts_what_outlasts_the_grace_period_and_frees_the_engine(hu
         with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
             await call
         await until(lambda: free_tokens(engine) == all_free)
+        assert served.ended("cancelled") == 1
 
 
 async def test_a_reader_that_cannot_keep_up_is_told_so(monkeypatch: pytest.MonkeyPatch, hub: Hub) -> None:
@@ -303,6 +303,7 @@ async def test_a_reader_that_cannot_keep_up_is_told_so(monkeypatch: pytest.Monke
                 pass
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         await until(lambda: free_tokens(engine) == all_free)
+        assert served.ended("cancelled") == 1
 
 
 async def test_a_token_is_asked_of_everything_but_health(hub: Hub) -> None:
