@@ -196,11 +196,12 @@ class JobQueue:
         if page_token and not page_token.isdecimal():
             raise ValueError(f"page_token {page_token[:40]!r} is not one of ours")
         found: list[pb.JobStatus] = []
+        scanned = max(page_size, DEFAULT_PAGE)
         below = f"({page_token}" if page_token else "+inf"
         with outage_as_unavailable():
             while True:
                 page: Any = await self._redis.zrevrangebyscore(
-                    self._keys.index, below, "-inf", start=0, num=page_size, withscores=True
+                    self._keys.index, below, "-inf", start=0, num=scanned, withscores=True
                 )
                 for status, (_, number) in zip(await self._statuses([name for name, _ in page]), page, strict=True):
                     below = f"({int(number)}"
@@ -208,7 +209,7 @@ class JobQueue:
                         found.append(status)
                         if len(found) == page_size:
                             return pb.ListJobsResponse(jobs=found, next_page_token=str(int(number)))
-                if len(page) < page_size:
+                if len(page) < scanned:
                     return pb.ListJobsResponse(jobs=found)
 
     async def retry_dead(self, jobs: Collection[str] = ()) -> int:
@@ -220,12 +221,9 @@ class JobQueue:
         Returns:
             How many there were.
         """
+        revived = 0
         with outage_as_unavailable():
-            if not jobs:
-                letters: Any = await self._redis.xrange(self._keys.dead)
-                jobs = [fields[b"id"].decode() for _, fields in letters]
-            revived = 0
-            for job in jobs:
+            for job in jobs or await self._dead():
                 revived += await self._scripts.run(Step.REVIVE, self._keys.of(job), job, self._terms.max_events)
         return revived
 
@@ -279,6 +277,16 @@ class JobQueue:
                 length, pending, dead = await pipe.execute(raise_on_error=False)
         held = 0 if isinstance(pending, Exception) else int(pending["pending"])  # no worker has ever been there
         return Depth(lag=length - held, pending=held, dead=dead)
+
+    async def _dead(self) -> Sequence[str]:
+        """Ids of all dead jobs; letters are large, so a few at a time."""
+        jobs: list[str] = []
+        after = "-"
+        while letters := await self._redis.xrange(self._keys.dead, min=after, count=DEFAULT_PAGE):
+            page: Any = letters
+            jobs += (fields[b"id"].decode() for _, fields in page)
+            after = f"({page[-1][0].decode()}"
+        return jobs
 
     async def _news(self, job: str, after: str, wait: int | None) -> Entries:
         streams: Any = await self._redis.xread({self._keys.events(job): after}, count=100, block=wait)

@@ -86,9 +86,7 @@ class Worker:
         Raises:
             EngineUnavailable: The engine is gone. The jobs were handed back.
         """
-        await patiently(self._desk.join)
-        self._expect_renewals()
-        log.info("worker is ready", worker=self.name, slots=self._slots)
+        log.info("worker begins", worker=self.name, slots=self._slots)
         stopping = asyncio.create_task(self._note(stop))
         listening = asyncio.create_task(self._listen())
         try:
@@ -129,28 +127,20 @@ class Worker:
         now = self._clock()
         if now >= self._look_at:
             self._look_at = now + self._terms.lease_seconds / LOOKS
-            if taken := await self._desk.take(free):
+            # After an outage everyone needs the time to renew: until then no lease counts as expired.
+            if self._heart.steady() and (taken := await self._desk.take(free)):
                 return taken
-        wait = max(0.001, min(READ_SECONDS, self._look_at - now))
-        leases = await self._desk.read(free, wait)
-        if self._clock() - now > wait + self._terms.lease_seconds / LOOKS:
-            self._expect_renewals()  # Redis stood still
-        return leases
+        return await self._desk.read(free, max(0.001, min(READ_SECONDS, self._look_at - now)))
 
     async def _recover(self, error: RedisError, wait: float) -> None:
         if isinstance(error, ResponseError) and str(error).startswith(("NOGROUP", "UNBLOCKED")):
-            log.warning("the queue is not there any more; it is begun anew")
+            log.info("the queue is begun")
             await patiently(self._desk.join)
         elif is_outage(error):
             log.warning("redis is gone", error=str(error))
             await asyncio.sleep(wait)
         else:
             raise error
-        self._expect_renewals()
-
-    def _expect_renewals(self) -> None:
-        """After an outage nobody's lease counts as expired until everyone has had the time to renew theirs."""
-        self._look_at = self._clock() + self._terms.lease_seconds
 
     async def _accept(self, leases: list[Lease], stop: asyncio.Event) -> None:
         """Begin each job; one that may kill its worker when nothing else runs, and of several such ones only one."""

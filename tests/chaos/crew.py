@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -87,6 +88,19 @@ class Crew:
         return sorted(
             (Line(int(at), int(pid), what, whom) for at, pid, what, whom in rows), key=lambda line: line.nanoseconds
         )
+
+    async def ready(self) -> None:
+        """Wait until every worker takes signals."""
+        await self.reach(self.size, "ready")
+
+    async def busy(self, order: Sequence[int]) -> int:
+        """The first worker in this order that has begun a job; waits while none has."""
+        while True:
+            begun = {line.pid for line in self.lines() if line.what == "deliver"}
+            for number in order:
+                if self.workers[number].pid in begun:
+                    return number
+            await asyncio.sleep(0.01)
 
     async def reach(self, count: int, what: str = "stored") -> None:
         """Wait for so many lines of a kind."""

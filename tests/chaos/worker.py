@@ -115,8 +115,14 @@ def main(url: str, path: str, lease: str, deliveries: str, seconds: str) -> None
     solver = Solver(NotedEngine(log, float(seconds)), NotedJudge(log))
     work = NotedWork(solving(solver, House(), SLOTS, Metrics()), log)
     terms = Terms(lease_seconds=float(lease), max_deliveries=int(deliveries))
-    log.note("ready", "-")
-    asyncio.run(serve(url, work, slots=SLOTS, grace=GRACE, terms=terms))
+
+    async def run() -> None:
+        serving = asyncio.create_task(serve(url, work, slots=SLOTS, grace=GRACE, terms=terms))
+        await asyncio.sleep(0)
+        log.note("ready", "-")  # for signals
+        await serving
+
+    asyncio.run(run())
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ class Heartbeat:
         self._held: dict[str, tuple[Lease, float]] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._steady_since: float | None = None
         self._period = terms.lease_seconds / BEATS
         reply = min(REPLY_SECONDS, self._period)
         connect = min(CONNECT_SECONDS, self._period)
@@ -79,16 +80,26 @@ class Heartbeat:
             if self._held.get(lease.entry, (None,))[0] == lease:
                 del self._held[lease.entry]
 
+    def steady(self) -> bool:
+        """Whether Redis has been there for the time of a lease: only then a lease that looks expired has expired."""
+        since = self._steady_since
+        return since is not None and time.monotonic() - since >= self._terms.lease_seconds
+
     def _beat(self) -> None:
-        wait = self._period
+        wait = 0.0
         while not self._stop.wait(wait):
             self._give_up_old_ones()
             try:
                 self._renew_all()
-                wait = self._period
             except RedisError as error:
-                log.warning("leases could not be renewed", error=str(error))
+                if self._steady_since is not None:
+                    log.warning("leases cannot be renewed", error=str(error))
+                self._steady_since = None
                 wait = min(self._period, AGAIN_SECONDS)
+            else:
+                if self._steady_since is None:
+                    self._steady_since = time.monotonic()
+                wait = self._period
 
     def _give_up_old_ones(self) -> None:
         oldest = time.monotonic() - self._terms.max_seconds
@@ -101,10 +112,9 @@ class Heartbeat:
     def _renew_all(self) -> None:
         with self._lock:
             leases = {lease.entry: lease for lease, _ in self._held.values()}
-        if leases:
-            tokens = [part for lease in leases.values() for part in (lease.entry, lease.deliveries)]
-            for entry in self._renew(keys=[self._jobs], args=[self._consumer, *tokens]):
-                self._give_up(leases[entry.decode()])
+        tokens = [part for lease in leases.values() for part in (lease.entry, lease.deliveries)]
+        for entry in self._renew(keys=[self._jobs], args=[self._consumer, *tokens]):
+            self._give_up(leases[entry.decode()])
 
     def _give_up(self, lease: Lease) -> None:
         self.drop(lease)
