@@ -53,7 +53,7 @@ NODES = 80
 BITS = 256
 """Size of an exact number."""
 
-SECONDS = 2.0
+SECONDS = 1.0
 """CPU time of one comparison."""
 
 _EXPONENT = 32
