@@ -28,6 +28,7 @@ from typing import Any
 
 import grpc.aio
 import httpx2 as httpx
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from espalier.runtime.engine import EngineInfo, Event, Finished, FinishReason, GenerateRequest, Rollout, Tokens, Usage
 from espalier.solver.metrics import Metrics
@@ -123,18 +124,24 @@ async def nothing() -> tuple[()]:
     return ()
 
 
-async def start(engine: Any, judge: Judge, house: House = House()) -> tuple[SolverServer, int, int]:
-    """A server on free ports: gRPC's and HTTP's."""
+async def start(engine: Any, judge: Judge, house: House = House()) -> tuple[SolverServer, Metrics, int, int]:
+    """A server that has warmed up, its metrics, and its ports: gRPC's and HTTP's."""
     desk = Desk(Solver(engine, judge), house, Metrics(), Admission(max(CLIENTS), max(CLIENTS)))
     http = HttpServer(Endpoint(desk, ServerSecurity(), 1 << 20), "127.0.0.1:0", ServerSecurity())
     service = SolverService(desk, Readiness(desk.solver, nothing, lambda: True))
-    server = SolverServer(service, Listening(), ServerSecurity(), http)
-    return server, await server.start(), http.port
+    server = SolverServer(service, Listening(health_seconds=3600.0), ServerSecurity(), http)
+    port = await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        async for reply in health.Watch(health_pb2.HealthCheckRequest()):
+            if reply.status == health_pb2.HealthCheckResponse.SERVING:
+                break
+    return server, desk.metrics, port, http.port
 
 
 async def serve(engine_ms: float) -> None:
     configure_logging("info")
-    _, *ports = await start(NoEngine(engine_ms / 1000), NoJudge())
+    _, _, *ports = await start(NoEngine(engine_ms / 1000), NoJudge())
     print(*ports, flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)  # until the parent closes it
     os._exit(0)
@@ -263,7 +270,7 @@ async def letting_go(repeats: int) -> None:
     engine = endless_engine()
     house = House(policy="best_of_k", k=4, seconds=60, candidate_tokens=1900)
     async with engine:
-        server, port, _ = await start(engine, NoJudge(), house)
+        server, metrics, port, _ = await start(engine, NoJudge(), house)
         request = solver_pb2.SolveRequest(problem=PROBLEM)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             stub: Any = solver_pb2_grpc.SolverStub(channel)  # type: ignore[no-untyped-call]
@@ -283,6 +290,8 @@ async def letting_go(repeats: int) -> None:
                 while not free():
                     await asyncio.sleep(0.0005)
                 times["cancel"].append(time.perf_counter() - begin)
+            ended = {"policy": "best_of_k", "end": "cancelled"}
+            assert metrics.registry.get_sample_value("espalier_solves_total", ended) == repeats
             for _ in range(repeats):
                 begin = time.perf_counter()
                 answered = asyncio.ensure_future(stub.SolveOnce(request, timeout=0.6))
