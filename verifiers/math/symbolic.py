@@ -275,7 +275,10 @@ def _reals(*nodes: Node) -> Names:
 
 def _interval(low: Node, high: Node, open_low: bool, open_high: bool) -> Expr:
     names = _reals(low, high)
-    return sympy.Interval(_end(low, names), _end(high, names), open_low, open_high)
+    interval = sympy.Interval(_end(low, names), _end(high, names), open_low, open_high)
+    if interval is sympy.S.EmptySet:
+        raise Unsupported("an interval without numbers")  # its ends are in the wrong order: a slip, not an answer
+    return interval
 
 
 def _end(node: Node, names: Names) -> Expr:

@@ -68,6 +68,11 @@ def test_solutions_that_a_relation_contradicts_are_refused(monkeypatch: pytest.M
     assert found.equal is None
 
 
+def test_an_interval_with_its_ends_in_the_wrong_order_is_not_the_empty_set() -> None:
+    assert outcome("e^x < 0", "(5, 1)").equal is not True
+    assert outcome("e^x < 0", "no solution").equal is True
+
+
 def test_large_trees_and_large_numbers_do_not_reach_sympy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(symbolic.sympy, "simplify", lambda *args: pytest.fail("simplify was called"))
     many = "+".join(rf"\gcd(a, {n})" for n in range(2, 60))
