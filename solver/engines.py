@@ -40,7 +40,10 @@ async def open_engine(setting: str) -> AsyncIterator[Engine]:
         address = urlsplit(setting)
         if not address.hostname or address.port is None:
             raise EngineSettingError(f"{setting} lacks host or port; write sglang://HOST:PORT")
-        client = importlib.import_module("espalier.runtime.sglang.client")
+        try:
+            client = importlib.import_module("espalier.runtime.sglang.client")
+        except ModuleNotFoundError as error:
+            raise EngineSettingError(f"this installation cannot talk to SGLang: {error}") from error
         async with client.SglangEngine(f"http://{address.netloc}") as remote:
             yield remote
     else:
