@@ -33,6 +33,8 @@ MOUNTS = {
     "eval": Mount("espalier.solver.commands.evaluate", "app", "Measure accuracy, pass@k and parallelism on tasks."),
     "demo": Mount("espalier.solver.commands.demo", "app", "Solve ten fresh problems with the bundled model."),
     "serve": Mount("espalier.solver.serve_cli", "app", "Serve the solver: gRPC, OpenAI's protocol, jobs."),
+    "batch": Mount("espalier.solver.batch.cli", "app", "Solve many problems over a queue."),
+    "worker": Mount("espalier.solver.batch.cli", "worker_app", "Solve the jobs of a queue."),
     "trace": Mount("espalier.solver.commands.trace", "app", "Read the trace of a solve."),
     "verify": Mount("espalier.verifiers.cli", "verify_app", "Judge an answer or a program."),
     "verifiers": Mount("espalier.verifiers.cli", "verifiers_app", "Serve the verifiers, or ask what they can do."),

@@ -31,9 +31,13 @@ STATES = ("queued", "running", "done", "cancelled", "dead")
 _EPILOG = "Exit status: 0 all is well, 1 some jobs have no result, 2 usage, 3 Redis cannot be reached."
 
 app = typer.Typer(
-    name="batch", help="Solve many problems over a queue.", no_args_is_help=True, pretty_exceptions_enable=False
+    name="batch",
+    help="Solve many problems over a queue.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
 )
-worker_app = typer.Typer(name="worker", pretty_exceptions_enable=False)
+worker_app = typer.Typer(name="worker", add_completion=False, pretty_exceptions_enable=False)
 
 RedisOption = Annotated[
     str, typer.Option("--redis", envvar="ESPALIER_REDIS", metavar="URL", help="Where the queue is.")

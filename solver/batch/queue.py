@@ -181,7 +181,7 @@ class JobQueue:
     async def list(
         self, states: Collection[pb.JobState] = (), page_size: int = DEFAULT_PAGE, page_token: str = ""
     ) -> pb.ListJobsResponse:
-        """Jobs, the newest first.
+        """Jobs, the newest first. A page may have fewer than asked for, or none, and still another one behind it.
 
         Args:
             states: Only jobs in these; empty: all.
@@ -195,22 +195,22 @@ class JobQueue:
             raise ValueError(f"page_size must be 1 to {MAX_PAGE}, got {page_size}")
         if page_token and not page_token.isdecimal():
             raise ValueError(f"page_token {page_token[:40]!r} is not one of ours")
-        found: list[pb.JobStatus] = []
-        scanned = max(page_size, DEFAULT_PAGE)
         below = f"({page_token}" if page_token else "+inf"
+        found: list[pb.JobStatus] = []
         with outage_as_unavailable():
-            while True:
-                page: Any = await self._redis.zrevrangebyscore(
-                    self._keys.index, below, "-inf", start=0, num=scanned, withscores=True
-                )
-                for status, (_, number) in zip(await self._statuses([name for name, _ in page]), page, strict=True):
-                    below = f"({int(number)}"
-                    if status is not None and (not states or status.state in states):
-                        found.append(status)
-                        if len(found) == page_size:
-                            return pb.ListJobsResponse(jobs=found, next_page_token=str(int(number)))
-                if len(page) < scanned:
-                    return pb.ListJobsResponse(jobs=found)
+            page: Any = await self._redis.zrevrangebyscore(
+                self._keys.index, below, "-inf", start=0, num=MAX_PAGE, withscores=True
+            )
+            statuses = await self._statuses([name for name, _ in page])
+        last = 0
+        for status, (_, number) in zip(statuses, page, strict=True):
+            last = int(number)
+            if status is not None and (not states or status.state in states):
+                found.append(status)
+            if len(found) == page_size:
+                break
+        more = len(found) == page_size or len(page) == MAX_PAGE
+        return pb.ListJobsResponse(jobs=found, next_page_token=str(last) if more else "")
 
     async def retry_dead(self, jobs: Collection[str] = ()) -> int:
         """Queue dead jobs again, with a fresh count of deliveries and the candidates that they have.
