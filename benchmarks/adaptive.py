@@ -27,10 +27,12 @@ from espalier.runtime.engine import FinishReason, Usage
 from espalier.solver.candidate import Candidate
 from espalier.solver.policies import Adaptive, BestOfK
 from espalier.solver.policy import Budget, Policy, Spec, State, begin, seed_of
+from espalier.solver.problem import Problem
 from espalier.solver.select import Judged, select
 from espalier.verifiers.verdict import Status, Verdict
 
 RECORDED = Path(__file__).parent / "data" / "candidates.jsonl"
+PROBLEMS_AT_ONCE = 8
 TASKS = "countdown,gcd,lcm,number_sequence,simple_equations,puzzle24"
 
 
@@ -178,32 +180,39 @@ async def record(engine: str, tasks: Sequence[str], n: int, k: int, seed: int, p
 
     path.parent.mkdir(parents=True, exist_ok=True)
     problems = [(task, problem) for task in tasks for problem in fresh_problems(task, seed, n)]
+    free = asyncio.Semaphore(PROBLEMS_AT_ONCE)
     async with Hub(load(["math"])) as hub, open_engine(engine) as opened:
         solver = Solver(opened, hub, template_of(opened, None))
-        with path.open("w", encoding="utf-8") as file:
-            for task, problem in track(problems, "Recording"):
-                assert problem.check is not None, f"{task} states no check"
-                open_problem = replace(problem, check=None)  # with a check the first PASS would end the rest
+
+        async def one(task: str, problem: Problem) -> str:
+            assert problem.check is not None, f"{task} states no check"
+            open_problem = replace(problem, check=None)  # with a check the first PASS would end the rest
+            async with free:
                 result = await solver.solve(open_problem, ToTheEnd(), Budget(candidates=k), seed=seed)
-                rows = []
-                for entry in result.judged:
-                    candidate, vote = entry.candidate, entry.verdict
-                    check = Verdict(Status.UNKNOWN, 0.0, "no_answer")
-                    if candidate.answer is not None:
-                        claim = Claim(candidate.answer, bare=True, problem=problem.text)
-                        check = await hub.verify(claim, problem.check, timeout=VERIFY_SECONDS)
-                    rows.append(
-                        Recorded(
-                            answer=candidate.answer,
-                            answer_class=candidate.answer_class,
-                            tokens=candidate.usage.new_tokens,
-                            critical_path=candidate.usage.critical_path_tokens,
-                            check=(check.status, check.score),
-                            vote=(vote.status, vote.score),
-                        )
+            rows = []
+            for entry in result.judged:
+                candidate, vote = entry.candidate, entry.verdict
+                check = Verdict(Status.UNKNOWN, 0.0, "no_answer")
+                if candidate.answer is not None:
+                    claim = Claim(candidate.answer, bare=True, problem=problem.text)
+                    check = await hub.verify(claim, problem.check, timeout=VERIFY_SECONDS)
+                rows.append(
+                    Recorded(
+                        answer=candidate.answer,
+                        answer_class=candidate.answer_class,
+                        tokens=candidate.usage.new_tokens,
+                        critical_path=candidate.usage.critical_path_tokens,
+                        check=(check.status, check.score),
+                        vote=(vote.status, vote.score),
                     )
-                line = {"task": task, "problem": problem.id, "candidates": [asdict(row) for row in rows]}
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                )
+            line = {"task": task, "problem": problem.id, "candidates": [asdict(row) for row in rows]}
+            return json.dumps(line, ensure_ascii=False) + "\n"
+
+        with path.open("w", encoding="utf-8") as file:
+            made = asyncio.as_completed([one(task, problem) for task, problem in problems])
+            for line in track(made, "Recording", total=len(problems)):
+                file.write(await line)
                 file.flush()
 
 
