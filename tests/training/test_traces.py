@@ -8,13 +8,13 @@ import pytest
 from espalier.runtime.structure import read
 from espalier.training.data import Codec
 from espalier.training.example import encode, response_text
-from espalier.training.tasks import TASKS, Split
+from espalier.training.tasks import TASKS, Problem, Split
 from espalier.training.tasks.programming import programs, run, source
 from espalier.training.tokenizer import prompt_text
 from espalier.training.traces import Branch, write
 from espalier.training.traces.expressions import Term, join
 from espalier.training.traces.trace import majority, spoil, vote
-from espalier.verifiers.check import Claim, ProgramCheck
+from espalier.verifiers.check import Claim, ConstraintCheck, Domain, ProgramCheck, Relation
 from espalier.verifiers.math.verifier import MathVerifier
 
 SAMPLES = 12
@@ -34,6 +34,15 @@ async def test_every_trace_is_well_formed_and_its_answer_passes_the_check(name: 
             assert read(example.tokens.tolist(), len(prompt), codec.vocabulary).well_formed
             verdict = await verifier.verify(Claim(response_text(trace)), problem.check)
             assert verdict.passed, (problem.text, trace, verdict)
+
+
+async def test_a_fraction_that_comes_to_a_whole_number_is_written_as_one() -> None:
+    facts = {"numerator": 12, "denominator": 4, "simplified_numerator": 3, "simplified_denominator": 1}
+    check = ConstraintCheck((Relation("answer = 12/4"), Domain("lowest terms")))
+    trace = write(Problem("x", "fraction_simplification", "12/4", check, facts), Random(0))
+    assert trace is not None
+    async with MathVerifier() as verifier:
+        assert (await verifier.verify(Claim(trace.closing), check)).passed
 
 
 def test_every_program_trace_answers_with_a_program_that_meets_all_cases(codec: Codec) -> None:

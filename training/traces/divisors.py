@@ -146,14 +146,19 @@ def _cancelled(n: int, d: int) -> tuple[str, str]:
             n, d = n // prime, d // prime
             lines.append(f"by {prime}: {n}/{d}")
         lines.append(f"by {prime} no")
-    return ", ".join(lines), f"{n}/{d}"
+    return ", ".join(lines), _ratio(n, d)
+
+
+def _ratio(n: int, d: int) -> str:
+    return str(n) if d == 1 else f"{n}/{d}"
 
 
 def _fraction_methods(n: int, d: int) -> Iterator[Branch]:
     for plan, method in GCD_METHODS[:3]:
         work, g = method(n, d)
-        text = f" {work} so {g}; {_division(n, g)}; {_division(d, g)}; so {n // g}/{d // g}"
-        yield Branch(f" gcd by {plan}, then divide", text, f"{n // g}/{d // g}")
+        value = _ratio(n // g, d // g)
+        text = f" {work} so {g}; {_division(n, g)}; {_division(d, g)}; so {value}"
+        yield Branch(f" gcd by {plan}, then divide", text, value)
     work, value = _cancelled(n, d)
     yield Branch(" cancel small primes", f" {work} so {value}", value)
 
@@ -161,6 +166,6 @@ def _fraction_methods(n: int, d: int) -> Iterator[Branch]:
 def fraction_simplification(problem: Problem, rng: Random) -> Trace | None:
     """A fraction in lowest terms."""
     facts = problem.facts
-    answer = f"{facts['simplified_numerator']}/{facts['simplified_denominator']}"
+    answer = _ratio(facts["simplified_numerator"], facts["simplified_denominator"])
     methods = list(_fraction_methods(facts["numerator"], facts["denominator"]))
     return majority(methods, answer, rng)
