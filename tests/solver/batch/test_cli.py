@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from click.testing import Result
     from redis.asyncio import Redis
 
-SEEDLING = Path(__file__).parents[3] / "runtime" / "seedling"
 PROBLEMS = '{"text": "What is 6 times 7?", "id": "a", "check": "reference:42"}\n{"text": "What is 1 + 1?", "id": "b"}\n'
 
 
@@ -154,8 +153,6 @@ def test_help_teaches() -> None:
 async def test_worker_processes_solve_with_the_bundled_model_and_drain(
     server: RedisServer, espalier: Any, problems: Path, tmp_path: Path
 ) -> None:
-    if not (SEEDLING / "model.safetensors").exists():
-        pytest.skip(f"the bundled model's weights are not in {SEEDLING}")
     await _solve_in_a_process(server, espalier, problems, tmp_path, "local")
     lines = _lines(tmp_path / "out.jsonl")
     assert all(line["result"]["candidates"] for line in lines)
