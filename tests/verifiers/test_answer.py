@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,15 +78,9 @@ def test_extraction_never_raises(text: str) -> None:
     last_program(text)
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("unit", ["\\boxed{", "{", "}", "$", "\\[", "answer is ", "```\n", "\\boxed{1} and ", "\n"])
-def test_extraction_takes_linear_time(unit: str) -> None:
-    def cost(repeats: int) -> float:
-        text = unit * repeats
-        start = time.process_time()
-        extract(text)
-        last_program(text)
-        return time.process_time() - start
-
-    cost(1000)
-    small, large = max(cost(4_000), 1e-3), cost(40_000)
-    assert large < 60 * small + 0.2  # ten times the text; a quadratic algorithm takes a hundred times as long
+def test_long_hostile_texts_are_read_to_their_end(unit: str) -> None:
+    text = unit * 100_000  # a quadratic reader would take the better part of an hour
+    extract(text)
+    last_program(text)
