@@ -43,7 +43,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
 ) -> None:
     budget = Budget(steps=6)
     _run(tiny, tmp_path / "whole", budget)
-    monkeypatch.setattr("espalier.training.sft.Budget.done", lambda self, p: 1.0 if p.step == 3 else p.step / 6)
+    monkeypatch.setattr(Budget, "done", lambda self, p: 1.0 if p.step == 3 else p.step / 6)
     _run(tiny, tmp_path / "parts", budget)
     monkeypatch.undo()
     _run(tiny, tmp_path / "parts", budget, resume=True)
