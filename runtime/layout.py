@@ -260,16 +260,28 @@ MaskMod = Callable[["torch.Tensor", "torch.Tensor", "torch.Tensor", "torch.Tenso
 
 def mask_mod(packed: Packed, device: torch.device | str = "cpu") -> MaskMod:
     """The same visibility as FlexAttention `mask_mod(batch, head, query, key)`; O(n·depth) memory."""
-    import torch
+    rows = _batch_mask_mod([packed], device)
 
-    document = torch.from_numpy(packed.document).to(device)
-    start = [torch.from_numpy(row).to(device) for row in np.ascontiguousarray(packed.hidden_from)]
-    until = [torch.from_numpy(row).to(device) for row in np.ascontiguousarray(packed.hidden_until)]
+    def visible(_batch: Any, head: Any, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+        return rows(0, head, query, key)
 
-    def visible(_batch: Any, _head: Any, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-        seen = (key <= query) & (document[query] == document[key])
-        for first, last in zip(start, until, strict=True):
-            seen = seen & ~((first[key] <= query) & (query < last[key]))
+    return visible
+
+
+def _batch_mask_mod(rows: Sequence[Packed], device: torch.device | str) -> Callable[..., torch.Tensor]:
+    """The visibility of rows of equal length and depth, a row per batch entry."""
+    import torch  # here: the command line reads layouts without paying for torch
+
+    def moved(arrays: Sequence[npt.NDArray[Any]]) -> torch.Tensor:
+        return torch.from_numpy(np.stack(arrays)).to(device)
+
+    document = moved([row.document for row in rows])
+    start, until = moved([row.hidden_from for row in rows]), moved([row.hidden_until for row in rows])
+
+    def visible(batch: Any, _head: Any, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+        seen = (key <= query) & (document[batch, query] == document[batch, key])
+        for level in range(start.shape[1]):
+            seen = seen & ~((start[batch, level, key] <= query) & (query < until[batch, level, key]))
         return seen
 
     return visible
@@ -292,16 +304,6 @@ def batch_block_mask(rows: Sequence[Packed], device: torch.device | str = "cpu",
     def moved(arrays: Sequence[npt.NDArray[Any]]) -> torch.Tensor:
         return torch.from_numpy(np.stack(arrays)).to(device)
 
-    document = moved([row.document for row in rows])
-    start, until = moved([row.hidden_from for row in rows]), moved([row.hidden_until for row in rows])
-    depth = start.shape[1]
-
-    def visible(batch: Any, _head: Any, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-        seen = (key <= query) & (document[batch, query] == document[batch, key])
-        for level in range(depth):
-            seen = seen & ~((start[batch, level, key] <= query) & (query < until[batch, level, key]))
-        return seen
-
     def listed(grids: Sequence[npt.NDArray[np.bool_]]) -> tuple[torch.Tensor, torch.Tensor]:
         counts = moved([grid.sum(1).astype(np.int32) for grid in grids])
         order = moved([np.argsort(~grid, axis=1, kind="stable").astype(np.int32) for grid in grids])
@@ -312,7 +314,7 @@ def batch_block_mask(rows: Sequence[Packed], device: torch.device | str = "cpu",
         *listed(partial),
         *listed(full),
         BLOCK_SIZE=block_size,
-        mask_mod=visible,
+        mask_mod=_batch_mask_mod(rows, device),
         seq_lengths=(len(rows[0]), len(rows[0])),
     )
 
