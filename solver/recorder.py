@@ -11,6 +11,7 @@ from espalier.runtime.layout import Path
 from espalier.runtime.structure import read
 from espalier.solver.candidate import BranchAnswer, Candidate
 from espalier.solver.claims import branch_answer, final_answer
+from espalier.solver.detokeniser import Detokeniser
 from espalier.solver.policy import Spec
 from espalier.verifiers.check import Check
 
@@ -19,9 +20,15 @@ _ANSWER_ENDS = frozenset("}`")
 
 
 class Recorder:
-    """Feed it the events of one response in order; afterwards `candidate` makes the candidate."""
+    """Feed it the events of one response in order; afterwards `candidate` makes the candidate.
+
+    Attributes:
+        text: What the last event brought: the text of its tokens as far as their characters are complete, or the plan
+            of the step that it opened.
+    """
 
     def __init__(self, spec: Spec, tokenizer: Any, vocabulary: Vocabulary | None, check: Check | None) -> None:
+        self.text = ""
         self._finished: Finished | None = None
         self._seen = Usage()
         self._refused = ""
@@ -30,30 +37,28 @@ class Recorder:
         self._vocabulary = vocabulary
         self._check = check
         self._tokens: dict[Path, list[int]] = {(): []}
+        self._texts = {(): Detokeniser(tokenizer)}
         self._answers: list[BranchAnswer] = []
 
     def feed(self, event: Event) -> BranchAnswer | None:
         """Take in one event; the answer that a step has just stated, if it is a new one."""
+        self.text = ""
         match event:
-            case BranchOpened(path=path):
+            case BranchOpened(path=path, plan=plan):
                 self._tokens[path] = []
+                self._texts[path] = Detokeniser(self._tokenizer)
+                self.text = self._text(plan)
             case Tokens(path=path, tokens=tokens, forced=forced):
                 self._tokens[path].extend(tokens)
                 self._seen += Usage(sampled_tokens=len(forced) - sum(forced), forced_tokens=sum(forced))
-                if path and not _ANSWER_ENDS.isdisjoint(self._text(tokens)):
+                self.text = self._texts[path].feed(tokens)
+                if path and not _ANSWER_ENDS.isdisjoint(self.text):
                     return self._look(path)
             case BranchClosed(path=path):
                 return self._look(path)
             case Finished():
                 self._finished = event
         return None
-
-    def text_of(self, event: Event) -> str:
-        """The text that an event brings: of new tokens, or of the plan of an opened step."""
-        match event:
-            case Tokens(tokens=tokens) | BranchOpened(plan=tokens):
-                return self._text(tokens)
-        return ""
 
     def refuse(self, reason: str) -> None:
         """The engine will not generate this response."""

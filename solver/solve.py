@@ -120,6 +120,7 @@ class Solver:
         watch: Watch = watch_all(),
         journal: Journal = NoJournal(),
         entries: Sequence[Entry] = (),
+        solve_id: str = "",
     ) -> Result:
         """Solve one problem.
 
@@ -131,6 +132,7 @@ class Solver:
             watch: Is told of everything that happens.
             journal: Keeps finished work.
             entries: What an earlier run of the same solve kept: it is neither generated nor judged again.
+            solve_id: Leads the ids of the engine's requests, so that its logs can be followed.
 
         Returns:
             The result. Having no answer is a result, not an error. Losers were aborted in the engine.
@@ -140,7 +142,7 @@ class Solver:
             EngineError: The engine is gone.
             FieldError: No verifier can work with the problem's check.
         """
-        run = _Run(self, problem, policy, budget, seed, watch, journal)
+        run = _Run(self, problem, policy, budget, seed, watch, journal, solve_id)
         try:
             return await run.complete(entries)
         except BaseExceptionGroup as group:
@@ -159,6 +161,7 @@ class _Run:
         seed: int,
         watch: Watch,
         journal: Journal,
+        solve_id: str,
     ) -> None:
         self._solver = solver
         self._problem = problem
@@ -167,7 +170,8 @@ class _Run:
         self._journal = journal
         self._state = begin(seed, budget)
         self._round: int | None = 0
-        self._id = uuid.uuid4().hex[:12]
+        # Ids are new in each run: a worker that lost a job may still be at it beside the one that took it over.
+        self._id = "/".join(filter(None, (solve_id, uuid.uuid4().hex[:12])))
         self._clock = asyncio.get_running_loop().time
         self._started = self._clock()
         self._vocabulary = Vocabulary.of(solver.engine.tokenizer) if solver.engine.info.parallel else None
@@ -326,7 +330,7 @@ class _Run:
             async with closing(engine.generate(request)) as events:
                 async for event in events:
                     found = recorder.feed(event)
-                    self._watch(Streamed(spec.index, event, recorder.text_of(event)))
+                    self._watch(Streamed(spec.index, event, recorder.text))
                     if found is not None and self._checkable and not self._state.stopped:
                         task = self._group.create_task(self._judge_branch(spec.index, found))
                         self._branches.setdefault(spec.index, []).append(task)

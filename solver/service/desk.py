@@ -175,6 +175,7 @@ class Desk:
                 watch=watch_all(tally.watch, span, trace, watch),
                 journal=journal,
                 entries=entries,
+                solve_id=order.id,
             )
             if result.trouble:
                 self.suspicious.set()

@@ -41,6 +41,15 @@ async def test_a_right_answer_is_verified() -> None:
     assert result.judged[0].candidate.well_formed
 
 
+async def test_the_solve_id_leads_the_ids_of_engine_requests_and_two_runs_of_it_never_share_one() -> None:
+    engine = ScriptedEngine.of(boxed("41"))
+    for _ in range(2):
+        await solver(engine).solve(CHECKED, BestOfK(), Budget(candidates=3), solve_id="a-job")
+    ids = [request.request_id for request in engine.requests]
+    assert len(set(ids)) == 6
+    assert all(name.startswith("a-job/") for name in ids)
+
+
 async def test_a_wrong_answer_is_no_answer() -> None:
     result = await solver(ScriptedEngine.of(boxed("41"))).solve(CHECKED, BestOfK(), Budget(candidates=3))
     assert result.selection.answer is None
