@@ -37,7 +37,7 @@ class Recorder:
         self._vocabulary = vocabulary
         self._check = check
         self._tokens: dict[Path, list[int]] = {(): []}
-        self._texts = {(): Detokeniser(tokenizer)}
+        self._texts: dict[Path, Detokeniser] = {(): Detokeniser(tokenizer)}
         self._answers: list[BranchAnswer] = []
 
     def feed(self, event: Event) -> BranchAnswer | None:
