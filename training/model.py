@@ -19,13 +19,11 @@ from transformers import AttentionInterface, PreTrainedTokenizerFast, Qwen3Confi
 
 from espalier.runtime.layout import batch_block_mask, dense_mask
 from espalier.training.config import ModelConfig
+from espalier.training.logprobs import IGNORED, Scores, token_logprobs
 from espalier.training.packing import Row
 
 ATTENTION = "espalier_packed"
 """Name under which the attention function is known to `transformers`."""
-
-IGNORED = -100
-"""Target of tokens that are not trained."""
 
 
 def _attention(
@@ -124,23 +122,37 @@ def collate(rows: Sequence[Row], device: torch.device) -> Batch:
     )
 
 
-def token_losses(model: Qwen3ForCausalLM, batch: Batch) -> Tensor:
-    """(rows, length) cross-entropy of each trained target, 0 elsewhere; bf16 arithmetic on CUDA."""
+def score(network: Qwen3ForCausalLM, batch: Batch) -> Scores:
+    """(rows, length) log-probability of every trained target at its place; bf16 arithmetic on CUDA."""
     device = batch.tokens.device
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-        hidden = model.model(
+        hidden = network.model(
             input_ids=batch.tokens,
             position_ids=batch.positions,
             attention_mask={"full_attention": batch.visible},
             use_cache=False,
         ).last_hidden_state
-        return _cross_entropy(hidden, model.lm_head.weight, batch.targets)
+        return token_logprobs(hidden, network.lm_head.weight, batch.targets)
 
 
-def _cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    logits = F.linear(hidden, weight).float()
-    flat = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none")
-    return flat.view_as(targets)
+class Policy(torch.nn.Module):
+    """A network whose forward pass is :func:`score`: the module to shard, since FSDP gathers what a forward pass uses.
+
+    `network` is the `transformers` model; weights for engines and files are named after it.
+    """
+
+    def __init__(self, network: Qwen3ForCausalLM) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: Batch) -> Scores:
+        """See :func:`score`."""
+        return score(self.network, batch)
+
+
+def token_losses(network: Qwen3ForCausalLM, batch: Batch) -> Tensor:
+    """(rows, length) cross-entropy of each trained target, 0 elsewhere."""
+    return -score(network, batch).logprobs
 
 
 def compile_layers(model: Qwen3ForCausalLM) -> None:
