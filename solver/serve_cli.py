@@ -11,13 +11,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from espalier.solver.commands.options import Debug, EngineOption, Instruction, MaxTokens, Temperatures
+from espalier.solver.commands.options import (
+    Debug,
+    EngineOption,
+    Instruction,
+    MaxTokens,
+    OnlyVerifiers,
+    Temperatures,
+    Verifiers,
+    VerifiersAuthority,
+    VerifiersTokenFile,
+)
 from espalier.solver.terminal import UsageError, errors
 
 if TYPE_CHECKING:
     from espalier.solver.service.server import SolverServer
     from espalier.solver.settings import House
-    from espalier.verifiers.auth import ClientSecurity, ServerSecurity
+    from espalier.verifiers.auth import ServerSecurity
     from espalier.verifiers.client import Client
     from espalier.verifiers.hub import Hub
     from espalier.verifiers.info import VerifierInfo
@@ -46,13 +56,8 @@ def serve(
     traces: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write a trace of each solve there.", file_okay=False)
     ] = None,
-    verifiers: Annotated[
-        list[str] | None,
-        typer.Option(metavar="HOST:PORT", help="Verify on this server instead of in this process; repeat for several."),
-    ] = None,
-    only: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Use this verifier; repeat for several. Default: all.")
-    ] = None,
+    verifiers: Verifiers = None,
+    only: OnlyVerifiers = None,
     policy: Annotated[str, typer.Option(help="Of solves that name none.")] = "adaptive",
     k: Annotated[int, typer.Option("--k", help="Candidates of a solve that does not say.", min=1)] = 8,
     max_k: Annotated[int, typer.Option("--max-k", help="Candidates that a solve may ask for.", min=1)] = 64,
@@ -72,13 +77,8 @@ def serve(
         Path | None, typer.Option(help="PEM root that client certificates must come from (mTLS).", dir_okay=False)
     ] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen on any address without token and TLS.")] = False,
-    verifiers_token_file: Annotated[
-        Path | None, typer.Option(help="File with the bearer token of the verifier servers.", dir_okay=False)
-    ] = None,
-    verifiers_tls_ca: Annotated[
-        Path | None,
-        typer.Option("--verifiers-tls-ca", help="PEM root of the verifier servers' certificates.", dir_okay=False),
-    ] = None,
+    verifiers_token_file: VerifiersTokenFile = None,
+    verifiers_tls_ca: VerifiersAuthority = None,
     grace: Annotated[float, typer.Option(help="Seconds for solves on their way after SIGTERM.", min=0.0)] = 30.0,
     health_interval: Annotated[float, typer.Option(help="Seconds between self-checks.", min=1.0)] = 30.0,
     max_message_mib: Annotated[int, typer.Option(help="Largest request and reply, MiB.", min=1, max=1024)] = 16,
@@ -94,9 +94,10 @@ def serve(
     espalier serve --address 0.0.0.0:50051 --token-file token --metrics 127.0.0.1:9090 --redis redis://127.0.0.1:6379/0
     """
     with errors(debug):
+        from espalier.solver.judge import choose_judge
         from espalier.solver.settings import House
         from espalier.solver.spans import export
-        from espalier.verifiers.auth import ClientSecurity, ServerSecurity, read_token
+        from espalier.verifiers.auth import ServerSecurity, read_token
         from espalier.verifiers.logs import configure_logging
         from espalier.verifiers.server import Listening
         from espalier.verifiers.server import serve as until_signalled
@@ -120,12 +121,7 @@ def serve(
                 client_authority=tls_client_ca.read_bytes() if tls_client_ca else None,
                 insecure=insecure,
             ),
-            verifiers=tuple(verifiers or ()),
-            verifiers_security=ClientSecurity(
-                token=read_token(verifiers_token_file) if verifiers_token_file else None,
-                authority=verifiers_tls_ca.read_bytes() if verifiers_tls_ca else None,
-            ),
-            only=tuple(only) if only else None,
+            judge=choose_judge(verifiers, only, verifiers_token_file, verifiers_tls_ca),
             http=http,
             redis=redis,
             queue=queue,
@@ -155,9 +151,7 @@ class _Serving:
     house: House
     listening: Listening
     security: ServerSecurity
-    verifiers: tuple[str, ...]
-    verifiers_security: ClientSecurity
-    only: tuple[str, ...] | None
+    judge: Hub | Client
     http: str | None
     redis: str | None
     queue: str
@@ -178,7 +172,7 @@ class _Serving:
         from espalier.solver.solve import Solver
 
         async with AsyncExitStack() as stack:
-            judge = self._judge()
+            judge = self.judge
             await stack.enter_async_context(judge)
             engine = await stack.enter_async_context(open_engine(self.engine))
             solver = Solver(engine, judge, template_of(engine, self.instruction))
@@ -201,14 +195,6 @@ class _Serving:
                 endpoint = Endpoint(desk, self.security, self.listening.max_message_mib << 20)
                 http = HttpServer(endpoint, self.http, self.security)
             yield SolverServer(SolverService(desk, readiness, jobs), self.listening, self.security, http)
-
-    def _judge(self) -> Hub | Client:
-        from espalier.verifiers.client import Client
-        from espalier.verifiers.hub import Hub, load
-
-        if self.verifiers:
-            return Client(self.verifiers, self.verifiers_security)
-        return Hub(load(self.only))
 
 
 def _description(judge: Hub | Client) -> Callable[[], Awaitable[Sequence[VerifierInfo]]]:

@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from espalier.solver.commands.options import Debug, EngineOption, Instruction, MaxTokens, Temperatures
+from espalier.solver.commands.options import (
+    Debug,
+    EngineOption,
+    Instruction,
+    MaxTokens,
+    OnlyVerifiers,
+    Temperatures,
+    Verifiers,
+    VerifiersAuthority,
+    VerifiersTokenFile,
+)
 from espalier.solver.terminal import INTERRUPTED, SOLVED, TROUBLE, UNSOLVED, UsageError, errors
 
 if TYPE_CHECKING:
@@ -263,6 +273,10 @@ def worker(
     ] = 30.0,
     max_deliveries: Annotated[int, typer.Option(help="Deliveries after which a job is given up.", min=1)] = 5,
     keep: Annotated[int, typer.Option(help="Seconds that results are kept.", min=1)] = 7 * 24 * 3600,
+    verifiers: Verifiers = None,
+    only: OnlyVerifiers = None,
+    verifiers_token_file: VerifiersTokenFile = None,
+    verifiers_tls_ca: VerifiersAuthority = None,
     metrics: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Show Prometheus metrics there.")] = None,
     traces: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write a trace of each job there.", file_okay=False)
@@ -274,7 +288,7 @@ def worker(
 ) -> None:
     """Solve the jobs of a queue until SIGTERM; then running jobs end, and what does not is handed back.
 
-    espalier worker --redis redis://127.0.0.1:6379/0 --engine local --slots 4
+    espalier worker --redis redis://127.0.0.1:6379/0 --engine local --slots 4 --verifiers 127.0.0.1:50061
     """
     with _errors(debug):
         from espalier.solver.batch.keys import Keys
@@ -282,10 +296,10 @@ def worker(
         from espalier.solver.batch.terms import Terms
         from espalier.solver.batch.work import solving
         from espalier.solver.engines import open_engine, template_of
+        from espalier.solver.judge import choose_judge
         from espalier.solver.metrics import Metrics
         from espalier.solver.settings import House
         from espalier.solver.solve import Solver
-        from espalier.verifiers.hub import Hub, load
         from espalier.verifiers.logs import configure_logging
 
         configure_logging("debug" if debug else log_level)
@@ -296,15 +310,16 @@ def worker(
         terms = Terms(lease_seconds=lease, max_deliveries=max_deliveries, keep_seconds=keep)
         if traces is not None:
             traces.mkdir(parents=True, exist_ok=True)
+        judge = choose_judge(verifiers, only, verifiers_token_file, verifiers_tls_ca)
 
         async def run() -> None:
             async with AsyncExitStack() as stack:
                 opened = await stack.enter_async_context(open_engine(engine))
-                hub = await stack.enter_async_context(Hub(load()))
+                await stack.enter_async_context(judge)
                 counted = Metrics()
                 if metrics is not None:
                     _show(counted, metrics)
-                solver = Solver(opened, hub, template_of(opened, model_instruction))
+                solver = Solver(opened, judge, template_of(opened, model_instruction))
                 work = solving(solver, house, slots, counted, traces)
                 await serve(redis, work, slots=slots, grace=grace, keys=Keys(queue), terms=terms)
 

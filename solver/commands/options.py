@@ -21,6 +21,21 @@ Temperatures = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(help="Repeats a run; a new one is drawn and printed otherwise.", min=0)]
 MaxTokens = Annotated[int, typer.Option("--max-tokens", min=1, help="New tokens of one response, all its branches.")]
+Verifiers = Annotated[
+    list[str] | None,
+    typer.Option(metavar="HOST:PORT", help="Verify on this server instead of in this process; repeat for several."),
+]
+OnlyVerifiers = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="NAME", help="Use this verifier; repeat for several. Default: all."),
+]
+VerifiersTokenFile = Annotated[
+    Path | None, typer.Option(help="File with the bearer token of the verifier servers.", dir_okay=False)
+]
+VerifiersAuthority = Annotated[
+    Path | None,
+    typer.Option("--verifiers-tls-ca", help="PEM root of the verifier servers' certificates.", dir_okay=False),
+]
 Json = Annotated[bool, typer.Option("--json", help="Results as JSON on standard output.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and logs.")]
 
