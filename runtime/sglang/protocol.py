@@ -58,7 +58,7 @@ POSITIONS, PATHS, FORCED, EVENTS = "npr_positions", "npr_paths", "npr_forced", "
 DEFAULT_VARIABLE = "ESPALIER_NPR"
 """Environment variable of a server with the default for requests that do not say; same JSON as the switch."""
 TAGS_VARIABLE = "ESPALIER_NPR_TAGS"
-"""Environment variable of a server without tokenizer: the ids as JSON, see :mod:`espalier.runtime.sglang.vocabulary`."""
+"""Environment variable of a server without tokenizer: its token ids, see :mod:`espalier.runtime.sglang.vocabulary`."""
 
 
 class OptionError(ValueError):

@@ -1,7 +1,7 @@
 """Stand-in for the compiled half of torchvision, whose wheel is built for CUDA.
 
 torchvision registers shape rules for `nms` and `qnms` when it is imported and fails where its library did not load.
-This declares the two operators just before that import. Loaded at interpreter start by a `.pth` file; nothing calls them.
+This declares the two operators just before that import. A `.pth` file loads it when the interpreter starts.
 """
 
 from __future__ import annotations
