@@ -1,27 +1,45 @@
 """Checkpoints: everything a run needs to go on as if it had not stopped, and the weights alone for use.
 
-All tensors are stored as safetensors, all numbers as JSON; nothing is pickled. A checkpoint is written beside its final
-place and then renamed, so a run that dies while writing leaves the previous one intact.
+Tensors are stored with torch.distributed.checkpoint as safetensors, every process its own shards, and numbers as JSON;
+nothing is pickled. Any number of processes can load what any other number has saved.
+
+A checkpoint is written under a name that is never read and then renamed to the number of its step. Older ones are
+deleted after that. So whenever a run dies there is a whole checkpoint, if there ever was one.
 """
 
 from __future__ import annotations
 
 import copy
+import errno
 import json
 import shutil
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
+from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
 from torch.optim import Optimizer
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
+from espalier.training.distributed import ALONE, Group, full_weights
 from espalier.training.tokenizer import save as save_tokenizer
 
 SHARD_SIZE = "15MB"
+
+_WRITING = "writing"
+_FLAT = StateDictOptions(flatten_optimizer_state_dict=True)
 
 
 class CheckpointError(RuntimeError):
@@ -37,51 +55,132 @@ class Progress:
     seconds: float = 0.0
 
 
-def _optimizer_tensors(optimizers: Mapping[str, Optimizer]) -> dict[str, Tensor]:
-    tensors = {}
-    for name, optimizer in optimizers.items():
-        for index, state in optimizer.state_dict()["state"].items():
-            for key, value in state.items():
-                tensors[f"{name}.{index}.{key}"] = torch.as_tensor(value).contiguous()
-    return tensors
+def save(
+    folder: Path,
+    model: Qwen3ForCausalLM,
+    optimizers: Mapping[str, Optimizer],
+    progress: Progress,
+    group: Group = ALONE,
+) -> None:
+    """Write a checkpoint to `folder/STEP`, in full precision, and delete older ones. All processes must call it.
+
+    Raises:
+        CheckpointError: it cannot be written, on a full disk say. The previous checkpoint is still there.
+    """
+    fresh, final = folder / _WRITING, folder / f"{progress.step:08d}"
+
+    def begin() -> None:
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+
+    def publish() -> None:
+        (fresh / "progress.json").write_text(json.dumps(asdict(progress)))
+        shutil.rmtree(final, ignore_errors=True)
+        fresh.rename(final)
+
+    state = _weights(model) | _optimizer_state(model, optimizers) | _random_state(group)
+    try:
+        _on_main(group, begin)
+        with _quiet():
+            state_dict_saver.save(state, storage_writer=HuggingFaceStorageWriter(str(fresh), save_distributed=True))
+        _on_main(group, publish)
+    except (OSError, CheckpointException) as error:
+        if group.is_main:
+            shutil.rmtree(fresh, ignore_errors=True)
+        raise CheckpointError(f"cannot write a checkpoint to {folder}: {_cause(error)}; older ones are kept") from error
+    if group.is_main:
+        for older in _saved(folder):
+            if older != final:
+                shutil.rmtree(older, ignore_errors=True)
 
 
-def save(folder: Path, model: Qwen3ForCausalLM, optimizers: Mapping[str, Optimizer], progress: Progress) -> None:
-    """Write a checkpoint, in full precision."""
-    fresh = folder.with_name(f"{folder.name}.writing")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    weights = {name: p.detach().contiguous() for name, p in model.named_parameters()}
-    save_file(weights, fresh / "model.safetensors")
-    save_file(_optimizer_tensors(optimizers), fresh / "optimizer.safetensors")
-    save_file({"torch": torch.get_rng_state()}, fresh / "random.safetensors")
-    (fresh / "progress.json").write_text(json.dumps(asdict(progress)))
-    shutil.rmtree(folder, ignore_errors=True)
-    fresh.rename(folder)
+def restore(
+    folder: Path, model: Qwen3ForCausalLM, optimizers: Mapping[str, Optimizer], group: Group = ALONE
+) -> Progress:
+    """Load the latest checkpoint into a model and its optimisers. All processes must call it.
 
-
-def restore(folder: Path, model: Qwen3ForCausalLM, optimizers: Mapping[str, Optimizer]) -> Progress:
-    """Load a checkpoint into a model and its optimisers.
+    A process beyond the number that saved keeps its random state.
 
     Raises:
         CheckpointError: there is none in the folder, or it belongs to another model.
     """
+    saved = _saved(folder)
+    if not saved:
+        raise CheckpointError(f"no checkpoint in {folder}")
+    latest = saved[-1]
+    reader = HuggingFaceStorageReader(str(latest))
+    of_optimizers = get_optimizer_state_dict(model, tuple(optimizers.values()), options=_FLAT)
     try:
-        progress = Progress(**json.loads((folder / "progress.json").read_text()))
-        weights = load_file(folder / "model.safetensors")
-        stored = load_file(folder / "optimizer.safetensors")
-        torch.set_rng_state(load_file(folder / "random.safetensors")["torch"])
-    except FileNotFoundError as error:
-        raise CheckpointError(f"no checkpoint in {folder}: {error.filename} is missing") from error
-    _copy(weights, model, folder)
-    for name, optimizer in optimizers.items():
-        state: dict[int, dict[str, Tensor]] = {}
-        for path, tensor in stored.items():
-            owner, index, key = path.split(".")
-            if owner == name:
-                state.setdefault(int(index), {})[key] = tensor
-        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        progress = Progress(**json.loads((latest / "progress.json").read_text()))
+        stored = reader.read_metadata().state_dict_metadata
+        random = {name: value for name, value in _random_state(group).items() if name in stored}
+        with _quiet():
+            state_dict_loader.load(_weights(model) | _tensors(of_optimizers) | random, storage_reader=reader)
+    except (OSError, ValueError, TypeError, CheckpointException) as error:
+        raise CheckpointError(f"{latest} holds no checkpoint of a model of this shape: {_cause(error)}") from error
+    set_optimizer_state_dict(model, tuple(optimizers.values()), of_optimizers, options=_FLAT)
+    for name, value in random.items():
+        (torch.cuda.set_rng_state if name.endswith("cuda") else torch.set_rng_state)(value)
     return progress
+
+
+def _saved(folder: Path) -> list[Path]:
+    """Whole checkpoints, oldest first."""
+    return sorted(path for path in folder.glob("*") if path.name.isdecimal())
+
+
+def _weights(model: Qwen3ForCausalLM) -> dict[str, Tensor]:
+    return {f"model.{name}": parameter.detach() for name, parameter in model.named_parameters()}
+
+
+def _optimizer_state(model: Qwen3ForCausalLM, optimizers: Mapping[str, Optimizer]) -> dict[str, Tensor]:
+    return _tensors(get_optimizer_state_dict(model, tuple(optimizers.values()), options=_FLAT))
+
+
+def _tensors(state: Mapping[str, object]) -> dict[str, Tensor]:
+    """What changes from step to step; rates and the like come from the run's config."""
+    return {name: value for name, value in state.items() if isinstance(value, Tensor) and name.startswith("state.")}
+
+
+def _random_state(group: Group) -> dict[str, Tensor]:
+    states = {f"random.{group.rank}.cpu": torch.get_rng_state()}
+    if group.device.type == "cuda":
+        states[f"random.{group.rank}.cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def _on_main(group: Group, work: Callable[[], None]) -> None:
+    """Work of the main process that the others wait for.
+
+    Raises:
+        OSError: on every process, when the work has failed.
+    """
+    failure: OSError | None = None
+    if group.is_main:
+        try:
+            work()
+        except OSError as error:
+            failure = error
+    code = int(group.maximum(torch.tensor(failure.errno or errno.EIO if failure else 0)).item())
+    if failure:
+        raise failure
+    if code:
+        raise OSError(code, "the main process could not write")
+
+
+def _cause(error: BaseException) -> str:
+    """The first failure on any process, in a line."""
+    if isinstance(error, CheckpointException):
+        error = next(iter(error.failures.values()))[0]
+    return str(error).splitlines()[0]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warning that a run of one process is a run of one process."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        yield
 
 
 def load_weights(folder: Path, model: Qwen3ForCausalLM) -> None:
@@ -105,11 +204,25 @@ def _copy(weights: Mapping[str, Tensor], model: Qwen3ForCausalLM, folder: Path) 
             parameter.copy_(weights[name])
 
 
-def export(folder: Path, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Write weights (bfloat16, shards of at most 15 MB), config and tokenizer as `AutoModelForCausalLM` reads them."""
+def export(
+    folder: Path,
+    model: Qwen3ForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    group: Group = ALONE,
+    shard_size: str = SHARD_SIZE,
+) -> None:
+    """Write weights (bfloat16), config and tokenizer as `AutoModelForCausalLM` reads them.
+
+    All processes must call it.
+    """
+    weights = full_weights(model)
+    if not group.is_main:
+        for _ in weights:  # gathering takes everyone
+            pass
+        return
     config = copy.deepcopy(model.config)
     config.use_cache = True
     exported = Qwen3ForCausalLM(config).bfloat16()
-    exported.load_state_dict(model.state_dict())
-    exported.save_pretrained(folder, max_shard_size=SHARD_SIZE)
+    _copy(dict(weights), exported, folder)
+    exported.save_pretrained(folder, max_shard_size=shard_size)
     save_tokenizer(tokenizer, folder)

@@ -1,7 +1,7 @@
 """The processes of a run: one, or many under `torchrun`, with the same training loop.
 
-Parameters are sharded with FSDP2. A rank's loss is the sum over its own tokens divided by the *global* number of tokens,
-and gradients are summed over ranks, not averaged: so ranks and micro-batches give the gradient of one big batch.
+Parameters are sharded with FSDP2. A rank's loss is the sum over its own tokens divided by the *global* number of
+tokens, and gradients are summed over ranks, not averaged: ranks and micro-batches give the gradient of one big batch.
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ class Group:
         for module in (*_layers(model), model):
             sharded: FSDPModule = fully_shard(module, mesh=self.mesh, mp_policy=policy)
             sharded.set_gradient_divide_factor(1.0)
+            sharded.set_force_sum_reduction_for_comms(True)  # gloo knows no scaled sum
         return model
 
     def _reduced(self, values: Tensor, operation: dist.ReduceOp.RedOpType) -> Tensor:
