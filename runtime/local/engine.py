@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +97,7 @@ class LocalEngine:
         self._pending: list[Callable[[], None]] = []
         self._updates: list[Callable[[], None]] = []
         self._wake = threading.Condition()
+        self._held = False
         self._closing = False
         self._thread = threading.Thread(target=self._serve, name="espalier-engine", daemon=True)
         self._thread.start()
@@ -185,6 +186,22 @@ class LocalEngine:
         if not self._closing:
             self._submit(lambda: self._stop(request_id, FinishReason.ABORTED))
 
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Begin no pass while requests are being made: they then share their first one.
+
+        In its last bits a pass depends on what else is in it. So only requests that are made together, in the same
+        order and with the same seeds, give the same tokens and log-probabilities to the last bit.
+        """
+        with self._wake:
+            self._held = True
+        try:
+            yield
+        finally:
+            with self._wake:
+                self._held = False
+                self._wake.notify()
+
     async def update_weights(self, weights: Mapping[str, torch.Tensor] | Path) -> int:
         """Put new weights in place. Waits until no request is running; requests that come meanwhile wait.
 
@@ -254,7 +271,7 @@ class LocalEngine:
     def _await_work(self) -> bool:
         """Sleep until there is something to do; take on what was submitted. False: the engine closes."""
         with self._wake:
-            while not (self._pending or self._responses or self._updates or self._closing):
+            while not self._closing and (self._held or not (self._pending or self._responses or self._updates)):
                 self._wake.wait()
             if self._closing:
                 return False
