@@ -1,0 +1,99 @@
+"""Who judges rollouts: the verifiers of this process or verifier servers, waited for while they are away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from espalier.verifiers.auth import ClientSecurity, read_token
+from espalier.verifiers.check import Check, Claim
+from espalier.verifiers.client import Client
+from espalier.verifiers.hub import Hub, load
+from espalier.verifiers.info import VerifierInfo
+from espalier.verifiers.verdict import Status, Verdict
+
+Tell = Callable[[str], None]
+"""Says something to the person who watches the run."""
+
+
+class Judge(Protocol):
+    """What training needs of a hub or of a client."""
+
+    async def verify(self, claim: Claim, check: Check, *, timeout: float | None = None) -> Verdict: ...
+
+    async def describe(self) -> tuple[VerifierInfo, ...]:
+        """
+        Raises:
+            ConnectionError: No server answers.
+        """
+        ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exception: Any) -> None: ...
+
+
+def open_judge(addresses: tuple[str, ...], token_file: Path | None) -> Judge:
+    """Verifier servers at these addresses; without any, all verifiers of this process.
+
+    Raises:
+        ValueError: The token is unusable.
+        OSError: The file with the token cannot be read.
+    """
+    if not addresses:
+        return Hub(load())
+    return Client(addresses, ClientSecurity(token=read_token(token_file) if token_file else None))
+
+
+@dataclass(slots=True)
+class Patience:
+    """Asks a judge, and waits as long as none of its servers can be reached: training pauses and goes on.
+
+    Attributes:
+        judge: Whom to ask.
+        tell: Hears of the pause and of its end.
+        seconds: Limit of one verdict.
+        pause: Seconds between two tries.
+    """
+
+    judge: Judge
+    tell: Tell
+    seconds: float = 30.0
+    pause: float = 2.0
+    _away: bool = False
+
+    async def verify(self, claim: Claim, check: Check) -> Verdict:
+        """The verdict on a claim; ERROR only from a verifier that could be reached.
+
+        Raises:
+            FieldError: No verifier judges such checks.
+        """
+        while True:
+            verdict = await self.judge.verify(claim, check, timeout=self.seconds)
+            if verdict.status is not Status.ERROR:
+                return verdict
+            try:
+                await self.judge.describe()
+            except ConnectionError as error:
+                await self._wait(error)
+            else:
+                return verdict
+
+    async def _wait(self, reason: ConnectionError) -> None:
+        """Come back when a server answers."""
+        if not self._away:
+            self._away = True
+            self.tell(f"the verifier cannot be reached ({reason}); training pauses until it can")
+        while True:
+            await asyncio.sleep(self.pause)
+            try:
+                await self.judge.describe()
+            except ConnectionError:
+                continue
+            if self._away:
+                self._away = False
+                self.tell("the verifier is back; training goes on")
+            return
