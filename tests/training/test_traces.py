@@ -14,6 +14,7 @@ from espalier.training.tokenizer import prompt_text
 from espalier.training.traces import Branch, write
 from espalier.training.traces.expressions import Term, join
 from espalier.training.traces.trace import majority, spoil, vote
+from espalier.verifiers.answer import extract
 from espalier.verifiers.check import Claim, ConstraintCheck, Domain, ProgramCheck, Relation
 from espalier.verifiers.math.verifier import MathVerifier
 
@@ -32,6 +33,9 @@ async def test_every_trace_is_well_formed_and_its_answer_passes_the_check(name: 
             example = encode(problem.text, trace, codec.tokenizer, codec.vocabulary)
             prompt = codec.tokenizer.encode(prompt_text(problem.text), add_special_tokens=False).ids
             assert read(example.tokens.tolist(), len(prompt), codec.vocabulary).well_formed
+            if not trace.solved:
+                assert extract(trace.closing) is None
+                continue
             verdict = await verifier.verify(Claim(response_text(trace)), problem.check)
             assert verdict.passed, (problem.text, trace, verdict)
 
@@ -53,6 +57,8 @@ def test_every_program_trace_answers_with_a_program_that_meets_all_cases(codec: 
         trace = write(problem, rng)
         assert trace is not None
         encode(problem.text, trace, codec.tokenizer, codec.vocabulary)
+        if not trace.solved:
+            continue
         program = by_source[trace.closing.removeprefix("```python\n").removesuffix("\n```")]
         assert isinstance(problem.check, ProgramCheck)
         for case in problem.check.cases:
@@ -76,7 +82,7 @@ def test_a_search_has_failing_branches_and_the_right_one_in_any_place(name: str)
     for index in range(10):
         problem = TASKS[name].generate(Split.TRAIN, 12, index)
         for trace in (write(problem, rng) for _ in range(3)):
-            if trace is not None:
+            if trace is not None and trace.solved:
                 results = [b.result for b in trace.blocks[-1].branches]
                 places.add(next(i for i, result in enumerate(results) if result is not None))
                 failing += results.count(None)

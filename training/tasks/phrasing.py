@@ -2,82 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
 from random import Random
-from typing import Any
 
 from espalier.training.tasks.task import Problem
 
-Facts = Mapping[str, Any]
 
-
-def _list(numbers: Sequence[int]) -> str:
-    return f"{', '.join(map(str, numbers[:-1]))} and {numbers[-1]}"
-
-
-def _fraction(facts: Facts) -> str:
-    return f"{facts['numerator']}/{facts['denominator']}"
-
-
-def _examples(text: str) -> str:
-    return ", ".join(text.splitlines()[1:])
-
-
-_WORDINGS: Mapping[str, Sequence[Callable[[Facts], str]]] = {
-    "chain_sum": (
-        lambda f: f"What is {f['expression']}?",
-        lambda f: f"Compute {f['expression']}.",
-        lambda f: f"{f['expression']} =",
-    ),
-    "countdown": (
-        lambda f: f"Using the numbers {_list(f['numbers'])}, each once, make {f['target']}",
-        lambda f: f"Make {f['target']} from {_list(f['numbers'])}, using each number once.",
-        lambda f: f"Reach {f['target']} with {', '.join(map(str, f['numbers']))}",
-    ),
-    "fraction_simplification": (
-        lambda f: f"Simplify {_fraction(f)}",
-        lambda f: f"Reduce {_fraction(f)} to lowest terms.",
-        lambda f: f"Simplify the fraction {_fraction(f)}.",
-    ),
-    "gcd": (
-        lambda f: f"What is the greatest common divisor of {_list(f['numbers'])}?",
-        lambda f: f"gcd of {_list(f['numbers'])}",
-        lambda f: f"gcd({', '.join(map(str, f['numbers']))})",
-    ),
-    "lcm": (
-        lambda f: f"What is the least common multiple of {_list(f['numbers'])}?",
-        lambda f: f"lcm of {_list(f['numbers'])}",
-        lambda f: f"lcm({', '.join(map(str, f['numbers']))})",
-    ),
-    "number_sequence": (
-        lambda f: f"What comes next: {', '.join(map(str, f['sequence'][:-1]))}, ?",
-        lambda f: f"Continue the sequence {', '.join(map(str, f['sequence'][:-1]))}",
-        lambda f: f"What is the next term of {', '.join(map(str, f['sequence'][:-1]))}?",
-    ),
-    "polynomial_equations": (
-        lambda f: f"Solve {f['polynomial_expr']} = 0",
-        lambda f: f"Solve {f['polynomial_expr'].replace('**', '^')} = 0 for {f['variable']}.",
-        lambda f: f"Find the real roots of {f['polynomial_expr']} = 0",
-    ),
-    "products": (
-        lambda f: f"What is {f['expression']}?",
-        lambda f: f"Compute {f['expression'].replace(' * ', ' times ')}.",
-        lambda f: f"{f['expression']} =",
-    ),
-    "puzzle24": (
-        lambda f: f"Make 24 from {_list(f['numbers'])}.",
-        lambda f: f"Using the numbers {_list(f['numbers'])}, each once, make 24",
-    ),
-    "simple_equations": (
-        lambda f: f"Solve {f['equation']}",
-        lambda f: f"Solve {f['equation'].replace('*', '')} for {f['variable']}.",
-        lambda f: f"What is {f['variable']} if {f['equation']}?",
-    ),
-}
+@cache
+def wordings() -> Mapping[str, Sequence[str]]:
+    """Templates by task, from `wordings.toml`."""
+    return tomllib.loads(files("espalier.training.tasks").joinpath("wordings.toml").read_text("utf-8"))
 
 
 def reword(problem: Problem, rng: Random) -> str:
     """The problem's text in other words, with nothing changed in what is asked."""
+    text = rng.choice(wordings()[problem.task]).format_map(_fields(problem))
+    if rng.random() < 0.3:
+        text = text.rstrip(".?")
+    return text[0].lower() + text[1:] if rng.random() < 0.3 else text
+
+
+def _fields(problem: Problem) -> dict[str, str]:
+    """What templates may name: the facts of a problem in the ways in which people write them.
+
+    Numbers: `list` "4, 6 and 10", `commas` "4, 6, 10", `spaced` "4 6 10". Expressions: as generated, `tight` without
+    spaces, `words` and `cross` with "times" and "x", `human` "3x + 5" and "x^2", `powers` "3*x^2", `squared` "3x²".
+    """
+    facts = problem.facts
+    fields: dict[str, str] = {name: str(facts[name]) for name in ("target", "variable", "equation") if name in facts}
+    numbers = facts.get("numbers")
+    if problem.task == "products":
+        numbers = facts["expression"].split(" * ")
+    if numbers:
+        named = [str(number) for number in numbers]
+        fields |= {"list": f"{', '.join(named[:-1])} and {named[-1]}"}
+        fields |= {"commas": ", ".join(named), "spaced": " ".join(named)}
+    if "expression" in facts:
+        expression = facts["expression"]
+        fields |= {"expression": expression, "tight": expression.replace(" ", "")}
+        fields |= {"words": expression.replace("*", "times"), "cross": expression.replace("*", "x")}
+    if "equation" in facts:
+        fields["human"] = _without_stars(facts["equation"])
+    if "polynomial_expr" in facts:
+        polynomial = facts["polynomial_expr"]
+        powers = polynomial.replace("**", "^")
+        human = _without_stars(powers)
+        fields |= {"polynomial": polynomial, "powers": powers, "human": human, "squared": human.replace("^2", "²")}
+    if "sequence" in facts:
+        fields["sequence"] = ", ".join(map(str, facts["sequence"][:-1]))
+    if "numerator" in facts:
+        fields["fraction"] = f"{facts['numerator']}/{facts['denominator']}"
     if problem.task == "programming":
-        return f"Write a function f(xs) with {_examples(problem.text)}"
-    return rng.choice(_WORDINGS[problem.task])(problem.facts)
+        fields["examples"] = ", ".join(problem.text.splitlines()[1:])
+    return fields
+
+
+def _without_stars(expression: str) -> str:
+    return re.sub(r"(\d)\*([a-z])", r"\1\2", expression)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from random import Random
 
 from espalier.training.tasks import Problem
-from espalier.training.traces.trace import Branch, Trace, majority
+from espalier.training.traces.trace import Branch, Trace, concluded, majority
 
 
 def running(terms: list[int]) -> tuple[str, int]:
@@ -26,7 +26,7 @@ def _signed_terms(expression: str) -> list[int]:
 
 def _sum_methods(terms: list[int], rng: Random) -> Iterator[Branch]:
     def branch(plan: str, work: str, total: int) -> Branch:
-        return Branch(f" {plan}", f" {work} so {total}", str(total))
+        return Branch(f" {plan}", concluded(f" {work}", str(total)), str(total))
 
     yield branch("add from left to right", *running(terms))
     yield branch("add from right to left", *running(terms[::-1]))
@@ -74,15 +74,15 @@ def _columns(a: int, b: int) -> tuple[str, int]:
 def _product_methods(a: int, b: int) -> Iterator[Branch]:
     for left, right in ((a, b), (b, a)):
         work, value = partial_products(left, right)
-        yield Branch(f" split {right}", f" {work} so {value}", str(value))
+        yield Branch(f" split {right}", concluded(f" {work}", str(value)), str(value))
         up = -(-right // 10) * 10
         if up != right:
             work, high = partial_products(left, up)
             low = left * (up - right)
             work += f"; {left}*{up - right}={low}, {high}-{low}={high - low}"
-            yield Branch(f" round {right} up to {up}", f" {work} so {value}", str(value))
+            yield Branch(f" round {right} up to {up}", concluded(f" {work}", str(value)), str(value))
     work, value = _columns(a, b)
-    yield Branch(" column by column", f" {work} so {value}", str(value))
+    yield Branch(" column by column", concluded(f" {work}", str(value)), str(value))
 
 
 def products(problem: Problem, rng: Random) -> Trace | None:

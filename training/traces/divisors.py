@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from math import gcd as true_gcd
+from collections import Counter
+from collections.abc import Callable, Iterator
 from random import Random
 
 from espalier.training.tasks import Problem
 from espalier.training.traces.arithmetic import partial_products
-from espalier.training.traces.trace import Branch, Trace, majority
+from espalier.training.traces.trace import Branch, Trace, concluded, majority
 
 PRIMES = (2, 3, 5, 7, 11, 13)
+MULTIPLES = 8
+"""Multiples that a step lists before it gives up."""
+
+Method = Callable[[int, int], tuple[str, int]]
+"""A way to the greatest common divisor of two numbers: the work and the value."""
 
 
 def _euclid(a: int, b: int) -> tuple[str, int]:
@@ -53,33 +58,41 @@ def _halving(a: int, b: int) -> tuple[str, int]:
     return f"{' > '.join(lines)}; {a}*{factor}={a * factor}", a * factor
 
 
-def _common_primes(a: int, b: int) -> tuple[str, int]:
+def _common_primes(*numbers: int) -> tuple[str, int]:
     """Take out common small primes; misses a large common prime."""
-    divisor, lines = 1, [f"{a},{b}"]
+    divisor, lines = 1, [",".join(map(str, numbers))]
     for prime in PRIMES:
-        while a % prime == 0 and b % prime == 0:
-            a, b, divisor = a // prime, b // prime, divisor * prime
-            lines.append(f"by {prime}: {a},{b}")
+        while all(n % prime == 0 for n in numbers):
+            numbers, divisor = tuple(n // prime for n in numbers), divisor * prime
+            lines.append(f"by {prime}: {','.join(map(str, numbers))}")
         lines.append(f"by {prime} no")
     return ", ".join(lines), divisor
 
 
-GCD_METHODS = (
+PAIRWISE = (
     ("Euclid", _euclid),
     ("Euclid with nearest multiples", _nearest),
     ("halve and subtract", _halving),
-    ("common primes", _common_primes),
 )
 
 
+def _gcd_methods(numbers: list[int], rng: Random) -> Iterator[Branch]:
+    def branch(plan: str, work: str, value: int) -> Branch:
+        return Branch(f" {plan}", concluded(f" {work}", str(value)), str(value))
+
+    for plan, method in PAIRWISE:
+        first, *others = rng.sample(numbers, k=len(numbers))
+        divisor, lines = first, []
+        for other in others:
+            work, divisor = method(divisor, other)
+            lines.append(work)
+        yield branch(plan, "; ".join(lines), divisor)
+    yield branch("common primes", *_common_primes(*numbers))
+
+
 def gcd(problem: Problem, rng: Random) -> Trace | None:
-    """The greatest common divisor of two numbers."""
-    a, b = problem.facts["numbers"]
-    methods = []
-    for plan, method in GCD_METHODS:
-        work, value = method(a, b)
-        methods.append(Branch(f" {plan}", f" {work} so {value}", str(value)))
-    return majority(methods, problem.facts["answer"], rng)
+    """The greatest common divisor of two or more numbers."""
+    return majority(list(_gcd_methods(problem.facts["numbers"], rng)), problem.facts["answer"], rng)
 
 
 def factors(n: int) -> list[int]:
@@ -104,39 +117,59 @@ def _division(n: int, d: int) -> str:
     return f"{', '.join(lines)} so {quotient}"
 
 
-def _lcm_methods(a: int, b: int) -> Iterator[Branch]:
-    value = a * b // true_gcd(a, b)
+def _lcm_by_gcd(numbers: list[int], method: Method) -> tuple[str, int]:
+    """From left to right: the multiple so far times the next number over their divisor."""
+    multiple, lines = numbers[0], []
+    for number in numbers[1:]:
+        work, divisor = method(multiple, number)
+        multiplied, multiple = partial_products(multiple, number // divisor)
+        lines.append(f"{work} so {divisor}; {number}/{divisor}={number // divisor}; {multiplied}")
+    return "; ".join(lines), multiple
+
+
+def _lcm_by_factors(numbers: list[int]) -> tuple[str, int]:
+    """Multiply the largest number by the prime factors that the others have beyond it."""
+    largest, *others = sorted(numbers, reverse=True)
+    product, have = largest, factors(largest)
+    lines = [f"{largest}={'*'.join(map(str, have))}"]
+    for number in others:
+        needed = factors(number)
+        lacks = list((Counter(needed) - Counter(have)).elements())
+        lines.append(f"{number}={'*'.join(map(str, needed))} lacks {'*'.join(map(str, lacks)) or 'none'}")
+        for p in lacks:
+            have.append(p)
+            lines[-1] += f", {product}*{p}={product * p}"
+            product *= p
+    return "; ".join(lines), product
+
+
+def _lcm_methods(numbers: list[int], rng: Random) -> Iterator[Branch]:
+    def branch(plan: str, work: str, value: int) -> Branch:
+        return Branch(f" {plan}", concluded(f" {work}", str(value)), str(value))
+
     for plan, method in (("Euclid", _euclid), ("halving", _halving)):
-        work, divisor = method(a, b)
-        for x, y in ((a, b), (b, a)):
-            multiplied, _ = partial_products(x, y // divisor)
-            text = f" {work} so {divisor}; {y}/{divisor}={y // divisor}; {multiplied} so {value}"
-            yield Branch(f" gcd by {plan}, then {x} times {y} over it", text, str(value))
-    left, right = factors(a), factors(b)
-    extra = list(left)
-    for p in right:
-        if p in extra:
-            extra.remove(p)
-    text, product = f" {a}={'*'.join(map(str, left))}; {b}={'*'.join(map(str, right))}; ", b
-    text += f"{b} lacks {'*'.join(map(str, extra)) or 'none'}: {b}"
-    for p in extra:
-        product *= p
-        text += f"*{p}={product}"
-    yield Branch(" prime factors", f"{text} so {value}", str(value))
-    high, low = max(a, b), min(a, b)
-    tried, multiple, listed = 0, 0, ""
-    while tried < 8 and (tried == 0 or multiple % low):
-        tried, multiple = tried + 1, multiple + high
-        listed += f" {multiple} rest {multiple % low},"
-    found = multiple % low == 0
-    end = f" so {multiple}" if found else " none"
-    yield Branch(f" multiples of {high}, rests by {low}", listed + end, str(multiple) if found else None)
+        for _ in range(2):
+            order = rng.sample(numbers, k=len(numbers))
+            yield branch(f"gcd by {plan}, in the order {','.join(map(str, order))}", *_lcm_by_gcd(order, method))
+    yield branch("prime factors", *_lcm_by_factors(numbers))
+    largest, *others = sorted(numbers, reverse=True)
+    listed, multiple = "", 0
+    for _ in range(MULTIPLES):
+        multiple += largest
+        rests = [multiple % other for other in others]
+        listed += f" {multiple} rest {','.join(map(str, rests))};"
+        if not any(rests):
+            break
+    plan = f" multiples of {largest}, rests by {','.join(map(str, others))}"
+    if any(rests):
+        yield Branch(plan, f"{listed} none", None)
+    else:
+        yield Branch(plan, concluded(listed, str(multiple)), str(multiple))
 
 
 def lcm(problem: Problem, rng: Random) -> Trace | None:
-    """The least common multiple of two numbers."""
-    a, b = problem.facts["numbers"]
-    return majority(list(_lcm_methods(a, b)), problem.facts["answer"], rng)
+    """The least common multiple of two or more numbers."""
+    return majority(list(_lcm_methods(problem.facts["numbers"], rng)), problem.facts["answer"], rng)
 
 
 def _cancelled(n: int, d: int) -> tuple[str, str]:
@@ -154,13 +187,13 @@ def _ratio(n: int, d: int) -> str:
 
 
 def _fraction_methods(n: int, d: int) -> Iterator[Branch]:
-    for plan, method in GCD_METHODS[:3]:
+    for plan, method in PAIRWISE:
         work, g = method(n, d)
         value = _ratio(n // g, d // g)
-        text = f" {work} so {g}; {_division(n, g)}; {_division(d, g)}; so {value}"
-        yield Branch(f" gcd by {plan}, then divide", text, value)
+        text = f" {work} so {g}; {_division(n, g)}; {_division(d, g)};"
+        yield Branch(f" gcd by {plan}, then divide", concluded(text, value), value)
     work, value = _cancelled(n, d)
-    yield Branch(" cancel small primes", f" {work} so {value}", value)
+    yield Branch(" cancel small primes", concluded(f" {work}", value), value)
 
 
 def fraction_simplification(problem: Problem, rng: Random) -> Trace | None:

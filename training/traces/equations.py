@@ -9,7 +9,7 @@ from math import gcd, isqrt
 from random import Random
 
 from espalier.training.tasks import Problem
-from espalier.training.traces.trace import Branch, Trace, majority
+from espalier.training.traces.trace import Branch, Trace, concluded, majority
 
 _TERM = re.compile(r"([+-]?)(?:(\d+)\*?)?([a-z](?:\*\*(\d+))?)?")
 
@@ -38,7 +38,7 @@ def _quotient(total: int, a: int) -> str:
 
 def _linear_methods(a: int, b: int, c: int, x: str, rng: Random) -> Iterator[Branch]:
     root = (c - b) // a
-    end = f"so {x}={root}"
+    end = f"so {x}=\\boxed{{{root}}}"
 
     def isolate(a: int, b: int, c: int) -> str:
         moved = f"{c}{-b:+d}={c - b}; " if b else ""
@@ -124,11 +124,11 @@ def _splitting(a: int, b: int, c: int) -> tuple[str, list[Fraction]]:
 def _trial(a: int, b: int, c: int, rng: Random) -> tuple[str, list[Fraction]] | None:
     """Substitute whole numbers until one is a root; the other root follows from the sum of the roots."""
     text, a, b, c = _monic(a, b, c)
-    whole = [r for r in range(-30, 31) if a * r * r + b * r + c == 0]
+    whole = [r for r in range(-40, 41) if a * r * r + b * r + c == 0]
     if not whole:
         return None
     hit = rng.choice(whole)
-    tries = [r for r in range(-30, 31) if r and a * r * r + b * r + c != 0 and c % r == 0]
+    tries = [r for r in range(-40, 41) if r and a * r * r + b * r + c != 0 and c % r == 0]
     rng.shuffle(tries)
     lines = []
     for r in [*tries[: rng.randint(0, 3)], hit]:
@@ -154,5 +154,5 @@ def polynomial_equations(problem: Problem, rng: Random) -> Trace | None:
     for plan, attempt in attempts:
         if attempt is not None:
             work, roots = attempt
-            methods.append(Branch(f" {plan}", f" {work} so {_answer(roots)}", _answer(roots)))
+            methods.append(Branch(f" {plan}", concluded(f" {work}", _answer(roots)), _answer(roots)))
     return majority(methods, problem.facts["answer"], rng)

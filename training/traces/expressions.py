@@ -12,10 +12,10 @@ from itertools import islice
 from random import Random
 
 from espalier.training.tasks import Problem
-from espalier.training.traces.trace import Block, Branch, Trace, boxed, first_found
+from espalier.training.traces.trace import GAVE_UP, Block, Branch, Trace, boxed, concluded, first_found
 
-BLOCKS = 2
-"""How many times a trace tries another set of plans before it gives up."""
+BLOCKS = 3
+"""Sets of plans that a trace tries before it gives up."""
 
 LARGEST = 999
 """Values above this are not considered: too many digits to be worth a small model's effort."""
@@ -105,7 +105,7 @@ def closings(numbers: list[int], target: int) -> Iterator[Branch]:
             work, found = _work(inner, rest)
             result = None if found is None else _close(found, operator, x, x_left).text
             if result is not None:
-                work += f"\n so {result}"
+                work = concluded(f"{work}\n", result)
             verb = "begin" if x_left else "end"
             yield Branch(f" {verb} with {ending}: make {inner} from {_listed(rest)}", work, result)
 
@@ -117,12 +117,12 @@ def search(problem: Problem, rng: Random) -> Trace | None:
     rng.shuffle(branches)
     remaining = iter(branches)
     blocks: list[Block] = []
-    for _ in range(BLOCKS):
+    while len(blocks) < BLOCKS:
         chosen = tuple(islice(remaining, rng.choice((2, 3, 3, 4))))
         if not chosen:
             return None
-        takeaway, found = first_found(chosen)
+        takeaway, found = first_found(chosen, last=len(blocks) + 1 == BLOCKS)
         blocks.append(Block(chosen, takeaway))
         if found is not None:
             return Trace(tuple(blocks), boxed(found))
-    return None
+    return Trace(tuple(blocks), GAVE_UP)

@@ -11,11 +11,18 @@ from espalier.training.tasks import Problem
 from espalier.training.tasks.programming import PRIMITIVES, Primitive, Program, Value, phrase, programs, run, source
 from espalier.training.traces.trace import Block, Branch, Trace, first_found
 
-KIN: dict[str, str] = {"keep": "keep", "take": "take", "drop": "take", "add": "arithmetic", "sort": "order"}
+BLOCKS = 4
+"""Sets of hypotheses that a trace tries before it gives up."""
+GIVING_UP = 0.08
+"""Share of traces that do so."""
 
 
 def _written(value: Value) -> str:
     return json.dumps(value).replace(" ", "")
+
+
+def _fenced(program: Program) -> str:
+    return f"```python\n{source(program)}\n```"
 
 
 @cache
@@ -51,12 +58,17 @@ def _test(program: Program, examples: Sequence[list[int]], wanted: Sequence[Valu
         lines.append(f" {_written(xs)}{''.join(f' > {_written(value)}' for value in values)} {'ok' if holds else 'no'}")
         if not holds:
             break
-    end = "\n fits" if holds else "\n refuted"
+    end = f"\n fits\n{_fenced(program)}\n" if holds else "\n refuted"
     return Branch(f" {phrase(program)}", "\n".join(lines) + end, phrase(program) if holds else None)
 
 
+def _furthest(blocks: Sequence[Block]) -> Branch:
+    """The branch that held for the most examples, the earliest of equals."""
+    return max((branch for block in blocks for branch in block.branches), key=lambda branch: branch.work.count(" ok\n"))
+
+
 def search(problem: Problem, rng: Random) -> Trace | None:
-    """Near misses and the right program in random order; sometimes after a block or two without the right one."""
+    """Near misses and the right program in random order; sometimes after blocks without the right one."""
     target: Program = problem.facts["program"]
     examples: list[list[int]] = problem.facts["examples"]
     hidden: list[list[int]] = problem.facts["hidden"]
@@ -75,10 +87,15 @@ def search(problem: Problem, rng: Random) -> Trace | None:
         return found
 
     blocks: list[Block] = []
-    while len(blocks) < 2 and rng.random() < 0.25:
-        tried = [branch for branch in wrong(3) if branch.result is None]
-        if tried:
-            blocks.append(Block(tuple(tried), first_found(tried)[0]))
+    gives_up = rng.random() < GIVING_UP
+    while gives_up or (len(blocks) < BLOCKS - 1 and rng.random() < 0.3):
+        tried = [branch for branch in wrong(rng.choice((2, 3, 3, 4))) if branch.result is None]
+        if not tried:
+            break
+        blocks.append(Block(tuple(tried), first_found(tried, last=len(blocks) + 1 == BLOCKS)[0]))
+        if len(blocks) == BLOCKS:
+            guess = by_phrase[_furthest(blocks).plan.strip()]
+            return Trace(tuple(blocks), f"No plan worked; a guess:\n{_fenced(guess)}")
     chosen = [_test(target, examples, wanted), *wrong(rng.choice((2, 2, 3, 3, 4)))]
     rng.shuffle(chosen)
     takeaway, found = first_found(chosen)
@@ -88,4 +105,4 @@ def search(problem: Problem, rng: Random) -> Trace | None:
     answer = by_phrase[found]
     if any(run(answer, xs)[-1] != run(target, xs)[-1] for xs in hidden):
         return None
-    return Trace(tuple(blocks), f"```python\n{source(answer)}\n```")
+    return Trace(tuple(blocks), _fenced(answer))

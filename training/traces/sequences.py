@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from random import Random
 
 from espalier.training.tasks import Problem
-from espalier.training.traces.trace import Block, Branch, Trace, boxed, first_found
+from espalier.training.traces.trace import GAVE_UP, Block, Branch, Trace, boxed, concluded, first_found
 
 _OF_THE_LAST_TWO: dict[str, Callable[[int, int], int]] = {
     "sum of the last two": lambda a, b: a + b,
@@ -70,8 +70,9 @@ def _alternating(xs: list[int]) -> tuple[str, int | None]:
 def _guesses(xs: list[int]) -> Iterator[Branch]:
     def branch(plan: str, outcome: tuple[str, int | None]) -> Branch:
         work, value = outcome
-        end = " fails" if value is None else f" so {value}"
-        return Branch(f" {plan}", f" {work}{end}", None if value is None else str(value))
+        if value is None:
+            return Branch(f" {plan}", f" {work} fails", None)
+        return Branch(f" {plan}", concluded(f" {work}", str(value)), str(value))
 
     yield branch("constant difference", _next_constant(xs))
     yield branch("differences with a ratio", _next_doubling(xs))
@@ -88,8 +89,14 @@ def _guesses(xs: list[int]) -> Iterator[Branch]:
         yield branch(f"{name} plus a constant", _next_rule(xs, [combine(a, b) for a, b in pairs], "totals"))
 
 
+BLOCKS = 4
+"""Sets of hypotheses that a trace tries before it gives up."""
+GIVING_UP = 0.06
+"""Share of traces that do so."""
+
+
 def number_sequence(problem: Problem, rng: Random) -> Trace | None:
-    """The next term: a few hypotheses at a time, three blocks at most."""
+    """The next term: a few hypotheses at a time."""
     *xs, answer = problem.facts["sequence"]
     guesses = list(_guesses(xs))
     if all(abs(x) > 200 for x in xs[-2:]):
@@ -100,10 +107,13 @@ def number_sequence(problem: Problem, rng: Random) -> Trace | None:
     if not good:
         return None
     blocks: list[Block] = []
-    while len(blocks) < 2 and rng.random() < 0.25:
+    gives_up = rng.random() < GIVING_UP
+    while gives_up or (len(blocks) < BLOCKS - 1 and rng.random() < 0.3):
         tried = rng.sample(failing, k=3)
         failing = [g for g in failing if g not in tried]
-        blocks.append(Block(tuple(tried), first_found(tried)[0]))
+        blocks.append(Block(tuple(tried), first_found(tried, last=len(blocks) + 1 == BLOCKS)[0]))
+        if len(blocks) == BLOCKS:
+            return Trace(tuple(blocks), GAVE_UP)
     chosen = [rng.choice(good), *rng.sample(failing, k=rng.choice((2, 2, 3)))]
     if len(good) > 1 and rng.random() < 0.5:
         chosen.append(rng.choice([g for g in good if g is not chosen[0]]))

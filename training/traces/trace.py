@@ -41,14 +41,27 @@ class Trace:
     blocks: tuple[Block, ...]
     closing: str
 
+    @property
+    def solved(self) -> bool:
+        """Whether a branch of the last block came to something; a search that gives up says so in its closing."""
+        return any(branch.result is not None for branch in self.blocks[-1].branches)
+
 
 Search = Callable[[Problem, Random], Trace | None]
-"""A search program: writes one sampled trace of a problem, or None if the sampled plans do not solve it."""
+"""A search program: writes one sampled trace of a problem, or None if the sampled plans lead to no trace."""
+
+GAVE_UP = "None of the plans that were tried has worked, so no result is stated here."
+"""The closing text of a search that has used up its blocks. Too long a line to be taken for an answer."""
 
 
 def boxed(answer: str) -> str:
     """The closing text of a math trace."""
     return f"The answer is \\boxed{{{answer}}}."
+
+
+def concluded(work: str, value: str) -> str:
+    """A step that came to a value. In a box it can be verified while the other steps are still being worked out."""
+    return f"{work} so \\boxed{{{value}}}"
 
 
 def vote(branches: Sequence[Branch]) -> tuple[str, str]:
@@ -64,15 +77,20 @@ def vote(branches: Sequence[Branch]) -> tuple[str, str]:
     return f"{listed}; {agreement}: {best}", best
 
 
-def first_found(branches: Sequence[Branch]) -> tuple[str, str | None]:
+def first_found(branches: Sequence[Branch], *, last: bool = False) -> tuple[str, str | None]:
     """Look for a branch that succeeded.
+
+    Args:
+        branches: Of a block.
+        last: No other block follows if none did.
 
     Returns:
         The takeaway, and the result of the first branch that has one.
     """
     verdicts = ", ".join(f"{i} {'fails' if b.result is None else 'works'}" for i, b in enumerate(branches, start=1))
     found = next((b.result for b in branches if b.result is not None), None)
-    return f"{verdicts}; {'try other plans' if found is None else found}", found
+    otherwise = "stop" if last else "try other plans"
+    return f"{verdicts}; {otherwise if found is None else found}", found
 
 
 def spoil(branch: Branch, rng: Random) -> Branch:
