@@ -7,7 +7,8 @@ The network is `transformers`' Qwen3 as it is. Only its attention function is th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,15 +16,20 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (the customary name)
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
+from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from espalier.runtime.layout import batch_block_mask, dense_mask
+from espalier.runtime.layout import Packed, batch_block_mask, dense_mask
 from espalier.training.config import ModelConfig
 from espalier.training.logprobs import IGNORED, Scores, token_logprobs
 from espalier.training.packing import Row
 
 ATTENTION = "espalier_packed"
 """Name under which the attention function is known to `transformers`."""
+
+
+# Without compilation FlexAttention works out all n x n scores. One kernel per shape of the row: keep to one row length.
+_fused_attention = torch.compile(flex_attention, dynamic=False)
 
 
 def _attention(
@@ -36,12 +42,11 @@ def _attention(
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Attention of (batch, heads, length, dim) under a block mask or a (batch, 1, length, length) boolean mask."""
-    groups = query.shape[1] // key.shape[1]
-    key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     if isinstance(visible, BlockMask):
-        out: Any = flex_attention(query, key, value, block_mask=visible, scale=scaling)
+        attend: Any = _fused_attention if query.is_cuda else flex_attention
+        out = attend(query, key, value, block_mask=visible, scale=scaling, enable_gqa=True)
     else:
-        out = F.scaled_dot_product_attention(query, key, value, attn_mask=visible, scale=scaling)
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=visible, scale=scaling, enable_gqa=True)
     return out.transpose(1, 2).contiguous(), None
 
 
@@ -113,13 +118,24 @@ def collate(rows: Sequence[Row], device: torch.device) -> Batch:
     packed = [row.packed for row in rows]
     visible: BlockMask | Tensor
     if device.type == "cuda":
-        visible = batch_block_mask(packed, device)
+        visible = block_mask_of(packed, device)
     else:
         visible = move(np.stack([dense_mask(item) for item in packed]))[:, None]
     positions = np.stack([item.positions for item in packed]).astype(np.int64)
     return Batch(
         move(tokens.astype(np.int64)), move(positions), move(targets), move(task), visible, int((targets >= 0).sum())
     )
+
+
+def block_mask_of(rows: Sequence[Packed], device: torch.device) -> BlockMask:
+    """The block mask of rows of equal length, whatever the depths of their nesting."""
+    depth = max(1, *(len(row.hidden_from) for row in rows))
+
+    def deep(intervals: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return np.pad(intervals, ((0, depth - len(intervals)), (0, 0)))  # [0, 0) hides nothing
+
+    even = [replace(row, hidden_from=deep(row.hidden_from), hidden_until=deep(row.hidden_until)) for row in rows]
+    return batch_block_mask(even, device)
 
 
 def score(network: Qwen3ForCausalLM, batch: Batch) -> Scores:
@@ -156,6 +172,15 @@ def token_losses(network: Qwen3ForCausalLM, batch: Batch) -> Tensor:
 
 
 def compile_layers(model: Qwen3ForCausalLM) -> None:
-    """Compile every decoder layer in place (one compilation serves all) and the loss."""
+    """Compile every decoder layer in place; one compilation serves all."""
     for layer in model.model.layers:
         layer.compile(dynamic=False)
+
+
+def checkpoint_layers(model: Qwen3ForCausalLM) -> None:
+    """Keep only the input of every decoder layer for the backward pass, which computes the rest again.
+
+    Call it before sharding and compiling.
+    """
+    for layer in model.model.layers:
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)

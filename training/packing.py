@@ -29,7 +29,12 @@ class Row:
     packed: Packed
 
 
-def _row(examples: Sequence[tuple[int, Example]], length: int) -> Row:
+def row_of(examples: Sequence[tuple[int, Example]], length: int) -> Row:
+    """Put (task index, example) pairs side by side into a row; without any, a row of padding.
+
+    Raises:
+        ValueError: they do not fit.
+    """
     tokens = np.zeros(length, dtype=np.int32)
     trained = np.zeros(length, dtype=np.bool_)
     task = np.zeros(length, dtype=np.int8)
@@ -59,7 +64,7 @@ def fill_rows(examples: Iterable[tuple[int, Example]], length: int, rows: int) -
         if at is None:
             if len(open_rows) == min(4, rows):
                 fullest = space.index(min(space))
-                yield _row(open_rows.pop(fullest), length)
+                yield row_of(open_rows.pop(fullest), length)
                 space.pop(fullest)
                 rows -= 1
                 if rows == 0:
@@ -71,3 +76,23 @@ def fill_rows(examples: Iterable[tuple[int, Example]], length: int, rows: int) -
             at = len(open_rows) - 1
         open_rows[at].append((kind, example))
         space[at] -= size
+
+
+def bins(sizes: Sequence[int], capacity: int) -> list[list[int]]:
+    """Indices of items, shared out to as few bins as first-fit-decreasing finds; every item is in exactly one.
+
+    Raises:
+        ValueError: an item is larger than a bin; the message names it.
+    """
+    members: list[list[int]] = []
+    space: list[int] = []
+    for item in sorted(range(len(sizes)), key=lambda index: -sizes[index]):
+        if sizes[item] > capacity:
+            raise ValueError(f"item {item} has {sizes[item]} tokens and a row {capacity}")
+        at = next((i for i, free in enumerate(space) if free >= sizes[item]), len(space))
+        if at == len(space):
+            members.append([])
+            space.append(capacity)
+        members[at].append(item)
+        space[at] -= sizes[item]
+    return members
