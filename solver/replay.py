@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,18 +62,27 @@ def read_trace(lines: Iterable[str], name: str) -> list[TracedSolve]:
         TraceError: A line is not part of a trace.
     """
     solves: dict[str, TracedSolve] = {}
+    each_entry(lines, name, lambda entry: _take(solves, entry["problem"], entry["event"], entry))
+    return list(solves.values())
+
+
+def each_entry(lines: Iterable[str], name: str, take: Callable[[dict[str, Any]], None]) -> None:
+    """Pass on every entry of a trace. A last line that cannot be read is where the trace broke off.
+
+    Raises:
+        TraceError: A line is no JSON, or `take` raises ValueError, KeyError or TypeError for it.
+    """
     fault: TraceError | None = None
+    number = 0
     for number, line in enumerate(lines, start=1):
         if fault is not None:
             raise fault
         try:
-            entry = json.loads(line)
-            _take(solves, entry["problem"], entry["event"], entry)
+            take(json.loads(line))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             fault = TraceError(f"{name}:{number}: no line of a trace ({type(error).__name__}: {error})")
-    if not solves:
+    if number < 1 + (fault is not None):
         raise fault or TraceError(f"{name} is empty")
-    return list(solves.values())
 
 
 def tree(solve: TracedSolve, *, full: bool = False) -> Tree:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from espalier.solver.commands.options import Debug
-from espalier.solver.terminal import errors
+from espalier.solver.terminal import UsageError, errors
 
 app = typer.Typer(help="Read the trace of a solve.", no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -35,3 +36,45 @@ def show(
         console = Console()
         for solve in solves:
             console.print(tree(solve, full=full))
+
+
+@app.command()
+def view(
+    files: Annotated[list[Path], typer.Argument(metavar="TRACE...", help="What `espalier solve --trace` wrote.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write the page.", dir_okay=False)
+    ] = None,
+    serve: Annotated[bool, typer.Option("--serve", help="Show the page on this machine instead.")] = False,
+    port: Annotated[int, typer.Option(help="With --serve; 0 takes any free port.", min=0, max=65535)] = 0,
+    debug: Debug = False,
+) -> None:
+    """Make a page of one or more traces: one HTML file with pictures of all their solves, which needs no network.
+
+    espalier trace view solve.jsonl                  # writes solve.html
+
+    espalier trace view monday.jsonl tuesday.jsonl -o week.html
+    """
+    with errors(debug):
+        from espalier.solver.viewer.page import traces_page
+
+        if serve and output is not None:
+            raise UsageError("--serve writes no file; leave --output out")
+        page = traces_page(files)
+        if serve:
+            _serve(files, port)
+            return
+        target = output or files[0].with_suffix(".html")
+        if target.resolve() in {file.resolve() for file in files}:
+            raise UsageError(f"--output {target} is one of the traces; name another file")
+        target.write_text(page, encoding="utf-8")
+        typer.echo(f"{target} ({len(page) / 1e6:.1f} MB)", err=True)
+
+
+def _serve(files: list[Path], port: int) -> None:
+    from espalier.solver.viewer.page import traces_page
+    from espalier.solver.viewer.serving import LOOPBACK, page_server
+
+    with page_server(lambda: traces_page(files), port) as server:
+        typer.echo(f"http://{LOOPBACK}:{server.server_port}/ (Ctrl-C ends)")
+        with suppress(KeyboardInterrupt):
+            server.serve_forever()

@@ -1,0 +1,139 @@
+// The solve in a few lines: the problem, the answer and what it rests on, what it cost.
+
+import { seconds } from "../picture/paint";
+import { Inline } from "../rich/Rich";
+import type { Solve } from "./model";
+import { tokensOf } from "./model";
+import { answerClasses } from "./votes";
+import { Badge } from "./Verdict";
+
+export function Summary({ solve, onSelect }: { solve: Solve; onSelect: (index: number) => void }) {
+  const { outcome } = solve;
+  return (
+    <section class="card summary" aria-label="Summary">
+      <div class="problem">
+        <p class="text"><Inline text={solve.text} /></p>
+        <p class="settings">
+          {checkName(solve.check)} · policy {solve.policy} · at most {solve.k} {solve.k === 1 ? "candidate" : "candidates"} · seed {solve.seed}
+        </p>
+      </div>
+      <div class="outcome">
+        <Answer solve={solve} />
+        <Numbers solve={solve} />
+        {outcome && <Fates solve={solve} />}
+      </div>
+      <Votes solve={solve} onSelect={onSelect} />
+    </section>
+  );
+}
+
+function Answer({ solve }: { solve: Solve }) {
+  const { outcome, broken } = solve;
+  if (!outcome) {
+    return (
+      <div class="answer">
+        <strong class="quiet">{broken ? "Broken off" : "Solving…"}</strong>
+        <p>{broken ?? `${solve.candidates.size} candidates so far`}</p>
+      </div>
+    );
+  }
+  return (
+    <div class="answer">
+      <strong class={outcome.answer === null ? "quiet" : ""}>{outcome.answer === null ? "Unsolved" : outcome.answer}</strong>
+      <p>
+        <Badge standing={outcome.verified ? "pass" : outcome.answer === null ? "fail" : "unknown"}>{outcome.verified ? "verified" : outcome.answer === null ? "unsolved" : "not verified"}</Badge>{" "}
+        <span class="why">{outcome.reason}; {stopped(outcome.stopped)}</span>
+      </p>
+    </div>
+  );
+}
+
+function Numbers({ solve }: { solve: Solve }) {
+  const usage = solve.outcome?.usage;
+  let tokens = usage?.new_tokens ?? 0;
+  if (!usage) for (const candidate of solve.candidates.values()) tokens += tokensOf(candidate);
+  const shown: [string, string][] = [
+    [seconds(usage?.seconds ?? solve.now), "wall time"],
+    [String(solve.candidates.size), solve.candidates.size === 1 ? "candidate" : "candidates"],
+    [tokens.toLocaleString("en"), "tokens"],
+  ];
+  if (usage) {
+    shown.push([`${usage.parallel_speedup.toFixed(1)}×`, "parallel speed-up"]);
+    shown.push([usage.critical_path_tokens.toLocaleString("en"), "critical path"]);
+  }
+  return (
+    <dl class="numbers">
+      {shown.map(([value, name]) => (
+        <div key={name}>
+          <dd>{value}</dd>
+          <dt>{name}</dt>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+function Fates({ solve }: { solve: Solve }) {
+  const usage = solve.outcome!.usage;
+  const fates = [
+    ["accepted", "pass", usage.accepted_tokens],
+    ["not chosen", "fail", usage.failed_tokens],
+    ["aborted", "aborted", usage.aborted_tokens],
+  ] as const;
+  const all = Math.max(1, usage.new_tokens);
+  const present = fates.filter(([, , count]) => count > 0);
+  return (
+    <figure class="fates" aria-label="Tokens by fate">
+      <div class="stack" aria-hidden="true">
+        {present.map(([name, colour, count]) => <i key={name} class={colour} style={{ flexGrow: count / all }} />)}
+      </div>
+      <figcaption>
+        {present.map(([name, colour, count]) => (
+          <span key={name}><i class={`dot ${colour}`} />{count.toLocaleString("en")} {name}</span>
+        ))}
+        <span class="quiet">{usage.forced_tokens.toLocaleString("en")} forced</span>
+      </figcaption>
+    </figure>
+  );
+}
+
+const SHOWN = 6;
+
+function Votes({ solve, onSelect }: { solve: Solve; onSelect: (index: number) => void }) {
+  const classes = answerClasses(solve);
+  if (classes.length === 0) return null;
+  const most = classes[0]!.candidates.length;
+  return (
+    <figure class="votes" aria-label="Answers by votes">
+      <h3>Answers <span class="count">{classes.length}</span></h3>
+      <ol>
+        {classes.slice(0, SHOWN).map((one) => (
+          <li key={one.candidates[0]}>
+            <button type="button" onClick={() => onSelect(one.candidates[0]!)} title={one.answer.slice(0, 300)}>
+              <code>{one.answer.replace(/\s+/g, " ").slice(0, 80)}</code>
+              <span class="track"><i class={one.standing} style={{ width: `${(100 * one.candidates.length) / most}%` }} /></span>
+              <span class="number">{one.candidates.length}</span>
+            </button>
+          </li>
+        ))}
+      </ol>
+      {classes.length > SHOWN && <p class="quiet">and {classes.length - SHOWN} more</p>}
+    </figure>
+  );
+}
+
+function checkName(check: unknown): string {
+  const kind = typeof check === "object" && check !== null ? Object.keys(check)[0] : undefined;
+  return kind ? `checked by ${kind.replaceAll("_", " ")}` : "nothing to check by";
+}
+
+function stopped(reason: string): string {
+  switch (reason) {
+    case "passed":
+      return "stopped at the first pass";
+    case "consensus":
+      return "stopped when the votes were clear";
+    default:
+      return `stopped by the limit of ${reason}`;
+  }
+}

@@ -1,0 +1,92 @@
+// Answers of a solve by class, and the rows of the table of candidates.
+
+import { type Candidate, type Solve, type Standing, standing, tokensOf } from "./model";
+
+export interface AnswerClass {
+  answer: string;
+  candidates: number[];
+  standing: Standing;
+  chosen: boolean;
+}
+
+/** Candidates by the class of their answer, the most votes first. Where nobody voted, equal texts are a class. */
+export function answerClasses(solve: Solve): AnswerClass[] {
+  const classes = new Map<string, AnswerClass>();
+  for (const candidate of solve.candidates.values()) {
+    const { finish, spec } = candidate;
+    if (finish?.answer == null) continue;
+    const key = finish.answerClass === null ? `text ${finish.answer}` : `class ${finish.answerClass}`;
+    let found = classes.get(key);
+    if (!found) {
+      found = { answer: finish.answer, candidates: [], standing: standing(candidate), chosen: false };
+      classes.set(key, found);
+    }
+    found.candidates.push(spec.index);
+    if (spec.index === solve.outcome?.candidate) {
+      found.chosen = true;
+      found.standing = standing(candidate);
+      found.answer = finish.answer;
+    }
+  }
+  return [...classes.values()].sort((a, b) => b.candidates.length - a.candidates.length || Number(b.chosen) - Number(a.chosen));
+}
+
+export interface Row {
+  index: number;
+  round: number;
+  temperature: number;
+  standing: Standing;
+  answer: string | null;
+  ended: string;
+  tokens: number;
+  critical: number;
+  seconds: number;
+  branches: number;
+  wellFormed: boolean | null;
+  winner: boolean;
+}
+
+export type Column = Exclude<keyof Row, "winner">;
+
+export interface View {
+  column: Column;
+  descending: boolean;
+  text: string;
+  standings: ReadonlySet<Standing>;
+}
+
+export function rowOf(solve: Solve, candidate: Candidate): Row {
+  const { finish, spec } = candidate;
+  return {
+    index: spec.index,
+    round: spec.round,
+    temperature: spec.temperature,
+    standing: standing(candidate),
+    answer: finish?.answer ?? null,
+    ended: finish?.reason ?? candidate.ended?.reason ?? "running",
+    tokens: tokensOf(candidate),
+    critical: finish?.usage.critical_path_tokens ?? 0,
+    seconds: (finish?.at ?? solve.now) - candidate.started,
+    branches: candidate.branches.size - 1,
+    wellFormed: finish?.wellFormed ?? null,
+    winner: solve.outcome?.candidate === spec.index,
+  };
+}
+
+/** The rows that a view shows, in its order. */
+export function tableRows(solve: Solve, view: View): Row[] {
+  const wanted = view.text.trim().toLowerCase();
+  const rows = [...solve.candidates.values()]
+    .map((candidate) => rowOf(solve, candidate))
+    .filter((row) => view.standings.size === 0 || view.standings.has(row.standing))
+    .filter((row) => !wanted || `${row.answer ?? ""} ${row.index} ${row.ended}`.toLowerCase().includes(wanted));
+  const sign = view.descending ? -1 : 1;
+  return rows.sort((a, b) => sign * compare(a[view.column], b[view.column]) || a.index - b.index);
+}
+
+function compare(a: Row[Column], b: Row[Column]): number {
+  if (a === b) return 0;
+  if (a === null) return 1;
+  if (b === null) return -1;
+  return a < b ? -1 : 1;
+}
