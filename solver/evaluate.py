@@ -12,7 +12,8 @@ from typing import Any
 
 from espalier.solver.policy import seed_of
 from espalier.solver.problem import Problem
-from espalier.solver.sample import Sample, sample
+from espalier.solver.responses import ResponseFile
+from espalier.solver.sample import Sample, assess, draw, sample
 from espalier.solver.solve import Solver
 
 RESPONSES_AT_ONCE = 64
@@ -157,17 +158,34 @@ async def evaluate(
     problems: Mapping[str, Sequence[Problem]],
     done: Mapping[tuple[str, str], Measured],
     store: Callable[[Measured], None],
+    responses: ResponseFile | None = None,
 ) -> dict[str, list[Measured]]:
     """Measure every problem that is not done yet; `store` is told of each as soon as it is.
+
+    Args:
+        solver: Engine and verifiers.
+        plan: What is measured.
+        problems: By task.
+        done: What an earlier run measured.
+        store: Takes what is new.
+        responses: Keeps the responses; those that it has are only judged.
 
     Raises:
         EngineError: The engine failed. What was stored stays.
     """
     free = asyncio.Semaphore(RESPONSES_AT_ONCE)
 
-    async def one_sample(problem: Problem, number: int, seed: int) -> Sample:
+    async def one_sample(task: str, problem: Problem, number: int, seed: int) -> Sample:
         async with free:
-            return await sample(solver, problem, number, seed=seed, temperature=plan.temperature)
+            if responses is None:
+                return await sample(solver, problem, number, seed=seed, temperature=plan.temperature)
+            candidate = responses.known.get((task, problem.id, number))
+            if candidate is None:
+                candidate = await draw(
+                    solver.engine, solver.template, solver.generation, problem, number, seed, plan.temperature
+                )
+                responses.add(task, problem.id, candidate)
+            return await assess(solver.judge, problem, candidate)
 
     async def one_problem(task: str, number: int, problem: Problem) -> Measured:
         known = done.get((task, problem.id))
@@ -175,7 +193,7 @@ async def evaluate(
             return known
         seed = seed_of(plan.seed, number)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one_sample(problem, i, seed)) for i in range(plan.samples)]
+            tasks = [group.create_task(one_sample(task, problem, i, seed)) for i in range(plan.samples)]
         measured = Measured(task, problem.id, tuple(task.result() for task in tasks))
         store(measured)
         return measured

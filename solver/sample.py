@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from espalier.runtime.engine import EngineError, FinishReason
+from espalier.runtime.engine import BranchOpened, Engine, EngineError, Event, Finished, FinishReason, Tokens
 from espalier.runtime.grammar import Vocabulary
+from espalier.runtime.layout import Path
+from espalier.runtime.prompt import PromptTemplate
 from espalier.solver.candidate import Candidate
 from espalier.solver.closing import closing
 from espalier.solver.policy import Spec, seed_of
 from espalier.solver.problem import Problem
 from espalier.solver.recorder import Recorder
-from espalier.solver.solve import VERIFY_SECONDS, Solver
+from espalier.solver.solve import VERIFY_SECONDS, Generation, Judge, Solver
 from espalier.verifiers.check import Claim
 from espalier.verifiers.verdict import Status
 
@@ -51,15 +54,62 @@ async def sample(solver: Solver, problem: Problem, number: int, *, seed: int, te
     Raises:
         EngineError: The engine failed.
     """
+    drawn = await draw(solver.engine, solver.template, solver.generation, problem, number, seed, temperature)
+    return await assess(solver.judge, problem, drawn)
+
+
+async def draw(
+    engine: Engine,
+    template: PromptTemplate,
+    generation: Generation,
+    problem: Problem,
+    number: int,
+    seed: int,
+    temperature: float,
+) -> Candidate:
+    """Generate response `number` of a problem to its end.
+
+    Nobody watches, so its branches are read when it has ended, and not token by token.
+
+    Raises:
+        EngineError: The engine failed.
+    """
     spec = Spec(number, 0, seed_of(seed, number), temperature)
-    candidate = await _generate(solver, problem, spec)
+    vocabulary = Vocabulary.of(engine.tokenizer) if engine.info.parallel else None
+    recorder = Recorder(spec, engine.tokenizer, vocabulary, problem.check)
+    prompt = template.encode(engine.tokenizer, problem.text)
+    request = generation.request(uuid.uuid4().hex, prompt, spec, engine.info)
+    async with closing(engine.generate(request)) as events:
+        async for event in events:
+            if isinstance(event, Finished):
+                for whole in _branches(event):
+                    recorder.feed(whole)
+                recorder.feed(event)
+    candidate = recorder.candidate(0.0)
     if candidate.reason is FinishReason.ERROR:
         raise EngineError(candidate.detail or "the engine ended a response without giving a reason")
+    return candidate
+
+
+def _branches(finished: Finished) -> Iterator[Event]:
+    """The branches of a response as if each had come in one piece."""
+    tokens: dict[Path, list[int]] = {}
+    for token, path in zip(finished.rollout.tokens, finished.rollout.paths, strict=True):
+        tokens.setdefault(path, []).append(token)
+    for path, own in tokens.items():
+        if path:
+            yield BranchOpened(finished.request_id, path, ())
+        nothing = (0.0,) * len(own)
+        yield Tokens(finished.request_id, path, tuple(own), nothing, (False,) * len(own), (0,) * len(own))
+
+
+async def assess(judge: Judge, problem: Problem, candidate: Candidate) -> Sample:
+    """Judge all that a response states."""
     stated = dict.fromkeys(
         ([candidate.answer] if candidate.answer else []) + [b.answer for b in candidate.branch_answers]
     )
     verdicts = dict(
-        zip(stated, await asyncio.gather(*(_judge(solver, problem, answer) for answer in stated)), strict=True)
+        zip(stated, await asyncio.gather(*(_judge(judge, problem, answer) for answer in stated)), strict=True)
     )
     correct = candidate.answer is not None and verdicts[candidate.answer] is Status.PASS
     reachable = Status.PASS in verdicts.values()
@@ -76,20 +126,8 @@ async def sample(solver: Solver, problem: Problem, number: int, *, seed: int, te
     )
 
 
-async def _generate(solver: Solver, problem: Problem, spec: Spec) -> Candidate:
-    engine = solver.engine
-    vocabulary = Vocabulary.of(engine.tokenizer) if engine.info.parallel else None
-    recorder = Recorder(spec, engine.tokenizer, vocabulary, problem.check)
-    prompt = solver.template.encode(engine.tokenizer, problem.text)
-    request = solver.generation.request(uuid.uuid4().hex, prompt, spec, engine.info)
-    async with closing(engine.generate(request)) as events:
-        async for event in events:
-            recorder.feed(event)
-    return recorder.candidate(0.0)
-
-
-async def _judge(solver: Solver, problem: Problem, answer: str) -> Status:
+async def _judge(judge: Judge, problem: Problem, answer: str) -> Status:
     if problem.check is None:
         return Status.UNKNOWN
     claim = Claim(answer, bare=True, problem=problem.text)
-    return (await solver.judge.verify(claim, problem.check, timeout=VERIFY_SECONDS)).status
+    return (await judge.verify(claim, problem.check, timeout=VERIFY_SECONDS)).status

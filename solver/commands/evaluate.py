@@ -39,6 +39,12 @@ def evaluate(
             "-o", "--output", metavar="FILE", dir_okay=False, help="Keep samples here; a run that broke off resumes."
         ),
     ] = None,
+    responses: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", dir_okay=False, help="Keep the responses here; those that are here are only judged."
+        ),
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -56,6 +62,7 @@ def evaluate(
         from espalier.solver.commands.solve import solving_with
         from espalier.solver.evaluate import Measured, Plan, ResultFile, summarise
         from espalier.solver.evaluate import evaluate as measure
+        from espalier.solver.responses import ResponseFile, Sampling
         from espalier.solver.sources import fresh_problems
 
         names, sizes, first = _names(tasks), _sizes(k), chosen_seed(seed)
@@ -66,6 +73,8 @@ def evaluate(
             async with solving_with(engine, model_instruction, max_tokens, screen) as solver:
                 plan = Plan(names, n, max(sizes), first, temperature, max_tokens, solver.engine.info.model)
                 kept = ResultFile(output, plan) if output else None
+                sampling = Sampling(plan.model, first, temperature, max_tokens)
+                drawn = ResponseFile(responses, sampling) if responses else None
                 done = kept.done if kept else {}
                 columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
                 with Progress(*columns, console=screen, disable=not screen.is_terminal) as progress:
@@ -76,7 +85,7 @@ def evaluate(
                             kept.add(one)
                         progress.advance(bar)
 
-                    measured = await measure(solver, plan, problems, done, store)
+                    measured = await measure(solver, plan, problems, done, store, drawn)
             return [summarise(name, measured[name], sizes) for name in names]
 
         try:

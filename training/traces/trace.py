@@ -107,7 +107,7 @@ def spoil(branch: Branch, rng: Random) -> Branch:
 
 def majority(methods: Sequence[Branch], answer: str, rng: Random, spoilt_share: float = 0.2) -> Trace | None:
     """A trace of several methods for one value, in random order, whose results are put to the vote."""
-    branches = rng.sample(methods, k=min(len(methods), rng.choice((2, 3, 3, 3, 4))))
+    branches = rng.sample(methods, k=min(len(methods), rng.choice((2, 2, 3, 3))))
     right = [i for i, branch in enumerate(branches) if branch.result == answer]
     if len(right) >= 3 and rng.random() < spoilt_share:
         at = rng.choice(right)
