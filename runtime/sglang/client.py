@@ -330,5 +330,5 @@ def _load_tokenizer(source: str | Path) -> Any:
     except (OSError, ValueError, KeyError) as error:
         raise EngineError(
             f"the tokenizer {source} of the SGLang server cannot be loaded here; name a directory that holds it: "
-            "--tokenizer PATH"
+            "sglang://HOST:PORT?tokenizer=PATH"
         ) from error

@@ -172,7 +172,7 @@ class Server:
         if response.status in REFUSED:
             raise RequestRefused(said)
         if response.status in (401, 403):
-            raise EngineError(f"the SGLang server at {self.url} refuses our key; give its own: --engine-key-file FILE")
+            raise EngineError(f"the SGLang server at {self.url} wants a key; write sglang://HOST:PORT?key-file=FILE")
         if response.status >= 500:
             raise EngineUnavailable(f"the SGLang server at {self.url} answered {response.status}: {said}")
         raise EngineError(f"{response.url} answered {response.status}; is it an SGLang server?")

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from espalier.runtime.engine import EngineInfo
+from espalier.runtime.local import SEEDLING
 from espalier.runtime.prompt import PromptTemplate
 from espalier.solver.engines import EngineSettingError, open_engine, template_of
+from tests.runtime.sglang_client.fake import FakeSglang, embedded
 from tests.solver.scripted import ScriptedEngine
 
 
@@ -30,12 +32,29 @@ async def test_a_directory_is_loaded_and_freed(random_model: Path) -> None:
         ("local:/no/such", "no model directory at /no/such"),
         ("sglang://", "write sglang://HOST:PORT"),
         ("sglang://host", "write sglang://HOST:PORT"),
+        ("sglang://host:1,other", "lacks host or port"),
+        ("sglang://host:70000", "lacks host or port"),
+        ("sglang://me:secret@host:1", "no place for a secret"),
+        ("sglang://host:1/generate", "more than servers and options"),
+        ("sglang://host:1?key=secret", "unknown option 'key'; there are key-file and tokenizer"),
+        ("sglang://host:1?key-file=/no/such", "key-file /no/such cannot be read"),
+        ("sglang://host:1?key-file=/dev/null", "key-file /dev/null must hold one key"),
     ],
 )
 async def test_a_setting_that_names_no_engine_says_what_to_write(setting: str, said: str) -> None:
     with pytest.raises(EngineSettingError, match=said):
         async with open_engine(setting):
             pass
+
+
+async def test_a_list_of_servers_and_a_key_file_reach_the_client(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("a-secret\n")
+    served = FakeSglang(embedded({(): (None,) * 10_000}), key="a-secret")
+    async with served.engine, served.serving():
+        address = served.url.removeprefix("http://")
+        setting = f"sglang://127.0.0.1:9,{address}?key-file={tmp_path / 'key'}&tokenizer={SEEDLING}"
+        async with open_engine(setting) as engine:
+            assert engine.info.details["servers"] == {"http://127.0.0.1:9": "down", served.url: "up"}
 
 
 def test_the_instruction_text_is_the_given_file_or_that_of_the_model(tmp_path: Path) -> None:
