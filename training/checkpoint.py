@@ -3,8 +3,8 @@
 Tensors are stored with torch.distributed.checkpoint as safetensors, every process its own shards, and numbers as JSON;
 nothing is pickled. Any number of processes can load what any other number has saved.
 
-A checkpoint is written under a name that is never read and then renamed to the number of its step. Older ones are
-deleted after that. So whenever a run dies there is a whole checkpoint, if there ever was one.
+A checkpoint is written under a name that is never read and then renamed to the next free number; older ones are deleted
+after that. So whenever a run dies there is a whole checkpoint, if there ever was one, and the highest number is latest.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ def save(
     progress: Progress,
     group: Group = ALONE,
 ) -> None:
-    """Write a checkpoint to `folder/STEP`, in full precision, and delete older ones. All processes must call it.
+    """Write a checkpoint into a folder, in full precision, and delete older ones. All processes must call it.
 
     Raises:
         CheckpointError: it cannot be written, on a full disk say. The previous checkpoint is still there.
     """
-    fresh, final = folder / _WRITING, folder / f"{progress.step:08d}"
+    fresh, older = folder / _WRITING, _saved(folder)
 
     def begin() -> None:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -75,8 +75,7 @@ def save(
 
     def publish() -> None:
         (fresh / "progress.json").write_text(json.dumps(asdict(progress)))
-        shutil.rmtree(final, ignore_errors=True)
-        fresh.rename(final)
+        fresh.rename(folder / f"{int(older[-1].name) + 1 if older else 1:08d}")
 
     state = _weights(model) | _optimizer_state(model, optimizers) | _random_state(group)
     try:
@@ -89,9 +88,8 @@ def save(
             shutil.rmtree(fresh, ignore_errors=True)
         raise CheckpointError(f"cannot write a checkpoint to {folder}: {_cause(error)}; older ones are kept") from error
     if group.is_main:
-        for older in _saved(folder):
-            if older != final:
-                shutil.rmtree(older, ignore_errors=True)
+        for path in older:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def restore(

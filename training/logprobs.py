@@ -65,9 +65,9 @@ class _Chunked(torch.autograd.Function):
         for part in _parts(len(targets), size):
             logits = F.linear(hidden[part], weight).float()
             norms[part] = logits.logsumexp(-1)
-            logprobs[part] = logits.gather(-1, targets[part, None])[:, 0] - norms[part]
-            probabilities = (logits - norms[part, None]).exp_()
-            entropy[part] = norms[part] - torch.linalg.vecdot(probabilities, logits)
+            logits.sub_(norms[part, None])
+            logprobs[part] = logits.gather(-1, targets[part, None])[:, 0]
+            entropy[part] = -torch.linalg.vecdot(logits.exp(), logits)
         ctx.save_for_backward(hidden, weight, targets, norms)
         ctx.size = size
         ctx.mark_non_differentiable(entropy)

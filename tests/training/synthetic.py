@@ -1,0 +1,68 @@
+"""Rows of random tokens in the layouts that fork and join give, of any size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from espalier.runtime.layout import Layout, LayoutBuilder
+from espalier.training.config import ModelConfig
+from espalier.training.example import Example
+from espalier.training.model import Policy, build
+from espalier.training.packing import Row, row_of
+
+VOCABULARY = 97
+
+SHAPE = ModelConfig(
+    hidden=32, layers=2, heads=4, kv_heads=2, head_dim=8, intermediate=48, context=512, rope_theta=10000.0
+)
+
+
+class Words:
+    """What `build` needs to know of a tokenizer."""
+
+    eos_token_id = 1
+    pad_token_id = 0
+
+    def __len__(self) -> int:
+        return VOCABULARY
+
+
+def policy(seed: int) -> Policy:
+    torch.manual_seed(seed)
+    return Policy(build(SHAPE, Words()).train())  # type: ignore[arg-type]
+
+
+def forked(before: int, steps: Sequence[int], after: int) -> Layout:
+    """`before` tokens, one block with steps of these lengths, `after` tokens."""
+    builder = LayoutBuilder()
+    builder.text(before)
+    if steps:
+        builder.fork()
+        for step in steps:
+            builder.open()
+            builder.text(step)
+            builder.close()
+        builder.join()
+    builder.text(after)
+    return builder.layout()
+
+
+def row(layouts: Sequence[Layout], length: int, seed: int) -> Row:
+    """Random tokens in these layouts, about three in four of them trained."""
+    draw = np.random.default_rng(seed)
+
+    def example(layout: Layout) -> Example:
+        size = len(layout)
+        trained = draw.random(size) < 0.75
+        trained[0] = False
+        return Example(draw.integers(2, VOCABULARY, size).astype(np.int32), trained, layout)
+
+    return row_of([(0, example(layout)) for layout in layouts], length)
+
+
+def rows(count: int, length: int = 96) -> list[Row]:
+    """Rows of two responses each, with and without blocks."""
+    return [row([forked(10, [5 + i, 12, 7], 9), forked(11 + i, [], 6)], length, i) for i in range(count)]
