@@ -19,12 +19,12 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerFast
 
 from espalier.runtime.grammar import Vocabulary
-from espalier.training.config import DataConfig
-from espalier.training.example import Example, encode, response_text
+from espalier.training.config import DataConfig, Form
+from espalier.training.example import Example, encode, encode_plain, plain_text, response_text, without_a_tag
 from espalier.training.packing import Row, fill_rows
-from espalier.training.tasks import EASIER_TASKS, TASKS, Split
+from espalier.training.tasks import EASIER_TASKS, TASKS, Split, task
 from espalier.training.tasks.phrasing import reword
-from espalier.training.traces import write
+from espalier.training.traces import Trace, write
 
 TASK_NAMES = tuple(sorted(TASKS))
 
@@ -53,17 +53,29 @@ class Codec:
 def examples(codec: Codec, config: DataConfig, split: Split, shard: int) -> Iterator[tuple[int, Example]]:
     """Endless (task index, example) pairs of one shard."""
     rng = Random(f"{split}/{config.seed}/{shard}")
-    shares = [config.weights.get(name, 1.0) / TRACES_PER_PROBLEM.get(name, 1) for name in TASK_NAMES]
+    names = config.tasks or TASK_NAMES
+    shares = [config.weights.get(name, 1.0) / TRACES_PER_PROBLEM.get(name, 1) for name in names]
+    tuned = {name: task(name, settings) for name, settings in config.settings.items()}
     while True:
-        kind = rng.choices(range(len(TASK_NAMES)), shares)[0]
-        name = TASK_NAMES[kind]
+        name = rng.choices(names, shares)[0]
+        kind = TASK_NAMES.index(name)
         tasks = EASIER_TASKS if rng.random() < config.easier_share else TASKS
-        problem = tasks[name].generate(split, rng.getrandbits(48), 0)
+        problem = {**tasks, **tuned}[name].generate(split, rng.getrandbits(48), 0)
         for _ in range(TRACES_PER_PROBLEM.get(name, 1)):
             trace = write(problem, rng)
             if trace is not None:
                 question = reword(problem, rng) if rng.random() < config.reworded_share else problem.text
-                yield kind, encode(question, trace, codec.tokenizer, codec.vocabulary)
+                yield kind, _written(question, trace, codec, config, rng)
+
+
+def _written(question: str, trace: Trace, codec: Codec, config: DataConfig, rng: Random) -> Example:
+    """The example of a trace, in the form that the config asks for."""
+    if config.form is Form.PARALLEL:
+        return encode(question, trace, codec.tokenizer, codec.vocabulary)
+    text = plain_text(trace)
+    if rng.random() < config.tagged_share:
+        text = response_text(trace) if rng.random() < 0.5 else without_a_tag(response_text(trace), rng)
+    return encode_plain(question, text, codec.tokenizer)
 
 
 class Shards(Dataset[list[Row]]):

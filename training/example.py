@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from random import Random
 
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from espalier.runtime.grammar import Tag, Vocabulary
-from espalier.runtime.layout import Layout, layout_of
+from espalier.runtime.grammar import EIGHT_TAGS, Tag, Vocabulary
+from espalier.runtime.layout import Layout, LayoutBuilder, layout_of
 from espalier.runtime.structure import Response, read
 from espalier.training.tokenizer import END, prompt_text
 from espalier.training.traces import Block, Trace
+
+_TAG = re.compile("|".join(map(re.escape, EIGHT_TAGS)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,30 @@ def response_text(trace: Trace) -> str:
     return "\n".join([*map(_block_text, trace.blocks), f"{trace.closing}{END}"])
 
 
+def plain_text(trace: Trace) -> str:
+    """The trace as an ordinary chain of thought, without tags: what fails is tried first, then what works.
+
+    Of several branches that come to the same end only the first is written, and none that is at odds with it.
+    """
+    lines: list[str] = []
+    for block in trace.blocks:
+        results = [branch.result for branch in block.branches if branch.result is not None]
+        best = max(results, key=results.count, default=None)
+        for branch in block.branches:
+            if branch.trained and branch.result in (None, best):
+                lines.append(f"{branch.plan.strip()}:{branch.work}")
+                if branch.result is not None:
+                    break
+    return "\n".join([*lines, f"{trace.closing}{END}"])
+
+
+def without_a_tag(text: str, rng: Random) -> str:
+    """A tagged response with one of its tags missing: how a model writes that has seen tags, but not often."""
+    tags = [match.span() for match in _TAG.finditer(text)]
+    start, end = rng.choice(tags)
+    return text[:start] + text[end:]
+
+
 def forced_mask(response: Response, length: int, vocabulary: Vocabulary) -> npt.NDArray[np.bool_]:
     """(length,) the tokens an engine forces: the openings of steps and takeaways."""
     forced = np.zeros(length, dtype=np.bool_)
@@ -71,3 +99,12 @@ def encode(question: str, trace: Trace, tokenizer: Tokenizer, vocabulary: Vocabu
             if not branch.trained:
                 trained[step.start : step.end] = False
     return Example(np.array(tokens, dtype=np.int32), trained, layout_of(response, len(tokens)))
+
+
+def encode_plain(question: str, text: str, tokenizer: Tokenizer) -> Example:
+    """A question and a response that is decoded one token after the other: causal, every token of it trained."""
+    prompt: list[int] = tokenizer.encode(prompt_text(question), add_special_tokens=False).ids
+    tokens: list[int] = prompt + tokenizer.encode(text, add_special_tokens=False).ids
+    builder = LayoutBuilder()
+    builder.text(len(tokens))
+    return Example(np.array(tokens, dtype=np.int32), np.arange(len(tokens)) >= len(prompt), builder.layout())

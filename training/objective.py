@@ -12,7 +12,8 @@ policy that sampled, clipped to [1 - 0.2, 1 + 0.28], mean over tokens. Both with
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -123,6 +124,48 @@ def dapo_loss(sampled: Sampled, tokens: int, clip_low: float = 0.2, clip_high: f
     clipped = ratio.clamp(1 - clip_low, 1 + clip_high)
     plain, held = ratio * sampled.advantages, clipped * sampled.advantages
     return _mean(torch.minimum(plain, held), sampled.mask, tokens), _metrics(sampled, held < plain)
+
+
+class Objective(Protocol):
+    """Advantages and loss together, as the training loop uses them."""
+
+    @property
+    def only_informative(self) -> bool:
+        """Whether groups of equal rewards are dropped instead of counted with an advantage of 0."""
+        ...
+
+    def advantages(self, rewards: Tensor, prompts: Tensor, batch_deviation: float) -> Tensor: ...
+
+    def loss(self, sampled: Sampled, tokens: int) -> tuple[Tensor, Metrics]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Papo:
+    """See :func:`papo_advantages` and :func:`papo_loss`."""
+
+    weight_cap: float | None = None
+    only_informative: bool = False
+
+    def advantages(self, rewards: Tensor, prompts: Tensor, batch_deviation: float) -> Tensor:
+        return papo_advantages(rewards, prompts, batch_deviation)
+
+    def loss(self, sampled: Sampled, tokens: int) -> tuple[Tensor, Metrics]:
+        return papo_loss(sampled, tokens, self.weight_cap)
+
+
+@dataclass(frozen=True, slots=True)
+class Dapo:
+    """See :func:`dapo_advantages` and :func:`dapo_loss`; groups of equal rewards are dropped (dynamic sampling)."""
+
+    clip_low: float = 0.2
+    clip_high: float = 0.28
+    only_informative: bool = True
+
+    def advantages(self, rewards: Tensor, prompts: Tensor, batch_deviation: float) -> Tensor:
+        return dapo_advantages(rewards, prompts)
+
+    def loss(self, sampled: Sampled, tokens: int) -> tuple[Tensor, Metrics]:
+        return dapo_loss(sampled, tokens, self.clip_low, self.clip_high)
 
 
 def _mean(gains: Tensor, mask: Tensor, tokens: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from espalier.training.tasks import gym, programming
 from espalier.training.tasks.task import Draft, Problem, Split, Task
@@ -16,12 +17,14 @@ EASIER_TASKS: Mapping[str, Task] = {**TASKS, **{t.name: t for t in gym.EASIER_TA
 """The same tasks at the easier settings of a share of the training problems. The split of a problem is the same."""
 
 
-def task(name: str) -> Task:
-    """The task of this name.
+def task(name: str, settings: Mapping[str, Any] | None = None) -> Task:
+    """The task of this name; with `settings`, at these settings of its generator instead of the usual ones.
 
     Raises:
-        ValueError: there is none; the message lists the names.
+        ValueError: there is none, the message lists the names; or it has no such settings.
     """
+    if settings is not None:
+        return gym.tuned(name, settings)
     try:
         return TASKS[name]
     except KeyError:

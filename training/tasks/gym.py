@@ -134,14 +134,13 @@ def _apply(operator: str, left: int, right: int) -> int:
     return left - right
 
 
-@cache
-def _dataset(name: str, easier: bool) -> Any:
-    settings = {**(EASIER if easier else DIFFICULTY)[name], "seed": 0, "size": 1 << 60}
+def _dataset(name: str, settings: Mapping[str, Any]) -> Any:
+    endless = {**settings, "seed": 0, "size": 1 << 60}
     if name == "polynomial_equations":
-        return FactorableQuadratics(PolynomialEquationsConfig(min_degree=2, max_degree=2, **settings))
+        return FactorableQuadratics(PolynomialEquationsConfig(min_degree=2, max_degree=2, **endless))
     if name == "puzzle24":
-        return WiderPuzzle24(WiderPuzzle24Config(**settings))
-    return reasoning_gym.create_dataset(name, **settings)
+        return WiderPuzzle24(WiderPuzzle24Config(**endless))
+    return reasoning_gym.create_dataset(name, **endless)
 
 
 def _numbers(facts: Facts) -> str:
@@ -153,9 +152,13 @@ def _number_use(facts: Facts) -> Check:
     return ConstraintCheck((NumberUse(tuple(map(str, facts["numbers"])), str(target)),))
 
 
-def _gym_task(name: str, check: Callable[[Facts], Check], key: Callable[[Facts], str], easier: bool) -> Task:
+def _gym_task(
+    name: str, check: Callable[[Facts], Check], key: Callable[[Facts], str], settings: Mapping[str, Any]
+) -> Task:
+    entries = cache(lambda: _dataset(name, settings))
+
     def draw(number: int) -> Draft:
-        entry = _dataset(name, easier)[number]
+        entry = entries()[number]
         facts = {**entry["metadata"], "answer": entry["answer"]}
         return Draft(entry["question"].strip(), key(facts), check(facts), facts)
 
@@ -193,5 +196,22 @@ _KINDS: tuple[tuple[str, Callable[[Facts], Check], Callable[[Facts], str]], ...]
     ("simple_equations", _substituted, lambda f: f["equation"].replace(f["variable"], "x")),
 )
 
-TASKS: tuple[Task, ...] = tuple(_gym_task(*kind, easier=False) for kind in _KINDS)
-EASIER_TASKS: tuple[Task, ...] = tuple(_gym_task(*kind, easier=True) for kind in _KINDS)
+TASKS: tuple[Task, ...] = tuple(_gym_task(*kind, DIFFICULTY[kind[0]]) for kind in _KINDS)
+EASIER_TASKS: tuple[Task, ...] = tuple(_gym_task(*kind, EASIER[kind[0]]) for kind in _KINDS)
+
+
+def tuned(name: str, settings: Mapping[str, Any]) -> Task:
+    """The task of this name at other settings of its generator, for models too small for the usual ones.
+
+    Raises:
+        ValueError: there is no such task, or its generator has no such settings.
+    """
+    kind = next((kind for kind in _KINDS if kind[0] == name), None)
+    if kind is None:
+        raise ValueError(f"task {name!r} has no settings; these have: {', '.join(kind[0] for kind in _KINDS)}")
+    found = _gym_task(*kind, settings)
+    try:
+        found.draw(0)
+    except (TypeError, AssertionError, ValueError) as error:
+        raise ValueError(f"settings of task {name!r}: {error}") from None
+    return found

@@ -1,0 +1,152 @@
+"""The settings of reinforcement learning: one typed TOML file per run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from espalier.runtime.engine import Limits, Mode
+from espalier.runtime.grammar import GrammarLimits
+from espalier.training.config import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemsConfig:
+    """Where problems come from.
+
+    Attributes:
+        seed: Of the stream of problems.
+        tasks: Share of every task; none: `file` says.
+        settings: By task, settings of its generator instead of the usual ones.
+        file: JSON lines, one problem each: {"text": …, "check": {…}}, see docs/training.md.
+    """
+
+    seed: int
+    tasks: dict[str, float] = field(default_factory=dict)
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    file: str = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.tasks) == bool(self.file):
+            raise ConfigError("give either tasks or file")
+        if self.tasks and not sum(self.tasks.values()) > 0:
+            raise ConfigError("tasks: the shares add up to nothing")
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutConfig:
+    """How responses are made. Sampling is at temperature 1 without filters: the distribution that is trained.
+
+    Attributes:
+        mode: "parallel" decodes with fork and join; "sequential" one token after the other.
+        prompts: Problems in a batch, over all processes.
+        samples: Responses to each.
+        max_tokens: New tokens of a response, all branches together.
+        max_branch_tokens: Tokens of a step, after which it is closed; 0: no such limit.
+        max_plans: Plans of a block.
+        redraws: How often a batch may be filled up with other problems, for objectives that drop groups in which all
+            responses are worth the same.
+    """
+
+    mode: Mode
+    prompts: int
+    samples: int
+    max_tokens: int
+    max_branch_tokens: int = 0
+    max_plans: int = 8
+    redraws: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("prompts", 1), ("samples", 2), ("max_tokens", 1), ("max_plans", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+    @property
+    def limits(self) -> Limits:
+        """As engines take them."""
+        grammar = GrammarLimits(max_plans=self.max_plans)
+        return Limits(max_tokens=self.max_tokens, max_branch_tokens=self.max_branch_tokens or None, grammar=grammar)
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyConfig:
+    """The optimiser: AdamW with a linear warm-up and a constant rate.
+
+    Attributes:
+        rate: Learning rate.
+        betas: Of the moving averages of the gradient and of its square.
+        weight_decay: Decoupled, of matrices.
+        warm_up: Optimiser steps until the full rate.
+        clip: Largest norm of the gradient.
+        row_length: Tokens in a packed row; a prompt with the longest response has to fit.
+        rows_per_pass: Rows in one forward and backward pass.
+        recompute: Whether the backward pass computes the inside of the layers again instead of keeping it.
+        weight_cap: Truncated importance weights against a mismatch of engine and trainer (PAPO); 0: none.
+        clip_low, clip_high: How far the ratio may be from 1 (DAPO).
+    """
+
+    rate: float
+    row_length: int
+    rows_per_pass: int
+    betas: tuple[float, ...] = (0.9, 0.95)
+    weight_decay: float = 0.0
+    warm_up: int = 0
+    clip: float = 1.0
+    recompute: bool = False
+    weight_cap: float = 0.0
+    clip_low: float = 0.2
+    clip_high: float = 0.28
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceConfig:
+    """Engine and verifiers.
+
+    Attributes:
+        engine: "local": in this process, on the weights being trained; or "sglang://HOST:PORT".
+        rows: Branches that the local engine decodes at once.
+        verifiers: Addresses of verifier servers; none: the verifiers of this process.
+        token_file: Holds the bearer token of the servers.
+        verify_seconds: Limit of one verdict.
+        instruction: File with the instruction text; empty: what the model's directory holds.
+    """
+
+    engine: str = "local"
+    rows: int = 64
+    verifiers: tuple[str, ...] = ()
+    token_file: str = ""
+    verify_seconds: float = 30.0
+    instruction: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsConfig:
+    """Where metrics go, beside `metrics.jsonl`.
+
+    Attributes:
+        tensorboard: Write event files to `OUT/tensorboard`.
+        wandb_project: Log to this project of Weights & Biases, which has to be installed; empty: do not.
+    """
+
+    tensorboard: bool = False
+    wandb_project: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RlConfig:
+    """A run of reinforcement learning.
+
+    Attributes:
+        seed: Of the sampling.
+        steps: Optimiser steps, one per batch of rollouts.
+        checkpoint_every: Steps between checkpoints.
+    """
+
+    seed: int
+    steps: int
+    problems: ProblemsConfig
+    rollout: RolloutConfig
+    optimizer: PolicyConfig
+    checkpoint_every: int = 1
+    service: ServiceConfig = ServiceConfig()
+    metrics: MetricsConfig = MetricsConfig()

@@ -1,0 +1,78 @@
+"""The engine that makes rollouts, on the weights being trained."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import torch
+from torch import Tensor
+
+from espalier.runtime.engine import Engine
+from espalier.runtime.local.engine import LocalConfig, LocalEngine
+from espalier.runtime.local.scheduler import Capacity
+from espalier.training.config import ConfigError
+from espalier.training.config_rl import ServiceConfig
+from espalier.training.distributed import Group, full_weights
+
+TOKENS_IN_A_PASS = 8192
+
+
+class TrainedEngine(Engine, Protocol):
+    """An engine that takes new weights."""
+
+    async def update_weights(self, weights: Mapping[str, Tensor] | Path) -> int:
+        """Put new weights in place and return their version."""
+        ...
+
+
+@asynccontextmanager
+async def engine_for(config: ServiceConfig, network: Any, tokenizer: Any) -> AsyncIterator[TrainedEngine]:
+    """The engine of a run, closed at the end.
+
+    The local engine serves a copy of the network that shares its parameters on the CPU, and one of its own in bfloat16
+    on CUDA. Call this before the network is sharded.
+
+    Raises:
+        ConfigError: the setting names no engine.
+    """
+    if config.engine == "local":
+        settings = LocalConfig(capacity=Capacity(rows=config.rows, tokens=TOKENS_IN_A_PASS, requests=config.rows))
+        async with LocalEngine.serve(_served(network), tokenizer, settings) as local:
+            yield local
+        return
+    address = urlsplit(config.engine)
+    if address.scheme != "sglang" or not address.hostname or address.port is None:
+        raise ConfigError(f"service.engine: write local or sglang://HOST:PORT, not {config.engine!r}")
+    from espalier.runtime.sglang.client import SglangEngine
+
+    async with SglangEngine(f"http://{address.netloc}") as remote:
+        yield remote
+
+
+async def publish(engine: TrainedEngine, network: Any, group: Group) -> int:
+    """Put the weights being trained into the engine; every process calls it. The new weight version.
+
+    A local engine belongs to its process. Servers belong to all of them: the main process updates them.
+    """
+    dtype = torch.bfloat16 if group.device.type == "cuda" else torch.float32
+    own = isinstance(engine, LocalEngine)
+    gathered = full_weights(network, dtype)
+    version = 0
+    if own or group.is_main:
+        version = await engine.update_weights(dict(gathered))
+    else:
+        for _ in gathered:  # gathering takes everyone
+            pass
+    return version if own else int(group.maximum(torch.tensor(version)).item())
+
+
+def _served(network: Any) -> Any:
+    if network.device.type == "cuda":
+        return copy.deepcopy(network).to(torch.bfloat16).eval()
+    shared = {id(parameter): parameter for parameter in network.parameters()}
+    return copy.deepcopy(network, shared).eval()
