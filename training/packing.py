@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from espalier.runtime.layout import Packed, pack
-from espalier.training.example import Example
+
+if TYPE_CHECKING:
+    from espalier.training.example import Example
 
 
 @dataclass(frozen=True, slots=True)

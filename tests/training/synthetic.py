@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from espalier.runtime.layout import Layout, LayoutBuilder
+from espalier.runtime.layout import Layout, LayoutBuilder, pack
 from espalier.training.config import ModelConfig
-from espalier.training.example import Example
 from espalier.training.model import Policy, build
-from espalier.training.packing import Row, row_of
+from espalier.training.packing import Row
 
 VOCABULARY = 97
 
@@ -50,17 +49,15 @@ def forked(before: int, steps: Sequence[int], after: int) -> Layout:
     return builder.layout()
 
 
-def row(layouts: Sequence[Layout], length: int, seed: int) -> Row:
+def row(layouts: Sequence[Layout], length: int, seed: int, vocabulary: int = VOCABULARY) -> Row:
     """Random tokens in these layouts, about three in four of them trained."""
     draw = np.random.default_rng(seed)
-
-    def example(layout: Layout) -> Example:
-        size = len(layout)
-        trained = draw.random(size) < 0.75
-        trained[0] = False
-        return Example(draw.integers(2, VOCABULARY, size).astype(np.int32), trained, layout)
-
-    return row_of([(0, example(layout)) for layout in layouts], length)
+    packed = pack(layouts, length)
+    trained = draw.random(length) < 0.75
+    trained[sum(map(len, layouts)) :] = False
+    trained[np.flatnonzero(np.diff(packed.document, prepend=-1))] = False
+    tokens = draw.integers(2, vocabulary, length).astype(np.int32)
+    return Row(tokens, trained, np.zeros(length, np.int8), packed)
 
 
 def rows(count: int, length: int = 96) -> list[Row]:
