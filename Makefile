@@ -2,6 +2,8 @@
 #
 #   make demo    solve ten freshly made problems with the bundled model (SEED=… repeats a run)
 #   make test    install what tests need, then lint, types, stubs and all tests
+#   make deploy-check   check deploy/ and send a job through all services
+#   make docs    build the documentation (site/), strictly, and check its links
 #   make test-chaos   kill workers and Redis at full size (CHAOS_SEED=… repeats a run)
 
 SHELL := /bin/bash
@@ -11,7 +13,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-chaos lint types protos tests format clean
+.PHONY: help demo test test-chaos deploy-check docs lint types protos tests format clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -26,6 +28,12 @@ test: .venv/dev.stamp
 test-chaos: .venv/dev.stamp
 	scripts/redis.sh
 	CHAOS=full $(BIN)/python -m pytest -s tests/chaos $(ARGS)
+
+deploy-check: .venv/dev.stamp
+	scripts/deploy-check.sh
+
+docs: .venv/dev.stamp
+	scripts/docs.sh
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .

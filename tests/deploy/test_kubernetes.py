@@ -1,0 +1,160 @@
+"""The manifests, without a cluster: schemas of Kubernetes, and that their parts fit together."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+
+from espalier.solver.batch.keys import Keys
+
+ROOT = Path(__file__).parents[2]
+MANIFESTS = ROOT / "deploy" / "kubernetes"
+KEDA = json.loads((Path(__file__).parent / "keda.schema.json").read_text())
+VERSIONS = ("1.29", "1.37")
+"""The oldest Kubernetes that is meant to work, and the newest that there are schemas of."""
+
+
+def documents(directory: Path) -> list[dict[str, Any]]:
+    kustomization = yaml.safe_load((directory / "kustomization.yaml").read_text())
+    return [one for name in kustomization["resources"] for one in yaml.safe_load_all((directory / name).read_text())]
+
+
+HOUSE = documents(MANIFESTS)
+SANDBOX = documents(MANIFESTS / "sandbox")
+EXAMPLES = list(yaml.safe_load_all((MANIFESTS / "secrets.example.yaml").read_text()))
+
+
+def of_kind(*kinds: str) -> list[dict[str, Any]]:
+    return [one for one in (*HOUSE, *SANDBOX) if one["kind"] in kinds]
+
+
+def called(one: dict[str, Any]) -> str:
+    return f"{one['kind']} {one['metadata']['name']}"
+
+
+WORKLOADS = of_kind("Deployment", "StatefulSet")
+CONTAINERS = [
+    pytest.param(one, container, id=f"{called(one)}: {container['name']}")
+    for one in WORKLOADS
+    for container in one["spec"]["template"]["spec"]["containers"]
+]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("one", [*HOUSE, *SANDBOX, *EXAMPLES], ids=called)
+def test_every_manifest_fits_the_schema_of_its_kind(one: dict[str, Any], version: str) -> None:
+    if one["apiVersion"].startswith("keda.sh/"):
+        jsonschema.validate(one, KEDA)
+    else:
+        kubernetes_validate.validate(one, version, strict=True)
+
+
+def test_a_manifest_with_a_slip_is_found() -> None:
+    (one,) = [one for one in of_kind("Deployment") if one["metadata"]["name"] == "worker"]
+    wrong = json.loads(json.dumps(one))
+    wrong["spec"]["template"]["spec"]["containers"][0]["livenessprobe"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, VERSIONS[0], strict=True)
+
+
+def test_every_file_belongs_to_a_kustomization_or_is_an_example() -> None:
+    for directory in (MANIFESTS, MANIFESTS / "sandbox"):
+        listed = yaml.safe_load((directory / "kustomization.yaml").read_text())["resources"]
+        there = {path.name for path in directory.glob("*.yaml")} - {"kustomization.yaml", "secrets.example.yaml"}
+        assert there == set(listed)
+
+
+@pytest.mark.parametrize(("one", "container"), CONTAINERS)
+def test_containers_are_confined_limited_and_pinned(one: dict[str, Any], container: dict[str, Any]) -> None:
+    name, tag = container["image"].rsplit(":", 1)
+    assert name
+    assert tag not in ("", "latest")
+    assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
+    assert "memory" in container["resources"]["limits"]
+    security = container["securityContext"]
+    if container["name"] == "dockerd":
+        assert one["spec"]["template"]["spec"]["nodeSelector"] == {"espalier/sandbox": "true"}
+        return
+    pod = one["spec"]["template"]["spec"].get("securityContext", {})
+    assert {**pod, **security}["runAsNonRoot"] is True
+    assert security["allowPrivilegeEscalation"] is False
+    assert security["capabilities"] == {"drop": ["ALL"]}
+
+
+@pytest.mark.parametrize(
+    ("one", "container"),
+    [case for case in CONTAINERS if case.id and not case.id.endswith((": docker-proxy", ": dockerd"))],
+)
+def test_services_are_probed(one: dict[str, Any], container: dict[str, Any]) -> None:
+    assert "livenessProbe" in container
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
+        found = container.get(probe, {})
+        wanted = (found.get("httpGet") or found.get("tcpSocket") or found.get("grpc") or {}).get("port")
+        assert wanted is None or wanted in ports or wanted in ports.values(), (called(one), probe)
+
+
+def test_workloads_survive_a_drain_of_their_node() -> None:
+    guarded = {tuple(one["spec"]["selector"]["matchLabels"].items()) for one in of_kind("PodDisruptionBudget")}
+    scaled = {one["spec"]["scaleTargetRef"]["name"] for one in of_kind("ScaledObject")}
+    for one in of_kind("Deployment"):
+        if one["spec"].get("replicas", 0) > 1 or one["metadata"]["name"] in scaled:
+            assert tuple(one["spec"]["selector"]["matchLabels"].items()) in guarded, called(one)
+
+
+def test_services_policies_and_scalers_select_workloads_that_exist() -> None:
+    labels = [one["spec"]["template"]["metadata"]["labels"] for one in WORKLOADS]
+    for one in of_kind("Service"):
+        assert one["spec"]["selector"] in labels, called(one)
+    for one in of_kind("NetworkPolicy"):
+        wanted = one["spec"]["podSelector"].get("matchLabels")
+        assert wanted is None or wanted in labels, called(one)
+    names = {one["metadata"]["name"] for one in of_kind("Deployment")}
+    for one in of_kind("ScaledObject"):
+        target = one["spec"]["scaleTargetRef"]["name"]
+        assert target in names
+        (deployment,) = [other for other in of_kind("Deployment") if other["metadata"]["name"] == target]
+        assert "replicas" not in deployment["spec"], "two would set the number of replicas"
+
+
+def test_every_workload_has_a_policy_of_its_own_and_all_else_is_forbidden() -> None:
+    policies = [one for one in HOUSE if one["kind"] == "NetworkPolicy"]
+    (nothing,) = [one for one in policies if one["metadata"]["name"] == "nothing"]
+    assert nothing["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    named = {json.dumps(one["spec"]["podSelector"].get("matchLabels")) for one in policies}
+    for one in HOUSE:
+        if one["kind"] in ("Deployment", "StatefulSet"):
+            assert json.dumps(one["spec"]["selector"]["matchLabels"]) in named, called(one)
+
+
+def test_workers_scale_on_the_stream_that_the_queue_uses() -> None:
+    (worker,) = [one for one in of_kind("ScaledObject") if one["metadata"]["name"] == "worker"]
+    (trigger,) = worker["spec"]["triggers"]
+    assert trigger["metadata"]["stream"] == Keys().jobs
+
+
+def test_addresses_in_commands_are_services_with_that_port() -> None:
+    services = {(one["metadata"]["name"], port["port"]) for one in of_kind("Service") for port in one["spec"]["ports"]}
+    for one in WORKLOADS:
+        for container in one["spec"]["template"]["spec"]["containers"]:
+            words = container.get("args", [])
+            for option, value in pairwise(words):
+                if option in ("--verifiers", "--engine"):
+                    host, _, port = value.removeprefix("sglang://").partition(":")
+                    assert (host, int(port)) in services, (called(one), value)
+
+
+def test_secrets_that_are_used_are_in_the_example() -> None:
+    known = {(one["metadata"]["name"], key) for one in EXAMPLES for key in one["stringData"]}
+    for one in WORKLOADS:
+        for container in one["spec"]["template"]["spec"]["containers"]:
+            for variable in container.get("env", []):
+                if reference := variable.get("valueFrom", {}).get("secretKeyRef"):
+                    assert (reference["name"], reference["key"]) in known
