@@ -38,6 +38,7 @@ MOUNTS = {
     "trace": Mount("espalier.solver.commands.trace", "app", "Read the trace of a solve."),
     "verify": Mount("espalier.verifiers.cli", "verify_app", "Judge an answer or a program."),
     "verifiers": Mount("espalier.verifiers.cli", "verifiers_app", "Serve the verifiers, or ask what they can do."),
+    "engine": Mount("espalier.runtime.sglang.cli", "app", "Serve a model on GPUs with SGLang."),
     "train": Mount("espalier.training.cli", "app", "Train models."),
 }
 

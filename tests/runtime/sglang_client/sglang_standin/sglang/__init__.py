@@ -1,0 +1,1 @@
+"""A fake of the package: only what `espalier engine serve` starts."""
