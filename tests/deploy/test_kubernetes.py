@@ -28,11 +28,13 @@ def documents(directory: Path) -> list[dict[str, Any]]:
 
 HOUSE = documents(MANIFESTS)
 SANDBOX = documents(MANIFESTS / "sandbox")
+ROUTER = documents(MANIFESTS / "router")
+ALL = (*HOUSE, *SANDBOX, *ROUTER)
 EXAMPLES = list(yaml.safe_load_all((MANIFESTS / "secrets.example.yaml").read_text()))
 
 
 def of_kind(*kinds: str) -> list[dict[str, Any]]:
-    return [one for one in (*HOUSE, *SANDBOX) if one["kind"] in kinds]
+    return [one for one in ALL if one["kind"] in kinds]
 
 
 def called(one: dict[str, Any]) -> str:
@@ -48,7 +50,7 @@ CONTAINERS = [
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("one", [*HOUSE, *SANDBOX, *EXAMPLES], ids=called)
+@pytest.mark.parametrize("one", [*ALL, *EXAMPLES], ids=called)
 def test_every_manifest_fits_the_schema_of_its_kind(one: dict[str, Any], version: str) -> None:
     if one["apiVersion"].startswith("keda.sh/"):
         jsonschema.validate(one, KEDA)
@@ -65,7 +67,7 @@ def test_a_manifest_with_a_slip_is_found() -> None:
 
 
 def test_every_file_belongs_to_a_kustomization_or_is_an_example() -> None:
-    for directory in (MANIFESTS, MANIFESTS / "sandbox"):
+    for directory in (MANIFESTS, MANIFESTS / "sandbox", MANIFESTS / "router"):
         listed = yaml.safe_load((directory / "kustomization.yaml").read_text())["resources"]
         there = {path.name for path in directory.glob("*.yaml")} - {"kustomization.yaml", "secrets.example.yaml"}
         assert there == set(listed)
@@ -140,15 +142,22 @@ def test_workers_scale_on_the_stream_that_the_queue_uses() -> None:
     assert trigger["metadata"]["stream"] == Keys().jobs
 
 
-def test_addresses_in_commands_are_services_with_that_port() -> None:
+def test_addresses_are_services_with_that_port() -> None:
     services = {(one["metadata"]["name"], port["port"]) for one in of_kind("Service") for port in one["spec"]["ports"]}
     for one in WORKLOADS:
         for container in one["spec"]["template"]["spec"]["containers"]:
-            words = container.get("args", [])
-            for option, value in pairwise(words):
-                if option in ("--verifiers", "--engine"):
-                    host, _, port = value.removeprefix("sglang://").partition(":")
+            for option, value in pairwise(container.get("args", [])):
+                if option == "--verifiers":
+                    host, _, port = value.partition(":")
                     assert (host, int(port)) in services, (called(one), value)
+
+
+def test_the_engine_is_the_list_of_all_its_servers() -> None:
+    (settings,) = of_kind("ConfigMap")
+    (sglang,) = [one for one in of_kind("StatefulSet") if one["metadata"]["name"] == "sglang"]
+    service, replicas = sglang["spec"]["serviceName"], sglang["spec"]["replicas"]
+    servers = ",".join(f"sglang-{number}.{service}:30000" for number in range(replicas))
+    assert settings["data"]["engine"].startswith(f"sglang://{servers}?")
 
 
 def test_secrets_that_are_used_are_in_the_example() -> None:
