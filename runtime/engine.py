@@ -64,12 +64,14 @@ class Limits:
         max_critical_path: New tokens on the longest chain, forced ones included; None leaves it to the context length.
         max_branch_tokens: Tokens of one step, its opening and nested blocks included; a step that reaches it is closed
             by a forced `</step>`. None: no such limit.
+        min_fork_tokens: A fork with fewer tokens left of `max_tokens` ends the response (the paper's engine: 1024).
         grammar: Structural limits.
     """
 
     max_tokens: int = 4096
     max_critical_path: int | None = None
     max_branch_tokens: int | None = None
+    min_fork_tokens: int = 0
     grammar: GrammarLimits = GrammarLimits()
 
     def __post_init__(self) -> None:

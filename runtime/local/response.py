@@ -149,6 +149,11 @@ class Response:
                 self.finish(FinishReason.MALFORMED, f"{fault} of {_name(branch.path)}")
 
     def _fork(self, parent: Branch, plans: tuple[Span, ...], vocabulary: Vocabulary) -> None:
+        limits = self.request.limits
+        left = limits.max_tokens - self._sampled - self._forced
+        if left < limits.min_fork_tokens:
+            self.finish(FinishReason.LENGTH, f"{left} tokens left at a fork, min_fork_tokens {limits.min_fork_tokens}")
+            return
         number = len(parent.forks)
         fork = Fork(len(parent.tokens), [], len(plans))
         parent.forks.append(fork)
@@ -197,7 +202,7 @@ class Response:
         return limit is not None and bool(branch.path) and cuttable and branch.position - branch.positions[0] >= limit
 
     def _rollout(self) -> Rollout:
-        runs = list(_linearised(self.root, first=1))
+        runs = list(linearised(self.root, first=1))
         return Rollout(
             prompt=self.request.prompt,
             tokens=tuple(item for branch, run in runs for item in branch.tokens[run]),
@@ -209,12 +214,12 @@ class Response:
         )
 
 
-def _linearised(branch: Branch, first: int = 0) -> Iterator[tuple[Branch, slice]]:
+def linearised(branch: Branch, first: int = 0) -> Iterator[tuple[Branch, slice]]:
     """Runs of tokens in linearised order: each block's steps stand where it forked."""
     for fork in branch.forks:
         yield branch, slice(first, fork.at)
         for step in fork.steps:
-            yield from _linearised(step)
+            yield from linearised(step)
         first = fork.at
     yield branch, slice(first, None)
 

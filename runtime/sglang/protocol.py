@@ -167,6 +167,7 @@ def request_options(request: GenerateRequest, *, events: bool = True) -> Options
         max_depth=request.limits.grammar.max_depth,
         max_branch_tokens=request.limits.max_branch_tokens,
         max_critical_path=request.limits.max_critical_path,
+        min_fork_tokens=request.limits.min_fork_tokens,
         step_temperature=None if step is None else step.temperature,
         step_top_p=None if step is None else step.top_p,
         step_top_k=None if step is None else step.top_k,

@@ -1,0 +1,134 @@
+"""Who gets rows and slots: prefixes of forked requests, turns when memory is short, and a way out of every jam.
+
+The steps of a block are ordinary requests of the waiting queue: they run together when all fit and in turns when not.
+Parked requests hold memory without running, so a jam is possible in which nobody can go on. Then the oldest request
+goes first and all others give up the device: what a row cannot recompute waits in host memory. SGLang admits only
+requests that fit into the pool alone, so the oldest can always finish.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from sglang.srt.managers.schedule_batch import Req
+from sglang.srt.managers.schedule_policy import AddReqResult
+
+from espalier.runtime.sglang.compat import Parked
+from espalier.runtime.sglang.conductor import Conductor
+from espalier.runtime.sglang.host import bring_back, copy_to_host, room_for
+from espalier.runtime.sglang.seat import Seat, Tree
+
+logger = logging.getLogger(__name__)
+
+
+class Admission:
+    """Rows and slots of forked requests."""
+
+    def __init__(self, conductor: Conductor) -> None:
+        self._conductor = conductor
+        self._rows = conductor.rows
+        self._scheduler = conductor.scheduler
+
+    def prefix(self, seat: Seat) -> None:
+        """Set what the request need not compute: its own row, or its parent's."""
+        request, rows = seat.request, self._rows
+        if not self._resident(seat):
+            request.prefix_indices = torch.empty((0,), dtype=torch.int64)
+        elif rows.held(request):
+            request.prefix_indices = rows.slots(request, 0, rows.computed(request))
+        else:
+            parent = self._parent(seat)
+            request.prefix_indices = rows.slots(parent.request, 0, seat.start)
+            rows.set_shared(request, seat.start)
+        self._conductor.detach(seat)
+        request.already_computed = len(request.prefix_indices)  # not a hit of the radix cache
+
+    def refuse(self, seat: Seat, adder: Any) -> AddReqResult | None:
+        """Whether the request has to wait: its keys and values are away, or it would be cut into chunks for nothing."""
+        if len(seat.request.prefix_indices) == 0:
+            return AddReqResult.NO_TOKEN
+        left, chunk = adder.rem_chunk_tokens, self._scheduler.chunked_prefill_size
+        wanted = len(seat.request.full_untruncated_fill_ids) - len(seat.request.prefix_indices)
+        if left is not None and left < wanted <= (chunk or 0):
+            return AddReqResult.OTHER
+        return None
+
+    def _parent(self, seat: Seat) -> Seat:
+        if seat.branch.parent is None:
+            raise RuntimeError("a forked root has lost its row")
+        return seat.tree.seats[seat.branch.parent]
+
+    def _resident(self, seat: Seat) -> bool:
+        """Bring a tree's keys and values back, except those of branches that wait for their own turn."""
+        away = [
+            other for other in seat.tree.seats.values() if other.host is not None and (other is seat or _rests(other))
+        ]
+        if away and not room_for(self._rows, away):
+            return False
+        for other in away:
+            bring_back(self._rows, other)
+        return True
+
+    def before_retraction(self, request: Req) -> None:
+        """SGLang is about to free a running request: save what could not be computed again."""
+        seat = self._conductor.seat_of(request)
+        if seat is not None and seat.joined and not request.finished() and self._rows.held(request):
+            seat.host = copy_to_host(self._rows, seat)
+
+    def make_room(self, running: Sequence[Req]) -> bool:
+        """Move all requests with nothing in `running` to the host. Says whether that freed anything."""
+        busy = {seat.tree for seat in map(self._conductor.seat_of, running) if seat is not None}
+        moved = [self._leave(tree) for tree in self._conductor.trees if tree not in busy]
+        return any(moved)
+
+    def _leave(self, tree: Tree) -> bool:
+        moved = False
+        for seat in tree.seats.values():
+            if self._rows.held(seat.request) and seat.request is not self._scheduler.chunked_req:
+                seat.host = copy_to_host(self._rows, seat)
+                self._rows.release(seat.request, insert=False)
+                if seat.lock is not None:
+                    self._scheduler.tree_cache.dec_lock_ref(*seat.lock)
+                    seat.lock = None
+                moved = True
+        return moved
+
+    def unjam(self) -> None:
+        """Nothing runs and nothing could be admitted: let the oldest waiting tree have the device."""
+        scheduler = self._scheduler
+        seats = [self._conductor.seat_of(request) for request in scheduler.waiting_queue]
+        forked = [seat.tree for seat in seats if seat is not None and seat.forked]
+        if not forked or scheduler.chunked_req is not None:
+            return
+        oldest = min(forked, key=lambda tree: tree.number)
+        first = [seat.request for seat in seats if seat is not None and seat.tree is oldest]
+        rest = [request for request in scheduler.waiting_queue if not any(request is other for other in first)]
+        before = [request.rid for request in scheduler.waiting_queue]
+        scheduler.waiting_queue[:] = first + rest
+        scheduler.running_batch.batch_is_full = False
+        if not self.make_room(first) and before == [request.rid for request in scheduler.waiting_queue]:
+            self._conductor.fail(oldest, "it does not fit into the memory for keys and values, even alone")
+
+    def fits(self, check: Callable[..., bool], batch: Any, selected: list[int] | None = None) -> bool:
+        """Around SGLang's question whether the next decode fits: for the last request left, all others make room."""
+        if check(batch, selected):
+            return True
+        running = batch.reqs if selected is None else [batch.reqs[index] for index in selected]
+        return len(running) <= 1 and self.make_room(batch.reqs) and check(batch, selected)
+
+    def uncounted(self, counted: Sequence[Req]) -> int:
+        """Slots that rows hold outside of these batches, for SGLang's leak check of a busy server."""
+        known = {id(request) for request in counted}
+        return sum(
+            self._rows.allocated(seat.request) - self._rows.shared(seat.request)
+            for tree in self._conductor.trees
+            for seat in tree.seats.values()
+            if id(seat.request) not in known and self._rows.held(seat.request)
+        )
+
+
+def _rests(seat: Seat) -> bool:
+    return isinstance(seat.request.finished_reason, Parked)

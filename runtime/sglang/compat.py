@@ -1,0 +1,201 @@
+"""Everything that differs between SGLang 0.5.17 and 0.5.23, and nothing else. Runs inside a server.
+
+Where a request keeps its row of the token table, how rows and slots go back, and what the hooked functions look like.
+:func:`disagreements` compares the installed SGLang with the table of the version that it claims to be: the hook
+registry itself only logs when a hook cannot be applied, and half a plugin would decode nonsense.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from sglang.srt.managers.schedule_batch import BaseFinishReason, Req
+
+SUPPORTED = tuple(f"0.5.{patch}" for patch in range(17, 24))
+
+_ROOT = "sglang.srt."
+STREAMER = _ROOT + "managers.scheduler_components.output_streamer.SchedulerOutputStreamer.stream_output"
+CHECKER = _ROOT + "managers.scheduler_components.invariant_checker.SchedulerInvariantChecker._get_total_uncached_sizes"
+SCHEDULER = _ROOT + "managers.scheduler.Scheduler"
+REQUEST = _ROOT + "managers.schedule_batch.Req"
+BATCH = _ROOT + "managers.schedule_batch.ScheduleBatch"
+FILTER = f"{BATCH}.filter_batch"
+RELEASE = _ROOT + "mem_cache.common.release_kv_cache"
+RETRACT = _ROOT + "managers.schedule_batch.release_req"
+ADMIT = _ROOT + "managers.schedule_policy.PrefillAdder.add_one_req"
+FORWARD = _ROOT + "model_executor.forward_batch_info.ForwardBatch.init_new"
+VERIFY = _ROOT + "sampling.sampling_params.SamplingParams.verify"
+TOKENIZER = _ROOT + "managers.tokenizer_manager.TokenizerManager.__init__"
+SLICE = _ROOT + "managers.tokenizer_manager._slice_streaming_output_meta_info"
+
+_UNCHANGED = {
+    f"{REQUEST}.update_finish_state": "self, new_accepted_len",
+    f"{REQUEST}.init_next_round_input": "self, tree_cache, cow_mamba",
+    f"{REQUEST}.reset_for_retract": "self",
+    f"{BATCH}.check_decode_mem": "self, selected_indices",
+    ADMIT: "self, req, has_chunked_req, truncation_align_size",
+    f"{SCHEDULER}.process_batch_result": "self, batch, result",
+    f"{SCHEDULER}.abort_request": "self, recv_req",
+    f"{SCHEDULER}.get_new_batch_prefill": "self, running_batch",
+    STREAMER: "self, reqs, return_logprob, skip_req",
+    CHECKER: "self",
+    VERIFY: "self, vocab_size",
+    SLICE: "meta_info, last_output_offset, customized_info_keys",
+    f"{_ROOT}mem_cache.allocation.alloc_token_slots": "tree_cache, num_tokens",
+    f"{_ROOT}mem_cache.base_prefix_cache.BasePrefixCache.root_node_handle": "self, extra_key",
+    f"{_ROOT}mem_cache.base_prefix_cache.BasePrefixCache.dec_lock_ref": "self, node, params",
+    f"{_ROOT}mem_cache.memory_pool.ReqToTokenPool.alloc": "self, reqs",
+    f"{_ROOT}mem_cache.memory_pool.ReqToTokenPool.free": "self, req",
+}
+_FORWARD = "cls, batch, model_runner, capture_hidden_mode, return_hidden_states_before_norm"
+_FORWARD_22 = _FORWARD + ", extend_position_info, spec_mrope_positions, kv_loc_plan, write_cols"
+_POOLS = "req_to_token_pool, token_to_kv_pool_allocator, tree_cache, hisparse_coordinator, offload_kv"
+_17 = _UNCHANGED | {
+    RETRACT: f"req, remaing_req_count, server_args, {_POOLS}",
+    RELEASE: "req, tree_cache, is_insert",
+    FORWARD: _FORWARD,
+    FILTER: "self, chunked_req_to_exclude, keep_indices",
+}
+_19 = _17 | {RETRACT: f"req, remaing_req_count, {_POOLS}"}
+_22 = _19 | {
+    RELEASE: "req, tree_cache, checkpoint",
+    FORWARD: _FORWARD_22,
+    FILTER: "self, reqs_to_exclude, keep_indices",
+}
+
+SIGNATURES: dict[str, dict[str, str]] = {
+    "0.5.17": _17,
+    "0.5.18": _17,
+    "0.5.19": _19,
+    "0.5.20": _19,
+    "0.5.21": _19,
+    "0.5.22": _22,
+    "0.5.23": _22,
+}
+"""Per version the parameters of everything that the plugin hooks or calls."""
+
+
+def installed() -> str:
+    """Version of the installed SGLang, without a local part such as `+cpu`."""
+    return version("sglang").split("+")[0]
+
+
+def disagreements(installed_version: str) -> Iterator[str]:
+    """What is not as the table says, in words. Empty: the plugin fits this SGLang."""
+    if installed_version not in SIGNATURES:
+        yield f"SGLang {installed_version} is not among the supported versions {SUPPORTED[0]} to {SUPPORTED[-1]}"
+        return
+    for name, expected in SIGNATURES[installed_version].items():
+        try:
+            found = ", ".join(inspect.signature(_original(name)).parameters)
+        except (ImportError, AttributeError, ValueError) as error:
+            yield f"{name} cannot be found ({error})"
+            continue
+        if found != expected:
+            yield f"{name} takes ({found}), expected ({expected})"
+
+
+def _original(name: str) -> Any:
+    target = pkgutil.resolve_name(name)
+    return getattr(target, "__func__", target)
+
+
+class Parked(BaseFinishReason):  # type: ignore[misc]
+    """Finish reason of a branch that rests: SGLang drops it from the running batch and keeps all it holds."""
+
+    def to_json(self) -> dict[str, str]:
+        return {"type": "parked"}
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A request's row in the token table: its index, and up to where its slots are computed and allocated.
+
+    Attributes:
+        scheduler: The scheduler, for its pools.
+        nested: Whether requests keep these numbers in `req.kv` (since 0.5.19) or in fields of their own.
+        checkpoint: Whether release takes `checkpoint` in place of `is_insert` (since 0.5.22).
+    """
+
+    scheduler: Any
+    nested: bool
+    checkpoint: bool
+
+    @classmethod
+    def of(cls, scheduler: Any, installed_version: str) -> Rows:
+        patch = int(installed_version.split(".")[2])
+        return cls(scheduler, nested=patch >= 19, checkpoint=patch >= 22)
+
+    def held(self, req: Req) -> bool:
+        """Whether the request has a row."""
+        return self.index(req) is not None
+
+    def index(self, req: Req) -> int | None:
+        found: int | None = (req.kv if self.nested else req).req_pool_idx
+        return found
+
+    def slots(self, req: Req, start: int, end: int) -> Any:
+        """(end - start,) int64: a copy of the slots of these tokens."""
+        table = self.scheduler.req_to_token_pool.req_to_token
+        return table[self.index(req), start:end].to(dtype=_int64(), copy=True)
+
+    def write(self, req: Req, start: int, slots: Any) -> None:
+        table = self.scheduler.req_to_token_pool.req_to_token
+        table[self.index(req), start : start + len(slots)] = slots.to(table.dtype)
+
+    def computed(self, req: Req) -> int:
+        """Tokens whose keys and values exist, or will once the step in flight is done."""
+        count: int = (req.kv if self.nested else req).kv_committed_len
+        return count
+
+    def allocated(self, req: Req) -> int:
+        count: int = 0 if req.kv is None else req.kv.kv_allocated_len
+        return count
+
+    def set_length(self, req: Req, length: int) -> None:
+        """Say that exactly `length` tokens of the row are computed and allocated."""
+        (req.kv if self.nested else req).kv_committed_len = length
+        req.kv.kv_allocated_len = length
+
+    def shared(self, req: Req) -> int:
+        """How many tokens at the start of the row belong to somebody else."""
+        count: int = (req.kv if self.nested else req).cache_protected_len
+        return count
+
+    def set_shared(self, req: Req, length: int) -> None:
+        (req.kv if self.nested else req).cache_protected_len = length
+
+    def give_back(self, req: Req) -> None:
+        """Return the row and nothing else: its slots have a new owner."""
+        self.scheduler.req_to_token_pool.free(req)
+        if self.nested:
+            req.kv.mark_kv_released()
+        else:
+            req.kv = None
+
+    def take(self, req: Req, length: int) -> None:
+        """Give the request a row of `length` tokens, to be written next."""
+        if self.scheduler.req_to_token_pool.alloc([req]) is None:
+            raise RuntimeError("no free row")
+        if not self.nested:
+            from sglang.srt.managers.schedule_batch import ReqKvInfo
+
+            req.kv = ReqKvInfo(kv_allocated_len=length, swa_evicted_seqlen=0)
+        self.set_length(req, length)
+
+    def release(self, req: Req, *, insert: bool) -> None:
+        """Free the row and the slots that the request owns; `insert` lets the radix cache keep what it may."""
+        from sglang.srt.mem_cache.common import release_kv_cache
+
+        release_kv_cache(req, self.scheduler.tree_cache, **{"checkpoint" if self.checkpoint else "is_insert": insert})
+
+
+def _int64() -> Any:
+    import torch
+
+    return torch.int64
