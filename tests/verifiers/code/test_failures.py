@@ -53,9 +53,14 @@ asyncio.run(main())
 """
 
 
-def my_containers(owner_pid: int) -> list[str]:
+def my_containers(owner_pid: int) -> dict[str, str]:
+    """Containers by id, with what the daemon says of each."""
     found = docker.from_env().api.containers(all=True, filters={"label": LABEL})
-    return [item["Id"] for item in found if f".{owner_pid}." in item["Labels"][LABEL]]
+    mine = [item for item in found if f".{owner_pid}." in item["Labels"][LABEL]]
+    return {
+        item["Id"]: f"{item['State']}, {item['Status']}, made {time.time() - item['Created']:.0f} s ago"
+        for item in mine
+    }
 
 
 def my_groups(owner_pid: int) -> list[Path]:
@@ -65,7 +70,7 @@ def my_groups(owner_pid: int) -> list[Path]:
 def left_behind(kind: str, owner_pid: int) -> list[object]:
     """What of this owner's boxes is still on the machine."""
     if kind == "docker":
-        return [*my_containers(owner_pid)]
+        return [*my_containers(owner_pid).items()]
     processes = [p.pid for p in psutil.process_iter(["name"]) if p.info["name"] == "bwrap" and p.ppid() == owner_pid]
     return [*my_groups(owner_pid), *processes]
 
@@ -129,7 +134,8 @@ async def test_close_and_cancel_leave_nothing(kind: str) -> None:
         await asyncio.sleep(0.3)
         judging.cancel()
         await asyncio.gather(judging, return_exceptions=True)
-    assert await until(lambda: not left_behind(kind, os.getpid()))
+    await until(lambda: not left_behind(kind, os.getpid()))
+    assert left_behind(kind, os.getpid()) == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -138,7 +144,8 @@ async def test_close_at_work_is_an_error_for_the_job_and_leaves_nothing(kind: st
         judging = asyncio.create_task(CodeVerifier(sandbox=sandbox).verify(SLOW, HI))
         await asyncio.sleep(0.5)
     assert (await judging).status is Status.ERROR
-    assert await until(lambda: not left_behind(kind, os.getpid()))
+    await until(lambda: not left_behind(kind, os.getpid()))
+    assert left_behind(kind, os.getpid()) == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -155,7 +162,8 @@ async def test_an_owner_killed_at_work_leaves_nothing_once_another_starts(kind: 
     await owner.wait()
     successor = await open_sandbox(SandboxSettings.model_validate({"kind": kind, "warm": 0}))
     try:
-        assert await until(lambda: not left_behind(kind, owner.pid))
+        await until(lambda: not left_behind(kind, owner.pid))
+        assert left_behind(kind, owner.pid) == []
     finally:
         await successor.close()
 
