@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from espalier.verifiers.info import VerifierInfo
     from espalier.verifiers.server import Listening
 
+UI_ADDRESS = "127.0.0.1:8000"
+
 app = typer.Typer(pretty_exceptions_enable=False)
 
 
@@ -45,6 +47,13 @@ def serve(
     ] = "127.0.0.1:50051",
     http: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Where OpenAI's protocol is spoken, too.")
+    ] = None,
+    ui: Annotated[
+        bool, typer.Option("--ui", help=f"Live pages under /ui/ of --http (which is {UI_ADDRESS} unless it is given).")
+    ] = False,
+    runs: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="With --ui: show the training runs in that folder.", file_okay=False),
     ] = None,
     metrics: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Show Prometheus metrics there.")] = None,
     redis: Annotated[
@@ -91,6 +100,8 @@ def serve(
 
     espalier serve --http 127.0.0.1:8000
 
+    espalier serve --ui                              # watch solves on http://127.0.0.1:8000/ui/
+
     espalier serve --address 0.0.0.0:50051 --token-file token --metrics 127.0.0.1:9090 --redis redis://127.0.0.1:6379/0
     """
     with errors(debug):
@@ -122,7 +133,9 @@ def serve(
                 insecure=insecure,
             ),
             judge=choose_judge(verifiers, only, verifiers_token_file, verifiers_tls_ca),
-            http=http,
+            http=http or (UI_ADDRESS if ui else None),
+            ui=ui,
+            runs=runs,
             redis=redis,
             queue=queue,
             traces=traces,
@@ -130,7 +143,9 @@ def serve(
             places=max_waiting,
         )
 
-        for listened in filter(None, (address, http)):
+        if runs is not None and not ui:
+            raise UsageError("--runs shows training runs on the live pages; give --ui, too")
+        for listened in filter(None, (address, serving.http)):
             if not listened.startswith("unix:") and not listened.rpartition(":")[2].isdecimal():
                 raise UsageError(f"cannot listen on {listened!r}: give HOST:PORT")
             serving.security.require_safe(listened)  # now, not when the model has been loaded
@@ -153,6 +168,8 @@ class _Serving:
     security: ServerSecurity
     judge: Hub | Client
     http: str | None
+    ui: bool
+    runs: Path | None
     redis: str | None
     queue: str
     traces: Path | None
@@ -166,10 +183,12 @@ class _Serving:
         from espalier.solver.metrics import Metrics
         from espalier.solver.service.admission import Admission
         from espalier.solver.service.desk import Desk
+        from espalier.solver.service.jobs import Jobs
         from espalier.solver.service.readiness import Readiness
         from espalier.solver.service.server import SolverServer
         from espalier.solver.service.servicer import SolverService
         from espalier.solver.solve import Solver
+        from espalier.solver.viewer.stage import Stage
 
         async with AsyncExitStack() as stack:
             judge = self.judge
@@ -177,22 +196,28 @@ class _Serving:
             engine = await stack.enter_async_context(open_engine(self.engine))
             solver = Solver(engine, judge, template_of(engine, self.instruction))
             admission = Admission(self.slots, self.places)
-            desk = Desk(solver, self.house, Metrics(), admission, self.traces)
+            stage = Stage() if self.ui else None
+            desk = Desk(solver, self.house, Metrics(), admission, self.traces, stage.show if stage else None)
             readiness = Readiness(solver, _description(judge), lambda: admission.running > 0)
-            jobs = None
+            job_queue = None
             if self.redis is not None:
                 from espalier.solver.batch.connection import connect
                 from espalier.solver.batch.keys import Keys
                 from espalier.solver.batch.queue import JobQueue
-                from espalier.solver.service.jobs import Jobs
 
                 redis = await stack.enter_async_context(connect(self.redis))
-                jobs = Jobs(JobQueue(redis, Keys(self.queue)), self.house)
+                job_queue = JobQueue(redis, Keys(self.queue))
+            jobs = Jobs(job_queue, self.house) if job_queue else None
             http = None
             if self.http is not None:
                 from espalier.solver.service.http import Endpoint, HttpServer
 
                 endpoint = Endpoint(desk, self.security, self.listening.max_message_mib << 20)
+                if stage is not None:
+                    from espalier.solver.viewer.routes import Pages
+                    from espalier.solver.viewer.runs import Runs
+
+                    endpoint.add(Pages(desk, stage, self.security, job_queue, Runs(self.runs) if self.runs else None))
                 http = HttpServer(endpoint, self.http, self.security)
             yield SolverServer(SolverService(desk, readiness, jobs), self.listening, self.security, http)
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from redis.exceptions import ResponseError
+
 from espalier.solver.batch.connection import outage_as_unavailable, patiently
 from espalier.solver.batch.keys import GROUP, Keys, batch_id, job_id
 from espalier.solver.batch.letter import Letter, decode_letter
@@ -56,6 +58,21 @@ class Depth:
     def total(self) -> int:
         """The depth of the queue; the dead are out of it."""
         return self.lag + self.pending
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """A worker as the queue sees it.
+
+    Attributes:
+        name: Host, process, and a part that tells namesakes apart.
+        jobs: That it holds a lease on.
+        silent: It has not been heard of for the time of a lease.
+    """
+
+    name: str
+    jobs: int
+    silent: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +294,17 @@ class JobQueue:
                 length, pending, dead = await pipe.execute(raise_on_error=False)
         held = 0 if isinstance(pending, Exception) else int(pending["pending"])  # no worker has ever been there
         return Depth(lag=length - held, pending=held, dead=dead)
+
+    async def workers(self) -> Sequence[WorkerStatus]:
+        """All workers, also silent ones that are not forgotten yet, by name."""
+        try:
+            with outage_as_unavailable():
+                consumers: Any = await self._redis.xinfo_consumers(self._keys.jobs, GROUP)
+        except ResponseError:  # no worker has ever been there
+            return ()
+        lease = self._terms.lease_seconds * 1000
+        found = (WorkerStatus(one["name"].decode(), one["pending"], one["idle"] > lease) for one in consumers)
+        return sorted(found, key=lambda worker: worker.name)
 
     async def _dead(self) -> Sequence[str]:
         """Ids of all dead jobs; letters are large, so a few at a time."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -76,10 +76,17 @@ class Desk:
         metrics: Counts.
         admission: Who is let in.
         traces: Directory for a trace of each solve; None: no traces.
+        show: Makes a watcher for each solve, for people who look on; None: nobody does.
     """
 
     def __init__(
-        self, solver: Solver, house: House, metrics: Metrics, admission: Admission, traces: Path | None = None
+        self,
+        solver: Solver,
+        house: House,
+        metrics: Metrics,
+        admission: Admission,
+        traces: Path | None = None,
+        show: Callable[[Order], AbstractContextManager[Watch]] | None = None,
     ) -> None:
         self.house = house
         self.metrics = metrics
@@ -88,6 +95,7 @@ class Desk:
         """Set when engine or verifiers failed: whoever watches over health should look."""
         self.solver = replace(solver, judge=MeasuredJudge(solver.judge, metrics))
         self._traces = traces
+        self._show = show or (lambda _: nullcontext(watch_all()))
         metrics.show_load(lambda: admission.running, lambda: admission.waiting)
 
     async def solve(
@@ -166,13 +174,18 @@ class Desk:
         solver = replace(self.solver, generation=replace(self.solver.generation, limits=limits))
         tally = Tally()
         log.info("solving", policy=plan.policy.name, k=plan.budget.candidates, seed=plan.seed)
-        with self._ending(plan.policy.name, tally), spans(order.id) as span, self._trace(order) as trace:
+        with (
+            self._ending(plan.policy.name, tally),
+            spans(order.id) as span,
+            self._trace(order) as trace,
+            self._show(order) as show,
+        ):
             result = await solver.solve(
                 problem,
                 plan.policy,
                 order.budget(asyncio.get_running_loop().time()),
                 seed=plan.seed,
-                watch=watch_all(tally.watch, span, trace, watch),
+                watch=watch_all(tally.watch, span, trace, show, watch),
                 journal=journal,
                 entries=entries,
                 solve_id=order.id,

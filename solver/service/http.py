@@ -7,18 +7,18 @@ import json
 import math
 import socket
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from espalier.runtime.engine import RequestRefused
@@ -48,6 +48,11 @@ FLUSH_SECONDS = 1
 """Time for replies to leave once the server ends."""
 
 Made = TypeVar("Made")
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+Guard = Callable[[Handler], Handler]
+"""Makes a handler one that asks for the token, counts calls and turns errors into replies."""
 
 log = structlog.get_logger()
 
@@ -86,6 +91,12 @@ class Gone(Exception):
     """The client has left."""
 
 
+class Addition(Protocol):
+    """More to serve. Handlers that are for callers with the token only go through the guard."""
+
+    def routes(self, guard: Guard) -> Sequence[BaseRoute]: ...
+
+
 class Endpoint:
     """The handlers.
 
@@ -99,6 +110,7 @@ class Endpoint:
         self._desk = desk
         self._security = security
         self._max_body = max_body
+        self._more: list[BaseRoute] = []
         self._created = int(time.time())
         self._model = Path(desk.solver.engine.info.model).name or ALIAS
 
@@ -109,9 +121,14 @@ class Endpoint:
                 Route("/v1/chat/completions", self._guarded(self._complete), methods=["POST"]),
                 Route("/v1/models", self._guarded(self._models), methods=["GET"]),
                 Route("/v1/models/{model}", self._guarded(self._one_model), methods=["GET"]),
+                *self._more,
             ],
             exception_handlers={404: _no_such_path, 405: _no_such_path},
         )
+
+    def add(self, pages: Addition) -> None:
+        """Serve more, before it starts."""
+        self._more.extend(pages.routes(self._guarded))
 
     async def _complete(self, request: Request) -> Response:
         body = await self._body(request)
@@ -124,7 +141,7 @@ class Endpoint:
         chunks = self._chunks(order, chat, created)
         # Whatever keeps a solve from beginning is still an ordinary reply: the first chunk is made before the head.
         first = await _unless_gone(request, anext(chunks))
-        return _EventStream(first, chunks)
+        return EventStream(first, chunks)
 
     async def _chunks(self, order: Order, chat: ChatRequest, created: int) -> AsyncGenerator[str]:
         """The stream as server-sent events."""
@@ -173,7 +190,7 @@ class Endpoint:
         except ValueError as error:
             raise FieldError("body", f"is not JSON: {error}") from None
 
-    def _guarded(self, handle: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    def _guarded(self, handle: Handler) -> Handler:
         """A handler with the token asked for, a request id bound, and errors in OpenAI's shape."""
 
         async def guarded(request: Request) -> Response:
@@ -255,7 +272,7 @@ class _Embedded(uvicorn.Server):
         yield
 
 
-class _EventStream(StreamingResponse):
+class EventStream(StreamingResponse):
     """Server-sent events, the first of which is there already. However it ends, their source is closed."""
 
     def __init__(self, first: str, rest: AsyncGenerator[str]) -> None:

@@ -5,6 +5,7 @@ import { criticalPath } from "../solve/critical";
 import type { Path } from "../solve/entries";
 import { branchStanding, type Branch, type Candidate, endOf, keyOf, nameOf, type Solve, standing } from "../solve/model";
 import { type Lane, lanesOf, laneAt, peaks, type Scale, timeAt } from "./lanes";
+import { plain } from "../rich/pieces";
 import { AXIS, paint, palette, type Scene, seconds } from "./paint";
 
 export interface Place {
@@ -219,7 +220,7 @@ export function Picture({ solve, version, selected, onSelect, onOpen }: Props) {
 function Tip({ solve, hover, width }: { solve: Solve; hover: { lane: Lane; x: number; y: number }; width: number }) {
   const { candidate, branch } = hover.lane;
   const judged = branch.judgements.at(-1);
-  const tail = branch.text.replace(/\s+/g, " ").slice(-140);
+  const tail = plain(branch.text.slice(-240)).replace(/\s+/g, " ").slice(-140);
   return (
     <div class="tip" style={{ left: `${Math.min(hover.x + 14, Math.max(0, width - 330))}px`, top: `${hover.y + 62}px` }}>
       <strong>

@@ -97,7 +97,7 @@ export function density(branches: Iterable<Branch>, scale: Scale, bins: number):
   return smoothed(smoothed(counts));
 }
 
-const REACH = 4;
+const REACH = 3;
 
 /** The mean of each value and its neighbours. */
 function smoothed(values: Float32Array): Float32Array {
@@ -131,6 +131,18 @@ export function peaks(solve: Solve): { branch: number; whole: number } {
     whole = Math.max(whole, together);
   }
   return { branch, whole: Math.max(whole, branch) };
+}
+
+/** Stretches of time in which a branch decodes itself: all of its own, less those in which its blocks run. */
+export function decoding(candidate: Candidate, branch: Branch, end: number): [from: number, to: number][] {
+  const stretches: [number, number][] = [];
+  let from = branch.opened;
+  for (const { fork, join } of blocksOf(candidate, branch)) {
+    if (fork > from) stretches.push([from, fork]);
+    from = join ?? end;
+  }
+  if (end > from) stretches.push([from, end]);
+  return stretches;
 }
 
 /** Blocks of a branch: when they forked, when they joined, and the keys of their steps. */

@@ -2,7 +2,7 @@
 
 import type { Chain } from "../solve/critical";
 import { branchStanding, endOf, keyOf, type Solve, standing, type Standing } from "../solve/model";
-import { blocksOf, density, firstBelow, type Lane, type Lanes, type Scale, shownBy, ticks, xOf } from "./lanes";
+import { blocksOf, decoding, density, firstBelow, type Lane, type Lanes, type Scale, shownBy, ticks, xOf } from "./lanes";
 
 export const AXIS = 28;
 const BIN = 2;
@@ -141,12 +141,12 @@ function stems(context: CanvasRenderingContext2D, scene: Scene, colours: Palette
   context.globalAlpha = 1;
 }
 
-function way(context: CanvasRenderingContext2D, scene: Scene, lane: Lane, until?: number): void {
+function way(context: CanvasRenderingContext2D, scene: Scene, lane: Lane): void {
   const { solve, lanes, scale } = scene;
   const y = middle(lane);
   const parent = lane.parent >= 0 ? lanes.lanes[lane.parent]! : null;
   const from = xOf(scale, lane.branch.opened);
-  const to = xOf(scale, until ?? endOf(lane.candidate, lane.branch, solve.now));
+  const to = xOf(scale, endOf(lane.candidate, lane.branch, solve.now));
   if (!parent) {
     context.moveTo(from, y);
     context.lineTo(to, y);
@@ -172,6 +172,12 @@ function waveform(context: CanvasRenderingContext2D, scene: Scene, colours: Pale
   const perBin = ((scale.to - scale.from) / bins) * (lane.whole ? peak.whole : peak.branch);
   const most = (lane.height - 8) / 2;
   const y = middle(lane);
+  context.save();
+  context.beginPath();
+  for (const [from, to] of own(scene, lane)) {
+    context.rect(xOf(scale, from) - 1, lane.y, xOf(scale, to) - xOf(scale, from) + 2, lane.height);
+  }
+  context.clip();
   context.fillStyle = colourOf(colours, lane);
   let start = -1;
   for (let bin = 0; bin <= bins; bin++) {
@@ -187,6 +193,7 @@ function waveform(context: CanvasRenderingContext2D, scene: Scene, colours: Pale
     context.globalAlpha = 1;
     start = -1;
   }
+  context.restore();
   function half(count: number): number {
     return Math.max(0.75, Math.min(1, count / Math.max(1.25 * perBin, 1e-9)) * most);
   }
@@ -198,23 +205,21 @@ function criticalLine(context: CanvasRenderingContext2D, scene: Scene, colours: 
   context.strokeStyle = colours.critical;
   context.lineWidth = 2;
   context.beginPath();
-  if (lane.whole) way(context, scene, lane);
+  if (lane.whole || lane.parent >= 0) way(context, scene, lane);
   else {
-    const blocks = blocksOf(lane.candidate, lane.branch);
-    const end = endOf(lane.candidate, lane.branch, scene.solve.now);
-    if (lane.parent >= 0 || blocks.length === 0) {
-      way(context, scene, lane);
-    } else {
-      // The response itself is critical only while none of its blocks runs.
-      let from = lane.branch.opened;
-      for (const { fork, join } of [...blocks, { fork: end, join: end }]) {
-        context.moveTo(xOf(scene.scale, from), middle(lane));
-        context.lineTo(xOf(scene.scale, Math.max(from, fork)), middle(lane));
-        from = join ?? end;
-      }
+    // The response itself is critical only while none of its blocks runs.
+    for (const [from, to] of own(scene, lane)) {
+      context.moveTo(xOf(scene.scale, from), middle(lane));
+      context.lineTo(xOf(scene.scale, to), middle(lane));
     }
   }
   context.stroke();
+}
+
+/** Stretches in which what a lane shows decodes. */
+function own(scene: Scene, { candidate, branch, whole }: Lane): [number, number][] {
+  const end = endOf(candidate, branch, scene.solve.now);
+  return whole ? [[branch.opened, end]] : decoding(candidate, branch, end);
 }
 
 function marks(context: CanvasRenderingContext2D, scene: Scene, colours: Palette, lane: Lane): void {

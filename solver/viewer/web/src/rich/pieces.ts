@@ -18,6 +18,7 @@ const MATH = /\$\$([\s\S]{1,4000}?)\$\$|\\\[([\s\S]{1,4000}?)\\\]|\\\(([\s\S]{1,
 export function pieces(text: string): Piece[] {
   const found: Piece[] = [];
   let at = 0;
+  text = text.trim();
   for (const block of text.matchAll(BLOCK)) {
     found.push(...programs(text.slice(at, block.index)));
     at = block.index + block[0].length;
@@ -83,8 +84,9 @@ function closing(text: string, open: number): number {
 }
 
 function prose(found: Piece[], text: string): void {
-  const left = plain(text);
+  const left = plain(text).replace(/^\n+|\n+$/g, "\n").replace(/\n{3,}/g, "\n\n");
   if (left.trim()) found.push({ kind: "prose", text: left });
 }
 
-const plain = (text: string): string => text.replace(MARKS, "");
+/** The text without tags and the tokens that end turns. */
+export const plain = (text: string): string => text.replace(MARKS, "");

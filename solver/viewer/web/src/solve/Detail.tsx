@@ -112,7 +112,7 @@ function Facts({ solve, candidate, branch }: { solve: Solve; candidate: Candidat
     rows.push(["speed", `${Math.round(count / Math.max(end - branch.opened, 0.001))} tokens/s`]);
   }
   if (branch.positions) rows.push(["positions", branch.positions.join(" – ")]);
-  if (sampled > 0 && branch.logprob) rows.push(["mean log-prob", (branch.logprob / sampled).toFixed(3)]);
+  if (sampled > 0 && branch.logprob) rows.push(["mean log-prob", (branch.logprob / sampled).toPrecision(2)]);
   if (root) {
     const { finish, spec } = candidate;
     if (finish) rows.unshift(["all branches", `${finish.usage.sampled_tokens + finish.usage.forced_tokens} tokens`]);

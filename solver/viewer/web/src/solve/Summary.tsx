@@ -14,7 +14,8 @@ export function Summary({ solve, onSelect }: { solve: Solve; onSelect: (index: n
       <div class="problem">
         <p class="text"><Inline text={solve.text} /></p>
         <p class="settings">
-          {checkName(solve.check)} · policy {solve.policy} · at most {solve.k} {solve.k === 1 ? "candidate" : "candidates"} · seed {solve.seed}
+          {checkName(solve.check)} · policy {solve.policy}
+          {solve.k !== null && ` · at most ${solve.k} ${solve.k === 1 ? "candidate" : "candidates"}`} · seed {solve.seed}
         </p>
       </div>
       <div class="outcome">
@@ -42,7 +43,7 @@ function Answer({ solve }: { solve: Solve }) {
       <strong class={outcome.answer === null ? "quiet" : ""}>{outcome.answer === null ? "Unsolved" : outcome.answer}</strong>
       <p>
         <Badge standing={outcome.verified ? "pass" : outcome.answer === null ? "fail" : "unknown"}>{outcome.verified ? "verified" : outcome.answer === null ? "unsolved" : "not verified"}</Badge>{" "}
-        <span class="why">{outcome.reason}; {stopped(outcome.stopped)}</span>
+        <span class="why">{[outcome.reason, stopped(outcome.stopped)].filter(Boolean).join("; ")}</span>
       </p>
     </div>
   );

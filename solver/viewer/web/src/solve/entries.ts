@@ -60,7 +60,8 @@ export type Entry = { at: number } & (
       check: unknown;
       policy: string;
       seed: number;
-      budget: { candidates: number; tokens: number | null; seconds: number | null; rounds: number | null };
+      /** Jobs do not tell theirs. */
+      budget: { candidates: number } | null;
     }
   | { event: "candidate_started"; spec: Spec; prompt_tokens: number; question?: string }
   | { event: "branch_opened"; candidate: number; path: Path; plan: string }

@@ -57,8 +57,8 @@ export interface Solve {
   check: unknown;
   policy: string;
   seed: number;
-  /** Candidates at most. */
-  k: number;
+  /** Candidates at most, where that is known. */
+  k: number | null;
   candidates: Map<number, Candidate>;
   rounds: { round: number; at: number; stopped: string | null }[];
   outcome: Outcome | null;
@@ -75,7 +75,7 @@ export const newSolve = (): Solve => ({
   check: null,
   policy: "",
   seed: 0,
-  k: 0,
+  k: null,
   candidates: new Map(),
   rounds: [],
   outcome: null,
@@ -94,7 +94,7 @@ export function take(solve: Solve, entry: Entry): void {
       solve.check = entry.check;
       solve.policy = entry.policy;
       solve.seed = entry.seed;
-      solve.k = entry.budget.candidates;
+      solve.k = entry.budget?.candidates ?? null;
       return;
     case "candidate_started":
       solve.candidates.set(entry.spec.index, newCandidate(entry.spec, entry.at, entry.question ?? null, entry.prompt_tokens));
