@@ -262,7 +262,8 @@ class Summary:
     weight_version: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "branch_tokens": [list(item) for item in self.branch_tokens]}
+        branches = [list(item) for item in self.branch_tokens]
+        return {**asdict(self), "reason": self.reason.value, "branch_tokens": branches}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Summary:

@@ -1,0 +1,105 @@
+"""The unmodified SGLang on a CPU. SGLang takes half a minute to import, so engines are forked from one process.
+
+The test process imports SGLang and never starts it. A job runs in a fork with an engine of its own: hooks and
+environment of one job do not reach the next.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sglang.srt.entrypoints.engine
+import sglang.srt.managers.detokenizer_manager
+import sglang.srt.managers.scheduler
+import sglang.srt.models.qwen3  # noqa: F401
+import torch
+
+_FORK = multiprocessing.get_context("fork")
+
+SETTINGS: dict[str, Any] = {
+    "device": "cpu",
+    "dtype": "float32",
+    "attention_backend": "torch_native",
+    "sampling_backend": "pytorch",
+    "grammar_backend": "none",
+    "disable_cuda_graph": True,
+    "skip_tokenizer_init": True,
+    "mem_fraction_static": 0.3,
+    "max_total_tokens": 20_000,
+    "max_running_requests": 128,
+    "random_seed": 1,
+    "log_level": "warning",
+}
+
+
+@dataclass(frozen=True)
+class Server:
+    """Settings of an engine: flags beside `SETTINGS`, environment, and what to hook before it starts."""
+
+    model: Path
+    flags: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    prepare: Callable[[], None] | None = None
+
+    def run(self, job: Callable[[Any], Any], timeout: float = 280) -> Any:
+        """Run `job(engine)` in a process of its own and return its result."""
+        reader, writer = _FORK.Pipe(duplex=False)
+        process = _FORK.Process(target=self._serve, args=(job, writer))
+        process.start()
+        writer.close()
+        try:
+            if not reader.poll(timeout):
+                raise TimeoutError(f"the job took more than {timeout} s")
+            outcome = reader.recv()
+        except EOFError as error:
+            raise RuntimeError("the engine died") from error
+        finally:
+            if process.pid is not None and process.is_alive():
+                process.join(10)
+            _end_group(process.pid)
+        if isinstance(outcome, _Failure):
+            raise AssertionError(outcome.trace)
+        return outcome
+
+    def _serve(self, job: Callable[[Any], Any], writer: Any) -> None:
+        os.setsid()
+        try:
+            os.environ.update(self.environment)
+            multiprocessing.set_start_method("fork", force=True)
+            multiprocessing.set_start_method = lambda *_args, **_kwargs: None
+            torch.set_num_threads(1)
+            if self.prepare is not None:
+                self.prepare()
+            engine = sglang.srt.entrypoints.engine.Engine(
+                **{**SETTINGS, "model_path": str(self.model), **self.flags}
+            )
+            try:
+                outcome = job(engine)
+            finally:
+                engine.shutdown()
+        except BaseException:
+            outcome = _Failure(traceback.format_exc())
+        writer.send(outcome)
+        writer.close()
+        os._exit(0)
+
+
+@dataclass(frozen=True)
+class _Failure:
+    trace: str
+
+
+def _end_group(leader: int | None) -> None:
+    """End what a job has left running: all its processes are in the group that it leads."""
+    if leader is not None:
+        try:
+            os.killpg(leader, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
