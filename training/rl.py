@@ -1,0 +1,307 @@
+"""Reinforcement learning: sample, judge, take one step, hand the new weights to the engine, and again.
+
+The same loop for one process and for many, for the local engine and for servers, and for all objectives. Strictly on
+policy: every batch of rollouts is made by the present weights and trains one optimiser step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from espalier.runtime.grammar import Vocabulary
+from espalier.runtime.prompt import PromptTemplate
+from espalier.training.batch import Judged, usable_groups
+from espalier.training.checkpoint import Progress, export, restore, save
+from espalier.training.config import ConfigError
+from espalier.training.config_rl import RlConfig
+from espalier.training.distributed import ALONE, Group
+from espalier.training.judge import Patience, open_judge
+from espalier.training.learner import Learned, Learner
+from espalier.training.metrics import Report, journal
+from espalier.training.model import ATTENTION, Policy
+from espalier.training.objective import Objective
+from espalier.training.problems import Stream, stream
+from espalier.training.reward import OUTCOMES, Fate, format_score, reward
+from espalier.training.rollout import Attempt, Collector
+from espalier.training.serving import engine_for, publish
+
+FRUITLESS = 3
+"""Batches in a row without anything to train on after which a run gives up."""
+
+
+class FruitlessError(RuntimeError):
+    """Batch after batch has nothing to train on; the message says what became of the rollouts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """What tells the kinds of reinforcement learning apart.
+
+    Attributes:
+        objective: From rewards to a gradient.
+        format_score: Whether keeping to the grammar is rewarded, too.
+    """
+
+    objective: Objective
+    format_score: bool
+
+
+def train(
+    config: RlConfig,
+    method: Method,
+    initial: Path,
+    out: Path,
+    show: Report,
+    *,
+    resume: bool = False,
+    group: Group = ALONE,
+) -> Path:
+    """Train, with checkpoints in `out/checkpoint`, metrics in `out/metrics.jsonl` and the weights at last in
+    `out/model`.
+
+    Args:
+        config: The run's settings; stored as `out/config.json`.
+        method: Objective and reward.
+        initial: Model directory to begin from.
+        out: Folder of the run.
+        show: Shows an entry of the metrics, or a note, to a person.
+        resume: Go on from the last checkpoint in `out`, if there is one.
+        group: The processes that train together.
+
+    Returns:
+        The directory of the trained model.
+
+    Raises:
+        ConfigError: The settings make no sense, or differ from those of the run that is resumed.
+        CheckpointError: A checkpoint cannot be read or written.
+        EngineError: The engine failed.
+        NotFiniteError: The loss is not finite; the batch is in `out`.
+        FruitlessError: Several batches in a row have nothing to train on.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    if group.is_main:
+        _store(config, out, resume)
+    return asyncio.run(_train(config, method, initial, out, show, resume, group))
+
+
+async def _train(
+    config: RlConfig, method: Method, initial: Path, out: Path, show: Report, resume: bool, group: Group
+) -> Path:
+    rollout, service = config.rollout, config.service
+    if rollout.prompts % group.size:
+        raise ConfigError(f"rollout.prompts {rollout.prompts} cannot be shared out to {group.size} processes")
+    problems = stream(config.problems)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(initial)
+    network = load_network(initial, group.device)
+    template = PromptTemplate.load(Path(service.instruction) if service.instruction else initial)
+    judge = open_judge(service.verifiers, Path(service.token_file) if service.token_file else None)
+    async with judge, engine_for(service, network, tokenizer) as engine:
+        learner = Learner(Policy(network), method.objective, config.optimizer, group)
+        optimizers = {"adam": learner.optimizer}
+        saved = out / "checkpoint"
+        resumed = resume and any(saved.glob("[0-9]*"))
+        progress = restore(saved, network, optimizers, group) if resumed else Progress()
+        with _journal(config, out, progress, show, group) as record:
+            patience = Patience(judge, lambda text: record({"note": text}), service.verify_seconds)
+            vocabulary = Vocabulary.of(tokenizer)
+            collector = Collector(engine, patience, template, vocabulary, rollout.mode, rollout.limits)
+            draw = Draw(config, method, collector, problems, group)
+            learner.version = await publish(engine, network, group)
+            fruitless = 0
+            while progress.step < config.steps:
+                started = time.monotonic()
+                batch = await draw(progress.rows)
+                generated = time.monotonic()
+                learned = learner.learn(batch.groups, progress.step, out)
+                trained = time.monotonic()
+                if learned is None:
+                    fruitless = _no_step(batch, progress, fruitless, record, group)
+                    progress = Progress(progress.step, progress.rows + 1, progress.seconds)
+                    continue
+                fruitless = 0
+                learner.version = await publish(engine, network, group)
+                seconds = Seconds(generated - started, trained - generated, time.monotonic() - trained)
+                progress = Progress(progress.step + 1, progress.rows + 1, progress.seconds + seconds.total)
+                record(entry(progress, config.steps, batch, learned, seconds, group))
+                if progress.step % config.checkpoint_every == 0 or progress.step == config.steps:
+                    save(saved, network, optimizers, progress, group)
+            export(out / "model", network, tokenizer, group)
+    return out / "model"
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """This process's share of a batch.
+
+    Attributes:
+        attempts: All of them.
+        groups: Those that can be trained on, by prompt.
+        dropped: Groups that were dropped, by reason.
+    """
+
+    attempts: tuple[Judged, ...]
+    groups: list[list[Judged]]
+    dropped: Counter[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Draws batches. Batch number i depends on the settings, i and the weights alone, so a resumed run repeats it."""
+
+    config: RlConfig
+    method: Method
+    collector: Collector
+    problems: Stream
+    group: Group
+
+    async def __call__(self, number: int) -> Drawn:
+        """Batch number `number`; filled up with other problems while groups are dropped and redraws are left."""
+        rollout = self.config.rollout
+        share = rollout.prompts // self.group.size
+        attempts: list[Judged] = []
+        groups: list[list[Judged]] = []
+        dropped: Counter[str] = Counter()
+        for turn in range(1 + rollout.redraws):
+            first = (number * (1 + rollout.redraws) + turn) * rollout.prompts + self.group.rank * share
+            wanted = range(first, first + share - len(groups))
+            if not wanted:
+                break
+            seed = f"{self.config.seed}/{number}/{turn}/{self.group.rank}"
+            fresh = await self.collector.collect([self.problems(i) for i in wanted], rollout.samples, seed)
+            judged = [[self._judged(attempt) for attempt in attempts] for attempts in fresh]
+            kept, lost = usable_groups(judged, only_informative=self.method.objective.only_informative)
+            attempts += [one for group in judged for one in group]
+            groups += kept
+            dropped += lost
+        return Drawn(tuple(attempts), groups, dropped)
+
+    def _judged(self, attempt: Attempt) -> Judged:
+        extra = format_score(attempt.structure) if self.method.format_score else 0.0
+        return Judged(attempt, reward(attempt.fate, extra))
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """Where the time of a step went; verifying overlaps generating."""
+
+    generate: float
+    train: float
+    sync: float
+
+    @property
+    def total(self) -> float:
+        return self.generate + self.train + self.sync
+
+
+def entry(
+    progress: Progress, steps: int, batch: Drawn, learned: Learned, seconds: Seconds, group: Group
+) -> dict[str, Any]:
+    """The metrics of a step, over all processes (which all have to call it)."""
+    total = _totals(batch, group)
+    attempts, decided, rewarded = (max(1.0, total[name]) for name in ("attempts", "decided", "rewarded"))
+    return {
+        "step": progress.step,
+        "reward": round(total["reward"] / rewarded, 4),
+        "accuracy": round(total[Fate.PASSED] / decided, 4),
+        "well_formed": round(total["well_formed"] / attempts, 4),
+        "parallel": round(total["forked"] / attempts, 4),
+        "tokens": round(total["tokens"] / attempts, 1),
+        "critical_path": round(total["critical_path"] / attempts, 1),
+        **{fate.value: int(total[fate]) for fate in Fate},
+        "dropped_too_few_valid": int(total["too_few_valid"]),
+        "dropped_uninformative": int(total["uninformative"]),
+        **{name: float(f"{value:.6g}") for name, value in asdict(learned).items()},
+        "seconds_generate": round(seconds.generate, 3),
+        "seconds_train": round(seconds.train, 3),
+        "seconds_sync": round(seconds.sync, 3),
+        "tokens_per_second": round(total["tokens"] / seconds.total),
+        "done": round(progress.step / steps, 4),
+    }
+
+
+def _totals(batch: Drawn, group: Group) -> dict[str, float]:
+    """Sums over the attempts of all processes."""
+    values = [one.reward.value for one in batch.attempts if one.reward.value is not None]
+    fates = Counter(one.reward.fate for one in batch.attempts)
+    attempts = [one.attempt for one in batch.attempts]
+    sums: dict[str, float] = {
+        "attempts": len(attempts),
+        "rewarded": len(values),
+        "reward": sum(values),
+        "decided": sum(count for fate, count in fates.items() if fate in OUTCOMES),
+        "well_formed": sum(one.well_formed for one in attempts),
+        "forked": sum(one.forked for one in attempts),
+        "tokens": sum(one.usage.new_tokens for one in attempts),
+        "critical_path": sum(one.usage.critical_path_tokens for one in attempts),
+        "too_few_valid": batch.dropped["too_few_valid"],
+        "uninformative": batch.dropped["uninformative"],
+        **{fate: fates[fate] for fate in Fate},
+    }
+    return dict(zip(sums, group.sum(torch.tensor(list(sums.values()), dtype=torch.float64)).tolist(), strict=True))
+
+
+def _no_step(batch: Drawn, progress: Progress, fruitless: int, record: Report, group: Group) -> int:
+    """Say why a batch trains nothing; the number of such batches in a row.
+
+    Raises:
+        FruitlessError: It is `FRUITLESS`.
+    """
+    total = _totals(batch, group)
+    became = ", ".join(f"{int(total[fate])} {fate.value}" for fate in Fate if total[fate])
+    details = {one.attempt.detail or _evidence(one.attempt) for one in batch.attempts if one.reward.value is None}
+    said = next(iter(sorted(details - {""})), "")
+    note = f"no step: nothing to train on in this batch ({became})" + (f"; for example: {said}" if said else "")
+    record({"step": progress.step, "note": note})
+    if fruitless + 1 == FRUITLESS:
+        raise FruitlessError(f"{FRUITLESS} batches in a row had nothing to train on ({became}); {said}".rstrip("; "))
+    return fruitless + 1
+
+
+def _evidence(attempt: Attempt) -> str:
+    evidence = attempt.verdict.evidence if attempt.verdict else ()
+    return evidence[0].detail if evidence else ""
+
+
+def load_network(folder: Path, device: torch.device) -> Any:
+    """The network of a model directory in float32, ready for packed rows.
+
+    Raises:
+        ConfigError: There is no model.
+    """
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"no model in {folder}: config.json is missing")
+    network: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    network.config.use_cache = False
+    network.set_attn_implementation(ATTENTION)
+    return network.to(device)
+
+
+def _store(config: RlConfig, out: Path, resume: bool) -> None:
+    """Keep the settings with the run; a resumed run has to have them again, but for its length."""
+    path = out / "config.json"
+    new = json.loads(json.dumps(asdict(config)))
+    if resume and path.exists():
+        old = json.loads(path.read_text(encoding="utf-8"))
+        changed = [f.name for f in fields(config) if f.name != "steps" and old.get(f.name) != new[f.name]]
+        if changed:
+            raise ConfigError(f"{path} has other settings in {', '.join(changed)}; resume with the same, or begin anew")
+    path.write_text(json.dumps(new, indent=2) + "\n", encoding="utf-8")
+
+
+def _journal(
+    config: RlConfig, out: Path, progress: Progress, show: Report, group: Group
+) -> AbstractContextManager[Report]:
+    """Only the main process keeps a journal."""
+    if not group.is_main:
+        return nullcontext(lambda entry: None)
+    return journal(out, config.metrics, progress.step, asdict(config), show)
