@@ -1,0 +1,143 @@
+"""`espalier doctor` with the real parts of this machine, and without them."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from espalier.solver.doctor import machine
+from espalier.solver.doctor.finding import Finding, State, ok
+from espalier.solver.doctor.run import examine
+from tests.solver.batch.server import RedisServer
+
+SECONDS = 100.0
+
+
+def doctor(*arguments: str, **environment: str) -> tuple[int, dict[str, dict[str, Any]]]:
+    """Exit status, and what was found by name."""
+    done = subprocess.run(
+        [sys.executable, "-m", "espalier.solver.cli", "doctor", "--json", "--seconds", str(SECONDS), *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=2 * SECONDS,
+    )
+    assert "Traceback" not in done.stderr + done.stdout, done.stderr
+    return done.returncode, {found["name"]: found for found in map(json.loads, done.stdout.splitlines())}
+
+
+@pytest.mark.docker
+def test_with_all_parts_there_nothing_is_wrong(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path)
+    server.start()
+    try:
+        status, found = doctor("--redis", server.url, "--need", "redis", "--need", "sandbox", "--need", "docker")
+    finally:
+        server.stop()
+    assert status == 0, found
+    for name in ("python", "packages", "torch", "engine", "sandbox", "docker", "redis", "disk"):
+        assert found[name]["state"] in ("ok", "note"), found[name]
+    assert "decoded 16 tokens" in found["engine"]["detail"]
+    assert "an endless one and one that takes 1 GiB are stopped" in found["sandbox"]["detail"]
+    assert all(one["advice"] for one in found.values() if one["state"] != "ok")
+
+
+def test_without_the_optional_parts_it_says_what_to_do_and_still_exits_with_0(tmp_path: Path) -> None:
+    absent = {"PATH": str(tmp_path), "DOCKER_HOST": f"unix://{tmp_path}/none.sock", "HOME": str(tmp_path)}
+    looked = ("sandbox", "docker", "bubblewrap", "redis")
+    options = [word for name in looked for word in ("--only", name)]
+    status, found = doctor(*options, "--redis", "redis://127.0.0.1:1/0", **absent)
+    assert status == 0
+    assert {name: one["state"] for name, one in found.items()} == dict.fromkeys(looked, "note")
+    assert "scripts/redis.sh" in found["redis"]["advice"]
+    assert "bubblewrap" in found["bubblewrap"]["advice"]
+
+
+def test_what_is_needed_and_missing_is_a_problem() -> None:
+    status, found = doctor("--only", "redis", "--need", "redis", "--redis", "redis://:secret@127.0.0.1:1/0")
+    assert (status, found["redis"]["state"]) == (1, "problem")
+    assert "secret" not in json.dumps(found)
+
+
+def test_a_redis_that_forgets_is_noted(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path, appendonly=False)
+    server.start()
+    try:
+        _, found = doctor("--only", "redis", "--redis", server.url)
+    finally:
+        server.stop()
+    assert found["redis"]["state"] == "note"
+    assert "--appendonly yes" in found["redis"]["advice"]
+
+
+@pytest.mark.parametrize("setting", ["local:{empty}", "sglang://127.0.0.1:1", "nonsense"])
+def test_an_engine_that_is_not_there_is_a_problem(setting: str, tmp_path: Path) -> None:
+    status, found = doctor("--only", "engine", "--engine", setting.format(empty=tmp_path))
+    assert (status, found["engine"]["state"]) == (1, "problem")
+    assert found["engine"]["advice"]
+
+
+def test_an_sglang_that_cannot_be_imported_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "sglang").mkdir()
+    (tmp_path / "sglang" / "__init__.py").write_text("raise ImportError('libcuda.so.1: not found')\n")
+    (tmp_path / "sglang-0.5.21.dist-info").mkdir()
+    (tmp_path / "sglang-0.5.21.dist-info" / "METADATA").write_text("Name: sglang\nVersion: 0.5.21\n")
+    status, found = doctor("--only", "sglang", PYTHONPATH=str(tmp_path))
+    assert (status, found["sglang"]["state"]) == (1, "problem")
+    assert "libcuda.so.1" in found["sglang"]["detail"]
+
+
+def test_a_check_that_does_not_exist_is_a_usage_error() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "espalier.solver.cli", "doctor", "--only", "engin"], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "there are: python, packages" in done.stderr
+
+
+def test_a_check_that_hangs_or_raises_is_told_and_keeps_no_other_from_being_told() -> None:
+    def hang() -> Finding:
+        time.sleep(3600)
+        raise AssertionError
+
+    def fall() -> Finding:
+        raise RuntimeError("oh")
+
+    begun = time.monotonic()
+    found = dict(examine({"hang": hang, "fall": fall, "well": lambda: ok("fine")}, 0.3))
+    assert time.monotonic() - begun < 60
+    assert (found["hang"].state, found["fall"].state, found["well"].state) == (State.PROBLEM, State.PROBLEM, State.OK)
+    assert "RuntimeError: oh" in found["fall"].detail
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        found = machine.ports([port])
+    assert found.state is State.NOTE
+    assert str(port) in found.detail
+
+
+def test_packages_that_are_missing_or_too_old_are_named() -> None:
+    faults = list(machine._faults(["no-such-package>=1", "typer>=9999", "typer>=0.1", "typer>=9999; extra == 'x'"]))
+    assert faults[0] == "no-such-package is missing"
+    assert len(faults) == 2
+    assert "typer" in faults[1]
+
+
+@pytest.mark.parametrize(("free", "state"), [(1 << 40, State.OK), (1 << 29, State.NOTE), (1 << 20, State.PROBLEM)])
+def test_a_disk_that_is_full_is_a_problem(
+    free: int, state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": free}))
+    assert machine.disk([tmp_path / "not" / "yet" / "there"]).state is state
