@@ -35,6 +35,7 @@ MOUNTS = {
     "serve": Mount("espalier.solver.serve_cli", "app", "Serve the solver: gRPC, OpenAI's protocol, jobs."),
     "batch": Mount("espalier.solver.batch.cli", "app", "Solve many problems over a queue."),
     "worker": Mount("espalier.solver.batch.cli", "worker_app", "Solve the jobs of a queue."),
+    "doctor": Mount("espalier.solver.commands.doctor", "app", "Say what is missing on this machine, and what to do."),
     "trace": Mount("espalier.solver.commands.trace", "app", "Read the trace of a solve."),
     "verify": Mount("espalier.verifiers.cli", "verify_app", "Judge an answer or a program."),
     "verifiers": Mount("espalier.verifiers.cli", "verifiers_app", "Serve the verifiers, or ask what they can do."),
