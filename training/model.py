@@ -116,19 +116,26 @@ def collate(rows: Sequence[Row], device: torch.device) -> Batch:
         return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
     packed = [row.packed for row in rows]
-    visible: BlockMask | Tensor
-    if device.type == "cuda":
-        visible = block_mask_of(packed, device)
-    else:
-        visible = move(np.stack([dense_mask(item) for item in packed]))[:, None]
     positions = np.stack([item.positions for item in packed]).astype(np.int64)
     return Batch(
-        move(tokens.astype(np.int64)), move(positions), move(targets), move(task), visible, int((targets >= 0).sum())
+        move(tokens.astype(np.int64)),
+        move(positions),
+        move(targets),
+        move(task),
+        visibility(packed, device),
+        int((targets >= 0).sum()),
     )
 
 
-def block_mask_of(rows: Sequence[Packed], device: torch.device) -> BlockMask:
-    """The block mask of rows of equal length, whatever the depths of their nesting."""
+def visibility(rows: Sequence[Packed], device: torch.device) -> BlockMask | Tensor:
+    """Who sees whom in rows of equal length: a block mask on CUDA, a dense mask elsewhere."""
+    if device.type == "cuda":
+        return block_mask(rows, device)
+    return torch.from_numpy(np.stack([dense_mask(row) for row in rows]))[:, None].to(device)
+
+
+def block_mask(rows: Sequence[Packed], device: torch.device) -> BlockMask:
+    """The block mask of rows of equal length, whatever their depth of nesting."""
     depth = max(1, *(len(row.hidden_from) for row in rows))
 
     def deep(intervals: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

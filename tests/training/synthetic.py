@@ -25,8 +25,11 @@ class Words:
     eos_token_id = 1
     pad_token_id = 0
 
+    def __init__(self, count: int = VOCABULARY) -> None:
+        self.count = count
+
     def __len__(self) -> int:
-        return VOCABULARY
+        return self.count
 
 
 def policy(seed: int) -> Policy:
@@ -49,7 +52,7 @@ def forked(before: int, steps: Sequence[int], after: int) -> Layout:
     return builder.layout()
 
 
-def row(layouts: Sequence[Layout], length: int, seed: int, vocabulary: int = VOCABULARY) -> Row:
+def random_row(layouts: Sequence[Layout], length: int, seed: int, vocabulary: int = VOCABULARY) -> Row:
     """Random tokens in these layouts, about three in four of them trained."""
     draw = np.random.default_rng(seed)
     packed = pack(layouts, length)
@@ -62,4 +65,4 @@ def row(layouts: Sequence[Layout], length: int, seed: int, vocabulary: int = VOC
 
 def rows(count: int, length: int = 96) -> list[Row]:
     """Rows of two responses each, with and without blocks."""
-    return [row([forked(10, [5 + i, 12, 7], 9), forked(11 + i, [], 6)], length, i) for i in range(count)]
+    return [random_row([forked(10, [5 + i, 12, 7], 9), forked(11 + i, [], 6)], length, i) for i in range(count)]

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from transformers import AutoTokenizer, Qwen3ForCausalLM
 
-from espalier.runtime.layout import batch_block_mask, dense_mask, pack
+from espalier.runtime.layout import dense_mask, pack
 from espalier.training.config import SftConfig
 from espalier.training.example import Example
-from espalier.training.model import Batch, build, collate, token_losses
+from espalier.training.model import Batch, block_mask, build, checkpoint_layers, collate, token_losses
 from espalier.training.packing import fill_rows
 from tests.training.conftest import TOKENIZER
+from tests.training.synthetic import forked, policy, random_row, rows
 
 CPU = torch.device("cpu")
 
@@ -37,8 +40,7 @@ def test_packed_rows_give_the_losses_and_gradients_of_each_example_alone(
     together = _gradients(model)
 
     alone = torch.zeros(())
-    rows = list(fill_rows([*chosen, *some_examples], 1024, 2))
-    for row in rows:
+    for row in fill_rows([*chosen, *some_examples], 1024, 2):
         for document in range(int(row.packed.document.max())):
             at = np.flatnonzero(row.packed.document == document)
             if not row.trained[at].any():
@@ -56,30 +58,39 @@ def test_packed_rows_give_the_losses_and_gradients_of_each_example_alone(
         assert torch.allclose(both, single, rtol=1e-3, atol=1e-3)
 
 
-def test_block_mask_and_dense_mask_are_the_same_attention(
-    model: Qwen3ForCausalLM, some_examples: list[tuple[int, Example]]
-) -> None:
-    rows = list(fill_rows(some_examples, 640, 2))
-    dense = collate(rows, CPU)
-    blocks = Batch(
-        dense.tokens,
-        dense.positions,
-        dense.targets,
-        dense.task,
-        batch_block_mask([r.packed for r in rows]),
-        dense.trained,
-    )
+def test_block_mask_and_dense_mask_are_the_same_attention() -> None:
+    """Over rows with and without blocks, of several sequences, and padding."""
+    network = policy(seed=0).network
+    step = [forked(20, [30, 41], 10)]
+    mixed = [
+        random_row([*step, forked(50, [], 0), *step], 256, 0),
+        random_row([forked(90, [], 0)], 256, 1),
+        random_row([], 256, 2),
+    ]
+    dense = collate(mixed, CPU)
+    blocks = replace(dense, visible=block_mask([row.packed for row in mixed], CPU))
     with torch.no_grad():
-        assert torch.allclose(token_losses(model, dense), token_losses(model, blocks), atol=1e-5)
+        assert torch.allclose(token_losses(network, dense), token_losses(network, blocks), atol=1e-5)
+
+
+def test_activation_checkpointing_changes_no_gradient() -> None:
+    plain, frugal = policy(seed=0), policy(seed=0)
+    checkpoint_layers(frugal.network)
+    batch = collate(rows(2), CPU)
+    for each in (plain, frugal):
+        each(batch).logprobs.sum().backward()
+    for one, other in zip(plain.parameters(), frugal.parameters(), strict=True):
+        assert one.grad is not None
+        assert torch.equal(one.grad, other.grad)
 
 
 def test_targets_are_the_trained_tokens_and_nothing_else(some_examples: list[tuple[int, Example]]) -> None:
-    rows = list(fill_rows(some_examples, 1024, 2))
-    batch = collate(rows, CPU)
-    for row, targets in zip(rows, batch.targets.numpy(), strict=True):
+    filled = list(fill_rows(some_examples, 1024, 2))
+    batch = collate(filled, CPU)
+    for row, targets in zip(filled, batch.targets.numpy(), strict=True):
         assert (targets[:-1][row.trained[1:]] == row.tokens[1:][row.trained[1:]]).all()
         assert (targets[:-1][~row.trained[1:]] == -100).all()
-    assert batch.trained == sum(int(row.trained[1:].sum()) for row in rows)
+    assert batch.trained == sum(int(row.trained[1:].sum()) for row in filled)
 
 
 def test_a_step_does_not_feel_its_siblings(model: Qwen3ForCausalLM, some_examples: list[tuple[int, Example]]) -> None:

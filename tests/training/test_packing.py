@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from espalier.training.example import Example
-from espalier.training.packing import fill_rows
+from espalier.training.packing import bins, fill_rows
 
 
 def test_every_row_is_full_of_whole_examples(some_examples: list[tuple[int, Example]]) -> None:
@@ -30,3 +34,17 @@ def test_an_example_longer_than_a_row_is_left_out(some_examples: list[tuple[int,
     length = len(shortest[1].tokens)
     first, _ = fill_rows([*some_examples, shortest, shortest, shortest], length, 2)
     assert first.tokens.tolist() == shortest[1].tokens.tolist()
+
+
+@given(st.lists(st.integers(1, 50)), st.integers(50, 80))
+def test_every_item_is_in_one_bin_and_no_bin_overflows_or_could_be_merged(sizes: list[int], capacity: int) -> None:
+    found = bins(sizes, capacity)
+    assert sorted(item for members in found for item in members) == list(range(len(sizes)))
+    loads = sorted(sum(sizes[item] for item in members) for members in found)
+    assert all(load <= capacity for load in loads)
+    assert len(loads) < 2 or loads[0] + loads[1] > capacity
+
+
+def test_an_item_larger_than_a_bin_is_named() -> None:
+    with pytest.raises(ValueError, match="item 1 has 9 tokens and a row 8"):
+        bins([3, 9, 4], 8)
