@@ -14,8 +14,10 @@ export interface Job {
 
 const STANDINGS: Record<string, Standing> = { queued: "unknown", running: "running", done: "pass", cancelled: "aborted", dead: "fail" };
 
+const SIGNS: Record<string, string> = { queued: "○", running: "▸", done: "✓", cancelled: "⊘", dead: "✕" };
+
 export const standingOf = (state: string): Standing => STANDINGS[state] ?? "unknown";
 
 export function State({ state }: { state: string }) {
-  return <Badge standing={standingOf(state)}>{state}</Badge>;
+  return <Badge standing={standingOf(state)} sign={SIGNS[state] ?? ""}>{state}</Badge>;
 }

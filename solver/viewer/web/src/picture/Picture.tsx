@@ -242,7 +242,8 @@ function Tip({ solve, hover, width }: { solve: Solve; hover: { lane: Lane; x: nu
 export function facts(solve: Solve, candidate: Candidate, branch: Branch): string {
   const end = endOf(candidate, branch, solve.now);
   const time = Math.max(end - branch.opened, 0.001);
-  const parts = [`${branch.times.length} tokens`, `${Math.round(branch.times.length / time)}/s`];
+  const count = branch.times.length;
+  const parts = count ? [`${count} tokens`, `${Math.round(count / time)}/s`] : [];
   if (branch.positions) parts.push(`positions ${branch.positions.join("–")}`);
   parts.push(`${seconds(branch.opened)} – ${seconds(end)}`);
   return parts.join(" · ");

@@ -115,18 +115,21 @@ export function shownBy(lane: Lane): Iterable<Branch> {
   return lane.whole ? lane.candidate.branches.values() : [lane.branch];
 }
 
-/** The busiest that a branch and a whole candidate get, tokens a second, roughly. */
+const STRIDE = 16;
+
+/** The busiest that a branch and a whole candidate get, tokens a second, over some tokens each. */
 export function peaks(solve: Solve): { branch: number; whole: number } {
   let branch = 1;
   let whole = 1;
   for (const candidate of solve.candidates.values()) {
     let together = 0;
-    for (const one of candidate.branches.values()) {
-      const seconds = one.last - one.opened;
-      if (one.times.length < 4 || seconds <= 0 || one.path.length === 0) continue;
-      const rate = one.times.length / seconds;
-      branch = Math.max(branch, rate);
-      together += rate;
+    for (const { path, times } of candidate.branches.values()) {
+      let most = 0;
+      for (let at = 0; at + STRIDE < times.length; at += STRIDE) {
+        most = Math.max(most, STRIDE / Math.max(times[at + STRIDE]! - times[at]!, 1e-3));
+      }
+      branch = Math.max(branch, most);
+      if (path.length === 1 && path[0]![0] === 0) together += most;
     }
     whole = Math.max(whole, together);
   }
@@ -154,6 +157,11 @@ export function blocksOf(candidate: Candidate, branch: Branch): { fork: number; 
     block.fork = Math.min(block.fork, step.opened);
     block.steps.push(keyOf(step.path));
     blocks.set(number, block);
+  }
+  for (const block of blocks.values()) {
+    // Jobs do not tell of joins: a block whose steps are all closed has joined.
+    const closed = block.steps.map((key) => candidate.branches.get(key)!.closed);
+    if (block.join === null && closed.every((time) => time !== null)) block.join = Math.max(...(closed as number[]));
   }
   return [...blocks.values()];
 }

@@ -195,7 +195,7 @@ function waveform(context: CanvasRenderingContext2D, scene: Scene, colours: Pale
   }
   context.restore();
   function half(count: number): number {
-    return Math.max(0.75, Math.min(1, count / Math.max(1.25 * perBin, 1e-9)) * most);
+    return Math.max(0.75, Math.min(1, count / Math.max(1.15 * perBin, 1e-9)) * most);
   }
 }
 

@@ -5,10 +5,10 @@ import { caseOf } from "./shown";
 
 const SIGNS: Record<Standing, string> = { pass: "✓", fail: "✕", unknown: "?", error: "!", running: "…", aborted: "⊘" };
 
-export function Badge({ standing, children }: { standing: Standing; children?: string }) {
+export function Badge({ standing, sign, children }: { standing: Standing; sign?: string; children?: string }) {
   return (
     <span class={`badge ${standing}`}>
-      <span aria-hidden="true">{SIGNS[standing]}</span> {children ?? standing}
+      <span aria-hidden="true">{sign ?? SIGNS[standing]}</span> {children ?? standing}
     </span>
   );
 }

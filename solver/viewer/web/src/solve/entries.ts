@@ -99,7 +99,7 @@ export type Entry = { at: number } & (
       well_formed: boolean;
       detail: string;
       verdict: Verdict;
-      /** Only of a candidate that an earlier run has generated. */
+      /** Only of a candidate whose tokens are not told: a job's, or one that an earlier run has generated. */
       spec?: Spec;
       text?: string;
     }

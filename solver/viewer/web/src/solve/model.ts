@@ -190,9 +190,10 @@ function finish(solve: Solve, entry: Entry & { event: "candidate_finished" }): v
   if (!candidate) {
     if (!entry.spec) return;
     candidate = newCandidate(entry.spec, 0, null, entry.usage.prompt_tokens);
-    rootOf(candidate).text = entry.text ?? "";
     solve.candidates.set(entry.candidate, candidate);
   }
+  const root = rootOf(candidate);
+  root.text ||= entry.text ?? "";
   candidate.finish = {
     at: entry.at,
     answer: entry.answer,

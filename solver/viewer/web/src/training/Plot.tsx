@@ -45,7 +45,7 @@ export function Plot({ chart, runs, weight, dark }: { chart: Chart; runs: Run[];
       cursor: { sync: { key: "steps" }, y: false, points: { size: 6 }, drag: { x: true, y: false } },
       scales: { x: { time: false }, y: { range: (_, low, high) => rangeOf(low, high, chart.unit, whole) } },
       axes: [
-        { ...axis, grid: { show: false } },
+        { ...axis, size: 28, grid: { show: false } },
         { ...axis, size: 52, values: (_, splits) => splits.map(format) },
       ],
       series: [
