@@ -35,23 +35,29 @@ class Admission:
     def prefix(self, seat: Seat) -> None:
         """Set what the request need not compute: its own row, or its parent's."""
         request, rows = seat.request, self._rows
-        if not self._resident(seat):
+        if self._away(seat):
             request.prefix_indices = torch.empty((0,), dtype=torch.int64)
         elif rows.held(request):
             request.prefix_indices = rows.slots(request, 0, rows.computed(request))
         else:
-            parent = self._parent(seat)
-            request.prefix_indices = rows.slots(parent.request, 0, seat.start)
+            request.prefix_indices = rows.slots(self._parent(seat).request, 0, seat.start)
             rows.set_shared(request, seat.start)
         self._conductor.detach(seat)
         request.already_computed = len(request.prefix_indices)  # not a hit of the radix cache
 
     def refuse(self, seat: Seat, adder: Any) -> AddReqResult | None:
         """Whether the request has to wait: its keys and values are away, or it would be cut into chunks for nothing."""
-        if len(seat.request.prefix_indices) == 0:
-            return AddReqResult.NO_TOKEN
+        away = self._away(seat)
+        if away:
+            if adder.can_run_list:
+                return AddReqResult.OTHER  # what is free now is promised to those
+            if not room_for(self._rows, away):
+                return AddReqResult.NO_TOKEN
+            for other in away:
+                bring_back(self._rows, other)
+            self.prefix(seat)
         left, chunk = adder.rem_chunk_tokens, self._scheduler.chunked_prefill_size
-        wanted = len(seat.request.full_untruncated_fill_ids) - len(seat.request.prefix_indices)
+        wanted = seat.length - len(seat.request.prefix_indices)
         if left is not None and left < wanted <= (chunk or 0):
             return AddReqResult.OTHER
         return None
@@ -61,16 +67,11 @@ class Admission:
             raise RuntimeError("a forked root has lost its row")
         return seat.tree.seats[seat.branch.parent]
 
-    def _resident(self, seat: Seat) -> bool:
-        """Bring a tree's keys and values back, except those of branches that wait for their own turn."""
-        away = [
+    def _away(self, seat: Seat) -> list[Seat]:
+        """What has to come back before the request can run: itself, and all branches of its tree that rest."""
+        return [
             other for other in seat.tree.seats.values() if other.host is not None and (other is seat or _rests(other))
         ]
-        if away and not room_for(self._rows, away):
-            return False
-        for other in away:
-            bring_back(self._rows, other)
-        return True
 
     def before_retraction(self, request: Req) -> None:
         """SGLang is about to free a running request: save what could not be computed again."""

@@ -179,9 +179,12 @@ class Hooks:
         if self._conductor is None or self._admission is None or not self._conductor.trees:
             return original(scheduler, running_batch)
         self._conductor.land(running_batch)
+        was_full = running_batch.batch_is_full
         plan = original(scheduler, running_batch)
         idle = plan.batch_to_run is None and all(request.finished() for request in plan.running_batch.reqs)
-        if idle and not getattr(scheduler, "result_queue", ()):
+        if idle and was_full:
+            plan.running_batch.batch_is_full = False  # nobody was asked; ask in the next pass
+        elif idle and not getattr(scheduler, "result_queue", ()):
             self._admission.unjam()
         return plan
 
