@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoTokenizer, Qwen3ForCausalLM
+
+from espalier.runtime.engine import FinishReason, Limits, Mode
+from espalier.runtime.grammar import Tag, Vocabulary
+from espalier.runtime.layout import layout
+from espalier.runtime.local.engine import LocalEngine
+from espalier.runtime.local.sampler import Sampler
+from espalier.runtime.prompt import PromptTemplate
+from espalier.training.batch import trajectory
+from espalier.training.config import SftConfig
+from espalier.training.judge import Patience
+from espalier.training.model import build
+from espalier.training.reward import Fate
+from espalier.training.rollout import (
+    Attempt,
+    Collector,
+    StaleRolloutError,
+    answer_text,
+    require_version,
+    rollout_layout,
+)
+from espalier.training.tasks import Problem
+from espalier.verifiers.check import Check, Claim, ReferenceCheck
+from espalier.verifiers.verdict import Status, Verdict
+from tests.runtime.scripted import ScriptedSampler, Shape, random_script
+from tests.training.conftest import TOKENIZER
+
+SEED = "s"
+
+
+@dataclass
+class FakeJudge:
+    """Stands in for verifiers where the verdict is given and what is tested is what training makes of it."""
+
+    verdict: Verdict = Verdict(Status.FAIL, 0.0, "fake")
+    away: int = 0
+    claims: list[str] = field(default_factory=list)
+
+    async def verify(self, claim: Claim, check: Check, *, timeout: float | None = None) -> Verdict:
+        self.claims.append(claim.text)
+        return Verdict(Status.ERROR, 0.0, "fake") if self.away else self.verdict
+
+    async def describe(self) -> tuple[Any, ...]:
+        if self.away:
+            self.away -= 1
+            raise ConnectionError("nobody there")
+        return ()
+
+    async def __aenter__(self) -> FakeJudge:
+        return self
+
+    async def __aexit__(self, *exception: Any) -> None: ...
+
+
+def problems(count: int) -> list[Problem]:
+    return [Problem(str(i), "t", f"What is {i}+{i}?", ReferenceCheck(str(2 * i)), {}) for i in range(count)]
+
+
+@pytest.fixture
+def network(tiny: SftConfig) -> Qwen3ForCausalLM:
+    torch.manual_seed(0)
+    return build(tiny.model, AutoTokenizer.from_pretrained(TOKENIZER)).eval()
+
+
+@asynccontextmanager
+async def collecting(
+    network: Qwen3ForCausalLM,
+    mode: Mode = Mode.PARALLEL,
+    limits: Limits = Limits(max_tokens=400),
+    sampler: Sampler | None = None,
+    judge: FakeJudge | None = None,
+) -> AsyncIterator[Collector]:
+    tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
+    vocabulary = Vocabulary.of(tokenizer)
+    async with LocalEngine.serve(network, tokenizer, sampler=sampler) as engine:
+        patience = Patience(judge or FakeJudge(), lambda text: None, pause=0.01)
+        yield Collector(engine, patience, PromptTemplate(), vocabulary, mode, limits)
+
+
+def scripted(prompts: int, samples: int, shape: Shape = Shape(blocks=(1, 2), plans=(1, 3))) -> ScriptedSampler:
+    vocabulary = Vocabulary.of(AutoTokenizer.from_pretrained(TOKENIZER))
+    names = [f"rollout-{SEED}/{index}/{number}" for index in range(prompts) for number in range(samples)]
+    return ScriptedSampler(vocabulary, {name: random_script(Random(name), vocabulary, shape) for name in names})
+
+
+async def _scripted_attempts(network: Qwen3ForCausalLM, prompts: int = 3, samples: int = 4) -> list[Attempt]:
+    async with collecting(network, sampler=scripted(prompts, samples)) as collector:
+        groups = await collector.collect(problems(prompts), samples, SEED)
+    return [attempt for group in groups for attempt in group]
+
+
+async def test_the_trained_ids_are_the_sampled_ids(network: Qwen3ForCausalLM) -> None:
+    """No text round trip: random token ids of an untrained model would not survive one."""
+    for attempt in await _scripted_attempts(network):
+        rollout = attempt.rollout
+        example = trajectory(attempt, 1.0).example
+        offset = len(rollout.prompt)
+        assert tuple(example.tokens) == (*rollout.prompt, *rollout.tokens)
+        sampled = [token for token, forced in zip(rollout.tokens, rollout.forced, strict=True) if not forced]
+        assert example.tokens[example.trained].tolist() == sampled
+        assert not example.trained[:offset].any()
+        assert not example.trained[offset:][np.array(rollout.forced)].any()
+
+
+async def test_sampled_tags_are_trained_and_forced_ones_are_not(network: Qwen3ForCausalLM) -> None:
+    vocabulary = Vocabulary.of(AutoTokenizer.from_pretrained(TOKENIZER))
+    for attempt in await _scripted_attempts(network):
+        example = trajectory(attempt, 1.0).example
+        tags = [vocabulary.tags.get(int(token)) for token in example.tokens]
+        for tag, trained in zip(tags, example.trained, strict=True):
+            if tag in (Tag.STEP, Tag.TAKEAWAY):
+                assert not trained
+            elif tag in (Tag.GUIDELINE, Tag.PLAN, Tag.END_PLAN, Tag.END_GUIDELINE, Tag.END_STEP, Tag.END_TAKEAWAY):
+                assert trained
+
+
+async def test_the_layout_is_the_one_that_was_decoded_with(network: Qwen3ForCausalLM) -> None:
+    vocabulary = Vocabulary.of(AutoTokenizer.from_pretrained(TOKENIZER))
+    for attempt in await _scripted_attempts(network):
+        found, rollout = rollout_layout(attempt.rollout), attempt.rollout
+        read = layout((*rollout.prompt, *rollout.tokens), len(rollout.prompt), vocabulary)
+        assert found.branches == read.branches
+        assert (found.positions == read.positions).all()
+        assert (found.branch == read.branch).all()
+
+
+async def test_the_same_seed_gives_the_same_bits(network: Qwen3ForCausalLM) -> None:
+    async with collecting(network, limits=Limits(max_tokens=20)) as collector:
+        first = await collector.collect(problems(3), 5, SEED)
+        again = await collector.collect(problems(3), 5, SEED)
+        other = await collector.collect(problems(3), 5, "other")
+    assert [[a.rollout for a in group] for group in first] == [[a.rollout for a in group] for group in again]
+    assert first[0][0].rollout.tokens != other[0][0].rollout.tokens
+    assert len({attempt.rollout.tokens for attempt in first[0]}) == 5
+
+
+async def test_over_long_and_malformed_responses_are_named(network: Qwen3ForCausalLM) -> None:
+    vocabulary = Vocabulary.of(AutoTokenizer.from_pretrained(TOKENIZER))
+    closing_nothing = {(): (vocabulary.id_of(Tag.END_PLAN),)}
+    sampler = ScriptedSampler(vocabulary, {f"rollout-{SEED}/0/0": closing_nothing})
+    judge = FakeJudge()
+    async with collecting(network, limits=Limits(max_tokens=5), sampler=sampler, judge=judge) as collector:
+        ((malformed, cut),) = await collector.collect(problems(1), 2, SEED)
+    assert (malformed.reason, malformed.fate) == (FinishReason.MALFORMED, Fate.MALFORMED)
+    assert "unexpected_tag" in malformed.detail
+    assert (cut.reason, cut.fate, len(cut.rollout.tokens)) == (FinishReason.LENGTH, Fate.OVER_LONG, 5)
+    assert judge.claims == []
+
+
+async def test_a_prompt_that_is_too_long_ends_no_run(network: Qwen3ForCausalLM) -> None:
+    endless = Problem("long", "t", "1+" * 5000, ReferenceCheck("1"), {})
+    async with collecting(network, limits=Limits(max_tokens=5)) as collector:
+        (refused,), (served,) = await collector.collect([endless, *problems(1)], 1, SEED)
+    assert refused.fate is Fate.ENGINE_ERROR
+    assert "context holds" in refused.detail
+    assert served.fate is Fate.OVER_LONG
+
+
+async def test_the_claim_is_the_text_behind_the_last_block(network: Qwen3ForCausalLM) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
+    for attempt in await _scripted_attempts(network, prompts=1, samples=2):
+        text = tokenizer.decode(attempt.rollout.tokens, skip_special_tokens=False)
+        claim = answer_text(attempt.rollout, Vocabulary.of(tokenizer), tokenizer)
+        assert text == f"{text.rpartition('</takeaway>')[0]}</takeaway>{claim}<|im_end|>"
+
+
+async def test_the_weight_version_is_recorded_and_asserted(network: Qwen3ForCausalLM) -> None:
+    async with collecting(network, limits=Limits(max_tokens=3)) as collector:
+        before = [one for group in await collector.collect(problems(1), 2, SEED) for one in group]
+        await collector.engine.update_weights(dict(network.named_parameters()))  # type: ignore[attr-defined]
+        after = [one for group in await collector.collect(problems(1), 2, SEED) for one in group]
+    assert {one.rollout.weight_version for one in before} == {0}
+    assert {one.rollout.weight_version for one in after} == {1}
+    with pytest.raises(StaleRolloutError, match="made by weights 0; the weights being trained are 1"):
+        require_version(before, 1)
+
+
+async def test_training_pauses_while_no_verifier_can_be_reached_and_says_so(network: Qwen3ForCausalLM) -> None:
+    said: list[str] = []
+    judge = FakeJudge(Verdict(Status.PASS, 1.0, "fake"), away=3)
+    patience = Patience(judge, said.append, pause=0.01)
+    verdict = await patience.verify(Claim("4"), ReferenceCheck("4"))
+    assert verdict.passed
+    assert [text.partition("(")[0] for text in said] == [
+        "the verifier cannot be reached ",
+        "the verifier is back; training goes on",
+    ]
+
+
+async def test_an_error_of_a_verifier_that_can_be_reached_stays_an_error() -> None:
+    said: list[str] = []
+    patience = Patience(FakeJudge(Verdict(Status.ERROR, 0.0, "fake")), said.append)
+    assert (await patience.verify(Claim("4"), ReferenceCheck("4"))).status is Status.ERROR
+    assert said == []
