@@ -17,7 +17,7 @@ end and the end of the block's last step. So token j is invisible to i exactly w
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -201,6 +201,13 @@ def layout_of(response: Response, length: int) -> Layout:
     return builder.layout()
 
 
+Tables = tuple[Ints, Ints, Ints, Ints]
+"""Per block of queries the number of blocks of keys that it sees in part, their order (those first), and the same for
+those that it sees in full: (blocks,), (blocks, blocks), (blocks,), (blocks, blocks)."""
+
+BLOCK_SIZE = 128
+
+
 @dataclass(frozen=True, slots=True)
 class Packed:
     """Several layouts side by side in one row of `length` tokens, padding at the end.
@@ -209,12 +216,14 @@ class Packed:
         positions: (length,) rotary positions; 0 in the padding.
         document: (length,) which layout a token belongs to; the padding is a document of its own.
         hidden_from, hidden_until: (depth, length) intervals as in :meth:`Layout.hidden`, in row indices.
+        tables: Which blocks see which, if worked out ahead: see :func:`with_tables`.
     """
 
     positions: Ints
     document: Ints
     hidden_from: Ints
     hidden_until: Ints
+    tables: Tables | None = None
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -287,12 +296,14 @@ def _batch_mask_mod(rows: Sequence[Packed], device: torch.device | str) -> Calla
     return visible
 
 
-def block_mask(packed: Packed, device: torch.device | str = "cpu", *, block_size: int = 128) -> BlockMask:
+def block_mask(packed: Packed, device: torch.device | str = "cpu", *, block_size: int = BLOCK_SIZE) -> BlockMask:
     """The visibility of one row as a FlexAttention `BlockMask`; see :func:`batch_block_mask`."""
     return batch_block_mask([packed], device, block_size=block_size)
 
 
-def batch_block_mask(rows: Sequence[Packed], device: torch.device | str = "cpu", *, block_size: int = 128) -> BlockMask:
+def batch_block_mask(
+    rows: Sequence[Packed], device: torch.device | str = "cpu", *, block_size: int = BLOCK_SIZE
+) -> BlockMask:
     """The visibility of rows of equal length and depth as one FlexAttention `BlockMask`, a row per batch entry.
 
     Which blocks are empty, partial or full is worked out between *runs* of tokens with equal visibility, so nothing of
@@ -304,19 +315,30 @@ def batch_block_mask(rows: Sequence[Packed], device: torch.device | str = "cpu",
     def moved(arrays: Sequence[npt.NDArray[Any]]) -> torch.Tensor:
         return torch.from_numpy(np.stack(arrays)).to(device)
 
-    def listed(grids: Sequence[npt.NDArray[np.bool_]]) -> tuple[torch.Tensor, torch.Tensor]:
-        counts = moved([grid.sum(1).astype(np.int32) for grid in grids])
-        order = moved([np.argsort(~grid, axis=1, kind="stable").astype(np.int32) for grid in grids])
-        return counts[:, None], order[:, None]
-
-    partial, full = zip(*(_occupancy(row, block_size) for row in rows), strict=True)
+    known = [row.tables if row.tables and block_size == BLOCK_SIZE else _tables(row, block_size) for row in rows]
+    counts, order, full_counts, full_order = (moved(column)[:, None] for column in zip(*known, strict=True))
     return BlockMask.from_kv_blocks(
-        *listed(partial),
-        *listed(full),
+        counts,
+        order,
+        full_counts,
+        full_order,
         BLOCK_SIZE=block_size,
         mask_mod=_batch_mask_mod(rows, device),
         seq_lengths=(len(rows[0]), len(rows[0])),
     )
+
+
+def with_tables(packed: Packed) -> Packed:
+    """The same row with the tables of its block mask: workers that make rows spare the process that trains."""
+    return replace(packed, tables=_tables(packed, BLOCK_SIZE))
+
+
+def _tables(packed: Packed, block_size: int) -> Tables:
+    def listed(grid: npt.NDArray[np.bool_]) -> tuple[Ints, Ints]:
+        return grid.sum(1).astype(np.int32), np.argsort(~grid, axis=1, kind="stable").astype(np.int32)
+
+    partial, full = _occupancy(packed, block_size)
+    return (*listed(partial), *listed(full))
 
 
 def _occupancy(packed: Packed, block_size: int) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:

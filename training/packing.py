@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from espalier.runtime.layout import Packed, pack
+from espalier.runtime.layout import Packed, pack, with_tables
 
 if TYPE_CHECKING:
     from espalier.training.example import Example
@@ -46,7 +46,7 @@ def row_of(examples: Sequence[tuple[int, Example]], length: int) -> Row:
         end = start + len(example.tokens)
         tokens[start:end], trained[start:end], task[start:end] = example.tokens, example.trained, kind
         start = end
-    return Row(tokens, trained, task, pack([example.layout for _, example in examples], length))
+    return Row(tokens, trained, task, with_tables(pack([example.layout for _, example in examples], length)))
 
 
 def fill_rows(examples: Iterable[tuple[int, Example]], length: int, rows: int) -> Iterator[Row]:
