@@ -46,7 +46,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from espalier.runtime.layout import Layout, mask_mod, pack
 from espalier.training.config import ModelConfig
 from espalier.training.logprobs import token_logprobs
-from espalier.training.model import ATTENTION, Batch, build, checkpoint_layers, collate, score
+from espalier.training.model import ATTENTION, Batch, build, checkpoint_layers, collate, compile_layers, score
 from espalier.training.packing import Row
 from tests.training.synthetic import Words, forked, random_row
 
@@ -63,6 +63,8 @@ class Setting:
     row: int
     lengths: tuple[int, ...]
     branches: tuple[int, ...] = (5, 1)
+    ways: tuple[str, ...] = ("packed", "dense")
+    compiled: bool = False
     device: torch.device = torch.device("cpu")
     repeats: int = 2
 
@@ -150,8 +152,10 @@ def dense_batch(one: Row, setting: Setting) -> Batch:
     return replace(collate([one], setting.device), visible=mask[None, None])
 
 
-PACKED = Way("packed", lambda work: [work.packed], lambda one, setting: collate([one], setting.device), ATTENTION)
-DENSE = Way("dense", lambda work: work.alone, dense_batch, "sdpa")
+WAYS = {
+    "packed": Way("packed", lambda work: [work.packed], lambda one, setting: collate([one], setting.device), ATTENTION),
+    "dense": Way("dense", lambda work: work.alone, dense_batch, "sdpa"),
+}
 
 
 def mask_mib(visible: BlockMask | Tensor) -> float:
@@ -251,10 +255,12 @@ Run = Callable[[Way, Work], None]
 
 
 def compare_ways(part: str, setting: Setting, report: Report, run: Run, leaves: Sequence[Tensor]) -> None:
-    """Measure packed and dense at every length, longest first, after a pass of each that compiles and loads kernels."""
-    run(PACKED, work(setting, setting.lengths[0], setting.branches[0]))
-    shortest = min(setting.lengths)
-    run(DENSE, work(replace(setting, row=shortest), shortest, setting.branches[0]))
+    """Measure the ways at every length, longest first, after a pass of each that compiles and loads kernels."""
+    ways = [WAYS[name] for name in setting.ways]
+    few = min(1024, *setting.lengths)
+    for way in ways:
+        row = few if way.name == "dense" else setting.row  # kernels of the packed way are compiled for one length
+        run(way, work(replace(setting, row=row), few, setting.branches[0]))
 
     def candidate(way: Way, each: Work) -> Candidate:
         size = mask_mib(way.batch(way.rows(each)[0], setting).visible)
@@ -263,7 +269,7 @@ def compare_ways(part: str, setting: Setting, report: Report, run: Run, leaves: 
     for length in setting.lengths:
         for branches in setting.branches:
             each = work(setting, length, branches)
-            compare(part, length, branches, [candidate(way, each) for way in (PACKED, DENSE)], setting, report)
+            compare(part, length, branches, [candidate(way, each) for way in ways], setting, report)
 
 
 # Parts
@@ -304,6 +310,8 @@ def step(setting: Setting, report: Report) -> None:
         network = build(setting.model, Words(setting.words)).train()
     torch.set_default_dtype(torch.float32)
     checkpoint_layers(network)
+    if setting.compiled:
+        compile_layers(network)
     leaves = list(network.parameters())
     optimizer = torch.optim.AdamW(leaves, lr=0.0, weight_decay=0.0, fused=True)
 
@@ -371,6 +379,8 @@ def main() -> int:
     parser.add_argument("--lengths", nargs="+", type=int, metavar="TOKENS", help="of a sample")
     parser.add_argument("--row", type=int, metavar="TOKENS", help="of all samples together; default: the longest")
     parser.add_argument("--branches", nargs="+", type=int, default=[5, 1], help="steps of a sample's block; 1: none")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="of masking")
+    parser.add_argument("--compile", action="store_true", help="the layers of the step, and not only their attention")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", action="store_true", help="JSON lines instead of a table")
@@ -384,6 +394,8 @@ def main() -> int:
         lengths=lengths,
         row=arguments.row or max(lengths),
         branches=tuple(arguments.branches),
+        ways=tuple(arguments.ways),
+        compiled=arguments.compile,
         device=torch.device(arguments.device),
         repeats=arguments.repeats,
     )

@@ -181,13 +181,10 @@ def token_losses(network: Qwen3ForCausalLM, batch: Batch) -> Tensor:
 def compile_layers(model: Qwen3ForCausalLM) -> None:
     """Compile every decoder layer in place; one compilation serves all."""
     for layer in model.model.layers:
-        layer.compile(dynamic=False)
+        layer.forward = torch.compile(layer.forward, dynamic=False)
 
 
 def checkpoint_layers(model: Qwen3ForCausalLM) -> None:
-    """Keep only the input of every decoder layer for the backward pass, which computes the rest again.
-
-    Call it before sharding and compiling.
-    """
+    """Keep only the input of every decoder layer for the backward pass, which computes the rest again."""
     for layer in model.model.layers:
         layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
