@@ -51,7 +51,7 @@ class Admission:
         if away:
             if adder.can_run_list:
                 return AddReqResult.OTHER  # what is free now is promised to those
-            if not room_for(self._rows, away):
+            if not room_for(self._rows, away, seat):
                 return AddReqResult.NO_TOKEN
             for other in away:
                 bring_back(self._rows, other)

@@ -35,13 +35,14 @@ def copy_to_host(rows: Rows, seat: Seat) -> Copied:
     return Copied(start, end - start, data)
 
 
-def room_for(rows: Rows, seats: list[Seat]) -> bool:
-    """Whether rows and slots for all copies of these seats are there, evicting from the radix cache if need be."""
+def room_for(rows: Rows, away: list[Seat], seat: Seat) -> bool:
+    """Whether rows and slots are there for what is away, and a row for `seat`; cached prefixes may be evicted."""
     scheduler = rows.scheduler
-    tokens = sum(seat.host.length for seat in seats if seat.host)
+    tokens = sum(other.host.length for other in away if other.host)
     slots = scheduler.token_to_kv_pool_allocator.available_size() + scheduler.tree_cache.evictable_size()
-    free_rows: int = scheduler.req_to_token_pool.available_size()
-    return bool(tokens <= slots and len(seats) <= free_rows)
+    free_rows = scheduler.req_to_token_pool.available_size()
+    fresh = not rows.held(seat.request) and seat not in away
+    return bool(tokens <= slots and len(away) + fresh <= free_rows)
 
 
 def bring_back(rows: Rows, seat: Seat) -> None:

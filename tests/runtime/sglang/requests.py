@@ -1,0 +1,87 @@
+"""Random requests with scripted structure, and what is checked of every answer."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from espalier.runtime.engine import FinishReason
+from espalier.runtime.grammar import Vocabulary
+from espalier.runtime.layout import layout
+from espalier.runtime.sglang.protocol import KEY, Summary, format_path
+from espalier.runtime.sglang.vocabulary import vocabulary_to_json
+from tests.runtime.dense import dense_logprobs
+from tests.runtime.local.tiny import TinyTokenizer
+from tests.runtime.scripted import Script, Shape, random_script
+from tests.runtime.sglang.scripts import length, scripted_params
+
+VOCABULARY = Vocabulary.of(TinyTokenizer(), max_plans=16)
+IDS = {"ESPALIER_NPR_TAGS": vocabulary_to_json(VOCABULARY)}
+CHECKED = {"SGLANG_ENABLE_STRICT_MEM_CHECK_DURING_BUSY": "1"}
+"""SGLang's own leak check after every step: it ends the scheduler when a slot is missing."""
+
+
+@dataclass(frozen=True)
+class Case:
+    prompt: list[int]
+    script: Script
+
+    def params(self, **more: Any) -> dict[str, Any]:
+        options = more.pop("npr", True)
+        tokens = more.pop("max_new_tokens", length(self.script, VOCABULARY))
+        custom = {KEY: options, **scripted_params(self.script, VOCABULARY)}
+        return {"temperature": 0, "max_new_tokens": tokens, "custom_params": custom, **more}
+
+
+def cases(seed: int, count: int, shape: Shape = Shape()) -> list[Case]:
+    """Random trees; every fourth prompt is the one before it, so that the radix cache is hit."""
+    rng = random.Random(seed)
+    made: list[Case] = []
+    for index in range(count):
+        prompt = [rng.randrange(30, 64) for _ in range(rng.randint(1, 40))]
+        made.append(Case(made[-1].prompt if index % 4 == 3 else prompt, random_script(rng, VOCABULARY, shape)))
+    return made
+
+
+def generate(engine: Any, requests: list[Case], **more: Any) -> list[dict[str, Any]]:
+    """All requests at once."""
+    answers: list[dict[str, Any]] = engine.generate(
+        input_ids=[case.prompt for case in requests],
+        sampling_params=[case.params(**more) for case in requests],
+        return_logprob=True,
+    )
+    return answers
+
+
+def check(module: Any, case: Case, answer: dict[str, Any]) -> int:
+    """Compare an answer with one dense pass. Returns how many tokens the model chose freely."""
+    meta, tokens = answer["meta_info"], list(answer["output_ids"])
+    (summary,) = [Summary.from_json(record) for record in meta[KEY]]
+    assert summary.reason is FinishReason.STOP, summary
+    assert meta["finish_reason"]["type"] == "stop"
+    start = len(case.prompt)
+    whole = case.prompt + tokens
+    found = layout(whole, start, VOCABULARY)
+    assert len(tokens) == length(case.script, VOCABULARY) == summary.sampled_tokens + summary.forced_tokens
+    assert meta["npr_positions"] == found.positions[start:].tolist()
+    assert meta["npr_paths"] == [format_path(found.branches[branch].path) for branch in found.branch[start:]]
+    assert summary.forks == summary.joins == tokens.count(VOCABULARY.takeaway_opening()[0])
+    assert summary.critical_path_tokens == found.critical_path - start
+    logprobs = dense_logprobs(module, whole, found)
+    logprobs[:, list(VOCABULARY.tags)] = -torch.inf
+    logprobs = torch.log_softmax(logprobs, dim=-1)
+    chosen = 0
+    for index, token in enumerate(tokens):
+        given, named, _ = meta["output_token_logprobs"][index]
+        assert named == token
+        if meta["npr_forced"][index] or token in VOCABULARY.tags:
+            assert given == 0.0  # forced, or the only choice that the script left
+            continue
+        before = logprobs[start + index - 1]
+        assert token == int(before.argmax()), index
+        assert abs(float(before[token]) - given) < 1e-4, index
+        chosen += 1
+    return chosen
