@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from espalier.solver.events import Solved, SolveEvent, Watch
+from espalier.solver.metrics import ending
 from espalier.solver.service.desk import Order
 from espalier.solver.trace import event_to_json
 from espalier.solver.viewer.entries import Condenser, Entry
@@ -46,17 +47,18 @@ class Play:
     def watch(self, event: SolveEvent) -> None:
         """Take in one event."""
         entry = self._condenser.feed({"at": self._clock() - self._start, **event_to_json(event)})
+        if isinstance(event, Solved):
+            self._flush()
+            self.end = ending(event.result.selection)
         if entry is not None:
             self._note(entry)
-        if isinstance(event, Solved):
-            answer = event.result.selection.answer
-            self._close("unsolved" if answer is None else "verified" if event.result.selection.verified else "answered")
 
     def break_off(self, reason: str) -> None:
         """It will not come to a result."""
         if not self.end:
+            self._flush()
             self._note({"event": "broken_off", "at": self._clock() - self._start, "reason": reason})
-            self._close(reason)
+            self.end = reason
 
     async def follow(self, seen: int) -> AsyncGenerator[tuple[int, list[str]]]:
         """Entries as JSON, with the number of them that have been seen then; ends with the solve.
@@ -85,10 +87,6 @@ class Play:
     def _flush(self) -> None:
         for entry in self._condenser.flush():
             self._note(entry)
-
-    def _close(self, end: str) -> None:
-        self._flush()
-        self.end = end
 
 
 class Stage:

@@ -1,0 +1,197 @@
+"""The live pages' server: who may ask for what, and streams that go on where they were cut off."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from espalier.verifiers.auth import ServerSecurity
+from tests.solver.scripted import PASS, ScriptedEngine, ScriptedJudge, boxed, response
+from tests.solver.service.serving import until
+from tests.solver.viewer.paging import Paged, paged
+
+RIGHT = response("try " + boxed("41"), "other", answer=boxed("42"))
+TOKEN = "a-token-of-some-length"  # noqa: S105
+
+
+def judge() -> ScriptedJudge:
+    return ScriptedJudge({"42": PASS})
+
+
+async def entries(pages: Paged, solve: str, last: str = "") -> list[dict[str, Any]]:
+    return [
+        entry
+        async for _, name, data in pages.events(f"solves/{solve}/events", last)
+        if name == "message"
+        for entry in data
+    ]
+
+
+async def test_a_solve_that_is_asked_for_is_told_to_its_end() -> None:
+    async with paged(ScriptedEngine.of(RIGHT), judge()) as pages:
+        told = await entries(pages, await pages.ask(k=1))
+        assert [told[0]["event"], told[-1]["event"]] == ["accepted", "solved"]
+        text = "".join(entry["text"] for entry in told if entry["event"] == "tokens" and entry["path"] == [])
+        assert text.startswith("<guideline>")
+        assert "\\boxed{42}" in text
+        (listed,) = (await pages.client.get("/ui/api/solves")).json()["solves"]
+        assert listed["end"] == "verified"
+
+
+async def test_a_watcher_goes_on_behind_the_last_event_that_it_has() -> None:
+    async with paged(ScriptedEngine.of(RIGHT), judge()) as pages:
+        solve = await pages.ask(k=1)
+        whole = await entries(pages, solve)
+        assert await entries(pages, solve, last="3") == whole[3:]
+        assert await entries(pages, solve, last="nonsense") == whole
+        assert await entries(pages, solve, last="99999") == []
+
+
+async def test_solves_of_other_doors_can_be_watched_while_they_run() -> None:
+    engine = ScriptedEngine.of(None)
+    async with paged(engine) as pages:
+        body = {"model": "espalier", "messages": [{"role": "user", "content": "What is 6 times 7?"}], "k": 1}
+        asking = asyncio.create_task(pages.client.post("/v1/chat/completions", json=body))
+        await engine.busy.wait()
+        (listed,) = (await pages.client.get("/ui/api/solves")).json()["solves"]
+        assert (listed["text"], listed["end"]) == ("What is 6 times 7?", "")
+        async for _, _, data in pages.events(f"solves/{listed['id']}/events"):
+            if any(entry["event"] == "tokens" for entry in data):
+                break
+        asking.cancel()
+        await until(lambda: bool(pages.stage.plays()[0].end))
+        assert (await entries(pages, listed["id"]))[-1]["event"] == "broken_off"
+
+
+async def test_a_solve_of_the_page_can_be_cancelled_and_leaves_the_engine() -> None:
+    engine = ScriptedEngine.of(None)
+    async with paged(engine) as pages:
+        solve = await pages.ask(k=2)
+        await engine.busy.wait()
+        assert (await pages.client.delete(f"/ui/api/solves/{solve}")).status_code == 204
+        await until(lambda: not engine.running)
+        assert (await entries(pages, solve))[-1] | {"at": 0} == {"event": "broken_off", "at": 0, "reason": "cancelled"}
+        assert (await pages.client.delete(f"/ui/api/solves/{solve}")).status_code == 404
+
+
+async def test_a_solve_that_fails_says_why() -> None:
+    async with paged(ScriptedEngine.of(RIGHT, fails_after=3)) as pages:
+        last = (await entries(pages, await pages.ask()))[-1]
+        assert last["event"] == "broken_off"
+        assert "the scripted engine is gone" in last["reason"]
+
+
+async def test_whoever_finds_no_place_in_line_is_told_at_once() -> None:
+    engine = ScriptedEngine.of(None)
+    async with paged(engine, places=0) as pages:
+        await pages.ask()
+        await engine.busy.wait()
+        reply = await pages.client.post("/ui/api/solves", json={"text": "x"})
+        assert reply.status_code == 429
+        assert [play.end != "" for play in pages.stage.plays()] == [True, False]
+        await pages.client.delete(f"/ui/api/solves/{pages.stage.plays()[1].id}")
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "text"),
+        ({"text": " "}, "text"),
+        ({"text": "x" * 100_001}, "text"),
+        ({"text": "x", "check": "nonsense"}, "check"),
+        ({"text": "x", "check": 1}, "check"),
+        ({"text": "x", "k": 99}, "k"),
+        ({"text": "x", "k": "1"}, "k"),
+        ({"text": "x", "seed": -1}, "seed"),
+        ({"text": "x", "policy": "magic"}, "policy"),
+        ([], "body"),
+    ],
+)
+async def test_what_makes_no_sense_is_refused_with_its_field(body: Any, field: str) -> None:
+    async with paged(ScriptedEngine.of(RIGHT)) as pages:
+        reply = await pages.client.post("/ui/api/solves", json=body)
+        assert reply.status_code == 400
+        assert reply.json()["error"]["param"] == field
+        assert not pages.stage.plays()
+
+
+async def test_the_pages_are_for_anyone_and_what_they_show_for_those_with_the_token() -> None:
+    async with paged(ScriptedEngine.of(RIGHT), security=ServerSecurity(token=TOKEN)) as pages:
+        client = pages.client
+        for path in ("/ui/", "/ui/app.js", "/ui/app.css"):
+            reply = await client.get(path)
+            assert reply.status_code == 200
+            assert "default-src 'none'" in reply.headers["content-security-policy"]
+            assert "unsafe" not in reply.headers["content-security-policy"]
+        assert (await client.get("/")).headers["location"] == "/ui/"
+        calls = [
+            ("GET", path) for path in ("about", "solves", "solves/x/events", "queue/events", "jobs/x/events", "runs")
+        ]
+        for method, path in [
+            *calls,
+            ("POST", "solves"),
+            ("POST", "dead"),
+            ("DELETE", "solves/x"),
+            ("DELETE", "jobs/x"),
+        ]:
+            assert (await client.request(method, f"/ui/api/{path}")).status_code == 401, path
+            bad = await client.request(method, f"/ui/api/{path}", headers={"Authorization": "Bearer wrong"})
+            assert bad.status_code == 401, path
+        good = await client.get("/ui/api/about", headers={"Authorization": f"Bearer {TOKEN}"})
+        assert good.json()["model"] == "scripted"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Host": "evil.example"},
+        {"Host": "127.0.0.1.evil.example:80"},
+    ],
+)
+async def test_another_site_cannot_ask_through_a_browser_on_this_machine(headers: dict[str, str]) -> None:
+    async with paged(ScriptedEngine.of(RIGHT)) as pages:
+        assert (await pages.client.get("/ui/api/solves", headers=headers)).status_code == 403
+        reply = await pages.client.post("/ui/api/solves", json={"text": "x"}, headers=headers)
+        assert reply.status_code == 403
+        assert not pages.stage.plays()
+
+
+async def test_a_form_of_another_site_is_no_json() -> None:
+    async with paged(ScriptedEngine.of(RIGHT)) as pages:
+        reply = await pages.client.post(
+            "/ui/api/solves", content='{"text": "x"}', headers={"Content-Type": "text/plain"}
+        )
+        assert reply.status_code == 415
+
+
+async def test_what_the_server_lacks_is_not_found_with_what_to_do() -> None:
+    async with paged(ScriptedEngine.of(RIGHT)) as pages:
+        told = {
+            "queue/events": "--redis",
+            "jobs/x/events": "--redis",
+            "runs": "--runs",
+            "solves/none/events": "no such solve",
+        }
+        for path, said in told.items():
+            reply = await pages.client.get(f"/ui/api/{path}")
+            assert reply.status_code == 404, path
+            assert said in reply.json()["error"]["message"]
+
+
+async def test_runs_are_listed_and_read(tmp_path: Path) -> None:
+    (tmp_path / "sweep/a").mkdir(parents=True)
+    (tmp_path / "sweep/a/metrics.jsonl").write_text('{"step": 1, "reward": 0.5}\n')
+    async with paged(ScriptedEngine.of(RIGHT), runs=tmp_path) as pages:
+        (run,) = (await pages.client.get("/ui/api/runs")).json()["runs"]
+        read = (await pages.client.get(f"/ui/api/runs/{run['id']}")).json()
+        assert read["records"] == [{"step": 1, "reward": 0.5}]
+        assert (await pages.client.get(f"/ui/api/runs/sweep/a?from={read['offset']}")).json()["records"] == []
+        assert (await pages.client.get("/ui/api/runs/sweep/a?from=x")).status_code == 400
+        assert (await pages.client.get("/ui/api/runs/sweep/b")).status_code == 404
