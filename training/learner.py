@@ -35,7 +35,7 @@ class Learned:
     Attributes:
         loss: Mean over the trained tokens.
         gradient_norm: Before clipping.
-        tokens: Trained tokens.
+        trained_tokens: In the whole batch.
         deviation: Standard deviation of the batch's rewards.
         mismatch_kl: Estimate of KL(engine || trainer) per token.
         mismatch_max: Largest difference of the log-probability of a token between engine and trainer.
@@ -45,7 +45,7 @@ class Learned:
 
     loss: float
     gradient_norm: float
-    tokens: int
+    trained_tokens: int
     deviation: float
     mismatch_kl: float
     mismatch_max: float
@@ -142,7 +142,7 @@ class Learner:
         return Learned(
             loss=total,
             gradient_norm=norm,
-            tokens=tokens,
+            trained_tokens=tokens,
             deviation=spread,
             mismatch_kl=divergence / tokens,
             mismatch_max=self.group.maximum(largest).item(),

@@ -220,7 +220,7 @@ def entry(
         **{fate.value: int(total[fate]) for fate in Fate},
         "dropped_too_few_valid": int(total["too_few_valid"]),
         "dropped_uninformative": int(total["uninformative"]),
-        **{name: float(f"{value:.6g}") for name, value in asdict(learned).items()},
+        **{name: float(f"{value:.9g}") for name, value in asdict(learned).items()},
         "seconds_generate": round(seconds.generate, 3),
         "seconds_train": round(seconds.train, 3),
         "seconds_sync": round(seconds.sync, 3),
@@ -258,7 +258,7 @@ def _no_step(batch: Drawn, progress: Progress, fruitless: int, record: Report, g
     """
     total = _totals(batch, group)
     became = ", ".join(f"{int(total[fate])} {fate.value}" for fate in Fate if total[fate])
-    details = {one.attempt.detail or _evidence(one.attempt) for one in batch.attempts if one.reward.value is None}
+    details = {_evidence(one.attempt) or one.attempt.detail for one in batch.attempts if one.reward.value is None}
     said = next(iter(sorted(details - {""})), "")
     note = f"no step: nothing to train on in this batch ({became})" + (f"; for example: {said}" if said else "")
     record({"step": progress.step, "note": note})

@@ -42,7 +42,7 @@ async def engine_for(config: ServiceConfig, network: Any, tokenizer: Any) -> Asy
     """
     if config.engine == "local":
         settings = LocalConfig(capacity=Capacity(rows=config.rows, tokens=TOKENS_IN_A_PASS, requests=config.rows))
-        async with LocalEngine.serve(_served(network), tokenizer, settings) as local:
+        async with LocalEngine.serve(served_copy(network), tokenizer, settings) as local:
             yield local
         return
     address = urlsplit(config.engine)
@@ -71,7 +71,8 @@ async def publish(engine: TrainedEngine, network: Any, group: Group) -> int:
     return version if own else int(group.maximum(torch.tensor(version)).item())
 
 
-def _served(network: Any) -> Any:
+def served_copy(network: Any) -> Any:
+    """What the local engine serves: on the CPU a second module, of its own attention, over the same parameters."""
     if network.device.type == "cuda":
         return copy.deepcopy(network).to(torch.bfloat16).eval()
     shared = {id(parameter): parameter for parameter in network.parameters()}

@@ -30,6 +30,7 @@ from espalier.training.rollout import (
     require_version,
     rollout_layout,
 )
+from espalier.training.serving import served_copy
 from espalier.training.tasks import Problem
 from espalier.verifiers.check import Check, Claim, ReferenceCheck
 from espalier.verifiers.verdict import Status, Verdict
@@ -83,7 +84,7 @@ async def collecting(
 ) -> AsyncIterator[Collector]:
     tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
     vocabulary = Vocabulary.of(tokenizer)
-    async with LocalEngine.serve(network, tokenizer, sampler=sampler) as engine:
+    async with LocalEngine.serve(served_copy(network), tokenizer, sampler=sampler) as engine:
         patience = Patience(judge or FakeJudge(), lambda text: None, pause=0.01)
         yield Collector(engine, patience, PromptTemplate(), vocabulary, mode, limits)
 

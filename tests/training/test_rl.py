@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
+
+from espalier.runtime.engine import FinishReason, Limits, Mode
+from espalier.training import rl
+from espalier.training.batch import Judged, parts, usable_groups
+from espalier.training.checkpoint import export
+from espalier.training.config import ConfigError, SftConfig
+from espalier.training.config_rl import PolicyConfig, ProblemsConfig, RlConfig, RolloutConfig
+from espalier.training.distributed import ALONE
+from espalier.training.learner import Learner, NotFiniteError
+from espalier.training.model import Policy, build
+from espalier.training.objective import Papo
+from espalier.training.reward import Fate, Reward, reward
+from espalier.training.rollout import Attempt, StaleRolloutError
+from espalier.training.stages import papo, zero
+from espalier.verifiers.verdict import Evidence, Status, Verdict
+from tests.training.conftest import TOKENIZER
+from tests.training.test_rollout import FakeJudge, collecting, network, problems
+
+__all__ = ["network"]
+
+OPTIMIZER = PolicyConfig(rate=1e-3, row_length=256, rows_per_pass=2)
+
+CONFIG = RlConfig(
+    seed=1,
+    steps=3,
+    problems=ProblemsConfig(1, tasks={"chain_sum": 1.0}),
+    rollout=RolloutConfig(Mode.SEQUENTIAL, prompts=2, samples=3, max_tokens=12),
+    optimizer=OPTIMIZER,
+)
+
+
+async def _attempts(network: Qwen3ForCausalLM, prompts: int = 3, samples: int = 3) -> list[list[Attempt]]:
+    async with collecting(network, limits=Limits(max_tokens=20)) as collector:
+        return await collector.collect(problems(prompts), samples, "s")
+
+
+def _judged(groups: list[list[Attempt]]) -> list[list[Judged]]:
+    """Every other response passes."""
+    fates = (Fate.PASSED, Fate.FAILED)
+    return [[Judged(one, reward(fates[i % 2])) for i, one in enumerate(group)] for group in groups]
+
+
+def _learner(network: Qwen3ForCausalLM, **settings: Any) -> Learner:
+    learner = Learner(Policy(network), Papo(), replace(OPTIMIZER, **settings), ALONE)
+    learner.version = 0
+    return learner
+
+
+async def test_the_trainer_sees_the_log_probabilities_that_the_engine_reported(
+    network: Qwen3ForCausalLM, tmp_path: Path
+) -> None:
+    groups = _judged(await _attempts(network))
+    learned = _learner(network).learn(groups, 0, tmp_path)
+    assert learned is not None
+    assert learned.mismatch_max < 1e-4
+    assert abs(learned.mismatch_kl) < 1e-6
+    assert learned.trained_tokens == sum(one.attempt.usage.sampled_tokens for group in groups for one in group)
+
+
+async def test_micro_batches_give_the_step_of_the_whole_batch(network: Qwen3ForCausalLM, tmp_path: Path) -> None:
+    groups = _judged(await _attempts(network))
+    start = {name: p.detach().clone() for name, p in network.named_parameters()}
+    found = []
+    for rows_per_pass, row_length in ((16, 512), (1, 96)):
+        network.load_state_dict(start, strict=False)
+        learned = _learner(network, rows_per_pass=rows_per_pass, row_length=row_length).learn(groups, 0, tmp_path)
+        assert learned is not None
+        found.append((learned, {name: p.detach().clone() for name, p in network.named_parameters()}))
+    (whole, after_whole), (small, after_small) = found
+    assert whole.loss == pytest.approx(small.loss, abs=1e-6)
+    assert whole.gradient_norm == pytest.approx(small.gradient_norm, rel=1e-4)
+    # Adam's first step is the sign of the gradient: compare where the gradient is not noise.
+    assert all(((after_whole[name] - after_small[name]).abs() < 1e-4).float().mean() > 0.99 for name in start)
+
+
+async def test_a_batch_trains_one_step_only(network: Qwen3ForCausalLM, tmp_path: Path) -> None:
+    groups = _judged(await _attempts(network))
+    learner = _learner(network)
+    assert learner.learn(groups, 0, tmp_path) is not None
+    with pytest.raises(StaleRolloutError, match="one optimiser step for each batch"):
+        learner.learn(groups, 1, tmp_path)
+    learner.version = 1  # published; the rollouts are still those of version 0
+    with pytest.raises(StaleRolloutError, match="made by weights 0"):
+        learner.learn(groups, 1, tmp_path)
+
+
+async def test_a_loss_that_is_no_number_stops_with_the_batch_saved(network: Qwen3ForCausalLM, tmp_path: Path) -> None:
+    groups = _judged(await _attempts(network))
+    groups[0][0] = Judged(groups[0][0].attempt, Reward(Fate.PASSED, float("nan"), trained=True))
+    before = [p.detach().clone() for p in network.parameters()]
+    with pytest.raises(NotFiniteError, match=r"step 5: the loss is nan .* the batch is in .*not-finite-5-0"):
+        _learner(network).learn(groups, 4, tmp_path)
+    saved = load_file(tmp_path / "not-finite-5-0.safetensors")
+    assert saved["0.tokens"].shape == saved["0.advantages"].shape
+    assert all(torch.equal(old, new) for old, new in zip(before, network.parameters(), strict=True))
+
+
+async def test_masked_and_malformed_responses_train_nothing(network: Qwen3ForCausalLM, tmp_path: Path) -> None:
+    ((first, second, third),) = await _attempts(network, 1, 3)
+    for fate, tokens in ((Fate.VERIFIER_ERROR, 40), (Fate.UNKNOWN, 40), (Fate.MALFORMED, 40), (Fate.OVER_LONG, 60)):
+        group = [Judged(first, reward(Fate.PASSED)), Judged(second, reward(Fate.FAILED)), Judged(third, reward(fate))]
+        kept, _ = usable_groups([group], only_informative=False)
+        learned = _learner(network).learn(kept, 0, tmp_path)
+        assert learned is not None
+        assert learned.trained_tokens == tokens
+
+
+async def test_groups_that_cannot_be_compared_are_dropped_and_counted(network: Qwen3ForCausalLM) -> None:
+    (group,) = await _attempts(network, 1, 3)
+
+    def judged(*fates: Fate) -> list[Judged]:
+        return [Judged(one, reward(fate)) for one, fate in zip(group, fates, strict=True)]
+
+    lone = judged(Fate.PASSED, Fate.VERIFIER_ERROR, Fate.UNKNOWN)
+    equal = judged(Fate.FAILED, Fate.FAILED, Fate.UNKNOWN)
+    mixed = judged(Fate.PASSED, Fate.FAILED, Fate.UNKNOWN)
+    kept, dropped = usable_groups([lone, equal, mixed], only_informative=False)
+    assert [len(one) for one in kept] == [2, 2]
+    assert dropped == {"too_few_valid": 1}
+    kept, dropped = usable_groups([lone, equal, mixed], only_informative=True)
+    assert len(kept) == 1
+    assert dropped == {"too_few_valid": 1, "uninformative": 1}
+
+
+async def test_a_response_that_fits_no_row_is_named(network: Qwen3ForCausalLM) -> None:
+    from espalier.training.batch import trajectory
+
+    ((attempt,),) = await _attempts(network, 1, 1)
+    with pytest.raises(ValueError, match=r"batch.row_length is too small"):
+        parts([trajectory(attempt, 1.0)], 16, 1, torch.device("cpu"))
+
+
+@pytest.fixture
+def model_folder(network: Qwen3ForCausalLM, tmp_path: Path) -> Path:
+    export(tmp_path / "initial", network, PreTrainedTokenizerFast.from_pretrained(TOKENIZER))
+    return tmp_path / "initial"
+
+
+def _by_parity(self: rl.Draw, attempt: Attempt) -> Judged:
+    """Stands in for verdicts: an untrained model answers nothing, and equal rewards would train nothing."""
+    return Judged(attempt, reward(Fate.PASSED if sum(attempt.rollout.tokens) % 2 else Fate.FAILED))
+
+
+def _train(config: RlConfig, model: Path, out: Path, **options: Any) -> list[dict[str, Any]]:
+    shown: list[dict[str, Any]] = []
+    with mock.patch.object(rl.Draw, "_judged", _by_parity):
+        rl.train(config, papo.method(config), model, out, shown.append, **options)
+    return shown
+
+
+def test_a_run_leaves_metrics_settings_and_a_model(model_folder: Path, tmp_path: Path) -> None:
+    shown = _train(CONFIG, model_folder, tmp_path / "run")
+    assert [entry["step"] for entry in shown] == [1, 2, 3]
+    assert [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()] == shown
+    assert shown[0]["over_long"] + shown[0]["failed"] + shown[0]["passed"] + shown[0]["unknown"] == 6
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["rollout"]["prompts"] == 2
+    Qwen3ForCausalLM.from_pretrained(tmp_path / "run" / "model")
+
+
+def test_other_settings_cannot_be_resumed(model_folder: Path, tmp_path: Path) -> None:
+    _train(replace(CONFIG, steps=1), model_folder, tmp_path / "run")
+    with pytest.raises(ConfigError, match="other settings in seed"):
+        _train(replace(CONFIG, seed=2), model_folder, tmp_path / "run", resume=True)
+
+
+_VICTIM = """
+import sys
+from pathlib import Path
+from tests.training import test_rl
+import torch
+torch.set_num_threads(1)
+test_rl._train(test_rl.CONFIG_LONG, Path(sys.argv[1]), Path(sys.argv[2]), resume=True)
+"""
+
+CONFIG_LONG = replace(CONFIG, steps=7)
+
+TIMED = ("seconds", "tokens_per_second", "done")
+
+
+def _untimed(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in one.items() if not name.startswith(TIMED)} for one in entries]
+
+
+@pytest.mark.parametrize("killed_at", [1, 4])
+def test_a_killed_run_goes_on_bit_for_bit(model_folder: Path, tmp_path: Path, killed_at: int) -> None:
+    whole = _train(CONFIG_LONG, model_folder, tmp_path / "whole")
+
+    out = tmp_path / "killed"
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", _VICTIM, str(model_folder), str(out)]
+    victim = subprocess.Popen(command, cwd=root, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
+    metrics = out / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (metrics.exists() and len(metrics.read_text().splitlines()) >= killed_at):
+        assert victim.poll() is None, victim.stderr.read() if victim.stderr else ""
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    victim.send_signal(signal.SIGKILL)
+    victim.communicate()
+
+    _train(CONFIG_LONG, model_folder, out, resume=True)
+    entries = [json.loads(line) for line in metrics.open()]
+    assert _untimed(entries) == _untimed(whole)
+    weights, expected = (load_file(folder / "model" / "model.safetensors") for folder in (out, tmp_path / "whole"))
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+
+
+def _as_if_stopped(real: Any) -> Any:
+    async def finished(self: Any, request: Any) -> Any:
+        return replace(await real(self, request), reason=FinishReason.STOP)
+
+    return finished
+
+
+@pytest.mark.parametrize("status", [Status.ERROR, Status.UNKNOWN])
+def test_a_batch_without_verdicts_takes_no_step_and_says_why(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: Status
+) -> None:
+    from espalier.training import rollout
+
+    verdict = Verdict(status, 0.0, "fake", (Evidence("exception", "the sandbox is broken"),))
+    monkeypatch.setattr(rl, "open_judge", lambda *_: FakeJudge(verdict))
+    # An untrained model does not end its turn: let every response be judged as if it had.
+    monkeypatch.setattr(rollout.Collector, "_finished", _as_if_stopped(rollout.Collector._finished))
+    shown: list[dict[str, Any]] = []
+    fate = {Status.ERROR: "verifier_error", Status.UNKNOWN: "unknown"}[status]
+    said = rf"3 batches in a row had nothing to train on \(6 {fate}\); the sandbox is broken"
+    with pytest.raises(rl.FruitlessError, match=said):
+        rl.train(CONFIG, papo.method(CONFIG), model_folder, tmp_path / "run", shown.append)
+    assert [entry["note"].partition(":")[0] for entry in shown] == ["no step"] * 3
+    assert not (tmp_path / "run" / "model").exists()
+    assert not (tmp_path / "run" / "checkpoint").exists()
+
+
+def test_stage_zero_decodes_sequentially() -> None:
+    with pytest.raises(ConfigError, match='write mode = "sequential"'):
+        zero.method(replace(CONFIG, rollout=replace(CONFIG.rollout, mode=Mode.PARALLEL)))
+
+
+def test_the_smallest_model_is_served_as_it_is_trained(tiny: SftConfig) -> None:
+    """The engine's copy shares its parameters: a step is seen without a copy."""
+    from espalier.training.serving import served_copy
+
+    network = build(tiny.model, PreTrainedTokenizerFast.from_pretrained(TOKENIZER))
+    served = served_copy(network)
+    with torch.no_grad():
+        network.model.layers[0].mlp.up_proj.weight.add_(1.0)
+        network.model.embed_tokens.weight.add_(1.0)
+    assert torch.equal(served.model.layers[0].mlp.up_proj.weight, network.model.layers[0].mlp.up_proj.weight)
+    assert served.lm_head.weight is network.lm_head.weight
+    assert served.config is not network.config
