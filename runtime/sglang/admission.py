@@ -37,13 +37,20 @@ class Admission:
         request, rows = seat.request, self._rows
         if self._away(seat):
             request.prefix_indices = torch.empty((0,), dtype=torch.int64)
-        elif rows.held(request):
+        elif seat.slots is not None:
+            request.prefix_indices = seat.slots
+        elif rows.held(request):  # the next chunk of a long step that is computed again
             request.prefix_indices = rows.slots(request, 0, rows.computed(request))
         else:
-            request.prefix_indices = rows.slots(self._parent(seat).request, 0, seat.start)
-            rows.set_shared(request, seat.start)
+            request.prefix_indices = self._parent(seat).slots
+        rows.set_shared(request, seat.shared)
         self._conductor.detach(seat)
         request.already_computed = len(request.prefix_indices)  # not a hit of the radix cache
+
+    def admitted(self, seat: Seat, adder: Any) -> None:
+        """Note that the request gets a row with all its slots, if SGLang has taken it into the batch."""
+        if adder.can_run_list and adder.can_run_list[-1] is seat.request:
+            seat.slots = None
 
     def refuse(self, seat: Seat, adder: Any) -> AddReqResult | None:
         """Whether the request has to wait: its keys and values are away, or it would be cut into chunks for nothing."""
@@ -51,7 +58,7 @@ class Admission:
         if away:
             if adder.can_run_list:
                 return AddReqResult.OTHER  # what is free now is promised to those
-            if not room_for(self._rows, away, seat):
+            if not room_for(self._rows, away):
                 return AddReqResult.NO_TOKEN
             for other in away:
                 bring_back(self._rows, other)
@@ -75,9 +82,17 @@ class Admission:
 
     def before_retraction(self, request: Req) -> None:
         """SGLang is about to free a running request: save what could not be computed again."""
-        seat = self._conductor.seat_of(request)
-        if seat is not None and seat.joined and not request.finished() and self._rows.held(request):
-            seat.host = copy_to_host(self._rows, seat)
+        seat, rows = self._conductor.seat_of(request), self._rows
+        if seat is None or not seat.joined or request.finished() or not rows.held(request):
+            return
+        computed = min(rows.computed(request), seat.length - 1)  # one is left to begin again with
+        self._save(seat, rows.slots(request, 0, computed))
+
+    def _save(self, seat: Seat, slots: torch.Tensor) -> None:
+        seat.host = copy_to_host(self._rows, seat, slots)
+        if seat.lock is not None:
+            self._scheduler.tree_cache.dec_lock_ref(*seat.lock)
+            seat.lock = None
 
     def make_room(self, running: Sequence[Req]) -> bool:
         """Move all requests with nothing in `running` to the host. Says whether that freed anything."""
@@ -86,16 +101,11 @@ class Admission:
         return any(moved)
 
     def _leave(self, tree: Tree) -> bool:
-        moved = False
-        for seat in tree.seats.values():
-            if self._rows.held(seat.request) and seat.request is not self._scheduler.chunked_req:
-                seat.host = copy_to_host(self._rows, seat)
-                self._rows.release(seat.request, insert=False)
-                if seat.lock is not None:
-                    self._scheduler.tree_cache.dec_lock_ref(*seat.lock)
-                    seat.lock = None
-                moved = True
-        return moved
+        resting = [seat for seat in tree.seats.values() if seat.slots is not None]
+        for seat in resting:
+            self._save(seat, seat.slots)
+            self._conductor.free(seat)
+        return bool(resting)
 
     def unjam(self) -> None:
         """Nothing runs and nothing could be admitted: let the oldest waiting tree have the device."""
@@ -123,12 +133,13 @@ class Admission:
     def uncounted(self, counted: Sequence[Req]) -> int:
         """Slots that rows hold outside of these batches, for SGLang's leak check of a busy server."""
         known = {id(request) for request in counted}
-        return sum(
-            self._rows.allocated(seat.request) - self._rows.shared(seat.request)
-            for tree in self._conductor.trees
-            for seat in tree.seats.values()
-            if id(seat.request) not in known and self._rows.held(seat.request)
-        )
+        total = 0
+        for seat in (seat for tree in self._conductor.trees for seat in tree.seats.values()):
+            if seat.slots is not None:
+                total += len(seat.slots) - seat.shared
+            elif id(seat.request) not in known and self._rows.held(seat.request):
+                total += self._rows.allocated(seat.request) - self._rows.shared(seat.request)
+        return total
 
 
 def _rests(seat: Seat) -> bool:

@@ -144,10 +144,6 @@ class Rows:
         table = self.scheduler.req_to_token_pool.req_to_token
         return table[self.index(req), start:end].to(dtype=_int64(), copy=True)
 
-    def write(self, req: Req, start: int, slots: Any) -> None:
-        table = self.scheduler.req_to_token_pool.req_to_token
-        table[self.index(req), start : start + len(slots)] = slots.to(table.dtype)
-
     def computed(self, req: Req) -> int:
         """Tokens whose keys and values exist, or will once the step in flight is done."""
         count: int = (req.kv if self.nested else req).kv_committed_len
@@ -157,11 +153,6 @@ class Rows:
         count: int = 0 if req.kv is None else req.kv.kv_allocated_len
         return count
 
-    def set_length(self, req: Req, length: int) -> None:
-        """Say that exactly `length` tokens of the row are computed and allocated."""
-        (req.kv if self.nested else req).kv_committed_len = length
-        req.kv.kv_allocated_len = length
-
     def shared(self, req: Req) -> int:
         """How many tokens at the start of the row belong to somebody else."""
         count: int = (req.kv if self.nested else req).cache_protected_len
@@ -170,23 +161,21 @@ class Rows:
     def set_shared(self, req: Req, length: int) -> None:
         (req.kv if self.nested else req).cache_protected_len = length
 
-    def give_back(self, req: Req) -> None:
-        """Return the row and nothing else: its slots have a new owner."""
+    def leave(self, req: Req, length: int) -> Any:
+        """Give the row back but keep the slots: (length,) int64. What was allocated beyond them is freed."""
+        slots = self.slots(req, 0, self.allocated(req))
+        if len(slots) > length:
+            self.free(slots[length:])
         self.scheduler.req_to_token_pool.free(req)
         if self.nested:
             req.kv.mark_kv_released()
         else:
             req.kv = None
+        return slots[:length]
 
-    def take(self, req: Req, length: int) -> None:
-        """Give the request a row of `length` tokens, to be written next."""
-        if self.scheduler.req_to_token_pool.alloc([req]) is None:
-            raise RuntimeError("no free row")
-        if not self.nested:
-            from sglang.srt.managers.schedule_batch import ReqKvInfo
-
-            req.kv = ReqKvInfo(kv_allocated_len=length, swa_evicted_seqlen=0)
-        self.set_length(req, length)
+    def free(self, slots: Any) -> None:
+        """Free slots that no row has."""
+        self.scheduler.token_to_kv_pool_allocator.free(slots)
 
     def release(self, req: Req, *, insert: bool) -> None:
         """Free the row and the slots that the request owns; `insert` lets the radix cache keep what it may."""

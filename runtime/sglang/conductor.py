@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from copy import copy
 from typing import Any
 
+import torch
 from sglang.srt.managers.schedule_batch import (
     FINISH_ABORT,
     FINISH_LENGTH,
@@ -166,13 +167,16 @@ class Conductor:
             self._copy(seat, forced, sampled=False)
         if seat.wants_token:
             return self._queue(seat) if forced else None
-        if self.rows.computed(seat.request) < seat.length:
+        if self._computed(seat) < seat.length:
             if forced:
                 self._queue(seat)
             else:
                 seat.draining = True  # the next step computes the last token
             return None
         return self._rest(seat)
+
+    def _computed(self, seat: Seat) -> int:
+        return self.rows.computed(seat.request) if seat.slots is None else len(seat.slots)
 
     def _copy(self, seat: Seat, count: int, *, sampled: bool) -> None:
         """Note that the next tokens of the branch are in the request's sequence; forced ones have to be put there."""
@@ -189,8 +193,8 @@ class Conductor:
 
     def _rest(self, seat: Seat) -> None:
         """All tokens of the branch have keys and values: fork, or be complete."""
-        self._trim(seat)
         seat.request.finished_reason = Parked()
+        self._leave_row(seat, seat.length)
         if seat.fork is not None:
             return self._fork(seat)
         seat.complete = True
@@ -203,25 +207,26 @@ class Conductor:
             self._join(holder)
         return None
 
-    def _trim(self, seat: Seat) -> None:
-        """Free the slot of a step that was launched before its token was known to be unwanted."""
-        rows, request = self.rows, seat.request
-        length, allocated = seat.length, rows.allocated(request)
-        if allocated > length:
-            self.scheduler.token_to_kv_pool_allocator.free(rows.slots(request, length, allocated))
-        rows.set_length(request, length)
+    def _leave_row(self, seat: Seat, length: int) -> None:
+        """Hold slots in place of a row, so that a branch that rests never keeps another one from running.
+
+        A step that was launched before its token was known to be unwanted has a slot too many: it is freed.
+        """
+        if not seat.forked:
+            # The radix tree's lock on the prompt becomes the plugin's: SGLang looks requests up again while they wait.
+            request = seat.request
+            receipt = getattr(request, "lock_receipt", None)
+            seat.lock = (request.last_node,) if receipt is None else (request.last_node, receipt)
+            seat.shared = self.rows.shared(request)
+            seat.forked = True
+            self.trees[seat.tree] = None
+            self.detach(seat)
+        seat.slots = self.rows.leave(seat.request, length)
 
     # Fork and join
 
     def _fork(self, seat: Seat) -> None:
-        tree, request = seat.tree, seat.request
-        if not seat.forked:
-            # The radix tree's lock on the prompt becomes the plugin's: SGLang looks requests up again while they wait.
-            receipt = getattr(request, "lock_receipt", None)
-            seat.lock = (request.last_node,) if receipt is None else (request.last_node, receipt)
-            seat.forked = True
-            self.detach(seat)
-            self.trees[tree] = None
+        tree = seat.tree
         steps = seat.fork.steps if seat.fork is not None else []
         share = max(1, self._tokens_left(tree) // (len(steps) + 1))
         for step in steps:
@@ -269,28 +274,26 @@ class Conductor:
         child.logprob_start_len = len(child.origin_input_ids) if request.return_logprob else -1
         child.time_stats.set_wait_queue_entry_time()
         seat = Seat(step, child, parent.tree, parent.length, parent.offset, len(step.tokens), forked=True)
+        seat.shared = seat.start
         child.espalier_seat = seat
         self.detach(seat)
         return seat
 
     def _join(self, seat: Seat) -> None:
-        tree, request, fork, rows = seat.tree, seat.request, seat.fork, self.rows
+        tree, request, fork = seat.tree, seat.request, seat.fork
         if fork is None:
             raise RuntimeError("nothing to join")
-        end = seat.length
+        parts = [seat.slots]
         for step in list(tree.steps(fork)):
-            own = step.length - step.start
-            rows.write(request, end, rows.slots(step.request, step.start, step.length))
-            rows.give_back(step.request)
+            parts.append(step.slots[step.start :])
             tokens = step.tokens()[step.start :]
             request.output_ids.extend(tokens)
             _move_logprobs(request, step.request, tokens)
             if seat.branch.parent is None:
                 tree.channel.annotate(linearised(step.branch))
-            end += own
             del tree.seats[step.branch]
-        rows.set_length(request, end)
-        seat.offset = seat.branch.positions[fork.at] - end
+        seat.slots = torch.cat(parts)
+        seat.offset = seat.branch.positions[fork.at] - len(seat.slots)
         seat.joined += 1
         tree.joins += 1
         self._settle(seat)
@@ -310,7 +313,6 @@ class Conductor:
         """Extend the request by its forced tokens as soon as no batch holds it."""
         seat.request.finished_reason = Parked()
         seat.draining = not seat.wants_token
-        seat.forked = True if seat.branch.parent is not None else seat.forked
         self._landing.append(seat)
 
     def land(self, running: Any) -> None:
@@ -325,6 +327,8 @@ class Conductor:
                 continue
             if any(other is request for other in running.reqs):
                 running.filter_batch(keep_indices=[i for i, other in enumerate(running.reqs) if other is not request])
+            if seat.slots is None:
+                self._leave_row(seat, self.rows.computed(request))
             request.finished_reason = request.finished_len = request.finished_output = None
             request.extend_range = None
             request.logprob_start_len = seat.length if request.return_logprob else -1
@@ -367,11 +371,7 @@ class Conductor:
             seat.host = None
             if id(seat.request) in queued:
                 scheduler.waiting_queue[:] = [other for other in scheduler.waiting_queue if other is not seat.request]
-            if self.rows.held(seat.request):
-                self.rows.release(seat.request, insert=not seat.forked)
-            if seat.lock is not None:
-                scheduler.tree_cache.dec_lock_ref(*seat.lock)
-                seat.lock = None
+            self.free(seat)
         scheduler.running_batch.batch_is_full = False
         done = len(root.output_ids)
         rest = list(finished.rollout.tokens[done:])
@@ -385,6 +385,17 @@ class Conductor:
         root.finished_output = None
         root.time_stats.set_completion_time()
         self._flush([tree])
+
+    def free(self, seat: Seat) -> None:
+        """Give up all that a seat holds on the device."""
+        if self.rows.held(seat.request):
+            self.rows.release(seat.request, insert=not seat.forked)
+        if seat.slots is not None:
+            self.rows.free(seat.slots[seat.shared :])
+            seat.slots = None
+        if seat.lock is not None:
+            self.scheduler.tree_cache.dec_lock_ref(*seat.lock)
+            seat.lock = None
 
     def abort(self, matches: Callable[[str], bool]) -> None:
         """End forked requests that a client has given up. The others are SGLang's own business."""

@@ -171,8 +171,10 @@ class Hooks:
         seat = self._seat(req)
         if seat is not None and seat.forked and self._admission is not None:
             refusal = self._admission.refuse(seat, adder)
-            if refusal is not None:
-                return refusal
+            if refusal is None:
+                refusal = original(adder, req, *args, **kwargs)
+                self._admission.admitted(seat, adder)
+            return refusal
         return original(adder, req, *args, **kwargs)
 
     def get_new_batch_prefill(self, original: Any, scheduler: Any, running_batch: Any) -> Any:

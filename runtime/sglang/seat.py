@@ -30,6 +30,8 @@ class Seat:
         forked: Whether its row is laid out by the plugin: from the first fork on, and always for a step.
         draining: Whether the next sampled token is to be dropped, because only the step's keys and values are wanted.
         complete: Whether it is a closed step with all keys and values in place.
+        slots: (tokens,) where its keys and values are while it has no row: when it rests, or waits to go on.
+        shared: Tokens at the start of its sequence whose slots are not its own: the parent's, or the radix cache's.
         lock: The radix node that holds the prompt's prefix and the receipt of its lock, once the plugin keeps them.
         host: Its keys and values in host memory while it holds none on the device.
     """
@@ -45,6 +47,8 @@ class Seat:
     draining: bool = False
     complete: bool = False
     joined: int = 0
+    slots: Any = None
+    shared: int = 0
     lock: tuple[Any, ...] | None = None
     host: Copied | None = None
 

@@ -20,7 +20,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words += [chr(0x4E00 + token) for token in range(len(words), 64)]
     tokenizer = Tokenizer(models.WordLevel({word: token for token, word in enumerate(words)}, unk_token=words[21]))
     tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>")
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=words[8])
     wrapped.add_special_tokens({"additional_special_tokens": words[:8]})
     wrapped.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
     wrapped.save_pretrained(path)

@@ -6,6 +6,7 @@ environment of one job do not reach the next.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -18,7 +19,7 @@ from typing import Any
 import sglang.srt.entrypoints.engine
 import sglang.srt.managers.detokenizer_manager
 import sglang.srt.managers.scheduler
-import sglang.srt.models.qwen3  # noqa: F401
+import sglang.srt.models.qwen3
 import torch
 
 _FORK = multiprocessing.get_context("fork")
@@ -77,9 +78,7 @@ class Server:
             torch.set_num_threads(1)
             if self.prepare is not None:
                 self.prepare()
-            engine = sglang.srt.entrypoints.engine.Engine(
-                **{**SETTINGS, "model_path": str(self.model), **self.flags}
-            )
+            engine = sglang.srt.entrypoints.engine.Engine(**{**SETTINGS, "model_path": str(self.model), **self.flags})
             try:
                 outcome = job(engine)
             finally:
@@ -99,7 +98,5 @@ class _Failure:
 def _end_group(leader: int | None) -> None:
     """End what a job has left running: all its processes are in the group that it leads."""
     if leader is not None:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(leader, signal.SIGKILL)
-        except ProcessLookupError:
-            pass

@@ -1,0 +1,103 @@
+"""Short memory makes requests wait, take turns and move to the host, but changes no token and leaks nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+
+import pytest
+
+from tests.runtime.local.tiny import tiny_qwen3
+from tests.runtime.scripted import Shape
+from tests.runtime.sglang.memory import memory_when_idle, watch_memory
+from tests.runtime.sglang.requests import CHECKED, IDS, VOCABULARY, cases, check, generate
+from tests.runtime.sglang.scripts import follow_scripts, length
+from tests.runtime.sglang.server import Server
+
+SCHEDULES = int(os.environ.get("SGLANG_SCHEDULES", "500"))
+SMALL = Shape(blocks=(1, 1), plans=(1, 3), text=(0, 1), nesting=0.1)
+
+
+def retract_often() -> None:
+    import sglang.srt.managers.scheduler as scheduler
+
+    follow_scripts()
+    scheduler.TEST_RETRACT = True
+    scheduler.TEST_RETRACT_INTERVAL = 4
+
+
+@pytest.mark.parametrize("flags", [{}, {"disable_overlap_schedule": True}], ids=["overlap", "no overlap"])
+def test_retraction_changes_nothing(model, tmp_path, flags):
+    requests = cases(10, 30)
+    path = tmp_path / "memory"
+
+    def job(engine):
+        answers = generate(engine, requests)
+        engine.flush_cache()
+        return answers, memory_when_idle(path)
+
+    answers, memory = Server(model, flags, IDS | CHECKED, watch_memory(path, retract_often)).run(job)
+    module = tiny_qwen3(0)
+    for case, answer in zip(requests, answers, strict=True):
+        check(module, case, answer)
+    assert memory.retracted > 30
+    assert memory.saved > 10
+    assert memory.clean, memory
+
+
+def test_branches_take_turns_when_the_pool_is_small(model, tmp_path):
+    requests = cases(11, 24)
+    path = tmp_path / "memory"
+    largest = max(len(case.prompt) + length(case.script, VOCABULARY) for case in requests)
+
+    def job(engine):
+        answers = generate(engine, requests)
+        engine.flush_cache()
+        return answers, memory_when_idle(path)
+
+    flags = {"max_total_tokens": largest + 8, "max_running_requests": 6}
+    answers, memory = Server(model, flags, IDS | CHECKED, watch_memory(path, follow_scripts)).run(job)
+    module = tiny_qwen3(0)
+    for case, answer in zip(requests, answers, strict=True):
+        check(module, case, answer)
+    assert memory.saved > 10
+    assert memory.clean, memory
+
+
+def test_no_random_schedule_jams(model, tmp_path):
+    """Schedules of two to four requests arrive at random moments, ten at a time, in a pool that holds two requests."""
+    rng = random.Random(12)
+    schedules = [cases(1000 + number, rng.randint(2, 4), SMALL) for number in range(SCHEDULES)]
+    largest = max(len(case.prompt) + length(case.script, VOCABULARY) for made in schedules for case in made)
+    path = tmp_path / "memory"
+
+    def job(engine):
+        async def one(case, delay):
+            await asyncio.sleep(delay)
+            return await engine.async_generate(
+                input_ids=case.prompt, sampling_params=case.params(), return_logprob=True
+            )
+
+        async def every():
+            answers = []
+            for first in range(0, len(schedules), 10):
+                wave = [case for schedule in schedules[first : first + 10] for case in schedule]
+                made = asyncio.gather(*(one(case, rng.random() * 0.1) for case in wave))
+                answers += zip(wave, await asyncio.wait_for(made, 100), strict=True)
+            return answers
+
+        answers = engine.loop.run_until_complete(every())
+        engine.flush_cache()
+        return answers, memory_when_idle(path)
+
+    flags = {"max_total_tokens": 2 * largest, "max_running_requests": 8}
+    answers, memory = Server(model, flags, IDS | CHECKED, watch_memory(path, follow_scripts)).run(job)
+    module = tiny_qwen3(0)
+    for number, (case, answer) in enumerate(answers):
+        assert answer["meta_info"]["npr"][0]["reason"] == "stop"
+        assert len(answer["output_ids"]) == length(case.script, VOCABULARY)
+        if number % 25 == 0:
+            check(module, case, answer)
+    assert memory.saved > SCHEDULES
+    assert memory.clean, memory
