@@ -7,7 +7,7 @@ from typing import Any
 
 from espalier.runtime.engine import Limits, Mode
 from espalier.runtime.grammar import GrammarLimits
-from espalier.training.config import ConfigError
+from espalier.training.config import ConfigError, Form, OptimizerConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,3 +150,33 @@ class RlConfig:
     checkpoint_every: int = 1
     service: ServiceConfig = ServiceConfig()
     metrics: MetricsConfig = MetricsConfig()
+
+
+@dataclass(frozen=True, slots=True)
+class BetaConfig:
+    """Rejection sampling from a model, and fine-tuning on what is kept.
+
+    Attributes:
+        seed: Of sampling and of the order of rows.
+        form: "parallel": samples are laid out as an engine would have decoded them with fork and join; "sequential":
+            as they were decoded (the control).
+        count: Problems to sample.
+        tries: Responses to each.
+        keep: Of them kept at most, correct, well-formed and different from each other.
+        max_tokens: Of a response.
+        epochs: Passes over what is kept.
+        row_length: Tokens in a packed row.
+        optimizer: Of the fine-tuning.
+    """
+
+    seed: int
+    form: Form
+    problems: ProblemsConfig
+    count: int
+    max_tokens: int
+    epochs: int
+    row_length: int
+    optimizer: OptimizerConfig
+    tries: int = 8
+    keep: int = 4
+    service: ServiceConfig = ServiceConfig()

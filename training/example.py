@@ -105,6 +105,12 @@ def encode_plain(question: str, text: str, tokenizer: Tokenizer) -> Example:
     """A question and a response that is decoded one token after the other: causal, every token of it trained."""
     prompt: list[int] = tokenizer.encode(prompt_text(question), add_special_tokens=False).ids
     tokens: list[int] = prompt + tokenizer.encode(text, add_special_tokens=False).ids
+    trained = np.arange(len(tokens)) >= len(prompt)
+    return Example(np.array(tokens, dtype=np.int32), trained, sequential_layout(len(tokens)))
+
+
+def sequential_layout(length: int) -> Layout:
+    """The layout of a sequence that was decoded one token after the other."""
     builder = LayoutBuilder()
-    builder.text(len(tokens))
-    return Example(np.array(tokens, dtype=np.int32), np.arange(len(tokens)) >= len(prompt), builder.layout())
+    builder.text(length)
+    return builder.layout()

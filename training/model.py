@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,16 @@ import torch.nn.functional as F  # noqa: N812 (the customary name)
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from torch.utils.checkpoint import checkpoint
-from transformers import AttentionInterface, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    AttentionInterface,
+    AutoModelForCausalLM,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from espalier.runtime.layout import Packed, batch_block_mask, dense_mask
-from espalier.training.config import ModelConfig
+from espalier.training.config import ConfigError, ModelConfig
 from espalier.training.logprobs import IGNORED, Scores, token_logprobs
 from espalier.training.packing import Row
 
@@ -75,6 +82,20 @@ def build(config: ModelConfig, tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCa
     model = Qwen3ForCausalLM(shape)
     model.set_attn_implementation(ATTENTION)
     return model
+
+
+def load_network(folder: Path, device: torch.device) -> Any:
+    """The network of a model directory in float32, ready for packed rows.
+
+    Raises:
+        ConfigError: There is no model.
+    """
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"no model in {folder}: config.json is missing")
+    network: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    network.config.use_cache = False
+    network.set_attn_implementation(ATTENTION)
+    return network.to(device)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,10 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from espalier.training.sft import Report
+from espalier.training.metrics import Report
+
+BAR = ("step", "loss", "reward", "accuracy", "parallel", "kept", "tokens_per_second")
+"""What of an entry the bar has room for."""
 
 
 def _line(entry: dict[str, Any]) -> str:
@@ -18,7 +21,7 @@ def _line(entry: dict[str, Any]) -> str:
 
 @contextmanager
 def reporter() -> Iterator[Report]:
-    """A report function for :func:`espalier.training.sft.train`."""
+    """A function that shows what a run reports."""
     if not sys.stderr.isatty():
         yield lambda entry: print(_line(entry), file=sys.stderr, flush=True)
         return
@@ -32,10 +35,11 @@ def reporter() -> Iterator[Report]:
         running = bar.add_task("starting", total=1.0)
 
         def show(entry: dict[str, Any]) -> None:
-            if "held_out" in entry:
-                bar.console.print(_line(entry))
+            if "done" in entry:
+                bar.update(
+                    running, completed=entry["done"], description=_line({n: entry[n] for n in BAR if n in entry})
+                )
             else:
-                text = f"step {entry['step']}  loss {entry['loss']}  {entry['tokens_per_second']} tokens/s"
-                bar.update(running, completed=entry["done"], description=text)
+                bar.console.print(_line(entry))
 
         yield show

@@ -16,24 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
-from espalier.runtime.grammar import Vocabulary
-from espalier.runtime.prompt import PromptTemplate
 from espalier.training.batch import Judged, usable_groups
 from espalier.training.checkpoint import Progress, export, restore, save
 from espalier.training.config import ConfigError
 from espalier.training.config_rl import RlConfig
+from espalier.training.deadline import Deadline
 from espalier.training.distributed import ALONE, Group
-from espalier.training.judge import Patience, open_judge
 from espalier.training.learner import Learned, Learner
 from espalier.training.metrics import Report, journal
-from espalier.training.model import ATTENTION, Policy
+from espalier.training.model import Policy, load_network
 from espalier.training.objective import Objective
 from espalier.training.problems import Stream, stream
 from espalier.training.reward import OUTCOMES, Fate, format_score, reward
 from espalier.training.rollout import Attempt, Collector
-from espalier.training.serving import engine_for, publish
+from espalier.training.serving import collector_for, publish
 
 FRUITLESS = 3
 """Batches in a row without anything to train on after which a run gives up."""
@@ -64,8 +62,9 @@ def train(
     show: Report,
     *,
     resume: bool = False,
+    deadline: Deadline = Deadline(),
     group: Group = ALONE,
-) -> Path:
+) -> bool:
     """Train, with checkpoints in `out/checkpoint`, metrics in `out/metrics.jsonl` and the weights at last in
     `out/model`.
 
@@ -76,10 +75,11 @@ def train(
         out: Folder of the run.
         show: Shows an entry of the metrics, or a note, to a person.
         resume: Go on from the last checkpoint in `out`, if there is one.
+        deadline: When this part of the run has to stop, with a checkpoint.
         group: The processes that train together.
 
     Returns:
-        The directory of the trained model.
+        Whether the run is finished.
 
     Raises:
         ConfigError: The settings make no sense, or differ from those of the run that is resumed.
@@ -91,32 +91,42 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     if group.is_main:
         _store(config, out, resume)
-    return asyncio.run(_train(config, method, initial, out, show, resume, group))
+    return asyncio.run(_train(config, method, initial, out, show, resume, deadline, group))
 
 
 async def _train(
-    config: RlConfig, method: Method, initial: Path, out: Path, show: Report, resume: bool, group: Group
-) -> Path:
-    rollout, service = config.rollout, config.service
+    config: RlConfig,
+    method: Method,
+    initial: Path,
+    out: Path,
+    show: Report,
+    resume: bool,
+    deadline: Deadline,
+    group: Group,
+) -> bool:
+    rollout = config.rollout
     if rollout.prompts % group.size:
         raise ConfigError(f"rollout.prompts {rollout.prompts} cannot be shared out to {group.size} processes")
     problems = stream(config.problems)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(initial)
     network = load_network(initial, group.device)
-    template = PromptTemplate.load(Path(service.instruction) if service.instruction else initial)
-    judge = open_judge(service.verifiers, Path(service.token_file) if service.token_file else None)
-    async with judge, engine_for(service, network, tokenizer) as engine:
+    notes: list[Report] = []  # who hears of the verifiers, once the journal is open
+
+    def tell(text: str) -> None:
+        for note in notes:
+            note({"note": text})
+
+    opened = collector_for(config.service, network, tokenizer, initial, rollout.mode, rollout.limits, tell)
+    async with opened as collector:
         learner = Learner(Policy(network), method.objective, config.optimizer, group)
         optimizers = {"adam": learner.optimizer}
         saved = out / "checkpoint"
         resumed = resume and any(saved.glob("[0-9]*"))
         progress = restore(saved, network, optimizers, group) if resumed else Progress()
         with _journal(config, out, progress, show, group) as record:
-            patience = Patience(judge, lambda text: record({"note": text}), service.verify_seconds)
-            vocabulary = Vocabulary.of(tokenizer)
-            collector = Collector(engine, patience, template, vocabulary, rollout.mode, rollout.limits)
+            notes.append(record)
             draw = Draw(config, method, collector, problems, group)
-            learner.version = await publish(engine, network, group)
+            learner.version = await publish(collector.engine, network, group)
             fruitless = 0
             while progress.step < config.steps:
                 started = time.monotonic()
@@ -129,14 +139,17 @@ async def _train(
                     progress = Progress(progress.step, progress.rows + 1, progress.seconds)
                     continue
                 fruitless = 0
-                learner.version = await publish(engine, network, group)
+                learner.version = await publish(collector.engine, network, group)
                 seconds = Seconds(generated - started, trained - generated, time.monotonic() - trained)
                 progress = Progress(progress.step + 1, progress.rows + 1, progress.seconds + seconds.total)
                 record(entry(progress, config.steps, batch, learned, seconds, group))
-                if progress.step % config.checkpoint_every == 0 or progress.step == config.steps:
+                stop = group.maximum(torch.tensor(int(deadline.passed()))).item() and progress.step < config.steps
+                if stop or progress.step % config.checkpoint_every == 0 or progress.step == config.steps:
                     save(saved, network, optimizers, progress, group)
+                if stop:
+                    return False
             export(out / "model", network, tokenizer, group)
-    return out / "model"
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,20 +283,6 @@ def _no_step(batch: Drawn, progress: Progress, fruitless: int, record: Report, g
 def _evidence(attempt: Attempt) -> str:
     evidence = attempt.verdict.evidence if attempt.verdict else ()
     return evidence[0].detail if evidence else ""
-
-
-def load_network(folder: Path, device: torch.device) -> Any:
-    """The network of a model directory in float32, ready for packed rows.
-
-    Raises:
-        ConfigError: There is no model.
-    """
-    if not (folder / "config.json").is_file():
-        raise ConfigError(f"no model in {folder}: config.json is missing")
-    network: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    network.config.use_cache = False
-    network.set_attn_implementation(ATTENTION)
-    return network.to(device)
 
 
 def _store(config: RlConfig, out: Path, resume: bool) -> None:

@@ -6,13 +6,15 @@ Nothing travels as text on the way to the trainer. Text is made once, of the ans
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from dataclasses import dataclass
 from hashlib import blake2b
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+from torch import Tensor
 
 from espalier.runtime.engine import (
     Engine,
@@ -28,7 +30,8 @@ from espalier.runtime.engine import (
     Usage,
 )
 from espalier.runtime.grammar import Tag, Vocabulary
-from espalier.runtime.layout import Branch, Layout, Path
+from espalier.runtime.layout import Branch, Layout
+from espalier.runtime.layout import Path as BranchPath
 from espalier.runtime.prompt import PromptTemplate
 from espalier.runtime.structure import Response, read
 from espalier.training.judge import Patience
@@ -80,6 +83,14 @@ class Attempt:
         return any(path and path[-1][1] > 1 for path in self.rollout.paths)
 
 
+class TrainedEngine(Engine, Protocol):
+    """An engine that takes new weights."""
+
+    async def update_weights(self, weights: Mapping[str, Tensor] | Path) -> int:
+        """Put new weights in place and return their version."""
+        ...
+
+
 @runtime_checkable
 class Batching(Protocol):
     """An engine whose passes can be made reproducible."""
@@ -102,7 +113,7 @@ class Collector:
         limits: Of a response.
     """
 
-    engine: Engine
+    engine: TrainedEngine
     judge: Patience
     template: PromptTemplate
     vocabulary: Vocabulary
@@ -198,16 +209,16 @@ def rollout_layout(rollout: Rollout) -> Layout:
     Nothing is parsed, so a response that was cut off or broke the grammar is laid out as it was decoded, too.
     """
     offset = len(rollout.prompt)
-    starts: dict[Path, int] = {(): 0}
-    ends: dict[Path, int] = {(): offset + len(rollout.tokens)}
+    starts: dict[BranchPath, int] = {(): 0}
+    ends: dict[BranchPath, int] = {(): offset + len(rollout.tokens)}
     index = np.zeros(offset + len(rollout.tokens), dtype=np.int32)
-    numbers: dict[Path, int] = {(): 0}
+    numbers: dict[BranchPath, int] = {(): 0}
     for start, end, path in _runs(rollout.paths):
         index[offset + start : offset + end] = numbers.setdefault(path, len(numbers))
         for depth in range(1, len(path) + 1):
             starts.setdefault(path[:depth], offset + start)
             ends[path[:depth]] = offset + end
-    hidden: dict[tuple[Path, int], int] = {}
+    hidden: dict[tuple[BranchPath, int], int] = {}
     for path, end in ends.items():
         if path:
             block = (path[:-1], path[-1][0])
@@ -220,7 +231,7 @@ def rollout_layout(rollout: Rollout) -> Layout:
     return Layout(np.concatenate([prompt, np.array(rollout.positions, dtype=np.int32)]), index, branches)
 
 
-def _runs(paths: Sequence[Path]) -> Iterator[tuple[int, int, Path]]:
+def _runs(paths: Sequence[BranchPath]) -> Iterator[tuple[int, int, BranchPath]]:
     """Stretches of equal paths as (start, end, path)."""
     start = 0
     for at in range(1, len(paths) + 1):

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 import torch
-from torch import Tensor
 
-from espalier.runtime.engine import Engine
+from espalier.runtime.engine import Limits, Mode
+from espalier.runtime.grammar import Vocabulary
 from espalier.runtime.local.engine import LocalConfig, LocalEngine
 from espalier.runtime.local.scheduler import Capacity
+from espalier.runtime.prompt import PromptTemplate
 from espalier.training.config import ConfigError
 from espalier.training.config_rl import ServiceConfig
 from espalier.training.distributed import Group, full_weights
+from espalier.training.judge import Patience, Tell, open_judge
+from espalier.training.rollout import Collector, TrainedEngine
 
 TOKENS_IN_A_PASS = 8192
-
-
-class TrainedEngine(Engine, Protocol):
-    """An engine that takes new weights."""
-
-    async def update_weights(self, weights: Mapping[str, Tensor] | Path) -> int:
-        """Put new weights in place and return their version."""
-        ...
 
 
 @asynccontextmanager
@@ -52,6 +47,33 @@ async def engine_for(config: ServiceConfig, network: Any, tokenizer: Any) -> Asy
 
     async with SglangEngine(f"http://{address.netloc}") as remote:
         yield remote
+
+
+@asynccontextmanager
+async def collector_for(
+    config: ServiceConfig, network: Any, tokenizer: Any, folder: Path, mode: Mode, limits: Limits, tell: Tell
+) -> AsyncIterator[Collector]:
+    """Engine and verifiers of a run, opened for collecting rollouts of a network and closed at the end.
+
+    Args:
+        config: Which engine and which verifiers.
+        network: Whose rollouts.
+        tokenizer: Of the network.
+        folder: The model's directory, which may hold an instruction text.
+        mode: Whether `</guideline>` forks.
+        limits: Of a response.
+        tell: Hears when the verifiers are away.
+
+    Raises:
+        ConfigError: A setting names no engine.
+        ValueError: Instruction text or token are unusable.
+        OSError: Their files cannot be read.
+    """
+    template = PromptTemplate.load(Path(config.instruction) if config.instruction else folder)
+    judge = open_judge(config.verifiers, Path(config.token_file) if config.token_file else None)
+    async with judge, engine_for(config, network, tokenizer) as engine:
+        patience = Patience(judge, tell, config.verify_seconds)
+        yield Collector(engine, patience, template, Vocabulary.of(tokenizer), mode, limits)
 
 
 async def publish(engine: TrainedEngine, network: Any, group: Group) -> int:

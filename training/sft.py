@@ -1,19 +1,20 @@
 """Supervised fine-tuning on traces, with the parallel mask and positions.
 
 The loss is the mean over all trained tokens of an optimiser step. Matrices are updated by Muon, embeddings and norms by
-AdamW. The learning rate warms up,
-stays, and falls linearly to zero over the last part of the schedule, which is measured in steps or in minutes.
+AdamW. The learning rate warms up, stays, and falls linearly to zero over the last part of the schedule, which is
+measured in steps or in minutes.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -21,8 +22,9 @@ from torch.optim import AdamW, Optimizer
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from espalier.training.checkpoint import Progress, export, load_weights, restore, save
-from espalier.training.config import OptimizerConfig, SftConfig
+from espalier.training.config import DataConfig, OptimizerConfig, SftConfig
 from espalier.training.data import TASK_NAMES, held_out_rows, rows
+from espalier.training.metrics import FILE, Report
 from espalier.training.model import Batch, build, collate, compile_layers, token_losses
 from espalier.training.muon import Muon
 from espalier.training.packing import Row
@@ -115,7 +117,31 @@ def losses_by_task(model: Qwen3ForCausalLM, batches: list[Batch]) -> dict[str, f
     return {name: (sums[i] / counts[i]).item() for i, name in enumerate(TASK_NAMES) if counts[i] > 0}
 
 
-Report = Callable[[dict[str, Any]], None]
+class Source(Protocol):
+    """Where rows come from."""
+
+    def rows(self, position: int) -> Iterator[Row]:
+        """The endless stream from row number `position` on."""
+        ...
+
+    def held_out(self) -> list[Row]:
+        """Rows to measure the loss on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TraceSource:
+    """Freshly written traces of the tasks."""
+
+    tokenizer: Path
+    data: DataConfig
+    held_out_size: int
+
+    def rows(self, position: int) -> Iterator[Row]:
+        return rows(self.tokenizer, self.data, position)
+
+    def held_out(self) -> list[Row]:
+        return held_out_rows(self.tokenizer, self.data, self.held_out_size)
 
 
 def train(
@@ -129,14 +155,14 @@ def train(
     resume: bool = False,
     initial: Path | None = None,
 ) -> Progress:
-    """Train, write a checkpoint to `out/checkpoint` and the usable weights to `out/model`.
+    """Train a model of the config's shape on traces; see :func:`fit`.
 
     Args:
         config: The run's settings.
         tokenizer_folder: Where the tokenizer lies.
         out: Folder for checkpoint, weights and `metrics.jsonl`.
         budget: When to stop.
-        device: "cuda" compiles the layers and computes in bfloat16; anywhere else plain float32.
+        device: Where to compute.
         report: Receives one record per report, as it is written to `metrics.jsonl`.
         resume: Go on from the checkpoint in `out`.
         initial: Folder of exported weights to begin from, with a fresh optimiser; None: random weights.
@@ -147,47 +173,73 @@ def train(
     Raises:
         CheckpointError: `resume` is asked for and there is no fitting checkpoint.
     """
-    out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
-    torch.set_float32_matmul_precision("high")
     tokenizer = PreTrainedTokenizerFast.from_pretrained(tokenizer_folder)
-    model = build(config.model, tokenizer).train()
-    model.to(device)
+    model = build(config.model, tokenizer)
+    model.to(device)  # type: ignore[arg-type]
     if initial is not None:
         load_weights(initial, model)
-    run_optimizers = optimizers(model, config.optimizer)
+    source = TraceSource(tokenizer_folder, config.data, config.held_out_rows)
+    return fit(model, tokenizer, source, config.optimizer, out, budget, report, resume=resume)
+
+
+def fit(
+    model: Qwen3ForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    source: Source,
+    config: OptimizerConfig,
+    out: Path,
+    budget: Budget,
+    report: Report,
+    *,
+    resume: bool = False,
+) -> Progress:
+    """Train a model on rows, write a checkpoint to `out/checkpoint` and the usable weights to `out/model`.
+
+    On CUDA the layers are compiled and computed in bfloat16; anywhere else it is plain float32.
+
+    Raises:
+        CheckpointError: `resume` is asked for and there is no fitting checkpoint.
+        ValueError: The loss is not finite.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    torch.set_float32_matmul_precision("high")
+    device = model.device
+    model.train()
+    run_optimizers = optimizers(model, config)
     progress = restore(out / "checkpoint", model, run_optimizers) if resume else Progress()
     if device.type == "cuda":
         compile_layers(model)
-    held_out = held_out_rows(tokenizer_folder, config.data, config.held_out_rows)
-    held_out_batches = [collate(part, device) for part in _parts(held_out, config.optimizer.rows_per_pass)]
-    stream = rows(tokenizer_folder, config.data, progress.rows)
-    size = config.optimizer.rows_per_step
+    held_out_batches = [collate(part, device) for part in _parts(source.held_out(), config.rows_per_pass)]
+    stream = source.rows(progress.rows)
+    size = config.rows_per_step
 
-    with (out / "metrics.jsonl").open("a" if resume else "w") as metrics:
+    with (out / FILE).open("a" if resume else "w") as metrics:
 
         def record(entry: dict[str, Any]) -> None:
             metrics.write(json.dumps(entry) + "\n")
             metrics.flush()
             report(entry)
 
-        earlier, started, first_step = progress.seconds, time.monotonic(), progress.step
+        earlier, started, tokens = progress.seconds, time.monotonic(), 0
         stop_after = float("inf") if budget.stop_after is None else 60 * budget.stop_after
         while budget.done(progress) < 1.0 and progress.seconds - earlier < stop_after:
-            factor = rate(config.optimizer, progress.step, budget.done(progress))
-            loss = update(model, run_optimizers, list(islice(stream, size)), config.optimizer, factor, device)
+            factor = rate(config, progress.step, budget.done(progress))
+            step_rows = list(islice(stream, size))
+            loss = update(model, run_optimizers, step_rows, config, factor, device)
+            tokens += sum(len(row.tokens) for row in step_rows)
             report_now = (progress.step + 1) % REPORT_EVERY == 0
             value = loss.item() if report_now else None
             progress = Progress(progress.step + 1, progress.rows + size, earlier + time.monotonic() - started)
             if value is not None:
-                steps = progress.step - first_step
-                speed = steps * size * config.data.row_length / (progress.seconds - earlier)
+                if not math.isfinite(value):
+                    raise ValueError(f"step {progress.step}: the loss is {value}; lower the learning rates")
                 record(
                     {
                         "step": progress.step,
                         "loss": round(value, 4),
                         "rate": round(factor, 4),
-                        "tokens_per_second": round(speed),
+                        "tokens_per_second": round(tokens / (progress.seconds - earlier)),
                         "done": round(budget.done(progress), 4),
                     }
                 )

@@ -1,0 +1,221 @@
+"""The whole curriculum: base, zero, beta, papo and the two controls, each measured on the same held-out problems.
+
+Everything lies in one folder, a sub-folder per leg. What is finished is not done again, so a run that was stopped, by a
+deadline or by force, goes on where it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from espalier.runtime.engine import Limits, Mode
+from espalier.training import rl, sft
+from espalier.training.config import ConfigError, Form, SftConfig, load_as
+from espalier.training.config_rl import BetaConfig, RlConfig, ServiceConfig
+from espalier.training.deadline import Deadline
+from espalier.training.distributed import Group
+from espalier.training.measure import Measured, measure
+from espalier.training.metrics import Report
+from espalier.training.model import load_network
+from espalier.training.serving import collector_for
+from espalier.training.stages import beta, papo, zero
+from espalier.training.tasks import Split, task
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationConfig:
+    """How every model is measured: at temperature 1, on problems that training never draws.
+
+    Attributes:
+        seed: Of problems and sampling.
+        tasks: Their names.
+        problems: Of each task.
+        samples: Of each problem.
+        max_tokens: Of a response.
+        settings: By task, settings of its generator instead of the usual ones.
+    """
+
+    seed: int
+    tasks: tuple[str, ...]
+    problems: int
+    samples: int
+    max_tokens: int
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CurriculumConfig:
+    """A curriculum.
+
+    Attributes:
+        tokenizer: Folder of the tokenizer; like the files below relative to this file.
+        base, zero, beta, papo: Settings of the stages.
+        base_steps: Length of the base's schedule in optimiser steps; 0: `base_model` is the base.
+        base_model: Directory of a model to begin from.
+        controls: Whether to train and measure the two controls: sequential fine-tuning on Zero's samples, and
+            sequential reinforcement learning from Beta with as many rollouts as PAPO.
+        margin: How much higher than Beta's accuracy that of PAPO has to be, in percentage points.
+    """
+
+    tokenizer: str
+    zero: str
+    beta: str
+    papo: str
+    evaluation: EvaluationConfig
+    margin: float
+    base: str = ""
+    base_steps: int = 0
+    base_model: str = ""
+    controls: bool = False
+    service: ServiceConfig = ServiceConfig()
+
+    def __post_init__(self) -> None:
+        if bool(self.base_model) == bool(self.base and self.base_steps):
+            raise ConfigError("give either base and base_steps, or base_model")
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One model of the curriculum.
+
+    Attributes:
+        name: Of its folder, and in the table.
+        mode: How it decodes.
+        train: Trains it into a folder; whether it is finished.
+    """
+
+    name: str
+    mode: Mode
+    train: Callable[[Path], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Curriculum:
+    """A curriculum on its way.
+
+    Attributes:
+        config: Its settings.
+        home: Folder that the config's paths are relative to.
+        out: Folder of the run.
+        device: Where to compute.
+        deadline: When this part has to stop.
+        report: Shows entries of metrics and notes.
+    """
+
+    config: CurriculumConfig
+    home: Path
+    out: Path
+    device: torch.device
+    deadline: Deadline
+    report: Report
+
+    def run(self) -> dict[str, dict[str, Measured]] | None:
+        """Train and measure what is not done yet; by leg and task what was measured, or None if the time was up."""
+        results: dict[str, dict[str, Measured]] = {}
+        for leg in self.legs():
+            folder = self.out / leg.name
+            if not (folder / "done").exists():
+                self.report({"note": f"{leg.name}: training"})
+                if not leg.train(folder):
+                    return None
+                (folder / "done").touch()
+            measured = asyncio.run(self._measured(leg))
+            if measured is None:
+                return None
+            results[leg.name] = measured
+        return results
+
+    def legs(self) -> Iterator[Leg]:
+        """All models, each after the one it begins from."""
+        config = self.config
+        zero_config = self._read(RlConfig, config.zero)
+        beta_config = self._read(BetaConfig, config.beta)
+        papo_config = self._read(RlConfig, config.papo)
+        yield Leg("base", Mode.SEQUENTIAL, self._base)
+        yield Leg("zero", Mode.SEQUENTIAL, self._rl(zero_config, zero.method(zero_config), "base"))
+        yield Leg("beta", Mode.PARALLEL, self._beta(beta_config, "beta"))
+        yield Leg("papo", Mode.PARALLEL, self._rl(papo_config, papo.method(papo_config), "beta"))
+        if config.controls:
+            plain_sft = replace(beta_config, form=Form.SEQUENTIAL)
+            plain_rl = replace(papo_config, rollout=replace(papo_config.rollout, mode=Mode.SEQUENTIAL))
+            yield Leg("sequential-sft", Mode.SEQUENTIAL, self._beta(plain_sft, "sequential-sft"))
+            yield Leg("sequential-rl", Mode.SEQUENTIAL, self._rl(plain_rl, papo.method(plain_rl), "beta"))
+
+    def _model(self, leg: str) -> Path:
+        if leg == "base" and self.config.base_model:
+            return self.home / self.config.base_model
+        return self.out / leg / "model"
+
+    def _read(self, kind: type[Any], name: str) -> Any:
+        return load_as(kind, self.home / name)
+
+    def _base(self, folder: Path) -> bool:
+        if self.config.base_model:
+            folder.mkdir(parents=True, exist_ok=True)
+            return True
+        config = self._read(SftConfig, self.config.base)
+        budget = sft.Budget(steps=self.config.base_steps, stop_after=self.deadline.minutes_left())
+        resume = any((folder / "checkpoint").glob("[0-9]*"))
+        tokenizer = self.home / self.config.tokenizer
+        progress = sft.train(config, tokenizer, folder, budget, self.device, self.report, resume=resume)
+        return budget.done(progress) >= 1.0
+
+    def _rl(self, config: RlConfig, method: rl.Method, start: str) -> Callable[[Path], bool]:
+        def train(folder: Path) -> bool:
+            group = Group(device=self.device)
+            initial = self._model(start)
+            deadline = self.deadline
+            return rl.train(config, method, initial, folder, self.report, resume=True, deadline=deadline, group=group)
+
+        return train
+
+    def _beta(self, config: BetaConfig, name: str) -> Callable[[Path], bool]:
+        def train(folder: Path) -> bool:
+            if name != "beta":  # the control is trained on the same samples
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / beta.SAMPLES).write_bytes((self.out / "beta" / beta.SAMPLES).read_bytes())
+            return beta.train(config, self._model("zero"), folder, self.deadline, self.report, self.device)
+
+        return train
+
+    async def _measured(self, leg: Leg) -> dict[str, Measured] | None:
+        path = self.out / leg.name / "measured.json"
+        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        results = {name: Measured(**values) for name, values in known.items()}
+        evaluation = self.config.evaluation
+        missing = [name for name in evaluation.tasks if name not in results]
+        if not missing:
+            return results
+        folder = self._model(leg.name)
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+        network = load_network(folder, self.device)
+        limits = Limits(max_tokens=evaluation.max_tokens)
+        opened = collector_for(self.config.service, network, tokenizer, folder, leg.mode, limits, self._tell)
+        async with opened as collector:
+            for name in missing:
+                if self.deadline.passed():
+                    return None
+                source = task(name, evaluation.settings.get(name))
+                problems = list(source.problems(Split.HELD_OUT, evaluation.seed, evaluation.problems))
+                results[name] = await measure(collector, problems, evaluation.samples, evaluation.seed)
+                entries = {task_name: asdict(one) for task_name, one in results.items()}
+                path.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
+        return results
+
+    def _tell(self, text: str) -> None:
+        self.report({"note": text})
+
+
+def overall(results: Sequence[Measured]) -> tuple[float, float]:
+    """Mean accuracy over tasks and its standard error, in percent."""
+    count = len(results)
+    error = sum(one.error**2 for one in results) ** 0.5 / count
+    return 100 * sum(one.accuracy for one in results) / count, 100 * error

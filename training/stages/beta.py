@@ -1,0 +1,207 @@
+"""Stage 2, NPR-Beta: rejection sampling from Zero, then supervised fine-tuning with the parallel mask and positions.
+
+Zero is sampled as it was trained, sequentially, at temperature 1. What is kept is correct *and* well-formed, and is
+never turned into text: its token ids are laid out anew as fork and join would have decoded them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from espalier.runtime.engine import Limits, Mode, Rollout
+from espalier.runtime.grammar import Vocabulary
+from espalier.runtime.layout import layout_of
+from espalier.runtime.structure import read
+from espalier.training.config import Form
+from espalier.training.config_rl import BetaConfig
+from espalier.training.deadline import Deadline
+from espalier.training.example import Example, forced_mask, sequential_layout
+from espalier.training.metrics import Report
+from espalier.training.model import load_network
+from espalier.training.packing import Row, bins, row_of
+from espalier.training.problems import Stream, stream
+from espalier.training.reward import Fate
+from espalier.training.rollout import Attempt, Collector
+from espalier.training.serving import collector_for
+from espalier.training.sft import Budget, fit
+
+AT_ONCE = 16
+"""Problems that are sampled side by side, and stored together."""
+
+
+SAMPLES = "samples.jsonl"
+"""File of the run's folder with what is kept."""
+
+
+class NothingKeptError(RuntimeError):
+    """No sample was good enough to be trained on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A correct and well-formed response: token ids of prompt and response."""
+
+    problem: str
+    prompt: tuple[int, ...]
+    tokens: tuple[int, ...]
+
+
+def keep(attempts: Sequence[Attempt], most: int) -> list[Attempt]:
+    """The first `most` attempts at a problem that pass, are well-formed, and differ from each other."""
+    good: dict[tuple[int, ...], Attempt] = {}
+    for attempt in attempts:
+        if attempt.fate is Fate.PASSED and attempt.well_formed:
+            good.setdefault(attempt.rollout.tokens, attempt)
+    return list(good.values())[:most]
+
+
+async def sample(
+    config: BetaConfig, collector: Collector, problems: Stream, path: Path, budget: Deadline, report: Report
+) -> list[Kept] | None:
+    """Sample and filter, storing what is kept in `path` as it comes; problems that are in the file are not repeated.
+
+    Returns:
+        What is kept, or None if the time was up before.
+
+    Raises:
+        NothingKeptError: Not one sample is correct and well-formed.
+    """
+    kept, done = _stored(path)
+    passed = 0
+    for start in range(done, config.count, AT_ONCE):
+        if budget.passed():
+            return None
+        numbers = range(start, min(start + AT_ONCE, config.count))
+        groups = await collector.collect([problems(i) for i in numbers], config.tries, f"{config.seed}/{start}")
+        fresh = [_kept(one.problem.id, one.rollout) for group in groups for one in keep(group, config.keep)]
+        passed += sum(one.fate is Fate.PASSED for group in groups for one in group)
+        with path.open("a", encoding="utf-8") as file:
+            line = [[one.problem, one.prompt, one.tokens] for one in fresh]
+            file.write(json.dumps({"problems": numbers.stop, "kept": line}) + "\n")
+        kept += fresh
+        report(
+            {
+                "sampled_problems": numbers.stop,
+                "kept": len(kept),
+                "accuracy": round(passed / ((numbers.stop - done) * config.tries), 4),
+                "done": round(numbers.stop / config.count, 4),
+            }
+        )
+    if not kept:
+        raise NothingKeptError(
+            f"of {config.count * config.tries} samples none is correct and well-formed: train zero for longer"
+        )
+    return kept
+
+
+def _stored(path: Path) -> tuple[list[Kept], int]:
+    """What an interrupted part has kept, and of how many problems."""
+    kept: list[Kept] = []
+    done = 0
+    if path.exists():
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # a last line without its end was cut off
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        for line in map(json.loads, lines):
+            kept += [Kept(problem, tuple(prompt), tuple(tokens)) for problem, prompt, tokens in line["kept"]]
+            done = line["problems"]
+    return kept, done
+
+
+def _kept(problem: str, rollout: Rollout) -> Kept:
+    return Kept(problem, rollout.prompt, rollout.tokens)
+
+
+def example(kept: Kept, form: Form, vocabulary: Vocabulary) -> Example:
+    """A kept response as a training sequence.
+
+    In the parallel form the openings of steps and takeaways are not trained, though Zero has sampled them: from here
+    on the engine forces them. In the sequential form every token of the response is trained.
+    """
+    tokens = np.array((*kept.prompt, *kept.tokens), dtype=np.int32)
+    trained = np.arange(len(tokens)) >= len(kept.prompt)
+    if form is Form.SEQUENTIAL:
+        return Example(tokens, trained, sequential_layout(len(tokens)))
+    response = read(tokens.tolist(), len(kept.prompt), vocabulary)
+    trained &= ~forced_mask(response, len(tokens), vocabulary)
+    return Example(tokens, trained, layout_of(response, len(tokens)))
+
+
+class KeptRows:
+    """The rows of kept responses, every row once in each pass, in an order of its own."""
+
+    def __init__(self, examples: Sequence[Example], row_length: int, seed: int) -> None:
+        """
+        Raises:
+            ValueError: One is longer than a row.
+        """
+        shares = bins([len(one.tokens) for one in examples], row_length)
+        self._rows = [row_of([(0, examples[index]) for index in share], row_length) for share in shares]
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def rows(self, position: int) -> Iterator[Row]:
+        """See :class:`espalier.training.sft.Source`."""
+        for number in count(position):
+            epoch, place = divmod(number, len(self._rows))
+            order = Random(f"{self._seed}/{epoch}").sample(range(len(self._rows)), len(self._rows))
+            yield self._rows[order[place]]
+
+    def held_out(self) -> list[Row]:
+        """None: what counts is the accuracy, which is measured with the engine."""
+        return []
+
+
+def train(config: BetaConfig, initial: Path, out: Path, budget: Deadline, report: Report, device: torch.device) -> bool:
+    """Sample from the model in `initial`, keep what is good, and fine-tune the model on it into `out/model`.
+
+    A part that was interrupted, or stopped by the deadline, goes on where it was when it is called again.
+
+    Returns:
+        Whether it is finished.
+
+    Raises:
+        NothingKeptError: Not one sample is correct and well-formed.
+        EngineError: The engine failed.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(config.seed)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(initial)
+    network = load_network(initial, device)
+    kept = asyncio.run(_sampled(config, network, tokenizer, initial, out / SAMPLES, budget, report))
+    if kept is None:
+        return False
+    vocabulary = Vocabulary.of(tokenizer)
+    source = KeptRows([example(one, config.form, vocabulary) for one in kept], config.row_length, config.seed)
+    steps = max(1, config.epochs * len(source) // config.optimizer.rows_per_step)
+    resume = any((out / "checkpoint").glob("[0-9]*"))
+    length = Budget(steps=steps, stop_after=budget.minutes_left())
+    progress = fit(network, tokenizer, source, config.optimizer, out, length, report, resume=resume)
+    return progress.step >= steps
+
+
+async def _sampled(
+    config: BetaConfig,
+    network: Any,
+    tokenizer: PreTrainedTokenizerFast,
+    initial: Path,
+    path: Path,
+    budget: Deadline,
+    report: Report,
+) -> list[Kept] | None:
+    limits = Limits(max_tokens=config.max_tokens)
+    tell = lambda text: report({"note": text})  # noqa: E731
+    async with collector_for(config.service, network, tokenizer, initial, Mode.SEQUENTIAL, limits, tell) as collector:
+        return await sample(config, collector, stream(config.problems), path, budget, report)
