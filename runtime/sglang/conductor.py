@@ -190,6 +190,9 @@ class Conductor:
         if seat.branch.parent is None:
             seat.tree.channel.annotate([(seat.branch, run)])
         seat.seen = len(seat.request.output_ids)
+        if seat.branch.parent is not None:  # SGLang counts on what is left of it, and must not count less than nothing
+            params = seat.request.sampling_params
+            params.max_new_tokens = max(params.max_new_tokens, seat.seen + 1)
 
     def _rest(self, seat: Seat) -> None:
         """All tokens of the branch have keys and values: fork, or be complete."""

@@ -16,7 +16,7 @@ from tests.runtime.sglang.scripts import follow_scripts, length
 from tests.runtime.sglang.server import Server
 
 SCHEDULES = int(os.environ.get("SGLANG_SCHEDULES", "500"))
-SMALL = Shape(blocks=(1, 1), plans=(1, 3), text=(0, 1), nesting=0.1)
+SMALL = Shape(blocks=(1, 1), plans=(1, 2), text=(0, 1), nesting=0.1)
 
 
 def retract_often() -> None:
@@ -66,9 +66,9 @@ def test_branches_take_turns_when_the_pool_is_small(model, tmp_path):
 
 
 def test_no_random_schedule_jams(model, tmp_path):
-    """Schedules of two to four requests arrive at random moments, ten at a time, in a pool that holds two requests."""
+    """Schedules of two or three requests arrive at random moments, twenty at a time, in a pool that hardly holds two."""
     rng = random.Random(12)
-    schedules = [cases(1000 + number, rng.randint(2, 4), SMALL) for number in range(SCHEDULES)]
+    schedules = [cases(1000 + number, rng.randint(2, 3), SMALL) for number in range(SCHEDULES)]
     largest = max(len(case.prompt) + length(case.script, VOCABULARY) for made in schedules for case in made)
     path = tmp_path / "memory"
 
@@ -81,8 +81,8 @@ def test_no_random_schedule_jams(model, tmp_path):
 
         async def every():
             answers = []
-            for first in range(0, len(schedules), 10):
-                wave = [case for schedule in schedules[first : first + 10] for case in schedule]
+            for first in range(0, len(schedules), 20):
+                wave = [case for schedule in schedules[first : first + 20] for case in schedule]
                 made = asyncio.gather(*(one(case, rng.random() * 0.1) for case in wave))
                 answers += zip(wave, await asyncio.wait_for(made, 100), strict=True)
             return answers
@@ -91,7 +91,7 @@ def test_no_random_schedule_jams(model, tmp_path):
         engine.flush_cache()
         return answers, memory_when_idle(path)
 
-    flags = {"max_total_tokens": 2 * largest, "max_running_requests": 8}
+    flags = {"max_total_tokens": largest * 5 // 4, "max_running_requests": 12}
     answers, memory = Server(model, flags, IDS | CHECKED, watch_memory(path, follow_scripts)).run(job)
     module = tiny_qwen3(0)
     for number, (case, answer) in enumerate(answers):
@@ -99,5 +99,5 @@ def test_no_random_schedule_jams(model, tmp_path):
         assert len(answer["output_ids"]) == length(case.script, VOCABULARY)
         if number % 25 == 0:
             check(module, case, answer)
-    assert memory.saved > SCHEDULES
+    assert memory.saved > SCHEDULES // 20
     assert memory.clean, memory
