@@ -1,18 +1,91 @@
-"""`espalier train`: make the bundled model from nothing."""
+"""`espalier train`: make models from nothing, and make them better by verdicts."""
 
 from __future__ import annotations
 
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-app = typer.Typer(help="Train models: tokenizer, traces, supervised fine-tuning.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from espalier.training.config_rl import RlConfig
+    from espalier.training.rl import Method
+
+FAILED = 1
+USAGE = 2
+TROUBLE = 3
+UNFINISHED = 4
+
+app = typer.Typer(
+    help="Train models: tokenizer, traces, supervised fine-tuning, and the stages zero, beta and papo.",
+    epilog="Exit status: 0 done, 1 the result misses its margin, 2 usage, 3 engine, verifier or training failed, "
+    "4 the time is up: run it again to go on.",
+    no_args_is_help=True,
+)
+
+Config = Annotated[Path, typer.Option(help="Settings of the run (TOML).")]
+From = Annotated[Path, typer.Option("--from", help="Directory of the model to begin from.")]
+Out = Annotated[Path, typer.Option(help="Folder for checkpoints, weights and metrics.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")]
+Minutes = Annotated[float | None, typer.Option("--minutes", min=0, help="Stop this part after so many minutes.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 
-def _fail(error: Exception) -> typer.Exit:
-    typer.echo(f"error: {error}", err=True)
-    return typer.Exit(2)
+@contextmanager
+def _errors(debug: bool) -> Iterator[None]:
+    """Turn errors into one line on standard error and an exit status; tracebacks only with `--debug`."""
+    from espalier.runtime.engine import EngineError
+    from espalier.verifiers.logs import configure_logging
+
+    configure_logging("debug" if debug else "critical")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # the bar is ours
+    try:
+        yield
+    except (typer.Exit, typer.Abort):
+        raise
+    except KeyboardInterrupt:
+        _fail("interrupted; --resume goes on", 130, debug)
+    except ModuleNotFoundError as error:
+        _fail(f"{error.name} is not installed; it may come with: pip install 'espalier[train]'", TROUBLE, debug)
+    except EngineError as error:
+        _fail(str(error), TROUBLE, debug)
+    except (ValueError, OSError) as error:
+        _fail(str(error), USAGE, debug)
+    except RuntimeError as error:
+        _fail(str(error), TROUBLE, debug)
+    except BaseExceptionGroup as group:
+        first: BaseException = group
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        _fail(str(first), USAGE if isinstance(first, ValueError) else TROUBLE, debug)
+
+
+def _fail(message: str, status: int, debug: bool) -> NoReturn:
+    if debug:
+        traceback.print_exc()
+    typer.echo(f"espalier: {message}", err=True)
+    raise typer.Exit(status) from None
+
+
+def _device(name: str) -> str:
+    import torch
+
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def _print_settings(config: Any) -> None:
+    """So that a log says what was run."""
+    typer.echo(json.dumps(asdict(config)), err=True)
 
 
 @app.command()
@@ -20,6 +93,7 @@ def traces(
     task: Annotated[str, typer.Argument(help="Name of a task, for example countdown.")],
     count: Annotated[int, typer.Option("--n", min=1, help="How many.")] = 1,
     seed: Annotated[int, typer.Option(help="Same seed, same problems and traces.")] = 0,
+    debug: Debug = False,
 ) -> None:
     """Show problems of a task with the traces that the search programs write for them."""
     from random import Random
@@ -29,13 +103,10 @@ def traces(
     from espalier.training.tasks import task as named
     from espalier.training.traces import write
 
-    try:
-        found = named(task).problems(Split.TRAIN, seed, count)
-    except ValueError as error:
-        raise _fail(error) from error
-    for problem in found:
-        trace = write(problem, Random(seed))
-        typer.echo(f"{problem.text}\n\n{response_text(trace) if trace else '(no trace found)'}\n")
+    with _errors(debug):
+        for problem in named(task).problems(Split.TRAIN, seed, count):
+            trace = write(problem, Random(seed))
+            typer.echo(f"{problem.text}\n\n{response_text(trace) if trace else '(no trace found)'}\n")
 
 
 @app.command()
@@ -57,34 +128,196 @@ def tokenizer(
 
 @app.command()
 def sft(
-    config: Annotated[Path, typer.Option(help="Settings of the run (TOML).")],
+    config: Config,
     tokenizer: Annotated[Path, typer.Option(help="Folder of the tokenizer.")],
-    out: Annotated[Path, typer.Option(help="Folder for checkpoint, weights and metrics.")],
+    out: Out,
     minutes: Annotated[float | None, typer.Option(min=0, help="Length of the schedule in minutes.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Length of the schedule in optimiser steps.")] = None,
     stop_after: Annotated[
         float | None, typer.Option(min=0, help="Stop this part after so many minutes; go on with --resume.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
+    resume: Resume = False,
     initial: Annotated[
         Path | None, typer.Option("--from", help="Folder of exported weights to begin from, with a fresh optimiser.")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    device: Device = "auto",
+    debug: Debug = False,
 ) -> None:
-    """Supervised fine-tuning on generated traces."""
-    import torch
+    """Supervised fine-tuning on generated traces.
 
-    from espalier.training.checkpoint import CheckpointError
-    from espalier.training.config import ConfigError, load
-    from espalier.training.progress import reporter
-    from espalier.training.sft import Budget, train
+    espalier train sft --config training/configs/tiny.toml --tokenizer runtime/seedling --out runs/sft --steps 500
+    """
+    with _errors(debug):
+        import torch
 
-    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    try:
+        from espalier.training.config import load
+        from espalier.training.progress import reporter
+        from espalier.training.sft import Budget, train
+
         budget = Budget(steps, minutes, stop_after)
+        run = load(config)
+        _print_settings(run)
         with reporter() as report:
-            run = load(config)
-            train(run, tokenizer, out, budget, torch.device(chosen), report, resume=resume, initial=initial)
-    except (ConfigError, CheckpointError, ValueError) as error:
-        raise _fail(error) from error
+            place = torch.device(_device(device))
+            train(run, tokenizer, out, budget, place, report, resume=resume, initial=initial)
+        typer.echo(f"weights: {out / 'model'}")
+
+
+@app.command()
+def zero(
+    config: Config,
+    initial: From,
+    out: Out,
+    resume: Resume = False,
+    minutes: Minutes = None,
+    device: Device = "auto",
+    debug: Debug = False,
+) -> None:
+    """Stage 1: find the format by reinforcement learning (DAPO; verdict plus format score; sequential decoding).
+
+    espalier train zero --config training/configs/zero-tiny.toml --from runs/base/model --out runs/zero
+    """
+    with _errors(debug):
+        from espalier.training.stages.zero import method
+
+        _reinforce(method, config, initial, out, resume, minutes, device)
+
+
+@app.command()
+def papo(
+    config: Config,
+    initial: From,
+    out: Out,
+    resume: Resume = False,
+    minutes: Minutes = None,
+    device: Device = "auto",
+    debug: Debug = False,
+) -> None:
+    """Stage 3: reinforcement learning with fork and join (PAPO; verdicts; one optimiser step a batch).
+
+    With rollout.mode = "sequential" in the settings it is the control: sequential reinforcement learning. On several
+    GPUs: torchrun --nproc-per-node 8 -m espalier.training.cli papo ...
+    """
+    with _errors(debug):
+        from espalier.training.stages.papo import method
+
+        _reinforce(method, config, initial, out, resume, minutes, device)
+
+
+def _reinforce(
+    method: Callable[[RlConfig], Method],
+    config: Path,
+    initial: Path,
+    out: Path,
+    resume: bool,
+    minutes: float | None,
+    device: str,
+) -> None:
+    from espalier.training.config import load_as
+    from espalier.training.config_rl import RlConfig
+    from espalier.training.deadline import Deadline
+    from espalier.training.distributed import process_group
+    from espalier.training.progress import reporter
+    from espalier.training.rl import train
+
+    run = load_as(RlConfig, config)
+    with process_group(_device(device)) as group, reporter() as report:
+        if group.is_main:
+            _print_settings(run)
+        deadline = Deadline.after(minutes)
+        done = train(run, method(run), initial, out, report, resume=resume, deadline=deadline, group=group)
+    _conclude(done, out)
+
+
+def _conclude(done: bool, out: Path) -> None:
+    if not done:
+        typer.echo("the time is up; run it again with --resume to go on", err=True)
+        raise typer.Exit(UNFINISHED)
     typer.echo(f"weights: {out / 'model'}")
+
+
+@app.command()
+def beta(
+    config: Config, initial: From, out: Out, minutes: Minutes = None, device: Device = "auto", debug: Debug = False
+) -> None:
+    """Stage 2: rejection sampling from the model of stage 1, then fine-tuning with the parallel mask and positions.
+
+    What is sampled is kept in OUT/samples.jsonl. An interrupted run goes on when it is started again.
+    With form = "sequential" in the settings it is the control: sequential fine-tuning.
+    """
+    with _errors(debug):
+        import torch
+
+        from espalier.training.config import load_as
+        from espalier.training.config_rl import BetaConfig
+        from espalier.training.deadline import Deadline
+        from espalier.training.progress import reporter
+        from espalier.training.stages.beta import train
+
+        run = load_as(BetaConfig, config)
+        _print_settings(run)
+        with reporter() as report:
+            done = train(run, initial, out, Deadline.after(minutes), report, torch.device(_device(device)))
+        _conclude(done, out)
+
+
+@app.command()
+def curriculum(
+    config: Config,
+    out: Out,
+    minutes: Minutes = None,
+    device: Device = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Base, zero, beta and papo (and the controls), each measured on the same held-out problems.
+
+    What is finished in --out is not done again: start it again after --minutes, or after whatever stopped it. The last
+    line is the accuracy of the four; the exit status is 1 if PAPO is not above Beta by the margin in the settings.
+    """
+    with _errors(debug):
+        import torch
+
+        from espalier.training.config import load_as
+        from espalier.training.curriculum import Curriculum, CurriculumConfig
+        from espalier.training.deadline import Deadline
+        from espalier.training.progress import reporter
+        from espalier.training.table import holds, last_line, table
+
+        run = load_as(CurriculumConfig, config)
+        _print_settings(run)
+        with reporter() as report:
+            place, deadline = torch.device(_device(device)), Deadline.after(minutes)
+            results = Curriculum(run, config.parent, out, place, deadline, report).run()
+        if results is None:
+            _conclude(False, out)
+            return
+        if as_json:
+            named = {leg: {task: asdict(one) for task, one in tasks.items()} for leg, tasks in results.items()}
+            typer.echo(json.dumps(named))
+        else:
+            typer.echo(table(results, run))
+            typer.echo(last_line(config, results))
+        if not holds(results, run.margin):
+            raise typer.Exit(FAILED)
+
+
+@app.command()
+def plot(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs; several are drawn side by side.")],
+    out: Annotated[Path, typer.Option(help="Picture to write (PNG).")] = Path("curves.png"),
+    debug: Debug = False,
+) -> None:
+    """Draw the curves of runs.
+
+    espalier train plot runs/papo runs/sequential-rl --out curves.png
+    """
+    with _errors(debug):
+        from espalier.training.plot import plot as draw
+
+        draw(runs, out)
+        typer.echo(str(out))
+
+
+if __name__ == "__main__":
+    sys.exit(app())
