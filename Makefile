@@ -2,8 +2,11 @@
 #
 #   make demo    solve ten freshly made problems with the bundled model (SEED=… repeats a run)
 #   make test    install what tests need, then lint, types, stubs and all tests
+#   make ui      make the pages anew from solver/viewer/web
+#   make ui-test   type-check and test the pages, also in Chromium
 #   make deploy-check   check deploy/ and send a job through all services
 #   make docs    build the documentation (site/), strictly, and check its links
+#   make train-tiny   base, zero, beta and papo on two CPU cores; exit 1 unless papo is above beta by the margin
 #   make test-chaos   kill workers and Redis at full size (CHAOS_SEED=… repeats a run)
 
 SHELL := /bin/bash
@@ -13,7 +16,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-chaos deploy-check docs lint types protos tests format clean
+.PHONY: help demo test ui ui-test test-chaos deploy-check docs lint types protos tests format clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -23,7 +26,20 @@ demo: .venv/train.stamp
 
 test: .venv/dev.stamp
 	scripts/test-needs.sh
-	CI=true $(MAKE) --no-print-directory lint types protos tests # CI: nothing that is missing may be skipped
+	CI=true $(MAKE) --no-print-directory lint types protos tests ui-test # CI: nothing that is missing may be skipped
+
+ui:
+	scripts/ui-needs.sh
+	cd solver/viewer/web && npm run --silent build
+
+ui-test: .venv/dev.stamp
+	scripts/ui-needs.sh
+	scripts/ui-check.sh
+	UI=true $(BIN)/python -m pytest tests/solver/viewer/browser $(ARGS)
+
+train-tiny: .venv/train.stamp
+	rm -rf .work/train-tiny
+	$(BIN)/espalier train curriculum --config training/configs/train-tiny.toml --out .work/train-tiny --device cpu
 
 test-chaos: .venv/dev.stamp
 	scripts/redis.sh
