@@ -16,7 +16,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test ui ui-test test-chaos deploy-check docs lint types protos tests format clean
+.PHONY: help demo train-tiny test ui ui-test test-chaos deploy-check docs lint types protos tests format clean
 
 help:
 	@sed -n 's/^#   //p' Makefile

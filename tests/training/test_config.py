@@ -4,14 +4,28 @@ from pathlib import Path
 
 import pytest
 
-from espalier.training.config import ConfigError, load
+from espalier.training.config import ConfigError, SftConfig, load, load_as
+from espalier.training.config_rl import BetaConfig, RlConfig
+from espalier.training.curriculum import CurriculumConfig
 from tests.training.conftest import ROOT
+
+KINDS = {
+    "zero": RlConfig,
+    "papo": RlConfig,
+    "beta": BetaConfig,
+    "train": CurriculumConfig,
+    "curriculum": CurriculumConfig,
+}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "training" / "configs").glob("*.toml")), ids=lambda p: p.stem)
 def test_every_shipped_config_loads(path: Path) -> None:
-    config = load(path)
-    assert config.optimizer.rows_per_step % config.optimizer.rows_per_pass == 0
+    config = load_as(KINDS.get(path.stem.partition("-")[0], SftConfig), path)
+    if isinstance(config, SftConfig | BetaConfig):
+        assert config.optimizer.rows_per_step % config.optimizer.rows_per_pass == 0
+    if isinstance(config, CurriculumConfig):
+        names = [config.zero, config.beta, config.papo, config.base or config.zero]
+        assert all((path.parent / name).is_file() for name in names)
 
 
 @pytest.mark.parametrize(
@@ -33,3 +47,24 @@ def test_a_wrong_setting_is_named(tmp_path: Path, old: str, new: str, message: s
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none.toml: No such file"):
         load(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('mode = "parallel"', 'mode = "both"', r"rollout.mode: expected one of parallel, sequential, got 'both'"),
+        ("samples = ", "samples = 1 # ", r"rollout: samples must be at least 2, got 1"),
+        ("{ chain_sum = 1.0 }", '{ chain_sum = "x" }', r"problems.tasks.chain_sum: expected float, got 'x'"),
+        ("{ chain_sum = 1.0 }", '"chain_sum"', r"problems.tasks: expected table, got 'chain_sum'"),
+        ("tasks = { chain_sum = 1.0 }", "", r"problems: give either tasks or file"),
+        ("[optimizer]", "[optimizer]\nbetas = 0.9", r"optimizer.betas: expected list, got 0.9"),
+        ("seed = 1\nsteps", "steps", r"papo-tiny.toml: missing seed"),
+    ],
+)
+def test_a_wrong_setting_of_reinforcement_learning_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    text = (ROOT / "training" / "configs" / "papo-tiny.toml").read_text()
+    assert old in text
+    path = tmp_path / "papo-tiny.toml"
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(ConfigError, match=message):
+        load_as(RlConfig, path)

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from espalier.training.config import ConfigError
+from espalier.training.config_rl import ProblemsConfig
+from espalier.training.problems import DatasetError, read_problems, stream
+from espalier.training.tasks import Split, task
+from espalier.verifiers.check import ReferenceCheck
+
+GOOD = '{"id": "a", "text": "2+2?", "check": {"reference": {"answer": "4"}}}'
+
+
+def test_problem_number_i_depends_on_nothing_but_i() -> None:
+    config = ProblemsConfig(1, tasks={"chain_sum": 1.0, "products": 3.0})
+    first, again = stream(config), stream(config)
+    forwards = [first(i).text for i in range(20)]
+    assert [again(i).text for i in reversed(range(20))] == forwards[::-1]
+    assert {first(i).task for i in range(20)} == {"chain_sum", "products"}
+    assert stream(ProblemsConfig(2, tasks=config.tasks))(0).text != forwards[0]
+
+
+def test_training_problems_are_never_held_out_ones_at_any_setting() -> None:
+    settings = {"min_terms": 3, "max_terms": 3, "min_digits": 1, "max_digits": 1}
+    problems = stream(ProblemsConfig(1, tasks={"chain_sum": 1.0}, settings={"chain_sum": settings}))
+    trained = {problems(i).text for i in range(300)}
+    held_out = {one.text for one in task("chain_sum", settings).problems(Split.HELD_OUT, 1, 100)}
+    assert len(held_out) == 100
+    assert not trained & held_out
+
+
+def test_a_file_is_read_once_in_each_pass_in_an_order_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "problems.jsonl"
+    path.write_text("".join(f'{{"text": "{i}?", "check": {{"reference": {{"answer": "{i}"}}}}}}\n' for i in range(5)))
+    problems = stream(ProblemsConfig(1, file=str(path)))
+    passes = [[problems(number * 5 + i).text for i in range(5)] for number in range(3)]
+    assert all(sorted(one) == sorted(passes[0]) for one in passes)
+    assert len({tuple(one) for one in passes}) > 1
+    assert isinstance(problems(0).check, ReferenceCheck)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", r":2: the line is empty"),
+        ("{", r":2: Expecting property name"),
+        ("[]", r":2: write a JSON object like"),
+        ('{"text": " "}', r":2: write a JSON object like"),
+        ('{"text": "2+2?"}', r":2: check: give how an answer is judged"),
+        ('{"text": "2+2?", "chekc": {}}', r":2: unknown field 'chekc'; there are: check, id, text"),
+        ('{"text": "2+2?", "check": {"reference": {"anser": "4"}}}', r":2: check: .*anser"),
+        ('{"text": "2+2?", "check": {}}', r":2: check"),
+    ],
+)
+def test_a_line_that_is_no_problem_is_named_with_its_number(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "problems.jsonl"
+    path.write_text(f"{GOOD}\n{line}\n{GOOD}\n")
+    with pytest.raises(DatasetError, match=rf"problems.jsonl{message}"):
+        read_problems(path)
+
+
+def test_an_empty_or_missing_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").touch()
+    with pytest.raises(DatasetError, match=r"empty.jsonl: there is no problem in it"):
+        read_problems(tmp_path / "empty.jsonl")
+    with pytest.raises(DatasetError, match=r"none.jsonl: No such file"):
+        read_problems(tmp_path / "none.jsonl")
+
+
+def test_settings_that_make_no_problems_are_refused() -> None:
+    with pytest.raises(ConfigError, match="either tasks or file"):
+        ProblemsConfig(1)
+    with pytest.raises(ValueError, match="unknown task 'sums'"):
+        stream(ProblemsConfig(1, tasks={"sums": 1.0}))
+    with pytest.raises(ValueError, match="settings of task 'chain_sum'"):
+        stream(ProblemsConfig(1, tasks={"chain_sum": 1.0}, settings={"chain_sum": {"colour": 1}}))
