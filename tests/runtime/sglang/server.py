@@ -10,13 +10,17 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import socket
+import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import requests
 import sglang.srt.entrypoints.engine
+import sglang.srt.entrypoints.http_server
 import sglang.srt.managers.detokenizer_manager
 import sglang.srt.managers.scheduler
 import sglang.srt.models.qwen3
@@ -70,14 +74,8 @@ class Server:
         return outcome
 
     def _serve(self, job: Callable[[Any], Any], writer: Any) -> None:
-        os.setsid()
         try:
-            os.environ.update(self.environment)
-            multiprocessing.set_start_method("fork", force=True)
-            multiprocessing.set_start_method = lambda *_args, **_kwargs: None
-            torch.set_num_threads(1)
-            if self.prepare is not None:
-                self.prepare()
+            self._fork()
             engine = sglang.srt.entrypoints.engine.Engine(**{**SETTINGS, "model_path": str(self.model), **self.flags})
             try:
                 outcome = job(engine)
@@ -88,6 +86,55 @@ class Server:
         writer.send(outcome)
         writer.close()
         os._exit(0)
+
+    @contextlib.contextmanager
+    def serve(self, timeout: float = 120) -> Iterator[str]:
+        """Run an HTTP server; yields its address."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        process = _FORK.Process(target=self._listen, args=(port,))
+        process.start()
+        address = f"http://127.0.0.1:{port}"
+        try:
+            end = time.monotonic() + timeout
+            while not _healthy(address):
+                if not process.is_alive():
+                    raise RuntimeError("the server died")
+                if time.monotonic() > end:
+                    raise TimeoutError("the server does not become healthy")
+                time.sleep(0.2)
+            yield address
+        finally:
+            _end_group(process.pid)
+            process.join(10)
+
+    def _listen(self, port: int) -> None:
+        from sglang.srt.entrypoints.http_server import launch_server
+        from sglang.srt.plugins import load_plugins
+        from sglang.srt.server_args import ServerArgs
+
+        self._fork()
+        load_plugins()
+        flags = {**SETTINGS, "model_path": str(self.model), "port": port, **self.flags}
+        launch_server(ServerArgs(**flags))
+
+    def _fork(self) -> None:
+        """Set the fresh process up: its own group, environment and hooks, and forks instead of new interpreters."""
+        os.setsid()
+        os.environ.update(self.environment)
+        multiprocessing.set_start_method("fork", force=True)
+        multiprocessing.set_start_method = lambda *_args, **_kwargs: None  # type: ignore[assignment]
+        torch.set_num_threads(1)
+        if self.prepare is not None:
+            self.prepare()
+
+
+def _healthy(address: str) -> bool:
+    try:
+        return requests.get(f"{address}/health", timeout=2).status_code == 200
+    except requests.RequestException:
+        return False
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def test_branches_take_turns_when_the_pool_is_small(model, tmp_path):
 
 
 def test_no_random_schedule_jams(model, tmp_path):
-    """Schedules of two or three requests arrive at random moments, twenty at a time, in a pool that hardly holds two."""
+    """Schedules of two or three requests arrive at random moments, twenty at a time; the pool hardly holds two."""
     rng = random.Random(12)
     schedules = [cases(1000 + number, rng.randint(2, 3), SMALL) for number in range(SCHEDULES)]
     largest = max(len(case.prompt) + length(case.script, VOCABULARY) for made in schedules for case in made)
