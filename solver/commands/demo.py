@@ -32,6 +32,9 @@ PROGRAMMING = "programming"
 WITHOUT_SANDBOX = "products"
 """Instead of a programming problem where programs cannot be run."""
 
+SETTINGS = "-easier"
+"""Numbers of the size that people type; the tasks' own settings are hard on purpose, to leave room for learning."""
+
 PROBLEMS = len(MATH) + 1
 K = 8
 ENOUGH = 8
@@ -46,7 +49,7 @@ def demo(
     engine: EngineOption = "local",
     debug: Debug = False,
 ) -> None:
-    """Make ten fresh problems of mixed tasks and solve them with eight candidates each, live."""
+    """Make ten fresh problems of everyday size and solve them with eight candidates each, live."""
     with errors(debug):
         first = chosen_seed(seed)
         typer.echo(f"seed {first} (SEED={first} make demo repeats this run)")
@@ -77,7 +80,7 @@ async def _solve_all(engine: str, seed: int) -> int:
         solver = Solver(opened, hub, template_of(opened, None))
         solved = 0
         for number, task in enumerate((*MATH, PROGRAMMING if programs.healthy else WITHOUT_SANDBOX)):
-            (problem,) = fresh_problems(task, seed_of(seed, number), 1)
+            (problem,) = fresh_problems(f"{task}{SETTINGS}", seed_of(seed, number), 1)
             console.print(Text(f"\n{number + 1}. {task}", style="bold"))
             solved += await _solve(solver, problem, seed_of(seed, number), console)
     return solved

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from fractions import Fraction
 from importlib.metadata import entry_points
-from itertools import islice
+from itertools import islice, permutations
 from random import Random
 
 import pytest
+from reasoning_gym.cognition import number_sequences
 
-from espalier.training.tasks import TASKS, Draft, Split, Task, problems, task
-from espalier.training.tasks.phrasing import reword
+from espalier.training.tasks import TASKS, Draft, Split, Task, gym, problems, task
+from espalier.training.tasks.phrasing import fields, reword, wordings
 from espalier.verifiers.check import ReferenceCheck
 
 EVERY_TASK = pytest.mark.parametrize("name", sorted(TASKS))
@@ -73,6 +76,42 @@ def test_the_entry_point_yields_held_out_problems() -> None:
     found = list(point.load()("gcd", 5, 3))
     assert found == list(problems("gcd", 5, 3))
     assert all(p.id.startswith("gcd-held-out") and p.text and p.check for p in found)
+
+
+@EVERY_TASK
+def test_a_task_has_easier_problems_on_the_same_side_of_the_split(name: str) -> None:
+    easier = list(problems(f"{name}-easier", 5, 3))
+    assert len({problem.text for problem in easier}) == 3
+    assert {problem.task for problem in easier} == {name}
+
+
+def test_puzzles_of_larger_numbers_have_a_solution_and_the_library_s_wording() -> None:
+    for problem in TASKS["puzzle24"].problems(Split.TRAIN, 1, 5):
+        numbers = problem.facts["numbers"]
+        assert problem.text.startswith(f"Make 24 using {', '.join(map(str, numbers))}.")
+        assert any(values == 24 for order in permutations(numbers) for values in _left_to_right(order))
+
+
+def _left_to_right(numbers: Sequence[int]) -> set[Fraction]:
+    """All values of the numbers combined from left to right."""
+    values = {Fraction(numbers[0])}
+    for n in numbers[1:]:
+        values = {r for v in values for r in (v + n, v - n, v * n, v / n)}
+    return values
+
+
+def test_a_number_sequence_is_the_library_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ending a rule early changes no problem."""
+    bounded = [TASKS["number_sequence"].draw(number).text for number in range(40)]
+    monkeypatch.setattr(number_sequences, "PatternRule", gym.BoundedRule.__base__)
+    assert [TASKS["number_sequence"].draw(number).text for number in range(40)] == bounded
+
+
+@pytest.mark.parametrize("task, text", [(t, w) for t, templates in sorted(wordings().items()) for w in templates])
+def test_every_wording_can_be_filled_in(task: str, text: str) -> None:
+    problem = TASKS[task].generate(Split.TRAIN, 3, 0)
+    filled = text.format_map(fields(problem))
+    assert "{" not in filled.replace(problem.text, "") or task == "programming"
 
 
 @EVERY_TASK

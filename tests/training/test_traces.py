@@ -6,6 +6,7 @@ from random import Random
 import pytest
 
 from espalier.runtime.structure import read
+from espalier.solver.claims import branch_answer
 from espalier.training.data import Codec
 from espalier.training.example import encode, response_text
 from espalier.training.tasks import TASKS, Problem, Split
@@ -14,7 +15,7 @@ from espalier.training.tokenizer import prompt_text
 from espalier.training.traces import Branch, write
 from espalier.training.traces.expressions import Term, join
 from espalier.training.traces.trace import majority, spoil, vote
-from espalier.verifiers.answer import extract
+from espalier.verifiers.answer import boxes, extract
 from espalier.verifiers.check import Claim, ConstraintCheck, Domain, ProgramCheck, Relation
 from espalier.verifiers.math.verifier import MathVerifier
 
@@ -88,6 +89,27 @@ def test_a_search_has_failing_branches_and_the_right_one_in_any_place(name: str)
                 failing += results.count(None)
     assert len(places) >= 3
     assert failing >= 10
+
+
+@pytest.mark.parametrize("name", sorted(TASKS))
+def test_every_step_that_succeeds_states_its_answer_where_a_verifier_finds_it(name: str) -> None:
+    problem = TASKS[name].generate(Split.TRAIN, 13, 0)
+    rng = Random(0)
+    for trace in (write(problem, rng) for _ in range(4)):
+        for branch in (b for block in trace.blocks for b in block.branches) if trace else ():
+            stated = branch_answer(branch.work, problem.check)
+            assert (stated is None) == (branch.result is None)
+            if name != "programming":
+                assert stated == branch.result
+
+
+@pytest.mark.parametrize("name", ["countdown", "programming", "number_sequence", "puzzle24"])
+def test_a_search_gives_up_after_its_last_block_and_claims_nothing_proven(name: str) -> None:
+    rng = Random(0)
+    found = (write(TASKS[name].generate(Split.TRAIN, 14, index % 20), rng) for index in range(300))
+    given_up = next(trace for trace in found if trace is not None and not trace.solved)
+    assert given_up.blocks[-1].takeaway.endswith("; stop")
+    assert not boxes(given_up.closing)
 
 
 def test_a_spoilt_step_states_a_wrong_result_and_is_not_trained() -> None:

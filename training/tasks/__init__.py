@@ -16,9 +16,14 @@ TASKS: Mapping[str, Task] = {t.name: t for t in (*gym.TASKS, *programming.TASKS)
 EASIER_TASKS: Mapping[str, Task] = {**TASKS, **{t.name: t for t in gym.EASIER_TASKS}}
 """The same tasks at the easier settings of a share of the training problems. The split of a problem is the same."""
 
+EASIER = "-easier"
+"""Behind the name of a task: at its easier settings."""
+
 
 def task(name: str, settings: Mapping[str, Any] | None = None) -> Task:
-    """The task of this name; with `settings`, at these settings of its generator instead of the usual ones.
+    """The task of this name, with `EASIER` behind it at its easier settings.
+
+    With `settings`, at these settings of its generator instead of the usual ones.
 
     Raises:
         ValueError: there is none, the message lists the names; or it has no such settings.
@@ -26,7 +31,7 @@ def task(name: str, settings: Mapping[str, Any] | None = None) -> Task:
     if settings is not None:
         return gym.tuned(name, settings)
     try:
-        return TASKS[name]
+        return EASIER_TASKS[name.removesuffix(EASIER)] if name.endswith(EASIER) else TASKS[name]
     except KeyError:
         raise ValueError(f"unknown task {name!r}; known: {', '.join(sorted(TASKS))}") from None
 

@@ -20,7 +20,7 @@ Facts = Mapping[str, Any]
 Settings = Mapping[str, Mapping[str, Any]]
 
 DIFFICULTY: Settings = {
-    "chain_sum": {"min_terms": 6, "max_terms": 12, "min_digits": 4, "max_digits": 8},
+    "chain_sum": {"min_terms": 10, "max_terms": 14, "min_digits": 6, "max_digits": 9},
     "countdown": {
         "min_numbers": 4,
         "max_numbers": 4,
@@ -30,13 +30,13 @@ DIFFICULTY: Settings = {
         "max_target": 900,
     },
     "fraction_simplification": {"min_value": 1, "max_value": 500, "min_factor": 2, "max_factor": 200},
-    "gcd": {"min_numbers": 2, "max_numbers": 3, "min_value": 100, "max_value": 99999},
+    "gcd": {"min_numbers": 2, "max_numbers": 3, "min_value": 10000, "max_value": 999999},
     "lcm": {"min_numbers": 2, "max_numbers": 3, "min_value": 10, "max_value": 999},
     "number_sequence": {"min_terms": 5, "max_terms": 8, "max_complexity": 2},
     "polynomial_equations": {"max_value": 30},
-    "products": {"min_digits": 4, "max_digits": 6},
-    "puzzle24": {"min_value": 1, "max_value": 20},
-    "simple_equations": {"min_terms": 3, "max_terms": 5, "min_value": 1, "max_value": 300},
+    "products": {"min_digits": 5, "max_digits": 7},
+    "puzzle24": {"min_value": 5, "max_value": 40},
+    "simple_equations": {"min_terms": 4, "max_terms": 6, "min_value": 10, "max_value": 600},
 }
 """How hard each task is: the settings of its reasoning-gym generator."""
 

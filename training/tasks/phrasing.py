@@ -20,13 +20,13 @@ def wordings() -> Mapping[str, Sequence[str]]:
 
 def reword(problem: Problem, rng: Random) -> str:
     """The problem's text in other words, with nothing changed in what is asked."""
-    text = rng.choice(wordings()[problem.task]).format_map(_fields(problem))
+    text = rng.choice(wordings()[problem.task]).format_map(fields(problem))
     if rng.random() < 0.3:
         text = text.rstrip(".?")
     return text[0].lower() + text[1:] if rng.random() < 0.3 else text
 
 
-def _fields(problem: Problem) -> dict[str, str]:
+def fields(problem: Problem) -> dict[str, str]:
     """What templates may name: the facts of a problem in the ways in which people write them.
 
     Numbers: `list` "4, 6 and 10", `commas` "4, 6, 10", `spaced` "4 6 10". Expressions: as generated, `tight` without
