@@ -169,7 +169,8 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """Draws batches. Batch number i depends on the settings, i and the weights alone, so a resumed run repeats it."""
+    """Draws batches. Batch number i depends on the settings, i and the weights alone: a resumed run repeats it, and so
+    does a run of another number of processes, up to rounding."""
 
     config: RlConfig
     method: Method
@@ -189,8 +190,8 @@ class Draw:
             wanted = range(first, first + share - len(groups))
             if not wanted:
                 break
-            seed = f"{self.config.seed}/{number}/{turn}/{self.group.rank}"
-            fresh = await self.collector.collect([self.problems(i) for i in wanted], rollout.samples, seed)
+            asked = [self.problems(i) for i in wanted]
+            fresh = await self.collector.collect(asked, rollout.samples, str(self.config.seed), first)
             judged = [[self._judged(attempt) for attempt in attempts] for attempts in fresh]
             kept, lost = usable_groups(judged, only_informative=self.method.objective.only_informative)
             attempts += [one for group in judged for one in group]

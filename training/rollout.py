@@ -120,7 +120,9 @@ class Collector:
     mode: Mode
     limits: Limits
 
-    async def collect(self, problems: Sequence[Problem], samples: int, seed: str) -> list[list[Attempt]]:
+    async def collect(
+        self, problems: Sequence[Problem], samples: int, seed: str, first: int = 0
+    ) -> list[list[Attempt]]:
         """Generate `samples` responses to each problem at temperature 1 and judge each as soon as it has ended.
 
         All requests go to the engine at once; it shares what their prompts share and batches what fits. Equal
@@ -130,6 +132,7 @@ class Collector:
             problems: P of them.
             samples: Responses to each.
             seed: Of the sampling.
+            first: Number of the first problem: each is sampled by `seed` and its number, whoever samples the others.
 
         Returns:
             P lists of attempts.
@@ -143,7 +146,7 @@ class Collector:
         batching = self.engine.together() if isinstance(self.engine, Batching) else nullcontext()
         asked = [
             (problem, self._request(problem, f"{seed}/{index}/{number}"))
-            for index, problem in enumerate(problems)
+            for index, problem in enumerate(problems, start=first)
             for number in range(samples)
         ]
         async with asyncio.TaskGroup() as group:
