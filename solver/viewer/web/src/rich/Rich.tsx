@@ -86,7 +86,7 @@ export function Math({ source, display, plain = false }: { source: string; displ
         trust: false,
         strict: "ignore",
         maxExpand: 100,
-        maxSize: 20,
+        maxSize: 8,
       });
       element.replaceChildren(...made.childNodes);
     } catch {

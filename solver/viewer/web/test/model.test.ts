@@ -1,0 +1,126 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { lanesOf, laneAt, ticks } from "../src/picture/lanes";
+import { Reader } from "../src/pages/sse";
+import { criticalPath, longestChain } from "../src/solve/critical";
+import type { Entry, Path, Status } from "../src/solve/entries";
+import { branchStanding, fold, standing } from "../src/solve/model";
+import { caseOf } from "../src/solve/shown";
+import { answerClasses, tableRows, type View } from "../src/solve/votes";
+
+const spec = (index: number, round = 0) => ({ index, round, seed: 1, temperature: 1, max_tokens: null, hint: "", repair: null });
+const tokens = (candidate: number, path: Path, at: number, count: number): Entry => ({
+  event: "tokens", at, candidate, path, steps: [0, ...new Array<number>(count - 1).fill(10)], text: "x".repeat(count), forced: 1, positions: [5, 5 + count - 1], logprob: -1,
+});
+const verdict = (status: Status) => ({ status, score: 1, decided_by: "test", evidence: [], feedback: "" });
+const finished = (candidate: number, answer: string | null, status: Status, reason = "stop", answer_class: number | null = null): Entry => ({
+  event: "candidate_finished", at: 3, candidate, answer, answer_class, reason, usage: { prompt_tokens: 1, sampled_tokens: 9, forced_tokens: 1, critical_path_tokens: 7 },
+  seconds: 3, forked: true, well_formed: true, detail: "", verdict: verdict(status),
+});
+
+const forked: Entry[] = [
+  { event: "accepted", at: 0, text: "What?", check: null, policy: "adaptive", seed: 1, budget: { candidates: 8 } },
+  { event: "candidate_started", at: 0, spec: spec(0), prompt_tokens: 5 },
+  tokens(0, [], 0.1, 4),
+  { event: "branch_opened", at: 0.2, candidate: 0, path: [[0, 1]], plan: "1: add" },
+  { event: "branch_opened", at: 0.2, candidate: 0, path: [[0, 2]], plan: "2: sub" },
+  tokens(0, [[0, 1]], 0.3, 3),
+  tokens(0, [[0, 2]], 0.3, 6),
+  { event: "branch_opened", at: 0.4, candidate: 0, path: [[0, 2], [0, 1]], plan: "1: inner" },
+  tokens(0, [[0, 2], [0, 1]], 0.5, 2),
+  { event: "branch_closed", at: 0.6, candidate: 0, path: [[0, 1]], cut: false },
+  { event: "answer_judged", at: 0.7, candidate: 0, path: [[0, 1]], answer: "41", verdict: verdict("fail"), repeated: false },
+];
+
+test("entries fold into branches with text, times and positions", () => {
+  const solve = fold(forked);
+  const candidate = solve.candidates.get(0)!;
+  assert.deepEqual([...candidate.branches.keys()], ["", "0.1", "0.2", "0.2/0.1"]);
+  const step = candidate.branches.get("0.2")!;
+  assert.equal(step.text, "xxxxxx");
+  assert.equal(step.times.length, 6);
+  assert.ok(Math.abs(step.times.at(-1)! - 0.35) < 1e-9);
+  assert.deepEqual(step.positions, [5, 10]);
+});
+
+test("a stream that begins in the middle is taken as far as it makes sense", () => {
+  const solve = fold(forked.slice(3));
+  assert.equal(solve.candidates.size, 0);
+  assert.ok(solve.now >= 0.7);
+});
+
+test("the critical path takes the longest step of each block, also of inner ones", () => {
+  const solve = fold(forked);
+  const chain = longestChain(solve.candidates.get(0)!);
+  assert.equal(chain.tokens, 4 + 6 + 2);
+  assert.deepEqual([...chain.branches].sort(), ["", "0.2", "0.2/0.1"]);
+  assert.deepEqual([...criticalPath(solve).keys()], [0]);
+});
+
+test("each round has a critical path of its own", () => {
+  const rounds: Entry[] = [0, 1, 2].flatMap((index): Entry[] => [
+    { event: "candidate_started", at: index, spec: spec(index, index === 0 ? 0 : 1), prompt_tokens: 1 },
+    tokens(index, [], index, 3 + index),
+  ]);
+  assert.deepEqual([...criticalPath(fold(rounds)).keys()], [0, 2]);
+});
+
+test("how candidates and branches stand", () => {
+  const solve = fold(forked);
+  const candidate = solve.candidates.get(0)!;
+  assert.equal(standing(candidate), "running");
+  assert.equal(branchStanding(candidate, candidate.branches.get("0.1")!), "fail");
+  const ended = fold([...forked, finished(0, null, "unknown", "aborted")]).candidates.get(0)!;
+  assert.equal(standing(ended), "aborted");
+  assert.equal(branchStanding(ended, ended.branches.get("0.2")!), "aborted");
+});
+
+test("answers are counted by class, and by text where nobody voted", () => {
+  const start = [0, 1, 2].map((index): Entry => ({ event: "candidate_started", at: 0, spec: spec(index), prompt_tokens: 1 }));
+  const votes = fold([...start, finished(0, "0.5", "unknown", "stop", 7), finished(1, "1/2", "unknown", "stop", 7), finished(2, "2", "unknown", "stop", 8)]);
+  assert.deepEqual(answerClasses(votes).map(({ candidates }) => candidates), [[0, 1], [2]]);
+  const texts = fold([...start, finished(0, "1", "fail"), finished(1, "2", "fail"), finished(2, "2", "fail")]);
+  assert.deepEqual(answerClasses(texts).map(({ answer }) => answer), ["2", "1"]);
+});
+
+test("the table sorts and filters", () => {
+  const start = [0, 1, 2].map((index): Entry => ({ event: "candidate_started", at: 0, spec: spec(index), prompt_tokens: 1 }));
+  const solve = fold([...start, finished(0, "b", "fail"), finished(1, "a", "pass"), finished(2, null, "unknown")]);
+  const view: View = { column: "answer", descending: false, text: "", standings: new Set() };
+  const order = (change: Partial<View>) => tableRows(solve, { ...view, ...change }).map(({ index }) => index);
+  assert.deepEqual(order({}), [1, 0, 2]);
+  assert.deepEqual(order({ column: "index", descending: true }), [2, 1, 0]);
+  assert.deepEqual(order({ standings: new Set(["pass", "fail"] as const) }), [1, 0]);
+  assert.deepEqual(order({ text: "B" }), [0]);
+});
+
+test("lanes open and close with their candidate, and are found by their place", () => {
+  const solve = fold(forked);
+  assert.equal(lanesOf(solve, new Set()).lanes.length, 1);
+  const { lanes } = lanesOf(solve, new Set([0]));
+  assert.deepEqual(lanes.map(({ parent }) => parent), [-1, 0, 0, 2]);
+  for (const lane of lanes) assert.equal(laneAt(lanes, lane.y + 1), lane);
+  assert.equal(laneAt(lanes, 1e6), null);
+});
+
+test("the axis has round times within its scale", () => {
+  assert.deepEqual(ticks({ from: 0, to: 10, left: 0, right: 1000 }, 90), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+  assert.ok(ticks({ from: 0, to: 1e-3, left: 0, right: 300 }, 90).length <= 4);
+});
+
+test("a test case is read from evidence, and nothing else is taken for one", () => {
+  const detail = JSON.stringify({ passed: false, reason: "differs", input: "1", expected: "2", got: "3", stderr: "", seconds: 0.1, memory_mib: 4 });
+  assert.equal(caseOf({ rule: "case 1", detail })?.got, "3");
+  assert.equal(caseOf({ rule: "case 1", detail: "no json" }), null);
+  assert.equal(caseOf({ rule: "parse", detail }), null);
+});
+
+test("server-sent events are read from pieces of any size", () => {
+  const text = 'id: 1\ndata: {"a":1}\n\n: still here\n\nevent: end\ndata: {}\n\n';
+  for (const size of [1, 7, 1000]) {
+    const reader = new Reader();
+    const events = [];
+    for (let at = 0; at < text.length; at += size) events.push(...reader.feed(text.slice(at, at + size)));
+    assert.deepEqual(events, [{ id: "1", name: "message", data: '{"a":1}' }, { id: "", name: "end", data: "{}" }]);
+  }
+});
