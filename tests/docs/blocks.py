@@ -1,0 +1,94 @@
+"""The blocks of code in the documentation, and what the pages say of running them.
+
+Words behind the language steer the tests: `sandbox` (needs one), `service` (runs against a shared service), `example`
+(its output differs from run to run). A block that cannot run here says so in a visible line of its own before
+it, with the reason: `*Not run by the tests: it needs a GPU.*` Its commands are parsed then.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    ROOT / "benchmarks" / "RESULTS.md",
+    *sorted((ROOT / "examples").rglob("*.md")),
+)
+
+WORDS = {"sandbox", "service", "example"}
+NOT_RUN = re.compile(r"^\*Not run by the tests: .+\.\*$")
+FENCE = re.compile(
+    r"^(?P<indent> *)```(?P<language>\w*)(?P<words>(?: \w+)*)\n(?P<body>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL
+)
+INDENTED = re.compile(r"^    ((?:espalier|python|pip|make) .+)$", re.MULTILINE)
+"""Commands that stand in blocks by indentation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block of code.
+
+    Attributes:
+        page: Where it stands.
+        line: Its number there.
+        language: What it is written in.
+        words: Behind the language.
+        body: The code.
+        not_run: Why it is not run; empty when it is.
+    """
+
+    page: Path
+    line: int
+    language: str
+    words: frozenset[str]
+    body: str
+    not_run: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+    @property
+    def commands(self) -> list[str]:
+        """What a console block types, one command each; lines that go on belong to their command."""
+        typed: list[str] = []
+        for line in self.body.splitlines():
+            if line.startswith("$ "):
+                typed.append(line[2:])
+            elif typed and typed[-1].endswith("\\"):
+                typed[-1] += f"\n{line}"
+        return typed
+
+    @property
+    def shown(self) -> list[str]:
+        """What a console block prints."""
+        typed = {line for command in self.commands for line in command.splitlines()[1:]}
+        return [line for line in self.body.splitlines() if not line.startswith("$ ") and line not in typed]
+
+
+def read(page: Path) -> Iterator[Block]:
+    """The blocks of a page, in order."""
+    text = page.read_text("utf-8")
+    for found in FENCE.finditer(text):
+        before = text[: found.start()].rstrip().rpartition("\n")[2].strip()
+        body = re.sub(rf"^{found['indent']}", "", found["body"], flags=re.MULTILINE)
+        yield Block(
+            page=page,
+            line=text.count("\n", 0, found.start()) + 1,
+            language=found["language"],
+            words=frozenset(found["words"].split()),
+            body=body,
+            not_run=before if NOT_RUN.match(before) else "",
+        )
+    outside = FENCE.sub(lambda found: "\n" * found[0].count("\n"), text)
+    for found in INDENTED.finditer(outside):
+        line = outside.count("\n", 0, found.start()) + 1
+        yield Block(page, line, "console", frozenset(), f"$ {found[1]}", "a command in a block by indentation")
+
+
+BLOCKS = [block for page in PAGES for block in read(page)]
