@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,13 @@ ATTENTION = "espalier_packed"
 """Name under which the attention function is known to `transformers`."""
 
 
-# Without compilation FlexAttention works out all n x n scores. One kernel per shape of the row: keep to one row length.
-_fused_attention = torch.compile(flex_attention, dynamic=False)
+@cache
+def _fused_attention() -> Any:
+    """FlexAttention compiled, for layers that are not: otherwise it works out all n x n scores.
+
+    There is a kernel for each shape of the rows, so keep to one length. Compiled at first use: it takes its time.
+    """
+    return torch.compile(flex_attention, dynamic=False)
 
 
 def _attention(
@@ -50,7 +55,8 @@ def _attention(
 ) -> tuple[Tensor, None]:
     """Attention of (batch, heads, length, dim) under a block mask or a (batch, 1, length, length) boolean mask."""
     if isinstance(visible, BlockMask):
-        attend: Any = _fused_attention if query.is_cuda else flex_attention
+        alone = query.is_cuda and not torch.compiler.is_compiling()
+        attend: Any = _fused_attention() if alone else flex_attention
         out = attend(query, key, value, block_mask=visible, scale=scaling, enable_gqa=True)
     else:
         out = F.scaled_dot_product_attention(query, key, value, attn_mask=visible, scale=scaling, enable_gqa=True)
