@@ -130,6 +130,7 @@ async def served(launch: Launch, log: Callable[[str], None]) -> AsyncIterator[Se
             yield Served(f"sglang://{_reachable(launch.host)}:{port}", profile, process)
         finally:
             await _stop(process)
+            await asyncio.wait([reading], timeout=1.0)  # its last words
             reading.cancel()
 
 
@@ -152,8 +153,10 @@ async def _healthy(launch: Launch, port: int, process: asyncio.subprocess.Proces
 
 
 async def _pass_on(process: asyncio.subprocess.Process, log: Callable[[str], None]) -> None:
-    if process.stdout is not None:
-        async for line in process.stdout:
+    rest = b""
+    while process.stdout is not None and (piece := await process.stdout.read(1 << 16)):
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
             log(line.decode(errors="replace").rstrip())
 
 
