@@ -74,14 +74,16 @@ def fork_join() -> None:
     draw.text(20, 28, "time: one decoding step of the engine after the other →", fill=SOFT)
     draw.box(20, 106, 150, 34, TRUNK)
     draw.text(95, 128, "<guideline> 3 plans", fill="white", anchor="middle")
-    lengths = (230, 290, 180)
+    lengths = (225, 262, 198)
     for number, (colour, length) in enumerate(zip(STEPS, lengths, strict=True)):
         y = 50 + 56 * number
         draw.line([(170, 123), (190, 123), (200, y + 17), (210, y + 17)])
         draw.box(210, y, length, 34, colour)
-        draw.text(220, y + 22, f"<step> {number + 1}: plan {number + 1}, worked out", fill="white", size=12)
-        draw.line([(210 + length, y + 17), (520, y + 17), (535, 123), (550, 123)], LINE if length < 290 else SOFT)
-        draw.text(216 + length, y + 11, ("answer 64 ✗", "answer 65 ✓", "answer 65 ✓")[number], fill=SOFT, size=12)
+        draw.text(220, y + 22, f"<step> {number + 1}: plan {number + 1} worked out", fill="white", size=12)
+        draw.line(
+            [(210 + length, y + 17), (520, y + 17), (535, 123), (550, 123)], LINE if length < max(lengths) else SOFT
+        )
+        draw.text(216 + length, y + 10, ("64 ✗", "65 ✓", "65 ✓")[number], fill=SOFT, size=12)
     draw.box(550, 106, 190, 34, TRUNK)
     draw.text(645, 128, "<takeaway> … answer", fill="white", anchor="middle")
     draw.text(
@@ -111,7 +113,7 @@ def layout() -> None:
     """Visibility and positions, as runtime/layout.py says them."""
     found = example()
     mask = dense_mask(pack([found]))
-    count, cell, left, top = len(found), 24, 150, 84
+    count, cell, left, top = len(found), 24, 190, 84
     colours = [TRUNK, *STEPS]
     draw = Drawing(
         left + count * cell + 220, top + count * cell + 24, "Which token sees which, and where each one stands"
@@ -188,7 +190,7 @@ def policies(k: int = 8) -> None:
                 x += 32
             x += 40
             draw.text(x - 26, y + 21, "?", fill=SOFT)
-    draw.text(560, 28 + 52 * len(POLICIES), "orange: repairs the best one so far", fill=SOFT, size=12)
+    draw.text(130, 44 + 52 * len(POLICIES), "orange: repairs the best one so far", fill=SOFT, size=12)
     draw.save("policies.svg")
 
 

@@ -50,6 +50,13 @@ def test_nothing_is_copied_that_does_not_exist_or_is_not_in_the_build_context() 
             assert any(source.removeprefix("./").startswith(name) for name in allowed), source
 
 
+def test_nothing_is_installed_without_its_version() -> None:
+    installed = re.findall(r"pip install (?:[^&\n]|\n(?! *&&))*", TEXT.replace("\\\n", " "))
+    assert installed
+    for command in installed:
+        assert "-c /tmp/constraints.txt" in command or "--no-deps" in command, command
+
+
 def test_every_dependency_has_its_version_and_that_is_one_the_project_takes() -> None:
     extras = PROJECT["optional-dependencies"]
     wanted = [*PROJECT["dependencies"], *extras["http"], *extras["otel"]]
