@@ -2,7 +2,8 @@
 
     killed_saver.py FOLDER ROUNDS    prints the step that was found whole after every kill
 
-Every parameter of step N holds N, so a checkpoint that mixes steps is found out.
+Every parameter of step N holds N, so a checkpoint that mixes steps is found out. Steps count from 1, as checkpoints do;
+so a checkpoint of a higher number than the last step is a new one.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ def main(folder: Path, rounds: int) -> None:
         child = os.fork()
         if child == 0:
             save_without_end(folder, step + 1)
-        time.sleep(draw.uniform(0.02, 0.3))
+        while not any(int(path.name) > step for path in folder.glob("[0-9]*")):
+            time.sleep(0.001)
+        time.sleep(draw.uniform(0, 0.1))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         step = whole_step(folder)

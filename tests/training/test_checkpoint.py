@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -38,13 +39,12 @@ def test_a_run_killed_at_any_moment_leaves_a_whole_checkpoint(tmp_path: Path) ->
     script = str(ROOT / "tests" / "training" / "killed_saver.py")
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, script, str(tmp_path), "12"], env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, script, str(tmp_path), "12"], env=environment, capture_output=True, text=True, timeout=250
     )
     assert done.returncode == 0, done.stderr
     steps = [int(line) for line in done.stdout.split()]
     assert len(steps) == 12
-    assert steps == sorted(steps)
-    assert steps[-1] > 5
+    assert all(before < after for before, after in pairwise([0, *steps]))
 
 
 def test_a_full_disk_is_named_and_keeps_the_checkpoint_before(tmp_path: Path) -> None:
