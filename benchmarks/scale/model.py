@@ -285,7 +285,7 @@ class Worker:
     def _begin(self) -> None:
         house, simulation = self._simulation.house, self._simulation
         self.engine = Engine(simulation.clock, simulation.measured.step)
-        self.solves: set[Solve] = set()
+        self.solves: dict[Solve, None] = {}
         self.alive = True
         self.show()
         for hours, end in ((house.worker_hours, self._die), (house.engine_hours, self._lose_engine)):
@@ -310,7 +310,7 @@ class Worker:
         if job.deliveries > self._simulation.house.max_deliveries:
             self._simulation.ended(job, None, None)
         else:
-            self.solves.add(Solve(self._simulation, self, job))
+            self.solves[Solve(self._simulation, self, job)] = None
         self.show()
 
     def _die(self, engine: Engine) -> None:
@@ -329,7 +329,7 @@ class Worker:
         self._simulation.free.pop(self, None)
         for solve in list(self.solves):
             self._simulation.tally.lost += solve.drop()
-            self.solves.discard(solve)
+            del self.solves[solve]
             clock.after(silence, lambda job=solve.job: self._simulation.hand_back(job))  # type: ignore[misc]
         self._busy_before += engine.busy
         clock.after(self._simulation.measured.start_seconds, self._start_again)
@@ -412,7 +412,7 @@ class Solve:
         if not self._live:
             return
         self._live = False
-        self._worker.solves.discard(self)
+        del self._worker.solves[self]
         self._worker.show()
         passed = [index for index, (_, verdict) in self.job.stored.items() if verdict.passed]
         winner = passed[0] if passed else min(self.job.stored, default=None)
