@@ -108,8 +108,8 @@ async def _train(
     if rollout.prompts % group.size:
         raise ConfigError(f"rollout.prompts {rollout.prompts} cannot be shared out to {group.size} processes")
     problems = stream(config.problems)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(initial)
     network = load_network(initial, group.device)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(initial)
     notes: list[Report] = []  # who hears of the verifiers, once the journal is open
 
     def tell(text: str) -> None:

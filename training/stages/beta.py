@@ -178,8 +178,8 @@ def train(config: BetaConfig, initial: Path, out: Path, budget: Deadline, report
     """
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(initial)
     network = load_network(initial, device)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(initial)
     kept = asyncio.run(_sampled(config, network, tokenizer, initial, out / SAMPLES, budget, report))
     if kept is None:
         return False

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from espalier.training.config import ConfigError
+from espalier.training.config_rl import MetricsConfig
+from espalier.training.metrics import journal, read_metrics
+from espalier.training.plot import plot
+
+PLAIN = MetricsConfig()
+
+
+def _write(folder: Path, entries: list[dict[str, Any]], step: int = 0, config: MetricsConfig = PLAIN) -> None:
+    folder.mkdir(exist_ok=True)
+    with journal(folder, config, step, {}, lambda entry: None) as record:
+        for entry in entries:
+            record(entry)
+
+
+def _curve(steps: range) -> list[dict[str, Any]]:
+    return [{"step": step, "reward": step / 10, "accuracy": 0.5} for step in steps]
+
+
+def test_a_resumed_run_takes_back_what_lies_behind_its_checkpoint(tmp_path: Path) -> None:
+    _write(tmp_path, _curve(range(1, 6)))
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "rew')  # killed while writing
+    _write(tmp_path, _curve(range(4, 8)), step=3)
+    assert [entry["step"] for entry in read_metrics(tmp_path)] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_notes_are_kept_and_shown_with_the_rest(tmp_path: Path) -> None:
+    shown: list[dict[str, Any]] = []
+    with journal(tmp_path, PLAIN, 0, {}, shown.append) as record:
+        record({"step": 1, "reward": 1.0})
+        record({"note": "the verifier is back"})
+    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").open()] == shown
+    assert len(shown) == 2
+
+
+def test_tensorboard_gets_the_numbers(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    _write(tmp_path, _curve(range(1, 4)), config=MetricsConfig(tensorboard=True))
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [round(scalar.value, 3) for scalar in events.Scalars("reward")] == [0.1, 0.2, 0.3]
+
+
+def test_wandb_is_only_needed_when_it_is_wanted(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"metrics.wandb_project: wandb is not installed"):
+        _write(tmp_path, [], config=MetricsConfig(wandb_project="espalier"))
+
+
+def test_runs_are_drawn_side_by_side(tmp_path: Path) -> None:
+    for name in ("papo", "sequential-rl"):
+        _write(tmp_path / name, [*_curve(range(1, 5)), {"note": "x"}])
+    plot([tmp_path / "papo", tmp_path / "sequential-rl"], tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"holds no metrics.jsonl with entries: is it the folder of a run\?"):
+        plot([tmp_path], tmp_path / "curves.png")
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "other": 1}\n')
+    with pytest.raises(ValueError, match="no curves yet"):
+        plot([tmp_path], tmp_path / "curves.png")
