@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean, variance
 
 from espalier.training.reward import OUTCOMES, Fate
@@ -25,6 +25,8 @@ class Measured:
         tokens: New tokens of a response, on average.
         critical_path: Of them those on the longest chain.
         undecided: Responses without a verdict.
+        pass_at: By k (written as text): the chance that one of k responses passes, so what best-of-k with the verifier
+            comes to; unbiased, over problems with at least k decided responses.
     """
 
     problems: int
@@ -35,6 +37,10 @@ class Measured:
     tokens: float
     critical_path: float
     undecided: int
+    pass_at: dict[str, float] = field(default_factory=dict)
+
+
+KS = (8, 16)
 
 
 async def measure(collector: Collector, problems: Sequence[Problem], samples: int, seed: int) -> Measured:
@@ -56,4 +62,14 @@ def summarise(groups: Sequence[Sequence[Attempt]]) -> Measured:
         tokens=fmean(attempt.usage.new_tokens for attempt in every),
         critical_path=fmean(attempt.usage.critical_path_tokens for attempt in every),
         undecided=len(every) - sum(map(len, decided)),
+        pass_at={str(k): at for k in KS if (at := _pass_at(decided, k)) is not None},
     )
+
+
+def _pass_at(decided: Sequence[Sequence[Fate]], k: int) -> float | None:
+    """Mean of 1 - C(n - c, k) / C(n, k) (Chen et al. 2021, arXiv 2107.03374, eq. 1); None without enough responses."""
+    enough = [fates for fates in decided if len(fates) >= k]
+    if not enough:
+        return None
+    misses = (math.comb(len(fates) - fates.count(Fate.PASSED), k) / math.comb(len(fates), k) for fates in enough)
+    return 1 - fmean(misses)

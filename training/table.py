@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from espalier.training.curriculum import CurriculumConfig, overall
-from espalier.training.measure import Measured
+from espalier.training.measure import KS, Measured
 
 Results = Mapping[str, Mapping[str, Measured]]
 
@@ -15,12 +15,15 @@ STAGES = ("base", "zero", "beta", "papo")
 
 def table(results: Results, config: CurriculumConfig) -> str:
     """A line for every model and task."""
-    lines = ["model           task                        accuracy  well-formed  parallel   tokens  critical path"]
+    numbers = "pass@8 pass@16 well-formed parallel  tokens critical path"
+    lines = [f"{'model':15} {'task':20} {'accuracy':>15}  {numbers}"]
     for leg, tasks in results.items():
         for name, one in tasks.items():
-            accuracy = f"{one.accuracy:6.1%} ±{one.error:5.1%}"
-            shares = f"{one.well_formed:11.1%}  {one.parallel:8.1%}  {one.tokens:7.1f}  {one.critical_path:13.1f}"
-            lines.append(f"{leg:15} {name:20} {accuracy:>15}  {shares}")
+            at_8, at_16 = (f"{one.pass_at[str(k)]:.1%}" if str(k) in one.pass_at else "-" for k in KS)
+            lines.append(
+                f"{leg:15} {name:20} {one.accuracy:>7.1%} ±{one.error:>6.1%}  {at_8:>6} {at_16:>7} "
+                f"{one.well_formed:>11.1%} {one.parallel:>8.1%} {one.tokens:>7.1f} {one.critical_path:>13.1f}"
+            )
     before, error_before = overall(list(results["beta"].values()))
     after, error_after = overall(list(results["papo"].values()))
     noise = (error_before**2 + error_after**2) ** 0.5
