@@ -1,14 +1,15 @@
 """Tokens that `adaptive` saves against `best_of_k` at equal accuracy, replayed over recorded candidates.
 
-    python benchmarks/adaptive.py record [--engine local] [--tasks countdown,gcd,...] [--n 50] [--k 16] [--seed 1]
+    espalier eval --tasks countdown --n 200 --k 16 --seed 7 --responses countdown.jsonl
+    python benchmarks/adaptive.py judge countdown.jsonl ... [--n 200] [--k 16]
     python benchmarks/adaptive.py [--orders 20]
 
-`record` samples k candidates for each fresh problem, every one to its end, and notes of each: answer, equivalence
-class, tokens, critical path, what the check says of it, and what votes would weigh it. The replay puts them before the
-real policies (`ask`, `tell`) and the real selection, in `--orders` random orders of each problem's candidates: once
-with the check's verdicts, once with votes alone. Candidates of a round run side by side, so one ends when its critical
-path has been decoded; when a policy stops, the losers of the round have spent their tokens up to that moment. That the
-right answer of a step ends a response early is left out, for all policies alike.
+`judge` takes responses that were sampled to their end and notes of each: answer, equivalence class, tokens, critical
+path, what the check says of it, and what votes would weigh it. The replay puts them before the real policies (`ask`,
+`tell`) and the real selection, in `--orders` random orders of each problem's candidates: once with the check's
+verdicts, once with votes alone. Candidates of a round run side by side, so one ends when its critical path has been
+decoded; when a policy stops, the losers of the round have spent their tokens up to that moment. That the right answer
+of a step ends a response early is left out, for all policies alike.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import random
 import statistics
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from espalier.runtime.engine import FinishReason, Usage
@@ -29,11 +30,12 @@ from espalier.solver.policies import Adaptive, BestOfK
 from espalier.solver.policy import Budget, Policy, Spec, State, begin, seed_of
 from espalier.solver.problem import Problem
 from espalier.solver.select import Judged, select
+from espalier.solver.solve import VERIFY_SECONDS, Judge
+from espalier.verifiers.check import Claim, StepCheck
 from espalier.verifiers.verdict import Status, Verdict
 
 RECORDED = Path(__file__).parent / "data" / "candidates.jsonl"
 PROBLEMS_AT_ONCE = 8
-TASKS = "countdown,gcd,lcm,number_sequence,simple_equations,puzzle24"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,85 +155,93 @@ def read(path: Path) -> list[list[Recorded]]:
     return [recorded for recorded in problems if recorded]
 
 
-# Recording.
+# Judging what was recorded.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToTheEnd(BestOfK):
-    """Samples k candidates; nothing stops it."""
-
-    def tell(self, state: State, candidate: Candidate, verdict: Verdict) -> State:
-        # Not super(): a slotted dataclass is a new class, and the zero-argument form still means the old one.
-        return replace(BestOfK.tell(self, state, candidate, verdict), stopped=None)
-
-    def settled(self, outcomes: object) -> bool:
-        return False
-
-
-async def record(engine: str, tasks: Sequence[str], n: int, k: int, seed: int, path: Path) -> None:
-    """Sample and judge; one line a problem, written as it comes."""
+async def judge(files: Sequence[Path], n: int, k: int, path: Path) -> None:
+    """Judge the responses of `espalier eval --responses`, with the check and for the vote; one line a problem."""
     from rich.progress import track
 
-    from espalier.solver.engines import open_engine, template_of
-    from espalier.solver.solve import VERIFY_SECONDS, Solver
+    from espalier.solver.responses import read as read_responses
     from espalier.solver.sources import fresh_problems
-    from espalier.verifiers.check import Claim
     from espalier.verifiers.hub import Hub, load
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    problems = [(task, problem) for task in tasks for problem in fresh_problems(task, seed, n)]
-    free = asyncio.Semaphore(PROBLEMS_AT_ONCE)
-    async with Hub(load(["math"])) as hub, open_engine(engine) as opened:
-        solver = Solver(opened, hub, template_of(opened, None))
+    waiting: list[tuple[str, Problem, list[Candidate]]] = []
+    for file in files:
+        sampling, responses = read_responses(file)
+        drawn: dict[tuple[str, str], dict[int, Candidate]] = {}
+        for (task, problem, number), candidate in responses:
+            drawn.setdefault((task, problem), {})[number] = candidate
+        for task in sorted({task for task, _ in drawn}):
+            for problem in fresh_problems(task, sampling.seed, n):
+                found = drawn.get((task, problem.id), {})
+                if all(number in found for number in range(k)):
+                    waiting.append((task, problem, [found[number] for number in range(k)]))
+    async with Hub(load(["math"])) as hub:
+        free = asyncio.Semaphore(PROBLEMS_AT_ONCE)
 
-        async def one(task: str, problem: Problem) -> str:
-            assert problem.check is not None, f"{task} states no check"
-            open_problem = replace(problem, check=None)  # with a check the first PASS would end the rest
+        async def one(task: str, problem: Problem, candidates: Sequence[Candidate]) -> str:
             async with free:
-                result = await solver.solve(open_problem, ToTheEnd(), Budget(candidates=k), seed=seed)
-            rows = []
-            for entry in result.judged:
-                candidate, vote = entry.candidate, entry.verdict
-                check = Verdict(Status.UNKNOWN, 0.0, "no_answer")
-                if candidate.answer is not None:
-                    claim = Claim(candidate.answer, bare=True, problem=problem.text)
-                    check = await hub.verify(claim, problem.check, timeout=VERIFY_SECONDS)
-                rows.append(
-                    Recorded(
-                        answer=candidate.answer,
-                        answer_class=candidate.answer_class,
-                        tokens=candidate.usage.new_tokens,
-                        critical_path=candidate.usage.critical_path_tokens,
-                        check=(check.status, check.score),
-                        vote=(vote.status, vote.score),
-                    )
-                )
+                rows = await recorded(hub, problem, candidates)
             line = {"task": task, "problem": problem.id, "candidates": [asdict(row) for row in rows]}
             return json.dumps(line, ensure_ascii=False) + "\n"
 
-        with path.open("w", encoding="utf-8") as file:
-            made = asyncio.as_completed([one(task, problem) for task, problem in problems])
-            for line in track(made, "Recording", total=len(problems)):
-                file.write(await line)
-                file.flush()
+        with path.open("w", encoding="utf-8") as lines:
+            for line in track(asyncio.as_completed([one(*item) for item in waiting]), "Judging", total=len(waiting)):
+                lines.write(await line)
+
+
+async def recorded(hub: Judge, problem: Problem, candidates: Sequence[Candidate]) -> list[Recorded]:
+    """What the check says of the candidates of a problem, and what a solve without a check would weigh them."""
+    assert problem.check is not None, f"{problem.id} states no check"
+    checks: dict[str | None, Verdict] = {None: Verdict(Status.UNKNOWN, 0.0, "no_answer")}
+    classes: dict[str, int] = {}
+    rows = []
+    for candidate in candidates:
+        answer, vote = candidate.answer, checks[None]
+        if answer is not None:
+            if answer not in checks:
+                claim = Claim(answer, bare=True, problem=problem.text)
+                checks[answer] = await hub.verify(claim, problem.check, timeout=VERIFY_SECONDS)
+            if answer not in classes:
+                for representative, number in list(classes.items()):
+                    if (await hub.equivalent(answer, representative, timeout=VERIFY_SECONDS)).passed:
+                        classes[answer] = number
+                        break
+                else:
+                    classes[answer] = len(set(classes.values()))
+            claim = Claim(candidate.text, problem=problem.text)
+            vote = await hub.verify(claim, StepCheck(), timeout=VERIFY_SECONDS)
+        rows.append(
+            Recorded(
+                answer=answer,
+                answer_class=None if answer is None else classes[answer],
+                tokens=candidate.usage.new_tokens,
+                critical_path=candidate.usage.critical_path_tokens,
+                check=(checks[answer].status, checks[answer].score),
+                vote=(vote.status, vote.score),
+            )
+        )
+    return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=("replay", "record"), default="replay")
-    parser.add_argument("--file", type=Path, default=RECORDED, help="of the recorded candidates")
+    parser.add_argument("what", nargs="?", choices=("replay", "judge"), default="replay")
+    parser.add_argument("responses", nargs="*", type=Path, help="to judge: files of espalier eval --responses")
+    parser.add_argument("--file", type=Path, default=RECORDED, help="of the judged candidates")
     parser.add_argument("--orders", type=int, default=20, help="random orders of each problem's candidates")
-    parser.add_argument("--engine", default="local", help="that is recorded")
-    parser.add_argument("--tasks", default=TASKS, help="that are recorded, with commas between them")
-    parser.add_argument("--n", type=int, default=50, help="problems of each task")
-    parser.add_argument("--k", type=int, default=16, help="candidates of each problem")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--n", type=int, default=200, help="problems of each task to judge, those with k responses")
+    parser.add_argument("--k", type=int, default=16, help="candidates of each problem to judge")
+    parser.add_argument("--seed", type=int, default=1, help="of the orders")
     arguments = parser.parse_args()
-    if arguments.what == "record":
-        tasks = arguments.tasks.split(",")
-        asyncio.run(record(arguments.engine, tasks, arguments.n, arguments.k, arguments.seed, arguments.file))
+    if arguments.what == "judge":
+        if not arguments.responses:
+            parser.error("judge: name the files of responses")
+        asyncio.run(judge(arguments.responses, arguments.n, arguments.k, arguments.file))
     elif not arguments.file.exists():
-        sys.exit(f"there is no {arguments.file}; record it first: python benchmarks/adaptive.py record")
+        sys.exit(f"there is no {arguments.file}; make it first: python benchmarks/adaptive.py judge RESPONSES...")
     else:
         compare(read(arguments.file), arguments.orders, arguments.seed)
 

@@ -10,10 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from espalier.solver.candidate import Candidate
 from espalier.solver.policy import seed_of
 from espalier.solver.problem import Problem
 from espalier.solver.responses import ResponseFile
-from espalier.solver.sample import Sample, assess, draw, sample
+from espalier.solver.sample import Sample, Verdicts, assess, draw
 from espalier.solver.solve import Solver
 
 RESPONSES_AT_ONCE = 64
@@ -175,25 +176,26 @@ async def evaluate(
     """
     free = asyncio.Semaphore(RESPONSES_AT_ONCE)
 
-    async def one_sample(task: str, problem: Problem, number: int, seed: int) -> Sample:
+    async def response(task: str, problem: Problem, number: int, seed: int) -> Candidate:
+        known = responses.known.get((task, problem.id, number)) if responses else None
+        if known is not None:
+            return known
+        drawn = await draw(solver.engine, solver.template, solver.generation, problem, number, seed, plan.temperature)
+        if responses:
+            responses.add(task, problem.id, drawn)
+        return drawn
+
+    async def one_sample(task: str, problem: Problem, number: int, seed: int, verdicts: Verdicts) -> Sample:
         async with free:
-            if responses is None:
-                return await sample(solver, problem, number, seed=seed, temperature=plan.temperature)
-            candidate = responses.known.get((task, problem.id, number))
-            if candidate is None:
-                candidate = await draw(
-                    solver.engine, solver.template, solver.generation, problem, number, seed, plan.temperature
-                )
-                responses.add(task, problem.id, candidate)
-            return await assess(solver.judge, problem, candidate)
+            return await assess(verdicts, await response(task, problem, number, seed))
 
     async def one_problem(task: str, number: int, problem: Problem) -> Measured:
         known = done.get((task, problem.id))
         if known is not None:
             return known
-        seed = seed_of(plan.seed, number)
+        seed, verdicts = seed_of(plan.seed, number), Verdicts(solver.judge, problem)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one_sample(task, problem, i, seed)) for i in range(plan.samples)]
+            tasks = [group.create_task(one_sample(task, problem, i, seed, verdicts)) for i in range(plan.samples)]
         measured = Measured(task, problem.id, tuple(task.result() for task in tasks))
         store(measured)
         return measured

@@ -57,6 +57,9 @@ class ResponseFile:
             if theirs != ours:
                 raise ValueError(f"{path} holds responses made with {name} {theirs}, not {ours}; give another file")
         self.known = dict(found)
+        text = path.read_text(encoding="utf-8")
+        if not text.endswith("\n"):  # the last line was cut off
+            path.write_text(text[: text.rindex("\n") + 1], encoding="utf-8")
 
     def add(self, task: str, problem: str, candidate: Candidate) -> None:
         """Store a response."""

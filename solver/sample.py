@@ -55,7 +55,7 @@ async def sample(solver: Solver, problem: Problem, number: int, *, seed: int, te
         EngineError: The engine failed.
     """
     drawn = await draw(solver.engine, solver.template, solver.generation, problem, number, seed, temperature)
-    return await assess(solver.judge, problem, drawn)
+    return await assess(Verdicts(solver.judge, problem), drawn)
 
 
 async def draw(
@@ -103,14 +103,27 @@ def _branches(finished: Finished) -> Iterator[Event]:
         yield Tokens(finished.request_id, path, tuple(own), nothing, (False,) * len(own), (0,) * len(own))
 
 
-async def assess(judge: Judge, problem: Problem, candidate: Candidate) -> Sample:
+class Verdicts:
+    """The verdicts on the answers to one problem: each distinct answer is judged once."""
+
+    def __init__(self, judge: Judge, problem: Problem) -> None:
+        self._judge = judge
+        self._problem = problem
+        self._known: dict[str, asyncio.Task[Status]] = {}
+
+    async def on(self, answer: str) -> Status:
+        """What the problem's check says of an answer."""
+        if answer not in self._known:
+            self._known[answer] = asyncio.create_task(_judge(self._judge, self._problem, answer))
+        return await asyncio.shield(self._known[answer])
+
+
+async def assess(known: Verdicts, candidate: Candidate) -> Sample:
     """Judge all that a response states."""
     stated = dict.fromkeys(
         ([candidate.answer] if candidate.answer else []) + [b.answer for b in candidate.branch_answers]
     )
-    verdicts = dict(
-        zip(stated, await asyncio.gather(*(_judge(judge, problem, answer) for answer in stated)), strict=True)
-    )
+    verdicts = dict(zip(stated, await asyncio.gather(*map(known.on, stated)), strict=True))
     correct = candidate.answer is not None and verdicts[candidate.answer] is Status.PASS
     reachable = Status.PASS in verdicts.values()
     return Sample(
