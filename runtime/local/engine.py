@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +64,11 @@ class _Client:
     def send(self, item: list[Event] | Exception) -> None:
         with contextlib.suppress(RuntimeError):  # the client's loop is closed: nobody listens any more
             self.loop.call_soon_threadsafe(self.queue.put_nowait, item)
+
+
+def _hand_out(letters: Sequence[tuple[_Client, list[Event]]]) -> None:
+    for client, events in letters:
+        client.queue.put_nowait(events)
 
 
 class LocalEngine:
@@ -315,14 +320,21 @@ class LocalEngine:
                 response.accept(branch, token, logprob)
 
     def _deliver(self) -> None:
+        mail: dict[asyncio.AbstractEventLoop, list[tuple[_Client, list[Event]]]] = {}
         for request_id, response in list(self._responses.items()):
             events = response.take_events()
             if response.finished is not None:
                 self._scheduler.remove(response)
                 del self._responses[request_id]
-                self._clients.pop(request_id).send(events)
+                client = self._clients.pop(request_id)
             elif events:
-                self._clients[request_id].send(events)
+                client = self._clients[request_id]
+            else:
+                continue
+            mail.setdefault(client.loop, []).append((client, events))
+        for loop, letters in mail.items():  # waking a loop costs a system call: once a pass, not once a request
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
+                loop.call_soon_threadsafe(_hand_out, letters)
 
     def _start(self, request: GenerateRequest, client: _Client) -> None:
         if request.request_id in self._responses:
