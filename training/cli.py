@@ -63,11 +63,6 @@ def _errors(debug: bool) -> Iterator[None]:
         _fail(str(error), USAGE, debug)
     except RuntimeError as error:
         _fail(str(error), TROUBLE, debug)
-    except BaseExceptionGroup as group:
-        first: BaseException = group
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        _fail(str(first), USAGE if isinstance(first, ValueError) else TROUBLE, debug)
 
 
 def _fail(message: str, status: int, debug: bool) -> NoReturn:

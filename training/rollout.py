@@ -149,10 +149,13 @@ class Collector:
             for index, problem in enumerate(problems, start=first)
             for number in range(samples)
         ]
-        async with asyncio.TaskGroup() as group:
-            with batching:
-                tasks = [group.create_task(self._attempt(*pair)) for pair in asked]
-                await asyncio.sleep(0)  # every task has made its request
+        try:
+            async with asyncio.TaskGroup() as group:
+                with batching:
+                    tasks = [group.create_task(self._attempt(*pair)) for pair in asked]
+                    await asyncio.sleep(0)  # every task has made its request
+        except BaseExceptionGroup as failed:
+            raise _first(failed) from None  # the rest were cancelled, or failed alike
         attempts = [task.result() for task in tasks]
         require_version(attempts, version)
         return [attempts[start : start + samples] for start in range(0, len(attempts), samples)]
@@ -241,6 +244,11 @@ def _runs(paths: Sequence[BranchPath]) -> Iterator[tuple[int, int, BranchPath]]:
         if at == len(paths) or paths[at] != paths[start]:
             yield start, at, paths[start]
             start = at
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 def _refused(request: GenerateRequest, error: RequestRefused, version: int) -> Finished:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, Qwen3ForCausalLM
 
-from espalier.runtime.engine import FinishReason, Limits, Mode
+from espalier.runtime.engine import EngineUnavailable, FinishReason, Limits, Mode
 from espalier.runtime.grammar import Tag, Vocabulary
 from espalier.runtime.layout import layout
 from espalier.runtime.local.engine import LocalEngine
@@ -19,7 +21,7 @@ from espalier.runtime.local.sampler import Sampler
 from espalier.runtime.prompt import PromptTemplate
 from espalier.training.batch import trajectory
 from espalier.training.config import SftConfig
-from espalier.training.judge import Patience
+from espalier.training.judge import Patience, open_judge
 from espalier.training.model import build
 from espalier.training.reward import Fate
 from espalier.training.rollout import (
@@ -33,9 +35,12 @@ from espalier.training.rollout import (
 from espalier.training.serving import served_copy
 from espalier.training.tasks import Problem
 from espalier.verifiers.check import Check, Claim, ReferenceCheck
+from espalier.verifiers.hub import Hub, load
+from espalier.verifiers.server import ServerSettings
 from espalier.verifiers.verdict import Status, Verdict
-from tests.runtime.scripted import ScriptedSampler, Shape, random_script
+from tests.runtime.scripted import Script, ScriptedSampler, Shape, random_script
 from tests.training.conftest import TOKENIZER
+from tests.verifiers.running import running
 
 SEED = "s"
 
@@ -197,6 +202,52 @@ async def test_training_pauses_while_no_verifier_can_be_reached_and_says_so(netw
         "the verifier cannot be reached ",
         "the verifier is back; training goes on",
     ]
+
+
+async def test_a_verifier_server_that_goes_away_and_comes_back_only_costs_time(tmp_path: Path) -> None:
+    """The real client and server of the contract, with the real verifier of answers."""
+    settings = ServerSettings(address=f"unix:{tmp_path / 'verifier'}", grace_seconds=1)
+    said: list[str] = []
+    gone = asyncio.Event()
+
+    def tell(text: str) -> None:
+        said.append(text.partition(" (")[0])
+        gone.set()
+
+    judge = open_judge((settings.address,), None)
+    async with judge:
+        patience = Patience(judge, tell, seconds=0.5, pause=0.05)
+        async with running(Hub(load(["math"])), settings):
+            assert (await patience.verify(Claim("so \\boxed{4}"), ReferenceCheck("4"))).passed
+        waiting = asyncio.create_task(patience.verify(Claim("so \\boxed{5}"), ReferenceCheck("4")))
+        async with asyncio.timeout(20):
+            await gone.wait()
+        assert not waiting.done()
+        async with running(Hub(load(["math"])), settings), asyncio.timeout(20):
+            assert (await waiting).status is Status.FAIL
+    assert said == ["the verifier cannot be reached", "the verifier is back; training goes on"]
+
+
+async def test_the_verifiers_of_this_process_judge_what_was_answered(network: Qwen3ForCausalLM) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
+    vocabulary = Vocabulary.of(tokenizer)
+    answers = ["\\boxed{0}", "\\boxed{1}", "so it is \\boxed{0}"]
+    scripts: dict[str, Script] = {
+        f"rollout-{SEED}/0/{number}": {(): (*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id)}
+        for number, text in enumerate(answers)
+    }
+    async with open_judge((), None) as judge, collecting(network, sampler=ScriptedSampler(vocabulary, scripts)) as one:
+        collector = replace(one, judge=Patience(judge, lambda text: None))
+        (group,) = await collector.collect(problems(1), 3, SEED)
+    assert [attempt.fate for attempt in group] == [Fate.PASSED, Fate.FAILED, Fate.PASSED]
+    assert not any(attempt.well_formed for attempt in group)
+
+
+async def test_an_engine_that_fails_is_one_plain_error(network: Qwen3ForCausalLM) -> None:
+    async with collecting(network) as collector:
+        await collector.engine.close()
+        with pytest.raises(EngineUnavailable, match="the engine is closed"):
+            await collector.collect(problems(2), 2, SEED)
 
 
 async def test_an_error_of_a_verifier_that_can_be_reached_stays_an_error() -> None:
