@@ -97,7 +97,7 @@ class SglangEngine:
             EngineError: They serve different models, or the tokenizer cannot be loaded.
         """
         headers = {"Authorization": f"Bearer {self._config.key}"} if self._config.key else {}
-        self._http = aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(limit=0))
+        self._http = aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(limit=0, force_close=True))
         try:
             self._servers = Servers(tuple(Server(url, self._http) for url in self._urls))
             await self._meet_all()
@@ -271,7 +271,7 @@ class SglangEngine:
         if self._http is None or self._http.closed:
             raise EngineUnavailable("the engine is closed")
         profile = await self._known(server)
-        _require_possible(request, profile)
+        _require_possible(request, profile, len(self._tokenizer))
         running.server, running.sglang_id = server, uuid.uuid4().hex
         body = generate_body(request, running.sglang_id, profile.context_length)
         answer = Answer(request.request_id, request.prompt)
@@ -301,13 +301,16 @@ class SglangEngine:
         return version
 
 
-def _require_possible(request: GenerateRequest, profile: Profile) -> None:
+def _require_possible(request: GenerateRequest, profile: Profile, ids: int) -> None:
     if not request.prompt:
         raise RequestRefused("prompt is empty")
     if len(request.prompt) >= profile.context_length:
         raise RequestRefused(
             f"prompt has {len(request.prompt)} tokens; the server's context holds {profile.context_length}"
         )
+    strange = next((token for token in request.prompt if not 0 <= token < ids), None)
+    if strange is not None:  # it would kill the whole server (seen with SGLang 0.5.21)
+        raise RequestRefused(f"prompt holds token id {strange}; the tokenizer's ids are 0 to {ids - 1}")
     if request.mode is Mode.PARALLEL and profile.no_plugin:
         raise RequestRefused(
             f"mode parallel: {profile.no_plugin}; start it with `espalier engine serve --model PATH` "

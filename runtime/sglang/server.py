@@ -21,6 +21,10 @@ SILENCE = 30.0
 REFUSED = (400, 413, 422)
 
 
+class NoSuchEndpoint(EngineError):
+    """The server does not know the path: an older SGLang, or none at all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """What a server says about itself.
@@ -175,7 +179,7 @@ class Server:
             raise EngineError(f"the SGLang server at {self.url} wants a key; write sglang://HOST:PORT?key-file=FILE")
         if response.status >= 500:
             raise EngineUnavailable(f"the SGLang server at {self.url} answered {response.status}: {said}")
-        raise EngineError(f"{response.url} answered {response.status}; is it an SGLang server?")
+        raise NoSuchEndpoint(f"{response.url} answered {response.status}; is it an SGLang server?")
 
     @contextmanager
     def _failures(self) -> Iterator[None]:

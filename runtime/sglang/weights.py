@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from espalier.runtime.engine import EngineError, RequestRefused
-from espalier.runtime.sglang.server import Server
+from espalier.runtime.sglang.server import NoSuchEndpoint, Server
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +52,7 @@ async def load_from_disk(server: Server, directory: Path, version: int) -> None:
     Raises:
         EngineError: It could not; its message says why.
     """
-    await _update(server, "disk", {"model_path": str(directory), "weight_version": str(version)})
+    await _ask(server, "/update_weights_from_disk", {"model_path": str(directory), "weight_version": str(version)})
 
 
 async def load_from_tensors(server: Server, weights: Mapping[str, torch.Tensor], version: int) -> None:
@@ -66,7 +66,9 @@ async def load_from_tensors(server: Server, weights: Mapping[str, torch.Tensor],
         buffer = io.BytesIO()
         ForkingPickler(buffer).dump([(name, tensor.detach()) for name, tensor in weights.items()])
         payload = base64.b64encode(buffer.getvalue()).decode()
-        await _update(server, "tensor", {"serialized_named_tensors": [payload] * ranks, "weight_version": str(version)})
+        body = {"serialized_named_tensors": [payload] * ranks, "weight_version": str(version)}
+        async with _session(server):
+            await _ask(server, "/update_weights_from_tensor", body)
 
 
 async def join_group(server: Server, group: WeightGroup, first_rank: int) -> None:
@@ -104,7 +106,8 @@ async def receive(server: Server, specs: Sequence[TensorSpec], group: WeightGrou
         "group_name": group.name,
         "weight_version": str(version),
     }
-    await _update(server, "distributed", body)
+    async with _session(server):
+        await _ask(server, "/update_weights_from_distributed", body)
 
 
 async def leave_group(server: Server, group: WeightGroup) -> None:
@@ -116,8 +119,18 @@ async def leave_group(server: Server, group: WeightGroup) -> None:
     await _ask(server, "/destroy_weights_update_group", {"group_name": group.name})
 
 
-async def _update(server: Server, source: str, body: dict[str, Any]) -> None:
-    await _ask(server, f"/update_weights_from_{source}", {**body, "flush_cache": True})
+@asynccontextmanager
+async def _session(server: Server) -> AsyncIterator[None]:
+    """Newer SGLang (0.5.21) takes tensors between two calls only; older (0.5.17) does not know these calls."""
+    try:
+        await _ask(server, "/begin_weight_update", {})
+    except NoSuchEndpoint:
+        yield
+        return
+    try:
+        yield
+    finally:
+        await _ask(server, "/end_weight_update", {})
 
 
 async def _ask(server: Server, path: str, body: dict[str, Any]) -> None:

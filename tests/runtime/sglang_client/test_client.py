@@ -130,6 +130,7 @@ async def test_limits_and_sampling_reach_the_server() -> None:
     ("changes", "said"),
     [
         ({"prompt": ()}, "prompt is empty"),
+        ({"prompt": (10**6,)}, "prompt holds token id 1000000; the tokenizer.s ids are 0 to"),
         ({"prompt": (1,) * 2048}, "prompt has 2048 tokens; the server's context holds 2048"),
         ({"limits": Limits(grammar=GrammarLimits(max_plans=17))}, "max_plans must be at most 16"),
     ],
@@ -381,7 +382,7 @@ async def test_new_weights_reach_every_server_and_rollouts_carry_their_version(t
         end = (await collect(engine))[-1]
     for fake in fakes:
         disk, tensors = (fake.seen[f"/update_weights_from_{source}"][0] for source in ("disk", "tensor"))
-        assert disk == {"model_path": str(tmp_path), "weight_version": "1", "flush_cache": True}
+        assert disk == {"model_path": str(tmp_path), "weight_version": "1"}
         assert len(tensors["serialized_named_tensors"]) == 2  # one a rank
     assert isinstance(end, Finished)
     assert end.rollout.weight_version == 7  # what the server says, not what we wish
@@ -420,7 +421,6 @@ async def test_a_trainer_can_broadcast() -> None:
             "shapes": [[2, 3]],
             "group_name": "espalier",
             "weight_version": "1",
-            "flush_cache": True,
         }
 
 
