@@ -1,0 +1,208 @@
+"""The client against the real SGLang: the bundled model answers there as it does in the embedded engine."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from espalier.runtime.engine import (
+    EngineUnavailable,
+    Finished,
+    FinishReason,
+    GenerateRequest,
+    Limits,
+    Mode,
+    RequestRefused,
+    SamplingParams,
+    Tokens,
+)
+from espalier.runtime.local import SEEDLING, LocalConfig, LocalEngine
+from espalier.runtime.prompt import PromptTemplate
+from espalier.runtime.sglang.client import ClientConfig, SglangEngine
+from tests.runtime.sglang.server import Server
+
+QUESTIONS = (
+    "Using the numbers 19, 36, 55 and 7, each once, make 65",
+    "Using the numbers 3, 8, 11 and 25, each once, make 47",
+    "What is 17 times 23?",
+)
+GREEDY = SamplingParams(temperature=0)
+FLAGS = {"skip_tokenizer_init": False, "incremental_streaming_output": True}
+ENVIRONMENT = {"SGLANG_RETURN_ORIGINAL_LOGPROB": "1"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """The seedling under a path of its own, whose weights may be replaced."""
+    path = tmp_path_factory.mktemp("seedling") / "model"
+    shutil.copytree(SEEDLING, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def address(model):
+    with Server(model, FLAGS, ENVIRONMENT).serve() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def stock(model):
+    """A server that loads no plugin."""
+    with Server(model, FLAGS, ENVIRONMENT | {"SGLANG_PLUGINS": "none"}).serve() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def expendable(model):
+    """A server that is changed and then killed; its chunks repeat all that came before."""
+    with Server(model, FLAGS | {"incremental_streaming_output": False}, ENVIRONMENT).serve() as url:
+        yield url
+
+
+def request_for(engine, number: int, sampling: SamplingParams = GREEDY, **more) -> GenerateRequest:
+    prompt = PromptTemplate.load(SEEDLING).encode(engine.tokenizer, QUESTIONS[number])
+    return GenerateRequest(f"request-{number}", prompt, sampling, limits=Limits(max_tokens=250), **more)
+
+
+async def collect(engine, request):
+    return [event async for event in engine.generate(request)]
+
+
+def told(events):
+    """Per branch what its events told: tokens, marks and positions; log-probabilities apart."""
+    branches = {}
+    for event in events:
+        if isinstance(event, Tokens):
+            branches.setdefault(event.path, []).extend(zip(event.tokens, event.forced, event.positions, strict=True))
+    return branches
+
+
+def alike(one: Finished, other: Finished) -> None:
+    """The same response; log-probabilities within rounding."""
+    plain = [dataclasses.replace(end.rollout, logprobs=(), weight_version=0) for end in (one, other)]
+    assert plain[0] == plain[1]
+    assert (one.reason, one.usage, one.detail) == (other.reason, other.usage, other.detail)
+    assert max(abs(a - b) for a, b in zip(one.rollout.logprobs, other.rollout.logprobs, strict=True)) < 1e-4
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+async def test_a_greedy_request_is_answered_as_by_the_embedded_engine(address, mode):
+    async with LocalEngine.load(SEEDLING, LocalConfig(device="cpu")) as local, SglangEngine(address) as remote:
+        assert remote.info.parallel
+        assert remote.info.context_length == local.info.context_length
+        requests = [request_for(local, number, mode=mode) for number in range(len(QUESTIONS))]
+        here = await asyncio.gather(*(collect(local, request) for request in requests))
+        there = await asyncio.gather(*(collect(remote, request) for request in requests))
+    for mine, theirs in zip(here, there, strict=True):
+        alike(mine[-1], theirs[-1])
+        assert told(mine) == told(theirs)
+    paths = {path for events in here for path in told(events)}
+    assert (len(paths) > 1) == (mode is Mode.PARALLEL)
+
+
+@pytest.mark.parametrize(
+    "limits", [Limits(max_tokens=60), Limits(max_critical_path=70), Limits(max_tokens=200, max_branch_tokens=20)]
+)
+async def test_limits_end_a_response_as_in_the_embedded_engine(address, limits):
+    async with LocalEngine.load(SEEDLING, LocalConfig(device="cpu")) as local, SglangEngine(address) as remote:
+        request = dataclasses.replace(request_for(local, 0), limits=limits)
+        alike((await collect(local, request))[-1], (await collect(remote, request))[-1])
+
+
+async def test_an_aborted_request_ends_with_its_tokens_counted_and_the_server_goes_on(address):
+    async with SglangEngine(address) as engine:
+        request = request_for(engine, 0)
+        events = []
+        async for event in engine.generate(request):
+            events.append(event)
+            if len(events) == 4:
+                await engine.abort(request.request_id)
+        end = events[-1]
+        assert end.reason is FinishReason.ABORTED
+        assert end.usage.new_tokens == len(end.rollout.tokens) == sum(len(branch) for branch in told(events).values())
+        assert (await collect(engine, request))[-1].usage.new_tokens >= 250
+
+
+async def test_what_the_server_cannot_serve_is_refused_with_the_name_of_the_field(address):
+    async with SglangEngine(address) as engine:
+        for changes, said in (
+            ({"prompt": (1,) * engine.info.context_length}, "prompt has"),
+            ({"prompt": (10**6,)}, "prompt holds token id 1000000"),
+            ({"sampling": SamplingParams(repetition_penalty=9.0)}, "repetition_penalty"),
+        ):
+            with pytest.raises(RequestRefused, match=said):
+                await collect(engine, dataclasses.replace(request_for(engine, 0), **changes))
+
+
+async def test_a_stock_server_decodes_sequentially_and_refuses_to_fork(stock):
+    async with LocalEngine.load(SEEDLING, LocalConfig(device="cpu")) as local, SglangEngine(stock) as remote:
+        request = request_for(local, 0, mode=Mode.SEQUENTIAL)
+        alike((await collect(local, request))[-1], (await collect(remote, request))[-1])
+        with pytest.raises(RequestRefused, match=r"without Espalier's plugin.*espalier engine serve"):
+            await collect(remote, request_for(local, 0))
+
+
+async def test_new_weights_from_files_and_from_memory_are_those_that_answer(expendable, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(SEEDLING, other)
+    generator = torch.Generator().manual_seed(1)
+    changed = {}
+    for file in sorted(other.glob("*.safetensors")):
+        own = {name: tensor.float() for name, tensor in load_file(file).items()}
+        own = {name: tensor + 0.02 * torch.randn(tensor.shape, generator=generator) for name, tensor in own.items()}
+        save_file(own, file, metadata={"format": "pt"})
+        changed |= own
+    async with SglangEngine(expendable) as remote:
+        request = dataclasses.replace(request_for(remote, 2), limits=Limits(max_tokens=120))
+        before = (await collect(remote, request))[-1].rollout
+        assert await remote.update_weights(other) == 1
+        from_files = (await collect(remote, request))[-1]
+        assert await remote.update_weights(SEEDLING) == 2
+        restored = (await collect(remote, request))[-1].rollout
+        assert await remote.update_weights(changed) == 3
+        from_memory = (await collect(remote, request))[-1]
+    assert (before.weight_version, restored.weight_version, from_memory.rollout.weight_version) == (0, 2, 3)
+    assert restored.tokens == before.tokens
+    alike(from_files, from_memory)
+    assert from_files.rollout.logprobs != before.logprobs
+    async with LocalEngine.load(other, LocalConfig(device="cpu")) as local:
+        alike((await collect(local, request))[-1], from_files)
+
+
+async def test_a_server_that_is_killed_is_unavailable_not_an_empty_answer(expendable):
+    async with SglangEngine(expendable, config=ClientConfig(retries=(0.0, 0.1))) as engine:
+        events = engine.generate(request_for(engine, 0))
+        await anext(events)
+        await asyncio.to_thread(_kill_all_at, expendable)
+        with pytest.raises(EngineUnavailable):
+            async for _ in events:
+                pass
+        with pytest.raises(EngineUnavailable):
+            await collect(engine, request_for(engine, 1))
+
+
+def _kill_all_at(address: str) -> None:
+    """Kill the group of the process that listens there."""
+    port = int(address.rpartition(":")[2])
+    held = [each for each in psutil.net_connections("tcp") if each.laddr and each.laddr.port == port]
+    owner = next(each.pid for each in held if each.pid and each.status == psutil.CONN_LISTEN)
+    os.killpg(os.getpgid(owner), signal.SIGKILL)
+
+
+def test_a_problem_is_solved_from_the_command_line(address):
+    setting = address.replace("http", "sglang")
+    solve = [sys.executable, "-m", "espalier.solver.cli", "solve", "--engine", setting, "--seed", "1", "--json"]
+    done = subprocess.run([*solve, QUESTIONS[0]], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["verified"] is True
