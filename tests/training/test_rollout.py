@@ -181,6 +181,20 @@ async def test_the_claim_is_the_text_behind_the_last_block(network: Qwen3ForCaus
         assert text == f"{text.rpartition('</takeaway>')[0]}</takeaway>{claim}<|im_end|>"
 
 
+async def test_answers_are_verified_while_others_are_generated(network: Qwen3ForCausalLM) -> None:
+    generating: list[int] = []
+
+    class Watching(FakeJudge):
+        async def verify(self, claim: Claim, check: Check, *, timeout: float | None = None) -> Verdict:
+            generating.append(collector.engine.info.details["running"])
+            return await super().verify(claim, check, timeout=timeout)
+
+    async with collecting(network, sampler=scripted(2, 4), judge=Watching()) as collector:
+        await collector.collect(problems(2), 4, SEED)
+    assert len(generating) == 8
+    assert generating[0] > 0
+
+
 async def test_the_weight_version_is_recorded_and_asserted(network: Qwen3ForCausalLM) -> None:
     async with collecting(network, limits=Limits(max_tokens=3)) as collector:
         before = [one for group in await collector.collect(problems(1), 2, SEED) for one in group]
