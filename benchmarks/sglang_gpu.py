@@ -49,7 +49,7 @@ from espalier.runtime.grammar import EIGHT_TAGS, Tag, Vocabulary  # noqa: E402
 from espalier.runtime.layout import dense_mask, layout, pack  # noqa: E402
 from espalier.runtime.sglang.launch import Launch, Served, served  # noqa: E402
 from espalier.runtime.sglang.protocol import FORCED, KEY, TAGS_VARIABLE, Summary  # noqa: E402
-from espalier.runtime.sglang.server import Server  # noqa: E402
+from espalier.runtime.sglang.server import Server, session  # noqa: E402
 from espalier.runtime.sglang.vocabulary import vocabulary_to_json  # noqa: E402
 
 SHAPES: dict[str, dict[str, int]] = {
@@ -478,12 +478,8 @@ async def main() -> None:
                 print(line, file=file, flush=True)
 
         try:
-            async with served(launch, keep) as running, aiohttp.ClientSession() as http:
-                print(
-                    f"healthy after {time.monotonic() - deadline + arguments.seconds:.0f} s",
-                    file=sys.stderr,
-                    flush=True,
-                )
+            async with served(launch, keep) as running, session() as http:
+                tell(f"healthy after {time.monotonic() - started:.0f} s")
                 bench = Bench(address(running, http), counters, vocabulary, shape["vocab_size"], sizes)
                 await measure(bench, Reference(module, vocabulary), report, arguments.only.split(","), deadline)
         except BaseException:

@@ -17,10 +17,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 
-import aiohttp
-
 from espalier.runtime.engine import EngineError, EngineUnavailable
-from espalier.runtime.sglang.server import Profile, Server
+from espalier.runtime.sglang.server import Profile, Server, session
 
 PLUGINS = "sglang.srt.plugins"
 OURS = ("--model", "--model-path", "--host", "--port", "--api-key")
@@ -81,7 +79,9 @@ class Launch:
 
     def words(self, port: int, config: Path | None) -> list[str]:
         """The command line."""
-        words = [sys.executable, "-m", "sglang.launch_server", "--model-path", str(Path(self.model).expanduser())]
+        directory = Path(self.model).expanduser()  # clients read the tokenizer there, from wherever they are
+        model = str(directory.resolve()) if directory.is_dir() else self.model
+        words = [sys.executable, "-m", "sglang.launch_server", "--model-path", model]
         words += ["--host", self.host, "--port", str(port), "--incremental-streaming-output"]
         return [*words, *(["--config", str(config)] if config else []), *self.flags]
 
@@ -135,8 +135,7 @@ async def served(launch: Launch, log: Callable[[str], None]) -> AsyncIterator[Se
 
 
 async def _healthy(launch: Launch, port: int, process: asyncio.subprocess.Process) -> Profile:
-    headers = {"Authorization": f"Bearer {launch.key}"} if launch.key else {}
-    async with aiohttp.ClientSession(headers=headers) as http:
+    async with session(launch.key) as http:
         server = Server(f"http://{_reachable(launch.host)}:{port}", http)
         while process.returncode is None:
             try:
