@@ -27,7 +27,7 @@ from espalier.runtime.engine import (
 )
 from espalier.runtime.sglang import weights as update
 from espalier.runtime.sglang.answer import Answer
-from espalier.runtime.sglang.server import Profile, Server
+from espalier.runtime.sglang.server import Profile, Server, session
 from espalier.runtime.sglang.servers import Servers
 from espalier.runtime.sglang.translate import Reader, generate_body, require_served, weight_number
 from espalier.runtime.sglang.weights import TensorSpec, WeightGroup
@@ -96,8 +96,7 @@ class SglangEngine:
             EngineUnavailable: None of them can be reached.
             EngineError: They serve different models, or the tokenizer cannot be loaded.
         """
-        headers = {"Authorization": f"Bearer {self._config.key}"} if self._config.key else {}
-        self._http = aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(limit=0, force_close=True))
+        self._http = session(self._config.key)
         try:
             self._servers = Servers(tuple(Server(url, self._http) for url in self._urls))
             await self._meet_all()
