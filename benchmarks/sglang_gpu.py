@@ -10,8 +10,9 @@ unequal length, then an answer. Measured on one server:
 * exactness: log-probability of every sampled token against one dense forward pass in float32 with the layout's mask and
   positions, beside that of stock decoding against its own (causal) pass, and beside the pass with a wrong, causal mask;
 * speed: stock decoding of as many tokens as the linearised response has, against fork and join. The limit is the stock
-  time per token times the tokens of the longest chain. Passes of the model beyond those that the longest chain needs
-  are the overhead of fork and join;
+  time per token times the tokens of the longest chain. `passes+` are passes of the model per block beyond those that
+  the longest chain needs, `steps+` is the time beyond them, per block and in stock steps. With one branch nothing runs
+  side by side, so there `steps+` is what fork and join cost; with more, wider batches are in it;
 * memory: most slots of the key-value memory in use by k candidates of one prompt, against every branch of every
   candidate with a copy of its own.
 
@@ -31,7 +32,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -89,11 +90,12 @@ CPU_FLAGS = (
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Tokens of one problem's parts, and what is measured."""
+    """Tokens of one problem's parts, and what is measured. `long` are longer steps, where the plans weigh less."""
 
     prompt: int
     plan: int
     step: int
+    long: int
     takeaway: int
     answer: int
     blocks: int
@@ -103,8 +105,8 @@ class Sizes:
     exact: int
 
 
-FULL = Sizes(512, 24, 320, 64, 96, 2, (1, 4, 16), (5, 8, 2, 3), (4, 16), 6)
-SMALL = Sizes(24, 4, 12, 6, 8, 2, (1, 4), (5, 2), (4,), 3)
+FULL = Sizes(512, 24, 320, 1024, 64, 96, 2, (1, 4, 16), (5, 8, 2, 3), (4, 16), 6)
+SMALL = Sizes(24, 4, 12, 24, 6, 8, 2, (1, 4), (5, 2), (4,), 3)
 
 
 def ids(vocabulary_size: int) -> Vocabulary:
@@ -282,8 +284,9 @@ async def exactness(bench: Bench, reference: Reference) -> list[dict[str, Any]]:
     ]
 
 
-async def speed(bench: Bench, problems: int, branches: int) -> dict[str, Any]:
-    made = [tree(bench.vocabulary, bench.sizes, branches, seed) for seed in range(problems)]
+async def speed(bench: Bench, problems: int, branches: int, step_tokens: int | None = None) -> dict[str, Any]:
+    sizes = bench.sizes if step_tokens is None else replace(bench.sizes, step=step_tokens)
+    made = [tree(bench.vocabulary, sizes, branches, seed) for seed in range(problems)]
     length = round(statistics.mean(each.tokens for each in made))
 
     async def timed(request: Any) -> tuple[float, Any]:
@@ -310,6 +313,7 @@ async def speed(bench: Bench, problems: int, branches: int) -> dict[str, Any]:
         "part": "speed",
         "problems": problems,
         "branches": branches,
+        "step": sizes.step,
         "tokens": length,
         "critical": round(critical),
         "stock_seconds": stock,
@@ -374,12 +378,23 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         lines += ["", f"{'|difference of log-probability|':42}{'tokens':>8}{'mean':>12}{'max':>12}"]
         lines += [f"{row['what']:42}{row['tokens']:8}{row['mean']:12.2e}{row['max']:12.2e}" for row in of["exactness"]]
     if of["speed"]:
-        names = ("problems", "branches", "tokens", "critical", "stock s", "fork s", "stock t/s", "fork t/s", "gain")
+        names = (
+            "problems",
+            "branches",
+            "step",
+            "tokens",
+            "critical",
+            "stock s",
+            "fork s",
+            "stock t/s",
+            "fork t/s",
+            "gain",
+        )
         lines += ["", "".join(f"{name:>10}" for name in (*names, "limit", "of limit", "passes+", "steps+"))]
     for row in of["speed"]:
         extra = [row["extra_passes_per_block"], row["extra_steps_per_block"]]
         lines.append(
-            f"{row['problems']:10}{row['branches']:10}{row['tokens']:10}{row['critical']:10}"
+            f"{row['problems']:10}{row['branches']:10}{row['step']:10}{row['tokens']:10}{row['critical']:10}"
             f"{row['stock_seconds']:10.2f}{row['seconds']:10.2f}{row['stock_tokens_per_second']:10.0f}"
             f"{row['tokens_per_second']:10.0f}{row['gain']:9.2f}x{row['gain_limit']:9.2f}x{row['of_limit']:10.1%}"
             + "".join(f"{'' if each is None else format(each, '.1f'):>10}" for each in extra)
@@ -426,7 +441,8 @@ async def measure(bench: Bench, reference: Reference, report: Report, parts: Seq
         for row in await exactness(bench, reference):
             report.add(row)
     if "speed" in parts:
-        todo += [partial(speed, bench, one, branches) for branches in sizes.branches]
+        todo += [partial(speed, bench, one, branches) for branches in (*sizes.branches, 1)]
+        todo.append(partial(speed, bench, one, max(sizes.branches), sizes.long))
     if "memory" in parts:
         todo += [partial(memory, bench, candidates, 5) for candidates in sizes.candidates]
     if "speed" in parts:
