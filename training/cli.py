@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from espalier.training.config_rl import RlConfig
-    from espalier.training.rl import Method
+    from espalier.training.draw import Method
 
 FAILED = 1
 USAGE = 2

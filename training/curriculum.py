@@ -22,6 +22,7 @@ from espalier.training.config import ConfigError, Form, SftConfig, load_as
 from espalier.training.config_rl import BetaConfig, RlConfig, ServiceConfig
 from espalier.training.deadline import Deadline
 from espalier.training.distributed import Group
+from espalier.training.draw import Method
 from espalier.training.measure import Measured, measure
 from espalier.training.metrics import Report
 from espalier.training.model import load_network
@@ -168,7 +169,7 @@ class Curriculum:
         progress = sft.train(config, tokenizer, folder, budget, self.device, self.report, resume=resume)
         return budget.done(progress) >= 1.0
 
-    def _rl(self, config: RlConfig, method: rl.Method, start: str) -> Callable[[Path], bool]:
+    def _rl(self, config: RlConfig, method: Method, start: str) -> Callable[[Path], bool]:
         def train(folder: Path) -> bool:
             group = Group(device=self.device)
             initial = self._model(start)

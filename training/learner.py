@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -172,11 +171,6 @@ class Learner:
             f"step {step + 1}: the loss is {loss} and the norm of the gradient {norm}; the weights are those of the "
             f"step before, and the batch is in {path}"
         )
-
-
-def fates(groups: Sequence[Sequence[Judged]]) -> Counter[str]:
-    """How often each fate befell the attempts."""
-    return Counter(one.reward.fate.value for one in chain.from_iterable(groups))
 
 
 def _whole(norm: Tensor | Any) -> float:

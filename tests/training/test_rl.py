@@ -23,6 +23,7 @@ from espalier.training.checkpoint import export
 from espalier.training.config import ConfigError, SftConfig
 from espalier.training.config_rl import PolicyConfig, ProblemsConfig, RlConfig, RolloutConfig
 from espalier.training.distributed import ALONE
+from espalier.training.draw import Draw
 from espalier.training.learner import Learner, NotFiniteError
 from espalier.training.model import Policy, build
 from espalier.training.objective import Papo
@@ -153,14 +154,14 @@ def model_folder(network: Qwen3ForCausalLM, tmp_path: Path) -> Path:
     return tmp_path / "initial"
 
 
-def _by_parity(self: rl.Draw, attempt: Attempt) -> Judged:
+def _by_parity(self: Draw, attempt: Attempt) -> Judged:
     """Stands in for verdicts: an untrained model answers nothing, and equal rewards would train nothing."""
     return Judged(attempt, reward(Fate.PASSED if sum(attempt.rollout.tokens) % 2 else Fate.FAILED))
 
 
 def _train(config: RlConfig, model: Path, out: Path, **options: Any) -> list[dict[str, Any]]:
     shown: list[dict[str, Any]] = []
-    with mock.patch.object(rl.Draw, "_judged", _by_parity):
+    with mock.patch.object(Draw, "_judged", _by_parity):
         rl.train(config, papo.method(config), model, out, shown.append, **options)
     return shown
 
@@ -189,7 +190,7 @@ torch.set_num_threads(1)
 test_rl._train(test_rl.CONFIG_LONG, Path(sys.argv[1]), Path(sys.argv[2]), resume=True)
 """
 
-CONFIG_LONG = replace(CONFIG, steps=7)
+CONFIG_LONG = replace(CONFIG, steps=6)
 
 TIMED = ("seconds", "tokens_per_second", "done")
 
@@ -198,8 +199,7 @@ def _untimed(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: value for name, value in one.items() if not name.startswith(TIMED)} for one in entries]
 
 
-@pytest.mark.parametrize("killed_at", [1, 4])
-def test_a_killed_run_goes_on_bit_for_bit(model_folder: Path, tmp_path: Path, killed_at: int) -> None:
+def test_a_killed_run_goes_on_bit_for_bit(model_folder: Path, tmp_path: Path) -> None:
     whole = _train(CONFIG_LONG, model_folder, tmp_path / "whole")
 
     out = tmp_path / "killed"
@@ -208,7 +208,7 @@ def test_a_killed_run_goes_on_bit_for_bit(model_folder: Path, tmp_path: Path, ki
     victim = subprocess.Popen(command, cwd=root, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
     metrics = out / "metrics.jsonl"
     deadline = time.monotonic() + 120
-    while not (metrics.exists() and len(metrics.read_text().splitlines()) >= killed_at):
+    while not (metrics.exists() and len(metrics.read_text().splitlines()) >= 2):
         assert victim.poll() is None, victim.stderr.read() if victim.stderr else ""
         assert time.monotonic() < deadline
         time.sleep(0.002)
@@ -233,10 +233,10 @@ def _as_if_stopped(real: Any) -> Any:
 def test_a_batch_without_verdicts_takes_no_step_and_says_why(
     model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: Status
 ) -> None:
-    from espalier.training import rollout
+    from espalier.training import rollout, serving
 
     verdict = Verdict(status, 0.0, "fake", (Evidence("exception", "the sandbox is broken"),))
-    monkeypatch.setattr(rl, "open_judge", lambda *_: FakeJudge(verdict))
+    monkeypatch.setattr(serving, "open_judge", lambda *_: FakeJudge(verdict))
     # An untrained model does not end its turn: let every response be judged as if it had.
     monkeypatch.setattr(rollout.Collector, "_finished", _as_if_stopped(rollout.Collector._finished))
     shown: list[dict[str, Any]] = []

@@ -7,8 +7,8 @@ the control of the paper, sequential reinforcement learning: everything else is 
 from __future__ import annotations
 
 from espalier.training.config_rl import RlConfig
+from espalier.training.draw import Method
 from espalier.training.objective import Papo
-from espalier.training.rl import Method
 
 
 def method(config: RlConfig) -> Method:

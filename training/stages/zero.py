@@ -9,8 +9,8 @@ from __future__ import annotations
 from espalier.runtime.engine import Mode
 from espalier.training.config import ConfigError
 from espalier.training.config_rl import RlConfig
+from espalier.training.draw import Method
 from espalier.training.objective import Dapo
-from espalier.training.rl import Method
 
 
 def method(config: RlConfig) -> Method:
