@@ -18,13 +18,10 @@ from torch.optim import AdamW
 from espalier.training.batch import Judged, Part, empty_part, parts, trajectory
 from espalier.training.config_rl import PolicyConfig
 from espalier.training.distributed import Group
+from espalier.training.finite import NotFiniteError
 from espalier.training.model import Policy, checkpoint_layers, compile_layers
 from espalier.training.objective import Objective, deviation, moments
 from espalier.training.rollout import StaleRolloutError, require_version
-
-
-class NotFiniteError(RuntimeError):
-    """Loss or gradient is not a number; the weights were not touched and the batch is on disk."""
 
 
 @dataclass(frozen=True, slots=True)

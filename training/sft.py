@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
@@ -24,6 +25,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 from espalier.training.checkpoint import Progress, export, load_weights, restore, save
 from espalier.training.config import DataConfig, OptimizerConfig, SftConfig
 from espalier.training.data import TASK_NAMES, held_out_rows, rows
+from espalier.training.finite import NotFiniteError
 from espalier.training.metrics import FILE, Report
 from espalier.training.model import Batch, build, collate, compile_layers, token_losses
 from espalier.training.muon import Muon
@@ -200,7 +202,7 @@ def fit(
 
     Raises:
         CheckpointError: `resume` is asked for and there is no fitting checkpoint.
-        ValueError: The loss is not finite.
+        NotFiniteError: The loss is not finite where it is reported; the rows of that step are in `out`.
     """
     out.mkdir(parents=True, exist_ok=True)
     torch.set_float32_matmul_precision("high")
@@ -233,7 +235,7 @@ def fit(
             progress = Progress(progress.step + 1, progress.rows + size, earlier + time.monotonic() - started)
             if value is not None:
                 if not math.isfinite(value):
-                    raise ValueError(f"step {progress.step}: the loss is {value}; lower the learning rates")
+                    raise NotFiniteError(_left_behind(step_rows, progress.step, value, out))
                 record(
                     {
                         "step": progress.step,
@@ -248,3 +250,11 @@ def fit(
     save(out / "checkpoint", model, run_optimizers, progress)
     export(out / "model", model, tokenizer)
     return progress
+
+
+def _left_behind(step_rows: list[Row], step: int, loss: float, out: Path) -> str:
+    path = out / f"not-finite-{step}.safetensors"
+    tokens = torch.stack([torch.from_numpy(row.tokens) for row in step_rows])
+    trained = torch.stack([torch.from_numpy(row.trained) for row in step_rows])
+    save_file({"tokens": tokens, "trained": trained}, path)
+    return f"step {step}: the loss is {loss}; lower the learning rates. The rows of this step are in {path}"

@@ -24,7 +24,8 @@ from espalier.training.config import ConfigError, SftConfig
 from espalier.training.config_rl import PolicyConfig, ProblemsConfig, RlConfig, RolloutConfig
 from espalier.training.distributed import ALONE
 from espalier.training.draw import Draw
-from espalier.training.learner import Learner, NotFiniteError
+from espalier.training.finite import NotFiniteError
+from espalier.training.learner import Learner
 from espalier.training.model import Policy, build
 from espalier.training.objective import Papo
 from espalier.training.reward import Fate, Reward, reward

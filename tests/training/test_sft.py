@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from espalier.training.checkpoint import CheckpointError, Progress
 from espalier.training.config import SftConfig
 from espalier.training.data import rows
+from espalier.training.finite import NotFiniteError
 from espalier.training.sft import Budget, rate, train
 from tests.training.conftest import TOKENIZER
 
@@ -90,3 +91,11 @@ def test_a_budget_counts_steps_or_minutes() -> None:
     assert Budget(minutes=2).done(Progress(seconds=30)) == 0.25
     with pytest.raises(ValueError, match="either in steps or in minutes"):
         Budget(steps=1, minutes=1)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_its_rows_saved(tiny: SftConfig, tmp_path: Path) -> None:
+    wild = replace(tiny, optimizer=replace(tiny.optimizer, adam_rate=1e30))
+    with pytest.raises(NotFiniteError, match=r"step 20: the loss is nan; .* in .*not-finite-20"):
+        _run(wild, tmp_path, Budget(steps=20))
+    assert load_file(tmp_path / "not-finite-20.safetensors")["tokens"].shape == (2, 512)
+    assert not (tmp_path / "checkpoint").exists()
