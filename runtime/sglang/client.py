@@ -99,13 +99,13 @@ class SglangEngine:
         self._http = session(self._config.key)
         try:
             self._servers = Servers(tuple(Server(url, self._http) for url in self._urls))
-            await self._meet_all()
-            source = self._config.tokenizer or self._profile.tokenizer
+            await self._servers.meet()
+            source = self._config.tokenizer or self._servers.profiles[0].tokenizer
             self._tokenizer = await asyncio.to_thread(_load_tokenizer, source)
         except BaseException:
             await self.close()
             raise
-        self._weight_version = max(weight_number(profile.weight_version) for profile in self._profiles)
+        self._weight_version = max(weight_number(profile.weight_version) for profile in self._servers.profiles)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -117,15 +117,15 @@ class SglangEngine:
 
     @property
     def info(self) -> EngineInfo:
-        profiles = self._profiles
+        profiles = self._servers.profiles
         return EngineInfo(
-            model=self._profile.model,
+            model=profiles[0].model,
             context_length=min(profile.context_length for profile in profiles),
             parallel=not any(profile.no_plugin for profile in profiles),
             weight_version=self._weight_version,
             details={
                 "servers": {server.url: "down" if server.stale else "up" for server in self._servers.all},
-                "sglang": self._profile.version,
+                "sglang": profiles[0].version,
                 "kv_tokens": sum(profile.kv_tokens for profile in profiles),
                 "running": len(self._running),
             },
@@ -177,7 +177,7 @@ class SglangEngine:
         Raises:
             EngineError: A server could not join.
         """
-        sizes = [(await self._known(server)).ranks for server in self._servers.all]
+        sizes = [(await self._servers.profile(server)).ranks for server in self._servers.all]
         first = itertools.accumulate(sizes, initial=1)  # rank 0 is the trainer
         await asyncio.gather(
             *(update.join_group(server, group, rank) for server, rank in zip(self._servers.all, first, strict=False))
@@ -207,37 +207,6 @@ class SglangEngine:
         await asyncio.gather(*(self.abort(request_id) for request_id in list(self._running)))
         if self._http is not None:
             await self._http.close()
-
-    @property
-    def _profiles(self) -> list[Profile]:
-        profiles = [server.profile for server in self._servers.all if server.profile is not None]
-        if not profiles:
-            raise EngineUnavailable("the engine is not connected; use it as `async with SglangEngine(url) as engine`")
-        return profiles
-
-    @property
-    def _profile(self) -> Profile:
-        return self._profiles[0]
-
-    async def _meet_all(self) -> None:
-        met = await asyncio.gather(*(server.meet() for server in self._servers.all), return_exceptions=True)
-        errors = [result for result in met if isinstance(result, BaseException)]
-        grave = [error for error in errors if not isinstance(error, EngineUnavailable)]
-        if grave or len(errors) == len(met):
-            raise (grave or errors)[0]
-        for server, result in zip(self._servers.all, met, strict=True):
-            if isinstance(result, BaseException):
-                self._servers.rest(server)
-        for server in self._servers.all:
-            if not server.stale:
-                await self._known(server)
-
-    async def _known(self, server: Server) -> Profile:
-        """What the server is, asked anew if it was away."""
-        profile = await server.meet() if server.stale or server.profile is None else server.profile
-        if profile.model != self._profile.model:
-            raise EngineError(f"{server.url} serves {profile.model}, the other servers {self._profile.model}")
-        return profile
 
     async def _events(self, request: GenerateRequest, running: _Running) -> AsyncGenerator[Event, None]:
         """The events of a response from the first server that takes the request."""
@@ -269,7 +238,7 @@ class SglangEngine:
     ) -> AsyncGenerator[Event, None]:
         if self._http is None or self._http.closed:
             raise EngineUnavailable("the engine is closed")
-        profile = await self._known(server)
+        profile = await self._servers.profile(server)
         _require_possible(request, profile, len(self._tokenizer))
         running.server, running.sglang_id = server, uuid.uuid4().hex
         body = generate_body(request, running.sglang_id, profile.context_length)

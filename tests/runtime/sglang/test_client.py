@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ import psutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from sglang.srt.utils.common import init_custom_process_group
 
 from espalier.runtime.engine import (
     EngineUnavailable,
@@ -30,6 +32,7 @@ from espalier.runtime.engine import (
 from espalier.runtime.local import SEEDLING, LocalConfig, LocalEngine
 from espalier.runtime.prompt import PromptTemplate
 from espalier.runtime.sglang.client import ClientConfig, SglangEngine
+from espalier.runtime.sglang.weights import TensorSpec, WeightGroup
 from tests.runtime.sglang.server import Server
 
 QUESTIONS = (
@@ -178,6 +181,31 @@ async def test_new_weights_from_files_and_from_memory_are_those_that_answer(expe
     assert from_files.rollout.logprobs != before.logprobs
     async with LocalEngine.load(other, LocalConfig(device="cpu")) as local:
         alike((await collect(local, request))[-1], from_files)
+
+
+async def test_weights_that_a_trainer_broadcasts_are_those_that_answer(expendable):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        group = WeightGroup("127.0.0.1", free.getsockname()[1], size=2, backend="gloo")
+    meeting = {"backend": group.backend, "init_method": f"tcp://{group.address}:{group.port}", "group_name": group.name}
+    files = sorted(SEEDLING.glob("*.safetensors"))
+    weights = {name: tensor.float() for file in files for name, tensor in load_file(file).items()}
+    specs = [TensorSpec(name, "float32", tuple(tensor.shape)) for name, tensor in weights.items()]
+    async with SglangEngine(expendable) as remote:
+        joining = asyncio.to_thread(init_custom_process_group, world_size=group.size, rank=0, **meeting)
+        own, _ = await asyncio.gather(joining, remote.join_weight_group(group))
+
+        def broadcast() -> None:
+            for tensor in weights.values():
+                torch.distributed.broadcast(tensor, 0, group=own)
+
+        version = remote.info.weight_version + 1
+        _, told_version = await asyncio.gather(asyncio.to_thread(broadcast), remote.receive_weights(specs, group))
+        await remote.leave_weight_group(group)
+        request = dataclasses.replace(request_for(remote, 2), limits=Limits(max_tokens=120))
+        end = (await collect(remote, request))[-1]
+    assert told_version == end.rollout.weight_version == version
+    async with LocalEngine.load(SEEDLING, LocalConfig(device="cpu")) as local:
+        alike((await collect(local, request))[-1], end)
 
 
 async def test_a_server_that_is_killed_is_unavailable_not_an_empty_answer(expendable):
