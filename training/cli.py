@@ -221,6 +221,8 @@ def _reinforce(
             _print_settings(run)
         deadline = Deadline.after(minutes)
         done = train(run, method(run), initial, out, report, resume=resume, deadline=deadline, group=group)
+        if done and not group.is_main:
+            return
     _conclude(done, out)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import time
 from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
@@ -77,6 +78,7 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     if group.is_main:
         _store(config, out, resume)
+    group.barrier()
     return asyncio.run(_train(config, method, initial, out, show, resume, deadline, group))
 
 
@@ -221,7 +223,12 @@ def _evidence(attempt: Attempt) -> str:
 
 
 def _store(config: RlConfig, out: Path, resume: bool) -> None:
-    """Keep the settings with the run; a resumed run has to have them again, but for its length."""
+    """Keep the settings with the run; a resumed run has to have them again, but for its length.
+
+    A run that begins anew leaves no checkpoint of an earlier one behind for a later `resume` to find.
+    """
+    if not resume:
+        shutil.rmtree(out / "checkpoint", ignore_errors=True)
     path = out / "config.json"
     new = json.loads(json.dumps(asdict(config)))
     if resume and path.exists():

@@ -22,6 +22,7 @@ from espalier.training.batch import Judged, parts, usable_groups
 from espalier.training.checkpoint import export
 from espalier.training.config import ConfigError, SftConfig
 from espalier.training.config_rl import PolicyConfig, ProblemsConfig, RlConfig, RolloutConfig
+from espalier.training.deadline import Deadline
 from espalier.training.distributed import ALONE
 from espalier.training.draw import Draw
 from espalier.training.finite import NotFiniteError
@@ -174,6 +175,23 @@ def test_a_run_leaves_metrics_settings_and_a_model(model_folder: Path, tmp_path:
     assert shown[0]["over_long"] + shown[0]["failed"] + shown[0]["passed"] + shown[0]["unknown"] == 6
     assert json.loads((tmp_path / "run" / "config.json").read_text())["rollout"]["prompts"] == 2
     Qwen3ForCausalLM.from_pretrained(tmp_path / "run" / "model")
+
+
+def test_a_run_that_begins_anew_forgets_the_checkpoints_of_the_last_one(model_folder: Path, tmp_path: Path) -> None:
+    whole = _train(replace(CONFIG, steps=2), model_folder, tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt), mock.patch.object(Learner, "learn", side_effect=KeyboardInterrupt):
+        _train(replace(CONFIG, steps=2), model_folder, tmp_path / "run")
+    again = _train(replace(CONFIG, steps=2), model_folder, tmp_path / "run", resume=True)
+    assert _untimed(again) == _untimed(whole)
+
+
+def test_a_run_that_is_out_of_time_stops_with_a_checkpoint_and_goes_on(model_folder: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, checkpoint_every=100)
+    whole = _train(config, model_folder, tmp_path / "whole")
+    first = _train(config, model_folder, tmp_path / "parts", deadline=Deadline.after(0))
+    rest = _train(config, model_folder, tmp_path / "parts", resume=True)
+    assert len(first) == 1
+    assert _untimed(first + rest) == _untimed(whole)
 
 
 def test_other_settings_cannot_be_resumed(model_folder: Path, tmp_path: Path) -> None:
