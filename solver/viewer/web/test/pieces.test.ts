@@ -29,7 +29,7 @@ test("tags are folded into blocks, also where they are cut off", () => {
   assert.deepEqual(guideline, { kind: "guideline", plans: ["add", "sub"] });
   assert.equal(takeaway.kind, "takeaway");
   assert.deepEqual(pieces("<guideline><plan>1: ad"), [{ kind: "guideline", plans: ["ad"] }]);
-  assert.deepEqual(pieces("\n<step>\n1: go</step>"), [{ kind: "prose", text: "\n1: go" }]);
+  assert.deepEqual(pieces("\n<step>\n1: go</step>"), [{ kind: "prose", text: "1: go" }]);
 });
 
 test("hostile text is prose like any other, and is read in linear time", () => {

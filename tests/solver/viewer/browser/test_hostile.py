@@ -64,7 +64,7 @@ def test_hostile_text_stays_text(seen: Seen, hostile: Path) -> None:
         page.get_by_role("button", name=f"Details of candidate {number}", exact=True).click()
         expect(detail.get_by_role("heading", level=2)).to_contain_text(f"Candidate {number}")
         detail.get_by_label("as written").check()
-        expect(detail.locator(".raw").first).to_contain_text(text[:200].replace("\u0000", ""))
+        assert text in (detail.locator(".raw").first.text_content() or "")
         detail.get_by_label("as written").uncheck()
         detail.locator(".steps button").first.click()
         expect(detail.get_by_role("heading", level=2)).to_contain_text("step 1")

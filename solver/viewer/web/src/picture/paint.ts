@@ -225,7 +225,7 @@ function own(scene: Scene, { candidate, branch, whole }: Lane): [number, number]
 function marks(context: CanvasRenderingContext2D, scene: Scene, colours: Palette, lane: Lane): void {
   const { candidate, branch } = lane;
   const y = middle(lane);
-  if (branch.path.length === 0 && candidate.finish?.reason === "aborted") {
+  if (branch.path.length === 0 && standing(candidate) === "aborted") {
     const x = xOf(scene.scale, endOf(candidate, branch, scene.solve.now));
     context.strokeStyle = colours.of.aborted;
     context.lineWidth = 2;

@@ -26,6 +26,7 @@ export function pieces(text: string): Piece[] {
     else found.push({ kind: "takeaway", pieces: programs(block[2] ?? "") });
   }
   found.push(...programs(text.slice(at)));
+  if (found[0]?.kind === "prose") found[0].text = found[0].text.trimStart();
   return found;
 }
 

@@ -19,7 +19,7 @@ export function Summary({ solve, onSelect }: { solve: Solve; onSelect: (index: n
         </p>
       </div>
       <div class="outcome">
-        <Answer solve={solve} />
+        <Answer solve={solve} onSelect={onSelect} />
         <Numbers solve={solve} />
         {outcome && <Fates solve={solve} />}
       </div>
@@ -28,7 +28,7 @@ export function Summary({ solve, onSelect }: { solve: Solve; onSelect: (index: n
   );
 }
 
-function Answer({ solve }: { solve: Solve }) {
+function Answer({ solve, onSelect }: { solve: Solve; onSelect: (index: number) => void }) {
   const { outcome, broken } = solve;
   if (!outcome) {
     return (
@@ -42,8 +42,13 @@ function Answer({ solve }: { solve: Solve }) {
     <div class="answer">
       <strong class={outcome.answer === null ? "quiet" : ""}>{outcome.answer === null ? "Unsolved" : outcome.answer}</strong>
       <p>
-        <Badge standing={outcome.verified ? "pass" : outcome.answer === null ? "fail" : "unknown"}>{outcome.verified ? "verified" : outcome.answer === null ? "unsolved" : "not verified"}</Badge>{" "}
+        <Badge standing={outcome.verified ? "pass" : outcome.answer === null ? "fail" : "unknown"}>{outcome.verified ? "verified" : outcome.answer === null ? "unsolved" : "not verified"}</Badge>
         <span class="why">{[outcome.reason, stopped(outcome.stopped)].filter(Boolean).join("; ")}</span>
+        {outcome.candidate !== null && (
+          <button type="button" class="winner" onClick={() => onSelect(outcome.candidate!)}>
+            Candidate {outcome.candidate}
+          </button>
+        )}
       </p>
     </div>
   );
@@ -110,7 +115,7 @@ function Votes({ solve, onSelect }: { solve: Solve; onSelect: (index: number) =>
       <ol>
         {classes.slice(0, SHOWN).map((one) => (
           <li key={one.candidates[0]}>
-            <button type="button" onClick={() => onSelect(one.candidates[0]!)} title={one.answer.slice(0, 300)}>
+            <button type="button" onClick={() => onSelect(one.chosen ? solve.outcome!.candidate! : one.candidates[0]!)} title={one.answer.slice(0, 300)}>
               <code>{one.answer.replace(/\s+/g, " ").slice(0, 80)}</code>
               <span class="track"><i class={one.standing} style={{ width: `${(100 * one.candidates.length) / most}%` }} /></span>
               <span class="number">{one.candidates.length}</span>
