@@ -19,7 +19,7 @@ if [[ ${#missing[@]} -gt 0 ]]; then
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
-if ! node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 18)'; then
+if ! node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 18 ? 1 : 0)'; then
   echo "ui-needs.sh: Node 18 or newer is needed, this is $(node --version)" >&2
   exit 1
 fi
