@@ -172,7 +172,7 @@ async def steps(subject: Subject, arguments: argparse.Namespace, device: torch.d
         local = LocalEngine.serve(served_copy(network), tokenizer, settings, subject.sampler)
         engine = Clocked(await stack.enter_async_context(local))
         judge = Watched(subject.judge)
-        limits = Limits(max_tokens=arguments.row_length - 128)
+        limits = Limits(max_tokens=arguments.row_length * 3 // 4)  # the prompt takes its share of a row
         vocabulary, template = Vocabulary.of(tokenizer), PromptTemplate.load(SEEDLING)
         collector = Collector(engine, Patience(judge, print), template, vocabulary, Mode.PARALLEL, limits)
         learner = Learner(Policy(network), Papo(None), optimizer, group)
