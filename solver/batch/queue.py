@@ -67,7 +67,7 @@ class WorkerStatus:
     Attributes:
         name: Host, process, and a part that tells namesakes apart.
         jobs: That it holds a lease on.
-        silent: It has not been heard of for the time of a lease.
+        silent: It has not been heard of for the time of two leases; an idle worker begins to show after one.
     """
 
     name: str
@@ -302,8 +302,8 @@ class JobQueue:
                 consumers: Any = await self._redis.xinfo_consumers(self._keys.jobs, GROUP)
         except ResponseError:  # no worker has ever been there
             return ()
-        lease = self._terms.lease_seconds * 1000
-        found = (WorkerStatus(one["name"].decode(), one["pending"], one["idle"] > lease) for one in consumers)
+        silence = 2 * self._terms.lease_seconds * 1000
+        found = (WorkerStatus(one["name"].decode(), one["pending"], one["idle"] > silence) for one in consumers)
         return sorted(found, key=lambda worker: worker.name)
 
     async def _dead(self) -> Sequence[str]:

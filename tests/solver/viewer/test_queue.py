@@ -75,7 +75,7 @@ async def test_an_idle_worker_is_not_silent(redis: Redis, server: RedisServer) -
     async with working(server, NoWork()):
         (job,) = (await JobQueue(redis).submit(problems(1))).job_ids
         await ended(redis, job)
-        await asyncio.sleep(1.5 * TERMS.lease_seconds)
+        await asyncio.sleep(2.5 * TERMS.lease_seconds)
         assert [worker.silent for worker in await JobQueue(redis, terms=TERMS).workers()] == [False]
 
 
