@@ -2,7 +2,7 @@
 
     espalier eval --tasks countdown --n 200 --k 16 --seed 7 --responses countdown.jsonl
     python benchmarks/adaptive.py judge countdown.jsonl ... [--n 200] [--k 16]
-    python benchmarks/adaptive.py [--orders 20]
+    python benchmarks/adaptive.py [--orders 20] [--task countdown]
 
 `judge` takes responses that were sampled to their end and notes of each: answer, equivalence class, tokens, critical
 path, what the check says of it, and what votes would weigh it. The replay puts them before the real policies (`ask`,
@@ -135,11 +135,13 @@ def _difference(ours: Sequence[Run], theirs: Sequence[Run], orders: int) -> tupl
     return centre - margin, centre + margin
 
 
-def read(path: Path) -> list[list[Recorded]]:
-    """The candidates of each problem; those whose verifier failed are left out."""
+def read(path: Path, task: str | None = None) -> list[list[Recorded]]:
+    """The candidates of each problem, of one task or of all; those whose verifier failed are left out."""
     problems: list[list[Recorded]] = []
     for line in path.read_text("utf-8").splitlines():
         row = json.loads(line)
+        if task not in (None, row["task"]):
+            continue
         found = [
             Recorded(
                 answer=one["answer"],
@@ -232,6 +234,7 @@ def main() -> None:
     parser.add_argument("responses", nargs="*", type=Path, help="to judge: files of espalier eval --responses")
     parser.add_argument("--file", type=Path, default=RECORDED, help="of the judged candidates")
     parser.add_argument("--orders", type=int, default=20, help="random orders of each problem's candidates")
+    parser.add_argument("--task", help="to replay, alone")
     parser.add_argument("--n", type=int, default=200, help="problems of each task to judge, those with k responses")
     parser.add_argument("--k", type=int, default=16, help="candidates of each problem to judge")
     parser.add_argument("--seed", type=int, default=1, help="of the orders")
@@ -242,8 +245,10 @@ def main() -> None:
         asyncio.run(judge(arguments.responses, arguments.n, arguments.k, arguments.file))
     elif not arguments.file.exists():
         sys.exit(f"there is no {arguments.file}; make it first: python benchmarks/adaptive.py judge RESPONSES...")
+    elif problems := read(arguments.file, arguments.task):
+        compare(problems, arguments.orders, arguments.seed)
     else:
-        compare(read(arguments.file), arguments.orders, arguments.seed)
+        sys.exit(f"{arguments.file} holds no candidates of task {arguments.task}")
 
 
 if __name__ == "__main__":
