@@ -38,6 +38,9 @@ from espalier.runtime.sglang.vocabulary import without_end_of_turn
 
 logger = logging.getLogger(__name__)
 
+_UNSEEDED = 42
+"""What SGLang takes for a missing seed where it samples deterministically: siblings must not share it."""
+
 _LOGPROBS = (
     "output_token_logprobs_val",
     "output_token_logprobs_idx",
@@ -247,8 +250,8 @@ class Conductor:
         params = copy(request.sampling_params)
         params.max_new_tokens = share
         params.custom_params = None
-        if params.sampling_seed is not None:
-            params.sampling_seed = branch_seed(parent.tree.root.request.sampling_params.sampling_seed, step.path)
+        seed = parent.tree.root.request.sampling_params.sampling_seed
+        params.sampling_seed = branch_seed(_UNSEEDED if seed is None else seed, step.path)
         for name in ("temperature", "top_p", "top_k", "min_p", "repetition_penalty"):
             value = getattr(options, f"step_{name}")
             if value is not None:
@@ -304,7 +307,9 @@ class Conductor:
     def detach(self, seat: Seat) -> None:
         """Keep what the request computes from now on out of the radix cache, and the cache's locks off it."""
         request = seat.request
-        root = self.scheduler.tree_cache.root_node_handle(request.extra_key)
+        cache = self.scheduler.tree_cache
+        # A server without the radix cache has no nodes: nothing is locked and nothing shared.
+        root = None if cache.is_chunk_cache() else cache.root_node_handle(request.extra_key)
         request.last_node = request.last_host_node = request.best_match_node = root
         if seat.lock is not None and len(seat.lock) > 1:
             request.lock_receipt = type(seat.lock[1])()

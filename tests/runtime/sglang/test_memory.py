@@ -66,7 +66,7 @@ def test_branches_take_turns_when_the_pool_is_small(model, tmp_path):
 
 
 def test_no_random_schedule_jams(model, tmp_path):
-    """Schedules of two or three requests arrive at random moments, twenty at a time; the pool hardly holds two."""
+    """Schedules of two or three requests arrive at random moments, fifty at a time; the pool hardly holds two."""
     rng = random.Random(12)
     schedules = [cases(1000 + number, rng.randint(2, 3), SMALL) for number in range(SCHEDULES)]
     largest = max(len(case.prompt) + length(case.script, VOCABULARY) for made in schedules for case in made)
@@ -81,9 +81,9 @@ def test_no_random_schedule_jams(model, tmp_path):
 
         async def every():
             answers = []
-            for first in range(0, len(schedules), 20):
-                wave = [case for schedule in schedules[first : first + 20] for case in schedule]
-                made = asyncio.gather(*(one(case, rng.random() * 0.1) for case in wave))
+            for first in range(0, len(schedules), 50):
+                wave = [case for schedule in schedules[first : first + 50] for case in schedule]
+                made = asyncio.gather(*(one(case, rng.random()) for case in wave))
                 answers += zip(wave, await asyncio.wait_for(made, 100), strict=True)
             return answers
 
@@ -91,7 +91,7 @@ def test_no_random_schedule_jams(model, tmp_path):
         engine.flush_cache()
         return answers, memory_when_idle(path)
 
-    flags = {"max_total_tokens": largest * 5 // 4, "max_running_requests": 12}
+    flags = {"max_total_tokens": largest * 3 // 2, "max_running_requests": 24, "schedule_conservativeness": 0.01}
     answers, memory = Server(model, flags, IDS | CHECKED, watch_memory(path, follow_scripts)).run(job)
     module = tiny_qwen3(0)
     for number, (case, answer) in enumerate(answers):
@@ -99,5 +99,5 @@ def test_no_random_schedule_jams(model, tmp_path):
         assert len(answer["output_ids"]) == length(case.script, VOCABULARY)
         if number % 25 == 0:
             check(module, case, answer)
-    assert memory.saved > SCHEDULES // 20
+    assert memory.retracted + memory.saved > 20
     assert memory.clean, memory

@@ -1,0 +1,75 @@
+"""Where the plugin cannot be exact it says so and stays out of the way."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.runtime.sglang.requests import IDS, cases
+from tests.runtime.sglang.server import Server
+
+
+def refusal_of(engine):
+    """What is said to a request with native parallel reasoning."""
+    try:
+        engine.generate(input_ids=[40, 41], sampling_params={"custom_params": {"npr": True}})
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def plain_and_parallel(engine):
+    """A stock answer, and what is said to a request with native parallel reasoning."""
+    stock = engine.generate(input_ids=[40, 41], sampling_params={"temperature": 0, "max_new_tokens": 5})
+    return list(stock["output_ids"]), refusal_of(engine)
+
+
+@pytest.fixture(scope="module")
+def stock(model):
+    tokens, _ = Server(model, {}, {"SGLANG_PLUGINS": "none"}).run(plain_and_parallel)
+    return tokens
+
+
+def test_mixed_chunks_would_not_be_exact_and_are_refused(model, stock):
+    flags = {"enable_mixed_chunk": True, "chunked_prefill_size": 16}
+    tokens, refusal = Server(model, flags, IDS).run(plain_and_parallel)
+    assert tokens == stock
+    assert "--enable-mixed-chunk" in refusal
+
+
+def test_pages_of_several_tokens_are_refused(model):
+    """Only the refusal: SGLang's own paged allocator runs on a GPU."""
+    assert "--page-size above 1" in Server(model, {"page_size": 16}, IDS).run(refusal_of)
+
+
+def test_a_server_that_does_not_know_the_tags_refuses(model, stock):
+    tokens, refusal = Server(model).run(plain_and_parallel)
+    assert tokens == stock
+    assert "ESPALIER_NPR_TAGS" in refusal
+
+
+def change_a_signature() -> None:
+    from sglang.srt.managers.schedule_batch import ScheduleBatch
+
+    original = ScheduleBatch.check_decode_mem
+
+    def check_decode_mem(self, selected_indices=None, patience=0):
+        return original(self, selected_indices)
+
+    ScheduleBatch.check_decode_mem = check_decode_mem
+
+
+def test_another_sglang_than_the_known_one_is_refused_and_serves_as_stock(model, stock):
+    tokens, refusal = Server(model, {}, IDS, change_a_signature).run(plain_and_parallel)
+    assert tokens == stock
+    assert "check_decode_mem takes (self, selected_indices, patience), expected (self, selected_indices)" in refusal
+
+
+def test_a_default_switches_it_on_for_requests_that_do_not_say(model):
+    def job(engine):
+        asked = [{}, {"custom_params": {"npr": False}}]
+        params = [{"temperature": 0, "max_new_tokens": 4, **more} for more in asked]
+        return engine.generate(input_ids=[case.prompt for case in cases(60, 2)], sampling_params=params)
+
+    on, off = Server(model, {}, IDS | {"ESPALIER_NPR": '{"preset": "reference"}'}).run(job)
+    assert on["meta_info"]["npr"][0]["reason"]
+    assert "npr" not in off["meta_info"]
