@@ -2,6 +2,7 @@
 #
 #   make demo    solve ten freshly made problems with the bundled model (SEED=… repeats a run)
 #   make test    install what tests need, then lint, types, stubs and all tests
+#   make test-sglang   native parallel reasoning inside the unmodified SGLang, on the CPU
 #   make ui      make the pages anew from solver/viewer/web
 #   make ui-test   type-check and test the pages, also in Chromium
 #   make deploy-check   check deploy/ and send a job through all services
@@ -26,7 +27,12 @@ demo: .venv/train.stamp
 
 test: .venv/dev.stamp
 	scripts/test-needs.sh
-	CI=true $(MAKE) --no-print-directory lint types protos tests ui-test # CI: nothing that is missing may be skipped
+	CI=true $(MAKE) --no-print-directory lint types protos tests test-sglang ui-test docs # CI: nothing that is missing may be skipped
+
+# SGLang pins its dependencies, so it has an environment of its own. SGLANG=0.5.17 takes another version.
+test-sglang: .venv/dev.stamp
+	environment=$$(scripts/sglang-cpu.sh $(if $(SGLANG),--version $(SGLANG))) && \
+	  $$environment/bin/python -m pytest tests/runtime/sglang $(ARGS)
 
 ui:
 	scripts/ui-needs.sh
@@ -62,8 +68,9 @@ types: .venv/dev.stamp
 protos: .venv/dev.stamp
 	PYTHON=$(BIN)/python scripts/protos.sh --check
 
+# Two processes, a file at a time: much of the suite waits for other processes.
 tests: .venv/dev.stamp
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .
