@@ -101,6 +101,9 @@ build() { # language → its root file system in $cache/LANGUAGE, stamped with t
   echo "$rootfs is up to date ($recipe)"
 }
 
+mkdir -p "$cache"
+exec 9>"$cache/lock" # two runs at a time would take each other's half-unpacked root file systems
+flock 9
 for language in "${languages[@]}"; do
   missing=()
   build "$language"
