@@ -88,7 +88,7 @@ def paged_attention(
     value: torch.Tensor,
     attention_mask: None,
     *,
-    cache: KVCache,
+    memory: KVCache,
     plan: Pass,
     scaling: float | None = None,
     **_: Any,
@@ -99,7 +99,7 @@ def paged_attention(
         module: The attention layer; its `layer_idx` selects the cache.
         query: (1, heads, N, dim), rotated. `key` and `value`: (1, key-value heads, N, dim).
         attention_mask: Always None: visibility is in `plan`.
-        cache: Where keys and values live.
+        memory: Where keys and values live; not `cache`, which models take as their own.
         plan: What to write and who reads what.
         scaling: Factor on the scores.
 
@@ -107,16 +107,16 @@ def paged_attention(
         (1, N, heads, dim), None.
     """
     layer: int = module.layer_idx  # type: ignore[assignment]
-    keys, values = cache.keys[layer], cache.values[layer]
+    keys, values = memory.keys[layer], memory.values[layer]
     kv_heads, dim = key.shape[1], key.shape[3]
-    keys.view(-1, kv_heads, dim)[plan.slots] = key[0].transpose(0, 1)
-    values.view(-1, kv_heads, dim)[plan.slots] = value[0].transpose(0, 1)
+    keys.view(-1, kv_heads, dim)[paged_plan.slots] = key[0].transpose(0, 1)
+    values.view(-1, kv_heads, dim)[paged_plan.slots] = value[0].transpose(0, 1)
     heads = query.shape[1]
     shared = heads // kv_heads
     # Query heads that share a key head count as further queries of it: keys need not be repeated.
     packed = query[0].view(kv_heads, shared, -1, dim)
     outputs = []
-    for item in plan.groups:
+    for item in paged_plan.groups:
         new = item.mask.shape[2]
         own = packed[:, :, item.tokens].reshape(kv_heads, shared, item.count, new, dim)
         own = own.permute(2, 0, 3, 1, 4).reshape(item.count, kv_heads, new * shared, dim)

@@ -123,7 +123,7 @@ def forward(model: LoadedModel, cache: attention.KVCache, chunks: Sequence[Chunk
             position_ids=positions[None],
             use_cache=False,
             logits_to_keep=torch.tensor(last or [0], device=device),
-            cache=cache,
+            memory=cache,
             plan=attention.Pass(slots, tuple(groups)),
         )
     return output.logits[0][: len(last)], wanting
