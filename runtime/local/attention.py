@@ -109,14 +109,14 @@ def paged_attention(
     layer: int = module.layer_idx  # type: ignore[assignment]
     keys, values = memory.keys[layer], memory.values[layer]
     kv_heads, dim = key.shape[1], key.shape[3]
-    keys.view(-1, kv_heads, dim)[paged_plan.slots] = key[0].transpose(0, 1)
-    values.view(-1, kv_heads, dim)[paged_plan.slots] = value[0].transpose(0, 1)
+    keys.view(-1, kv_heads, dim)[plan.slots] = key[0].transpose(0, 1)
+    values.view(-1, kv_heads, dim)[plan.slots] = value[0].transpose(0, 1)
     heads = query.shape[1]
     shared = heads // kv_heads
     # Query heads that share a key head count as further queries of it: keys need not be repeated.
     packed = query[0].view(kv_heads, shared, -1, dim)
     outputs = []
-    for item in paged_plan.groups:
+    for item in plan.groups:
         new = item.mask.shape[2]
         own = packed[:, :, item.tokens].reshape(kv_heads, shared, item.count, new, dim)
         own = own.permute(2, 0, 3, 1, 4).reshape(item.count, kv_heads, new * shared, dim)
