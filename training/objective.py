@@ -77,13 +77,13 @@ def papo_advantages(rewards: Tensor, prompts: Tensor, batch_deviation: float) ->
         prompts: (n,) which prompt each answers; a group lies on one rank whole.
         batch_deviation: Of the rewards of all ranks, see :func:`deviation`.
     """
-    return _centred(rewards, prompts) / (batch_deviation + EPSILON)
+    return (_centred(rewards, prompts) / (batch_deviation + EPSILON)).float()
 
 
 def dapo_advantages(rewards: Tensor, prompts: Tensor) -> Tensor:
     """(n,) rewards minus the mean of their prompt's group, over the standard deviation (population) of that group."""
     centred = _centred(rewards, prompts)
-    return centred / (_group_mean(centred.square(), prompts).sqrt() + EPSILON)
+    return (centred / (_group_mean(centred.square(), prompts).sqrt() + EPSILON)).float()
 
 
 def papo_loss(sampled: Sampled, tokens: int, weight_cap: float | None = None) -> tuple[Tensor, Metrics]:
@@ -181,7 +181,9 @@ def _metrics(sampled: Sampled, cut: Tensor) -> Metrics:
 
 
 def _centred(rewards: Tensor, prompts: Tensor) -> Tensor:
-    return rewards - _group_mean(rewards, prompts)
+    """(n,) float64: in float32 the mean of equal rewards like -1.4 is off by more than a tenth of `EPSILON`."""
+    values = rewards.double()
+    return values - _group_mean(values, prompts)
 
 
 def _group_mean(values: Tensor, prompts: Tensor) -> Tensor:

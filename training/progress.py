@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from espalier.training.metrics import Report
@@ -21,17 +22,17 @@ def _line(entry: dict[str, Any]) -> str:
 
 @contextmanager
 def reporter() -> Iterator[Report]:
-    """A function that shows what a run reports."""
+    """A function that shows what a run reports, on standard error: standard output is for results."""
     if not sys.stderr.isatty():
         yield lambda entry: print(_line(entry), file=sys.stderr, flush=True)
         return
     columns = (
         BarColumn(),
         TextColumn("{task.percentage:>3.0f}%"),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         TimeElapsedColumn(),
     )
-    with Progress(*columns) as bar:
+    with Progress(*columns, console=Console(stderr=True)) as bar:
         running = bar.add_task("starting", total=1.0)
 
         def show(entry: dict[str, Any]) -> None:
@@ -40,6 +41,6 @@ def reporter() -> Iterator[Report]:
                     running, completed=entry["done"], description=_line({n: entry[n] for n in BAR if n in entry})
                 )
             else:
-                bar.console.print(_line(entry))
+                bar.console.print(_line(entry), markup=False, highlight=False)
 
         yield show

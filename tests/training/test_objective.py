@@ -40,10 +40,14 @@ def test_dapo_divides_by_the_deviation_of_each_group() -> None:
     assert torch.allclose(dapo_advantages(rewards, prompts), torch.tensor([1.0, -1, 1, -1, 0, 0]), atol=1e-4)
 
 
-def test_a_group_of_equal_rewards_contributes_nothing() -> None:
-    equal = torch.full((3,), -1.0)
-    for found in (papo_advantages(equal, torch.zeros(3), 0.0), dapo_advantages(equal, torch.zeros(3))):
-        assert found.tolist() == [0, 0, 0]
+@pytest.mark.parametrize("size", [3, 7, 16])
+@pytest.mark.parametrize("reward", [-1.0, 0.6, -1.4, 0.8])
+def test_a_group_of_equal_rewards_contributes_nothing(reward: float, size: int) -> None:
+    """Also where the sum of the rewards is rounded."""
+    equal, prompts = torch.full((size,), reward), torch.zeros(size)
+    spread = deviation(moments(equal))
+    for found in (papo_advantages(equal, prompts, spread), dapo_advantages(equal, prompts)):
+        assert found.abs().max() < 1e-6
 
 
 def test_the_deviation_of_two_ranks_is_that_of_their_union() -> None:
