@@ -68,7 +68,7 @@ class Metrics(metrics.Metrics):
         self._solves.labels(policy, end).inc()
         self._candidates.labels(policy).observe(tally.started)
         self._spend("aborted", tally.usage)
-        self._aborts.inc(tally.started - tally.finished)
+        self._aborts.inc(len(tally.open))
 
     def _spend(self, fate: str, usage: Usage) -> None:
         self._tokens.labels(fate, "sampled").inc(usage.sampled_tokens)
@@ -77,19 +77,26 @@ class Metrics(metrics.Metrics):
 
 @dataclass(slots=True)
 class Tally:
-    """Watches a solve, so that its tokens are known even if it never comes to a result."""
+    """Watches a solve, so that its tokens are known even if it never comes to a result.
+
+    Attributes:
+        started: Candidates that were asked for; those that an earlier run kept are not.
+        open: Those of them that have not ended, by index.
+        usage: New tokens so far.
+    """
 
     started: int = 0
-    finished: int = 0
+    open: set[int] = field(default_factory=set)
     usage: Usage = field(default_factory=Usage)
 
     def watch(self, event: SolveEvent) -> None:
         """Take in one event."""
         match event:
-            case CandidateStarted():
+            case CandidateStarted(spec):
                 self.started += 1
-            case CandidateFinished():
-                self.finished += 1
+                self.open.add(spec.index)
+            case CandidateFinished(candidate):
+                self.open.discard(candidate.spec.index)
             case Streamed(event=Tokens(forced=forced)):
                 inserted = sum(forced)
                 self.usage += Usage(sampled_tokens=len(forced) - inserted, forced_tokens=inserted)

@@ -38,12 +38,16 @@ class TracedBranch:
 
 @dataclass(slots=True)
 class TracedCandidate:
-    """One candidate; `finished` and `verdict` are None when the trace ends before they were known."""
+    """One candidate; `finished` and `verdict` are None when the trace ends before they were known.
+
+    One that an earlier delivery of a job had made is `kept`: the trace has its text, but not how it came to be.
+    """
 
     spec: dict[str, Any]
     branches: dict[Path, TracedBranch]
     finished: dict[str, Any] | None = None
     verdict: dict[str, Any] | None = None
+    kept: bool = False
 
 
 @dataclass(slots=True)
@@ -109,9 +113,13 @@ def _take(solves: dict[str, TracedSolve], problem: str, event: str, entry: dict[
         spec = entry["spec"]
         solve.candidates[spec["index"]] = TracedCandidate(spec, {(): TracedBranch(began=entry["at"])})
     elif event == "candidate_finished":
-        candidate = solve.candidates.get(entry["candidate"]["spec"]["index"])
-        if candidate is not None:
-            candidate.finished, candidate.verdict = entry["candidate"], entry["verdict"]
+        finished = entry["candidate"]
+        spec = finished["spec"]
+        kept = TracedCandidate(spec, {(): TracedBranch(text=finished["text"])}, kept=True)
+        candidate = solve.candidates.setdefault(spec["index"], kept)
+        candidate.finished, candidate.verdict = finished, entry["verdict"]
+    elif event == "answer_judged" and entry["candidate"] not in solve.candidates:
+        return  # one that was kept: its end tells the verdict
     elif event != "round_finished":
         _take_branch(solve.candidates[entry["candidate"]], event, entry)
 
@@ -148,7 +156,7 @@ def _add_candidate(root: Tree, candidate: TracedCandidate, full: bool) -> None:
         name = "response" if not path else "step " + ".".join(str(step) for _, step in path)
         line = Text(name, style="cyan")
         spent = f"{branch.sampled} + {branch.forced} tokens, {branch.began:.2f}-{branch.ended:.2f} s"
-        line.append(f"  {spent}  ", style="dim")
+        line.append("  kept from an earlier delivery  " if candidate.kept else f"  {spent}  ", style="dim")
         if branch.plan:
             line.append(" ".join(branch.plan.split()) + ": ", style="italic")
         line.append(_shown(branch.text, full))

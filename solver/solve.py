@@ -232,6 +232,8 @@ class _Run:
         for entry in entries:
             if entry.verdict is None:
                 self._judge_or_drop(entry.candidate)
+                for found in entry.candidate.branch_answers:
+                    self._look_at(entry.candidate.spec.index, found)
 
     async def _report(self) -> Candidate | Judged | None:
         """The next report; None at the deadline."""
@@ -331,9 +333,8 @@ class _Run:
                 async for event in events:
                     found = recorder.feed(event)
                     self._watch(Streamed(spec.index, event, recorder.text))
-                    if found is not None and self._checkable and not self._state.stopped:
-                        task = self._group.create_task(self._judge_branch(spec.index, found))
-                        self._branches.setdefault(spec.index, []).append(task)
+                    if found is not None:
+                        self._look_at(spec.index, found)
         except RequestRefused as error:
             if spec.repair is None:
                 raise
@@ -367,12 +368,19 @@ class _Run:
         await self._journal.judged(candidate, verdict)
         self._reports.put_nowait(Judged(candidate, verdict))
 
+    def _look_at(self, index: int, found: BranchAnswer) -> None:
+        """A step has stated an answer: have it judged, if that can help."""
+        if self._checkable and not self._state.stopped:
+            task = self._group.create_task(self._judge_branch(index, found))
+            self._branches.setdefault(index, []).append(task)
+
     async def _judge_branch(self, index: int, found: BranchAnswer) -> None:
-        """A step has stated an answer: if it is right, the rest of the response is not needed."""
+        """The verdict on a step's answer: if it is right, the rest of the response is not needed."""
         verdict = await self._verdict_on(index, found.path, found.answer, found.answer)
         if verdict.passed and index not in self._passed:
             self._passed[index] = (found, verdict)
-            await self._abort(index)
+            if index in self._generating:
+                await self._abort(index)
 
     async def _verdict_on(self, index: int, path: Path, answer: str, response: str) -> Verdict:
         """One verdict for each distinct answer; where answers cannot be judged, the reasoning is."""
@@ -394,7 +402,8 @@ class _Run:
         steps = await self._solver.judge.verify(claim, StepCheck(), timeout=self._patience())
         if steps.status is Status.ERROR:
             return undecided
-        return replace(undecided, score=steps.score, evidence=(*undecided.evidence, *steps.evidence))
+        evidence = (*undecided.evidence, *steps.evidence)
+        return replace(undecided, score=steps.score, evidence=evidence, feedback=undecided.feedback or steps.feedback)
 
     async def _class_of(self, answer: str) -> int:
         """The class of an answer: the first one whose representative is equivalent to it, or a new one."""
@@ -405,7 +414,7 @@ class _Run:
             for number, representative in self._classes.items():
                 if (await self._solver.judge.equivalent(answer, representative, timeout=self._patience())).passed:
                     return number
-            number = len(self._classes)
+            number = max(self._classes, default=-1) + 1  # not how many there are: a lost verdict leaves a gap
             self._classes[number] = answer
             return number
 

@@ -20,7 +20,7 @@ from espalier.solver.select import DecidedBy
 from espalier.solver.solve import Generation, Solver
 from espalier.verifiers.check import ReferenceCheck, StepCheck
 from espalier.verifiers.verdict import Status, Verdict
-from tests.solver.scripted import ERROR, FAIL, PASS, ScriptedEngine, ScriptedJudge, boxed, response
+from tests.solver.scripted import ERROR, FAIL, PASS, UNKNOWN, ScriptedEngine, ScriptedJudge, boxed, response
 
 CHECKED = Problem("p", "What is 6 times 7?", ReferenceCheck("42"))
 OPEN = Problem("p", "What is 6 times 7?")
@@ -263,6 +263,33 @@ async def test_what_is_stored_is_neither_generated_nor_judged_again() -> None:
     assert judge.asked == {"41": 1, "42": 1}
     assert result.selection.candidate == 2
     assert len(result.judged) == 4
+
+
+async def test_the_right_step_of_a_stored_candidate_that_was_not_judged_any_more_still_counts() -> None:
+    journal = MemoryJournal()
+    judge = ScriptedJudge({"42": UNKNOWN, "41": FAIL})  # it says PASS only later, so that the response ends by itself
+    engine = ScriptedEngine.of(response(boxed("42"), "x", answer=boxed("41")))
+    await solver(engine, judge).solve(CHECKED, Greedy(), journal=journal)
+    kept = replace(journal.entries[0], verdict=None)
+    assert kept.candidate.answer == "41"
+    again = ScriptedEngine.of(None)
+    result = await solver(again).solve(CHECKED, Greedy(), entries=[kept])
+    assert (result.selection.answer, result.selection.verified) == ("42", True)
+    assert not again.requests + again.aborted
+
+
+async def test_classes_of_answers_stay_apart_when_an_earlier_one_was_lost() -> None:
+    """Candidate 0 had opened class 0, but the worker died before its verdict was stored."""
+    journal = MemoryJournal()
+    said = ScriptedEngine.of(boxed("0"), boxed("1"), boxed("2"), boxed("0"))
+    await solver(said, ScriptedJudge()).solve(OPEN, BestOfK(), Budget(candidates=2), journal=journal)
+    kept = [replace(journal.entries[0], verdict=None), journal.entries[1]]
+    assert kept[1].candidate.answer_class == 1
+    engine = ScriptedEngine.of(boxed("2"), boxed("0"))
+    result = await solver(engine, ScriptedJudge()).solve(OPEN, BestOfK(), Budget(candidates=4), entries=kept)
+    classes = [(entry.candidate.answer, entry.candidate.answer_class) for entry in result.judged]
+    assert len(set(classes)) == len({number for _, number in classes}) == 3
+    assert result.selection.answer == "0"
 
 
 async def test_a_stored_pass_ends_the_solve_at_once() -> None:

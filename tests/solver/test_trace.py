@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from espalier.solver.events import watch_all
+from espalier.solver.journal import Entry
 from espalier.solver.policies import Adaptive
 from espalier.solver.policy import Budget
 from espalier.solver.problem import Problem
@@ -55,6 +56,30 @@ async def test_a_trace_is_shown_as_a_tree(tmp_path: Path) -> None:
     console.print(tree(solve))
     shown = console.export_text()
     for expected in ("What is 6 times 7?", "candidate 0", "step 1", "✗ 41", "✓ 42", "verified: 42", "critical path"):
+        assert expected in shown
+
+
+async def test_candidates_that_an_earlier_delivery_kept_are_shown_with_their_texts(tmp_path: Path) -> None:
+    result, _ = await traced(tmp_path / "first.jsonl")
+    entries = [Entry(judged.candidate) for judged in result.judged[:2]]
+    entries[0] = Entry(entries[0].candidate, result.judged[0].verdict)
+    engine, judge = ScriptedEngine.of(boxed("42")), ScriptedJudge({"42": PASS, "41": FAIL, "40": FAIL, "39": FAIL})
+    with Trace(tmp_path / "t.jsonl") as trace:
+        await Solver(engine, judge).solve(
+            PROBLEM, Adaptive(), Budget(candidates=4), watch=trace.watch("p"), entries=entries
+        )
+    (solve,) = read_trace((tmp_path / "t.jsonl").read_text().splitlines(), "t")
+    assert [(index, kept.kept) for index, kept in sorted(solve.candidates.items())][:3] == [
+        (0, True),
+        (1, True),
+        (2, False),
+    ]
+    with (tmp_path / "out").open("w") as out:
+        console = Console(width=200, record=True, file=out)
+        console.print(tree(solve))
+    shown = console.export_text()
+    assert shown.count("kept from an earlier delivery") == 2
+    for expected in ("✗ 40", "✗ 39", "✓ 42", "verified: 42"):
         assert expected in shown
 
 
