@@ -100,8 +100,22 @@ def trajectory(attempt: Attempt, advantage: float) -> Trajectory:
     return Trajectory(Example(tokens, trained, rollout_layout(rollout)), logprobs, advantage)
 
 
-def parts(trajectories: Sequence[Trajectory], row_length: int, rows_per_part: int, device: torch.device) -> list[Part]:
+def parts(
+    trajectories: Sequence[Trajectory],
+    row_length: int,
+    rows_per_part: int,
+    device: torch.device,
+    *,
+    even: bool = False,
+) -> list[Part]:
     """Pack trajectories into rows, and rows into micro-batches.
+
+    Args:
+        trajectories: What is trained.
+        row_length: Tokens in a row.
+        rows_per_part: Rows in a micro-batch.
+        device: Where to put them.
+        even: Fill the last micro-batch up with rows of padding, so that all have one shape.
 
     Raises:
         ValueError: One is longer than a row.
@@ -109,16 +123,17 @@ def parts(trajectories: Sequence[Trajectory], row_length: int, rows_per_part: in
     try:
         shares = bins([len(one.example.tokens) for one in trajectories], row_length)
     except ValueError as error:
-        raise ValueError(f"batch.row_length is too small: {error}") from None
+        raise ValueError(f"optimizer.row_length is too small: {error}") from None
     rows = [[trajectories[index] for index in share] for share in shares]
-    return [
-        _part(rows[start : start + rows_per_part], row_length, device) for start in range(0, len(rows), rows_per_part)
-    ]
+    batches = [rows[start : start + rows_per_part] for start in range(0, len(rows), rows_per_part)]
+    if even:
+        batches = [batch + [[]] * (rows_per_part - len(batch)) for batch in batches]
+    return [_part(batch, row_length, device) for batch in batches]
 
 
-def empty_part(row_length: int, device: torch.device) -> Part:
+def empty_part(row_length: int, rows: int, device: torch.device) -> Part:
     """A micro-batch that trains nothing, for a rank that has to take part in a pass of the others."""
-    return _part([[]], row_length, device)
+    return _part([[]] * rows, row_length, device)
 
 
 def _part(rows: Sequence[Sequence[Trajectory]], length: int, device: torch.device) -> Part:

@@ -80,6 +80,7 @@ class OptimizerConfig:
         warm_up: Optimiser steps of linear warm-up.
         decay_share: Share of the whole schedule over which the rates fall to zero.
         clip: Largest norm of the gradient.
+        checkpoint_every: Optimiser steps between checkpoints; 0: only where a part of the run ends.
     """
 
     rows_per_step: int
@@ -90,6 +91,20 @@ class OptimizerConfig:
     warm_up: int
     decay_share: float
     clip: float
+    checkpoint_every: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsConfig:
+    """Where metrics go, beside `metrics.jsonl`.
+
+    Attributes:
+        tensorboard: Write event files to `OUT/tensorboard`.
+        wandb_project: Log to this project of Weights & Biases, which has to be installed; empty: do not.
+    """
+
+    tensorboard: bool = False
+    wandb_project: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +116,7 @@ class SftConfig:
     model: ModelConfig
     data: DataConfig
     optimizer: OptimizerConfig
+    metrics: MetricsConfig = MetricsConfig()
 
 
 T = TypeVar("T")

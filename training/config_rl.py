@@ -7,7 +7,7 @@ from typing import Any
 
 from espalier.runtime.engine import Limits, Mode
 from espalier.runtime.grammar import GrammarLimits
-from espalier.training.config import ConfigError, Form, OptimizerConfig
+from espalier.training.config import ConfigError, Form, MetricsConfig, OptimizerConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,19 +120,6 @@ class ServiceConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class MetricsConfig:
-    """Where metrics go, beside `metrics.jsonl`.
-
-    Attributes:
-        tensorboard: Write event files to `OUT/tensorboard`.
-        wandb_project: Log to this project of Weights & Biases, which has to be installed; empty: do not.
-    """
-
-    tensorboard: bool = False
-    wandb_project: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class RlConfig:
     """A run of reinforcement learning.
 
@@ -150,6 +137,15 @@ class RlConfig:
     checkpoint_every: int = 1
     service: ServiceConfig = ServiceConfig()
     metrics: MetricsConfig = MetricsConfig()
+
+    def __post_init__(self) -> None:
+        if self.optimizer.row_length <= self.rollout.max_tokens:
+            raise ConfigError(
+                f"optimizer.row_length {self.optimizer.row_length} holds no prompt with a response of "
+                f"rollout.max_tokens {self.rollout.max_tokens}"
+            )
+        if self.checkpoint_every < 1:
+            raise ConfigError(f"checkpoint_every must be at least 1, got {self.checkpoint_every}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,3 +176,10 @@ class BetaConfig:
     tries: int = 8
     keep: int = 4
     service: ServiceConfig = ServiceConfig()
+    metrics: MetricsConfig = MetricsConfig()
+
+    def __post_init__(self) -> None:
+        if self.row_length <= self.max_tokens:
+            raise ConfigError(
+                f"row_length {self.row_length} holds no prompt with a response of max_tokens {self.max_tokens}"
+            )

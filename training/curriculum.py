@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,17 @@ from espalier.training.config_rl import BetaConfig, RlConfig, ServiceConfig
 from espalier.training.deadline import Deadline
 from espalier.training.distributed import Group
 from espalier.training.draw import Method
+from espalier.training.folder import prepare
 from espalier.training.measure import Measured, measure
 from espalier.training.metrics import Report
 from espalier.training.model import load_network
 from espalier.training.serving import collector_for
 from espalier.training.stages import beta, papo, zero
-from espalier.training.tasks import Split, task
+from espalier.training.tasks import Problem, Split, task
+
+TOGETHER = 3
+"""Tasks that are measured at once: while the last responses of one end, those of others fill the passes. What is
+measured at once is lost when the run is killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +124,12 @@ class Curriculum:
     report: Report
 
     def run(self) -> dict[str, dict[str, Measured]] | None:
-        """Train and measure what is not done yet; by leg and task what was measured, or None if the time was up."""
+        """Train and measure what is not done yet; by leg and task what was measured, or None if the time was up.
+
+        Raises:
+            ConfigError: The settings differ from those that the curriculum in the folder was begun with.
+        """
+        prepare(self.config, self.out, resume=True, free=("controls", "margin", "service"))
         results: dict[str, dict[str, Measured]] = {}
         for leg in self.legs():
             folder = self.out / leg.name
@@ -192,8 +202,8 @@ class Curriculum:
         known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         results = {name: Measured(**values) for name, values in known.items()}
         evaluation = self.config.evaluation
-        missing = [name for name in evaluation.tasks if name not in results]
-        if not missing:
+        together = [evaluation.tasks[at : at + TOGETHER] for at in range(0, len(evaluation.tasks), TOGETHER)]
+        if all(name in results for name in evaluation.tasks):
             return results
         folder = self._model(leg.name)
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
@@ -201,22 +211,24 @@ class Curriculum:
         limits = Limits(max_tokens=evaluation.max_tokens)
         opened = collector_for(self.config.service, network, tokenizer, folder, leg.mode, limits, self._tell)
         async with opened as collector:
-            for name in missing:
+            for number, names in enumerate(together):
+                if all(name in results for name in names):
+                    continue
                 if self.deadline.passed():
                     return None
-                source = task(name, evaluation.settings.get(name))
-                problems = list(source.problems(Split.HELD_OUT, evaluation.seed, evaluation.problems))
-                results[name] = await measure(collector, problems, evaluation.samples, evaluation.seed)
-                entries = {task_name: asdict(one) for task_name, one in results.items()}
+                problems = {name: self._held_out(name) for name in names}
+                first = number * TOGETHER * evaluation.problems
+                results |= await measure(collector, problems, evaluation.samples, evaluation.seed, first)
+                entries = {name: asdict(one) for name, one in results.items()}
                 path.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
+                for name in names:
+                    self._tell(f"{leg.name}: {name} measured, accuracy {results[name].accuracy}")
         return results
+
+    def _held_out(self, name: str) -> list[Problem]:
+        evaluation = self.config.evaluation
+        source = task(name, evaluation.settings.get(name))
+        return list(source.problems(Split.HELD_OUT, evaluation.seed, evaluation.problems))
 
     def _tell(self, text: str) -> None:
         self.report({"note": text})
-
-
-def overall(results: Sequence[Measured]) -> tuple[float, float]:
-    """Mean accuracy over tasks and its standard error, in percent."""
-    count = len(results)
-    error = sum(one.error**2 for one in results) ** 0.5 / count
-    return 100 * sum(one.accuracy for one in results) / count, 100 * error

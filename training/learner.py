@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.optim import AdamW
 
-from espalier.training.batch import Judged, Part, empty_part, parts, trajectory
+from espalier.training.batch import Judged, Part, Trajectory, empty_part, parts, trajectory
 from espalier.training.config_rl import PolicyConfig
 from espalier.training.distributed import Group
 from espalier.training.finite import NotFiniteError
@@ -114,12 +114,12 @@ class Learner:
             for one, advantage in zip(judged, advantages, strict=True)
             if one.reward.trained
         ]
-        own = parts(trained, self.config.row_length, self.config.rows_per_pass, self.group.device)
+        own = self._parts(trained)
         tokens = int(self.group.sum(torch.tensor(sum(part.batch.trained for part in own))).item())
         if not tokens:
             return None
         passes = int(self.group.maximum(torch.tensor(len(own))).item())
-        own += [empty_part(self.config.row_length, self.group.device)] * (passes - len(own))
+        own += [self._empty_part()] * (passes - len(own))
 
         sums, largest = torch.zeros(4, dtype=torch.float64), torch.zeros(())
         for part in own:
@@ -145,6 +145,19 @@ class Learner:
             cut_share=cut / tokens,
             entropy=entropy / tokens,
         )
+
+    @property
+    def _one_shape(self) -> bool:
+        """Whether all micro-batches have one shape: on a GPU each shape compiles kernels, on a CPU padding costs."""
+        return self.group.device.type == "cuda"
+
+    def _parts(self, trained: Sequence[Trajectory]) -> list[Part]:
+        config = self.config
+        return parts(trained, config.row_length, config.rows_per_pass, self.group.device, even=self._one_shape)
+
+    def _empty_part(self) -> Part:
+        rows = self.config.rows_per_pass if self._one_shape else 1
+        return empty_part(self.config.row_length, rows, self.group.device)
 
     def _step(self, step: int) -> None:
         for group in self.optimizer.param_groups:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from statistics import fmean, variance
 
 from espalier.training.reward import OUTCOMES, Fate
@@ -18,8 +19,10 @@ class Measured:
 
     Attributes:
         problems: With at least one decided response.
-        accuracy: Mean over problems of the share of decided responses that pass (pass@1).
-        error: Standard error of the accuracy: over the problems, whose responses belong together.
+        accuracy: Mean over problems of the share of decided responses that pass (pass@1); None where no response was
+            decided: verifiers that cannot work say nothing of the model.
+        error: Standard error of the accuracy: over the problems, whose responses belong together; None for fewer than
+            two of them.
         well_formed: Share of the responses that keep to the grammar.
         parallel: Share of the responses with steps that ran side by side.
         tokens: New tokens of a response, on average.
@@ -30,8 +33,8 @@ class Measured:
     """
 
     problems: int
-    accuracy: float
-    error: float
+    accuracy: float | None
+    error: float | None
     well_formed: float
     parallel: float
     tokens: float
@@ -43,9 +46,21 @@ class Measured:
 KS = (8, 16)
 
 
-async def measure(collector: Collector, problems: Sequence[Problem], samples: int, seed: int) -> Measured:
-    """Sample responses to problems at temperature 1 and judge them."""
-    return summarise(await collector.collect(problems, samples, f"measure/{seed}"))
+async def measure(
+    collector: Collector, problems: Mapping[str, Sequence[Problem]], samples: int, seed: int, first: int = 0
+) -> dict[str, Measured]:
+    """Sample responses to the problems of some tasks at temperature 1, all at once, and judge them.
+
+    Args:
+        collector: Samples and judges.
+        problems: By task.
+        samples: Of each problem.
+        seed: Of the sampling.
+        first: Number of the first problem among all that the seed is used for.
+    """
+    every = list(chain.from_iterable(problems.values()))
+    groups = iter(await collector.collect(every, samples, f"measure/{seed}", first))
+    return {name: summarise(list(islice(groups, len(own)))) for name, own in problems.items()}
 
 
 def summarise(groups: Sequence[Sequence[Attempt]]) -> Measured:
@@ -55,8 +70,8 @@ def summarise(groups: Sequence[Sequence[Attempt]]) -> Measured:
     shares = [fates.count(Fate.PASSED) / len(fates) for fates in decided if fates]
     return Measured(
         problems=len(shares),
-        accuracy=fmean(shares) if shares else 0.0,
-        error=math.sqrt(variance(shares) / len(shares)) if len(shares) > 1 else math.inf,
+        accuracy=fmean(shares) if shares else None,
+        error=math.sqrt(variance(shares) / len(shares)) if len(shares) > 1 else None,
         well_formed=fmean(attempt.well_formed for attempt in every),
         parallel=fmean(attempt.forked for attempt in every),
         tokens=fmean(attempt.usage.new_tokens for attempt in every),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib
 import json
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from espalier.training.config import ConfigError
-from espalier.training.config_rl import MetricsConfig
+from espalier.training.config import ConfigError, MetricsConfig
 
 Entry = Mapping[str, Any]
 """One record: `step` and whatever was measured; or `note`, something a person should read."""
@@ -56,7 +56,8 @@ def journal(out: Path, config: MetricsConfig, step: int, settings: Mapping[str, 
                 wandb: Any = importlib.import_module("wandb")
             except ModuleNotFoundError:
                 raise ConfigError("metrics.wandb_project: wandb is not installed; pip install wandb") from None
-            run = wandb.init(project=config.wandb_project, id=out.name, resume="allow", config=dict(settings))
+            own = _wandb_id(out, anew=not step)
+            run = wandb.init(project=config.wandb_project, name=out.name, id=own, resume="allow", config=dict(settings))
             stack.callback(run.finish)
             sinks.append(lambda entry: run.log(_numbers(entry), step=entry["step"]))
 
@@ -69,6 +70,14 @@ def journal(out: Path, config: MetricsConfig, step: int, settings: Mapping[str, 
             show(entry)
 
         yield record
+
+
+def _wandb_id(out: Path, *, anew: bool) -> str:
+    """The name by which Weights & Biases knows the run in a folder; a run that begins anew has a new one."""
+    path = out / "wandb-id"
+    if anew or not path.exists():
+        path.write_text(secrets.token_hex(8), encoding="utf-8")
+    return path.read_text(encoding="utf-8")
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

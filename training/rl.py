@@ -7,12 +7,10 @@ policy: every batch of rollouts is made by the present weights and trains one op
 from __future__ import annotations
 
 import asyncio
-import json
-import shutil
 import time
 from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from espalier.training.config_rl import RlConfig
 from espalier.training.deadline import Deadline
 from espalier.training.distributed import ALONE, Group
 from espalier.training.draw import Draw, Drawn, Method
+from espalier.training.folder import prepare
 from espalier.training.learner import Learned, Learner
 from espalier.training.metrics import Report, journal
 from espalier.training.model import Policy, load_network
@@ -75,9 +74,8 @@ def train(
         NotFiniteError: The loss is not finite; the batch is in `out`.
         FruitlessError: Several batches in a row have nothing to train on.
     """
-    out.mkdir(parents=True, exist_ok=True)
     if group.is_main:
-        _store(config, out, resume)
+        prepare(config, out, resume=resume, free=("steps", "checkpoint_every", "service", "metrics"))
     group.barrier()
     return asyncio.run(_train(config, method, initial, out, show, resume, deadline, group))
 
@@ -220,23 +218,6 @@ def _no_step(batch: Drawn, progress: Progress, fruitless: int, record: Report, g
 def _evidence(attempt: Attempt) -> str:
     evidence = attempt.verdict.evidence if attempt.verdict else ()
     return evidence[0].detail if evidence else ""
-
-
-def _store(config: RlConfig, out: Path, resume: bool) -> None:
-    """Keep the settings with the run; a resumed run has to have them again, but for its length.
-
-    A run that begins anew leaves no checkpoint of an earlier one behind for a later `resume` to find.
-    """
-    if not resume:
-        shutil.rmtree(out / "checkpoint", ignore_errors=True)
-    path = out / "config.json"
-    new = json.loads(json.dumps(asdict(config)))
-    if resume and path.exists():
-        old = json.loads(path.read_text(encoding="utf-8"))
-        changed = [f.name for f in fields(config) if f.name != "steps" and old.get(f.name) != new[f.name]]
-        if changed:
-            raise ConfigError(f"{path} has other settings in {', '.join(changed)}; resume with the same, or begin anew")
-    path.write_text(json.dumps(new, indent=2) + "\n", encoding="utf-8")
 
 
 def _journal(

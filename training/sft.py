@@ -7,14 +7,13 @@ measured in steps or in minutes.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from safetensors.torch import save_file
@@ -23,10 +22,11 @@ from torch.optim import AdamW, Optimizer
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from espalier.training.checkpoint import Progress, export, load_weights, restore, save
-from espalier.training.config import DataConfig, OptimizerConfig, SftConfig
+from espalier.training.config import DataConfig, MetricsConfig, OptimizerConfig, SftConfig
 from espalier.training.data import TASK_NAMES, held_out_rows, rows
 from espalier.training.finite import NotFiniteError
-from espalier.training.metrics import FILE, Report
+from espalier.training.folder import prepare
+from espalier.training.metrics import Report, journal
 from espalier.training.model import Batch, build, collate, compile_layers, token_losses
 from espalier.training.muon import Muon
 from espalier.training.packing import Row
@@ -174,7 +174,9 @@ def train(
 
     Raises:
         CheckpointError: `resume` is asked for and there is no fitting checkpoint.
+        ConfigError: The settings differ from those of the run that is resumed.
     """
+    prepare(config, out, resume=resume, free=("metrics",))
     torch.manual_seed(config.seed)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(tokenizer_folder)
     model = build(config.model, tokenizer)
@@ -182,73 +184,86 @@ def train(
     if initial is not None:
         load_weights(initial, model)
     source = TraceSource(tokenizer_folder, config.data, config.held_out_rows)
-    return fit(model, tokenizer, source, config.optimizer, out, budget, report, resume=resume)
+    run = Run(config.optimizer, config.metrics, out, budget, report, resume=resume)
+    return fit(model, tokenizer, source, run)
 
 
-def fit(
-    model: Qwen3ForCausalLM,
-    tokenizer: PreTrainedTokenizerFast,
-    source: Source,
-    config: OptimizerConfig,
-    out: Path,
-    budget: Budget,
-    report: Report,
-    *,
-    resume: bool = False,
-) -> Progress:
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What :func:`fit` is told beside model and rows.
+
+    Attributes:
+        optimizer: Settings of the optimisers.
+        metrics: Where metrics go.
+        out: Folder for checkpoints, weights and metrics.
+        budget: When to stop.
+        report: Shows an entry of the metrics.
+        resume: Go on from the checkpoint in `out`.
+    """
+
+    optimizer: OptimizerConfig
+    metrics: MetricsConfig
+    out: Path
+    budget: Budget
+    report: Report
+    resume: bool = False
+
+
+def fit(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, source: Source, run: Run) -> Progress:
     """Train a model on rows, write a checkpoint to `out/checkpoint` and the usable weights to `out/model`.
 
     On CUDA the layers are compiled and computed in bfloat16; anywhere else it is plain float32.
 
     Raises:
         CheckpointError: `resume` is asked for and there is no fitting checkpoint.
-        NotFiniteError: The loss is not finite where it is reported; the rows of that step are in `out`.
+        NotFiniteError: The loss is not finite where it is looked at: where it is reported, and before a checkpoint is
+            written. The rows of that step are in `out`.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    config, budget, saved = run.optimizer, run.budget, run.out / "checkpoint"
     torch.set_float32_matmul_precision("high")
     device = model.device
     model.train()
     run_optimizers = optimizers(model, config)
-    progress = restore(out / "checkpoint", model, run_optimizers) if resume else Progress()
+    begun = restore(saved, model, run_optimizers) if run.resume else Progress()
     if device.type == "cuda":
         compile_layers(model)
     held_out_batches = [collate(part, device) for part in _parts(source.held_out(), config.rows_per_pass)]
-    stream = source.rows(progress.rows)
-    size = config.rows_per_step
+    stream = source.rows(begun.rows)
+    started, tokens = time.monotonic(), 0
 
-    with (out / FILE).open("a" if resume else "w") as metrics:
+    def over(progress: Progress) -> bool:
+        late = budget.stop_after is not None and progress.seconds - begun.seconds >= 60 * budget.stop_after
+        return late or budget.done(progress) >= 1.0
 
-        def record(entry: dict[str, Any]) -> None:
-            metrics.write(json.dumps(entry) + "\n")
-            metrics.flush()
-            report(entry)
-
-        earlier, started, tokens = progress.seconds, time.monotonic(), 0
-        stop_after = float("inf") if budget.stop_after is None else 60 * budget.stop_after
-        while budget.done(progress) < 1.0 and progress.seconds - earlier < stop_after:
+    progress = begun
+    with journal(run.out, run.metrics, begun.step, asdict(config), run.report) as record:
+        while not over(progress):
             factor = rate(config, progress.step, budget.done(progress))
-            step_rows = list(islice(stream, size))
+            step_rows = list(islice(stream, config.rows_per_step))
             loss = update(model, run_optimizers, step_rows, config, factor, device)
             tokens += sum(len(row.tokens) for row in step_rows)
-            report_now = (progress.step + 1) % REPORT_EVERY == 0
-            value = loss.item() if report_now else None
-            progress = Progress(progress.step + 1, progress.rows + size, earlier + time.monotonic() - started)
-            if value is not None:
+            seconds = begun.seconds + time.monotonic() - started
+            progress = Progress(progress.step + 1, progress.rows + config.rows_per_step, seconds)
+            due = config.checkpoint_every and progress.step % config.checkpoint_every == 0
+            if due or over(progress) or progress.step % REPORT_EVERY == 0:
+                value = loss.item()
                 if not math.isfinite(value):
-                    raise NotFiniteError(_left_behind(step_rows, progress.step, value, out))
+                    raise NotFiniteError(_left_behind(step_rows, progress.step, value, run.out))
                 record(
                     {
                         "step": progress.step,
                         "loss": round(value, 4),
                         "rate": round(factor, 4),
-                        "tokens_per_second": round(tokens / (progress.seconds - earlier)),
+                        "tokens_per_second": round(tokens / (seconds - begun.seconds)),
                         "done": round(budget.done(progress), 4),
                     }
                 )
+            if due and not over(progress):
+                save(saved, model, run_optimizers, progress)
         by_task = losses_by_task(model, held_out_batches) if held_out_batches else {}
         record({"step": progress.step, "held_out": {name: round(value, 4) for name, value in by_task.items()}})
-    save(out / "checkpoint", model, run_optimizers, progress)
-    export(out / "model", model, tokenizer)
+    save(saved, model, run_optimizers, progress)
+    export(run.out / "model", model, tokenizer)
     return progress
 
 

@@ -12,7 +12,7 @@ import pytest
 from espalier.runtime.engine import FinishReason, Mode, Rollout, Usage
 from espalier.runtime.structure import read
 from espalier.training.config import Form, OptimizerConfig
-from espalier.training.config_rl import BetaConfig, ProblemsConfig
+from espalier.training.config_rl import BetaConfig, ProblemsConfig, ServiceConfig
 from espalier.training.data import Codec
 from espalier.training.deadline import Deadline
 from espalier.training.example import Example
@@ -23,7 +23,19 @@ from tests.training.test_reward import GOOD
 from tests.training.test_rollout import problems
 
 OPTIMIZER = OptimizerConfig(2, 2, 1e-3, 1e-3, 0.0, 1, 0.5, 1.0)
-CONFIG = BetaConfig(1, Form.PARALLEL, ProblemsConfig(1, tasks={"gcd": 1.0}), 20, 64, 1, 256, OPTIMIZER, tries=4, keep=2)
+CONFIG = BetaConfig(
+    seed=1,
+    form=Form.PARALLEL,
+    problems=ProblemsConfig(1, tasks={"gcd": 1.0}),
+    count=20,
+    max_tokens=64,
+    epochs=1,
+    row_length=256,
+    optimizer=OPTIMIZER,
+    tries=4,
+    keep=2,
+    service=ServiceConfig(rows=16),
+)
 
 
 def _attempt(codec: Codec, text: str = GOOD, status: Status = Status.PASS) -> Attempt:
@@ -77,7 +89,8 @@ class FakeCollector:
     def __init__(self, codec: Codec, status: Status = Status.PASS) -> None:
         self.codec, self.status, self.asked = codec, status, 0
 
-    async def collect(self, asked: Any, samples: int, seed: str) -> list[list[Attempt]]:
+    async def collect(self, asked: Any, samples: int, seed: str, first: int) -> list[list[Attempt]]:
+        assert [one.id for one in asked] == [str(first + at) for at in range(len(asked))]
         self.asked += len(asked)
         return [[_attempt(self.codec, status=self.status)] * samples for _ in asked]
 

@@ -12,14 +12,15 @@ from espalier.training.config import ConfigError, load_as
 from espalier.training.curriculum import Curriculum, CurriculumConfig, Leg
 from espalier.training.deadline import Deadline
 from espalier.training.measure import Measured
-from espalier.training.table import holds, last_line, table
+from espalier.training.table import NothingJudgedError, holds, last_line, table
 from tests.training.conftest import ROOT
 
 CONFIGS = ROOT / "training" / "configs"
 
 
-def _measured(accuracy: float) -> Measured:
-    return Measured(100, accuracy, 0.03, 1.0, 0.5, 90.0, 40.0, 0)
+def _measured(accuracy: float | None) -> Measured:
+    error = None if accuracy is None else 0.03
+    return Measured(100, accuracy, error, 1.0, 0.5, 90.0, 40.0, 0 if accuracy is not None else 800)
 
 
 RESULTS = {
@@ -46,6 +47,30 @@ def test_papo_has_to_be_above_beta_by_the_margin(margin: float, held: bool) -> N
 def test_the_table_states_the_noise(config: CurriculumConfig) -> None:
     # Two tasks with a standard error of 3 points each: 2.1 for their mean, 3.0 for a difference of two means.
     assert "papo is +10.0 points from beta, standard error 3.0" in table(RESULTS, config)
+
+
+def test_papo_is_compared_with_sequential_reinforcement_learning_where_that_was_measured(
+    config: CurriculumConfig,
+) -> None:
+    whole = {**RESULTS, "sequential-rl": {"gcd": _measured(0.6), "lcm": _measured(0.45)}}
+    assert "papo is -2.5 points from sequential-rl, standard error 3.0" in table(whole, config)
+    assert "sequential-rl" not in table(RESULTS, config)
+
+
+def test_a_task_without_verdicts_counts_in_no_mean(config: CurriculumConfig) -> None:
+    """A machine without a sandbox judges no programs, which says nothing of the model."""
+    unjudged = {leg: {**tasks, "programming": _measured(None)} for leg, tasks in RESULTS.items()}
+    assert last_line(Path("train-tiny.toml"), unjudged) == last_line(Path("train-tiny.toml"), RESULTS)
+    assert holds(unjudged, 9.9)
+    text = table(unjudged, config)
+    assert "mean of 2 tasks" in text
+    (line, *_) = (line for line in text.splitlines() if "programming" in line)
+    assert line.split()[2] == "-"
+    assert line.endswith(" 800")
+    partly = {**RESULTS, "beta": {**RESULTS["beta"], "gcd": _measured(None)}}
+    assert "mean of 1 tasks" in table(partly, config)
+    with pytest.raises(NothingJudgedError, match="no task has verdicts for every model"):
+        table({leg: {"programming": _measured(None)} for leg in RESULTS}, config)
 
 
 def test_a_stopped_curriculum_goes_on_where_it_was(config: CurriculumConfig, tmp_path: Path) -> None:

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-from espalier.training.config import ConfigError
-from espalier.training.config_rl import MetricsConfig
+from espalier.training.config import ConfigError, MetricsConfig
 from espalier.training.metrics import journal, read_metrics
 from espalier.training.plot import plot
 
@@ -54,6 +55,43 @@ def test_tensorboard_gets_the_numbers(tmp_path: Path) -> None:
 def test_wandb_is_only_needed_when_it_is_wanted(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"metrics.wandb_project: wandb is not installed"):
         _write(tmp_path, [], config=MetricsConfig(wandb_project="espalier"))
+
+
+class FakeWandb(ModuleType):
+    """Stands in for the package, which is no dependency: what was begun and logged."""
+
+    def __init__(self) -> None:
+        super().__init__("wandb")
+        self.begun: list[dict[str, Any]] = []
+        self.logged: list[tuple[int, dict[str, float]]] = []
+        self.finished = 0
+
+    def init(self, **settings: Any) -> FakeWandb:
+        self.begun.append(settings)
+        return self
+
+    def log(self, numbers: dict[str, float], step: int) -> None:
+        self.logged.append((step, numbers))
+
+    def finish(self) -> None:
+        self.finished += 1
+
+
+def test_wandb_gets_the_numbers_and_a_resumed_run_is_the_same_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wandb = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    config = MetricsConfig(wandb_project="espalier")
+    _write(tmp_path, [*_curve(range(1, 3)), {"note": "x"}], config=config)
+    _write(tmp_path, _curve(range(3, 4)), step=2, config=config)
+    _write(tmp_path, _curve(range(1, 2)), config=config)  # begun anew
+    assert [step for step, _ in wandb.logged] == [1, 2, 3, 1]
+    assert wandb.logged[0][1] == {"reward": 0.1, "accuracy": 0.5}
+    assert wandb.finished == 3
+    first, resumed, anew = (settings["id"] for settings in wandb.begun)
+    assert first == resumed != anew
+    assert {settings["project"] for settings in wandb.begun} == {"espalier"}
 
 
 def test_runs_are_drawn_side_by_side(tmp_path: Path) -> None:

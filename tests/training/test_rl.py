@@ -93,6 +93,30 @@ async def test_micro_batches_give_the_step_of_the_whole_batch(network: Qwen3ForC
     assert all(((after_whole[name] - after_small[name]).abs() < 1e-4).float().mean() > 0.99 for name in start)
 
 
+async def test_on_a_gpu_all_micro_batches_have_one_shape_and_padding_changes_no_step(
+    network: Qwen3ForCausalLM, tmp_path: Path
+) -> None:
+    """Every shape of its own would compile kernels of its own, minutes in a run of minutes."""
+    groups = _judged(await _attempts(network))
+    start = {name: p.detach().clone() for name, p in network.named_parameters()}
+    found = []
+    for one_shape in (False, True):
+        network.load_state_dict(start, strict=False)
+        shapes = set()
+        learner = _learner(network, rows_per_pass=4, row_length=96)
+        learner.policy.register_forward_pre_hook(lambda _, given, seen=shapes: seen.add(given[0].tokens.shape))  # type: ignore[misc]
+        with mock.patch.object(Learner, "_one_shape", one_shape):
+            learned = learner.learn(groups, 0, tmp_path)
+        assert learned is not None
+        found.append((shapes, learned))
+    (ragged, expected), (even, padded) = found
+    assert len(ragged) > 1
+    assert even == {(4, 96)}
+    assert padded.trained_tokens == expected.trained_tokens
+    assert padded.loss == pytest.approx(expected.loss, abs=1e-6)
+    assert padded.gradient_norm == pytest.approx(expected.gradient_norm, rel=1e-4)
+
+
 async def test_a_batch_trains_one_step_only(network: Qwen3ForCausalLM, tmp_path: Path) -> None:
     groups = _judged(await _attempts(network))
     learner = _learner(network)
@@ -146,7 +170,7 @@ async def test_a_response_that_fits_no_row_is_named(network: Qwen3ForCausalLM) -
     from espalier.training.batch import trajectory
 
     ((attempt,),) = await _attempts(network, 1, 1)
-    with pytest.raises(ValueError, match=r"batch.row_length is too small"):
+    with pytest.raises(ValueError, match=r"optimizer.row_length is too small"):
         parts([trajectory(attempt, 1.0)], 16, 1, torch.device("cpu"))
 
 

@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from espalier.training import sft
 from espalier.training.checkpoint import CheckpointError, Progress
-from espalier.training.config import SftConfig
+from espalier.training.config import ConfigError, SftConfig
 from espalier.training.data import rows
 from espalier.training.finite import NotFiniteError
 from espalier.training.sft import Budget, rate, train
@@ -52,6 +55,43 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     whole, parts = _weights(tmp_path / "whole"), _weights(tmp_path / "parts")
     assert whole.keys() == parts.keys()
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint_bit_for_bit(tiny: SftConfig, tmp_path: Path) -> None:
+    config = replace(tiny, optimizer=replace(tiny.optimizer, checkpoint_every=2))
+    whole = _run(config, tmp_path / "whole", Budget(steps=6))
+    killed = mock.patch.object(sft, "update", side_effect=_killed_at(5, sft.update))
+    with pytest.raises(KeyboardInterrupt), killed:
+        _run(config, tmp_path / "killed", Budget(steps=6))
+    (latest,) = (tmp_path / "killed" / "checkpoint").iterdir()
+    assert json.loads((latest / "progress.json").read_text())["step"] == 4
+    again = _run(config, tmp_path / "killed", Budget(steps=6), resume=True)
+    assert _untimed(again) == _untimed(whole)
+    expected, found = _weights(tmp_path / "whole"), _weights(tmp_path / "killed")
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def _killed_at(call: int, real: Any) -> Any:
+    calls = count(1)
+
+    def update(*arguments: Any) -> Any:
+        if next(calls) == call:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    return update
+
+
+def _untimed(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in one.items() if name != "tokens_per_second"} for one in entries]
+
+
+def test_settings_are_kept_with_the_run_and_cannot_change_in_it(tiny: SftConfig, tmp_path: Path) -> None:
+    _run(tiny, tmp_path, Budget(steps=1))
+    assert json.loads((tmp_path / "config.json").read_text())["model"]["hidden"] == 32
+    with pytest.raises(ConfigError, match="other settings in seed"):
+        _run(replace(tiny, seed=2), tmp_path, Budget(steps=2), resume=True)
+    _run(replace(tiny, seed=2), tmp_path, Budget(steps=1))
 
 
 def test_resuming_without_a_checkpoint_says_what_is_missing(tiny: SftConfig, tmp_path: Path) -> None:
@@ -95,7 +135,9 @@ def test_a_budget_counts_steps_or_minutes() -> None:
 
 def test_a_loss_that_is_no_number_ends_the_run_with_its_rows_saved(tiny: SftConfig, tmp_path: Path) -> None:
     wild = replace(tiny, optimizer=replace(tiny.optimizer, adam_rate=1e30))
-    with pytest.raises(NotFiniteError, match=r"step 20: the loss is nan; .* in .*not-finite-20"):
-        _run(wild, tmp_path, Budget(steps=20))
-    assert load_file(tmp_path / "not-finite-20.safetensors")["tokens"].shape == (2, 512)
-    assert not (tmp_path / "checkpoint").exists()
+    for steps in (20, 5):  # where losses are reported, and where weights would be saved
+        with pytest.raises(NotFiniteError, match=rf"step {steps}: the loss is nan; .* in .*not-finite-{steps}"):
+            _run(wild, tmp_path, Budget(steps=steps))
+        assert load_file(tmp_path / f"not-finite-{steps}.safetensors")["tokens"].shape == (2, 512)
+        assert not (tmp_path / "checkpoint").exists()
+        assert not (tmp_path / "model").exists()

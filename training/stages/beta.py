@@ -27,6 +27,7 @@ from espalier.training.config import Form
 from espalier.training.config_rl import BetaConfig
 from espalier.training.deadline import Deadline
 from espalier.training.example import Example, forced_mask, sequential_layout
+from espalier.training.folder import prepare
 from espalier.training.metrics import Report
 from espalier.training.model import load_network
 from espalier.training.packing import Row, bins, row_of
@@ -34,10 +35,10 @@ from espalier.training.problems import Stream, stream
 from espalier.training.reward import Fate
 from espalier.training.rollout import Attempt, Collector
 from espalier.training.serving import collector_for
-from espalier.training.sft import Budget, fit
+from espalier.training.sft import Budget, Run, fit
 
-AT_ONCE = 16
-"""Problems that are sampled side by side, and stored together."""
+ROUNDS = 4
+"""How often the engine's rows are filled by the problems that are sampled side by side, and stored together."""
 
 
 SAMPLES = "samples.jsonl"
@@ -79,11 +80,12 @@ async def sample(
     """
     kept, done = _stored(path)
     passed = 0
-    for start in range(done, config.count, AT_ONCE):
+    at_once = max(1, ROUNDS * config.service.rows // config.tries)
+    for start in range(done, config.count, at_once):
         if budget.passed():
             return None
-        numbers = range(start, min(start + AT_ONCE, config.count))
-        groups = await collector.collect([problems(i) for i in numbers], config.tries, f"{config.seed}/{start}")
+        numbers = range(start, min(start + at_once, config.count))
+        groups = await collector.collect([problems(i) for i in numbers], config.tries, str(config.seed), start)
         fresh = [_kept(one.problem.id, one.rollout) for group in groups for one in keep(group, config.keep)]
         passed += sum(one.fate is Fate.PASSED for group in groups for one in group)
         with path.open("a", encoding="utf-8") as file:
@@ -173,10 +175,11 @@ def train(config: BetaConfig, initial: Path, out: Path, budget: Deadline, report
         Whether it is finished.
 
     Raises:
+        ConfigError: The settings differ from those that the part before was begun with.
         NothingKeptError: Not one sample is correct and well-formed.
         EngineError: The engine failed.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    prepare(config, out, resume=True, free=("service", "metrics"))
     torch.manual_seed(config.seed)
     network = load_network(initial, device)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(initial)
@@ -188,7 +191,8 @@ def train(config: BetaConfig, initial: Path, out: Path, budget: Deadline, report
     steps = max(1, config.epochs * len(source) // config.optimizer.rows_per_step)
     resume = any((out / "checkpoint").glob("[0-9]*"))
     length = Budget(steps=steps, stop_after=budget.minutes_left())
-    progress = fit(network, tokenizer, source, config.optimizer, out, length, report, resume=resume)
+    run = Run(config.optimizer, config.metrics, out, length, report, resume=resume)
+    progress = fit(network, tokenizer, source, run)
     return progress.step >= steps
 
 
