@@ -27,7 +27,13 @@ test("a box holds everything up to its own brace", () => {
 test("tags are folded into blocks, also where they are cut off", () => {
   const [guideline, takeaway] = pieces("<guideline>\n<plan>1: add</plan><plan>2: sub</plan></guideline><takeaway>\nok $x$</takeaway>") as [Piece, Piece];
   assert.deepEqual(guideline, { kind: "guideline", plans: ["add", "sub"] });
-  assert.equal(takeaway.kind, "takeaway");
+  assert.deepEqual(takeaway, {
+    kind: "takeaway",
+    pieces: [
+      { kind: "prose", text: "ok " },
+      { kind: "math", source: "x", display: false },
+    ],
+  });
   assert.deepEqual(pieces("<guideline><plan>1: ad"), [{ kind: "guideline", plans: ["ad"] }]);
   assert.deepEqual(pieces("\n<step>\n1: go</step>"), [{ kind: "prose", text: "1: go" }]);
 });

@@ -102,13 +102,24 @@ def test_everything_can_be_reached_with_the_keyboard(page: Page, opened: Path, t
     expect(picture).to_be_focused()
 
 
-def test_a_click_on_a_lane_shows_it_and_hovering_tells_what_it_is(page: Page, opened: Path) -> None:
+@pytest.mark.parametrize(("width", "height", "larger"), [(400, 800, 1.0), (1280, 900, 1.0), (3840, 2160, 1.4)])
+def test_a_click_on_a_lane_shows_it_and_hovering_tells_what_it_is(
+    page: Page, opened: Path, width: int, height: int, larger: float
+) -> None:
+    page.set_viewport_size({"width": width, "height": height})
     page.goto(opened.as_uri())
+    page.locator("canvas").scroll_into_view_if_needed()
     box = page.locator("canvas").bounding_box()
     assert box is not None
-    page.mouse.move(box["x"] + 400, box["y"] + 28 + 6 + 13)
-    expect(page.locator(".tip")).to_contain_text("Candidate 0")
-    page.mouse.click(box["x"] + 400, box["y"] + 28 + 6 + 26 + 11)
+    axis, gap, lane, step = 28 * larger, 6 * larger, 26 * larger, 22 * larger
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + axis + gap + lane / 2)
+    tip = page.locator(".tip")
+    expect(tip).to_contain_text("Candidate 0")
+    told = tip.bounding_box()
+    assert told is not None
+    assert told["y"] > box["y"] + axis + gap + lane / 2, "it does not lie under the pointer"
+    assert 0 <= told["x"] <= told["x"] + told["width"] <= width
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + axis + gap + lane + step / 2)
     expect(page.get_by_role("complementary", name="Details")).to_contain_text("step 1")
 
 
@@ -131,8 +142,14 @@ def test_it_fits_small_and_large_screens(page: Page, opened: Path, width: int, h
     page.set_viewport_size({"width": width, "height": height})
     page.goto(opened.as_uri())
     page.get_by_role("button", name="Details of candidate 0", exact=True).click()
-    expect(page.get_by_role("complementary", name="Details")).to_be_visible()
+    detail = page.get_by_role("complementary", name="Details")
+    expect(detail).to_be_visible()
     assert page.evaluate("document.scrollingElement.scrollWidth") <= width
+    cut = "element => element.scrollWidth > element.clientWidth"
+    assert not detail.locator(".body").evaluate(cut), "nothing of the details is cut off"
+    answer = page.locator("td.answer").first.bounding_box()
+    assert answer is not None
+    assert answer["width"] >= 100, "there is room for an answer"
 
 
 def test_the_theme_follows_the_system_until_it_is_chosen(page: Page, opened: Path) -> None:

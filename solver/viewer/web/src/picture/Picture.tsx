@@ -3,7 +3,7 @@
 import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { criticalPath } from "../solve/critical";
 import type { Path } from "../solve/entries";
-import { branchStanding, type Branch, type Candidate, endOf, keyOf, nameOf, type Solve, standing } from "../solve/model";
+import { branchStanding, type Branch, type Candidate, endOf, keyOf, nameOf, type Solve, standing, type Standing } from "../solve/model";
 import { type Lane, lanesOf, laneAt, peaks, type Scale, timeAt } from "./lanes";
 import { plain } from "../rich/pieces";
 import { AXIS, paint, palette, type Scene, seconds } from "./paint";
@@ -46,12 +46,13 @@ export function Picture({ solve, version, selected, onSelect, onOpen }: Props) {
   const lanes = useMemo(() => lanesOf(solve, expanded), [solve, version, expanded]);
   const critical = useMemo(() => criticalPath(solve), [solve, version]);
   const peak = useMemo(() => peaks(solve), [solve, version]);
+  const standings = useMemo(() => standingsOf(solve), [solve, version]);
   const chosen = useMemo(
     () => lanes.lanes.find((lane) => isAt(lane, selected)) ?? lanes.lanes.find((lane) => lane.candidate.spec.index === selected?.candidate) ?? null,
     [lanes, selected],
   );
 
-  const gutter = size.width < 560 ? 92 : size.width < 1100 ? 190 : 260;
+  const gutter = size.width < 560 ? 128 : size.width < 1100 ? 190 : 260;
   const end = Math.max(solve.now, 0.001);
   const scale: Scale = {
     from: window_?.[0] ?? 0,
@@ -72,7 +73,7 @@ export function Picture({ solve, version, selected, onSelect, onOpen }: Props) {
   useLayoutEffect(() => {
     const element = canvas.current!;
     if (!size.width || !size.height) return;
-    const ratio = devicePixelRatio || 1;
+    const ratio = (devicePixelRatio || 1) * zoomOf(element);
     element.width = Math.round(size.width * ratio);
     element.height = Math.round(size.height * ratio);
     const context = element.getContext("2d")!;
@@ -109,7 +110,8 @@ export function Picture({ solve, version, selected, onSelect, onOpen }: Props) {
 
   const under = (event: MouseEvent): { lane: Lane | null; x: number; y: number } => {
     const box = canvas.current!.getBoundingClientRect();
-    const [x, y] = [event.clientX - box.left, event.clientY - box.top];
+    const zoomed = zoomOf(canvas.current!);
+    const [x, y] = [(event.clientX - box.left) / zoomed, (event.clientY - box.top) / zoomed];
     return { lane: y < AXIS ? null : laneAt(lanes.lanes, y - AXIS + frame.current!.scrollTop), x, y };
   };
   const click = (event: MouseEvent) => {
@@ -175,7 +177,7 @@ export function Picture({ solve, version, selected, onSelect, onOpen }: Props) {
     <section class="card picture" aria-label="Picture of the solve">
       <header class="bar">
         <h2>Timeline</h2>
-        <Legend />
+        <Legend standings={standings} />
         <span class="buttons">
           <button type="button" onClick={() => zoom(0.7)} aria-label="Zoom in" title="Zoom in (+)">+</button>
           <button type="button" onClick={() => zoom(1 / 0.7)} aria-label="Zoom out" title="Zoom out (−)">−</button>
@@ -212,17 +214,25 @@ export function Picture({ solve, version, selected, onSelect, onOpen }: Props) {
           </span>
         )}
       </div>
-      {hover && <Tip solve={solve} hover={hover} width={size.width} />}
+      {hover && <Tip solve={solve} hover={hover} width={size.width} above={frame.current!.offsetTop} />}
     </section>
   );
 }
 
-function Tip({ solve, hover, width }: { solve: Solve; hover: { lane: Lane; x: number; y: number }; width: number }) {
+interface TipProps {
+  solve: Solve;
+  hover: { lane: Lane; x: number; y: number };
+  width: number;
+  /** Pixels of the picture's head. */
+  above: number;
+}
+
+function Tip({ solve, hover, width, above }: TipProps) {
   const { candidate, branch } = hover.lane;
   const judged = branch.judgements.at(-1);
   const tail = plain(branch.text.slice(-240)).replace(/\s+/g, " ").slice(-140);
   return (
-    <div class="tip" style={{ left: `${Math.min(hover.x + 14, Math.max(0, width - 330))}px`, top: `${hover.y + 62}px` }}>
+    <div class="tip" style={{ left: `${Math.min(hover.x + 14, Math.max(0, width - 330))}px`, top: `${above + hover.y + 18}px` }}>
       <strong>
         Candidate {candidate.spec.index}
         {branch.path.length ? ` · ${nameOf(branch.path)}` : ""}
@@ -256,13 +266,22 @@ function spoken(solve: Solve, candidate: Candidate, branch: Branch): string {
   return `Candidate ${candidate.spec.index}, ${nameOf(branch.path)}: ${how}${answer ? `, answer ${answer}` : ""}, ${facts(solve, candidate, branch)}${forks}`;
 }
 
-function Legend() {
+const ORDER: Standing[] = ["pass", "fail", "unknown", "error", "aborted", "running"];
+
+/** What the picture has in it, and no more. */
+function standingsOf(solve: Solve): Standing[] {
+  const found = new Set<Standing>();
+  for (const candidate of solve.candidates.values()) {
+    found.add(standing(candidate));
+    for (const { judgements } of candidate.branches.values()) for (const { verdict } of judgements) found.add(verdict.status);
+  }
+  return ORDER.filter((one) => found.has(one));
+}
+
+function Legend({ standings }: { standings: Standing[] }) {
   return (
     <ul class="legend" aria-label="Legend">
-      <li><i class="dot pass" />pass</li>
-      <li><i class="dot fail" />fail</li>
-      <li><i class="dot unknown" />unknown</li>
-      <li><i class="dot aborted" />aborted</li>
+      {standings.map((one) => <li key={one}><i class={`dot ${one}`} />{one}</li>)}
       <li><i class="dash" />critical path</li>
       <li><i class="wave" />tokens/s</li>
     </ul>
@@ -271,6 +290,11 @@ function Legend() {
 
 const isAt = (lane: Lane, place: Place | null): boolean =>
   place !== null && lane.candidate.spec.index === place.candidate && keyOf(lane.branch.path) === keyOf(place.path);
+
+/** How much larger the style of the page draws an element than it was laid out. */
+function zoomOf(element: HTMLElement): number {
+  return element.getBoundingClientRect().width / element.clientWidth || 1;
+}
 
 /** Changes when the colours do. */
 function useTheme(): number {

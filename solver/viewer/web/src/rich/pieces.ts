@@ -23,7 +23,7 @@ export function pieces(text: string): Piece[] {
     found.push(...programs(text.slice(at, block.index)));
     at = block.index + block[0].length;
     if (block[1] !== undefined) found.push({ kind: "guideline", plans: plans(block[1]) });
-    else found.push({ kind: "takeaway", pieces: programs(block[2] ?? "") });
+    else found.push({ kind: "takeaway", pieces: programs((block[2] ?? "").trim()) });
   }
   found.push(...programs(text.slice(at)));
   if (found[0]?.kind === "prose") found[0].text = found[0].text.trimStart();

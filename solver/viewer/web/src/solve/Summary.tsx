@@ -43,13 +43,13 @@ function Answer({ solve, onSelect }: { solve: Solve; onSelect: (index: number) =
       <strong class={outcome.answer === null ? "quiet" : ""}>{outcome.answer === null ? "Unsolved" : outcome.answer}</strong>
       <p>
         <Badge standing={outcome.verified ? "pass" : outcome.answer === null ? "fail" : "unknown"}>{outcome.verified ? "verified" : outcome.answer === null ? "unsolved" : "not verified"}</Badge>
-        <span class="why">{[outcome.reason, stopped(outcome.stopped)].filter(Boolean).join("; ")}</span>
         {outcome.candidate !== null && (
           <button type="button" class="winner" onClick={() => onSelect(outcome.candidate!)}>
             Candidate {outcome.candidate}
           </button>
         )}
       </p>
+      <p class="why">{[outcome.reason, stopped(outcome.stopped)].filter(Boolean).join("; ")}</p>
     </div>
   );
 }
