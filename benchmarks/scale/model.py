@@ -138,6 +138,7 @@ class Engine:
         self._numbers = count()
         self._planned = 0
         self.busy = 0.0
+        self.tokens = 0.0
 
     def decode(self, tokens: int, critical: int, then: Then) -> Decoding:
         """Add a candidate."""
@@ -160,7 +161,9 @@ class Engine:
         """Count the steps since the last change."""
         passed = self._clock.now - self._at
         if self._branches > 1e-9:
-            self._steps += passed / self._step(self._branches)
+            steps = passed / self._step(self._branches)
+            self._steps += steps
+            self.tokens += steps * self._branches
             self.busy += passed
         self._at = self._clock.now
 
@@ -187,12 +190,18 @@ class Engine:
 
 @dataclass(slots=True)
 class Job:
-    """A job, with what is stored of it."""
+    """A job, with what is stored of it.
+
+    Attributes:
+        stored: Candidates that were generated, and the verdict that each has or will get.
+        judged: Those whose verdict is known.
+    """
 
     number: int
     submitted: float
     samples: Sequence[Sampled]
     stored: dict[int, tuple[Candidate, Verdict]] = field(default_factory=dict)
+    judged: set[int] = field(default_factory=set)
     deliveries: int = 0
 
 
@@ -260,9 +269,9 @@ class Simulation:
         """A job has its result, or is given up."""
         if state is None:
             self.tally.dead += 1
-            return
-        self.tally.done += 1
-        self.tally.seconds.append(self.clock.now - job.submitted)
+        else:
+            self.tally.done += 1
+            self.tally.seconds.append(self.clock.now - job.submitted)
         for index, (candidate, _) in job.stored.items():
             if index == winner:
                 self.tally.accepted += candidate.usage.new_tokens
@@ -280,6 +289,7 @@ class Worker:
     def __init__(self, simulation: Simulation) -> None:
         self._simulation = simulation
         self._busy_before = 0.0
+        self._tokens_before = 0.0
         self._begin()
 
     def _begin(self) -> None:
@@ -298,6 +308,11 @@ class Worker:
     def busy(self) -> float:
         """Seconds that its engines have decoded."""
         return self._busy_before + (self.engine.busy if self.alive else 0.0)
+
+    @property
+    def tokens(self) -> float:
+        """Tokens that its engines have decoded."""
+        return self._tokens_before + (self.engine.tokens if self.alive else 0.0)
 
     def show(self) -> None:
         """Be among those that take jobs, if there is a slot free."""
@@ -332,6 +347,7 @@ class Worker:
             del self.solves[solve]
             clock.after(silence, lambda job=solve.job: self._simulation.hand_back(job))  # type: ignore[misc]
         self._busy_before += engine.busy
+        self._tokens_before += engine.tokens
         clock.after(self._simulation.measured.start_seconds, self._start_again)
 
     def _start_again(self) -> None:
@@ -350,8 +366,8 @@ class Solve:
         self._decoding: dict[int, Decoding] = {}
         self._judging: set[int] = set()
         self._state = begin(job.number, Budget(candidates=simulation.house.k))
-        for candidate, verdict in job.stored.values():
-            self._state = self._policy.tell(self._state, candidate, verdict)
+        for index in job.judged:
+            self._state = self._policy.tell(self._state, *job.stored[index])
         simulation.redis.ask(simulation.measured.redis_seconds, self._ask)
 
     @property
@@ -367,7 +383,11 @@ class Solve:
         if not self._live:
             return
         for spec in self._policy.ask(self._state):
-            if spec.index not in self._decoding and spec.index not in self._judging:
+            if spec.index in self._decoding or spec.index in self._judging:
+                continue
+            if spec.index in self.job.stored:
+                self._judge(spec.index)  # another worker has generated it
+            else:
                 self._decode(spec)
         if not self._decoding and not self._judging:
             self._end()
@@ -381,25 +401,26 @@ class Solve:
 
     def _decoded(self, spec: Spec, tokens: int, critical: int, passed: bool) -> None:
         del self._decoding[spec.index]
-        self._judging.add(spec.index)
         usage = Usage(sampled_tokens=tokens, critical_path_tokens=critical)
         candidate = Candidate(spec, "", "answer", (), FinishReason.STOP, usage, self._simulation.clock.now)
-        measured = self._simulation.measured
-        found = measured.program_seconds if self._simulation.house.programs else measured.math_seconds
-        seconds = self._simulation.random.choice(found)
-        store = measured.redis_candidate_seconds
+        self.job.stored[spec.index] = (candidate, VERDICTS[passed])
+        self._simulation.redis.ask(self._simulation.measured.redis_candidate_seconds, lambda: self._judge(spec.index))
+        self._judging.add(spec.index)
 
-        def judge() -> None:
-            self._simulation.verifiers.ask(seconds, lambda: self._judged(candidate, VERDICTS[passed]))
-
-        self._simulation.redis.ask(store, judge)
-
-    def _judged(self, candidate: Candidate, verdict: Verdict) -> None:
+    def _judge(self, index: int) -> None:
         if not self._live:
             return
-        self._judging.discard(candidate.spec.index)
-        self.job.stored[candidate.spec.index] = (candidate, verdict)
-        self._state = self._policy.tell(self._state, candidate, verdict)
+        self._judging.add(index)
+        measured = self._simulation.measured
+        found = measured.program_seconds if self._simulation.house.programs else measured.math_seconds
+        self._simulation.verifiers.ask(self._simulation.random.choice(found), lambda: self._judged(index))
+
+    def _judged(self, index: int) -> None:
+        if not self._live:
+            return
+        self._judging.discard(index)
+        self.job.judged.add(index)
+        self._state = self._policy.tell(self._state, *self.job.stored[index])
         if self._state.stopped:
             for decoding in self._decoding.values():
                 self._simulation.tally.aborted += self._worker.engine.abort(decoding)
@@ -414,8 +435,8 @@ class Solve:
         self._live = False
         del self._worker.solves[self]
         self._worker.show()
-        passed = [index for index, (_, verdict) in self.job.stored.items() if verdict.passed]
-        winner = passed[0] if passed else min(self.job.stored, default=None)
+        passed = [index for index in sorted(self.job.judged) if self.job.stored[index][1].passed]
+        winner = passed[0] if passed else min(self.job.judged, default=None)
         self._simulation.ended(self.job, self._state, winner)
         self._simulation.offer()
 

@@ -85,12 +85,33 @@ def test_the_same_seed_gives_the_same_run() -> None:
     assert run(house).tally == run(house).tally
 
 
-def test_every_token_has_one_fate() -> None:
-    tally = run(House(Adaptive(), workers=5)).tally
-    assert tally.done == 300
-    assert tally.lost == 0
-    assert tally.accepted + tally.failed + tally.aborted == pytest.approx(100 * tally.candidates, rel=0.2)
-    assert tally.accepted + tally.failed + tally.aborted <= 100 * tally.candidates
+@pytest.mark.parametrize(
+    "house",
+    [
+        House(Adaptive(), workers=5),
+        House(Adaptive(), workers=40, programs=True, verifiers=1),
+        House(Adaptive(), workers=10, worker_hours=0.01, engine_hours=0.01, lease=3.0),
+        House(Adaptive(), workers=2, engine_hours=0.0003, max_deliveries=2),
+    ],
+    ids=["quiet", "verifiers behind", "failures", "given up"],
+)
+def test_every_token_has_one_fate(house: House) -> None:
+    simulation = run(house)
+    tally = simulation.tally
+    fates = tally.accepted + tally.failed + tally.aborted + tally.lost
+    assert fates == pytest.approx(sum(worker.tokens for worker in simulation.workers), rel=1e-6)
+    assert fates <= 100 * tally.candidates * (1 + 1e-9)
+    assert tally.done + tally.dead == 300
+
+
+def test_what_was_generated_is_not_generated_again_when_its_worker_dies_before_the_verdict() -> None:
+    slow = replace(PARTS, problems=[HARD], program_seconds=[50.0])
+    house = House(BestOfK(), k=1, workers=1, slots=1, programs=True, verifiers=1)
+    simulation = Simulation(house, slow, 1)
+    simulation.clock.after(10.0, lambda: simulation.workers[0]._die(simulation.workers[0].engine))
+    tally = simulation.run([HARD])
+    assert (tally.redelivered, tally.candidates, tally.lost) == (1, 1, 0)
+    assert tally.accepted == 100
 
 
 def test_adaptive_spends_less_than_best_of_k() -> None:
