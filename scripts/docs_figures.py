@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 from espalier.runtime.layout import Layout, LayoutBuilder, dense_mask, pack
 from espalier.solver.policies import POLICIES, policy
+from espalier.solver.policy import Outcome
+from espalier.verifiers.verdict import Status
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 
@@ -176,6 +178,14 @@ def verdicts() -> None:
     draw.save("verdicts.svg")
 
 
+def rounds(name: str, k: int) -> Iterator[int]:
+    """The sizes of a policy's rounds while every candidate fails."""
+    past: tuple[Outcome, ...] = ()
+    while (left := k - len(past)) and (size := policy(name).size(left, past)):
+        yield size
+        past += (Outcome(0, 0, 0, Status.FAIL, 0.0),) * size
+
+
 def policies(k: int = 8) -> None:
     """The rounds of each policy, from the policies themselves."""
     draw = Drawing(760, 60 + 52 * len(POLICIES), f"Rounds of the policies with k = {k}")
@@ -183,7 +193,7 @@ def policies(k: int = 8) -> None:
     for row, name in enumerate(POLICIES):
         y, x = 50 + 52 * row, 130.0
         draw.text(20, y + 21, name)
-        for number, size in enumerate(policy(name).sizes(k)):
+        for number, size in enumerate(rounds(name, k)):
             repaired = size // 2 if name == "refine" and number else 0
             for one in range(size):
                 draw.box(x, y, 28, 32, STEPS[1] if one < repaired else STEPS[0])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 from espalier.solver.policies.rounds import Rounds
 from espalier.solver.policy import Outcome
-from espalier.solver.votes import lead
+from espalier.solver.votes import lacking, lead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +15,8 @@ class Adaptive(Rounds):
     """Doubles the number of candidates round by round: 2, 4, 8, … up to k in all.
 
     Stops at the first PASS. Where no check can say PASS it votes: equivalence classes of answers, each vote weighted by
-    its verdict's score, until the leading class is ahead of the runner-up with probability `certainty`.
+    its verdict's score, until the leading class is ahead of the runner-up with probability `certainty`. A round then
+    has no more candidates than votes could settle it: fewer never would, and those beyond may not be needed.
 
     Attributes:
         first: Candidates of the first round.
@@ -36,12 +36,9 @@ class Adaptive(Rounds):
         if not 0.5 < self.certainty < 1:
             raise ValueError(f"certainty must be between 0.5 and 1, got {self.certainty}")
 
-    def sizes(self, k: int) -> Iterator[int]:
-        total = 0
-        while total < k:
-            size = min(max(self.first, total), k - total)
-            yield size
-            total += size
+    def size(self, left: int, past: tuple[Outcome, ...]) -> int:
+        most = min(max(self.first, len(past)), left)
+        return lacking(past, self.certainty, most)
 
     def settled(self, outcomes: tuple[Outcome, ...]) -> bool:
         return lead(outcomes) >= self.certainty

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 from espalier.solver.policies.rounds import Rounds
+from espalier.solver.policy import Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,5 +15,5 @@ class BestOfK(Rounds):
 
     name: ClassVar[str] = "best_of_k"
 
-    def sizes(self, k: int) -> Iterator[int]:
-        yield k
+    def size(self, left: int, past: tuple[Outcome, ...]) -> int:
+        return left

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 from espalier.solver.policies.rounds import Rounds
+from espalier.solver.policy import Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,5 +17,5 @@ class Greedy(Rounds):
 
     temperatures: tuple[float, ...] = (0.0,)
 
-    def sizes(self, k: int) -> Iterator[int]:
-        yield 1
+    def size(self, left: int, past: tuple[Outcome, ...]) -> int:
+        return 0 if past else 1

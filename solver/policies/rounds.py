@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -14,7 +13,7 @@ from espalier.verifiers.verdict import Status, Verdict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rounds:
-    """The base of all policies: a schedule of rounds, and a rule for stopping between tells.
+    """The base of all policies: how large the next round is, and a rule for stopping between tells.
 
     A round is a function of the outcomes of the rounds before it, so `ask` needs no memory of what it said.
 
@@ -35,8 +34,16 @@ class Rounds:
             if not temperature >= 0:
                 raise ValueError(f"temperature must be at least 0, got {temperature}")
 
-    def sizes(self, k: int) -> Iterator[int]:
-        """Candidates per round, k in all."""
+    def size(self, left: int, past: tuple[Outcome, ...]) -> int:
+        """Candidates of the next round.
+
+        Args:
+            left: How many there may still be; at least 1.
+            past: Outcomes of the rounds before, one for each of their candidates.
+
+        Returns:
+            1 to `left`, or 0 when the policy wants no further round.
+        """
         raise NotImplementedError
 
     def settled(self, outcomes: tuple[Outcome, ...]) -> bool:
@@ -71,36 +78,34 @@ class Rounds:
         if self.settled(state.outcomes):
             return Stop.CONSENSUS
         told = {outcome.index for outcome in state.outcomes}
-        start, last = 0, Stop.CANDIDATES
-        for number, size in enumerate(self.sizes(state.budget.candidates)):
+        start = number = 0
+        while True:
+            past = state.outcomes[:start]
+            left = state.budget.candidates - start
+            size = self.size(left, past) if left else 0
+            if not size:
+                return Stop.CANDIDATES
             if state.budget.rounds is not None and number >= state.budget.rounds:
                 return Stop.ROUNDS
-            specs = self._round(state, number, start, size)
-            if not specs:
+            size, share = _affordable(size, state.budget.tokens, past)
+            if not size:
                 return Stop.TOKENS
-            if missing := tuple(spec for spec in specs if spec.index not in told):
-                return missing
-            start += len(specs)
-            if len(specs) < size:
-                last = Stop.TOKENS
-        return last
+            if missing := [index for index in range(start, start + size) if index not in told]:
+                specs = self._specs(state.seed, number, past, size, share)
+                return tuple(specs[index - start] for index in missing)
+            start, number = start + size, number + 1
 
-    def _round(self, state: State, number: int, start: int, size: int) -> tuple[Spec, ...]:
-        """All candidates of a round: as many as the tokens left allow, each with an equal share of them."""
-        past = tuple(outcome for outcome in state.outcomes if outcome.round < number)
-        share = None
-        if state.budget.tokens is not None:
-            left = state.budget.tokens - sum(outcome.tokens for outcome in past)
-            size = min(size, left // MIN_TOKENS)
-            if size <= 0:
-                return ()
-            share = left // size
+    def _specs(
+        self, seed: int, number: int, past: tuple[Outcome, ...], size: int, share: int | None
+    ) -> tuple[Spec, ...]:
+        """All candidates of a round."""
+        start = len(past)
         repairs = self.repairs(size, past)
         return tuple(
             Spec(
                 index=index,
                 round=number,
-                seed=seed_of(state.seed, index),
+                seed=seed_of(seed, index),
                 temperature=self.temperatures[index % len(self.temperatures)],
                 max_tokens=share,
                 hint=self.hints[index % len(self.hints)] if self.hints else "",
@@ -108,3 +113,12 @@ class Rounds:
             )
             for index in range(start, start + size)
         )
+
+
+def _affordable(size: int, tokens: int | None, past: tuple[Outcome, ...]) -> tuple[int, int | None]:
+    """How many candidates the tokens left allow, and the equal share of each; None: no limit."""
+    if tokens is None:
+        return size, None
+    left = tokens - sum(outcome.tokens for outcome in past)
+    size = min(size, max(left, 0) // MIN_TOKENS)
+    return size, left // size if size else None

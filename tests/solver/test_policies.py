@@ -13,7 +13,18 @@ from espalier.runtime.engine import FinishReason, Usage
 from espalier.solver.candidate import Candidate
 from espalier.solver.policies import POLICIES, Adaptive, BestOfK, Greedy, Refine, policy
 from espalier.solver.policies.rounds import Rounds
-from espalier.solver.policy import Budget, BudgetError, Policy, Spec, State, Stop, begin, halt
+from espalier.solver.policy import (
+    Budget,
+    BudgetError,
+    Outcome,
+    Policy,
+    Spec,
+    State,
+    Stop,
+    begin,
+    halt,
+)
+from espalier.solver.votes import lacking, lead, tally
 from espalier.verifiers.verdict import Status, Verdict
 
 Tells = Callable[[Spec], tuple[Candidate, Verdict]]
@@ -129,6 +140,49 @@ def test_adaptive_stops_when_the_leading_class_is_ahead_with_enough_certainty() 
     assert len(state.outcomes) == 6
 
 
+weights = st.lists(st.tuples(st.integers(0, 3), st.sampled_from([0.25, 0.5, 1.0])), min_size=1, max_size=20)
+
+
+@given(weights, st.sampled_from([0.9, 0.95, 0.99]), st.integers(1, 40))
+def test_no_fewer_votes_than_are_lacking_can_settle_a_vote_and_as_many_for_the_leader_do(
+    votes: list[tuple[int, float]], certainty: float, most: int
+) -> None:
+    outcomes = tuple(vote(index, *given) for index, given in enumerate(votes))
+    missing = lacking(outcomes, certainty, most)
+    assert 1 <= missing <= most
+    for group in range(5):  # also for one that nobody has voted for yet
+        further = tuple(vote(len(votes) + number, group, 1.0) for number in range(missing))
+        if lead(outcomes) < certainty:
+            assert lead(outcomes + further[:-1]) < certainty
+    leader = next(iter(tally(outcomes)))
+    further = tuple(vote(len(votes) + number, leader, 1.0) for number in range(missing))
+    assert missing == most or lead(outcomes + further) >= certainty
+
+
+def test_a_round_of_adaptive_is_not_larger_than_the_votes_that_could_settle_it() -> None:
+    # 1 : 1 needs 6 : 1, five more; there are two. Then 3 : 1 needs 6 : 1, three of the four that doubling would take.
+    assert rounds_of(Adaptive(), [0, 1, 0, 0, 0, 0, 0], 64) == ([2, 2, 3], Stop.CONSENSUS)
+    # Four different answers: 1 : 1 : 1 : 1 needs 6 : 1. Then 2 : 1 : … needs four more, and so on up to k.
+    assert rounds_of(Adaptive(), [0, 1, 2, 3, 4, 5, 6, 7, 0], 12)[0] == [2, 2, 4, 4]
+    # Nobody votes where a check says FAIL: nothing but the doubling limits a round.
+    assert run(Adaptive(), Budget(candidates=32))[1] == [2, 2, 4, 8, 16]
+
+
+def rounds_of(kind: Policy, groups: list[int], k: int) -> tuple[list[int], Stop | None]:
+    """Sizes of the rounds while the candidates vote for these classes, the last one for ever; and what ended them."""
+    state, sizes = begin(0, Budget(candidates=k)), []
+    while specs := kind.ask(state):
+        sizes.append(len(specs))
+        for spec in specs:
+            group = groups[min(spec.index, len(groups) - 1)]
+            state = kind.tell(state, told(spec, Status.UNKNOWN, group=group), Verdict(Status.UNKNOWN, 1.0, "test"))
+    return sizes, state.stopped
+
+
+def vote(index: int, group: int, score: float) -> Outcome:
+    return Outcome(index, 0, 10, Status.UNKNOWN, score, "x", group)
+
+
 def test_votes_of_failed_and_broken_verdicts_do_not_count() -> None:
     for status in (Status.FAIL, Status.ERROR):
         state, _ = run(Adaptive(), Budget(candidates=16), status, group=0)
@@ -168,6 +222,12 @@ def test_the_token_budget_is_shared_among_the_candidates_of_a_round() -> None:
     assert [spec.max_tokens for spec in specs] == [125] * 8
     specs = BestOfK().ask(begin(0, Budget(candidates=8, tokens=200)))
     assert [spec.max_tokens for spec in specs] == [66] * 3
+
+
+def test_tokens_that_a_round_has_left_over_are_spent_on_further_candidates() -> None:
+    state, sizes = run(BestOfK(), Budget(candidates=8, tokens=200))
+    assert sizes == [3, 2, 2, 1]  # 66 tokens were set aside for each and 10 were used
+    assert state.stopped is Stop.CANDIDATES
 
 
 def test_limits_that_are_reached_are_named() -> None:
