@@ -127,7 +127,7 @@ class Worker:
         now = self._clock()
         if now >= self._look_at:
             self._look_at = now + self._terms.lease_seconds / LOOKS
-            # After an outage everyone needs the time to renew: until then no lease counts as expired.
+            # After an outage or a sleep everyone needs the time to renew: until then no lease counts as expired.
             if self._heart.steady() and (taken := await self._desk.take(free)):
                 return taken
         return await self._desk.read(free, max(0.001, min(READ_SECONDS, self._look_at - now)))

@@ -49,6 +49,7 @@ class Heartbeat:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._steady_since: float | None = None
+        self._beat_at = 0.0
         self._period = terms.lease_seconds / BEATS
         reply = min(REPLY_SECONDS, self._period)
         connect = min(CONNECT_SECONDS, self._period)
@@ -81,9 +82,12 @@ class Heartbeat:
                 del self._held[lease.entry]
 
     def steady(self) -> bool:
-        """Whether Redis has been there for the time of a lease: only then a lease that looks expired has expired."""
-        since = self._steady_since
-        return since is not None and time.monotonic() - since >= self._terms.lease_seconds
+        """Whether Redis was there, and this machine awake, for the time of a lease.
+
+        Only then a lease that looks expired has expired: otherwise its owner, too, may have had no time to renew it.
+        """
+        since, now = self._steady_since, time.monotonic()
+        return since is not None and now - since >= self._terms.lease_seconds > now - self._beat_at
 
     def _beat(self) -> None:
         wait = 0.0
@@ -97,8 +101,10 @@ class Heartbeat:
                 self._steady_since = None
                 wait = min(self._period, AGAIN_SECONDS)
             else:
-                if self._steady_since is None:
-                    self._steady_since = time.monotonic()
+                now = time.monotonic()
+                if self._steady_since is None or now - self._beat_at >= self._terms.lease_seconds:
+                    self._steady_since = now
+                self._beat_at = now
                 wait = self._period
 
     def _give_up_old_ones(self) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis as blocking
 
 from espalier.runtime.engine import FinishReason, Usage
-from espalier.solver.batch.keys import Keys
+from espalier.solver.batch.keys import GROUP, Keys
 from espalier.solver.batch.lease.desk import Desk
 from espalier.solver.batch.lease.heartbeat import Heartbeat
 from espalier.solver.batch.lease.lease import Lease, LeaseLost
@@ -21,22 +22,31 @@ from espalier.solver.policy import Spec
 from espalier.v1 import solver_pb2 as pb
 from espalier.verifiers.verdict import Status, Verdict
 from tests.solver.batch.server import RedisServer
-from tests.solver.batch.working import problems
+from tests.solver.batch.working import problems, until
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 KEYS = Keys()
-SHORT = Terms(lease_seconds=0.3, max_deliveries=3)
+TERMS = Terms(lease_seconds=60.0, max_deliveries=3)
+"""Nothing expires by itself in the time of a test: what has to be old is made old."""
 CANDIDATE = Candidate(Spec(0, 0, 1, 1.0), "42", "42", (), FinishReason.STOP, Usage(1, 2, 3, 4), 0.5)
 VERDICT = Verdict(Status.PASS, 1.0, "test")
 RESULT = pb.SolveResponse(answer="42")
 
 
-async def desks(redis: Redis, terms: Terms = SHORT) -> tuple[Desk, Desk]:
-    one, other = Desk(redis, "one", KEYS, terms), Desk(redis, "other", KEYS, terms)
+async def desks(redis: Redis) -> tuple[Desk, Desk]:
+    one, other = Desk(redis, "one", KEYS, TERMS), Desk(redis, "other", KEYS, TERMS)
     await one.join()
     return one, other
+
+
+async def expire(redis: Redis, *leases: Lease) -> None:
+    """Let these leases look as if nobody had renewed them for their time."""
+    idle = round(TERMS.lease_seconds * 1000)
+    for lease in leases:
+        again = {"idle": idle, "retrycount": lease.deliveries, "justid": True}
+        await redis.xclaim(KEYS.jobs, GROUP, lease.consumer, 0, [lease.entry], **again)
 
 
 async def lost_by_one(redis: Redis) -> tuple[Desk, Lease, Desk, Lease]:
@@ -45,7 +55,7 @@ async def lost_by_one(redis: Redis) -> tuple[Desk, Lease, Desk, Lease]:
     await JobQueue(redis).submit(problems(1), key="mine")
     (mine,) = await one.read(1, 0.1)
     await one.start(mine)
-    await asyncio.sleep(0.4)
+    await expire(redis, mine)
     (theirs,) = await other.take(5)
     return one, mine, other, theirs
 
@@ -60,13 +70,14 @@ async def test_jobs_submitted_before_the_first_worker_are_delivered(redis: Redis
 async def test_no_more_leases_than_asked_for(redis: Redis) -> None:
     await JobQueue(redis).submit(problems(5))
     one, other = await desks(redis)
-    assert len(await one.read(2, 0.1)) == 2
-    await asyncio.sleep(0.4)
+    leases = await one.read(2, 0.1)
+    assert len(leases) == 2
+    await expire(redis, *leases)
     assert len(await other.take(1)) == 1
 
 
 async def test_a_living_lease_is_not_taken(redis: Redis) -> None:
-    one, other = await desks(redis, Terms(lease_seconds=30))
+    one, other = await desks(redis)
     await JobQueue(redis).submit(problems(1))
     await one.read(1, 0.1)
     assert await other.take(5) == []
@@ -100,7 +111,7 @@ async def test_a_worker_that_reclaims_from_itself_is_fenced_off_its_own_past(red
     one, _ = await desks(redis)
     await JobQueue(redis).submit(problems(1))
     (past,) = await one.read(1, 0.1)
-    await asyncio.sleep(0.4)
+    await expire(redis, past)
     (present,) = await one.take(1)
     with pytest.raises(LeaseLost):
         await one.finish(past, RESULT)
@@ -129,13 +140,13 @@ async def test_what_was_stored_comes_with_the_next_delivery(redis: Redis) -> Non
     (lease,) = await one.read(1, 0.1)
     await one.store(lease, Entry(CANDIDATE))
     await one.store(lease, Entry(CANDIDATE, VERDICT))
-    await asyncio.sleep(0.4)
+    await expire(redis, lease)
     (theirs,) = await other.take(1)
     assert (await other.start(theirs)).entries == (Entry(CANDIDATE, VERDICT),)
 
 
 async def test_a_release_does_not_count_and_is_free_at_once(redis: Redis) -> None:
-    one, other = await desks(redis, Terms(lease_seconds=30))
+    one, other = await desks(redis)
     await JobQueue(redis).submit(problems(1))
     (lease,) = await one.read(1, 0.1)
     await one.release(lease)
@@ -146,18 +157,17 @@ async def test_a_release_does_not_count_and_is_free_at_once(redis: Redis) -> Non
 
 
 async def test_a_retry_counts_and_waits(redis: Redis) -> None:
-    terms = Terms(lease_seconds=0.5)
-    one, other = await desks(redis, terms)
+    one, other = await desks(redis)
     queue = JobQueue(redis)
     await queue.submit(problems(1))
     (lease,) = await one.read(1, 0.1)
     await one.start(lease)
-    await one.retry(lease, "the engine coughed", 0.2)
+    await one.retry(lease, "the engine coughed", 30.0)
     status = (await queue.get(lease.job)).status
     assert (status.state, status.reason) == (pb.JOB_STATE_QUEUED, "the engine coughed")
     assert await other.take(1) == []
-    await asyncio.sleep(0.25)
-    (theirs,) = await other.take(1)
+    later = Desk(redis, "later", KEYS, Terms(lease_seconds=TERMS.lease_seconds - 30.0))  # as if 30 s had passed
+    (theirs,) = await later.take(1)
     assert theirs.deliveries == 2
 
 
@@ -206,47 +216,65 @@ async def test_a_dead_job_can_be_cancelled(redis: Redis) -> None:
 
 
 async def test_the_heartbeat_beats_while_the_event_loop_is_blocked(redis: Redis, server: RedisServer) -> None:
-    terms = Terms(lease_seconds=0.6)
-    one, other = await desks(redis, terms)
+    one, other = await desks(redis)
     await JobQueue(redis).submit(problems(1))
     (lease,) = await one.read(1, 0.1)
     lost: list[Lease] = []
-    with Heartbeat(server.url, "one", KEYS, terms, lost.append) as heart:
+    with Heartbeat(server.url, "one", KEYS, Terms(lease_seconds=0.6), lost.append) as heart:
         heart.hold(lease)
-        busy_until = time.monotonic() + 1.5
-        while time.monotonic() < busy_until:  # work in pure Python that never lets the loop run
-            sum(range(1000))
+        await expire(redis, lease)
+        with blocking.Redis(port=server.port) as asking:
+            while _idle_ms(asking) > 1000 * TERMS.lease_seconds / 2:  # in pure Python, and never lets the loop run
+                sum(range(1000))
         assert await other.take(1) == []
     assert not lost
-    await asyncio.sleep(0.7)
+    await expire(redis, lease)
     assert len(await other.take(1)) == 1
 
 
 async def test_the_heartbeat_tells_once_of_a_lease_that_is_lost(redis: Redis, server: RedisServer) -> None:
-    terms = Terms(lease_seconds=0.3)
-    one, _ = await desks(redis, terms)
+    one, _ = await desks(redis)
     await JobQueue(redis).submit(problems(2))
     kept, gone = await one.read(2, 0.1)
     lost: list[Lease] = []
-    with Heartbeat(server.url, "one", KEYS, terms, lost.append) as heart:
+    with Heartbeat(server.url, "one", KEYS, Terms(lease_seconds=0.3), lost.append) as heart:
         heart.hold(kept)
         heart.hold(gone)
         await JobQueue(redis).cancel(gone.job)
-        await asyncio.sleep(0.5)
+        await until(lambda: bool(lost))
+        await asyncio.sleep(0.3)  # some more beats
     assert lost == [gone]
 
 
 async def test_a_lease_that_is_held_for_too_long_is_given_up(redis: Redis, server: RedisServer) -> None:
-    terms = Terms(lease_seconds=0.3, max_seconds=0.5)
-    one, other = await desks(redis, terms)
+    one, other = await desks(redis)
     await JobQueue(redis).submit(problems(1))
     (lease,) = await one.read(1, 0.1)
     lost: list[Lease] = []
-    with Heartbeat(server.url, "one", KEYS, terms, lost.append) as heart:
+    with Heartbeat(server.url, "one", KEYS, Terms(lease_seconds=0.3, max_seconds=0.5), lost.append) as heart:
         heart.hold(lease)
-        await asyncio.sleep(1.3)
-        assert lost == [lease]
+        await until(lambda: bool(lost))
+        await expire(redis, lease)
+        await asyncio.sleep(0.3)  # some beats, which renew it no more
         assert len(await other.take(1)) == 1
+    assert lost == [lease]
+
+
+async def test_who_was_asleep_takes_nothing_before_the_others_have_had_the_time_to_renew(server: RedisServer) -> None:
+    terms = Terms(lease_seconds=0.5)
+    with Heartbeat(server.url, "one", KEYS, terms, lambda _: None) as heart:
+        await until(heart.steady)
+        with heart._lock:  # no beat comes through
+            await until(lambda: not heart.steady())
+        woken = time.monotonic()
+        await until(heart.steady)
+        assert time.monotonic() - woken >= terms.lease_seconds
+
+
+def _idle_ms(asking: blocking.Redis) -> int:
+    """How long the only lease has not been renewed."""
+    pending: Any = asking.xpending_range(KEYS.jobs, GROUP, "-", "+", 1)
+    return int(pending[0]["time_since_delivered"])
 
 
 async def test_consumers_without_jobs_are_forgotten_and_those_with_jobs_are_not(redis: Redis) -> None:
