@@ -104,7 +104,10 @@ class ServiceConfig:
 
     Attributes:
         engine: "local": in this process, on the weights being trained; or "sglang://HOST:PORT".
-        rows: Branches that the local engine decodes at once.
+        processes: Of the local engine: 1 decodes in this process, more decode in processes of their own on one device.
+        rows: Branches that the local engine decodes at once, in all its processes together.
+        kv_tokens: Tokens whose keys and values the local engine keeps, in all its processes together; 0: what it finds
+            room for, which several processes cannot share on a GPU.
         verifiers: Addresses of verifier servers; none: the verifiers of this process.
         token_file: Holds the bearer token of the servers.
         verify_seconds: Limit of one verdict.
@@ -112,11 +115,19 @@ class ServiceConfig:
     """
 
     engine: str = "local"
+    processes: int = 1
     rows: int = 64
+    kv_tokens: int = 0
     verifiers: tuple[str, ...] = ()
     token_file: str = ""
     verify_seconds: float = 30.0
     instruction: str = ""
+
+    def __post_init__(self) -> None:
+        if self.processes < 1:
+            raise ConfigError(f"processes must be at least 1, got {self.processes}")
+        if self.rows < self.processes:
+            raise ConfigError(f"rows must be at least {self.processes}, one for each process, got {self.rows}")
 
 
 @dataclass(frozen=True, slots=True)

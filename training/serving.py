@@ -20,25 +20,32 @@ from espalier.training.config import ConfigError
 from espalier.training.config_rl import ServiceConfig
 from espalier.training.distributed import Group, full_weights
 from espalier.training.judge import Patience, Tell, open_judge
+from espalier.training.pool import EnginePool
 from espalier.training.rollout import Collector, TrainedEngine
 
 TOKENS_IN_A_PASS = 8192
 
 
 @asynccontextmanager
-async def engine_for(config: ServiceConfig, network: Any, tokenizer: Any) -> AsyncIterator[TrainedEngine]:
+async def engine_for(config: ServiceConfig, network: Any, tokenizer: Any, folder: Path) -> AsyncIterator[TrainedEngine]:
     """The engine of a run, closed at the end.
 
     The local engine serves a copy of the network that shares its parameters on the CPU, and one of its own in bfloat16
-    on CUDA. Call this before the network is sharded.
+    on CUDA. Call this before the network is sharded. In processes of their own it serves the model in `folder`.
 
     Raises:
-        ConfigError: the setting names no engine.
+        ConfigError: the setting names no engine, or several processes are to share a GPU's memory without saying how.
     """
-    if config.engine == "local":
-        settings = LocalConfig(capacity=Capacity(rows=config.rows, tokens=TOKENS_IN_A_PASS, requests=config.rows))
+    if config.engine == "local" and config.processes == 1:
+        settings = _local(config, network.device)
         async with LocalEngine.serve(served_copy(network), tokenizer, settings) as local:
             yield local
+        return
+    if config.engine == "local":
+        if network.device.type == "cuda" and not config.kv_tokens:
+            raise ConfigError("service.kv_tokens: processes on one GPU cannot find out who has room; give a number")
+        async with EnginePool(folder, tokenizer, _local(config, network.device), config.processes) as pool:
+            yield pool
         return
     address = urlsplit(config.engine)
     if address.scheme != "sglang" or not address.hostname or address.port is None:
@@ -47,6 +54,16 @@ async def engine_for(config: ServiceConfig, network: Any, tokenizer: Any) -> Asy
 
     async with SglangEngine(f"http://{address.netloc}") as remote:
         yield remote
+
+
+def _local(config: ServiceConfig, device: torch.device) -> LocalConfig:
+    """Of one process."""
+    rows = config.rows // config.processes
+    return LocalConfig(
+        device=str(device),
+        kv_tokens=config.kv_tokens // config.processes or None,
+        capacity=Capacity(rows=rows, tokens=TOKENS_IN_A_PASS, requests=rows),
+    )
 
 
 @asynccontextmanager
@@ -59,7 +76,7 @@ async def collector_for(
         config: Which engine and which verifiers.
         network: Whose rollouts.
         tokenizer: Of the network.
-        folder: The model's directory, which may hold an instruction text.
+        folder: The network's directory, which may hold an instruction text.
         mode: Whether `</guideline>` forks.
         limits: Of a response.
         tell: Hears when the verifiers are away.
@@ -71,7 +88,7 @@ async def collector_for(
     """
     template = PromptTemplate.load(Path(config.instruction) if config.instruction else folder)
     judge = open_judge(config.verifiers, Path(config.token_file) if config.token_file else None)
-    async with judge, engine_for(config, network, tokenizer) as engine:
+    async with judge, engine_for(config, network, tokenizer, folder) as engine:
         patience = Patience(judge, tell, config.verify_seconds)
         yield Collector(engine, patience, template, Vocabulary.of(tokenizer), mode, limits)
 
@@ -79,10 +96,10 @@ async def collector_for(
 async def publish(engine: TrainedEngine, network: Any, group: Group) -> int:
     """Put the weights being trained into the engine; every process calls it. The new weight version.
 
-    A local engine belongs to its process. Servers belong to all of them: the main process updates them.
+    Local engines belong to their process. Servers belong to all of them: the main process updates them.
     """
     dtype = torch.bfloat16 if group.device.type == "cuda" else torch.float32
-    own = isinstance(engine, LocalEngine)
+    own = isinstance(engine, LocalEngine | EnginePool)
     gathered = full_weights(network, dtype)
     version = 0
     if own or group.is_main:
