@@ -13,9 +13,13 @@ from typing import Any
 
 import pytest
 
-from espalier.solver.doctor import machine
+from espalier.solver.doctor import machine, sandbox
 from espalier.solver.doctor.finding import Finding, State, ok
 from espalier.solver.doctor.run import examine
+from espalier.verifiers.check import CallCase, Claim, ProgramCheck, ProgramLimits
+from espalier.verifiers.code.settings import SandboxSettings, open_sandbox
+from espalier.verifiers.code.verifier import CodeVerifier
+from espalier.verifiers.verdict import Status, Verdict
 from tests.solver.batch.server import RedisServer
 
 SECONDS = 100.0
@@ -50,6 +54,41 @@ def test_with_all_parts_there_nothing_is_wrong(tmp_path: Path) -> None:
     assert all(one["advice"] for one in found.values() if one["state"] != "ok")
 
 
+@pytest.mark.parametrize(
+    ("right", "endless", "greedy", "said"),
+    [
+        (Status.PASS, Status.FAIL, Status.FAIL, "a program runs"),
+        (Status.FAIL, Status.FAIL, Status.FAIL, "a right program does not pass: because"),
+        (Status.PASS, Status.PASS, Status.FAIL, "a program that never ends is not stopped"),
+        (Status.PASS, Status.FAIL, Status.PASS, "a program that takes 1 GiB is not stopped"),
+        (Status.PASS, Status.ERROR, Status.FAIL, "the sandbox fails: because"),
+    ],
+)
+def test_a_sandbox_is_blamed_for_what_it_does_and_not_for_a_busy_machine(
+    right: Status, endless: Status, greedy: Status, said: str
+) -> None:
+    verdicts = [Verdict(status, 0.0, "test", feedback="because") for status in (right, endless, greedy)]
+    found = sandbox.finding("box", *verdicts)
+    assert said in found.detail
+    assert ("do not use" in found.advice) == ("is not stopped" in said)
+
+
+@pytest.mark.docker
+async def test_a_program_that_takes_too_much_memory_is_right_if_it_gets_it() -> None:
+    """Else its failing would not show that memory is limited."""
+    settings = SandboxSettings(warm=1, max_memory_mib=1500)
+    opened = await open_sandbox(settings)
+    try:
+        limits = ProgramLimits(case_seconds=60.0, memory_mib=1500)
+        check = ProgramCheck((CallCase("square", "[3]", "9"),), limits=limits)
+        verdict = await CodeVerifier(settings, sandbox=opened).verify(
+            Claim(sandbox.GREEDY, bare=True), check, timeout=120
+        )
+    finally:
+        await opened.close()
+    assert verdict.passed, verdict
+
+
 def test_without_the_optional_parts_it_says_what_to_do_and_still_exits_with_0(tmp_path: Path) -> None:
     absent = {"PATH": str(tmp_path), "DOCKER_HOST": f"unix://{tmp_path}/none.sock", "HOME": str(tmp_path)}
     looked = ("sandbox", "docker", "bubblewrap", "redis")
@@ -59,6 +98,12 @@ def test_without_the_optional_parts_it_says_what_to_do_and_still_exits_with_0(tm
     assert {name: one["state"] for name, one in found.items()} == dict.fromkeys(looked, "note")
     assert "scripts/redis.sh" in found["redis"]["advice"]
     assert "bubblewrap" in found["bubblewrap"]["advice"]
+
+
+def test_a_wrong_setting_of_the_sandbox_is_named() -> None:
+    status, found = doctor("--only", "sandbox", ESPALIER_SANDBOX_KIND="podman")
+    assert (status, found["sandbox"]["state"]) == (1, "problem")
+    assert "ESPALIER_SANDBOX_KIND" in found["sandbox"]["detail"]
 
 
 def test_what_is_needed_and_missing_is_a_problem() -> None:
