@@ -76,8 +76,8 @@ format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# An environment with the extra of this name; made again when pyproject.toml changes.
-.venv/%.stamp: pyproject.toml scripts/venv.sh
+# An environment with the extra of this name; made again when what it is made from changes.
+.venv/%.stamp: pyproject.toml constraints.txt scripts/venv.sh
 	scripts/venv.sh $*
 
 clean:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes .venv with this project installed for editing, and one of its extras.
+# Makes .venv with this project installed for editing, and one of its extras, in the versions of constraints.txt.
 #
 #   scripts/venv.sh train|dev
 #
@@ -50,5 +50,5 @@ if ! command -v nvidia-smi >/dev/null && ! .venv/bin/python -c 'import torch' 2>
 fi
 
 echo "Installing espalier[$extra] into .venv (the first time takes a minute or more)"
-.venv/bin/pip install -qq "${options[@]}" --editable ".[$extra]"
+.venv/bin/pip install -qq "${options[@]}" --constraint constraints.txt --editable ".[$extra]"
 touch ".venv/$extra.stamp"

@@ -18,7 +18,7 @@ SERVICES = {"verifier", "solver", "docker-proxy", "engine"}
 IMAGES = ROOT / "deploy" / "images"
 CONSTRAINTS = {
     requirement.name: requirement.specifier
-    for requirement in map(Requirement, re.findall(r"(?m)^[^#\n].*", (IMAGES / "constraints.txt").read_text()))
+    for requirement in map(Requirement, re.findall(r"(?m)^[^#\n].*", (ROOT / "constraints.txt").read_text()))
 }
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
@@ -59,8 +59,13 @@ def test_nothing_is_installed_without_its_version() -> None:
 
 def test_every_dependency_has_its_version_and_that_is_one_the_project_takes() -> None:
     extras = PROJECT["optional-dependencies"]
-    wanted = [*PROJECT["dependencies"], *extras["http"], *extras["otel"]]
+    wanted = [
+        *PROJECT["dependencies"],
+        *(line for name in ("http", "otel", "train", "docs", "dev") for line in extras[name]),
+    ]
     for requirement in map(Requirement, wanted):
+        if requirement.name == PROJECT["name"]:
+            continue
         (pin,) = CONSTRAINTS[requirement.name.lower()]
         assert pin.operator == "=="
         assert requirement.specifier.contains(pin.version), requirement

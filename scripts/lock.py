@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes deploy/images/constraints.txt: the versions, in this environment, of all that the images install.
+"""Writes constraints.txt: the versions, in this environment, of all that `make` and the images install.
 
-.venv/bin/python scripts/deploy-lock.py
+Update: delete .venv, empty constraints.txt, `make test`, then `.venv/bin/python scripts/lock.py`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
-TARGET = ROOT / "deploy" / "images" / "constraints.txt"
-EXTRAS = ("http", "otel")
+TARGET = ROOT / "constraints.txt"
+EXTRAS = ("dev",)
+HEADER = "# Tested versions, written by scripts/lock.py. They bind `make` and the images, not a user of the package.\n"
 GPU = re.compile(r"nvidia-|cuda-|triton")
-"""What torch for GPUs brings; the images that install torch take the one for CPUs."""
+"""What torch for GPUs brings, in versions that torch itself names."""
 
 
 def needed(requirements: Iterable[str], seen: set[str], extras: Iterable[str] = ()) -> Iterator[tuple[str, str]]:
@@ -42,8 +43,8 @@ def lock() -> str:
     """The text of the file."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     wanted = [*project["dependencies"], *(name for extra in EXTRAS for name in project["optional-dependencies"][extra])]
-    packages = sorted(needed(wanted, set()))
-    return "".join(["# Written by scripts/deploy-lock.py.\n", *(f"{name}=={version}\n" for name, version in packages)])
+    packages = sorted(item for item in needed(wanted, set()) if item[0] != project["name"])
+    return HEADER + "".join(f"{name}=={version}\n" for name, version in packages)
 
 
 if __name__ == "__main__":
