@@ -27,27 +27,10 @@ ROOT = Path(__file__).resolve().parents[1]
 COPIES = {"results.md": "benchmarks/RESULTS.md", "contributing.md": "CONTRIBUTING.md"}
 """Pages that are files elsewhere in the repository."""
 
-OPTIONAL = {
-    "sglang.md": ("Parts", "SGLang"),
-    "training.md": ("Parts", "Training"),
-    "viewer.md": ("Parts", "The viewer"),
-}
-"""Pages that are listed as soon as they are there."""
-
 SKIPPED = {"cli", "commands", "serve_cli", "harness", "sglang"}
 """Modules that are commands, run elsewhere, or need what is not installed here."""
 
 NOT_RUN = re.compile(r"^\*Not run by the tests: (.+)\*$", re.MULTILINE)
-
-
-def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """List the pages that are there."""
-    for name, (section, title) in OPTIONAL.items():
-        if (Path(config.docs_dir) / name).exists():
-            (entries,) = (entry[section] for entry in config.nav or () if section in entry)
-            if {title: name} not in entries:
-                entries.append({title: name})
-    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
