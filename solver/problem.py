@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from espalier.solver.checks import CheckError, check_from_json, parse_check
@@ -43,6 +44,20 @@ def recognised(problem: Problem) -> Problem:
     from espalier.verifiers.math.recognise import recognise
 
     return replace(problem, check=recognise(problem.text))
+
+
+def lines_of(path: Path) -> list[str]:
+    """The lines of a file of problems.
+
+    Raises:
+        ProblemError: It cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig").split("\n")  # not splitlines: JSON may hold other ends of lines
+    except UnicodeDecodeError as error:
+        raise ProblemError(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from None
+    except OSError as error:
+        raise ProblemError(f"cannot read {path}: {error.strerror}") from None
 
 
 def read_problems(lines: Iterable[str], name: str) -> tuple[Problem, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -129,5 +130,6 @@ class Plan:
 def _within(wanted: Number | None, default: Number, most: Number, at: str) -> Number:
     value = default if wanted is None else wanted
     if not 0 < value <= most:
-        raise FieldError(at, f"is {value}; give more than 0 and at most {most:g}")
+        limit = "" if math.isinf(most) else f" and at most {most:.15g}"
+        raise FieldError(at, f"is {value}; give more than 0{limit}")
     return value

@@ -27,6 +27,7 @@ from espalier.runtime.grammar import Vocabulary
 from espalier.runtime.layout import Path
 from espalier.runtime.prompt import PromptTemplate
 from espalier.solver.candidate import BranchAnswer, Candidate
+from espalier.solver.causes import first_cause
 from espalier.solver.closing import closing
 from espalier.solver.events import (
     Accepted,
@@ -146,7 +147,7 @@ class Solver:
         try:
             return await run.complete(entries)
         except BaseExceptionGroup as group:
-            raise _first(group) from group
+            raise first_cause(group) from group
 
 
 class _Run:
@@ -430,10 +431,3 @@ class _Response:
 
     task: asyncio.Task[None]
     recorder: Recorder
-
-
-def _first(error: BaseException) -> BaseException:
-    """The first cause in a tree of exception groups."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

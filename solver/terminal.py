@@ -28,13 +28,18 @@ class UsageError(ValueError):
 def errors(debug: bool) -> Iterator[None]:
     """Turn errors into one line on standard error and an exit status; tracebacks only with `--debug`."""
     from espalier.runtime.engine import EngineError, RequestRefused
+    from espalier.solver.causes import first_cause
     from espalier.solver.checks import CheckError
     from espalier.verifiers.logs import configure_logging
 
     configure_logging("debug" if debug else "critical")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # a bar of our own covers the loading of a model
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # what the user should know we say ourselves
     try:
-        yield
+        try:
+            yield
+        except BaseExceptionGroup as group:
+            raise first_cause(group) from group
     except (typer.Exit, typer.Abort):
         raise
     except KeyboardInterrupt:

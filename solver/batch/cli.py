@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -88,9 +88,11 @@ def submit(
     espalier batch watch monday && espalier batch results monday -o results.jsonl
     """
     with _errors(debug):
-        from espalier.solver.problem import read_problems
+        from espalier.solver.policy import MAX_CANDIDATES
+        from espalier.solver.problem import lines_of, read_problems
         from espalier.solver.settings import House, Settings
         from espalier.solver.wire import encode_problem, encode_settings
+        from espalier.verifiers.invalid import FieldError
 
         settings = Settings(
             policy=policy,
@@ -102,10 +104,13 @@ def submit(
             temperature=temperature,
             candidate_tokens=candidate_tokens,
         )
-        House(max_k=1024, seconds=float("inf"), candidate_tokens=1 << 31).plan(settings, "--")
-        with _lines(problems) as lines:
-            read = read_problems(lines, problems)
-        messages = [encode_problem(problem) for problem in read]
+        try:
+            House(max_k=MAX_CANDIDATES, seconds=float("inf"), candidate_tokens=1 << 31).plan(settings)
+        except FieldError as error:
+            option = {"max_tokens": "tokens"}.get(error.field, error.field).replace("_", "-")
+            raise UsageError(f"--{option} {error.problem}") from None
+        lines = _standard_input() if problems == "-" else lines_of(Path(problems))
+        messages = [encode_problem(problem) for problem in read_problems(lines, problems)]
 
         async def run() -> pb.SubmitJobResponse:
             async with _queue(redis, queue) as jobs:
@@ -366,13 +371,11 @@ async def _queue(url: str, name: str) -> AsyncIterator[JobQueue]:
         yield JobQueue(client, Keys(name))
 
 
-@contextmanager
-def _lines(name: str) -> Iterator[Iterable[str]]:
-    if name == "-":
-        yield sys.stdin
-        return
-    with Path(name).open(encoding="utf-8") as file:
-        yield file
+def _standard_input() -> list[str]:
+    try:
+        return sys.stdin.read().split("\n")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"standard input is not UTF-8: {error.reason}") from None
 
 
 @contextmanager

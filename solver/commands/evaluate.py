@@ -88,10 +88,7 @@ def evaluate(
                     measured = await measure(solver, plan, problems, done, store, drawn)
             return [summarise(name, measured[name], sizes) for name in names]
 
-        try:
-            rows = asyncio.run(run())
-        except BaseExceptionGroup as group:
-            raise _first(group) from group
+        rows = asyncio.run(run())
         if as_json:
             typer.echo(json.dumps({"seed": first, "rows": [asdict(row) for row in rows]}))
         else:
@@ -148,9 +145,3 @@ def _sizes(text: str) -> tuple[int, ...]:
     for size in sizes:
         Budget(candidates=size)
     return sizes
-
-
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -81,7 +81,7 @@ def solve(
         from espalier.solver.checks import parse_check
         from espalier.solver.policies import policy as named
         from espalier.solver.policy import Budget
-        from espalier.solver.problem import Problem, read_problems, recognised
+        from espalier.solver.problem import Problem, lines_of, read_problems, recognised
 
         settings: dict[str, object] = {"hints": tuple(hint)} if hint else {}
         if temperature:
@@ -94,7 +94,7 @@ def solve(
         if many:
             if judged_by is not None:
                 raise UsageError("--check is for one problem; in a file each line has its own check")
-            problems = read_problems(_lines(Path(problem)), problem)
+            problems = read_problems(lines_of(Path(problem)), problem)
         else:
             problems = (Problem("1", sys.stdin.read() if problem == "-" else problem, judged_by),)
         problems = tuple(map(recognised, problems))
@@ -180,9 +180,11 @@ class _Run:
         from rich.console import Console
         from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
+        from espalier.runtime.engine import RequestRefused
         from espalier.solver.events import watch_all
         from espalier.solver.policy import seed_of
         from espalier.solver.report import result_to_json, verdict_line
+        from espalier.verifiers.invalid import FieldError
 
         screen = Console(stderr=True)
         columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
@@ -194,13 +196,16 @@ class _Run:
                 async def solve_one(number: int, problem: Problem) -> Result:
                     watches = [self.trace.watch(problem.id)] if self.trace else []
                     async with free:
-                        result = await solver.solve(
-                            problem,
-                            self.policy,
-                            self.budget,
-                            seed=seed_of(self.seed, number),
-                            watch=watch_all(*watches),
-                        )
+                        try:
+                            result = await solver.solve(
+                                problem,
+                                self.policy,
+                                self.budget,
+                                seed=seed_of(self.seed, number),
+                                watch=watch_all(*watches),
+                            )
+                        except (RequestRefused, FieldError) as error:
+                            raise UsageError(f"problem {problem.id}: {error}") from error
                     progress.advance(bar)
                     return result
 
@@ -220,12 +225,3 @@ class _Run:
         for trouble in {result.trouble for result in results if result.trouble}:
             typer.echo(f"espalier: {trouble}", err=True)
         return results
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from None
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None

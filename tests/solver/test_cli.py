@@ -87,6 +87,17 @@ def test_a_prompt_longer_than_the_context_is_a_usage_error(random_model: Path) -
     assert "the model's context holds 512" in done.output
 
 
+def test_a_problem_of_a_file_that_cannot_be_put_is_named(random_model: Path, tmp_path: Path) -> None:
+    file = tmp_path / "p.jsonl"
+    file.write_text(
+        json.dumps({"id": "short", "text": "?"}) + "\n" + json.dumps({"id": "long", "text": "word " * 2000})
+    )
+    done = espalier("solve", "--engine", f"local:{random_model}", "--k", "1", "--max-tokens", "20", str(file))
+    assert (done.exit_code, "Traceback" in done.output) == (2, False)
+    assert "problem long: " in done.output
+    assert "the model's context holds 512" in done.output
+
+
 def test_an_unsolved_problem_exits_1_and_says_so(random_model: Path) -> None:
     done = espalier("solve", "--engine", f"local:{random_model}", "--k", "2", "--max-tokens", "20", "What is 1 + 1?")
     assert done.exit_code == 1

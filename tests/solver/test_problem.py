@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from espalier.solver.checks import CheckError, check_from_json, check_to_json, parse_check
-from espalier.solver.problem import Problem, ProblemError, read_problems
+from espalier.solver.problem import Problem, ProblemError, lines_of, read_problems
 from espalier.verifiers.check import (
     CallCase,
     Check,
@@ -86,6 +87,22 @@ def test_a_file_of_problems_is_read_in_order() -> None:
         Problem("x", "b", ReferenceCheck("1")),
         Problem("7", "c"),
     )
+
+
+def test_a_file_may_begin_with_a_mark_end_its_lines_as_windows_does_and_hold_other_ends_of_lines(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "p.jsonl"
+    file.write_bytes('\ufeff{"text": "one\u2028two\x85three"}\r\n{"text": "b"}\r\n'.encode())
+    assert read_problems(lines_of(file), "f") == (Problem("1", "one\u2028two\x85three"), Problem("2", "b"))
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "latin").write_bytes("é".encode("latin-1"))
+    for name, said in (("latin", "is not UTF-8"), ("nowhere", "cannot read"), (".", "cannot read")):
+        with pytest.raises(ProblemError, match=said) as caught:
+            lines_of(tmp_path / name)
+        assert str(tmp_path / name) in str(caught.value)
 
 
 @pytest.mark.parametrize(
