@@ -3,16 +3,30 @@
 #
 #   scripts/curriculum.sh [FOLDER] [MINUTES]
 #
-# FOLDER (runs/curriculum) keeps everything; what is finished is not done again. A part ends after MINUTES (8) with a
-# checkpoint and exit status 4. The last part prints the table, writes it to FOLDER/table.json and draws FOLDER/curves.png.
+# FOLDER (runs/curriculum) keeps everything; what is finished is not done again. A part ends after MINUTES (8), or up to a
+# minute later, with a checkpoint and exit status 4. The last part prints the table, writes it to FOLDER/table.txt and
+# FOLDER/table.json, draws FOLDER/curves.png, and ends with status 1 if papo is not above beta by the margin.
+#
+# CONFIG names other settings; ESPALIER another command than .venv/bin/espalier, where the package is only on the path
+# ("python3 -m espalier.solver.cli").
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 folder=${1:-runs/curriculum}
 minutes=${2:-8}
+config=${CONFIG:-training/configs/curriculum-seedling.toml}
+read -ra espalier <<< "${ESPALIER:-.venv/bin/espalier}"
 mkdir -p "$folder"
-train() { .venv/bin/espalier train "$@"; }
+train() { "${espalier[@]}" train "$@"; }
 
-train curriculum --config training/configs/curriculum-seedling.toml --out "$folder" --minutes "$minutes"
-train curriculum --config training/configs/curriculum-seedling.toml --out "$folder" --json > "$folder/table.json"
-train plot "$folder/zero" "$folder/papo" "$folder/sequential-rl" --out "$folder/curves.png"
+held=0
+train curriculum --config "$config" --out "$folder" --minutes "$minutes" > "$folder/table.txt" || held=$?
+((held <= 1)) || exit "$held"
+cat "$folder/table.txt"
+train curriculum --config "$config" --out "$folder" --json > "$folder/table.json" || (($? == held))
+curves=()
+for leg in zero papo sequential-rl; do
+  if [[ -f $folder/$leg/metrics.jsonl ]]; then curves+=("$folder/$leg"); fi
+done
+train plot "${curves[@]}" --out "$folder/curves.png"
+exit "$held"
