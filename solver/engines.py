@@ -7,22 +7,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlsplit
 
 from espalier.runtime.prompt import PromptTemplate
+from espalier.runtime.sglang.setting import SCHEME, EngineSettingError, client_of
 
 if TYPE_CHECKING:
     from espalier.runtime.engine import Engine
-    from espalier.runtime.sglang.client import SglangEngine
+
+__all__ = ["SETTINGS", "EngineSettingError", "open_engine", "template_of"]
 
 SETTINGS = (
     "local (the bundled model), local:PATH (a model directory) or sglang://HOST:PORT[,HOST:PORT...] (servers with one "
     "model; ?key-file=FILE if they want a key, ?tokenizer=PATH if theirs is not on this machine)"
 )
-
-
-class EngineSettingError(ValueError):
-    """A setting that names no engine; the message says what to write."""
 
 
 @asynccontextmanager
@@ -39,8 +36,8 @@ async def open_engine(setting: str) -> AsyncIterator[Engine]:
 
         async with await asyncio.to_thread(LocalEngine.load, directory) as local:
             yield local
-    elif setting.startswith("sglang://"):
-        async with _sglang(setting) as remote:
+    elif setting.startswith(SCHEME):
+        async with client_of(setting) as remote:
             yield remote
     else:
         raise EngineSettingError(f"unknown engine {setting!r}; write {SETTINGS}")
@@ -59,45 +56,6 @@ def template_of(engine: Engine, instruction: Path | None) -> PromptTemplate:
             raise ValueError(f"cannot read the instruction text {instruction}: {error.strerror}") from None
     directory = Path(engine.info.model)
     return PromptTemplate.load(directory) if directory.is_dir() else PromptTemplate()
-
-
-def _sglang(setting: str) -> SglangEngine:
-    """A client, not connected yet."""
-    address = urlsplit(setting)
-    urls = [_http(each, setting) for each in address.netloc.split(",")]
-    if address.path.strip("/") or address.fragment:
-        raise EngineSettingError(f"{setting} has more than servers and options; write sglang://HOST:PORT")
-    options = dict(parse_qsl(address.query, keep_blank_values=True))
-    unknown = sorted(options.keys() - {"key-file", "tokenizer"})
-    if unknown:
-        raise EngineSettingError(f"{setting} has the unknown option {unknown[0]!r}; there are key-file and tokenizer")
-    from espalier.runtime.sglang.client import ClientConfig, SglangEngine
-
-    key = _read_key(Path(options["key-file"]).expanduser()) if "key-file" in options else None
-    return SglangEngine(*urls, config=ClientConfig(tokenizer=options.get("tokenizer"), key=key))
-
-
-def _http(address: str, setting: str) -> str:
-    try:
-        parts = urlsplit(f"//{address}")
-        named = parts.hostname and parts.port
-    except ValueError:
-        named = False
-    if not named:
-        raise EngineSettingError(f"{setting} lacks host or port; write sglang://HOST:PORT[,HOST:PORT...]")
-    if parts.username is not None:
-        raise EngineSettingError("a URL is no place for a secret; write sglang://HOST:PORT?key-file=FILE")
-    return f"http://{address}"
-
-
-def _read_key(path: Path) -> str:
-    try:
-        key = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise EngineSettingError(f"key-file {path} cannot be read: {error}") from None
-    if not key or not key.isprintable() or " " in key:
-        raise EngineSettingError(f"key-file {path} must hold one key and nothing else")
-    return key
 
 
 def _directory(path: str) -> Path | None:

@@ -97,6 +97,13 @@ class PolicyConfig:
     clip_low: float = 0.2
     clip_high: float = 0.28
 
+    def __post_init__(self) -> None:
+        if len(self.betas) != 2:
+            raise ConfigError(f"betas must be two numbers, got {list(self.betas)}")
+        for name in ("row_length", "rows_per_pass"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceConfig:

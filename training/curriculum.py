@@ -23,7 +23,7 @@ from espalier.training.config_rl import BetaConfig, RlConfig, ServiceConfig
 from espalier.training.deadline import Deadline
 from espalier.training.distributed import Group
 from espalier.training.draw import Method
-from espalier.training.folder import prepare
+from espalier.training.folder import prepare, write
 from espalier.training.measure import Measured, measure
 from espalier.training.metrics import Report
 from espalier.training.model import load_network
@@ -192,7 +192,7 @@ class Curriculum:
         def train(folder: Path) -> bool:
             if name != "beta":  # the control is trained on the same samples
                 folder.mkdir(parents=True, exist_ok=True)
-                (folder / beta.SAMPLES).write_bytes((self.out / "beta" / beta.SAMPLES).read_bytes())
+                write(folder / beta.SAMPLES, (self.out / "beta" / beta.SAMPLES).read_text(encoding="utf-8"))
             return beta.train(config, self._model("zero"), folder, self.deadline, self.report, self.device)
 
         return train
@@ -220,7 +220,7 @@ class Curriculum:
                 first = number * TOGETHER * evaluation.problems
                 results |= await measure(collector, problems, evaluation.samples, evaluation.seed, first)
                 entries = {name: asdict(one) for name, one in results.items()}
-                path.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
+                write(path, json.dumps(entries, indent=2) + "\n")
                 for name in names:
                     self._tell(f"{leg.name}: {name} measured, accuracy {results[name].accuracy}")
         return results

@@ -45,7 +45,8 @@ class Drawn:
 @dataclass(frozen=True, slots=True)
 class Draw:
     """Draws batches. Batch number i depends on the settings, i and the weights alone: a resumed run repeats it, and so
-    does a run of another number of processes, up to rounding."""
+    does a run of another number of processes, up to rounding, unless it has redraws: each process fills up its own
+    share."""
 
     config: RlConfig
     method: Method

@@ -1,4 +1,4 @@
-"""The folder of a run: its settings stand beside what it makes."""
+"""The folder of a run: its settings stand beside what it makes, and no file in it is ever half written."""
 
 from __future__ import annotations
 
@@ -38,4 +38,11 @@ def prepare(config: Any, out: Path, *, resume: bool, free: Collection[str] = ())
         changed = [f.name for f in fields(config) if f.name not in free and old.get(f.name) != new[f.name]]
         if changed:
             raise ConfigError(f"{path} has other settings in {', '.join(changed)}; resume with the same, or begin anew")
-    path.write_text(json.dumps(new, indent=2) + "\n", encoding="utf-8")
+    write(path, json.dumps(new, indent=2) + "\n")
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file that is whole whenever the run dies: the old one or the new one."""
+    fresh = path.with_name(f".{path.name}")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.replace(path)

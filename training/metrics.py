@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from espalier.training.config import ConfigError, MetricsConfig
+from espalier.training.folder import write
 
 Entry = Mapping[str, Any]
 """One record: `step` and whatever was measured; or `note`, something a person should read."""
@@ -37,7 +38,7 @@ def journal(out: Path, config: MetricsConfig, step: int, settings: Mapping[str, 
     path = out / FILE
     kept = [line for line in _lines(path) if line.get("step", 0) <= step] if step else []
     with ExitStack() as stack:
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        write(path, "".join(json.dumps(line) + "\n" for line in kept))
         file = stack.enter_context(path.open("a", encoding="utf-8"))
         sinks: list[Report] = []
         if config.tensorboard:

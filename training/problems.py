@@ -67,9 +67,11 @@ def read_problems(path: Path) -> list[Problem]:
         DatasetError: the file cannot be read, is empty, or holds a line that is no problem.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")  # JSON may hold other line ends
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    if lines == [""]:
+        raise DatasetError(f"{path}: there is no problem in it")
     problems = []
     for number, line in enumerate(lines, start=1):
         try:
@@ -77,8 +79,6 @@ def read_problems(path: Path) -> list[Problem]:
         except (ValueError, RecursionError) as error:
             reason = "the line is empty" if not line.strip() else str(error)
             raise DatasetError(f"{path}:{number}: {reason}") from None
-    if not problems:
-        raise DatasetError(f"{path}: there is no problem in it")
     return problems
 
 

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import torch
 
@@ -16,6 +15,7 @@ from espalier.runtime.grammar import Vocabulary
 from espalier.runtime.local.engine import LocalConfig, LocalEngine
 from espalier.runtime.local.scheduler import Capacity
 from espalier.runtime.prompt import PromptTemplate
+from espalier.runtime.sglang.setting import SCHEME, client_of
 from espalier.training.config import ConfigError
 from espalier.training.config_rl import ServiceConfig
 from espalier.training.distributed import Group, full_weights
@@ -34,7 +34,7 @@ async def engine_for(config: ServiceConfig, network: Any, tokenizer: Any, folder
     on CUDA. Call this before the network is sharded. In processes of their own it serves the model in `folder`.
 
     Raises:
-        ConfigError: the setting names no engine, or several processes are to share a GPU's memory without saying how.
+        ValueError: the setting names no engine, or several processes are to share a GPU's memory without saying how.
     """
     if config.engine == "local" and config.processes == 1:
         settings = _local(config, network.device)
@@ -47,12 +47,9 @@ async def engine_for(config: ServiceConfig, network: Any, tokenizer: Any, folder
         async with EnginePool(folder, tokenizer, _local(config, network.device), config.processes) as pool:
             yield pool
         return
-    address = urlsplit(config.engine)
-    if address.scheme != "sglang" or not address.hostname or address.port is None:
+    if not config.engine.startswith(SCHEME):
         raise ConfigError(f"service.engine: write local or sglang://HOST:PORT, not {config.engine!r}")
-    from espalier.runtime.sglang.client import SglangEngine
-
-    async with SglangEngine(f"http://{address.netloc}") as remote:
+    async with client_of(config.engine) as remote:
         yield remote
 
 
@@ -82,8 +79,7 @@ async def collector_for(
         tell: Hears when the verifiers are away.
 
     Raises:
-        ConfigError: A setting names no engine.
-        ValueError: Instruction text or token are unusable.
+        ValueError: A setting names no engine; instruction text or token are unusable.
         OSError: Their files cannot be read.
     """
     template = PromptTemplate.load(Path(config.instruction) if config.instruction else folder)

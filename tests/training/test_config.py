@@ -58,6 +58,9 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         ("{ chain_sum = 1.0 }", '"chain_sum"', r"problems.tasks: expected table, got 'chain_sum'"),
         ("tasks = { chain_sum = 1.0 }", "", r"problems: give either tasks or file"),
         ("[optimizer]", "[optimizer]\nbetas = 0.9", r"optimizer.betas: expected list, got 0.9"),
+        ("[optimizer]", "[optimizer]\nbetas = [0.9]", r"optimizer: betas must be two numbers, got \[0.9\]"),
+        ("row_length = 512", "row_length = 320", r"optimizer.row_length 320 holds no prompt with a response of"),
+        ("checkpoint_every = 8", "checkpoint_every = 0", r"checkpoint_every must be at least 1, got 0"),
         ("seed = 1\nsteps", "steps", r"papo-tiny.toml: missing seed"),
     ],
 )

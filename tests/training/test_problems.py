@@ -41,6 +41,15 @@ def test_a_file_is_read_once_in_each_pass_in_an_order_of_its_own(tmp_path: Path)
     assert isinstance(problems(0).check, ReferenceCheck)
 
 
+def test_a_line_ends_where_json_lines_say_so(tmp_path: Path) -> None:
+    """Texts from the web hold the line separators of Unicode, and files from Windows a byte-order mark."""
+    path = tmp_path / "problems.jsonl"
+    text = "one\u2028two\x85three"
+    line = f'{{"text": "{text}", "check": {{"reference": {{"answer": "4"}}}}}}'
+    path.write_bytes(f"\ufeff{line}\r\n{line}\n".encode())
+    assert [problem.text for problem in read_problems(path)] == [text, text]
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

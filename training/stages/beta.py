@@ -27,7 +27,7 @@ from espalier.training.config import Form
 from espalier.training.config_rl import BetaConfig
 from espalier.training.deadline import Deadline
 from espalier.training.example import Example, forced_mask, sequential_layout
-from espalier.training.folder import prepare
+from espalier.training.folder import prepare, write
 from espalier.training.metrics import Report
 from espalier.training.model import load_network
 from espalier.training.packing import Row, bins, row_of
@@ -113,7 +113,7 @@ def _stored(path: Path) -> tuple[list[Kept], int]:
     done = 0
     if path.exists():
         lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # a last line without its end was cut off
-        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        write(path, "".join(f"{line}\n" for line in lines))
         for line in map(json.loads, lines):
             kept += [Kept(problem, tuple(prompt), tuple(tokens)) for problem, prompt, tokens in line["kept"]]
             done = line["problems"]
