@@ -69,7 +69,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
     markdown = re.sub(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)", led, markdown)
     markdown = re.sub(r"^(```\w+) .*$", r"\1", markdown, flags=re.MULTILINE)  # words for the tests
-    return NOT_RUN.sub(r'!!! note ""\n    Checked, but not run by the tests: \1', markdown)
+    return NOT_RUN.sub(r"<small>Checked, but not run by the tests: \1</small>", markdown)
 
 
 def cli_page() -> str:

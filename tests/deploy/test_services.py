@@ -15,6 +15,7 @@ from urllib.request import urlopen
 
 import docker
 import grpc.aio
+import httpx2 as httpx
 import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -111,6 +112,19 @@ def test_metrics_show_what_has_happened(stack: Stack) -> None:
     assert verifier["espalier_verdicts_total/pass"] >= 1
     assert verifier["espalier_verifier_healthy"] == 2
     assert "espalier_queue_depth" in scraped(stack, "solver")
+
+
+def test_the_live_pages_show_the_queue_to_those_with_the_token(stack: Stack) -> None:
+    pages = f"http://{stack.address('solver', 8000)}/ui"
+    assert "<title>Espalier" in httpx.get(f"{pages}/").text
+    assert httpx.get(f"{pages}/api/queue/events").status_code == 401
+    token = {"Authorization": f"Bearer {stack.token.read_text()}"}
+    with httpx.stream("GET", f"{pages}/api/queue/events", headers=token, timeout=END_SECONDS) as stream:
+        for line in stream.iter_lines():
+            told = json.loads(line[6:]) if line.startswith("data: ") else {"workers": []}
+            if len(told["workers"]) == len(WORKERS):  # one that has not had a job yet shows up after a while
+                break
+    assert {job["state"] for job in told["jobs"]} == {"done"}
 
 
 async def test_without_the_token_nobody_is_served(stack: Stack) -> None:
