@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from statistics import fmean, variance
 
-from espalier.training.reward import OUTCOMES, Fate
+from espalier.training.reward import Fate
 from espalier.training.rollout import Attempt, Collector
 from espalier.training.tasks import Problem
 
@@ -27,7 +27,8 @@ class Measured:
         parallel: Share of the responses with steps that ran side by side.
         tokens: New tokens of a response, on average.
         critical_path: Of them those on the longest chain.
-        undecided: Responses without a verdict.
+        undecided: Responses that verifier or engine failed on. An answer that the verifier could not read (UNKNOWN) is
+            decided: whoever asked cannot use it either.
         pass_at: By k (written as text): the chance that one of k responses passes, so what best-of-k with the verifier
             comes to; unbiased, over problems with at least k decided responses.
     """
@@ -44,6 +45,8 @@ class Measured:
 
 
 KS = (8, 16)
+
+_UNDECIDED = (Fate.VERIFIER_ERROR, Fate.ENGINE_ERROR)
 
 
 async def measure(
@@ -66,7 +69,7 @@ async def measure(
 def summarise(groups: Sequence[Sequence[Attempt]]) -> Measured:
     """What the attempts at each problem say together."""
     every = [attempt for group in groups for attempt in group]
-    decided = [[attempt.fate for attempt in group if attempt.fate in OUTCOMES] for group in groups]
+    decided = [[attempt.fate for attempt in group if attempt.fate not in _UNDECIDED] for group in groups]
     shares = [fates.count(Fate.PASSED) / len(fates) for fates in decided if fates]
     return Measured(
         problems=len(shares),
