@@ -30,8 +30,9 @@ class Runs:
 
     def list(self) -> list[dict[str, Any]]:
         """Every run by its folder's path below the root, the newest first."""
-        found = sorted(self._files().items(), key=lambda item: -item[1].stat().st_mtime)
-        return [{"id": name, "modified": file.stat().st_mtime} for name, file in found[:MAX_RUNS]]
+        changed = {name: _changed(file) for name, file in self._files().items()}
+        newest = sorted(filter(changed.get, changed), key=lambda name: -changed[name])
+        return [{"id": name, "modified": changed[name]} for name in newest[:MAX_RUNS]]
 
     def read(self, name: str, offset: int) -> dict[str, Any]:
         """Records of a run.
@@ -61,6 +62,14 @@ class Runs:
     def _files(self) -> dict[str, Path]:
         files = self._root.glob(f"**/{METRICS}")
         return {str(file.parent.relative_to(self._root)): file for file in files if file.is_file()}
+
+
+def _changed(file: Path) -> float:
+    """When a file was last written; 0: it has gone meanwhile."""
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _record(line: bytes) -> dict[str, Any] | None:

@@ -122,6 +122,15 @@ def test_a_dead_letter_tells_why_and_is_revived_by_its_button(known: Page, serve
     expect(known.get_by_role("region", name="Summary")).to_contain_text("What is 1 + 1?")
 
 
+@pytest.mark.parametrize(("page_of", "said"), [("job", "none"), ("solve", "there is no such solve")])
+def test_what_is_not_there_is_said_to_be(seen: Seen, known: Page, page_of: str, said: str) -> None:
+    known.get_by_role("link", name="Queue").wait_for()
+    known.evaluate(f"location.hash = '#/{page_of}/none'")
+    expect(known.locator(".notice")).to_contain_text(said)
+    assert all("404" in fault for fault in seen.faults), seen.faults
+    seen.faults.clear()
+
+
 def test_runs_are_compared_and_grow_while_one_looks(known: Page, runs: Path) -> None:
     known.get_by_role("link", name="Training").click()
     for name in ("papo", "dapo"):

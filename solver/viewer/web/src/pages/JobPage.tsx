@@ -27,7 +27,7 @@ export function JobPage({ id }: { id: string }) {
         )}
         {(fault || job?.reason) && <span class="fault">{fault || job?.reason}</span>}
       </div>
-      {solve.text || solve.candidates.size || solve.outcome ? <SolveView solve={solve} version={version} /> : <p class="card notice">No worker has begun it yet.</p>}
+      {solve.text || solve.candidates.size || solve.outcome ? <SolveView solve={solve} version={version} /> : <p class="card notice">{typeof link === "object" ? link.failed : "No worker has begun it yet."}</p>}
     </>
   );
 }

@@ -24,6 +24,7 @@ export function SolvePage({ id }: { id: string }) {
         {fault && <span class="fault" role="alert">{fault}</span>}
       </div>
       {(solve.text || solve.broken) && <SolveView solve={solve} version={version} />}
+      {!solve.text && typeof link === "object" && <p class="card notice">{link.failed}</p>}
     </>
   );
 }
