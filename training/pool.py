@@ -102,25 +102,28 @@ class EnginePool:
         Raises:
             EngineError: The model cannot be loaded.
         """
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([__name__])  # what takes seconds to import is imported once
-        loop = asyncio.get_running_loop()
         threads = max(1, torch.get_num_threads() // self._count)
-        for number in range(self._count):
-            ours, theirs = context.Pipe()
-            given = (theirs, self._folder, self._config, threads)
-            process = context.Process(target=_work, args=given, name=f"espalier-engine-{number}", daemon=True)
-            process.start()
-            theirs.close()
-            worker = _Worker(process, ours, loop.create_future())
-            loop.add_reader(ours.fileno(), partial(self._read, worker))
-            self._workers.append(worker)
         try:
+            for number in range(self._count):
+                self._workers.append(self._started(number, threads))
             await self._loaded()
         except BaseException:
             await self.close()
             raise
         return self
+
+    def _started(self, number: int, threads: int) -> _Worker:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__])  # what takes seconds to import is imported once
+        loop = asyncio.get_running_loop()
+        ours, theirs = context.Pipe()
+        given = (theirs, self._folder, self._config, threads)
+        process = context.Process(target=_work, args=given, name=f"espalier-engine-{number}", daemon=True)
+        process.start()
+        theirs.close()
+        worker = _Worker(process, ours, loop.create_future())
+        loop.add_reader(ours.fileno(), partial(self._read, worker))
+        return worker
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()

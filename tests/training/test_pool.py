@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
@@ -110,6 +113,35 @@ async def test_nothing_is_left_behind(model_folder: Path) -> None:
         processes = [worker.process for worker in pool._workers]
         assert all(process.is_alive() for process in processes)
     assert not any(process.is_alive() for process in processes)
+
+
+_OWNER = """
+import asyncio, sys
+from pathlib import Path
+from espalier.runtime.local.engine import LocalConfig
+from espalier.training.pool import EnginePool
+
+async def main():
+    async with EnginePool(Path(sys.argv[1]), None, LocalConfig(device="cpu", kv_tokens=4096), 2) as pool:
+        print(*(worker.process.pid for worker in pool._workers), flush=True)
+        await asyncio.sleep(600)
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+def test_processes_end_with_the_one_that_started_them_however_it_ends(model_folder: Path, tmp_path: Path) -> None:
+    script = tmp_path / "owner.py"
+    script.write_text(_OWNER)
+    command = [sys.executable, str(script), str(model_folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as owner:
+        assert owner.stdout is not None
+        processes = [psutil.Process(int(pid)) for pid in owner.stdout.readline().split()]
+        assert len(processes) == 2
+        owner.kill()
+    _, alive = psutil.wait_procs(processes, timeout=60)
+    assert not alive
 
 
 async def test_a_model_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
