@@ -170,7 +170,8 @@ class JobQueue:
             ValueError: The event id is none.
         """
         last = from_event_id or "0"
-        _check_event_id(last)
+        if not is_event_id(last):
+            raise ValueError(f"event id {last[:40]!r} is not one of ours; it looks like 1700000000000-0")
         while True:
             ended = (await patiently(lambda: self.get(job))).status.state in ENDED
             news = await patiently(lambda: self._news(job, last, None if ended else WATCH_MS))  # noqa: B023
@@ -332,6 +333,12 @@ class JobQueue:
         ]
 
 
+def is_event_id(text: str) -> bool:
+    """Whether Redis takes it for the id of an entry: one or two numbers of 64 bits."""
+    parts = text.split("-", 1)
+    return all(part.isascii() and part.isdecimal() and len(part) <= 20 and int(part) < 1 << 64 for part in parts)
+
+
 def _decode_job(job: str, values: Sequence[Any]) -> pb.GetJobResponse:
     """From the values of `STATUS` and the result."""
     *fields, result = values
@@ -348,11 +355,6 @@ def _decode_event(job: str, number: str, fields: dict[bytes, bytes]) -> pb.JobEv
     else:
         event.status.CopyFrom(decode_status(job, {name.decode(): value for name, value in fields.items()}))
     return event
-
-
-def _check_event_id(text: str) -> None:
-    if not all(part.isdecimal() for part in text.split("-", 1)):
-        raise ValueError(f"event id {text[:40]!r} is not one of ours; it looks like 1700000000000-0")
 
 
 def _digest(problems: Sequence[common_pb2.Problem], settings: pb.Settings) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from espalier.solver import wire
-from espalier.solver.batch.queue import DEFAULT_PAGE, MAX_JOBS, MAX_PAGE, JobQueue, KeyTaken
+from espalier.solver.batch.queue import DEFAULT_PAGE, MAX_JOBS, MAX_PAGE, JobQueue, KeyTaken, is_event_id
 from espalier.solver.settings import House
 from espalier.v1 import solver_pb2 as pb
 from espalier.verifiers.invalid import FieldError
@@ -47,7 +47,7 @@ class Jobs:
     def watch(self, request: pb.WatchJobRequest) -> AsyncIterator[pb.JobEvent]:
         """What happens to a job, until it ends."""
         event = request.from_event_id
-        if event and not (event.isascii() and len(event) <= MAX_NAME and all(map(str.isdecimal, event.split("-", 1)))):
+        if event and not is_event_id(event):
             raise FieldError("from_event_id", f"{event[:40]!r} is no id of an event; give one that was sent, or none")
         return self._queue.watch(_job_id(request.job_id), event)
 

@@ -76,6 +76,7 @@ async def test_jobs_are_listed_and_cancelled(served: Served) -> None:
         ("CancelJob", pb.CancelJobRequest(job_id="x" * 257), "job_id"),
         ("WatchJob", pb.WatchJobRequest(job_id="x", from_event_id="yesterday"), "from_event_id"),
         ("WatchJob", pb.WatchJobRequest(job_id="x", from_event_id="٣-٣"), "from_event_id"),
+        ("WatchJob", pb.WatchJobRequest(job_id="x", from_event_id="18446744073709551616-0"), "from_event_id"),
         ("ListJobs", pb.ListJobsRequest(page_size=0), "page_size"),
         ("ListJobs", pb.ListJobsRequest(page_size=1001), "page_size"),
         ("ListJobs", pb.ListJobsRequest(page_token="x"), "page_token"),  # noqa: S106

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Coroutine, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from espalier.solver import wire
+from espalier.solver.batch.connection import connect
+from espalier.solver.batch.keys import batch_id
+from espalier.solver.batch.queue import JobQueue
 from espalier.solver.settings import Settings
+from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
 from espalier.verifiers.hub import Hub, load
+from tests.solver.batch.conftest import server  # noqa: F401
+from tests.solver.batch.server import RedisServer
 from tests.solver.service.serving import Served, asking, serving, until
 from tests.solver.service.telling import Words, free_tokens, telling
 from tests.verifiers.strategies import messages, texts
@@ -76,21 +82,35 @@ def _ours(task: asyncio.Task[Any] | None) -> bool:
     return code is not None and "/solver/" in code.co_filename and "/tests/" not in code.co_filename
 
 
-@pytest.fixture(scope="module")
-def world() -> Iterator[World]:
+@contextmanager
+def a_world(url: str | None = None) -> Iterator[World]:
+    """With a queue in the Redis of this address, if one is given."""
     loop = asyncio.new_event_loop()
     stack = AsyncExitStack()
 
     async def build() -> World:
         engine = await stack.enter_async_context(telling(lambda _: here.words))
         judge = await stack.enter_async_context(Hub(load(["math"])))
-        served = await stack.enter_async_context(serving(engine, judge))
+        queue = JobQueue(await stack.enter_async_context(connect(url, retries=0))) if url else None
+        served = await stack.enter_async_context(serving(engine, judge, queue=queue))
         return World(loop, served, engine, asyncio.all_tasks())
 
     here = loop.run_until_complete(build())
     yield here
     loop.run_until_complete(stack.aclose())
     loop.close()
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with a_world() as here:
+        yield here
+
+
+@pytest.fixture(scope="module")
+def queueing(server: RedisServer) -> Iterator[World]:  # noqa: F811
+    with a_world(server.url) as here:
+        yield here
 
 
 MANY = settings(max_examples=100, suppress_health_check=list(HealthCheck))
@@ -154,6 +174,58 @@ def test_no_request_about_jobs_crashes_a_server_without_a_queue(world: World, da
         assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
 
     world.run(example())
+
+
+KNOWN = (f"{batch_id('known')}-0", f"{batch_id('known')}-1")
+"""Ids of jobs that are there."""
+
+EDGES = ("0", str((1 << 63) - 1), str((1 << 64) - 1), str(1 << 64), "9" * 200)
+NUMBERS = st.lists(st.sampled_from(EDGES) | st.integers(0).map(str), min_size=1, max_size=2).map("-".join)
+NEARLY = {"job_id": st.sampled_from(KNOWN), "from_event_id": NUMBERS, "page_token": NUMBERS}
+"""Values of fields that may be right, so that the queue is asked."""
+
+
+@st.composite
+def job_requests(draw: st.DrawFn, method: str) -> Any:
+    """Any request; often one that is right, or nearly."""
+    request = draw(messages(SERVICE.methods_by_name[method].input_type))
+    for field, values in NEARLY.items():
+        if field in request.DESCRIPTOR.fields_by_name and draw(st.booleans()):
+            setattr(request, field, draw(values))
+    if method == "SubmitJob" and draw(st.booleans()):
+        request.key = ""
+        request.ClearField("settings")
+        del request.problems[:]
+        request.problems.add(text=draw(texts.filter(str.strip)), id=draw(texts))
+    return request
+
+
+ANSWERED = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND})
+"""What a call about jobs may end with, beside OK."""
+
+
+@pytest.mark.parametrize("method", ["SubmitJob", "GetJob", "CancelJob", "ListJobs", "WatchJob"])
+@MANY
+@given(data=st.data())
+def test_no_request_about_jobs_crashes_a_server_with_a_queue_or_leaves_a_task_behind(
+    queueing: World, data: st.DataObject, method: str
+) -> None:
+    request = data.draw(job_requests(method))
+
+    async def example() -> None:
+        known = [common_pb2.Problem(text="x"), common_pb2.Problem(text="y")]
+        await queueing.served.stub.SubmitJob(pb.SubmitJobRequest(problems=known, key="known"))
+        call = getattr(queueing.served.stub, method)(request)
+        try:
+            if method == "WatchJob":
+                await call.read()
+                call.cancel()
+            else:
+                await call
+        except grpc.aio.AioRpcError as error:
+            assert error.code() in ANSWERED, error
+
+    queueing.run(example())
 
 
 json_values = st.recursive(
