@@ -42,7 +42,7 @@ class Budget:
     Attributes:
         steps: Length of the schedule in optimiser steps; None: `minutes` count.
         minutes: Length of the schedule in minutes of training, over all its parts.
-        stop_after: Minutes after which this part of the run stops, resumable.
+        stop_after: Minutes after which this part of the run stops, resumable; it takes one step at least.
     """
 
     steps: int | None = None
@@ -233,7 +233,7 @@ def fit(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, source: Sou
 
     def over(progress: Progress) -> bool:
         late = budget.stop_after is not None and progress.seconds - begun.seconds >= 60 * budget.stop_after
-        return late or budget.done(progress) >= 1.0
+        return budget.done(progress) >= 1.0 or (late and progress.step > begun.step)
 
     progress = begun
     with journal(run.out, run.metrics, begun.step, asdict(config), run.report) as record:
