@@ -2,6 +2,7 @@
 """Where the time of a PAPO step goes: generate, verify, train, sync.
 
     python benchmarks/papo.py                                           # the bundled model, its tasks and verifiers
+    python benchmarks/papo.py --processes 8 --prompts 16 --samples 16   # the same, sampled in eight processes
     python benchmarks/papo.py --size 4b --prompts 8 --samples 4         # Qwen3-4B's shape, random weights, on a GPU
 
 Everything is what a run uses: the local engine, `Collector`, `Learner` and `publish`. Random weights solve nothing and
@@ -19,7 +20,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import count, islice
 from pathlib import Path
 from random import Random
@@ -47,6 +48,7 @@ from espalier.training.judge import Judge, Patience, open_judge
 from espalier.training.learner import Learner
 from espalier.training.model import Policy, build
 from espalier.training.objective import Papo
+from espalier.training.pool import EnginePool
 from espalier.training.reward import reward
 from espalier.training.rl import load_network
 from espalier.training.rollout import Collector
@@ -115,7 +117,7 @@ class Watched:
 class Clocked:
     """An engine, and when its last response ended."""
 
-    def __init__(self, engine: LocalEngine) -> None:
+    def __init__(self, engine: LocalEngine | EnginePool) -> None:
         self.engine = engine
         self.ended = 0.0
 
@@ -161,6 +163,13 @@ def random_4b(device: torch.device, branch: int) -> Subject:
 SUBJECTS = {"seedling": seedling, "4b": random_4b}
 
 
+def shared(settings: LocalConfig, processes: int, device: torch.device) -> LocalConfig:
+    """The share of one process."""
+    rows = max(1, settings.capacity.rows // processes)
+    capacity = replace(settings.capacity, rows=rows, requests=rows)
+    return replace(settings, device=str(device), kv_tokens=KV_TOKENS // processes, capacity=capacity)
+
+
 async def steps(subject: Subject, arguments: argparse.Namespace, device: torch.device) -> AsyncIterator[Step]:
     """Step after step, on fresh problems."""
     network, tokenizer, group = subject.network, subject.tokenizer, Group(device=device)
@@ -169,7 +178,11 @@ async def steps(subject: Subject, arguments: argparse.Namespace, device: torch.d
     optimizer = PolicyConfig(rate=1e-7, row_length=arguments.row_length, rows_per_pass=1, recompute=True)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(subject.judge)
-        local = LocalEngine.serve(served_copy(network), tokenizer, settings, subject.sampler)
+        local: LocalEngine | EnginePool
+        if arguments.processes > 1:
+            local = EnginePool(SEEDLING, tokenizer, shared(settings, arguments.processes, device), arguments.processes)
+        else:
+            local = LocalEngine.serve(served_copy(network), tokenizer, settings, subject.sampler)
         engine = Clocked(await stack.enter_async_context(local))
         judge = Watched(subject.judge)
         limits = Limits(max_tokens=arguments.row_length * 3 // 4)  # the prompt takes its share of a row
@@ -235,9 +248,15 @@ def main() -> int:
     parser.add_argument("--branch", type=int, default=256, help="tokens of a scripted step (4b)")
     parser.add_argument("--row-length", type=int, default=1024, help="of the rows that are trained on")
     parser.add_argument("--rows", type=int, default=64, help="branches that are decoded at once")
+    parser.add_argument("--processes", type=int, default=1, help="that decode, in place of this one (seedling)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", action="store_true", help="JSON lines instead of a table")
-    asyncio.run(run(parser.parse_args()))
+    arguments = parser.parse_args()
+    if arguments.processes > 1 and arguments.size != "seedling":
+        parser.error(
+            "--processes: only for the seedling; a script that puts tags into random weights stays in this process"
+        )
+    asyncio.run(run(arguments))
     return 0
 
 
