@@ -146,7 +146,8 @@ def serve(
         if runs is not None and not ui:
             raise UsageError("--runs shows training runs on the live pages; give --ui, too")
         for listened in filter(None, (address, serving.http)):
-            if not listened.startswith("unix:") and not listened.rpartition(":")[2].isdecimal():
+            port = listened.rpartition(":")[2]
+            if not listened.startswith("unix:") and not (port.isdecimal() and int(port) < 1 << 16):
                 raise UsageError(f"cannot listen on {listened!r}: give HOST:PORT")
             serving.security.require_safe(listened)  # now, not when the model has been loaded
 

@@ -72,6 +72,9 @@ class ServerSecurity:
             OSError: The address cannot be listened on.
         """
         self.require_safe(address)
+        port_text = address.rpartition(":")[2]
+        if not address.startswith("unix") and not (port_text.isdecimal() and int(port_text) < 1 << 16):
+            raise OSError(f"cannot listen on {address}: give HOST:PORT")  # gRPC would take another port
         try:
             if self.certificate is None or self.key is None:
                 port = server.add_insecure_port(address)

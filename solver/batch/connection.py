@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import structlog
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import AuthenticationError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as Disconnected
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as Silent
 
 if TYPE_CHECKING:
@@ -109,8 +109,12 @@ def outage_as_unavailable() -> Iterator[None]:
     try:
         yield
     except RedisError as error:
+        if isinstance(error, AuthenticationError):
+            raise QueueUnavailable(
+                "Redis wants another user or password; write redis://USER:PASSWORD@HOST:PORT/0, or redis://:PASSWORD@…"
+            ) from error
         if is_outage(error):
-            raise QueueUnavailable(f"Redis cannot serve the queue: {error}") from error
+            raise QueueUnavailable(f"Redis cannot serve the queue: {str(error).rstrip('.')}") from error
         raise
 
 

@@ -108,7 +108,7 @@ class Worker:
     # Getting jobs.
 
     async def _serve(self, stop: asyncio.Event) -> None:
-        waiting = waits()
+        waiting, gone = waits(), False
         while not stop.is_set() and self._broken is None:
             free = self._slots - len(self._running)
             if not free:
@@ -117,9 +117,16 @@ class Worker:
             try:
                 leases = await self._next(free)
             except RedisError as error:
-                await self._recover(error, next(waiting))
+                if is_outage(error):
+                    (log.debug if gone else log.warning)("redis is gone", error=str(error))
+                    gone = True
+                    await asyncio.sleep(next(waiting))
+                else:
+                    await self._begin_anew(error)
                 continue
-            waiting = waits()
+            if gone:
+                log.info("redis is back")
+                waiting, gone = waits(), False
             await self._accept(leases, stop)
 
     async def _next(self, free: int) -> list[Lease]:
@@ -132,15 +139,12 @@ class Worker:
                 return taken
         return await self._desk.read(free, max(0.001, min(READ_SECONDS, self._look_at - now)))
 
-    async def _recover(self, error: RedisError, wait: float) -> None:
-        if isinstance(error, ResponseError) and str(error).startswith(("NOGROUP", "UNBLOCKED")):
-            log.info("the queue is begun")
-            await patiently(self._desk.join)
-        elif is_outage(error):
-            log.warning("redis is gone", error=str(error))
-            await asyncio.sleep(wait)
-        else:
+    async def _begin_anew(self, error: RedisError) -> None:
+        """Make the consumer group again, if that is what was missing."""
+        if not (isinstance(error, ResponseError) and str(error).startswith(("NOGROUP", "UNBLOCKED"))):
             raise error
+        log.info("the queue is begun")
+        await patiently(self._desk.join)
 
     async def _accept(self, leases: list[Lease], stop: asyncio.Event) -> None:
         """Begin each job; one that may kill its worker when nothing else runs, and of several such ones only one."""

@@ -67,6 +67,12 @@ async def test_a_certificate_that_does_not_work_is_a_clear_error(certificate: by
         await VerifierServer(Hub([]), ServerSettings(address="127.0.0.1:0"), security).start()
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.1:x", "127.0.0.1:65536", "localhost:99999"])
+async def test_an_address_without_a_port_of_its_own_is_refused(address: str) -> None:
+    with pytest.raises((OSError, ValueError), match=address):
+        await VerifierServer(Hub([]), ServerSettings(address=address), ServerSecurity(insecure=True)).start()
+
+
 @pytest.mark.parametrize("incomplete", [{"certificate": SERVER}, {"key": SERVER_KEY}, {"client_authority": AUTHORITY}])
 def test_half_of_tls_is_refused(incomplete: dict[str, bytes]) -> None:
     with pytest.raises(ValueError, match="certificate"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -183,6 +184,20 @@ async def test_a_dead_redis_is_called_unavailable(own_server: RedisServer) -> No
             await queue.submit(problems(1))
         own_server.start()
         assert (await queue.depth()).lag == 1
+
+
+async def test_a_wrong_password_is_said_to_be_one(tmp_path: Path) -> None:
+    guarded = RedisServer(tmp_path, appendonly=False)
+    guarded.start()
+    try:
+        async with connect(guarded.url) as client:
+            await client.config_set("requirepass", "sesame")
+        for url in (guarded.url, guarded.url.replace("redis://", "redis://:wrong@")):
+            async with connect(url, retries=0) as client:
+                with pytest.raises(QueueUnavailable, match="another user or password; write redis://"):
+                    await JobQueue(client).depth()
+    finally:
+        guarded.stop()
 
 
 def test_an_address_is_shown_without_its_password() -> None:

@@ -106,6 +106,7 @@ def test_tls_protects_both_doors(directory: Path, tmp_path: Path, unused_tcp_por
         (["--address", "0.0.0.0:0"], 2, "--insecure"),
         (["--http", "0.0.0.0:0"], 2, "--insecure"),
         (["--http", "127.0.0.1"], 2, "HOST:PORT"),
+        (["--address", "127.0.0.1:99999"], 2, "HOST:PORT"),
         (["--policy", "guess"], 2, "default policy"),
         (["--k", "65"], 2, "default k"),
         (["--engine", "cloud"], 2, "unknown engine"),
