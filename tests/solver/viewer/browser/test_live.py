@@ -153,3 +153,5 @@ def test_live_pages_fit_a_small_screen(known: Page, name: str) -> None:
     expect(known.locator("main .card").first).to_be_visible()
     known.wait_for_timeout(300)
     assert known.evaluate("document.scrollingElement.scrollWidth") <= 400
+    heads = [head.bounding_box() for head in known.locator("thead th").all()]
+    assert all(box["height"] < 40 for box in heads if box), "no word is broken"

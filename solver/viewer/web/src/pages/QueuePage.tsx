@@ -153,7 +153,7 @@ function Jobs({ jobs }: { jobs: Job[] }) {
   const states = [...new Set(jobs.map((job) => job.state))];
   const shown = jobs.filter((job) => !only || job.state === only);
   return (
-    <section class="card" aria-label="Jobs">
+    <section class="card jobs" aria-label="Jobs">
       <header class="bar">
         <h2>Newest jobs <span class="count">{shown.length}</span></h2>
         <span class="chips">
