@@ -293,6 +293,22 @@ async def test_drain_cuts_what_outlasts_the_grace_period_and_frees_the_engine(hu
         assert served.ended("cancelled") == 1
 
 
+async def test_a_drain_that_is_told_to_hurry_does_not_wait_for_the_grace_period(hub: Hub) -> None:
+    listening = Listening("127.0.0.1:0", grace_seconds=3600.0)
+    async with telling(ENDLESS) as engine, serving(engine, hub, listening=listening) as served:
+        all_free = free_tokens(engine)
+        call = asyncio.ensure_future(served.stub.SolveOnce(asking(candidate_tokens=512)))
+        await until(lambda: free_tokens(engine) < all_free)
+        draining = asyncio.ensure_future(served.server.drain())
+        await until_health(served.channel, NOT_SERVING)
+        served.server.hurry()
+        await draining
+        with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
+            await call
+        await until(lambda: free_tokens(engine) == all_free)
+        assert served.ended("cancelled") == 1
+
+
 async def test_a_reader_that_cannot_keep_up_is_told_so(monkeypatch: pytest.MonkeyPatch, hub: Hub) -> None:
     monkeypatch.setattr("espalier.solver.service.desk.MAX_PENDING", 3)
     async with telling(ENDLESS) as engine, serving(engine, hub) as served:
