@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
+import httpx2 as httpx
 import openai
 import pytest
 
@@ -18,6 +21,7 @@ from tests.solver.service.telling import Words, free_tokens, telling
 
 RIGHT = "so \\boxed{42}"
 WRONG = "so \\boxed{41}"
+TLS = Path(__file__).parents[2] / "verifiers" / "tls"
 TOKEN = "a-token-of-enough-length"  # noqa: S105
 QUESTION: list[Any] = [{"role": "user", "content": "What is 6 times 7?"}]
 
@@ -183,6 +187,25 @@ async def test_a_wrong_key_is_refused(hub: Hub) -> None:
         async with client(served, TOKEN) as ask:
             reply = await ask.chat.completions.create(model="espalier", messages=QUESTION)
     assert reply.choices[0].message.content == "42"
+
+
+async def test_a_server_that_asks_for_client_certificates_answers_nobody_without(hub: Hub) -> None:
+    files = {name: TLS / f"{name}.pem" for name in ("ca", "server", "client")}
+    mutual = ServerSecurity(
+        certificate=files["server"].read_bytes(),
+        key=(TLS / "server.key").read_bytes(),
+        client_authority=files["ca"].read_bytes(),
+    )
+    async with telling(RIGHT) as engine, serving(engine, hub, security=mutual, warm=False) as served:
+        url = served.http.replace("http://127.0.0.1", "https://localhost") + "/models"
+        stranger = ssl.create_default_context(cafile=files["ca"])
+        known = ssl.create_default_context(cafile=files["ca"])
+        known.load_cert_chain(files["client"], TLS / "client.key")
+        async with httpx.AsyncClient(verify=stranger) as ask:
+            with pytest.raises(httpx.TransportError):
+                await ask.get(url)
+        async with httpx.AsyncClient(verify=known) as ask:
+            assert (await ask.get(url)).status_code == 200
 
 
 async def test_a_full_server_says_when_to_come_back() -> None:
