@@ -143,18 +143,19 @@ def sft(
     espalier train sft --config training/configs/tiny.toml --tokenizer runtime/seedling --out runs/sft --steps 500
     """
     with _errors(debug):
-        import torch
-
         from espalier.training.config import load
+        from espalier.training.distributed import process_group
         from espalier.training.progress import reporter
         from espalier.training.sft import Budget, train
 
         budget = Budget(steps, minutes, stop_after)
         run = load(config)
-        _print_settings(run)
-        with reporter() as report:
-            place = torch.device(_device(device))
-            train(run, tokenizer, out, budget, place, report, resume=resume, initial=initial)
+        with process_group(_device(device)) as group, reporter() as report:
+            if group.is_main:
+                _print_settings(run)
+            train(run, tokenizer, out, budget, report, group=group, resume=resume, initial=initial)
+            if not group.is_main:
+                return
         typer.echo(f"weights: {out / 'model'}")
 
 
@@ -243,18 +244,20 @@ def beta(
     With form = "sequential" in the settings it is the control: sequential fine-tuning.
     """
     with _errors(debug):
-        import torch
-
         from espalier.training.config import load_as
         from espalier.training.config_rl import BetaConfig
         from espalier.training.deadline import Deadline
+        from espalier.training.distributed import process_group
         from espalier.training.progress import reporter
         from espalier.training.stages.beta import train
 
         run = load_as(BetaConfig, config)
-        _print_settings(run)
-        with reporter() as report:
-            done = train(run, initial, out, Deadline.after(minutes), report, torch.device(_device(device)))
+        with process_group(_device(device)) as group, reporter() as report:
+            if group.is_main:
+                _print_settings(run)
+            done = train(run, initial, out, Deadline.after(minutes), report, group)
+            if done and not group.is_main:
+                return
         _conclude(done, out)
 
 

@@ -176,7 +176,8 @@ class Curriculum:
         budget = sft.Budget(steps=self.config.base_steps, stop_after=self.deadline.minutes_left())
         resume = any((folder / "checkpoint").glob("[0-9]*"))
         tokenizer = self.home / self.config.tokenizer
-        progress = sft.train(config, tokenizer, folder, budget, self.device, self.report, resume=resume)
+        group = Group(device=self.device)
+        progress = sft.train(config, tokenizer, folder, budget, self.report, group=group, resume=resume)
         return budget.done(progress) >= 1.0
 
     def _rl(self, config: RlConfig, method: Method, start: str) -> Callable[[Path], bool]:
@@ -193,7 +194,8 @@ class Curriculum:
             if name != "beta":  # the control is trained on the same samples
                 folder.mkdir(parents=True, exist_ok=True)
                 write(folder / beta.SAMPLES, (self.out / "beta" / beta.SAMPLES).read_text(encoding="utf-8"))
-            return beta.train(config, self._model("zero"), folder, self.deadline, self.report, self.device)
+            group = Group(device=self.device)
+            return beta.train(config, self._model("zero"), folder, self.deadline, self.report, group)
 
         return train
 

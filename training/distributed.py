@@ -48,6 +48,14 @@ class Group:
         """Maximum over all processes, elementwise; a new tensor."""
         return self._reduced(values, dist.ReduceOp.MAX)
 
+    def total(self, value: float) -> float:
+        """Sum of a number over all processes."""
+        return value if self.mesh is None else self.sum(torch.tensor(value, dtype=torch.float64)).item()
+
+    def largest(self, value: float) -> float:
+        """Largest of a number over all processes: what they go by where each has a clock of its own."""
+        return value if self.mesh is None else self.maximum(torch.tensor(value, dtype=torch.float64)).item()
+
     def barrier(self) -> None:
         """Wait for all processes."""
         if self.mesh is not None:

@@ -1,8 +1,9 @@
 """Muon (Jordan et al. 2024), for many small matrices at once.
 
 `torch.optim.Muon` orthogonalises one matrix after the other; for the dozens of small matrices of a small model the
-launches cost more than the arithmetic. Here matrices of equal shape are stacked and orthogonalised together. Learning
-rates are on AdamW's scale (Liu et al. 2025: updates scaled to a root mean square of 0.2).
+launches cost more than the arithmetic. Here matrices of equal shape are stacked and orthogonalised together; sharded
+ones are gathered for it, on every process. Learning rates are on AdamW's scale (Liu et al. 2025: updates scaled to a
+root mean square of 0.2).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 _COEFFICIENTS = (3.4445, -4.775, 2.0315)
@@ -70,6 +72,18 @@ class Muon(Optimizer):
         averages = [self.state[p]["momentum"] for p in matrices]
         torch._foreach_lerp_(averages, gradients, 1 - group["momentum"])
         ahead = torch._foreach_lerp(gradients, averages, group["momentum"])
-        updates = orthogonalise(torch.stack(list(ahead))).to(matrices[0].dtype).unbind()
+        whole = orthogonalise(torch.stack([_whole(matrix) for matrix in ahead])).to(matrices[0].dtype).unbind()
+        updates = [_shared_like(matrix, update) for matrix, update in zip(matrices, whole, strict=True)]
         torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(matrices, list(updates), alpha=-group["lr"] * scale)
+        torch._foreach_add_(matrices, updates, alpha=-group["lr"] * scale)
+
+
+def _whole(matrix: Tensor) -> Tensor:
+    return matrix.full_tensor() if isinstance(matrix, DTensor) else matrix
+
+
+def _shared_like(matrix: Tensor, update: Tensor) -> Tensor:
+    """An update that every process has whole, shared out as its matrix is."""
+    if not isinstance(matrix, DTensor):
+        return update
+    return distribute_tensor(update, matrix.device_mesh, matrix.placements, src_data_rank=None)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,12 +23,13 @@ from torch.optim import AdamW, Optimizer
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from espalier.training.checkpoint import Progress, export, load_weights, restore, save
-from espalier.training.config import DataConfig, MetricsConfig, OptimizerConfig, SftConfig
+from espalier.training.config import ConfigError, DataConfig, MetricsConfig, OptimizerConfig, SftConfig
 from espalier.training.data import TASK_NAMES, held_out_rows, rows
+from espalier.training.distributed import ALONE, Group
 from espalier.training.finite import NotFiniteError
 from espalier.training.folder import prepare
 from espalier.training.metrics import Report, journal
-from espalier.training.model import Batch, build, collate, compile_layers, token_losses
+from espalier.training.model import Batch, Policy, build, collate, compile_layers
 from espalier.training.muon import Muon
 from espalier.training.packing import Row
 
@@ -78,25 +80,29 @@ def optimizers(model: Qwen3ForCausalLM, config: OptimizerConfig) -> dict[str, Op
 
 
 def update(
-    model: Qwen3ForCausalLM,
+    policy: Policy,
     step_optimizers: dict[str, Optimizer],
-    step_rows: list[Row],
+    own_rows: list[Row],
     config: OptimizerConfig,
     factor: float,
-    device: torch.device,
+    group: Group,
 ) -> Tensor:
-    """One optimiser step; returns the mean loss over its trained tokens, on the device."""
-    batches = [collate(part, device) for part in _parts(step_rows, config.rows_per_pass)]
-    total = sum(batch.trained for batch in batches)
-    loss = torch.zeros((), device=device)
+    """One optimiser step on the rows of all processes.
+
+    Returns:
+        This process's share of the mean loss over the trained tokens, on the device.
+    """
+    batches = [collate(part, group.device) for part in _parts(own_rows, config.rows_per_pass)]
+    total = group.total(sum(batch.trained for batch in batches))
+    loss = torch.zeros((), device=group.device)
     for batch in batches:
-        part = token_losses(model, batch).sum() / total
-        part.backward()  # type: ignore[no-untyped-call]
+        part = -policy(batch).logprobs.sum() / total
+        part.backward()
         loss += part.detach()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+    torch.nn.utils.clip_grad_norm_(policy.parameters(), config.clip)
     for name, optimizer in step_optimizers.items():
-        for group in optimizer.param_groups:
-            group["lr"] = factor * (config.muon_rate if name == "muon" else config.adam_rate)
+        for parameters in optimizer.param_groups:
+            parameters["lr"] = factor * (config.muon_rate if name == "muon" else config.adam_rate)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     return loss
@@ -107,13 +113,13 @@ def _parts(items: list[Row], size: int) -> Iterator[list[Row]]:
 
 
 @torch.no_grad()
-def losses_by_task(model: Qwen3ForCausalLM, batches: list[Batch]) -> dict[str, float]:
+def losses_by_task(policy: Policy, batches: list[Batch]) -> dict[str, float]:
     """Mean loss per trained token of each task."""
     sums, counts = torch.zeros(2, len(TASK_NAMES), dtype=torch.float64)
     for batch in batches:
         weight = (batch.targets >= 0).flatten().cpu().double()
         task = batch.task.flatten().cpu()
-        losses = token_losses(model, batch).flatten().cpu().double()
+        losses = -policy(batch).logprobs.flatten().cpu().double()
         sums += torch.bincount(task, weights=losses, minlength=len(TASK_NAMES))
         counts += torch.bincount(task, weights=weight, minlength=len(TASK_NAMES))
     return {name: (sums[i] / counts[i]).item() for i, name in enumerate(TASK_NAMES) if counts[i] > 0}
@@ -151,9 +157,9 @@ def train(
     tokenizer_folder: Path,
     out: Path,
     budget: Budget,
-    device: torch.device,
     report: Report,
     *,
+    group: Group = ALONE,
     resume: bool = False,
     initial: Path | None = None,
 ) -> Progress:
@@ -164,8 +170,8 @@ def train(
         tokenizer_folder: Where the tokenizer lies.
         out: Folder for checkpoint, weights and `metrics.jsonl`.
         budget: When to stop.
-        device: Where to compute.
         report: Receives one record per report, as it is written to `metrics.jsonl`.
+        group: The processes that train together, and where they compute.
         resume: Go on from the checkpoint in `out`.
         initial: Folder of exported weights to begin from, with a fresh optimiser; None: random weights.
 
@@ -176,15 +182,16 @@ def train(
         CheckpointError: `resume` is asked for and there is no fitting checkpoint.
         ConfigError: The settings differ from those of the run that is resumed.
     """
-    prepare(config, out, resume=resume, free=("metrics",))
+    if group.is_main:
+        prepare(config, out, resume=resume, free=("metrics",))
+    group.barrier()
     torch.manual_seed(config.seed)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(tokenizer_folder)
     model = build(config.model, tokenizer)
-    model.to(device)  # type: ignore[arg-type]
     if initial is not None:
         load_weights(initial, model)
     source = TraceSource(tokenizer_folder, config.data, config.held_out_rows)
-    run = Run(config.optimizer, config.metrics, out, budget, report, resume=resume)
+    run = Run(config.optimizer, config.metrics, out, budget, report, group, resume)
     return fit(model, tokenizer, source, run)
 
 
@@ -198,6 +205,7 @@ class Run:
         out: Folder for checkpoints, weights and metrics.
         budget: When to stop.
         report: Shows an entry of the metrics.
+        group: The processes that train together.
         resume: Go on from the checkpoint in `out`.
     """
 
@@ -206,6 +214,7 @@ class Run:
     out: Path
     budget: Budget
     report: Report
+    group: Group = ALONE
     resume: bool = False
 
 
@@ -215,19 +224,23 @@ def fit(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, source: Sou
     On CUDA the layers are compiled and computed in bfloat16; anywhere else it is plain float32.
 
     Raises:
+        ConfigError: The rows of a step cannot be shared out to the processes.
         CheckpointError: `resume` is asked for and there is no fitting checkpoint.
         NotFiniteError: The loss is not finite where it is looked at: where it is reported, and before a checkpoint is
             written. The rows of that step are in `out`.
     """
-    config, budget, saved = run.optimizer, run.budget, run.out / "checkpoint"
+    config, budget, group, saved = run.optimizer, run.budget, run.group, run.out / "checkpoint"
+    if config.rows_per_step % group.size:
+        raise ConfigError(f"rows_per_step {config.rows_per_step} cannot be shared out to {group.size} processes")
     torch.set_float32_matmul_precision("high")
-    device = model.device
-    model.train()
+    policy = Policy(model)
+    policy.train()
+    group.shard(policy)
     run_optimizers = optimizers(model, config)
-    begun = restore(saved, model, run_optimizers) if run.resume else Progress()
-    if device.type == "cuda":
+    begun = restore(saved, model, run_optimizers, group) if run.resume else Progress()
+    if group.device.type == "cuda":
         compile_layers(model)
-    held_out_batches = [collate(part, device) for part in _parts(source.held_out(), config.rows_per_pass)]
+    held_out_batches = [collate(part, group.device) for part in _parts(source.held_out(), config.rows_per_pass)]
     stream = source.rows(begun.rows)
     started, tokens = time.monotonic(), 0
 
@@ -236,19 +249,20 @@ def fit(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, source: Sou
         return budget.done(progress) >= 1.0 or (late and progress.step > begun.step)
 
     progress = begun
-    with journal(run.out, run.metrics, begun.step, asdict(config), run.report) as record:
+    with _journal(run, begun.step) as record:
         while not over(progress):
             factor = rate(config, progress.step, budget.done(progress))
             step_rows = list(islice(stream, config.rows_per_step))
-            loss = update(model, run_optimizers, step_rows, config, factor, device)
+            own_rows = step_rows[group.rank :: group.size]
+            loss = update(policy, run_optimizers, own_rows, config, factor, group)
             tokens += sum(len(row.tokens) for row in step_rows)
-            seconds = begun.seconds + time.monotonic() - started
+            seconds = group.largest(begun.seconds + time.monotonic() - started)
             progress = Progress(progress.step + 1, progress.rows + config.rows_per_step, seconds)
             due = config.checkpoint_every and progress.step % config.checkpoint_every == 0
             if due or over(progress) or progress.step % REPORT_EVERY == 0:
-                value = loss.item()
+                value = group.sum(loss).item()
                 if not math.isfinite(value):
-                    raise NotFiniteError(_left_behind(step_rows, progress.step, value, run.out))
+                    raise NotFiniteError(_left_behind(own_rows, progress.step, value, run))
                 record(
                     {
                         "step": progress.step,
@@ -259,17 +273,24 @@ def fit(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, source: Sou
                     }
                 )
             if due and not over(progress):
-                save(saved, model, run_optimizers, progress)
-        by_task = losses_by_task(model, held_out_batches) if held_out_batches else {}
+                save(saved, model, run_optimizers, progress, group)
+        by_task = losses_by_task(policy, held_out_batches) if held_out_batches else {}
         record({"step": progress.step, "held_out": {name: round(value, 4) for name, value in by_task.items()}})
-    save(saved, model, run_optimizers, progress)
-    export(run.out / "model", model, tokenizer)
+    save(saved, model, run_optimizers, progress, group)
+    export(run.out / "model", model, tokenizer, group)
     return progress
 
 
-def _left_behind(step_rows: list[Row], step: int, loss: float, out: Path) -> str:
-    path = out / f"not-finite-{step}.safetensors"
-    tokens = torch.stack([torch.from_numpy(row.tokens) for row in step_rows])
-    trained = torch.stack([torch.from_numpy(row.trained) for row in step_rows])
+def _journal(run: Run, step: int) -> AbstractContextManager[Report]:
+    """Only the main process keeps a journal."""
+    if not run.group.is_main:
+        return nullcontext(lambda entry: None)
+    return journal(run.out, run.metrics, step, asdict(run.optimizer), run.report)
+
+
+def _left_behind(own_rows: list[Row], step: int, loss: float, run: Run) -> str:
+    path = run.out / f"not-finite-{step}-{run.group.rank}.safetensors"
+    tokens = torch.stack([torch.from_numpy(row.tokens) for row in own_rows])
+    trained = torch.stack([torch.from_numpy(row.trained) for row in own_rows])
     save_file({"tokens": tokens, "trained": trained}, path)
     return f"step {step}: the loss is {loss}; lower the learning rates. The rows of this step are in {path}"

@@ -15,10 +15,19 @@ from safetensors.torch import load_file
 from transformers import Qwen3ForCausalLM
 
 from espalier.training.batch import Judged
+from espalier.training.checkpoint import restore
+from espalier.training.config import Form, OptimizerConfig
+from espalier.training.config_rl import BetaConfig, ProblemsConfig
+from espalier.training.data import Codec
+from espalier.training.deadline import Deadline
 from espalier.training.draw import Draw
 from espalier.training.reward import Fate, reward
 from espalier.training.rollout import Attempt
+from espalier.training.sft import optimizers
+from espalier.training.stages import beta
+from espalier.training.stages.beta import SAMPLES
 from tests.training import test_rl
+from tests.training.test_reward import GOOD
 from tests.training.test_rl import CONFIG, _by_parity, _train, model_folder, network
 
 __all__ = ["model_folder", "network"]
@@ -39,6 +48,22 @@ with process_group("cpu") as group, by_parity:
 CONFIG_OF_TWO = replace(CONFIG, steps=2, optimizer=replace(CONFIG.optimizer, rate=1e-4))
 
 
+def _in_two_processes(program: str, initial: Path, out: Path) -> None:
+    script = out.with_suffix(".py")
+    script.write_text(program)
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    done = subprocess.run(
+        [*command, str(initial), str(out)],
+        cwd=root,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        timeout=250,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def without_the_last_problem(self: Draw, attempt: Attempt) -> Judged:
     """In the second batch, of problems 2 and 3, the second process has nothing to train on."""
     if attempt.problem.id == self.problems(3).id:
@@ -47,18 +72,7 @@ def without_the_last_problem(self: Draw, attempt: Attempt) -> Judged:
 
 
 def test_two_processes_take_the_steps_of_one(model_folder: Path, tmp_path: Path) -> None:
-    script = tmp_path / "worker.py"
-    script.write_text(WORKER)
-    root = Path(__file__).parents[2]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    subprocess.run(
-        [*command, str(model_folder), str(tmp_path / "two")],
-        cwd=root,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)},
-        check=True,
-        capture_output=True,
-        timeout=200,
-    )
+    _in_two_processes(WORKER, model_folder, tmp_path / "two")
     with mock.patch.object(test_rl, "_by_parity", without_the_last_problem):
         one = _train(CONFIG_OF_TWO, model_folder, tmp_path / "one")
     two = [json.loads(line) for line in (tmp_path / "two" / "metrics.jsonl").open()]
@@ -75,3 +89,54 @@ def test_two_processes_take_the_steps_of_one(model_folder: Path, tmp_path: Path)
         close = (weights[name].float() - expected[name].float()).abs() < 1e-3
         assert close.float().mean() > 0.99, name
     Qwen3ForCausalLM.from_pretrained(tmp_path / "two" / "model")
+
+
+SUPERVISED = """
+import sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from espalier.training.deadline import Deadline
+from espalier.training.distributed import process_group
+from espalier.training.stages import beta
+from tests.training.test_processes import BETA
+with process_group("cpu") as group:
+    assert group.size == 2
+    assert beta.train(BETA, Path(sys.argv[1]), Path(sys.argv[2]), Deadline(), lambda entry: None, group)
+"""
+
+BETA = BetaConfig(
+    seed=1,
+    form=Form.PARALLEL,
+    problems=ProblemsConfig(1, tasks={"gcd": 1.0}),
+    count=2,
+    max_tokens=64,
+    epochs=4,
+    row_length=128,
+    optimizer=OptimizerConfig(2, 1, 1e-3, 1e-3, 0.1, 1, 0.5, 1.0, checkpoint_every=2),
+)
+
+
+def test_two_processes_fine_tune_as_one_does(model_folder: Path, codec: Codec, tmp_path: Path) -> None:
+    """Matrices under Muon, and all of them on what was kept before. A run of one goes on from their checkpoint."""
+    texts = [GOOD.replace("x", word) for word in ("one", "two three", "four", "five")]
+    ids = [codec.tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
+    line = {"problems": BETA.count, "kept": [["0", [5, 6, 7], tokens] for tokens in ids]}
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / SAMPLES).write_text(json.dumps(line) + "\n")
+    assert beta.train(BETA, model_folder, tmp_path / "one", Deadline(), lambda entry: None)
+    _in_two_processes(SUPERVISED, model_folder, tmp_path / "two")
+    one, two = ([json.loads(text) for text in (tmp_path / name / "metrics.jsonl").open()] for name in ("one", "two"))
+    assert [entry["step"] for entry in one] == [entry["step"] for entry in two]
+    losses, others = ([entry["loss"] for entry in entries if "loss" in entry] for entries in (one, two))
+    assert len(losses) > 1
+    assert others == pytest.approx(losses, abs=2e-4)
+    weights, expected = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("two", "one"))
+    for name in expected:
+        close = (weights[name].float() - expected[name].float()).abs() < 1e-3
+        assert close.float().mean() > 0.99, name
+    network = Qwen3ForCausalLM.from_pretrained(tmp_path / "one" / "model")
+    assert (
+        restore(tmp_path / "two" / "checkpoint", network, optimizers(network, BETA.optimizer)).step == one[-1]["step"]
+    )

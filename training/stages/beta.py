@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -26,6 +28,7 @@ from espalier.runtime.structure import read
 from espalier.training.config import Form
 from espalier.training.config_rl import BetaConfig
 from espalier.training.deadline import Deadline
+from espalier.training.distributed import ALONE, Group
 from espalier.training.example import Example, forced_mask, sequential_layout
 from espalier.training.folder import prepare, write
 from espalier.training.metrics import Report
@@ -40,6 +43,9 @@ from espalier.training.sft import Budget, Run, fit
 ROUNDS = 4
 """How often the engine's rows are filled by the problems that are sampled side by side, and stored together."""
 
+
+POLL_SECONDS = 0.5
+"""Between two looks at whether sampling has ended, by the processes that do not sample."""
 
 SAMPLES = "samples.jsonl"
 """File of the run's folder with what is kept."""
@@ -79,6 +85,7 @@ async def sample(
         NothingKeptError: Not one sample is correct and well-formed.
     """
     kept, done = _stored(path)
+    write(path, "".join(f"{line}\n" for line in _whole_lines(path)))
     passed = 0
     at_once = max(1, ROUNDS * config.service.rows // config.tries)
     for start in range(done, config.count, at_once):
@@ -108,16 +115,17 @@ async def sample(
 
 
 def _stored(path: Path) -> tuple[list[Kept], int]:
-    """What an interrupted part has kept, and of how many problems."""
+    """What has been kept, and of how many problems; a last line that was cut off counts for nothing."""
     kept: list[Kept] = []
     done = 0
-    if path.exists():
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # a last line without its end was cut off
-        write(path, "".join(f"{line}\n" for line in lines))
-        for line in map(json.loads, lines):
-            kept += [Kept(problem, tuple(prompt), tuple(tokens)) for problem, prompt, tokens in line["kept"]]
-            done = line["problems"]
+    for line in map(json.loads, _whole_lines(path)):
+        kept += [Kept(problem, tuple(prompt), tuple(tokens)) for problem, prompt, tokens in line["kept"]]
+        done = line["problems"]
     return kept, done
+
+
+def _whole_lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
 
 
 def _kept(problem: str, rollout: Rollout) -> Kept:
@@ -166,10 +174,11 @@ class KeptRows:
         return []
 
 
-def train(config: BetaConfig, initial: Path, out: Path, budget: Deadline, report: Report, device: torch.device) -> bool:
+def train(config: BetaConfig, initial: Path, out: Path, budget: Deadline, report: Report, group: Group = ALONE) -> bool:
     """Sample from the model in `initial`, keep what is good, and fine-tune the model on it into `out/model`.
 
-    A part that was interrupted, or stopped by the deadline, goes on where it was when it is called again.
+    A part that was interrupted, or stopped by the deadline, goes on where it was when it is called again. Of several
+    processes the main one samples, with the engine of the settings, and the others wait; all of them fine-tune.
 
     Returns:
         Whether it is finished.
@@ -179,21 +188,39 @@ def train(config: BetaConfig, initial: Path, out: Path, budget: Deadline, report
         NothingKeptError: Not one sample is correct and well-formed.
         EngineError: The engine failed.
     """
-    prepare(config, out, resume=True, free=("service", "metrics"))
+    if group.is_main:
+        prepare(config, out, resume=True, free=("service", "metrics"))
     torch.manual_seed(config.seed)
-    network = load_network(initial, device)
+    network = load_network(initial, group.device)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(initial)
-    kept = asyncio.run(_sampled(config, network, tokenizer, initial, out / SAMPLES, budget, report))
-    if kept is None:
+    with _one_after_the_other(out / "sampling-ended", group):
+        if group.is_main:
+            asyncio.run(_sampled(config, network, tokenizer, initial, out / SAMPLES, budget, report))
+    kept, done = _stored(out / SAMPLES)
+    if done < config.count:
         return False
     vocabulary = Vocabulary.of(tokenizer)
     source = KeptRows([example(one, config.form, vocabulary) for one in kept], config.row_length, config.seed)
     steps = max(1, config.epochs * len(source) // config.optimizer.rows_per_step)
     resume = any((out / "checkpoint").glob("[0-9]*"))
     length = Budget(steps=steps, stop_after=budget.minutes_left())
-    run = Run(config.optimizer, config.metrics, out, length, report, resume=resume)
+    run = Run(config.optimizer, config.metrics, out, length, report, group, resume)
     progress = fit(network, tokenizer, source, run)
     return progress.step >= steps
+
+
+@contextmanager
+def _one_after_the_other(ended: Path, group: Group) -> Iterator[None]:
+    """Work of the main process that takes longer than a collective operation may; `ended` says that it is over."""
+    if group.is_main:
+        ended.unlink(missing_ok=True)
+    group.barrier()
+    yield
+    if group.is_main:
+        ended.touch()
+    while not ended.exists():
+        time.sleep(POLL_SECONDS)
+    group.barrier()
 
 
 async def _sampled(
@@ -204,8 +231,8 @@ async def _sampled(
     path: Path,
     budget: Deadline,
     report: Report,
-) -> list[Kept] | None:
+) -> None:
     limits = Limits(max_tokens=config.max_tokens)
     tell = lambda text: report({"note": text})  # noqa: E731
     async with collector_for(config.service, network, tokenizer, initial, Mode.SEQUENTIAL, limits, tell) as collector:
-        return await sample(config, collector, stream(config.problems), path, budget, report)
+        await sample(config, collector, stream(config.problems), path, budget, report)
