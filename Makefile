@@ -43,7 +43,7 @@ ui-test: .venv/dev.stamp
 	scripts/ui-check.sh
 	UI=true $(BIN)/python -m pytest tests/solver/viewer/browser $(ARGS)
 
-# One thread, so that rounding and with it the outcome do not depend on the number of cores.
+# One thread a process, so that rounding and with it the outcome do not depend on the number of cores.
 train-tiny: .venv/train.stamp
 	rm -rf .work/train-tiny
 	OMP_NUM_THREADS=1 $(BIN)/espalier train curriculum --config training/configs/train-tiny.toml --out .work/train-tiny --device cpu
