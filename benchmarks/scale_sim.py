@@ -17,7 +17,7 @@ import random
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from benchmarks.scale.measured import FILE, Measured, read, write
 from benchmarks.scale.model import House, Simulation, Tally, with_failures
@@ -118,13 +118,21 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=100_000, help="of each row")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", help="the row of this name alone")
+    parser.add_argument(
+        "--part",
+        action="append",
+        choices=("steps", "problems", "verdicts", "queue", "start"),
+        help="measure: this part alone, and keep the others; repeat for several",
+    )
     parser.add_argument("--problems", type=int, default=6, help="measure: of each of six tasks")
     parser.add_argument("--samples", type=int, default=6, help="measure: of each problem")
     arguments = parser.parse_args()
     if arguments.what == "measure":
-        from benchmarks.scale.measure import measure
+        from benchmarks.scale.measure import PARTS, measure
 
-        write(asyncio.run(measure(arguments.problems, arguments.samples)))
+        parts = arguments.part or PARTS
+        known = {} if set(parts) == set(PARTS) else asdict(read())
+        write(asyncio.run(measure(arguments.problems, arguments.samples, parts, known)))
         print(f"written to {FILE}")
         return
     measured = read()
