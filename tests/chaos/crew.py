@@ -94,11 +94,13 @@ class Crew:
         await self.reach(self.size, "ready")
 
     async def busy(self, order: Sequence[int]) -> int:
-        """The first worker in this order that has begun a job; waits while none has."""
+        """The first worker in this order that is at work on a job; waits while none is."""
         while True:
-            begun = {line.pid for line in self.lines() if line.what == "deliver"}
+            at_work: Counter[int] = Counter()
+            for line in self.lines():
+                at_work[line.pid] += (line.what == "deliver") - (line.what == "solved")
             for number in order:
-                if self.workers[number].pid in begun:
+                if at_work[self.workers[number].pid] > 0:
                     return number
             await asyncio.sleep(0.01)
 

@@ -52,6 +52,7 @@ async def test_killed_workers_lose_nothing_and_repeat_nothing(
                 assert (await queue.depth()).pending > 0
                 crew.kill(victim)
             await check_all(queue, jobs, crew)
+            assert sum(crew.counts("deliver").values()) > len(jobs)  # what was killed was at work
 
 
 async def test_a_restart_of_redis_loses_nothing_and_repeats_nothing(
