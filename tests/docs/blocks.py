@@ -8,6 +8,7 @@ it, with the reason: `*Not run by the tests: it needs a GPU.*` Its commands are 
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,17 @@ FENCE = re.compile(
 )
 INDENTED = re.compile(r"^    ((?:espalier|python|pip|make) .+)$", re.MULTILINE)
 """Commands that stand in blocks by indentation."""
+
+
+def goes_on(command: str) -> bool:
+    """Whether the next line still belongs to a command: it ends in a backslash, or inside quotes."""
+    if command.endswith("\\"):
+        return True
+    try:
+        shlex.split(command, comments=True)
+    except ValueError:
+        return True
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +72,7 @@ class Block:
         for line in self.body.splitlines():
             if line.startswith("$ "):
                 typed.append(line[2:])
-            elif typed and typed[-1].endswith("\\"):
+            elif typed and goes_on(typed[-1]):
                 typed[-1] += f"\n{line}"
         return typed
 
