@@ -41,6 +41,6 @@ def test_elsewhere_every_entry_is_a_line(capsys: pytest.CaptureFixture[str]) -> 
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
-        "step 3  reward 0.25  accuracy 0.5  parallel 0.75  tokens_per_second 900  done 0.5",
+        "step 3  reward 0.25  accuracy 0.5  parallel 0.75  tokens_per_second 900  loss -0.1  done 0.5",
         f"note {NOTE['note']}",
     ]
