@@ -180,11 +180,13 @@ class ScriptedJudge:
     Attributes:
         verdicts: By the text of the claim.
         seconds: How long each verdict takes.
+        gate: What each verdict waits for.
         same: Groups of equivalent answers.
     """
 
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
     seconds: float = 0.0
+    gate: asyncio.Event | None = None
     same: Sequence[frozenset[str]] = ()
     asked: Counter[str] = field(default_factory=Counter)
     checks: list[Check] = field(default_factory=list)
@@ -193,6 +195,8 @@ class ScriptedJudge:
         self.asked[claim.text] += 1
         self.checks.append(check)
         await asyncio.sleep(self.seconds)
+        if self.gate is not None:
+            await self.gate.wait()
         return self.verdicts.get(claim.text, UNKNOWN)
 
     async def equivalent(self, a: str, b: str, *, timeout: float | None = None) -> Verdict:

@@ -152,7 +152,7 @@ async def test_the_deadline_is_hard_and_every_request_ends_in_the_engine() -> No
 
 async def test_the_deadline_does_not_wait_for_verdicts_and_says_that_the_answer_is_unconfirmed() -> None:
     judge = ScriptedJudge(JUDGE, seconds=60.0)
-    result = await solver(ScriptedEngine.of(boxed("42")), judge).solve(CHECKED, Greedy(), Budget(seconds=0.1))
+    result = await solver(ScriptedEngine.of(boxed("42")), judge).solve(CHECKED, Greedy(), Budget(seconds=1.0))
     assert result.stopped is Stop.SECONDS
     assert (result.selection.answer, result.selection.decided_by) == ("42", DecidedBy.ONLY_CANDIDATE)
 

@@ -187,6 +187,6 @@ async def _solve_in_a_process(server: RedisServer, espalier: Any, problems: Path
         assert watched.exit_code == 0, watched.output
     finally:
         process.send_signal(signal.SIGTERM)
-        status = await asyncio.wait_for(process.wait(), 30)
+        status = await asyncio.wait_for(process.wait(), 90)
     assert status == 0
     assert (await asyncio.to_thread(espalier, "results", "monday", "-o", tmp_path / "out.jsonl")).exit_code == 0

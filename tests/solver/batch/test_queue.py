@@ -84,7 +84,7 @@ async def test_watching_resumes_behind_an_event_and_ends_with_the_job(redis: Red
     job = (await queue.submit(problems(1))).job_ids[0]
     watching = asyncio.create_task(_all(queue, job))
     async with working(server, NoWork()):
-        events = await asyncio.wait_for(watching, 10)
+        events = await asyncio.wait_for(watching, 30)
     states = [event.status.state for event in events]
     assert states == [pb.JOB_STATE_QUEUED, pb.JOB_STATE_RUNNING, pb.JOB_STATE_DONE]
     assert await _all(queue, job, events[0].event_id) == events[1:]

@@ -209,13 +209,14 @@ async def test_a_server_that_asks_for_client_certificates_answers_nobody_without
 
 
 async def test_a_full_server_says_when_to_come_back() -> None:
-    judge = ScriptedJudge(seconds=0.3)
+    judge = ScriptedJudge(gate=asyncio.Event())
     async with telling(RIGHT) as engine, serving(engine, judge, slots=1, places=0) as served, client(served) as ask:
         first = asyncio.ensure_future(ask.chat.completions.create(model="espalier", messages=QUESTION))
         await until(lambda: served.desk.admission.running == 1)
         with pytest.raises(openai.RateLimitError) as caught:
             await ask.chat.completions.create(model="espalier", messages=QUESTION)
         assert int(caught.value.response.headers["retry-after"]) >= 1
+        judge.gate.set()
         assert (await first).choices[0].message.content == "42"
 
 

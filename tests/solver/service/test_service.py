@@ -181,7 +181,7 @@ async def test_a_result_arrives_before_the_deadline_of_a_solve_that_takes_longer
     house = House(k=2, seconds=60, candidate_tokens=1900)
     async with telling(ENDLESS, 1 << 15) as engine, serving(engine, hub, house=house) as served:
         all_free = free_tokens(engine)
-        result = await served.stub.SolveOnce(asking(), timeout=0.6)
+        result = await served.stub.SolveOnce(asking(), timeout=2.0)
         assert (result.outcome, result.stopped) == (pb.SolveResponse.OUTCOME_UNSOLVED, "seconds")
         assert result.spent.aborted.sampled_tokens > 0
         await until(lambda: free_tokens(engine) == all_free)
@@ -200,7 +200,8 @@ async def test_a_deadline_that_passes_in_the_line_leaves_nothing_behind(hub: Hub
 
 
 async def test_a_full_server_says_when_to_come_back_and_serves_those_in_line(hub: Hub) -> None:
-    async with telling(RIGHT) as engine, serving(engine, ScriptedJudge(seconds=0.2), slots=1, places=1) as served:
+    judge = ScriptedJudge(gate=asyncio.Event())
+    async with telling(RIGHT) as engine, serving(engine, judge, slots=1, places=1) as served:
         inside = [asyncio.ensure_future(served.stub.SolveOnce(asking(policy="greedy"))) for _ in range(2)]
         await until(lambda: served.desk.admission.running == 1 and served.desk.admission.waiting == 1)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -209,6 +210,7 @@ async def test_a_full_server_says_when_to_come_back_and_serves_those_in_line(hub
         delay = delay_of(caught.value)
         assert delay is not None
         assert 0 < delay <= 30
+        judge.gate.set()
         assert [result.answer for result in await asyncio.gather(*inside)] == ["42", "42"]
 
 
@@ -270,12 +272,14 @@ async def test_reflection_knows_the_service(hub: Hub) -> None:
 
 
 async def test_drain_turns_health_off_refuses_new_solves_and_finishes_old_ones() -> None:
-    async with telling(RIGHT) as engine, serving(engine, ScriptedJudge(seconds=0.3)) as served:
+    judge = ScriptedJudge(gate=asyncio.Event())
+    async with telling(RIGHT) as engine, serving(engine, judge) as served:
         old = asyncio.ensure_future(served.stub.SolveOnce(asking(policy="greedy")))
         await until(lambda: served.desk.admission.running == 1)
         draining = asyncio.ensure_future(served.server.drain())
         await until_health(served.channel, NOT_SERVING)
         assert await code_of(served.stub.SolveOnce(asking())) is grpc.StatusCode.UNAVAILABLE
+        judge.gate.set()
         assert (await old).answer == "42"
         await draining
 
