@@ -9,8 +9,8 @@ import pytest
 
 from espalier.runtime.engine import FinishReason, Limits, Tokens
 from espalier.runtime.local import LocalEngine
-from espalier.solver.events import SolveEvent, Streamed
-from espalier.solver.policies import Adaptive, BestOfK, Greedy
+from espalier.solver.events import CandidateStarted, SolveEvent, Streamed
+from espalier.solver.policies import Adaptive, BestOfK, Greedy, Refine
 from espalier.solver.policy import Budget, Stop
 from espalier.solver.problem import Problem
 from espalier.solver.select import DecidedBy
@@ -18,6 +18,7 @@ from espalier.solver.solve import Generation, Solver
 from espalier.verifiers.check import CallCase, ConstraintCheck, NumberUse, ProgramCheck
 from espalier.verifiers.hub import Hub, load
 from tests.solver.service.telling import Words, free_tokens, telling
+from tests.verifiers.code.boxes import opened
 
 MAKE_65 = Problem(
     "p",
@@ -134,3 +135,28 @@ async def test_a_program_is_never_run_without_a_sandbox_and_the_result_says_what
     assert result.judged[0].candidate.answer == "def f():\n    return 1\n"
     assert result.selection.answer is None
     assert "programs run in a sandbox or not at all" in result.trouble
+
+
+@pytest.mark.bwrap
+async def test_a_repair_is_asked_for_with_the_case_that_failed_its_input_what_was_expected_and_what_came(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ESPALIER_SANDBOX_KIND", "bwrap")
+    check = ProgramCheck((CallCase("double", "[1]", "2"), CallCase("double", "[17]", "34")))
+    wrong, right = (f"```python\ndef double(x):\n    return {body}\n```\n" for body in ("x + 1", "2 * x"))
+    questions: list[str] = []
+
+    def watch(event: SolveEvent) -> None:
+        if isinstance(event, CandidateStarted):
+            questions.append(event.question)
+
+    async with opened("bwrap"):
+        pass  # or a skip, where there is none
+    async with Hub(load()) as hub, telling(lambda number: right if number == 1 else wrong) as engine:
+        result = await Solver(engine, hub).solve(
+            Problem("p", "Double it.", check), Refine(first=1), Budget(candidates=2), watch=watch
+        )
+    assert result.selection.answer == right.removeprefix("```python\n").removesuffix("```\n")
+    asked = " ".join(questions[1].split())
+    for part in ("Double it.", "return x + 1", "Case 2 of 2 failed", "Input: double(*[17])", "Expected: 34", "Got: 18"):
+        assert part in asked
