@@ -305,9 +305,11 @@ def worker(
         from espalier.solver.metrics import Metrics
         from espalier.solver.settings import House
         from espalier.solver.solve import Solver
+        from espalier.solver.spans import export
         from espalier.verifiers.logs import configure_logging
 
         configure_logging("debug" if debug else log_level)
+        export()
         ladder = {"temperatures": tuple(temperature)} if temperature else {}
         house = House(
             policy=policy, policy_settings=ladder, k=k, max_k=max_k, seconds=seconds, candidate_tokens=max_tokens

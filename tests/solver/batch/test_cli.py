@@ -16,6 +16,7 @@ import structlog
 from typer.testing import CliRunner
 
 from espalier.solver.batch.cli import app, worker_app
+from espalier.solver.spans import ENDPOINTS
 from tests.solver.batch.server import RedisServer
 from tests.solver.batch.working import NoWork, working
 
@@ -145,6 +146,14 @@ def test_a_queue_that_cannot_be_reached_is_said_so() -> None:
     result = CliRunner().invoke(app, ["status", "--redis", "redis://127.0.0.1:1/0"])
     assert result.exit_code == 3
     assert "--redis" in result.stderr
+
+
+def test_a_worker_exports_spans_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ENDPOINTS[0], "http://127.0.0.1:4318")
+    monkeypatch.setattr("espalier.solver.spans.find_spec", lambda _: None)
+    result = CliRunner().invoke(worker_app, [])
+    assert result.exit_code == 2
+    assert "espalier[otel]" in result.output
 
 
 def test_help_teaches() -> None:
