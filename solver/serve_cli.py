@@ -14,6 +14,7 @@ import typer
 from espalier.solver.commands.options import (
     Debug,
     EngineOption,
+    Hints,
     Instruction,
     MaxTokens,
     OnlyVerifiers,
@@ -21,6 +22,7 @@ from espalier.solver.commands.options import (
     Verifiers,
     VerifiersAuthority,
     VerifiersTokenFile,
+    diversity,
 )
 from espalier.solver.terminal import UsageError, errors
 
@@ -71,6 +73,7 @@ def serve(
     k: Annotated[int, typer.Option("--k", help="Candidates of a solve that does not say.", min=1)] = 8,
     max_k: Annotated[int, typer.Option("--max-k", help="Candidates that a solve may ask for.", min=1)] = 64,
     temperature: Temperatures = None,
+    hint: Hints = None,
     max_tokens: MaxTokens = 4096,
     seconds: Annotated[float, typer.Option(help="Longest time of a solve.", min=0.001)] = 300.0,
     max_solves: Annotated[int, typer.Option(help="Solves at once.", min=1)] = 8,
@@ -117,12 +120,16 @@ def serve(
         export()
         if traces is not None:
             traces.mkdir(parents=True, exist_ok=True)
-        settings = {"temperatures": tuple(temperature)} if temperature else {}
         serving = _Serving(
             engine=engine,
             instruction=model_instruction,
             house=House(
-                policy=policy, policy_settings=settings, k=k, max_k=max_k, seconds=seconds, candidate_tokens=max_tokens
+                policy=policy,
+                policy_settings=diversity(temperature, hint),
+                k=k,
+                max_k=max_k,
+                seconds=seconds,
+                candidate_tokens=max_tokens,
             ),
             listening=Listening(address, metrics, grace, health_interval, max_message_mib),
             security=ServerSecurity(

@@ -15,6 +15,7 @@ import typer
 from espalier.solver.commands.options import (
     Debug,
     EngineOption,
+    Hints,
     Instruction,
     MaxTokens,
     OnlyVerifiers,
@@ -22,6 +23,7 @@ from espalier.solver.commands.options import (
     Verifiers,
     VerifiersAuthority,
     VerifiersTokenFile,
+    diversity,
 )
 from espalier.solver.terminal import INTERRUPTED, SOLVED, TROUBLE, UNSOLVED, UsageError, errors
 
@@ -271,6 +273,7 @@ def worker(
     k: Annotated[int, typer.Option("--k", help="Candidates of a job that does not say.", min=1)] = 8,
     max_k: Annotated[int, typer.Option("--max-k", help="Candidates that a job may ask for.", min=1)] = 64,
     temperature: Temperatures = None,
+    hint: Hints = None,
     max_tokens: MaxTokens = 4096,
     seconds: Annotated[float, typer.Option(help="Longest time of a solve.", min=0.001)] = 300.0,
     lease: Annotated[
@@ -310,9 +313,13 @@ def worker(
 
         configure_logging("debug" if debug else log_level)
         export()
-        ladder = {"temperatures": tuple(temperature)} if temperature else {}
         house = House(
-            policy=policy, policy_settings=ladder, k=k, max_k=max_k, seconds=seconds, candidate_tokens=max_tokens
+            policy=policy,
+            policy_settings=diversity(temperature, hint),
+            k=k,
+            max_k=max_k,
+            seconds=seconds,
+            candidate_tokens=max_tokens,
         )
         terms = Terms(lease_seconds=lease, max_deliveries=max_deliveries, keep_seconds=keep)
         if traces is not None:

@@ -19,6 +19,9 @@ Temperatures = Annotated[
     list[float] | None,
     typer.Option("--temperature", min=0.0, help="Sampling temperature; repeat for a ladder that candidates climb."),
 ]
+Hints = Annotated[
+    list[str] | None, typer.Option("--hint", help="A strategy to suggest; repeat for several, handed out in turn.")
+]
 Seed = Annotated[int | None, typer.Option(help="Repeats a run; a new one is drawn and printed otherwise.", min=0)]
 MaxTokens = Annotated[int, typer.Option("--max-tokens", min=1, help="New tokens of one response, all its branches.")]
 Verifiers = Annotated[
@@ -38,6 +41,12 @@ VerifiersAuthority = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Results as JSON on standard output.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and logs.")]
+
+
+def diversity(temperatures: list[float] | None, hints: list[str] | None) -> dict[str, object]:
+    """Settings of a policy: the ladder and the strategies that its candidates differ by, where they are given."""
+    chosen = {"temperatures": temperatures, "hints": hints}
+    return {name: tuple(values) for name, values in chosen.items() if values}
 
 
 def chosen_seed(seed: int | None) -> int:

@@ -16,12 +16,14 @@ import typer
 from espalier.solver.commands.options import (
     Debug,
     EngineOption,
+    Hints,
     Instruction,
     Json,
     MaxTokens,
     Seed,
     Temperatures,
     chosen_seed,
+    diversity,
 )
 from espalier.solver.terminal import EXIT_STATUS, SOLVED, TROUBLE, UNSOLVED, UsageError, errors
 
@@ -57,7 +59,7 @@ def solve(
     engine: EngineOption = "local",
     model_instruction: Instruction = None,
     temperature: Temperatures = None,
-    hint: Annotated[list[str] | None, typer.Option(help="A strategy to suggest; repeat for several.")] = None,
+    hint: Hints = None,
     seed: Seed = None,
     max_tokens: MaxTokens = 4096,
     tokens: Annotated[int | None, typer.Option(help="New tokens of all candidates together.")] = None,
@@ -83,10 +85,7 @@ def solve(
         from espalier.solver.policy import Budget
         from espalier.solver.problem import Problem, lines_of, read_problems, recognised
 
-        settings: dict[str, object] = {"hints": tuple(hint)} if hint else {}
-        if temperature:
-            settings["temperatures"] = tuple(temperature)
-        chosen = named(policy, **settings)
+        chosen = named(policy, **diversity(temperature, hint))
         budget = Budget(k, tokens, seconds, rounds)
         judged_by = parse_check(check) if check else None
         first = chosen_seed(seed)

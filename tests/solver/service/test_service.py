@@ -16,6 +16,7 @@ from google.rpc import error_details_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
 
+from espalier.solver.commands.options import diversity
 from espalier.solver.service.servicer import SERVICE_NAME
 from espalier.solver.settings import House
 from espalier.v1 import common_pb2
@@ -398,6 +399,16 @@ async def test_every_solve_leaves_a_trace(hub: Hub, tmp_path: Path) -> None:
         result = await served.stub.SolveOnce(asking())
     lines = [json.loads(line) for line in (tmp_path / f"{result.solve_id}.jsonl").read_text().splitlines()]
     assert (lines[0]["event"], lines[-1]["event"]) == ("accepted", "solved")
+
+
+async def test_the_house_hands_out_temperatures_and_strategies_in_turn(hub: Hub, tmp_path: Path) -> None:
+    diverse = House(k=3, candidate_tokens=512, policy_settings=diversity([0.5, 1.0], ["Draw it.", "Guess."]))
+    async with telling(WRONG) as engine, serving(engine, hub, house=diverse, traces=tmp_path) as served:
+        result = await served.stub.SolveOnce(asking(policy="best_of_k"))
+    lines = map(json.loads, (tmp_path / f"{result.solve_id}.jsonl").read_text().splitlines())
+    started = [line for line in lines if line["event"] == "candidate_started"]
+    assert [line["spec"]["temperature"] for line in started] == [0.5, 1.0, 0.5]
+    assert [line["question"].rpartition("\n\n")[2] for line in started] == ["Draw it.", "Guess.", "Draw it."]
 
 
 async def test_a_trace_that_cannot_be_written_does_not_keep_a_problem_from_being_solved(hub: Hub) -> None:
