@@ -16,9 +16,9 @@ import torch
 from sglang.srt.managers.schedule_batch import Req
 from sglang.srt.managers.schedule_policy import AddReqResult
 
-from espalier.runtime.sglang.compat import Parked
 from espalier.runtime.sglang.conductor import Conductor
 from espalier.runtime.sglang.host import bring_back, copy_to_host, room_for
+from espalier.runtime.sglang.parked import Parked
 from espalier.runtime.sglang.seat import Seat, Tree
 
 logger = logging.getLogger(__name__)

@@ -12,9 +12,10 @@ import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sglang.srt.managers.schedule_batch import BaseFinishReason, Req
+if TYPE_CHECKING:
+    from sglang.srt.managers.schedule_batch import Req
 
 SUPPORTED = tuple(f"0.5.{patch}" for patch in range(17, 24))
 
@@ -25,6 +26,9 @@ SCHEDULER = _ROOT + "managers.scheduler.Scheduler"
 REQUEST = _ROOT + "managers.schedule_batch.Req"
 BATCH = _ROOT + "managers.schedule_batch.ScheduleBatch"
 FILTER = f"{BATCH}.filter_batch"
+QUEUE_LIMIT = f"{SCHEDULER}._abort_on_queued_limit"
+TIMEOUT = f"{SCHEDULER}._abort_on_waiting_timeout"
+"""Up to 0.5.19; later versions abort what has waited too long as a client would."""
 RELEASE = _ROOT + "mem_cache.common.release_kv_cache"
 RETRACT = _ROOT + "managers.schedule_batch.release_req"
 ADMIT = _ROOT + "managers.schedule_policy.PrefillAdder.add_one_req"
@@ -42,9 +46,11 @@ _UNCHANGED = {
     f"{SCHEDULER}.process_batch_result": "self, batch, result",
     f"{SCHEDULER}.abort_request": "self, recv_req",
     f"{SCHEDULER}.get_new_batch_prefill": "self, running_batch",
+    QUEUE_LIMIT: "self, recv_req",
     STREAMER: "self, reqs, return_logprob, skip_req",
     CHECKER: "self",
     VERIFY: "self, vocab_size",
+    f"{_ROOT}configs.hybrid_arch.mambaish_config": "model_config",
     SLICE: "meta_info, last_output_offset, customized_info_keys",
     f"{_ROOT}mem_cache.allocation.alloc_token_slots": "tree_cache, num_tokens",
     f"{_ROOT}mem_cache.base_prefix_cache.BasePrefixCache.root_node_handle": "self, extra_key",
@@ -60,9 +66,11 @@ _17 = _UNCHANGED | {
     RELEASE: "req, tree_cache, is_insert",
     FORWARD: _FORWARD,
     FILTER: "self, chunked_req_to_exclude, keep_indices",
+    TIMEOUT: "self",
 }
 _19 = _17 | {RETRACT: f"req, remaing_req_count, {_POOLS}"}
-_22 = _19 | {
+_20 = {name: parameters for name, parameters in _19.items() if name != TIMEOUT}
+_22 = _20 | {
     RELEASE: "req, tree_cache, checkpoint",
     FORWARD: _FORWARD_22,
     FILTER: "self, reqs_to_exclude, keep_indices",
@@ -72,8 +80,8 @@ SIGNATURES: dict[str, dict[str, str]] = {
     "0.5.17": _17,
     "0.5.18": _17,
     "0.5.19": _19,
-    "0.5.20": _19,
-    "0.5.21": _19,
+    "0.5.20": _20,
+    "0.5.21": _20,
     "0.5.22": _22,
     "0.5.23": _22,
 }
@@ -103,13 +111,6 @@ def disagreements(installed_version: str) -> Iterator[str]:
 def _original(name: str) -> Any:
     target = pkgutil.resolve_name(name)
     return getattr(target, "__func__", target)
-
-
-class Parked(BaseFinishReason):  # type: ignore[misc]
-    """Finish reason of a branch that rests: SGLang drops it from the running batch and keeps all it holds."""
-
-    def to_json(self) -> dict[str, str]:
-        return {"type": "parked"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import logging
 from array import array
 from collections.abc import Callable, Iterable
 from copy import copy
+from http import HTTPStatus
 from typing import Any
 
 import torch
@@ -30,7 +31,8 @@ from espalier.runtime.engine import Finished, FinishReason, GenerateRequest, Lim
 from espalier.runtime.grammar import ROOT, Vocabulary
 from espalier.runtime.local.branch import Branch
 from espalier.runtime.local.response import Response, linearised
-from espalier.runtime.sglang.compat import Parked, Rows
+from espalier.runtime.sglang.compat import Rows
+from espalier.runtime.sglang.parked import Parked
 from espalier.runtime.sglang.protocol import KEY, Options, branch_seed, format_path, parse_switch
 from espalier.runtime.sglang.seat import Seat, Tree
 from espalier.runtime.sglang.stream import Channel
@@ -90,11 +92,11 @@ class Conductor:
         params = request.sampling_params
         asked = params.custom_params if isinstance(params.custom_params, dict) else {}
         options = parse_switch(asked[KEY]) if KEY in asked else self._default
-        if options is None:
+        if options is None or params.max_new_tokens == 0:  # 0 only fills the cache, as SGLang does before n > 1
             return None
         prompt = tuple(request.origin_input_ids)
         limits = Limits(
-            max_tokens=max(1, params.max_new_tokens),
+            max_tokens=params.max_new_tokens,
             max_critical_path=options.max_critical_path,
             max_branch_tokens=options.max_branch_tokens,
             min_fork_tokens=options.min_fork_tokens,
@@ -106,7 +108,7 @@ class Conductor:
             without_end_of_turn(self._vocabulary) if params.ignore_eos else self._vocabulary,
             self.scheduler.model_config.context_len,
         )
-        tree = Tree(next(self._numbers), response, options, Channel())
+        tree = Tree(next(self._numbers), response, options, Channel(), params.min_new_tokens)
         seat = Seat(response.root, request, tree, start=len(prompt), offset=0, copied=1)
         tree.seats[response.root] = seat
         request.customized_info = tree.channel.info
@@ -132,8 +134,7 @@ class Conductor:
     def _read(self, seat: Seat) -> None:
         request, tree = seat.request, seat.tree
         if request.finished():
-            tree.response.finish(FinishReason.ABORTED, str(request.finished_reason.to_json().get("message", "")))
-            return self.end(tree)
+            return self._give_up(tree, request.finished_reason)
         if len(request.output_ids) == seat.seen:
             return None  # a chunk of the prompt, or retracted
         if seat.draining:
@@ -248,8 +249,7 @@ class Conductor:
         """A request for a step. `share` is what SGLang reserves for it: the block's steps share what is left."""
         request, options = parent.request, parent.tree.options
         params = copy(request.sampling_params)
-        params.max_new_tokens = share
-        params.custom_params = None
+        params.max_new_tokens, params.min_new_tokens = share, 0
         seed = parent.tree.root.request.sampling_params.sampling_seed
         params.sampling_seed = branch_seed(_UNSEEDED if seed is None else seed, step.path)
         for name in ("temperature", "top_p", "top_k", "min_p", "repetition_penalty"):
@@ -278,7 +278,6 @@ class Conductor:
         child.tokenizer = request.tokenizer
         child.custom_logit_processor = request.custom_logit_processor
         child.logprob_start_len = len(child.origin_input_ids) if request.return_logprob else -1
-        child.time_stats.set_wait_queue_entry_time()
         seat = Seat(step, child, parent.tree, parent.length, parent.offset, len(step.tokens), forked=True)
         seat.shared = seat.start
         child.espalier_seat = seat
@@ -339,6 +338,8 @@ class Conductor:
                 self._leave_row(seat, self.rows.computed(request))
             request.finished_reason = request.finished_len = request.finished_output = None
             request.extend_range = None
+            if seat.branch.parent is None:  # SGLang counts anew from here
+                request.sampling_params.min_new_tokens = max(0, seat.tree.min_new_tokens - len(request.output_ids))
             request.logprob_start_len = seat.length if request.return_logprob else -1
             self._enqueue(seat)
 
@@ -354,6 +355,7 @@ class Conductor:
             lambda other: other and other.forked and other.tree.number <= seat.tree.number, seats
         )
         queue.insert(sum(1 for _ in ahead), seat.request)
+        seat.request.time_stats.set_wait_queue_entry_time()
         self.scheduler.running_batch.batch_is_full = False
 
     # The end
@@ -405,11 +407,25 @@ class Conductor:
             self.scheduler.tree_cache.dec_lock_ref(*seat.lock)
             seat.lock = None
 
-    def abort(self, matches: Callable[[str], bool]) -> None:
-        """End forked requests that a client has given up. The others are SGLang's own business."""
-        for tree in [tree for tree in self.trees if matches(tree.id)]:
-            tree.response.finish(FinishReason.ABORTED, "aborted by the client")
-            self.end(tree)
+    def abort(self, matches: Callable[[str], bool], why: BaseFinishReason) -> None:
+        """End forked requests of which a branch is to be aborted. The others are SGLang's own business."""
+        for tree in list(self.trees):
+            if any(matches(seat.request.rid) for seat in tree.seats.values()):
+                self._give_up(tree, why)
+
+    def end_dropped(self, before: Iterable[Req]) -> None:
+        """End forked requests of which a branch was `before` in the queue and has been dropped from it."""
+        waiting = {id(request) for request in self.scheduler.waiting_queue}
+        for request in before:
+            seat = self.seat_of(request)
+            if seat is not None and seat.forked and id(request) not in waiting:
+                why = "SGLang dropped a branch from its queue"
+                self._give_up(seat.tree, FINISH_ABORT(why, HTTPStatus.SERVICE_UNAVAILABLE))
+
+    def _give_up(self, tree: Tree, why: BaseFinishReason) -> None:
+        tree.response.finish(FinishReason.ABORTED, str(why.to_json().get("message", "")))
+        tree.root.request.finished_reason = why
+        self.end(tree)
 
     def _flush(self, trees: Iterable[Tree]) -> None:
         """Send what is new of these requests."""
@@ -433,8 +449,6 @@ def _reason(finished: Finished, request: Req) -> BaseFinishReason:
     match finished.reason:
         case FinishReason.LENGTH:
             return FINISH_LENGTH(length=request.sampling_params.max_new_tokens)
-        case FinishReason.ABORTED:
-            return FINISH_ABORT(finished.detail)
         case FinishReason.ERROR:
             return FINISH_ABORT(finished.detail, status_code=500, err_type="InternalServerError")
     return FINISH_MATCHED_TOKEN(matched=request.output_ids[-1])

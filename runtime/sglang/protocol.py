@@ -147,7 +147,7 @@ def parse_switch(value: object) -> Options | None:
         raise OptionError(f"npr must be true, false or an object of options, got {value!r}")
     given = dict(value)
     preset = given.pop("preset", None)
-    if preset is not None and preset not in PRESETS:
+    if preset is not None and preset not in tuple(PRESETS):  # it may be anything, also nothing that can be hashed
         raise OptionError(f"npr.preset must be one of {', '.join(sorted(PRESETS))}, got {preset!r}")
     known = [field.name for field in fields(Options)]
     for name in given:

@@ -81,6 +81,7 @@ class Tree:
         response: Grammar, limits and events, shared with the embedded engine.
         options: What the client asked for.
         channel: What goes to the client beside the tokens.
+        min_new_tokens: Tokens before which no stop token may be sampled.
         seats: All branches that decode, rest or wait, parents before their steps.
     """
 
@@ -88,6 +89,7 @@ class Tree:
     response: Response
     options: Options
     channel: Channel
+    min_new_tokens: int
     seats: dict[Branch, Seat] = field(default_factory=dict)
     joins: int = 0
     ended: bool = False

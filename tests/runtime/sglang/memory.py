@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -62,7 +63,7 @@ def watch_memory(path: Path, prepare: Callable[[], None]) -> Callable[[], None]:
                 0 if conductor is None else len(conductor.trees),
                 **count,
             )
-            fresh = path.with_suffix(".new")
+            fresh = path.with_suffix(f".{os.getpid()}")  # every rank writes, the last one wins
             fresh.write_text(json.dumps(asdict(memory)))
             fresh.replace(path)
 

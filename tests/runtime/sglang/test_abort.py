@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 
 import pytest
 
@@ -12,7 +13,7 @@ from espalier.runtime.sglang.protocol import event_from_json
 from tests.runtime.local.tiny import tiny_qwen3
 from tests.runtime.scripted import Shape
 from tests.runtime.sglang.memory import memory_when_idle, watch_memory
-from tests.runtime.sglang.requests import CHECKED, IDS, cases, check
+from tests.runtime.sglang.requests import CHECKED, IDS, Case, cases, check
 from tests.runtime.sglang.scripts import follow_scripts
 from tests.runtime.sglang.server import Server
 
@@ -163,3 +164,64 @@ def test_an_exception_ends_one_request_and_the_scheduler_lives_on(model, tmp_pat
     module = tiny_qwen3(0)
     good = [(case, answer) for case, answer in zip(requests, answers, strict=True) if answer not in failed]
     assert sum(check(module, case, answer) for case, answer in good) > 100
+
+
+def sample_slowly() -> None:
+    """Ten steps a second, so that what waits for a branch waits for long."""
+    from sglang.srt.plugins.hook_registry import HookRegistry, HookType
+
+    follow_scripts()
+    sample = "sglang.srt.model_executor.model_runner.ModelRunner.sample"
+    HookRegistry.register(sample, lambda *_args, **_kwargs: time.sleep(0.1), HookType.BEFORE)
+
+
+DROPPING = {
+    "it waits too long": ({}, {"SGLANG_REQ_WAITING_TIMEOUT": "4"}, "Request waiting timeout reached."),
+    "it runs too long": ({}, {"SGLANG_REQ_RUNNING_TIMEOUT": "4"}, "Request running timeout reached."),
+    "something urgent comes": (
+        {"enable_priority_scheduling": True, "disable_priority_preemption": True, "max_queued_requests": 2},
+        {},
+        "SGLang dropped a branch from its queue",
+    ),
+}
+
+
+@pytest.mark.parametrize(("flags", "environment", "said"), DROPPING.values(), ids=DROPPING)
+def test_a_branch_that_the_server_drops_takes_its_request_along(model, tmp_path, flags, environment, said):
+    """One branch runs at a time while the others wait; a request that lost one of them would wait for it forever."""
+    short = cases(35, 1, Shape(blocks=(1, 1), plans=(3, 3), text=(1, 1), nesting=0))[0]
+    long = Case(short.prompt, {path: (*[None] * 60, *own) if path else own for path, own in short.script.items()})
+    urgent = cases(36, 1, Shape(blocks=(1, 1), plans=(1, 1), text=(1, 1), nesting=0))[0]
+    path = tmp_path / "memory"
+
+    def job(engine):
+        forked = asyncio.Event()
+
+        async def one(case, priority):
+            params = case.params(npr={"events": True})
+            stream = await engine.async_generate(
+                input_ids=case.prompt, sampling_params=params, stream=True, priority=priority
+            )
+            async for chunk in stream:
+                if any(event[0] == "tokens" and event[1] for event in chunk["meta_info"]["npr_events"]):
+                    forked.set()
+            return chunk["meta_info"]
+
+        async def every():
+            given_up = asyncio.ensure_future(one(long, 1 if flags else None))
+            if flags:
+                await forked.wait()
+                assert (await one(urgent, 9))["finish_reason"]["type"] == "stop"
+            return await asyncio.wait_for(given_up, 60)
+
+        end = engine.loop.run_until_complete(every())
+        engine.flush_cache()
+        return end, memory_when_idle(path)
+
+    alone = FLAGS | flags | {"max_running_requests": 1}
+    server = Server(model, alone, IDS | CHECKED | environment, watch_memory(path, sample_slowly))
+    end, memory = server.run(job)
+    assert memory.clean, memory
+    assert (end["finish_reason"]["status_code"], end["finish_reason"]["message"]) == (503, said)
+    (summary,) = end["npr"]
+    assert (summary["reason"], summary["forks"], summary["joins"]) == ("aborted", 1, 0)

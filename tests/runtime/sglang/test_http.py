@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
@@ -34,8 +35,9 @@ def tokens(model, incremental):
 
 @pytest.fixture(scope="module")
 def text(model):
-    """A server with a tokenizer, from which the ids of the tags come."""
-    with Server(model, {"skip_tokenizer_init": False}, CHECKED, follow_scripts).serve() as address:
+    """A server with a tokenizer, from which the ids of the tags come; it counts, sorts its queue and streams rarely."""
+    flags = {"enable_metrics": True, "schedule_policy": "lpm", "stream_interval": 4}
+    with Server(model, {"skip_tokenizer_init": False, **flags}, CHECKED, follow_scripts).serve() as address:
         yield address
 
 
@@ -44,7 +46,7 @@ def body(case, **more):
 
 
 def chunks(address, path, request):
-    with requests.post(address + path, json=request | {"stream": True}, stream=True, timeout=60) as response:
+    with requests.post(address + path, json=request | {"stream": True}, stream=True, timeout=200) as response:
         assert response.status_code == 200, response.text
         for line in response.iter_lines():
             if line.startswith(b"data: ") and line != b"data: [DONE]":
@@ -54,7 +56,7 @@ def chunks(address, path, request):
 def test_generate_answers_with_ids_and_metadata(tokens):
     module = tiny_qwen3(0)
     for case in cases(20, 3, SHAPE):
-        response = requests.post(tokens + "/generate", json=body(case), timeout=60)
+        response = requests.post(tokens + "/generate", json=body(case), timeout=200)
         assert response.status_code == 200, response.text
         assert check(module, case, response.json()) > 0
 
@@ -109,7 +111,7 @@ def test_a_text_server_decodes_the_linear_output(text):
     for case in cases(23, 2, SHAPE):
         prompt = "".join(WORDS[token] for token in case.prompt)
         request = {"text": prompt, "sampling_params": case.params(skip_special_tokens=False), "return_logprob": True}
-        answer = requests.post(text + "/generate", json=request, timeout=60).json()
+        answer = requests.post(text + "/generate", json=request, timeout=200).json()
         assert check(tiny_qwen3(0), case, answer) > 0
         assert answer["text"].count("<step>") == answer["text"].count("</step>") == len(case.script) - 1
         streamed = list(chunks(text, "/generate", request))
@@ -128,7 +130,7 @@ def test_chat_completions_take_the_same_switch(text):
         "custom_params": params["custom_params"],
         "skip_special_tokens": False,
     }
-    response = requests.post(text + "/v1/chat/completions", json=request, timeout=60)
+    response = requests.post(text + "/v1/chat/completions", json=request, timeout=200)
     assert response.status_code == 200, response.text
     choice = response.json()["choices"][0]
     assert choice["finish_reason"] == "stop"
@@ -142,6 +144,85 @@ def test_chat_completions_take_the_same_switch(text):
     assert "".join(pieces) == content
 
 
+@pytest.mark.parametrize("words", [True, False], ids=["text", "token ids"])
+def test_completions_take_the_same_switch(text, words):
+    case = cases(25, 1, SHAPE)[0]
+    params = case.params()
+    request = {
+        "model": "tiny",
+        "prompt": "".join(WORDS[token] for token in case.prompt) if words else case.prompt,
+        "temperature": 0,
+        "max_tokens": params["max_new_tokens"],
+        "custom_params": params["custom_params"],
+        "skip_special_tokens": False,
+        "n": 2,
+    }
+    response = requests.post(text + "/v1/completions", json=request, timeout=200)
+    assert response.status_code == 200, response.text
+    for choice in response.json()["choices"]:
+        assert choice["text"].count("<step>") == choice["text"].count("</step>") == len(case.script) - 1
+
+
+def test_requests_at_once_are_exact_in_any_order_of_the_queue(text):
+    module, crowd = tiny_qwen3(0), cases(26, 16, SHAPE)
+    with ThreadPoolExecutor(len(crowd)) as pool:
+        answers = list(pool.map(lambda case: requests.post(text + "/generate", json=body(case), timeout=200), crowd))
+    for case, answer in zip(crowd, answers, strict=True):
+        assert answer.status_code == 200, answer.text
+        check(module, case, answer.json())
+
+
+def test_several_samples_of_one_request_are_trees_of_their_own(text):
+    case = cases(27, 1, SHAPE)[0]
+    response = requests.post(text + "/generate", json=body(case, n=3), timeout=200)
+    assert response.status_code == 200, response.text
+    assert len(response.json()) == 3
+    for answer in response.json():
+        check(tiny_qwen3(0), case, answer)
+
+
+def test_all_kinds_of_log_probabilities_have_an_entry_per_token(text):
+    case = cases(28, 1, SHAPE)[0]
+    asked = {"top_logprobs_num": 3, "token_ids_logprob": [40, 41], "logprob_start_len": 0}
+    answer = requests.post(text + "/generate", json=body(case) | asked, timeout=200).json()
+    check(tiny_qwen3(0), case, answer)
+    meta, count = answer["meta_info"], len(answer["output_ids"])
+    assert len(meta["input_token_logprobs"]) == len(case.prompt)
+    assert len(meta["output_top_logprobs"]) == len(meta["output_token_ids_logprobs"]) == count
+    for (best, token, _), alternatives, forced in zip(
+        meta["output_token_logprobs"], meta["output_top_logprobs"], meta["npr_forced"], strict=True
+    ):
+        if not forced:
+            assert token == alternatives[0][1]
+            assert best == pytest.approx(alternatives[0][0], abs=1e-5)
+
+
+def test_a_stop_string_ends_a_response_outside_of_blocks_only(text):
+    case = cases(29, 1, Shape(blocks=(1, 1), plans=(1, 1), text=(9, 9), nesting=0))[0]
+    whole = requests.post(text + "/generate", json=body(case), timeout=200).json()
+    meta, output = whole["meta_info"], whole["output_ids"]
+    marks = zip(output, meta["npr_paths"], meta["npr_forced"], strict=True)
+    inside = {token for token, path, forced in marks if path and not forced and token >= 30}
+    outside = [
+        token if not path and token >= 30 else None for token, path in zip(output, meta["npr_paths"], strict=True)
+    ]
+    only_inside = next(token for token in sorted(inside) if token not in outside)
+    unaware = requests.post(text + "/generate", json=body(case, stop=[WORDS[only_inside]]), timeout=200).json()
+    assert unaware["output_ids"] == output
+    stop = next(token for token in reversed(outside) if token is not None)
+    stopped = requests.post(text + "/generate", json=body(case, stop=[WORDS[stop]]), timeout=200).json()
+    assert stopped["output_ids"] == output[: outside.index(stop) + 1]
+    assert stopped["meta_info"]["finish_reason"] == {"type": "stop", "matched": WORDS[stop]}
+
+
+def test_the_least_number_of_tokens_counts_the_whole_response(text):
+    """SGLang counts anew where a request enters a batch, and a join is such a place."""
+    case = cases(43, 1, SHAPE)[0]
+    least = len(requests.post(text + "/generate", json=body(case), timeout=200).json()["output_ids"]) - 2
+    answer = requests.post(text + "/generate", json=body(case, min_new_tokens=least), timeout=200).json()
+    assert check(tiny_qwen3(0), case, answer) > 0
+
+
 @pytest.mark.parametrize(
     ("switch", "message"),
     [
@@ -153,6 +234,6 @@ def test_chat_completions_take_the_same_switch(text):
 )
 def test_a_bad_option_is_named(text, switch, message):
     request = {"text": WORDS[40], "sampling_params": {"custom_params": {"npr": switch}}}
-    response = requests.post(text + "/generate", json=request, timeout=60)
+    response = requests.post(text + "/generate", json=request, timeout=200)
     assert response.status_code == 400
     assert message in response.text

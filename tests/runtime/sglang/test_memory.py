@@ -46,8 +46,15 @@ def test_retraction_changes_nothing(model, tmp_path, flags):
     assert memory.clean, memory
 
 
-def test_branches_take_turns_when_the_pool_is_small(model, tmp_path):
-    requests = cases(11, 24)
+TWO_RANKS = ({"tp_size": 2}, {"SGLANG_CPU_OMP_THREADS_BIND": "0|1"})
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "count"), [({}, {}, 24), (*TWO_RANKS, 12)], ids=["one rank", "two ranks"]
+)
+def test_branches_take_turns_when_the_pool_is_small(model, tmp_path, flags, environment, count):
+    """On two ranks of tensor parallelism also that both decide alike: they would hang otherwise."""
+    requests = cases(11, count)
     path = tmp_path / "memory"
     largest = max(len(case.prompt) + length(case.script, VOCABULARY) for case in requests)
 
@@ -56,12 +63,42 @@ def test_branches_take_turns_when_the_pool_is_small(model, tmp_path):
         engine.flush_cache()
         return answers, memory_when_idle(path)
 
-    flags = {"max_total_tokens": largest + 8, "max_running_requests": 6}
+    small = flags | {"max_total_tokens": largest + 8, "max_running_requests": 6}
+    server = Server(model, small, IDS | CHECKED | environment, watch_memory(path, follow_scripts))
+    answers, memory = server.run(job)
+    module = tiny_qwen3(0)
+    for case, answer in zip(requests, answers, strict=True):
+        check(module, case, answer)
+    assert memory.saved > count // 4, memory
+    assert memory.clean, memory
+
+
+def test_urgent_requests_displace_branches_and_change_nothing(model, tmp_path):
+    requests = cases(13, 16)
+    path = tmp_path / "memory"
+
+    def job(engine):
+        async def one(number, case):
+            await asyncio.sleep(number * 0.05)
+            return await engine.async_generate(
+                input_ids=case.prompt, sampling_params=case.params(), return_logprob=True, priority=number
+            )
+
+        async def every():
+            made = asyncio.gather(*(one(*item) for item in enumerate(requests)))
+            return await asyncio.wait_for(made, 200)
+
+        answers = engine.loop.run_until_complete(every())
+        engine.flush_cache()
+        return answers, memory_when_idle(path)
+
+    flags = {"enable_priority_scheduling": True, "priority_scheduling_preemption_threshold": 1}
+    flags |= {"max_running_requests": 3}
     answers, memory = Server(model, flags, IDS | CHECKED, watch_memory(path, follow_scripts)).run(job)
     module = tiny_qwen3(0)
     for case, answer in zip(requests, answers, strict=True):
         check(module, case, answer)
-    assert memory.saved > 10
+    assert memory.retracted > 5
     assert memory.clean, memory
 
 

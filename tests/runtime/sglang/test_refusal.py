@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+import sys
 
+import pytest
+from sglang.srt.configs.model_config import ModelConfig
+from sglang.srt.server_args import ServerArgs
+
+from espalier.runtime.sglang.gate import obstacles
 from tests.runtime.sglang.requests import IDS, cases
-from tests.runtime.sglang.server import Server
+from tests.runtime.sglang.server import SETTINGS, Server
 
 
 def refusal_of(engine):
@@ -62,6 +67,74 @@ def test_another_sglang_than_the_known_one_is_refused_and_serves_as_stock(model,
     tokens, refusal = Server(model, {}, IDS, change_a_signature).run(plain_and_parallel)
     assert tokens == stock
     assert "check_decode_mem takes (self, selected_indices, patience), expected (self, selected_indices)" in refusal
+
+
+def claim_another_version() -> None:
+    from espalier.runtime.sglang import compat
+
+    compat.installed = lambda: "0.6.0"
+    sys.modules["espalier.runtime.sglang.hooks"] = None  # what it imports need not be there in another version
+
+
+def test_an_unknown_version_is_refused_and_serves_as_stock(model, stock):
+    tokens, refusal = Server(model, {}, IDS, claim_another_version).run(plain_and_parallel)
+    assert tokens == stock
+    assert "SGLang 0.6.0 is not among the supported versions 0.5.17 to 0.5.23" in refusal
+
+
+def test_a_server_does_not_start_with_a_default_that_it_cannot_follow(model):
+    with pytest.raises(
+        AssertionError, match=r"default of this server, but environment variable ESPALIER_NPR: npr.max_plan "
+    ):
+        Server(model, {}, IDS | {"ESPALIER_NPR": '{"max_plan": 3}'}).run(refusal_of)
+
+
+@pytest.fixture(scope="module")
+def described(model):
+    """Settings of a server and its model, as SGLang reads them."""
+    settings = ServerArgs(**{**SETTINGS, "model_path": str(model)})
+    return settings, ModelConfig.from_server_args(settings)
+
+
+def test_a_plain_server_has_no_obstacles(described):
+    assert obstacles(*described) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("enable_two_batch_overlap", True, "--enable-two-batch-overlap"),
+        ("enable_pdmux", True, "--enable-pdmux"),
+        ("speculative_algorithm", "EAGLE", "speculative decoding"),
+        ("disaggregation_mode", "decode", "disaggregation"),
+        ("pp_size", 2, "pipeline parallelism"),
+        ("attn_cp_size", 2, "context parallelism"),
+        ("dcp_size", 2, "context parallelism"),
+        ("enable_dp_attention", True, "data-parallel attention"),
+        ("enable_hierarchical_cache", True, "hierarchical cache"),
+        ("enable_lmcache", True, "LMCache"),
+        ("enable_hisparse", True, "sparse attention"),
+        ("enable_lora", True, "LoRA"),
+        ("dllm_algorithm", "LowConfidence", "diffusion"),
+        ("is_hybrid_swa", True, "sliding windows"),
+        ("model_is_mrope", True, "positions in several dimensions"),
+    ],
+)
+def test_what_would_not_be_exact_is_named(described, name, value, said):
+    changed = [Changed(each, {name: value}) for each in described]
+    assert any(hasattr(each, name) for each in described)
+    assert any(said in obstacle for obstacle in obstacles(*changed))
+
+
+class Changed:
+    """An object with other values for some of its attributes."""
+
+    def __init__(self, original, values):
+        self.__dict__.update(values)
+        self._original = original
+
+    def __getattr__(self, name):
+        return getattr(self._original, name)
 
 
 def test_a_default_switches_it_on_for_requests_that_do_not_say(model):
