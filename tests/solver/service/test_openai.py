@@ -201,10 +201,10 @@ async def test_a_server_that_asks_for_client_certificates_answers_nobody_without
         stranger = ssl.create_default_context(cafile=files["ca"])
         known = ssl.create_default_context(cafile=files["ca"])
         known.load_cert_chain(files["client"], TLS / "client.key")
-        async with httpx.AsyncClient(verify=stranger) as ask:
+        async with httpx.AsyncClient(verify=stranger, timeout=60) as ask:
             with pytest.raises(httpx.TransportError):
                 await ask.get(url)
-        async with httpx.AsyncClient(verify=known) as ask:
+        async with httpx.AsyncClient(verify=known, timeout=60) as ask:
             assert (await ask.get(url)).status_code == 200
 
 

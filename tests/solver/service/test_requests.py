@@ -271,7 +271,7 @@ def test_no_body_crashes_the_http_server_or_leaves_a_task_behind(world: World, b
     world.words = words
 
     async def example() -> None:
-        async with httpx.AsyncClient(base_url=world.served.http) as client:
+        async with httpx.AsyncClient(base_url=world.served.http, timeout=60) as client:
             content = json.dumps(body).encode("utf-8", "replace")
             reply = await client.post("/chat/completions", content=content)
             assert reply.status_code in (200, 400, 404), reply.text

@@ -77,7 +77,7 @@ def test_a_server_warms_up_solves_on_both_doors_and_drains(
         assert reply.metadata["solve_id"]
         assert (tmp_path / "traces" / f"{result.solve_id}.jsonl").exists()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         events = [json.loads(line)["event"] for line in log.read_text().splitlines()]
         assert events[-2:] == ["draining", "stopped"]
 
@@ -94,7 +94,7 @@ def test_tls_protects_both_doors(directory: Path, tmp_path: Path, unused_tcp_por
         with grpc.secure_channel(f"localhost:{grpc_port}", grpc.ssl_channel_credentials(authority)) as channel:
             assert solver_pb2_grpc.SolverStub(channel).SolveOnce(asking(k=1)).solve_id
         context = ssl.create_default_context(cafile=TLS / "ca.pem")
-        with httpx.Client(verify=context) as client:
+        with httpx.Client(verify=context, timeout=60) as client:
             assert client.get(f"https://localhost:{http_port}/v1/models").status_code == 200
         with httpx.Client() as client, pytest.raises(httpx.ConnectError):
             client.get(f"https://localhost:{http_port}/v1/models")
