@@ -90,8 +90,8 @@ async def patiently(call: Callable[[], Awaitable[T]]) -> T:
     for tries, wait in enumerate(waits()):
         try:
             value = await call()
-        except RedisError as error:
-            if not is_outage(error):
+        except (RedisError, QueueUnavailable) as error:
+            if not (isinstance(error, QueueUnavailable) or is_outage(error)):
                 raise
             if tries == 0:
                 log.debug("redis is gone", error=str(error))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from espalier.solver.batch.connection import QueueUnavailable, connect, shown
+from espalier.solver.batch.connection import QueueUnavailable, connect, patiently, shown
 from espalier.solver.batch.keys import Keys
 from espalier.solver.batch.lease.desk import Desk
 from espalier.solver.batch.queue import MAX_JOBS, JobQueue, KeyTaken
@@ -184,6 +184,23 @@ async def test_a_dead_redis_is_called_unavailable(own_server: RedisServer) -> No
             await queue.submit(problems(1))
         own_server.start()
         assert (await queue.depth()).lag == 1
+
+
+async def test_who_watches_waits_for_a_redis_that_is_gone(own_server: RedisServer) -> None:
+    async with connect(own_server.url, retries=0) as client:
+        queue = JobQueue(client)
+        (job,) = (await queue.submit(problems(1), key="mine")).job_ids
+        events = queue.watch(job)
+        assert (await anext(events)).status.state == pb.JOB_STATE_QUEUED
+        own_server.kill()
+        watching = asyncio.create_task(anext(events))  # type: ignore[arg-type]
+        looking = asyncio.create_task(patiently(lambda: queue.batch("mine")))
+        done, _ = await asyncio.wait((watching, looking), timeout=1.0)
+        assert not done
+        own_server.start()
+        assert len((await looking).jobs) == 1
+        await queue.cancel(job)
+        assert (await watching).status.state == pb.JOB_STATE_CANCELLED
 
 
 async def test_a_wrong_password_is_said_to_be_one(tmp_path: Path) -> None:
