@@ -4,9 +4,9 @@
     python -m benchmarks.scale_sim              # simulates 100,000 jobs and more; prints the table
     python -m benchmarks.scale_sim validate     # the same small run in the simulation and for real
 
-For each row a backlog is worked off first, which gives the capacity. Then jobs come at random times at 80 % of it: that
-gives the latencies, and the share of the time in which each part had work. Left out: the time for reading prompts, the
-network between machines, and that machines differ.
+For each row a backlog is worked off first: that gives the capacity, and the share of the time in which each part works
+when there is always work. Then jobs come at random times at 80 % of the capacity: that gives latencies and tokens. Left
+out: the time for reading prompts, the network between machines, that machines differ, and that Redis or verifiers fail.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Row:
         seconds: Of a job from its submission to its result.
         tally: Tokens and ends.
         elapsed: Simulated seconds.
-        loads: Share of its time that each part worked.
+        loads: Share of its time that each part worked while there was always work.
     """
 
     capacity: float
@@ -69,7 +69,7 @@ class Row:
 
     @property
     def first(self) -> str:
-        """The part that is nearest to its limit."""
+        """The part that is at its limit first."""
         return max(self.loads, key=lambda part: self.loads[part])
 
 
@@ -81,14 +81,14 @@ def simulate(house: House, measured: Measured, jobs: int, seed: int) -> Row:
     done_by = sorted(backlog.tally.seconds)
     middle = len(done_by) * 8 // 10  # the last ones run while others have nothing left to do
     capacity = middle / done_by[middle]
+    loads = {
+        "engine": statistics.fmean(worker.busy for worker in backlog.workers) / backlog.clock.now,
+        "verifier": backlog.verifiers.load(),
+        "redis": backlog.redis.load(),
+    }
     serving = Simulation(house, measured, seed + 1)
     tally = serving.run(draw.choices(measured.problems, k=jobs), LOAD * capacity)
     elapsed = serving.clock.now
-    loads = {
-        "engine": statistics.fmean(worker.busy for worker in serving.workers) / elapsed,
-        "verifier": serving.verifiers.load(),
-        "redis": serving.redis.load(),
-    }
     return Row(capacity, tally.done / elapsed, sorted(tally.seconds), tally, elapsed, loads)
 
 
@@ -96,7 +96,8 @@ def table(rows: dict[str, Row], jobs: int, measured: Measured) -> str:
     """The rows for people."""
     lines = [
         f"{jobs:,} jobs in each row, k = 8, {PLAIN.slots} slots a worker; jobs come at {LOAD:.0%} of the capacity",
-        f"service times: {measured.machine}",
+        "engine, verif., redis: share of the time in which they work while there is always work",
+        f"service times: {measured.machine}; jobs given up: {sum(row.tally.dead for row in rows.values())}",
         f"{'':36}{'capacity':>9}{'p50':>7}{'p95':>7}{'p99':>7}{'tokens':>9}{'not won':>8}{'lost':>7}{'again':>7}"
         f"{'engine':>8}{'verif.':>7}{'redis':>7}  first",
         f"{'':36}{'jobs/s':>9}{'s':>7}{'s':>7}{'s':>7}{'/s':>9}{'%':>8}{'%':>7}{'jobs':>7}{'%':>8}{'%':>7}{'%':>7}",
