@@ -78,13 +78,16 @@ def each_entry(lines: Iterable[str], name: str, take: Callable[[dict[str, Any]],
     """
     fault: TraceError | None = None
     number = 0
-    for number, line in enumerate(lines, start=1):
-        if fault is not None:
-            raise fault
-        try:
-            take(json.loads(line))
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            fault = TraceError(f"{name}:{number}: no line of a trace ({type(error).__name__}: {error})")
+    try:
+        for number, line in enumerate(lines, start=1):
+            if fault is not None:
+                raise fault
+            try:
+                take(json.loads(line))
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                fault = TraceError(f"{name}:{number}: no line of a trace ({type(error).__name__}: {error})")
+    except UnicodeDecodeError as error:
+        raise TraceError(f"{name} is no trace: it is not UTF-8 ({error.reason})") from None
     if number < 1 + (fault is not None):
         raise fault or TraceError(f"{name} is empty")
 

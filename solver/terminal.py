@@ -55,7 +55,10 @@ def errors(debug: bool) -> Iterator[None]:
         _fail(str(error), TROUBLE, debug)
     except ModuleNotFoundError as error:
         _fail(_missing(error), TROUBLE, debug)
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        named = error.filename is not None and error.strerror is not None
+        _fail(f"{error.filename}: {error.strerror}" if named else str(error), USAGE, debug)
+    except ValueError as error:
         _fail(str(error), USAGE, debug)
     except Exception as error:
         _fail(f"unexpected {type(error).__name__}: {error} (--debug shows where)", TROUBLE, debug)

@@ -84,7 +84,8 @@ class ServerSecurity:
                 credentials = grpc.ssl_server_credentials(pair, self.client_authority, require_client_auth=mutual)
                 port = server.add_secure_port(address, credentials)
         except RuntimeError as error:
-            raise OSError(f"cannot listen on {address}: {error}") from error
+            what = "is it in use" + ("?" if self.certificate is None else ", or are certificate and key no pair?")
+            raise OSError(f"cannot listen on {address}: {what} ({error})") from error
         if port == 0 and not address.startswith("unix:"):
             raise OSError(f"cannot listen on {address}: is it in use?")
         return port

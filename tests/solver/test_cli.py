@@ -87,6 +87,18 @@ def test_a_prompt_longer_than_the_context_is_a_usage_error(random_model: Path) -
     assert "the model's context holds 512" in done.output
 
 
+@pytest.mark.parametrize(
+    ("content", "said"), [(None, ": No such file or directory"), (b"\xff\n", " is no trace: it is not UTF-8")]
+)
+def test_a_trace_that_cannot_be_read_is_named(content: bytes | None, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "t.jsonl"
+    if content is not None:
+        file.write_bytes(content)
+    done = espalier("trace", "show", str(file))
+    assert (done.exit_code, "Traceback" in done.output) == (2, False)
+    assert f"espalier: {file}{said}" in done.output
+
+
 def test_a_problem_of_a_file_that_cannot_be_put_is_named(random_model: Path, tmp_path: Path) -> None:
     file = tmp_path / "p.jsonl"
     file.write_text(
