@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -128,7 +129,7 @@ async def _train(
                 learner.version = await publish(collector.engine, network, group)
                 seconds = Seconds(generated - started, trained - generated, time.monotonic() - trained)
                 progress = Progress(progress.step + 1, progress.rows + 1, progress.seconds + seconds.total)
-                record(entry(progress, config.steps, batch, learned, seconds, group))
+                record(entry(progress, config, batch, learned, seconds, group))
                 stop = group.maximum(torch.tensor(int(deadline.passed()))).item() and progress.step < config.steps
                 if stop or progress.step % config.checkpoint_every == 0 or progress.step == config.steps:
                     save(saved, network, optimizers, progress, group)
@@ -152,15 +153,21 @@ class Seconds:
 
 
 def entry(
-    progress: Progress, steps: int, batch: Drawn, learned: Learned, seconds: Seconds, group: Group
+    progress: Progress, config: RlConfig, batch: Drawn, learned: Learned, seconds: Seconds, group: Group
 ) -> dict[str, Any]:
     """The metrics of a step, over all processes (which all have to call it)."""
-    total = _totals(batch, group)
+    tasks = tuple(config.problems.tasks)
+    total = _totals(batch, tasks, group)
     attempts, decided, rewarded = (max(1.0, total[name]) for name in ("attempts", "decided", "rewarded"))
     return {
         "step": progress.step,
         "reward": round(total["reward"] / rewarded, 4),
         "accuracy": round(total[Fate.PASSED] / decided, 4),
+        "accuracy_by_task": {
+            name: round(total[f"{Fate.PASSED}/{name}"] / total[f"decided/{name}"], 4)
+            for name in tasks
+            if total[f"decided/{name}"]
+        },
         "well_formed": round(total["well_formed"] / attempts, 4),
         "parallel": round(total["forked"] / attempts, 4),
         "tokens": round(total["tokens"] / attempts, 1),
@@ -173,14 +180,15 @@ def entry(
         "seconds_train": round(seconds.train, 3),
         "seconds_sync": round(seconds.sync, 3),
         "tokens_per_second": round(total["tokens"] / seconds.total),
-        "done": round(progress.step / steps, 4),
+        "done": round(progress.step / config.steps, 4),
     }
 
 
-def _totals(batch: Drawn, group: Group) -> dict[str, float]:
-    """Sums over the attempts of all processes."""
+def _totals(batch: Drawn, tasks: Sequence[str], group: Group) -> dict[str, float]:
+    """Sums over the attempts of all processes; some also by task."""
     values = [one.reward.value for one in batch.attempts if one.reward.value is not None]
     fates = Counter(one.reward.fate for one in batch.attempts)
+    of_task = Counter((one.attempt.problem.task, one.reward.fate) for one in batch.attempts)
     attempts = [one.attempt for one in batch.attempts]
     sums: dict[str, float] = {
         "attempts": len(attempts),
@@ -194,6 +202,8 @@ def _totals(batch: Drawn, group: Group) -> dict[str, float]:
         "too_few_valid": batch.dropped["too_few_valid"],
         "uninformative": batch.dropped["uninformative"],
         **{fate: fates[fate] for fate in Fate},
+        **{f"{Fate.PASSED}/{name}": of_task[name, Fate.PASSED] for name in tasks},
+        **{f"decided/{name}": sum(of_task[name, fate] for fate in OUTCOMES) for name in tasks},
     }
     return dict(zip(sums, group.sum(torch.tensor(list(sums.values()), dtype=torch.float64)).tolist(), strict=True))
 
@@ -204,7 +214,7 @@ def _no_step(batch: Drawn, progress: Progress, fruitless: int, record: Report, g
     Raises:
         FruitlessError: It is `FRUITLESS`.
     """
-    total = _totals(batch, group)
+    total = _totals(batch, (), group)
     became = ", ".join(f"{int(total[fate])} {fate.value}" for fate in Fate if total[fate])
     details = {_evidence(one.attempt) or one.attempt.detail for one in batch.attempts if one.reward.value is None}
     said = next(iter(sorted(details - {""})), "")

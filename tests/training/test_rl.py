@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,12 @@ from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 from espalier.runtime.engine import FinishReason, Limits, Mode
 from espalier.training import rl
 from espalier.training.batch import Judged, parts, usable_groups
-from espalier.training.checkpoint import export
+from espalier.training.checkpoint import Progress, export
 from espalier.training.config import ConfigError, SftConfig
 from espalier.training.config_rl import PolicyConfig, ProblemsConfig, RlConfig, RolloutConfig
 from espalier.training.deadline import Deadline
 from espalier.training.distributed import ALONE
-from espalier.training.draw import Draw
+from espalier.training.draw import Draw, Drawn
 from espalier.training.finite import NotFiniteError
 from espalier.training.learner import Learner
 from espalier.training.model import Policy, build
@@ -58,6 +59,20 @@ def _judged(groups: list[list[Attempt]]) -> list[list[Judged]]:
     """Every other response passes."""
     fates = (Fate.PASSED, Fate.FAILED)
     return [[Judged(one, reward(fates[i % 2])) for i, one in enumerate(group)] for group in groups]
+
+
+async def test_the_metrics_of_a_step_tell_the_accuracy_of_each_task(network: Qwen3ForCausalLM, tmp_path: Path) -> None:
+    first, second = await _attempts(network, prompts=2, samples=4)
+    first = [replace(one, problem=replace(one.problem, task="chain_sum")) for one in first]
+    second = [replace(one, problem=replace(one.problem, task="lcm")) for one in second]
+    judged = [one for group in _judged([first]) for one in group] + [Judged(one, reward(Fate.PASSED)) for one in second]
+    judged[-1] = Judged(second[-1], reward(Fate.UNKNOWN))
+    config = replace(CONFIG, problems=ProblemsConfig(1, tasks={"chain_sum": 1.0, "lcm": 1.0, "gcd": 1.0}))
+    learned = _learner(network).learn([judged[:4]], 0, tmp_path)
+    assert learned is not None
+    told = rl.entry(Progress(), config, Drawn(tuple(judged), [], Counter()), learned, rl.Seconds(1, 1, 1), ALONE)
+    assert told["accuracy_by_task"] == {"chain_sum": 0.5, "lcm": 1.0}, "a task without verdicts has none"
+    assert told["accuracy"] == pytest.approx(5 / 7, abs=1e-4)
 
 
 def _learner(network: Qwen3ForCausalLM, **settings: Any) -> Learner:
