@@ -1,19 +1,26 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from espalier.runtime.engine import Mode
+from espalier.training import curriculum
 from espalier.training.config import ConfigError, load_as
 from espalier.training.curriculum import Curriculum, CurriculumConfig, Leg
+from espalier.training.data import Codec
 from espalier.training.deadline import Deadline
 from espalier.training.measure import Measured
+from espalier.training.rollout import Attempt
 from espalier.training.table import NothingJudgedError, holds, last_line, table
+from espalier.verifiers.verdict import Status
 from tests.training.conftest import ROOT
+from tests.training.test_beta import _attempt
 
 CONFIGS = ROOT / "training" / "configs"
 
@@ -117,3 +124,66 @@ def test_a_curriculum_begins_from_a_recipe_or_from_a_model(config: CurriculumCon
         replace(config, base_model="somewhere")
     with pytest.raises(ConfigError, match="either base and base_steps, or base_model"):
         replace(config, base_steps=0)
+
+
+class FakeCollector:
+    """Stands in for engine and verifiers: what is tested is what is asked, and when."""
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+        self.asked: list[tuple[tuple[str, ...], int, int]] = []
+
+    async def collect(self, problems: Any, samples: int, seed: str, first: int) -> list[list[Attempt]]:
+        assert seed == "measure/7"
+        self.asked.append((tuple(dict.fromkeys(one.task for one in problems)), len(problems), first))
+        fates = {"gcd": Status.PASS, "programming": Status.ERROR}
+        return [[_attempt(self.codec, status=fates.get(one.task, Status.FAIL))] * samples for one in problems]
+
+
+def test_measuring_goes_on_where_it_was_and_asks_for_some_tasks_at_once(
+    config: CurriculumConfig, codec: Codec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collector = FakeCollector(codec)
+
+    @asynccontextmanager
+    async def opened(*_: Any) -> AsyncIterator[FakeCollector]:
+        yield collector
+
+    class Hasty(Deadline):
+        """Over after one look in each part."""
+
+        def passed(self) -> bool:
+            return len(collector.asked) > len(done)
+
+    class Measuring(Curriculum):
+        def legs(self) -> Iterator[Leg]:
+            for name in ("base", "papo"):
+                yield Leg(name, Mode.SEQUENTIAL, self._nothing)
+
+        def _nothing(self, folder: Path) -> bool:
+            (folder / "model").mkdir(parents=True, exist_ok=True)
+            return True
+
+    monkeypatch.setattr(curriculum, "collector_for", opened)
+    monkeypatch.setattr(curriculum, "load_network", lambda *_: None)
+    monkeypatch.setattr(curriculum.PreTrainedTokenizerFast, "from_pretrained", lambda *_: None)
+    tasks = ("chain_sum", "gcd", "lcm", "products", "programming")
+    evaluation = replace(config.evaluation, tasks=tasks, problems=2, samples=2)
+    said: list[dict[str, Any]] = []
+    run = Measuring(
+        replace(config, evaluation=evaluation), CONFIGS, tmp_path, torch.device("cpu"), Hasty(), said.append
+    )
+    done: list[object] = []
+    results = None
+    while results is None:
+        assert len(done) < 10
+        results = run.run()
+        done = list(collector.asked)
+    together = [(("chain_sum", "gcd", "lcm"), 6, 0), (("products", "programming"), 4, 6)]
+    assert collector.asked == 2 * together
+    assert [results["papo"][name].accuracy for name in tasks] == [0.0, 1.0, 0.0, 0.0, None]
+    assert results == run.run()
+    assert {"note": "papo: gcd measured, accuracy 1.0"} in said
+    with pytest.raises(ConfigError, match="other settings in evaluation"):
+        replace(run, config=config).run()
+    assert replace(run, config=replace(run.config, margin=50.0)).run() == results
