@@ -36,16 +36,16 @@ class Admission:
         """Set what the request need not compute: its own row, or its parent's."""
         request, rows = seat.request, self._rows
         if self._away(seat):
-            request.prefix_indices = torch.empty((0,), dtype=torch.int64)
+            slots = torch.empty((0,), dtype=torch.int64)
         elif seat.slots is not None:
-            request.prefix_indices = seat.slots
+            slots = seat.slots
         elif rows.held(request):  # the next chunk of a long step that is computed again
-            request.prefix_indices = rows.slots(request, 0, rows.computed(request))
+            slots = rows.slots(request, 0, rows.computed(request))
         else:
-            request.prefix_indices = self._parent(seat).slots
+            slots = self._parent(seat).slots
+        rows.set_prefix(request, slots)
         rows.set_shared(request, seat.shared)
-        self._conductor.detach(seat)
-        request.already_computed = len(request.prefix_indices)  # not a hit of the radix cache
+        rows.detach(request)
 
     def admitted(self, seat: Seat, adder: Any) -> None:
         """Note that the request gets a row with all its slots, if SGLang has taken it into the batch."""
@@ -64,7 +64,7 @@ class Admission:
                 bring_back(self._rows, other)
             self.prefix(seat)
         left, chunk = adder.rem_chunk_tokens, self._scheduler.chunked_prefill_size
-        wanted = seat.length - len(seat.request.prefix_indices)
+        wanted = seat.length - self._rows.prefix_length(seat.request)
         if left is not None and left < wanted <= (chunk or 0):
             return AddReqResult.OTHER
         return None
@@ -90,9 +90,7 @@ class Admission:
 
     def _save(self, seat: Seat, slots: torch.Tensor) -> None:
         seat.host = copy_to_host(self._rows, seat, slots)
-        if seat.lock is not None:
-            self._scheduler.tree_cache.dec_lock_ref(*seat.lock)
-            seat.lock = None
+        seat.unlock()
 
     def make_room(self, running: Sequence[Req]) -> bool:
         """Move all requests with nothing in `running` to the host. Says whether that freed anything."""

@@ -34,7 +34,7 @@ def engine() -> None:
 
 @app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    epilog="Exit status: 0 stopped by SIGTERM or SIGINT, 2 usage, 3 SGLang could not be started or has ended.",
+    epilog="Exit status: 0 stopped by SIGTERM, SIGINT or SIGHUP, 2 usage, 3 SGLang could not be started or has ended.",
 )
 def serve(
     context: typer.Context,
@@ -74,7 +74,7 @@ async def _serve(launch: Launch, key_file: Path | None, as_json: bool) -> None:
     screen = Console(stderr=True, highlight=False, soft_wrap=True)
     own = asyncio.current_task()
     if own is not None:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # the last one: its terminal was closed
             asyncio.get_running_loop().add_signal_handler(number, own.cancel)  # a second one interrupts the draining
 
     def log(line: str) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ TIMEOUT = f"{SCHEDULER}._abort_on_waiting_timeout"
 RELEASE = _ROOT + "mem_cache.common.release_kv_cache"
 RETRACT = _ROOT + "managers.schedule_batch.release_req"
 ADMIT = _ROOT + "managers.schedule_policy.PrefillAdder.add_one_req"
+PREFIX = _ROOT + "mem_cache.allocation._prefix_kv_indices"
+"""Since 0.5.22; earlier versions read `req.prefix_indices`."""
 FORWARD = _ROOT + "model_executor.forward_batch_info.ForwardBatch.init_new"
 VERIFY = _ROOT + "sampling.sampling_params.SamplingParams.verify"
 TOKENIZER = _ROOT + "managers.tokenizer_manager.TokenizerManager.__init__"
@@ -71,6 +74,8 @@ _17 = _UNCHANGED | {
 _19 = _17 | {RETRACT: f"req, remaing_req_count, {_POOLS}"}
 _20 = {name: parameters for name, parameters in _19.items() if name != TIMEOUT}
 _22 = _20 | {
+    PREFIX: "batch, req",
+    f"{_ROOT}mem_cache.base_prefix_cache.BasePrefixCache.unlock": "self, lock",
     RELEASE: "req, tree_cache, checkpoint",
     FORWARD: _FORWARD_22,
     FILTER: "self, reqs_to_exclude, keep_indices",
@@ -120,17 +125,18 @@ class Rows:
     Attributes:
         scheduler: The scheduler, for its pools.
         nested: Whether requests keep these numbers in `req.kv` (since 0.5.19) or in fields of their own.
-        checkpoint: Whether release takes `checkpoint` in place of `is_insert` (since 0.5.22).
+        lean: Whether a request has one lock in place of a node and a receipt, the length of its prefix in place of the
+            slots, and is released with `checkpoint` in place of `is_insert` (since 0.5.22).
     """
 
     scheduler: Any
     nested: bool
-    checkpoint: bool
+    lean: bool
 
     @classmethod
     def of(cls, scheduler: Any, installed_version: str) -> Rows:
         patch = int(installed_version.split(".")[2])
-        return cls(scheduler, nested=patch >= 19, checkpoint=patch >= 22)
+        return cls(scheduler, nested=patch >= 19, lean=patch >= 22)
 
     def held(self, req: Req) -> bool:
         """Whether the request has a row."""
@@ -168,6 +174,8 @@ class Rows:
         if len(slots) > length:
             self.free(slots[length:])
         self.scheduler.req_to_token_pool.free(req)
+        if self.lean:
+            self.take_lock(req)()
         if self.nested:
             req.kv.mark_kv_released()
         else:
@@ -182,7 +190,39 @@ class Rows:
         """Free the row and the slots that the request owns; `insert` lets the radix cache keep what it may."""
         from sglang.srt.mem_cache.common import release_kv_cache
 
-        release_kv_cache(req, self.scheduler.tree_cache, **{"checkpoint" if self.checkpoint else "is_insert": insert})
+        release_kv_cache(req, self.scheduler.tree_cache, **{"checkpoint" if self.lean else "is_insert": insert})
+
+    def prefix_length(self, req: Req) -> int:
+        """Tokens that need not be computed."""
+        return int(req.prefix_len) if self.lean else len(req.prefix_indices)
+
+    def set_prefix(self, req: Req, slots: Any) -> None:
+        """Set where the keys and values of the first tokens are: (tokens,) int64."""
+        if self.lean:
+            req.prefix_len, req.espalier_prefix = len(slots), slots
+        else:
+            req.prefix_indices = slots
+        req.already_computed = len(slots)  # not a hit of the radix cache
+
+    def take_lock(self, req: Req) -> Callable[[], object]:
+        """Take over the request's lock on a node of the radix cache. What comes back releases it."""
+        cache = self.scheduler.tree_cache
+        if self.lean:
+            lock, req.lock = req.lock, None
+            return partial(cache.unlock, lock)
+        receipt = getattr(req, "lock_receipt", None)  # since 0.5.20
+        return partial(cache.dec_lock_ref, req.last_node, *([] if receipt is None else [receipt]))
+
+    def detach(self, req: Req) -> None:
+        """Keep what the request computes from now on out of the radix cache, and the cache's locks off it."""
+        cache = self.scheduler.tree_cache
+        # A server without the radix cache may have no nodes: nothing is locked and nothing shared.
+        nodeless = not self.lean and cache.is_chunk_cache()
+        root = None if nodeless else cache.root_node_handle(req.extra_key)
+        req.last_node = req.last_host_node = req.best_match_node = root
+        if hasattr(req, "lock_receipt"):
+            req.lock_receipt = type(req.lock_receipt)()
+        req.skip_radix_cache_insert = True
 
 
 def _int64() -> Any:

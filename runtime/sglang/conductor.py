@@ -43,6 +43,9 @@ logger = logging.getLogger(__name__)
 _UNSEEDED = 42
 """What SGLang takes for a missing seed where it samples deterministically: siblings must not share it."""
 
+_NEVER_LAST = 2
+"""Tokens that a step always has left for SGLang: with one left it takes the request out of the batch ahead of time."""
+
 _LOGPROBS = (
     "output_token_logprobs_val",
     "output_token_logprobs_idx",
@@ -194,9 +197,9 @@ class Conductor:
         if seat.branch.parent is None:
             seat.tree.channel.annotate([(seat.branch, run)])
         seat.seen = len(seat.request.output_ids)
-        if seat.branch.parent is not None:  # SGLang counts on what is left of it, and must not count less than nothing
+        if seat.branch.parent is not None:
             params = seat.request.sampling_params
-            params.max_new_tokens = max(params.max_new_tokens, seat.seen + 1)
+            params.max_new_tokens = max(params.max_new_tokens, seat.seen + _NEVER_LAST)
 
     def _rest(self, seat: Seat) -> None:
         """All tokens of the branch have keys and values: fork, or be complete."""
@@ -221,13 +224,11 @@ class Conductor:
         """
         if not seat.forked:
             # The radix tree's lock on the prompt becomes the plugin's: SGLang looks requests up again while they wait.
-            request = seat.request
-            receipt = getattr(request, "lock_receipt", None)
-            seat.lock = (request.last_node,) if receipt is None else (request.last_node, receipt)
-            seat.shared = self.rows.shared(request)
+            seat.release_prefix = self.rows.take_lock(seat.request)
+            seat.shared = self.rows.shared(seat.request)
             seat.forked = True
             self.trees[seat.tree] = None
-            self.detach(seat)
+            self.rows.detach(seat.request)
         seat.slots = self.rows.leave(seat.request, length)
 
     # Fork and join
@@ -235,7 +236,7 @@ class Conductor:
     def _fork(self, seat: Seat) -> None:
         tree = seat.tree
         steps = seat.fork.steps if seat.fork is not None else []
-        share = max(1, self._tokens_left(tree) // (len(steps) + 1))
+        share = max(_NEVER_LAST, self._tokens_left(tree) // (len(steps) + 1))
         for step in steps:
             child = self._plant(seat, step, share)
             tree.seats[step] = child
@@ -281,7 +282,7 @@ class Conductor:
         seat = Seat(step, child, parent.tree, parent.length, parent.offset, len(step.tokens), forked=True)
         seat.shared = seat.start
         child.espalier_seat = seat
-        self.detach(seat)
+        self.rows.detach(child)
         return seat
 
     def _join(self, seat: Seat) -> None:
@@ -302,17 +303,6 @@ class Conductor:
         seat.joined += 1
         tree.joins += 1
         self._settle(seat)
-
-    def detach(self, seat: Seat) -> None:
-        """Keep what the request computes from now on out of the radix cache, and the cache's locks off it."""
-        request = seat.request
-        cache = self.scheduler.tree_cache
-        # A server without the radix cache has no nodes: nothing is locked and nothing shared.
-        root = None if cache.is_chunk_cache() else cache.root_node_handle(request.extra_key)
-        request.last_node = request.last_host_node = request.best_match_node = root
-        if seat.lock is not None and len(seat.lock) > 1:
-            request.lock_receipt = type(seat.lock[1])()
-        request.skip_radix_cache_insert = True
 
     # Back into the scheduler's queue
 
@@ -403,9 +393,7 @@ class Conductor:
         if seat.slots is not None:
             self.rows.free(seat.slots[seat.shared :])
             seat.slots = None
-        if seat.lock is not None:
-            self.scheduler.tree_cache.dec_lock_ref(*seat.lock)
-            seat.lock = None
+        seat.unlock()
 
     def abort(self, matches: Callable[[str], bool], why: BaseFinishReason) -> None:
         """End forked requests of which a branch is to be aborted. The others are SGLang's own business."""

@@ -50,8 +50,9 @@ class Hooks:
             compat.FORWARD: self.init_forward,
             compat.CHECKER: self.uncached_sizes,
         }
-        if compat.TIMEOUT in compat.SIGNATURES[self._installed]:
-            around[compat.TIMEOUT] = self.drop_waiting
+        for target, hook in {compat.TIMEOUT: self.drop_waiting, compat.PREFIX: self.prefix_kv_indices}.items():
+            if target in compat.SIGNATURES[self._installed]:
+                around[target] = hook
         for target, hook in around.items():
             registry.register(target, hook, kind.AROUND)
         for target, hook in after.items():
@@ -128,6 +129,12 @@ class Hooks:
         if self._admission is not None:
             self._admission.before_retraction(req)
         return original(req=req, **kwargs)
+
+    def prefix_kv_indices(self, original: Any, batch: Any, req: Any) -> Any:
+        seat = self._seat(req)
+        if self._conductor is None or seat is None or not seat.forked or self._conductor.rows.held(req):
+            return original(batch, req)
+        return req.espalier_prefix
 
     def process_batch_result(self, _result: None, _scheduler: Any, batch: Any, *_args: Any, **_kwargs: Any) -> None:
         if self._conductor is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,7 +32,7 @@ class Seat:
         complete: Whether it is a closed step with all keys and values in place.
         slots: (tokens,) where its keys and values are while it has no row: when it rests, or waits to go on.
         shared: Tokens at the start of its sequence whose slots are not its own: the parent's, or the radix cache's.
-        lock: The radix node that holds the prompt's prefix and the receipt of its lock, once the plugin keeps them.
+        release_prefix: Unlocks the prompt's prefix in the radix cache, once that is the plugin's business.
         host: Its keys and values in host memory while it holds none on the device.
     """
 
@@ -49,7 +49,7 @@ class Seat:
     joined: int = 0
     slots: Any = None
     shared: int = 0
-    lock: tuple[Any, ...] | None = None
+    release_prefix: Callable[[], object] | None = None
     host: Copied | None = None
 
     @property
@@ -66,6 +66,12 @@ class Seat:
     @property
     def wants_token(self) -> bool:
         return not self.branch.closed and self.fork is None
+
+    def unlock(self) -> None:
+        """Let the radix cache evict the prompt's prefix."""
+        if self.release_prefix is not None:
+            self.release_prefix()
+            self.release_prefix = None
 
     def tokens(self) -> Any:
         """The request's whole sequence, as SGLang's array type."""

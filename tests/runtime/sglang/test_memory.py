@@ -136,5 +136,5 @@ def test_no_random_schedule_jams(model, tmp_path):
         assert len(answer["output_ids"]) == length(case.script, VOCABULARY)
         if number % 25 == 0:
             check(module, case, answer)
-    assert memory.retracted + memory.saved > 20
+    assert memory.retracted + memory.saved > SCHEDULES // 25, memory
     assert memory.clean, memory

@@ -29,7 +29,8 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, errors
 
 
-def test_a_server_is_announced_when_it_is_healthy_and_stopped_by_a_signal(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda each: each.name)
+def test_a_server_is_announced_when_it_is_healthy_and_stopped_by_a_signal(tmp_path: Path, number: int) -> None:
     (tmp_path / "key").write_text("it's a secret\n")
     process = start("--json", "--key-file", str(tmp_path / "key"), *ON_CPU)
     told = json.loads(process.stdout.readline())
@@ -38,7 +39,7 @@ def test_a_server_is_announced_when_it_is_healthy_and_stopped_by_a_signal(tmp_pa
     words = Path(f"/proc/{told['pid']}/cmdline").read_text().split("\0")
     assert "it's a secret" not in words
     assert "--incremental-streaming-output" in words
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     status, errors = finish(process)
     assert status == 0
     assert "loading weights" in errors
