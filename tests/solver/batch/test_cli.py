@@ -150,7 +150,7 @@ def test_a_queue_that_cannot_be_reached_is_said_so() -> None:
 
 def test_a_worker_exports_spans_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ENDPOINTS[0], "http://127.0.0.1:4318")
-    monkeypatch.setattr("espalier.solver.spans.find_spec", lambda _: None)
+    monkeypatch.setattr("espalier.solver.spans._installed", lambda: False)
     result = CliRunner().invoke(worker_app, [])
     assert result.exit_code == 2
     assert "espalier[otel]" in result.output

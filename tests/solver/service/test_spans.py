@@ -54,6 +54,6 @@ def test_spans_are_exported_only_where_the_environment_says(monkeypatch: pytest.
         monkeypatch.delenv(name, raising=False)
     assert export() is False
     monkeypatch.setenv(ENDPOINTS[0], "http://127.0.0.1:4318")
-    monkeypatch.setattr("espalier.solver.spans.find_spec", lambda _: None)
+    monkeypatch.setattr("espalier.solver.spans._installed", lambda: False)
     with pytest.raises(ValueError, match=r"espalier\[otel\]"):
         export()
