@@ -35,25 +35,27 @@ export function Plot({ chart, runs, weight, dark }: { chart: Chart; runs: Run[];
     const element = place.current!;
     const style = getComputedStyle(document.documentElement);
     const value = (name: string) => style.getPropertyValue(`--${name}`).trim();
-    const font = `11px ${getComputedStyle(document.body).fontFamily}`;
+    const larger = 1 / (Number(getComputedStyle(element).zoom) || 1); // the page is zoomed, charts are not: see base.css
+    const height = HEIGHT * larger;
+    const font = `${11 * larger}px ${getComputedStyle(document.body).fontFamily}`;
     const axis = { stroke: value("muted"), font, grid: { stroke: value("line"), width: 1 }, ticks: { show: false } };
     const format = (number: number) => formatted(number, chart.unit);
     const options: uPlot.Options = {
       width: element.clientWidth,
-      height: HEIGHT,
+      height,
       legend: { show: false },
       cursor: { sync: { key: "steps" }, y: false, points: { size: 6 }, drag: { x: true, y: false } },
       scales: { x: { time: false }, y: { range: (_, low, high) => rangeOf(low, high, chart.unit, whole) } },
       axes: [
-        { ...axis, size: 28, grid: { show: false } },
-        { ...axis, size: 52, values: (_, splits) => splits.map(format) },
+        { ...axis, size: 28 * larger, grid: { show: false } },
+        { ...axis, size: 52 * larger, values: (_, splits) => splits.map(format) },
       ],
       series: [
         {},
         ...lines.map(({ label, colour, dash }) => ({
           label,
           stroke: colour,
-          width: whole ? 1 : 1.6,
+          width: (whole ? 1 : 1.6) * larger,
           dash,
           spanGaps: true,
           points: { show: (data[0]?.length ?? 0) < 3 },
@@ -64,7 +66,7 @@ export function Plot({ chart, runs, weight, dark }: { chart: Chart; runs: Run[];
       hooks: { setCursor: [(plot) => setAt(plot.cursor.idx ?? null)] },
     };
     const plot = new uPlot(options, data, element);
-    const observer = new ResizeObserver(() => plot.setSize({ width: element.clientWidth, height: HEIGHT }));
+    const observer = new ResizeObserver(() => plot.setSize({ width: element.clientWidth, height }));
     observer.observe(element);
     return () => {
       observer.disconnect();
