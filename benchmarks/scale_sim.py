@@ -96,7 +96,8 @@ def simulate(house: House, measured: Measured, jobs: int, seed: int) -> Row:
 def table(rows: dict[str, Row], jobs: int, measured: Measured) -> str:
     """The rows for people."""
     lines = [
-        f"{jobs:,} jobs in each row, k = 8, {PLAIN.slots} slots a worker unless said; jobs come at {LOAD:.0%} of the capacity",
+        f"{jobs:,} jobs in each row, k = {PLAIN.k}, {PLAIN.slots} slots a worker unless said; "
+        f"jobs come at {LOAD:.0%} of the capacity",
         "engine, verif., redis: share of the time in which they work while there is always work",
         f"service times: {measured.machine}; jobs given up: {sum(row.tally.dead for row in rows.values())}",
         f"{'':36}{'capacity':>9}{'p50':>7}{'p95':>7}{'p99':>7}{'tokens':>9}{'not won':>8}{'lost':>7}{'again':>7}"
