@@ -54,7 +54,8 @@ def test_the_wheel_installed_into_an_empty_environment_solves_a_problem(wheel: P
     venv.create(home, with_pip=True)
     python, espalier = str(home / "bin" / "python"), str(home / "bin" / "espalier")
     # Without bytecode: compiling torch's would take longer than everything else.
-    run(python, "-m", "pip", "install", "-qq", "--no-compile", str(wheel), cwd=tmp_path)
+    tested = str(ROOT / "constraints.txt")
+    run(python, "-m", "pip", "install", "-qq", "--no-compile", "--constraint", tested, str(wheel), cwd=tmp_path)
     run(python, "-m", "pip", "check", cwd=tmp_path)
     run(espalier, "--help", cwd=tmp_path)
     problem = (
