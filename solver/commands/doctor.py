@@ -56,7 +56,8 @@ def doctor(
         for name in (*(only or ()), *(need or ())):
             if name not in checks:
                 raise UsageError(f"there is no check {name!r}; there are: {', '.join(checks)}")
-        chosen = {name: check for name, check in checks.items() if not only or name in only}
+        wanted = {*only, *(need or ())} if only else checks  # what is needed is looked at in any case
+        chosen = {name: check for name, check in checks.items() if name in wanted}
         status = _report(chosen, seconds, need or (), as_json)
     sys.stdout.flush()
     os._exit(status)  # checks that hang are left behind: nothing waits for their threads
@@ -66,13 +67,15 @@ def _report(checks: Mapping[str, Check], seconds: float, needed: Sequence[str], 
     """Tell every finding as it comes; the exit status."""
     from espalier.solver.doctor.run import examine
 
-    wrong = 0
+    wrong = notes = 0
     for name, finding in examine(checks, seconds):
         is_wrong = finding.state == "problem" or (finding.state == "note" and name in needed)
         wrong += is_wrong
+        notes += finding.state == "note" and not is_wrong
         _tell(name, finding, "problem" if is_wrong else finding.state.value, as_json)
     if not as_json:
-        typer.echo(f"{wrong} of {len(checks)} checks found something wrong" if wrong else "All is well.")
+        well = f"Nothing is wrong; {notes} of {len(checks)} checks have a note." if notes else "All is well."
+        typer.echo(f"{wrong} of {len(checks)} checks found something wrong" if wrong else well)
     return ILL if wrong else WELL
 
 

@@ -106,6 +106,17 @@ def test_a_wrong_setting_of_the_sandbox_is_named() -> None:
     assert "ESPALIER_SANDBOX_KIND" in found["sandbox"]["detail"]
 
 
+def test_what_is_needed_is_looked_at_whatever_else_is() -> None:
+    status, found = doctor("--only", "python", "--need", "redis", "--redis", "redis://127.0.0.1:1/0")
+    assert (status, sorted(found)) == (1, ["python", "redis"])
+
+
+def test_the_last_line_does_not_call_well_what_has_a_note() -> None:
+    command = [sys.executable, "-m", "espalier.solver.cli", "doctor", "--only", "python", "--only", "redis"]
+    done = subprocess.run([*command, "--redis", "redis://127.0.0.1:1/0"], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "Nothing is wrong; 1 of 2 checks have a note."
+
+
 def test_what_is_needed_and_missing_is_a_problem() -> None:
     status, found = doctor("--only", "redis", "--need", "redis", "--redis", "redis://:secret@127.0.0.1:1/0")
     assert (status, found["redis"]["state"]) == (1, "problem")
