@@ -3,6 +3,10 @@
 Where a request keeps its row of the token table, how rows and slots go back, and what the hooked functions look like.
 :func:`disagreements` compares the installed SGLang with the table of the version that it claims to be: the hook
 registry itself only logs when a hook cannot be applied, and half a plugin would decode nonsense.
+
+For a new version: add it to the table, compare the table with the wheel (scripts/sglang_signatures.py), and run
+`make test-sglang SGLANG=…`. The last step finds what no signature tells: a prefix that is kept elsewhere, a
+request that leaves its batch earlier.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from sglang.srt.sampling.custom_logit_processor import CustomLogitProcessor
 
 from espalier.runtime.engine import FinishReason
 from espalier.runtime.grammar import Tag
@@ -183,3 +184,33 @@ def test_steps_are_sampled_as_their_options_say(model, tmp_path):
     check(module, CUT, greedy)
     with pytest.raises(AssertionError):
         check(module, CUT, mixed)
+
+
+class Ban(CustomLogitProcessor):
+    """Forbids the tokens that a request names."""
+
+    def __call__(self, logits, custom_param_list=None):
+        for row, params in enumerate(custom_param_list):
+            logits[row, params["ban"]] = -torch.inf
+        return logits
+
+
+def test_a_logit_processor_works_inside_of_steps_too(model):
+    free = [token for token in range(30, 64) if token % 2]
+
+    def job(engine):
+        params = LONG.params()
+        params["custom_params"]["ban"] = free
+        return engine.generate(
+            input_ids=[LONG.prompt],
+            sampling_params=[params],
+            return_logprob=True,
+            custom_logit_processor=[Ban.to_str()],
+        )
+
+    (answer,) = Server(model, {"enable_custom_logit_processor": True}, IDS | CHECKED, follow_scripts).run(job)
+    assert answer["meta_info"]["npr"][0]["reason"] == "stop"
+    marks = zip(answer["output_ids"], answer["meta_info"]["npr_paths"], answer["meta_info"]["npr_forced"], strict=True)
+    inside = [token for token, path, forced in marks if path and not forced]
+    assert len(inside) >= 4 * 6
+    assert not set(answer["output_ids"]) & set(free)
