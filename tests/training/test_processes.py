@@ -125,7 +125,8 @@ def test_two_processes_fine_tune_as_one_does(model_folder: Path, codec: Codec, t
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / SAMPLES).write_text(json.dumps(line) + "\n")
-    assert beta.train(BETA, model_folder, tmp_path / "one", Deadline(), lambda entry: None)
+    with mock.patch.object(beta, "collector_for", side_effect=AssertionError("all is sampled")):
+        assert beta.train(BETA, model_folder, tmp_path / "one", Deadline(), lambda entry: None)
     _in_two_processes(SUPERVISED, model_folder, tmp_path / "two")
     one, two = ([json.loads(text) for text in (tmp_path / name / "metrics.jsonl").open()] for name in ("one", "two"))
     assert [entry["step"] for entry in one] == [entry["step"] for entry in two]
@@ -140,3 +141,12 @@ def test_two_processes_fine_tune_as_one_does(model_folder: Path, codec: Codec, t
     assert (
         restore(tmp_path / "two" / "checkpoint", network, optimizers(network, BETA.optimizer)).step == one[-1]["step"]
     )
+
+
+def test_samples_without_a_good_one_are_named_again_when_the_run_is_begun_again(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / SAMPLES).write_text(json.dumps({"problems": BETA.count, "kept": []}) + "\n")
+    with pytest.raises(beta.NothingKeptError, match="of 16 samples none is correct and well-formed"):
+        beta.train(BETA, model_folder, tmp_path / "run", Deadline(), lambda entry: None)

@@ -107,11 +107,15 @@ async def sample(
                 "done": round(numbers.stop / config.count, 4),
             }
         )
+    _require_some(kept, config)
+    return kept
+
+
+def _require_some(kept: Sequence[Kept], config: BetaConfig) -> None:
     if not kept:
         raise NothingKeptError(
             f"of {config.count * config.tries} samples none is correct and well-formed: train zero for longer"
         )
-    return kept
 
 
 def _stored(path: Path) -> tuple[list[Kept], int]:
@@ -194,11 +198,12 @@ def train(config: BetaConfig, initial: Path, out: Path, budget: Deadline, report
     network = load_network(initial, group.device)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(initial)
     with _one_after_the_other(out / "sampling-ended", group):
-        if group.is_main:
+        if group.is_main and _stored(out / SAMPLES)[1] < config.count:
             asyncio.run(_sampled(config, network, tokenizer, initial, out / SAMPLES, budget, report))
     kept, done = _stored(out / SAMPLES)
     if done < config.count:
         return False
+    _require_some(kept, config)
     vocabulary = Vocabulary.of(tokenizer)
     source = KeptRows([example(one, config.form, vocabulary) for one in kept], config.row_length, config.seed)
     steps = max(1, config.epochs * len(source) // config.optimizer.rows_per_step)
