@@ -107,4 +107,9 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _numbers(entry: Entry) -> dict[str, float]:
-    return {name: value for name, value in entry.items() if name != "step" and isinstance(value, int | float)}
+    """What can be drawn as curves; a mapping, such as a share for each task, as one of `name/key` for each key."""
+    flat = {name: value for name, value in entry.items() if not isinstance(value, Mapping)}
+    for name, value in entry.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name}/{key}": inner for key, inner in value.items()}
+    return {name: value for name, value in flat.items() if name != "step" and isinstance(value, int | float)}

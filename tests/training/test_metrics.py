@@ -46,10 +46,12 @@ def test_notes_are_kept_and_shown_with_the_rest(tmp_path: Path) -> None:
 def test_tensorboard_gets_the_numbers(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    _write(tmp_path, _curve(range(1, 4)), config=MetricsConfig(tensorboard=True))
+    entries = [{**entry, "accuracy_by_task": {"gcd": 0.5}} for entry in _curve(range(1, 4))]
+    _write(tmp_path, entries, config=MetricsConfig(tensorboard=True))
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     assert [round(scalar.value, 3) for scalar in events.Scalars("reward")] == [0.1, 0.2, 0.3]
+    assert len(events.Scalars("accuracy_by_task/gcd")) == 3
 
 
 def test_wandb_is_only_needed_when_it_is_wanted(tmp_path: Path) -> None:

@@ -54,12 +54,13 @@ class Desk:
         self._scripts = Scripts(redis)
 
     async def join(self) -> None:
-        """Make the consumer group, at the stream's beginning, unless it is there."""
+        """Enter the consumer group, which is made at the stream's beginning unless it is there."""
         try:
             await self._redis.xgroup_create(self._keys.jobs, GROUP, id="0", mkstream=True)
         except ResponseError as error:
             if not str(error).startswith("BUSYGROUP"):
                 raise
+        await self._redis.xgroup_createconsumer(self._keys.jobs, GROUP, self._consumer)  # seen before its first job
 
     async def leave(self) -> None:
         """Forget this worker in the group, and others that have long been silent."""

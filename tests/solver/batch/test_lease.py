@@ -67,6 +67,12 @@ async def test_jobs_submitted_before_the_first_worker_are_delivered(redis: Redis
     assert len(await one.read(5, 0.1)) == 2
 
 
+async def test_a_worker_is_known_before_its_first_job(redis: Redis) -> None:
+    one, _ = await desks(redis)
+    await one.join()
+    assert b"one" in [consumer["name"] for consumer in await redis.xinfo_consumers(KEYS.jobs, "workers")]
+
+
 async def test_no_more_leases_than_asked_for(redis: Redis) -> None:
     await JobQueue(redis).submit(problems(5))
     one, other = await desks(redis)
