@@ -4,7 +4,8 @@
 
 Three tables. The first: latency that the service adds, from the client's call to its reply, to a solve whose engine
 takes a fixed time and does nothing; what the median solve takes without the service, in as many tasks, is subtracted
-("no service" shows it, less the engine's own time). 1, 8 and 64 clients each wait for a reply, and then for a random
+("no service" shows it, less the engine's own time; "gRPC, no solve" is a whole call that does nothing: a limit).
+1, 8 and 64 clients each wait for a reply, and then for a random
 time up to that of the engine, so that they do not march in step. The second: the same with an engine that answers at
 once, without pauses, nothing subtracted: solves per second, and the latency of a server that is never idle. Clients and
 server are two processes; every client has a connection of its own. The third: time from a client's cancel, and from a
@@ -197,6 +198,14 @@ class StreamClient(GrpcClient):
         assert events[-1].solved.answer == "42"
 
 
+class BareClient(GrpcClient):
+    """Asks the server for its health, which is known: what gRPC takes for a call that does nothing."""
+
+    async def ask(self) -> None:
+        reply = await health_pb2_grpc.HealthStub(self._channel).Check(health_pb2.HealthCheckRequest())
+        assert reply.status == health_pb2.HealthCheckResponse.SERVING
+
+
 class HttpClient:
     """A connection of its own to the HTTP door; bare, because the stock client's own work is not the server's."""
 
@@ -214,8 +223,9 @@ class HttpClient:
         assert reply.json()["choices"][0]["message"]["content"] == "42"
 
 
-DOORS: dict[str, Any] = {"gRPC SolveOnce": GrpcClient, "gRPC Solve": StreamClient, "HTTP": HttpClient}
 DIRECT = "no service"
+BARE = "gRPC, no solve"
+DOORS: dict[str, Any] = {BARE: BareClient, "gRPC SolveOnce": GrpcClient, "gRPC Solve": StreamClient, "HTTP": HttpClient}
 
 
 async def directly(pause: float, clients: int, seconds: float) -> tuple[list[float], float]:
@@ -356,7 +366,7 @@ def main() -> None:
     table(
         f"Latency added to a solve of {arguments.engine_ms:g} ms",
         slow,
-        lambda door, clients: arguments.engine_ms if door == DIRECT else direct[clients],
+        lambda door, clients: {DIRECT: arguments.engine_ms, BARE: 0.0}.get(door, direct[clients]),
     )
     table("An engine that answers at once", load(0.0, arguments.seconds), lambda *_: 0.0)
     configure_logging("warning")
