@@ -7,10 +7,11 @@
 
 Every part works on `--row` tokens, cut into samples of each of the `--lengths`. `packed` is this project's way: one row
 holds all samples, and FlexAttention has a block mask. `dense` is the way of the public NPR trainer: one sample after
-the other, each with an additive n x n mask, through scaled dot-product attention. The mask is made on the device here,
-in the model's type; the public trainer makes it on the host, in float32, which takes longer and more. On a CPU `packed`
-falls back to a dense mask of the whole row, so times say nothing there. Both ways score tokens in chunks and keep only
-the inputs of the layers for the backward pass.
+the other, each with an additive n x n mask, through scaled dot-product attention. It makes the mask on the device, in
+the model's type; `public` makes it as the public trainer does, on the host in float32, and moves it. So `dense` says
+what the attention itself costs, and `public` what its users wait for. On a CPU `packed` falls back to a dense mask of
+the whole row, so times say nothing there. All ways score tokens in chunks and keep only the inputs of the layers for
+the backward pass.
 
   attention  one layer of attention, forward and backward
   step       a training step: forward, backward, AdamW
@@ -32,9 +33,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
@@ -63,7 +66,7 @@ class Setting:
     row: int
     lengths: tuple[int, ...]
     branches: tuple[int, ...] = (5, 1)
-    ways: tuple[str, ...] = ("packed", "dense")
+    ways: tuple[str, ...] = ("packed", "dense", "public")
     compiled: bool = False
     device: torch.device = torch.device("cpu")
     repeats: int = 2
@@ -152,9 +155,21 @@ def dense_batch(one: Row, setting: Setting) -> Batch:
     return replace(collate([one], setting.device), visible=mask[None, None])
 
 
+def public_batch(one: Row, setting: Setting) -> Batch:
+    """The same mask, made on the host in float32, with as few writes as can be, and moved."""
+    size = len(one.tokens)
+    mask = torch.full((size, size), -torch.inf).triu_(1)
+    for start, until in zip(one.packed.hidden_from, one.packed.hidden_until, strict=True):
+        edges = (np.flatnonzero((np.diff(start) != 0) | (np.diff(until) != 0)) + 1).tolist()
+        for first, last in pairwise([0, *edges, size]):  # tokens that the same later ones do not see
+            mask[start[first] : until[first], first:last] = -torch.inf
+    return replace(collate([one], setting.device), visible=mask.to(setting.device).to(setting.dtype)[None, None])
+
+
 WAYS = {
     "packed": Way("packed", lambda work: [work.packed], lambda one, setting: collate([one], setting.device), ATTENTION),
     "dense": Way("dense", lambda work: work.alone, dense_batch, "sdpa"),
+    "public": Way("public", lambda work: work.alone, public_batch, "sdpa"),
 }
 
 
@@ -259,7 +274,7 @@ def compare_ways(part: str, setting: Setting, report: Report, run: Run, leaves: 
     ways = [WAYS[name] for name in setting.ways]
     few = min(1024, *setting.lengths)
     for way in ways:
-        row = few if way.name == "dense" else setting.row  # kernels of the packed way are compiled for one length
+        row = setting.row if way.name == "packed" else few  # kernels of the packed way are compiled for one length
         run(way, work(replace(setting, row=row), few, setting.branches[0]))
 
     def candidate(way: Way, each: Work) -> Candidate:

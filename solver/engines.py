@@ -1,4 +1,4 @@
-"""From one setting to an engine: `local`, `local:PATH` or `sglang://HOST:PORT[,HOST:PORT…][?key-file=FILE&…]`."""
+"""From one setting to an engine: `local[:PATH][?rows=N&…]` or `sglang://HOST:PORT[,HOST:PORT…][?key-file=FILE&…]`."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
 
 from espalier.runtime.prompt import PromptTemplate
 from espalier.runtime.sglang.setting import SCHEME, EngineSettingError, client_of
 
 if TYPE_CHECKING:
     from espalier.runtime.engine import Engine
+    from espalier.runtime.local.engine import LocalConfig
 
 __all__ = ["SETTINGS", "EngineSettingError", "open_engine", "template_of"]
 
 SETTINGS = (
-    "local (the bundled model), local:PATH (a model directory) or sglang://HOST:PORT[,HOST:PORT...] (servers with one "
+    "local (the bundled model), local:PATH (a model directory; ?rows=N branches at once, ?kv-tokens=N tokens in "
+    "memory) or sglang://HOST:PORT[,HOST:PORT...] (servers with one "
     "model; ?key-file=FILE if they want a key, ?tokenizer=PATH if theirs is not on this machine)"
 )
 
@@ -30,11 +33,13 @@ async def open_engine(setting: str) -> AsyncIterator[Engine]:
         EngineSettingError: The setting names no engine.
         EngineError: The engine cannot be had; the message says why.
     """
-    if setting == "local" or setting.startswith("local:"):
-        directory = _directory(setting.removeprefix("local").removeprefix(":"))
+    name, _, query = setting.partition("?")
+    if name == "local" or name.startswith("local:"):
+        directory = _directory(name.removeprefix("local").removeprefix(":"))
+        config = _local(setting, query)
         from espalier.runtime.local.engine import LocalEngine
 
-        async with await asyncio.to_thread(LocalEngine.load, directory) as local:
+        async with await asyncio.to_thread(LocalEngine.load, directory, config) as local:
             yield local
     elif setting.startswith(SCHEME):
         async with client_of(setting) as remote:
@@ -56,6 +61,27 @@ def template_of(engine: Engine, instruction: Path | None) -> PromptTemplate:
             raise ValueError(f"cannot read the instruction text {instruction}: {error.strerror}") from None
     directory = Path(engine.info.model)
     return PromptTemplate.load(directory) if directory.is_dir() else PromptTemplate()
+
+
+TOKENS_A_ROW = 32
+"""Room in a pass for each branch: a token, and now and then a piece of a prompt."""
+
+
+def _local(setting: str, query: str) -> LocalConfig:
+    """Settings of the embedded engine: how much it decodes at once."""
+    from espalier.runtime.local.engine import LocalConfig
+    from espalier.runtime.local.scheduler import Capacity
+
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    unknown = sorted(options.keys() - {"rows", "kv-tokens"})
+    if unknown:
+        raise EngineSettingError(f"{setting} has the unknown option {unknown[0]!r}; there are rows and kv-tokens")
+    numbers = {name: int(value) for name, value in options.items() if value.isascii() and value.isdigit()}
+    wrong = next((name for name in options if not numbers.get(name)), None)
+    if wrong is not None:
+        raise EngineSettingError(f"{setting}: {wrong} must be a whole number above 0, got {options[wrong]!r}")
+    rows = numbers.get("rows", Capacity().rows)
+    return LocalConfig(kv_tokens=numbers.get("kv-tokens"), capacity=Capacity(rows, TOKENS_A_ROW * rows, rows))
 
 
 def _directory(path: str) -> Path | None:

@@ -18,7 +18,7 @@ from espalier.solver.sample import Sample, Verdicts, assess, draw
 from espalier.solver.solve import Solver
 
 RESPONSES_AT_ONCE = 64
-"""Responses that are asked for side by side; the engine batches what fits."""
+"""Responses that are asked for side by side, or as many as the engine says that it decodes; it batches what fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,7 @@ async def evaluate(
     Raises:
         EngineError: The engine failed. What was stored stays.
     """
-    free = asyncio.Semaphore(RESPONSES_AT_ONCE)
+    free = asyncio.Semaphore(solver.engine.info.details.get("rows", RESPONSES_AT_ONCE))
 
     async def response(task: str, problem: Problem, number: int, seed: int) -> Candidate:
         known = responses.known.get((task, problem.id, number)) if responses else None

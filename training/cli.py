@@ -266,6 +266,13 @@ def curriculum(
     config: Config,
     out: Out,
     minutes: Minutes = None,
+    legs: Annotated[
+        str,
+        typer.Option(
+            help="Only these, with commas between them (base, zero, beta, papo, sequential-sft, sequential-rl), and no "
+            "table: on a large machine several may run side by side, once what they begin from is trained."
+        ),
+    ] = "",
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
     debug: Debug = False,
@@ -275,6 +282,7 @@ def curriculum(
     What is finished in --out is not done again: start it again after --minutes, or after whatever stopped it. The last
     line is the accuracy of the four; the exit status is 1 if PAPO is not above Beta by the margin in the settings.
     """
+    names = tuple(name.strip() for name in legs.split(",") if name.strip())
     with _errors(debug):
         import torch
 
@@ -288,9 +296,12 @@ def curriculum(
         _print_settings(run)
         with reporter() as report:
             place, deadline = torch.device(_device(device)), Deadline.after(minutes)
-            results = Curriculum(run, config.parent, out, place, deadline, report).run()
+            results = Curriculum(run, config.parent, out, place, deadline, report).run(names)
         if results is None:
             _conclude(False, out)
+            return
+        if names:
+            typer.echo(f"finished: {', '.join(results)}")
             return
         if as_json:
             named = {leg: {task: asdict(one) for task, one in tasks.items()} for leg, tasks in results.items()}

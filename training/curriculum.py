@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -123,15 +123,20 @@ class Curriculum:
     deadline: Deadline
     report: Report
 
-    def run(self) -> dict[str, dict[str, Measured]] | None:
+    def run(self, names: Collection[str] = ()) -> dict[str, dict[str, Measured]] | None:
         """Train and measure what is not done yet; by leg and task what was measured, or None if the time was up.
 
+        Args:
+            names: Only these legs; none: all. Several runs of different legs may share the folder, when what their
+                legs begin from is trained.
+
         Raises:
-            ConfigError: The settings differ from those that the curriculum in the folder was begun with.
+            ConfigError: The settings differ from those that the curriculum in the folder was begun with, or a name is
+                not that of a leg.
         """
         prepare(self.config, self.out, resume=True, free=("controls", "margin", "service"))
         results: dict[str, dict[str, Measured]] = {}
-        for leg in self.legs():
+        for leg in self._chosen(names):
             folder = self.out / leg.name
             if not (folder / "done").exists():
                 self.report({"note": f"{leg.name}: training"})
@@ -159,6 +164,13 @@ class Curriculum:
             plain_rl = replace(papo_config, rollout=replace(papo_config.rollout, mode=Mode.SEQUENTIAL))
             yield Leg("sequential-sft", Mode.SEQUENTIAL, self._beta(plain_sft, "sequential-sft"))
             yield Leg("sequential-rl", Mode.SEQUENTIAL, self._rl(plain_rl, papo.method(plain_rl), "beta"))
+
+    def _chosen(self, names: Collection[str]) -> list[Leg]:
+        legs = list(self.legs())
+        known = [leg.name for leg in legs]
+        if strange := sorted(set(names) - set(known)):
+            raise ConfigError(f"there is no leg {strange[0]!r}; there are: {', '.join(known)}")
+        return [leg for leg in legs if not names or leg.name in names]
 
     def _model(self, leg: str) -> Path:
         if leg == "base" and self.config.base_model:

@@ -157,6 +157,7 @@ class LocalEngine:
                 "dtype": str(self._model.module.dtype).removeprefix("torch."),
                 "kv_tokens": self._scheduler.pool.count * self._scheduler.pool.size,
                 "kv_tokens_free": self._scheduler.pool.free * self._scheduler.pool.size,
+                "rows": self._scheduler.capacity.rows,
                 "running": len(self._scheduler.running),
                 "waiting": len(self._scheduler.waiting),
                 "evictions": self._scheduler.evictions,

@@ -24,12 +24,21 @@ async def test_a_directory_is_loaded_and_freed(random_model: Path) -> None:
         assert engine.info.parallel
 
 
+async def test_rows_and_memory_of_the_embedded_engine_can_be_chosen(random_model: Path) -> None:
+    async with open_engine(f"local:{random_model}?rows=3&kv-tokens=640") as engine:
+        assert engine.info.details["kv_tokens"] == 640
+        assert engine.info.details["rows"] == 3
+
+
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
         ("", "unknown engine ''"),
         ("locale", "unknown engine 'locale'"),
         ("local:/no/such", "no model directory at /no/such"),
+        ("local?row=3", "unknown option 'row'; there are rows and kv-tokens"),
+        ("local?rows=0", "rows must be a whole number above 0, got '0'"),
+        ("local?kv-tokens=1e6", "kv-tokens must be a whole number above 0, got '1e6'"),
         ("sglang://", "write sglang://HOST:PORT"),
         ("sglang://host", "write sglang://HOST:PORT"),
         ("sglang://host:1,other", "lacks host or port"),

@@ -106,6 +106,28 @@ def test_a_stopped_curriculum_goes_on_where_it_was(config: CurriculumConfig, tmp
     assert trained == ["base", "zero", "zero", "beta"]
 
 
+def test_some_legs_alone_can_be_run(config: CurriculumConfig, tmp_path: Path) -> None:
+    begun: list[str] = []
+
+    class Short(Curriculum):
+        def legs(self) -> Iterator[Leg]:
+            for name in ("base", "zero", "beta"):
+                yield Leg(name, Mode.SEQUENTIAL, lambda folder: begun.append(folder.name) is None)
+
+        async def _measured(self, leg: Leg) -> dict[str, Measured] | None:
+            return {}
+
+    run = Short(config, CONFIGS, tmp_path, torch.device("cpu"), Deadline(), lambda entry: None)
+    for name in ("base", "zero", "beta"):
+        (tmp_path / name).mkdir()
+    assert run.run(("zero",)) == {"zero": {}}
+    assert begun == ["zero"]
+    assert list(run.run() or {}) == ["base", "zero", "beta"]
+    assert begun == ["zero", "base", "beta"]
+    with pytest.raises(ConfigError, match=r"no leg 'gamma'; there are: base, zero, beta"):
+        run.run(("zero", "gamma"))
+
+
 def test_the_controls_differ_from_the_stages_in_their_mode_alone(config: CurriculumConfig, tmp_path: Path) -> None:
     whole = replace(config, controls=True)
     run = Curriculum(whole, CONFIGS, tmp_path, torch.device("cpu"), Deadline(), lambda entry: None)
