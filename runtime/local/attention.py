@@ -7,7 +7,6 @@ same pass, which is what makes forks and joins free of extra passes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +26,8 @@ class Group:
         tokens: Which packed tokens are theirs, branch by branch.
         count: B, branches.
         pages: (B·P,) pages they see, each branch padded to P pages.
-        mask: (B, 1, T, L) which of the L = P·size gathered slots each of the T new tokens sees.
+        mask: Added to the scores: 0 where a new token sees a slot, else -inf. (B, 1, 1, L) for one new token per
+            branch, (B, 1, T·shared, L) for T of them with the query heads that share a key head; L = P·size.
     """
 
     tokens: slice
@@ -45,40 +45,51 @@ class Pass:
 
 
 class KVCache:
-    """Keys and values of all layers: per layer two tensors (pages, size, key-value heads, head dim)."""
+    """Keys and values of all layers: per layer one tensor (pages, size, 2, key-value heads, head dim).
+
+    Keys and values stand side by side, so that one gather fetches both.
+    """
 
     def __init__(
         self, layers: int, pages: int, size: int, heads: int, dim: int, *, dtype: torch.dtype, device: torch.device
     ) -> None:
-        shape = (pages, size, heads, dim)
+        shape = (pages, size, 2, heads, dim)
         self.size = size
-        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
-        self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
+        self.dtype = dtype
+        self.layers = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
+        self._gathered = torch.empty((0, *shape[1:]), dtype=dtype, device=device)
+
+    def gather(self, layer: int, pages: torch.Tensor) -> torch.Tensor:
+        """Copy `pages`, (P,), of a layer: (P, size, 2, heads, dim), valid until the next call.
+
+        All calls share one buffer: memory fresh from the system costs more than the copy itself.
+        """
+        if len(pages) > len(self._gathered):
+            self._gathered = self._gathered.new_empty((len(pages) * 5 // 4, *self._gathered.shape[1:]))
+        return torch.index_select(self.layers[layer], 0, pages, out=self._gathered[: len(pages)])
 
 
-def group(
-    rows: Sequence[tuple[Sequence[int], Sequence[int]]], new: int, tokens: slice, size: int, device: torch.device
-) -> Group:
-    """Tables of a group of branches.
+def group(pages: torch.Tensor, fills: torch.Tensor, new: int, tokens: slice, cache: KVCache, shared: int) -> Group:
+    """A group of branches.
 
     Args:
-        rows: Per branch its pages and how far each is filled, new tokens included.
+        pages: (B, P) pages that each sees; any page where it sees fewer.
+        fills: (B, P) how far each page is filled, new tokens included; 0 where it sees fewer.
         new: T, new tokens per branch; they are the last ones of the row.
         tokens: Where they stand among the packed tokens.
-        size: Tokens per page.
-        device: Where the tables go.
+        cache: What they read.
+        shared: Query heads that share a key head.
     """
-    width = max(len(pages) for pages, _ in rows)
-    table = torch.tensor([[*pages, *[0] * (width - len(pages))] for pages, _ in rows])
-    fills = torch.tensor([[*fill, *[0] * (width - len(fill))] for _, fill in rows])
-    table, fills = table.to(device), fills.to(device)
-    offset = torch.arange(size, device=device)
-    # The rank of a slot counts the filled slots before it; new token t sees the ranks up to its own.
-    rank = (fills.cumsum(1) - fills)[:, :, None] + offset
-    last = fills.sum(1)[:, None] - new + torch.arange(new, device=device)
-    filled = offset < fills[:, :, None]
-    visible = filled[:, None] & (rank[:, None] <= last[:, :, None, None])
-    return Group(tokens, len(rows), table.flatten(), visible.view(len(rows), 1, new, width * size))
+    offset = torch.arange(cache.size, device=fills.device)
+    visible = (offset < fills[:, :, None])[:, None]
+    if new > 1:
+        # The rank of a slot counts the filled slots before it; new token t sees the ranks up to its own.
+        rank = (fills.cumsum(1) - fills)[:, :, None] + offset
+        last = fills.sum(1)[:, None] - new + torch.arange(new, device=fills.device)
+        visible = (visible & (rank[:, None] <= last[:, :, None, None])).repeat_interleave(shared, dim=1)
+    hidden = ~visible.flatten(2)[:, None]
+    mask = torch.zeros(hidden.shape, dtype=cache.dtype, device=fills.device).masked_fill_(hidden, -torch.inf)
+    return Group(tokens, len(pages), pages.flatten(), mask)
 
 
 def paged_attention(
@@ -107,26 +118,22 @@ def paged_attention(
         (1, N, heads, dim), None.
     """
     layer: int = module.layer_idx  # type: ignore[assignment]
-    keys, values = memory.keys[layer], memory.values[layer]
-    kv_heads, dim = key.shape[1], key.shape[3]
-    keys.view(-1, kv_heads, dim)[plan.slots] = key[0].transpose(0, 1)
-    values.view(-1, kv_heads, dim)[plan.slots] = value[0].transpose(0, 1)
-    heads = query.shape[1]
-    shared = heads // kv_heads
-    # Query heads that share a key head count as further queries of it: keys need not be repeated.
-    packed = query[0].view(kv_heads, shared, -1, dim)
+    slots = memory.layers[layer].flatten(0, 1)
+    slots[:, 0].index_copy_(0, plan.slots, key[0].transpose(0, 1))
+    slots[:, 1].index_copy_(0, plan.slots, value[0].transpose(0, 1))
+    heads, kv_heads, dim = query.shape[1], key.shape[1], key.shape[3]
+    packed = query[0].transpose(0, 1)
     outputs = []
     for item in plan.groups:
-        new = item.mask.shape[2]
-        own = packed[:, :, item.tokens].reshape(kv_heads, shared, item.count, new, dim)
-        own = own.permute(2, 0, 3, 1, 4).reshape(item.count, kv_heads, new * shared, dim)
-        seen_keys = keys.index_select(0, item.pages).view(item.count, -1, kv_heads, dim).transpose(1, 2)
-        seen_values = values.index_select(0, item.pages).view(item.count, -1, kv_heads, dim).transpose(1, 2)
-        mask = item.mask.repeat_interleave(shared, dim=2) if new > 1 else item.mask
-        output = functional.scaled_dot_product_attention(own, seen_keys, seen_values, attn_mask=mask, scale=scaling)
-        output = output.view(item.count, kv_heads, new, shared, dim).transpose(1, 2)
-        outputs.append(output.reshape(item.count * new, heads, dim))
-    return torch.cat(outputs)[None], None
+        # Query heads that share a key head count as further queries of it: keys need not be repeated.
+        own = packed[item.tokens].reshape(item.count, -1, kv_heads, heads // kv_heads, dim).transpose(1, 2)
+        seen = memory.gather(layer, item.pages).view(item.count, -1, 2, kv_heads, dim)
+        keys, values = seen.permute(2, 0, 3, 1, 4)
+        output = functional.scaled_dot_product_attention(
+            own.flatten(2, 3), keys, values, attn_mask=item.mask, scale=scaling
+        )
+        outputs.append(output.view(own.shape).transpose(1, 2).reshape(-1, heads, dim))
+    return (outputs[0] if len(outputs) == 1 else torch.cat(outputs))[None], None
 
 
 def _no_mask(*_: Any, **__: Any) -> None:

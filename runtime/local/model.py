@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain, groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
@@ -40,6 +44,11 @@ class LoadedModel:
     def head_dim(self) -> int:
         config = self.config
         return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+
+    @property
+    def heads_per_key(self) -> int:
+        """Query heads that share a key-value head."""
+        return int(self.config.num_attention_heads // self.config.num_key_value_heads)
 
     @property
     def kv_bytes_per_token(self) -> int:
@@ -97,36 +106,51 @@ def forward(model: LoadedModel, cache: attention.KVCache, chunks: Sequence[Chunk
     Returns:
         (C, vocabulary) logits behind the last token of each chunk that wants one, and those chunks in the same order.
     """
-    device = model.module.device
-    ordered = sorted(chunks, key=lambda chunk: len(chunk.tokens))
-    tokens = torch.tensor([token for chunk in ordered for token in chunk.tokens], device=device)
-    positions = torch.tensor([position for chunk in ordered for position in chunk.positions], device=device)
-    slots = torch.tensor([slot for chunk in ordered for slot in chunk.slots], device=device)
+    ordered = sorted(chunks, key=len)
+    alike = [list(same) for _, same in groupby(ordered, key=len)]
+    ends = accumulate(map(len, ordered))
+    last = [end - 1 for chunk, end in zip(ordered, ends, strict=True) if chunk.wanted is not None]
+    numbers = [
+        np.array(list(chain.from_iterable(chunk.tokens[chunk.computed] for chunk in ordered))),
+        np.array(list(chain.from_iterable(chunk.positions[chunk.computed] for chunk in ordered))),
+        np.array(list(chain.from_iterable(chunk.slots for chunk in ordered))),
+        np.array(last or [0]),
+    ]
+    for same in alike:
+        numbers += [_padded([chunk.pages for chunk in same]), _padded([chunk.fills for chunk in same])]
+    tokens, positions, slots, kept, *tables = _transfer(numbers, model.module.device)
     groups: list[attention.Group] = []
-    start = at = 0
-    last: list[int] = []
-    wanting: list[Chunk] = []
-    for index, chunk in enumerate(ordered):
-        at += len(chunk.tokens)
-        if chunk.wanted is not None:
-            last.append(at - 1)
-            wanting.append(chunk)
-        if index + 1 == len(ordered) or len(ordered[index + 1].tokens) != len(chunk.tokens):
-            new = len(chunk.tokens)
-            members = ordered[index + 1 - (at - start) // new : index + 1]
-            rows = [(member.pages, member.fills) for member in members]
-            groups.append(attention.group(rows, new, slice(start, at), cache.size, device))
-            start = at
+    start = 0
     with torch.inference_mode():
+        for same, pages, fills in zip(alike, tables[::2], tables[1::2], strict=True):
+            new = len(same[0])
+            stop = start + new * len(same)
+            groups.append(attention.group(pages, fills, new, slice(start, stop), cache, model.heads_per_key))
+            start = stop
         output = model.module(
             input_ids=tokens[None],
             position_ids=positions[None],
             use_cache=False,
-            logits_to_keep=torch.tensor(last or [0], device=device),
+            logits_to_keep=kept,
             memory=cache,
             plan=attention.Pass(slots, tuple(groups)),
         )
-    return output.logits[0][: len(last)], wanting
+    return output.logits[0][: len(last)], [chunk for chunk in ordered if chunk.wanted is not None]
+
+
+def _padded(rows: Sequence[array[int]]) -> NDArray[np.int64]:
+    """(B, longest) numbers of B rows, with zeros behind the shorter ones."""
+    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+    table = np.zeros((len(rows), lengths.max()), np.int64)
+    table[np.arange(table.shape[1]) < lengths[:, None]] = np.frombuffer(b"".join(rows), np.int64)
+    return table
+
+
+def _transfer(arrays: Sequence[NDArray[np.int64]], device: torch.device) -> list[torch.Tensor]:
+    """The arrays on the device. They travel in one piece: each copy would make the host wait."""
+    pieces = torch.from_numpy(np.concatenate([numbers.ravel() for numbers in arrays])).to(device)
+    sizes = [numbers.size for numbers in arrays]
+    return [piece.view(numbers.shape) for piece, numbers in zip(pieces.split(sizes), arrays, strict=True)]
 
 
 def _require_model_files(path: Path) -> None:

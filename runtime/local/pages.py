@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Sequence
 
 
@@ -59,6 +60,11 @@ class Row:
     A fork shares all pages; whoever writes next starts a page of its own, so nothing is copied. A join strings the
     steps' own pages behind the fork point, so nothing is recomputed. Pages may therefore be partly filled anywhere in a
     row, not only at its end.
+
+    Attributes:
+        pages, fills: Equally long. They grow in place; a join or a release leaves the arrays of those that gave up their
+            pages as they were, for whoever still has to read them.
+        length: Tokens that it sees.
     """
 
     __slots__ = ("_inherited", "_pool", "fills", "length", "pages")
@@ -66,23 +72,19 @@ class Row:
     def __init__(self, pool: PagePool) -> None:
         self._pool = pool
         self._inherited = 0
-        self.pages: list[int] = []
-        self.fills: list[int] = []
+        self.pages = array("q")
+        self.fills = array("q")
         self.length = 0
 
     def fork(self) -> Row:
         """A row that sees what this one sees now. O(pages)."""
         row = Row(self._pool)
-        row.pages, row.fills, row.length = self.pages.copy(), self.fills.copy(), self.length
+        row.pages, row.fills, row.length = self.pages[:], self.fills[:], self.length
         row._inherited = len(self.pages)
         self._pool.share(self.pages)
         return row
 
-    def missing(self, count: int) -> int:
-        """Pages that have to be free for `count` more tokens."""
-        return -(-max(0, count - self._room()) // self._pool.size)
-
-    def extend(self, count: int) -> list[int]:
+    def extend(self, count: int) -> Sequence[int]:
         """Claim slots for `count` tokens.
 
         Returns:
@@ -91,12 +93,17 @@ class Row:
         Raises:
             OutOfPages: Nothing was claimed.
         """
-        if self.missing(count) > self._pool.free:
-            raise OutOfPages
         size = self._pool.size
+        room = self._room()
+        if count - room > self._pool.free * size:
+            raise OutOfPages
+        self.length += count
+        if 0 < count <= room:
+            first = self.pages[-1] * size + self.fills[-1]
+            self.fills[-1] += count
+            return range(first, first + count)
         slots: list[int] = []
         while count:
-            room = self._room()
             if not room:
                 self.pages.append(self._pool.take())
                 self.fills.append(0)
@@ -105,24 +112,24 @@ class Row:
             first = self.pages[-1] * size + self.fills[-1]
             slots.extend(range(first, first + used))
             self.fills[-1] += used
-            self.length += used
+            room -= used
             count -= used
         return slots
 
     def join(self, steps: Sequence[Row]) -> None:
         """Take over the steps' own pages, in order; the steps' rows are empty afterwards. O(pages)."""
         for step in steps:
-            own = slice(step._inherited, None)
-            self.pages += step.pages[own]
-            self.fills += step.fills[own]
-            self.length += sum(step.fills[own])
-            del step.pages[own], step.fills[own]
+            own = step.fills[step._inherited :]
+            self.pages += step.pages[step._inherited :]
+            self.fills += own
+            self.length += sum(own)
+            step.pages = step.pages[: step._inherited]
             step.release()
 
     def release(self) -> None:
         """Give up everything."""
         self._pool.release(self.pages)
-        self.pages, self.fills, self.length, self._inherited = [], [], 0, 0
+        self.pages, self.fills, self.length, self._inherited = array("q"), array("q"), 0, 0
 
     def _room(self) -> int:
         """Slots in the last page that nobody else can see."""

@@ -56,12 +56,18 @@ class DefaultSampler:
         logprobs = torch.log_softmax(logits, dim=-1)
         if any(draw.params.repetition_penalty != 1 for draw in draws):
             logits = _penalise(draws, logits)
-        chosen = logits.argmax(dim=-1)
         warm = [row for row, draw in enumerate(draws) if draw.params.temperature > 0]
-        if warm:
-            rows = torch.tensor(warm, device=logits.device)
-            chosen[rows] = _draw([draws[row] for row in warm], logits[rows])
-        return chosen.tolist(), logprobs.gather(1, chosen[:, None])[:, 0].tolist()
+        if len(warm) == len(draws):
+            chosen = _draw(draws, logits)
+        else:
+            chosen = logits.argmax(dim=-1)
+            if warm:
+                rows = torch.tensor(warm, device=logits.device)
+                chosen[rows] = _draw([draws[row] for row in warm], logits[rows])
+        likely = logprobs.gather(1, chosen[:, None])[:, 0]
+        # Both numbers are exact in float64, so that one transfer brings them home.
+        tokens, values = torch.stack((chosen.double(), likely.double())).tolist()
+        return list(map(int, tokens)), values
 
 
 def branch_noise(seed: int | None, path: Path) -> np.random.Generator:
@@ -84,24 +90,29 @@ def _penalise(draws: Sequence[Draw], logits: torch.Tensor) -> torch.Tensor:
 
 def _draw(draws: Sequence[Draw], logits: torch.Tensor) -> torch.Tensor:
     """(B,) tokens; B branches with a temperature above 0."""
-
-    def column(values: Sequence[float]) -> torch.Tensor:
-        return torch.tensor(values, dtype=torch.float64, device=logits.device)[:, None]
-
-    probabilities = torch.softmax(logits.double() / column([draw.params.temperature for draw in draws]), dim=-1)
-    if any(draw.params.top_k or draw.params.top_p < 1 for draw in draws):
+    params = [draw.params for draw in draws]
+    settings = [
+        [each.temperature for each in params],
+        [each.top_k or logits.shape[-1] for each in params],
+        [each.top_p for each in params],
+        [each.min_p for each in params],
+        [draw.noise.random() for draw in draws],
+    ]
+    columns = torch.tensor(settings, dtype=torch.float64).to(logits.device)[:, :, None]
+    temperature, top_k, top_p, min_p, noise = columns
+    probabilities = torch.softmax(logits.double() / temperature, dim=-1)
+    if any(each.top_k or each.top_p < 1 for each in params):
         ordered, order = probabilities.sort(dim=-1, descending=True)
         before = ordered.cumsum(-1) - ordered
-        rank = torch.arange(logits.shape[-1], device=logits.device)[None]
-        keep_k = column([draw.params.top_k or logits.shape[-1] for draw in draws])
-        keep = rank < keep_k
+        keep = torch.arange(logits.shape[-1], device=logits.device) < top_k
         kept_mass = (ordered * keep).sum(-1, keepdim=True)
-        keep &= before < column([draw.params.top_p for draw in draws]) * kept_mass
+        keep &= before < top_p * kept_mass
         probabilities = torch.zeros_like(probabilities).scatter(-1, order, ordered * keep)
-    floor = column([draw.params.min_p for draw in draws]) * probabilities.amax(-1, keepdim=True)
-    cumulative = torch.where(probabilities >= floor, probabilities, 0.0).cumsum(-1)
+    if any(each.min_p for each in params):
+        floor = min_p * probabilities.amax(-1, keepdim=True)
+        probabilities = torch.where(probabilities >= floor, probabilities, 0.0)
+    cumulative = probabilities.cumsum(-1)
     total = cumulative[:, -1:]
-    point = column([draw.noise.random() for draw in draws]) * total
     # The first token whose cumulative mass exceeds the point, which stays below the total: never a token of mass 0.
-    point = torch.minimum(point, torch.nextafter(total, torch.zeros_like(total)))
+    point = torch.minimum(noise * total, torch.nextafter(total, torch.zeros_like(total)))
     return torch.searchsorted(cumulative, point, right=True)[:, 0]

@@ -7,32 +7,44 @@ tokens; so the oldest always moves, nothing deadlocks and nothing is lost.
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from espalier.runtime.engine import FinishReason, RequestRefused
 from espalier.runtime.local.branch import Branch
-from espalier.runtime.local.pages import PagePool, Row
+from espalier.runtime.local.pages import OutOfPages, PagePool, Row
 from espalier.runtime.local.prefix import Prefix
 from espalier.runtime.local.response import Response
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Chunk:
     """Tokens of one branch (or shared prompt) to compute in this pass.
 
     Attributes:
-        tokens, positions, slots: Equally long; `slots` are where keys and values go.
-        pages, fills: What the branch sees, these tokens included.
+        tokens, positions: All of the branch.
+        start: The first of them to compute.
+        slots: Where keys and values go, one for each to compute.
+        pages, fills: What the branch sees, these tokens included. Those of its row, to be read before the next plan.
         wanted: Whose next token is to be sampled from the last of them, if anyone's.
     """
 
-    tokens: list[int]
-    positions: list[int]
-    slots: list[int]
-    pages: list[int]
-    fills: list[int]
+    tokens: Sequence[int]
+    positions: Sequence[int]
+    start: int
+    slots: Sequence[int]
+    pages: array[int]
+    fills: array[int]
     wanted: tuple[Response, Branch] | None = None
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    @property
+    def computed(self) -> slice:
+        return slice(self.start, self.start + len(self.slots))
 
 
 @dataclass(eq=False, slots=True)
@@ -138,7 +150,7 @@ class Scheduler:
                 chunk = self._advance_prefix(place.prefix, room)
                 if chunk is not None:
                     chunks.append(chunk)
-                    room -= len(chunk.tokens)
+                    room -= len(chunk)
             # Insertion order: whoever a branch waits for precedes it, so forks and joins cost no pass of their own.
             for branch in list(place.response.active):
                 if room <= 0 or len(chunks) >= self.capacity.rows:
@@ -146,39 +158,38 @@ class Scheduler:
                 chunk = self._advance(place, branch, room)
                 if chunk is not None:
                     chunks.append(chunk)
-                    room -= len(chunk.tokens)
+                    room -= len(chunk)
         return chunks
 
     def _advance_prefix(self, prefix: Prefix, room: int) -> Chunk | None:
         count = min(room, len(prefix.tokens) - prefix.computed)
-        if count <= 0 or prefix.row.missing(count) > self.pool.free:
+        slots = _claim(prefix.row, count)
+        if not slots:
             return None
-        slots = prefix.row.extend(count)
-        tokens = slice(prefix.computed, prefix.computed + count)
+        start = prefix.computed
         prefix.computed += count
-        row = prefix.row
-        positions = list(range(tokens.start, tokens.stop))
-        return Chunk(list(prefix.tokens[tokens]), positions, slots, row.pages.copy(), row.fills.copy())
+        return Chunk(prefix.tokens, range(len(prefix.tokens)), start, slots, prefix.row.pages, prefix.row.fills)
 
     def _advance(self, place: _Place, branch: Branch, room: int) -> Chunk | None:
         """Compute the branch's next tokens, if everything before them is there and memory allows."""
         if branch.row is None and not self._start(place, branch):
             return None
-        self._join_finished(branch)
+        if branch.joined < len(branch.forks):
+            self._join_finished(branch)
         row = branch.row
         assert row is not None  # noqa: S101 (`_start` made it)
         count = min(room, branch.run())
-        if count <= 0 or row.missing(count) > self.pool.free:
+        slots = _claim(row, count)
+        if not slots:
             return None
-        slots = row.extend(count)
-        tokens = slice(branch.computed, branch.computed + count)
+        start = branch.computed
         branch.computed += count
         wanted = None
         if not branch.run():
             place.response.active.pop(branch)
             wanted = (place.response, branch) if branch.wants_token() else None
             self._report_computed(place.response, branch)
-        return Chunk(branch.tokens[tokens], branch.positions[tokens], slots, row.pages.copy(), row.fills.copy(), wanted)
+        return Chunk(branch.tokens, branch.positions, start, slots, row.pages, row.fills, wanted)
 
     def _start(self, place: _Place, branch: Branch) -> bool:
         parent = branch.parent
@@ -235,3 +246,11 @@ class Scheduler:
 
     def _pages(self, tokens: int) -> int:
         return -(-tokens // self.pool.size)
+
+
+def _claim(row: Row, count: int) -> Sequence[int]:
+    """Slots for `count` tokens; none if there is nothing to compute, or no room for all of it."""
+    try:
+        return row.extend(max(0, count))
+    except OutOfPages:
+        return []
