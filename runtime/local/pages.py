@@ -62,8 +62,8 @@ class Row:
     row, not only at its end.
 
     Attributes:
-        pages, fills: Equally long. They grow in place; a join or a release leaves the arrays of those that gave up their
-            pages as they were, for whoever still has to read them.
+        pages, fills: Equally long. They grow in place; who gives up pages takes new arrays, so that whoever has
+            planned to read the old ones still can.
         length: Tokens that it sees.
     """
 
