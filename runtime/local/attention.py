@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch.nn import functional
 from transformers import AttentionInterface
-from transformers.masking_utils import AttentionMaskInterface
 
 NAME = "espalier_paged"
 
@@ -47,14 +46,16 @@ class Pass:
 class KVCache:
     """Keys and values of all layers: per layer one tensor (pages, size, 2, key-value heads, head dim).
 
-    Keys and values stand side by side, so that one gather fetches both.
+    Keys and values stand side by side, so that one gather fetches both. Behind the pages is one more, `scratch`, for
+    padding to write to.
     """
 
     def __init__(
         self, layers: int, pages: int, size: int, heads: int, dim: int, *, dtype: torch.dtype, device: torch.device
     ) -> None:
-        shape = (pages, size, 2, heads, dim)
+        shape = (pages + 1, size, 2, heads, dim)
         self.size = size
+        self.scratch = pages
         self.dtype = dtype
         self.layers = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
         self._gathered = torch.empty((0, *shape[1:]), dtype=dtype, device=device)
@@ -62,8 +63,10 @@ class KVCache:
     def gather(self, layer: int, pages: torch.Tensor) -> torch.Tensor:
         """Copy `pages`, (P,), of a layer: (P, size, 2, heads, dim), valid until the next call.
 
-        All calls share one buffer: memory fresh from the system costs more than the copy itself.
+        On the CPU all calls share one buffer: memory fresh from the system costs more than the copy itself.
         """
+        if pages.is_cuda:
+            return self.layers[layer].index_select(0, pages)
         if len(pages) > len(self._gathered):
             self._gathered = self._gathered.new_empty((len(pages) * 5 // 4, *self._gathered.shape[1:]))
         return torch.index_select(self.layers[layer], 0, pages, out=self._gathered[: len(pages)])
@@ -136,9 +139,6 @@ def paged_attention(
     return (outputs[0] if len(outputs) == 1 else torch.cat(outputs))[None], None
 
 
-def _no_mask(*_: Any, **__: Any) -> None:
-    return None
-
-
+# There is no mask function of this name, so `transformers` makes no mask. It would look at the positions first, and
+# wait for the GPU.
 AttentionInterface.register(NAME, paged_attention)
-AttentionMaskInterface.register(NAME, _no_mask)

@@ -27,8 +27,9 @@ from espalier.runtime.engine import (
 )
 from espalier.runtime.grammar import TagError, Vocabulary
 from espalier.runtime.local.attention import KVCache
-from espalier.runtime.local.model import LoadedModel, ModelError, adopt_model, forward, load_model
+from espalier.runtime.local.model import LoadedModel, ModelError, adopt_model, fixed_pass, forward, load_model
 from espalier.runtime.local.pages import PagePool
+from espalier.runtime.local.replay import Replay
 from espalier.runtime.local.response import Response
 from espalier.runtime.local.sampler import DefaultSampler, Draw, Sampler
 from espalier.runtime.local.scheduler import Capacity, Chunk, Scheduler
@@ -45,6 +46,7 @@ class LocalConfig:
             80 % of the free memory of the GPU.
         page_size: Tokens per page.
         capacity: What fits into one pass.
+        fixed_shapes: Whether passes are padded to few shapes, which a GPU records and replays; None: on a GPU.
     """
 
     device: str = "auto"
@@ -52,6 +54,7 @@ class LocalConfig:
     kv_tokens: int | None = None
     page_size: int = 16
     capacity: Capacity = Capacity()
+    fixed_shapes: bool | None = None
 
 
 @dataclass(slots=True)
@@ -95,10 +98,15 @@ class LocalEngine:
             dtype=model.module.dtype,
             device=model.module.device,
         )
+        device = model.module.device
+        fixed = device.type == "cuda" if config.fixed_shapes is None else config.fixed_shapes
+        computed = fixed_pass(model, self._cache)
+        self._replay = Replay(computed, device, config.page_size, self._cache.scratch) if fixed else None
         self._scheduler = Scheduler(PagePool(pages, config.page_size), config.capacity)
         self._clients: dict[str, _Client] = {}
         self._responses: dict[str, Response] = {}
         self._weight_version = 0
+        self._replayed = 0
         self._pending: list[Callable[[], None]] = []
         self._updates: list[Callable[[], None]] = []
         self._wake = threading.Condition()
@@ -161,6 +169,7 @@ class LocalEngine:
                 "running": len(self._scheduler.running),
                 "waiting": len(self._scheduler.waiting),
                 "evictions": self._scheduler.evictions,
+                "replayed_passes": self._replayed,
             },
         )
 
@@ -300,7 +309,9 @@ class LocalEngine:
         self._deliver()
 
     def _compute(self, chunks: list[Chunk]) -> None:
-        logits, wanting = forward(self._model, self._cache, chunks)
+        replayed = self._replay(chunks) if self._replay else None
+        self._replayed += replayed is not None
+        logits, wanting = replayed or forward(self._model, self._cache, chunks)
         targets = [chunk.wanted for chunk in wanting if chunk.wanted is not None]
         if not targets:
             return

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain, groupby
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from espalier.runtime.engine import EngineError
 from espalier.runtime.local import attention
+from espalier.runtime.local.replay import Compute, packed, padded
 from espalier.runtime.local.scheduler import Chunk
 
 SEEDLING = Path(__file__).parent.parent / "seedling"
@@ -111,13 +111,13 @@ def forward(model: LoadedModel, cache: attention.KVCache, chunks: Sequence[Chunk
     ends = accumulate(map(len, ordered))
     last = [end - 1 for chunk, end in zip(ordered, ends, strict=True) if chunk.wanted is not None]
     numbers = [
-        np.array(list(chain.from_iterable(chunk.tokens[chunk.computed] for chunk in ordered))),
-        np.array(list(chain.from_iterable(chunk.positions[chunk.computed] for chunk in ordered))),
-        np.array(list(chain.from_iterable(chunk.slots for chunk in ordered))),
+        packed(chunk.tokens[chunk.computed] for chunk in ordered),
+        packed(chunk.positions[chunk.computed] for chunk in ordered),
+        packed(chunk.slots for chunk in ordered),
         np.array(last or [0]),
     ]
     for same in alike:
-        numbers += [_padded([chunk.pages for chunk in same]), _padded([chunk.fills for chunk in same])]
+        numbers += [padded([chunk.pages for chunk in same]), padded([chunk.fills for chunk in same])]
     tokens, positions, slots, kept, *tables = _transfer(numbers, model.module.device)
     groups: list[attention.Group] = []
     start = 0
@@ -127,30 +127,49 @@ def forward(model: LoadedModel, cache: attention.KVCache, chunks: Sequence[Chunk
             stop = start + new * len(same)
             groups.append(attention.group(pages, fills, new, slice(start, stop), cache, model.heads_per_key))
             start = stop
-        output = model.module(
-            input_ids=tokens[None],
-            position_ids=positions[None],
-            use_cache=False,
-            logits_to_keep=kept,
-            memory=cache,
-            plan=attention.Pass(slots, tuple(groups)),
-        )
-    return output.logits[0][: len(last)], [chunk for chunk in ordered if chunk.wanted is not None]
+        plan = attention.Pass(slots, tuple(groups))
+        logits = _logits(model, cache, tokens, positions, kept, plan)
+    return logits[: len(last)], [chunk for chunk in ordered if chunk.wanted is not None]
 
 
-def _padded(rows: Sequence[array[int]]) -> NDArray[np.int64]:
-    """(B, longest) numbers of B rows, with zeros behind the shorter ones."""
-    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-    table = np.zeros((len(rows), lengths.max()), np.int64)
-    table[np.arange(table.shape[1]) < lengths[:, None]] = np.frombuffer(b"".join(rows), np.int64)
-    return table
+def fixed_pass(model: LoadedModel, cache: attention.KVCache) -> Compute:
+    """The pass over rows of one token, as a function of tensors alone: see :mod:`espalier.runtime.local.replay`."""
+
+    def compute(parts: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        tokens, positions, slots, kept, pages, fills = parts
+        with torch.inference_mode():
+            rows = attention.group(pages, fills, 1, slice(0, len(tokens)), cache, model.heads_per_key)
+            return _logits(model, cache, tokens, positions, kept, attention.Pass(slots, (rows,)))
+
+    return compute
+
+
+def _logits(
+    model: LoadedModel,
+    cache: attention.KVCache,
+    tokens: torch.Tensor,
+    positions: torch.Tensor,
+    kept: torch.Tensor,
+    plan: attention.Pass,
+) -> torch.Tensor:
+    """(K, vocabulary) logits behind the packed tokens `kept`, (K,)."""
+    output = model.module(
+        input_ids=tokens[None],
+        position_ids=positions[None],
+        use_cache=False,
+        logits_to_keep=kept,
+        memory=cache,
+        plan=plan,
+    )
+    logits: torch.Tensor = output.logits[0]
+    return logits
 
 
 def _transfer(arrays: Sequence[NDArray[np.int64]], device: torch.device) -> list[torch.Tensor]:
     """The arrays on the device. They travel in one piece: each copy would make the host wait."""
     pieces = torch.from_numpy(np.concatenate([numbers.ravel() for numbers in arrays])).to(device)
     sizes = [numbers.size for numbers in arrays]
-    return [piece.view(numbers.shape) for piece, numbers in zip(pieces.split(sizes), arrays, strict=True)]
+    return [piece.view(numbers.shape) for piece, numbers in zip(torch.split(pieces, sizes), arrays, strict=True)]
 
 
 def _require_model_files(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -69,6 +70,17 @@ async def run(module: Any, config: LocalConfig, made: list[GenerateRequest], sam
             assert end.request_id == request.request_id
         assert engine.info.details["kv_tokens_free"] == engine.info.details["kv_tokens"]
         return sum(check(module, end.rollout, greedy=request.sampling.temperature == 0) for end in ends), engine
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_passes_of_fixed_shapes_equal_the_dense_pass(seed):
+    """What a GPU records; here the shapes alone are tested, and where there is a GPU, the recordings."""
+    made, sampler = requests(100 + seed, 25)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    config = replace(ROOMY, fixed_shapes=True, device=device, page_size=(4, 16, 64)[seed])
+    chosen, engine = await run(tiny_qwen3(seed).to(device), config, made, sampler)
+    assert chosen > 1000
+    assert engine.info.details["replayed_passes"] > 100
 
 
 @pytest.mark.parametrize("seed", range(8))
