@@ -24,9 +24,11 @@ from espalier.training.deadline import Deadline
 from espalier.training.distributed import Group
 from espalier.training.draw import Method
 from espalier.training.folder import prepare, write
-from espalier.training.measure import Measured, measure
+from espalier.training.judge import Patience, open_judge
+from espalier.training.measure import Measured, Outcome, judge, measure, summarise
 from espalier.training.metrics import Report
 from espalier.training.model import load_network
+from espalier.training.reward import Fate
 from espalier.training.serving import collector_for
 from espalier.training.stages import beta, papo, zero
 from espalier.training.tasks import Problem, Split, task
@@ -218,7 +220,7 @@ class Curriculum:
         evaluation = self.config.evaluation
         together = [evaluation.tasks[at : at + TOGETHER] for at in range(0, len(evaluation.tasks), TOGETHER)]
         if all(name in results for name in evaluation.tasks):
-            return results
+            return await self._judged(leg, path, results)
         folder = self._model(leg.name)
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
         network = load_network(folder, self.device)
@@ -232,12 +234,42 @@ class Curriculum:
                     return None
                 problems = {name: self._held_out(name) for name in names}
                 first = number * TOGETHER * evaluation.problems
-                results |= await measure(collector, problems, evaluation.samples, evaluation.seed, first)
-                entries = {name: asdict(one) for name, one in results.items()}
-                write(path, json.dumps(entries, indent=2) + "\n")
+                groups = await measure(collector, problems, evaluation.samples, evaluation.seed, first)
+                for name, own in groups.items():
+                    results[name] = self._kept(leg, name, own)
+                _store(path, results)
                 for name in names:
                     self._tell(f"{leg.name}: {name} measured, accuracy {results[name].accuracy}")
         return results
+
+    def _kept(self, leg: Leg, name: str, groups: list[list[Outcome]]) -> Measured:
+        """What a task says; its responses are kept while a verdict is missing."""
+        measured = summarise(groups)
+        path = self._undecided(leg, name)
+        if any(one.fate is Fate.VERIFIER_ERROR for group in groups for one in group):
+            write(path, json.dumps([[asdict(one) for one in group] for group in groups]) + "\n")
+        else:
+            path.unlink(missing_ok=True)
+        return measured
+
+    async def _judged(self, leg: Leg, path: Path, results: dict[str, Measured]) -> dict[str, Measured]:
+        """Of tasks whose verifier could not work where they were measured: what it says here."""
+        service = self.config.service
+        lacking = [name for name in results if self._undecided(leg, name).exists()]
+        if not lacking:
+            return results
+        async with open_judge(service.verifiers, Path(service.token_file) if service.token_file else None) as judge_:
+            patience = Patience(judge_, self._tell, service.verify_seconds)
+            for name in lacking:
+                stored = json.loads(self._undecided(leg, name).read_text(encoding="utf-8"))
+                groups = [[Outcome(**{**one, "fate": Fate(one["fate"])}) for one in group] for group in stored]
+                results[name] = self._kept(leg, name, await judge(patience, self._held_out(name), groups))
+                self._tell(f"{leg.name}: {name} judged, accuracy {results[name].accuracy}")
+        _store(path, results)
+        return results
+
+    def _undecided(self, leg: Leg, name: str) -> Path:
+        return self.out / leg.name / f"undecided-{name}.json"
 
     def _held_out(self, name: str) -> list[Problem]:
         evaluation = self.config.evaluation
@@ -246,3 +278,7 @@ class Curriculum:
 
     def _tell(self, text: str) -> None:
         self.report({"note": text})
+
+
+def _store(path: Path, results: dict[str, Measured]) -> None:
+    write(path, json.dumps({name: asdict(one) for name, one in results.items()}, indent=2) + "\n")

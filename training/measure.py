@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from statistics import fmean, variance
 
-from espalier.training.reward import Fate
-from espalier.training.rollout import Attempt, Collector
+from espalier.runtime.engine import FinishReason
+from espalier.training.judge import Patience
+from espalier.training.reward import Fate, fate_of
+from espalier.training.rollout import Attempt, Collector, answer_text
 from espalier.training.tasks import Problem
+from espalier.verifiers.check import Claim
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What is measured of one response.
+
+    Attributes:
+        fate: What became of it.
+        answer: What the verifier was asked about, so that another one can be; "" for a response that did not end by
+            itself.
+        well_formed, parallel: See :class:`Measured`.
+        tokens, critical_path: New ones.
+    """
+
+    fate: Fate
+    answer: str
+    well_formed: bool
+    parallel: bool
+    tokens: int
+    critical_path: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +70,15 @@ class Measured:
 
 KS = (8, 16)
 
+AT_ONCE = 32
+"""Claims that are judged side by side when they are judged later: the limit of a verdict runs while a claim waits."""
+
 _UNDECIDED = (Fate.VERIFIER_ERROR, Fate.ENGINE_ERROR)
 
 
 async def measure(
     collector: Collector, problems: Mapping[str, Sequence[Problem]], samples: int, seed: int, first: int = 0
-) -> dict[str, Measured]:
+) -> dict[str, list[list[Outcome]]]:
     """Sample responses to the problems of some tasks at temperature 1, all at once, and judge them.
 
     Args:
@@ -60,25 +87,62 @@ async def measure(
         samples: Of each problem.
         seed: Of the sampling.
         first: Number of the first problem among all that the seed is used for.
+
+    Returns:
+        By task and problem.
     """
     every = list(chain.from_iterable(problems.values()))
     groups = iter(await collector.collect(every, samples, f"measure/{seed}", first))
-    return {name: summarise(list(islice(groups, len(own)))) for name, own in problems.items()}
+    return {
+        name: [[_outcome(attempt, collector) for attempt in group] for group in islice(groups, len(own))]
+        for name, own in problems.items()
+    }
 
 
-def summarise(groups: Sequence[Sequence[Attempt]]) -> Measured:
-    """What the attempts at each problem say together."""
-    every = [attempt for group in groups for attempt in group]
-    decided = [[attempt.fate for attempt in group if attempt.fate not in _UNDECIDED] for group in groups]
+async def judge(
+    patience: Patience, problems: Sequence[Problem], groups: Sequence[Sequence[Outcome]]
+) -> list[list[Outcome]]:
+    """Ask for the verdicts that the verifier could not give before, on another machine perhaps."""
+
+    free = asyncio.Semaphore(AT_ONCE)
+
+    async def judged(problem: Problem, one: Outcome) -> Outcome:
+        if one.fate is not Fate.VERIFIER_ERROR:
+            return one
+        async with free:
+            verdict = await patience.verify(Claim(one.answer, problem=problem.text), problem.check)
+        return replace(one, fate=fate_of(FinishReason.STOP, verdict.status))
+
+    pairs = zip(problems, groups, strict=True)
+    waiting = [asyncio.gather(*(judged(problem, one) for one in group)) for problem, group in pairs]
+    return [list(group) for group in await asyncio.gather(*waiting)]
+
+
+def _outcome(attempt: Attempt, collector: Collector) -> Outcome:
+    ended = attempt.reason is FinishReason.STOP
+    return Outcome(
+        attempt.fate,
+        answer_text(attempt.rollout, collector.vocabulary, collector.engine.tokenizer) if ended else "",
+        attempt.well_formed,
+        attempt.forked,
+        attempt.usage.new_tokens,
+        attempt.usage.critical_path_tokens,
+    )
+
+
+def summarise(groups: Sequence[Sequence[Outcome]]) -> Measured:
+    """What the responses to each problem say together."""
+    every = [one for group in groups for one in group]
+    decided = [[one.fate for one in group if one.fate not in _UNDECIDED] for group in groups]
     shares = [fates.count(Fate.PASSED) / len(fates) for fates in decided if fates]
     return Measured(
         problems=len(shares),
         accuracy=fmean(shares) if shares else None,
         error=math.sqrt(variance(shares) / len(shares)) if len(shares) > 1 else None,
-        well_formed=fmean(attempt.well_formed for attempt in every),
-        parallel=fmean(attempt.forked for attempt in every),
-        tokens=fmean(attempt.usage.new_tokens for attempt in every),
-        critical_path=fmean(attempt.usage.critical_path_tokens for attempt in every),
+        well_formed=fmean(one.well_formed for one in every),
+        parallel=fmean(one.parallel for one in every),
+        tokens=fmean(one.tokens for one in every),
+        critical_path=fmean(one.critical_path for one in every),
         undecided=len(every) - sum(map(len, decided)),
         pass_at={str(k): at for k in KS if (at := _pass_at(decided, k)) is not None},
     )

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from espalier.training.deadline import Deadline
 from espalier.training.measure import Measured
 from espalier.training.rollout import Attempt
 from espalier.training.table import NothingJudgedError, holds, last_line, table
-from espalier.verifiers.verdict import Status
+from espalier.verifiers.verdict import Status, Verdict
 from tests.training.conftest import ROOT
 from tests.training.test_beta import _attempt
 
@@ -153,6 +154,7 @@ class FakeCollector:
 
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
+        self.vocabulary, self.engine = codec.vocabulary, SimpleNamespace(tokenizer=codec.tokenizer)
         self.asked: list[tuple[tuple[str, ...], int, int]] = []
 
     async def collect(self, problems: Any, samples: int, seed: str, first: int) -> list[list[Attempt]]:
@@ -177,6 +179,18 @@ def test_measuring_goes_on_where_it_was_and_asks_for_some_tasks_at_once(
         def passed(self) -> bool:
             return len(collector.asked) > len(done)
 
+    says = [Status.ERROR]
+
+    class Sandbox:
+        """Stands in for verifiers of a machine without a sandbox, and later of one that has it."""
+
+        async def verify(self, *_: Any) -> Verdict:
+            return Verdict(says[-1], 1.0, "program")
+
+    @asynccontextmanager
+    async def sandbox(*_: Any) -> AsyncIterator[Sandbox]:
+        yield Sandbox()
+
     class Measuring(Curriculum):
         def legs(self) -> Iterator[Leg]:
             for name in ("base", "papo"):
@@ -187,6 +201,8 @@ def test_measuring_goes_on_where_it_was_and_asks_for_some_tasks_at_once(
             return True
 
     monkeypatch.setattr(curriculum, "collector_for", opened)
+    monkeypatch.setattr(curriculum, "open_judge", sandbox)
+    monkeypatch.setattr(curriculum, "Patience", lambda judge, *_: judge)
     monkeypatch.setattr(curriculum, "load_network", lambda *_: None)
     monkeypatch.setattr(curriculum.PreTrainedTokenizerFast, "from_pretrained", lambda *_: None)
     tasks = ("chain_sum", "gcd", "lcm", "products", "programming")
@@ -204,8 +220,14 @@ def test_measuring_goes_on_where_it_was_and_asks_for_some_tasks_at_once(
     together = [(("chain_sum", "gcd", "lcm"), 6, 0), (("products", "programming"), 4, 6)]
     assert collector.asked == 2 * together
     assert [results["papo"][name].accuracy for name in tasks] == [0.0, 1.0, 0.0, 0.0, None]
-    assert results == run.run()
     assert {"note": "papo: gcd measured, accuracy 1.0"} in said
+    assert [path.name for path in sorted(tmp_path.glob("papo/undecided*"))] == ["undecided-programming.json"]
+    says.append(Status.PASS)
+    assert (run.run() or {})["papo"]["programming"].accuracy == 1.0
+    assert not list(tmp_path.glob("*/undecided*"))
+    results = run.run()
+    assert results is not None
+    assert results["base"]["programming"].undecided == 0
     with pytest.raises(ConfigError, match="other settings in evaluation"):
         replace(run, config=config).run()
     assert replace(run, config=replace(run.config, margin=50.0)).run() == results

@@ -2,27 +2,25 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import pytest
 
-from espalier.runtime.engine import Usage
-from espalier.training.data import Codec
-from espalier.training.measure import summarise
-from espalier.training.rollout import Attempt
-from espalier.verifiers.verdict import Status
-from tests.training.test_beta import _attempt
+from espalier.training.measure import Outcome, judge, summarise
+from espalier.training.reward import Fate
+from espalier.training.tasks import Problem, Split, task
+from espalier.verifiers.check import Check, Claim
+from espalier.verifiers.verdict import Status, Verdict
 
-LETTERS = {"p": Status.PASS, "f": Status.FAIL, "u": Status.UNKNOWN, "e": Status.ERROR}
-
-
-def _groups(codec: Codec, *fates: str) -> list[list[Attempt]]:
-    usage = Usage(5, 40, 10, 30)
-    return [[replace(_attempt(codec, status=LETTERS[letter]), usage=usage) for letter in one] for one in fates]
+LETTERS = {"p": Fate.PASSED, "f": Fate.FAILED, "u": Fate.UNKNOWN, "e": Fate.VERIFIER_ERROR, "l": Fate.OVER_LONG}
 
 
-def test_a_summary_by_hand(codec: Codec) -> None:
-    found = summarise(_groups(codec, "pppp", "pfff", "puee", "eeee"))
+def _groups(*fates: str) -> list[list[Outcome]]:
+    return [[Outcome(LETTERS[letter], letter, True, False, 50, 30) for letter in one] for one in fates]
+
+
+def test_a_summary_by_hand() -> None:
+    found = summarise(_groups("pppp", "pfff", "puee", "eeee"))
     # Shares 1, 1/4, 1/2: what cannot be read does not pass, what was not judged does not count. Variance 7/48.
     assert found.problems == 3
     assert found.accuracy == pytest.approx(1.75 / 3)
@@ -32,14 +30,36 @@ def test_a_summary_by_hand(codec: Codec) -> None:
     assert found.pass_at == {}
 
 
-def test_pass_at_k_is_the_unbiased_estimate_over_problems_with_k_verdicts(codec: Codec) -> None:
-    found = summarise(_groups(codec, "pf" * 8, "p" + 15 * "f", "p" * 7 + "e" * 9))
+def test_pass_at_k_is_the_unbiased_estimate_over_problems_with_k_verdicts() -> None:
+    found = summarise(_groups("pf" * 8, "p" + 15 * "f", "p" * 7 + "e" * 9))
     # 1 - C(8, 8) / C(16, 8), and 1 of 16 is among 8 with chance 1/2; the third problem has 7 verdicts.
     assert found.pass_at == pytest.approx({"8": 1 - (1 / 12870 + 0.5) / 2, "16": 1.0})
 
 
-def test_without_a_verdict_there_is_no_accuracy(codec: Codec) -> None:
-    found = summarise(_groups(codec, "ee", "ee"))
+def test_without_a_verdict_there_is_no_accuracy() -> None:
+    found = summarise(_groups("ee", "ee"))
     assert (found.problems, found.accuracy, found.error, found.undecided) == (0, None, None, 4)
-    assert summarise(_groups(codec, "pf")).error is None
+    assert summarise(_groups("pf")).error is None
     json.dumps(asdict(found), allow_nan=False)
+
+
+class Asked:
+    """Stands in for a verifier that has come to work."""
+
+    def __init__(self) -> None:
+        self.claims: list[tuple[str, str]] = []
+
+    async def verify(self, claim: Claim, check: Check) -> Verdict:
+        self.claims.append((claim.text, claim.problem))
+        return Verdict(Status.PASS, 1.0, "program")
+
+
+async def test_only_what_no_verifier_could_judge_is_judged_later() -> None:
+    problems: list[Problem] = list(task("gcd").problems(Split.HELD_OUT, 1, 2))
+    asked = Asked()
+    found = await judge(asked, problems, _groups("pel", "fue"))  # type: ignore[arg-type]
+    assert [[one.fate for one in group] for group in found] == [
+        [Fate.PASSED, Fate.PASSED, Fate.OVER_LONG],
+        [Fate.FAILED, Fate.UNKNOWN, Fate.PASSED],
+    ]
+    assert asked.claims == [("e", problems[0].text), ("e", problems[1].text)]
