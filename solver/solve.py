@@ -7,9 +7,9 @@ being judged. They report to a single loop, which alone talks to the policy.
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections.abc import Sequence
-from contextlib import suppress
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -96,7 +96,9 @@ class Generation:
             request_id=request_id,
             prompt=prompt,
             sampling=sampling,
-            step_sampling=replace(sampling, repetition_penalty=self.step_penalty),
+            step_sampling=sampling
+            if sampling.repetition_penalty == self.step_penalty
+            else replace(sampling, repetition_penalty=self.step_penalty),
             limits=limits,
             mode=self.mode if info.parallel else Mode.SEQUENTIAL,
         )
@@ -110,6 +112,13 @@ class Solver:
     judge: Judge
     template: PromptTemplate = PromptTemplate()
     generation: Generation = Generation()
+
+    def within(self, max_tokens: int) -> Solver:
+        """This solver, with responses of at most so many new tokens."""
+        limits = self.generation.limits
+        if limits.max_tokens == max_tokens:
+            return self
+        return replace(self, generation=replace(self.generation, limits=replace(limits, max_tokens=max_tokens)))
 
     async def solve(
         self,
@@ -172,12 +181,12 @@ class _Run:
         self._state = begin(seed, budget)
         self._round: int | None = 0
         # Ids are new in each run: a worker that lost a job may still be at it beside the one that took it over.
-        self._id = "/".join(filter(None, (solve_id, uuid.uuid4().hex[:12])))
-        self._clock = asyncio.get_running_loop().time
-        self._started = self._clock()
+        self._id = "/".join(filter(None, (solve_id, os.urandom(6).hex())))
+        self._loop = asyncio.get_running_loop()
+        self._started = self._loop.time()
         self._vocabulary = Vocabulary.of(solver.engine.tokenizer) if solver.engine.info.parallel else None
         self._group = asyncio.TaskGroup()
-        self._reports: asyncio.Queue[Candidate | Judged] = asyncio.Queue()
+        self._reports: asyncio.Queue[Candidate | Judged | None] = asyncio.Queue()
         self._generating: dict[int, _Response] = {}
         self._judging: dict[int, tuple[Candidate, asyncio.Task[None]]] = {}
         self._judged: dict[int, Judged] = {}
@@ -194,24 +203,27 @@ class _Run:
 
     @property
     def _seconds(self) -> float:
-        return self._clock() - self._started
+        return self._loop.time() - self._started
 
     # The loop.
 
     async def complete(self, entries: Sequence[Entry]) -> Result:
         self._watch(Accepted(self._problem, self._policy.name, self._state.budget, self._state.seed))
-        async with self._group:
-            self._recall(entries)
-            specs = self._policy.ask(self._state)
-            while True:
-                for spec in specs:
-                    if spec.index not in (self._generating.keys() | self._judging.keys() | self._judged.keys()):
-                        self._sample(spec)
-                if not self._generating and not self._judging:
-                    break
-                await self._take(await self._report())
+        with self._alarm():
+            async with self._group:
+                self._recall(entries)
                 specs = self._policy.ask(self._state)
-                self._note_round(specs)
+                while True:
+                    for spec in specs:
+                        if spec.index not in (self._generating.keys() | self._judging.keys() | self._judged.keys()):
+                            self._sample(spec)
+                    if not self._generating and not self._judging:
+                        break
+                    known = self._state
+                    await self._take(await self._reports.get())
+                    if self._state is not known:  # the same state asks for the same
+                        specs = self._policy.ask(self._state)
+                        self._note_round(specs)
         judged = tuple(entry for _, entry in sorted(self._judged.items()))
         selection = select(judged)
         spent = spend(judged, selection.candidate, self._seconds)
@@ -236,16 +248,18 @@ class _Run:
                 for found in entry.candidate.branch_answers:
                     self._look_at(entry.candidate.spec.index, found)
 
-    async def _report(self) -> Candidate | Judged | None:
-        """The next report; None at the deadline."""
+    @contextmanager
+    def _alarm(self) -> Iterator[None]:
+        """Report None at the deadline: one timer for the whole solve, not one for each report."""
         limit = self._state.budget.seconds
-        if limit is None or self._state.stopped:
-            return await self._reports.get()
+        if limit is None:
+            yield
+            return
+        alarm = self._loop.call_at(self._started + limit, self._reports.put_nowait, None)
         try:
-            async with asyncio.timeout(limit - self._seconds):
-                return await self._reports.get()
-        except TimeoutError:
-            return None
+            yield
+        finally:
+            alarm.cancel()
 
     async def _take(self, report: Candidate | Judged | None) -> None:
         stopped = self._state.stopped

@@ -62,11 +62,15 @@ def spans(solve_id: str) -> Iterator[Watch]:
     if not _installed():
         yield watch_all()
         return
-    from opentelemetry.trace import get_tracer
+    from opentelemetry.trace import get_tracer, use_span
 
     tracer = get_tracer("espalier")
     candidates: dict[int, Span] = {}
-    with tracer.start_as_current_span("solve", attributes={"espalier.solve_id": solve_id}) as root:
+    root = tracer.start_span("solve", attributes={"espalier.solve_id": solve_id})
+    if not root.is_recording():  # nobody collects spans, or not this one: nor those below it
+        yield watch_all()
+        return
+    with use_span(root, end_on_exit=True):
 
         def watch(event: SolveEvent) -> None:
             match event:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def request_id_of(context: Context) -> str:
 
 def known_or_new(sent: object) -> str:
     """An id that a client sent, cut to a decent length, or a new one if it sent none."""
-    return str(sent)[:MAX_REQUEST_ID] if sent else uuid.uuid4().hex
+    return str(sent)[:MAX_REQUEST_ID] if sent else os.urandom(16).hex()
 
 
 def seconds_left(context: Context) -> float | None:

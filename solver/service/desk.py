@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
+import os
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -56,7 +56,7 @@ class Order:
     problem: Problem
     plan: Plan
     deadline: float | None = None
-    id: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
+    id: str = field(default_factory=lambda: os.urandom(8).hex())
 
     def budget(self, now: float) -> Budget:
         """The plan's budget, cut to end by the deadline."""
@@ -93,7 +93,7 @@ class Desk:
         self.admission = admission
         self.suspicious = asyncio.Event()
         """Set when engine or verifiers failed: whoever watches over health should look."""
-        self.solver = replace(solver, judge=MeasuredJudge(solver.judge, metrics))
+        self.solver = replace(solver, judge=MeasuredJudge(solver.judge, metrics)).within(house.candidate_tokens)
         self._traces = traces
         self._show = show or (lambda _: nullcontext(watch_all()))
         metrics.show_load(lambda: admission.running, lambda: admission.waiting)
@@ -170,10 +170,11 @@ class Desk:
     async def _solve(self, order: Order, watch: Watch, journal: Journal, entries: Sequence[Entry]) -> Result:
         plan = order.plan
         problem = recognised(order.problem)
-        limits = replace(self.solver.generation.limits, max_tokens=plan.candidate_tokens)
-        solver = replace(self.solver, generation=replace(self.solver.generation, limits=limits))
+        solver = self.solver.within(plan.candidate_tokens)
         tally = Tally()
-        log.info("solving", policy=plan.policy.name, k=plan.budget.candidates, seed=plan.seed)
+        loop = asyncio.get_running_loop()
+        # Nobody waits for what is only written down: the engine is asked first, and the reply sent.
+        loop.call_later(0, self._note_begin, plan)
         with (
             self._ending(plan.policy.name, tally),
             spans(order.id) as span,
@@ -183,7 +184,7 @@ class Desk:
             result = await solver.solve(
                 problem,
                 plan.policy,
-                order.budget(asyncio.get_running_loop().time()),
+                order.budget(loop.time()),
                 seed=plan.seed,
                 watch=watch_all(tally.watch, span, trace, show, watch),
                 journal=journal,
@@ -193,6 +194,13 @@ class Desk:
             if result.trouble:
                 self.suspicious.set()
                 raise Unavailable(result.trouble)
+        loop.call_soon(self._note_end, plan, result)
+        return result
+
+    def _note_begin(self, plan: Plan) -> None:
+        log.info("solving", policy=plan.policy.name, k=plan.budget.candidates, seed=plan.seed)
+
+    def _note_end(self, plan: Plan, result: Result) -> None:
         self.metrics.solved(plan.policy.name, result)
         log.info(
             "solved",
@@ -203,7 +211,6 @@ class Desk:
             tokens=result.spent.total.new_tokens,
             seconds=round(result.spent.seconds, 4),
         )
-        return result
 
     @contextmanager
     def _ending(self, policy: str, tally: Tally) -> Iterator[None]:

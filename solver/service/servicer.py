@@ -135,35 +135,35 @@ class SolverService(solver_pb2_grpc.SolverServicer):
     @asynccontextmanager
     async def _call(self, method: str, context: Context) -> AsyncIterator[None]:
         """Request id, and a status for whatever goes wrong."""
-        with structlog.contextvars.bound_contextvars(request_id=request_id_of(context), method=method):
-            try:
-                with self.metrics.call():
-                    yield
-            except FieldError as error:
-                self.metrics.refused("invalid")
-                field = f"problem.{error.field}" if error.field.startswith("check") else error.field
-                await refuse_field(context, FieldError(field, error.problem))
-            except RequestRefused as error:
-                self.metrics.refused("invalid")
-                await refuse_field(context, FieldError("problem.text", str(error)))
-            except Full as error:
-                self.metrics.refused("load")
-                await refuse_for_now(context, str(error), error.delay)
-            except SlowReader as error:
-                self.metrics.refused("slow_reader")
-                await refuse_for_now(context, str(error), SLOW_READER_SECONDS)
-            except Closed as error:
-                self.metrics.refused("draining")
-                await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
-            except NoQueue as error:
-                self.metrics.refused("no_queue")
-                await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
-            except UnknownJob as error:
-                self.metrics.refused("unknown_job")
-                await context.abort(grpc.StatusCode.NOT_FOUND, str(error)[:MAX_MESSAGE])
-            except (Unavailable, QueueUnavailable) as error:
-                self.metrics.refused("unavailable")
-                await context.abort(grpc.StatusCode.UNAVAILABLE, str(error)[:MAX_MESSAGE])
-            except Exception:
-                log.exception("internal error")
-                await context.abort(grpc.StatusCode.INTERNAL, "internal error; the server's log has it")
+        structlog.contextvars.bind_contextvars(request_id=request_id_of(context), method=method)  # a call is a task
+        try:
+            with self.metrics.call():
+                yield
+        except FieldError as error:
+            self.metrics.refused("invalid")
+            field = f"problem.{error.field}" if error.field.startswith("check") else error.field
+            await refuse_field(context, FieldError(field, error.problem))
+        except RequestRefused as error:
+            self.metrics.refused("invalid")
+            await refuse_field(context, FieldError("problem.text", str(error)))
+        except Full as error:
+            self.metrics.refused("load")
+            await refuse_for_now(context, str(error), error.delay)
+        except SlowReader as error:
+            self.metrics.refused("slow_reader")
+            await refuse_for_now(context, str(error), SLOW_READER_SECONDS)
+        except Closed as error:
+            self.metrics.refused("draining")
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+        except NoQueue as error:
+            self.metrics.refused("no_queue")
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+        except UnknownJob as error:
+            self.metrics.refused("unknown_job")
+            await context.abort(grpc.StatusCode.NOT_FOUND, str(error)[:MAX_MESSAGE])
+        except (Unavailable, QueueUnavailable) as error:
+            self.metrics.refused("unavailable")
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error)[:MAX_MESSAGE])
+        except Exception:
+            log.exception("internal error")
+            await context.abort(grpc.StatusCode.INTERNAL, "internal error; the server's log has it")
