@@ -8,8 +8,10 @@ takes a fixed time and does nothing; what the median solve takes without the ser
 1, 8 and 64 clients each wait for a reply, and then for a random
 time up to that of the engine, so that they do not march in step. The second: the same with an engine that answers at
 once, without pauses, nothing subtracted: solves per second, and the latency of a server that is never idle. Clients and
-server are two processes; every client has a connection of its own. The third: time from a client's cancel, and from a
-deadline, to the moment when all memory of the real engine is free again; the model is random and never ends by itself.
+server are two processes; every client has a connection of its own, and all of them share an event loop: "client" and
+"server" are the milliseconds of processor time that a call takes there. The third: time from a client's cancel, and
+from a deadline, to the moment when all memory of the real engine is free again; the model is random and never ends by
+itself.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from typing import Any
 
 import grpc.aio
 import httpx2 as httpx
+import psutil
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from espalier.runtime.engine import EngineInfo, Event, Finished, FinishReason, GenerateRequest, Rollout, Tokens, Usage
@@ -160,16 +163,50 @@ async def ask_until(stop: float, ask: Callable[[], Awaitable[object]], latencies
         latencies.append(time.perf_counter() - begin)
 
 
-async def measure(door: str, ports: list[int], clients: int, seconds: float, pause: float) -> tuple[list[float], float]:
-    """Latencies of all calls after a warm-up, and calls per second."""
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a number of clients saw: seconds of each call, calls per second, and processor time of a call in seconds."""
+
+    latencies: list[float]
+    rate: float
+    client: float
+    server: float
+
+
+async def measured(asking: Callable[[list[float]], Awaitable[object]], server: psutil.Process | None) -> Measured:
+    """Let clients ask, and watch the clock and the processor."""
+    latencies: list[float] = []
+    begin, client = time.perf_counter(), time.process_time()
+    served = processor_time(server)
+    await asking(latencies)
+    calls = len(latencies)
+    return Measured(
+        latencies,
+        calls / (time.perf_counter() - begin),
+        (time.process_time() - client) / calls,
+        (processor_time(server) - served) / calls,
+    )
+
+
+def processor_time(process: psutil.Process | None) -> float:
+    if process is None:
+        return 0.0
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+async def measure(
+    door: str, ports: list[int], clients: int, seconds: float, pause: float, server: psutil.Process | None = None
+) -> Measured:
+    """All calls after a warm-up."""
     async with AsyncExitStack() as stack:
         asks = [await stack.enter_async_context(DOORS[door](ports)) for _ in range(clients)]
         warm: list[float] = []
         await asyncio.gather(*(ask_until(time.perf_counter() + 0.5, ask, warm, pause) for ask in asks))
-        latencies: list[float] = []
-        begin = time.perf_counter()
-        await asyncio.gather(*(ask_until(begin + seconds, ask, latencies, pause) for ask in asks))
-        return latencies, len(latencies) / (time.perf_counter() - begin)
+        stop = time.perf_counter() + seconds
+        return await measured(
+            lambda latencies: asyncio.gather(*(ask_until(stop, ask, latencies, pause) for ask in asks)), server
+        )
 
 
 class GrpcClient:
@@ -228,8 +265,8 @@ BARE = "gRPC, no solve"
 DOORS: dict[str, Any] = {BARE: BareClient, "gRPC SolveOnce": GrpcClient, "gRPC Solve": StreamClient, "HTTP": HttpClient}
 
 
-async def directly(pause: float, clients: int, seconds: float) -> tuple[list[float], float]:
-    """Latencies and rate of the solver itself, in this process."""
+async def directly(pause: float, clients: int, seconds: float) -> Measured:
+    """The solver itself, in this process."""
     solver = Solver(NoEngine(pause), NoJudge())
     problem, house = decode_problem(PROBLEM), House()
     settings = decode_settings(REQUEST.settings)
@@ -238,13 +275,13 @@ async def directly(pause: float, clients: int, seconds: float) -> tuple[list[flo
         plan = house.plan(settings)
         await solver.solve(problem, plan.policy, plan.budget, seed=plan.seed)
 
-    latencies: list[float] = []
-    begin = time.perf_counter()
-    await asyncio.gather(*(ask_until(begin + seconds, ask, latencies, pause) for _ in range(clients)))
-    return latencies, len(latencies) / (time.perf_counter() - begin)
+    stop = time.perf_counter() + seconds
+    return await measured(
+        lambda latencies: asyncio.gather(*(ask_until(stop, ask, latencies, pause) for _ in range(clients))), None
+    )
 
 
-def load(engine_ms: float, seconds: float) -> dict[tuple[str, int], tuple[list[float], float]]:
+def load(engine_ms: float, seconds: float) -> dict[tuple[str, int], Measured]:
     """Every door at every number of clients, against a server process of its own."""
     pause = engine_ms / 1000
     command = [sys.executable, __file__, "--serve", "--engine-ms", str(engine_ms)]
@@ -253,22 +290,24 @@ def load(engine_ms: float, seconds: float) -> dict[tuple[str, int], tuple[list[f
     ) as server:
         assert server.stdout and server.stdin
         ports = [int(port) for port in server.stdout.readline().split()]
+        process = psutil.Process(server.pid)
         results = {(DIRECT, clients): asyncio.run(directly(pause, clients, seconds)) for clients in CLIENTS}
         for door in DOORS:
             for clients in CLIENTS:
-                results[door, clients] = asyncio.run(measure(door, ports, clients, seconds, pause))
+                results[door, clients] = asyncio.run(measure(door, ports, clients, seconds, pause, process))
         server.stdin.close()
     return results
 
 
-def table(
-    title: str, results: dict[tuple[str, int], tuple[list[float], float]], subtracted_ms: Callable[[str, int], float]
-) -> None:
-    print(f"\n{title}\n{'door':16}{'clients':>8}{'p50 ms':>9}{'p99 ms':>9}{'solves/s':>10}")
-    for (door, clients), (latencies, rate) in results.items():
+def table(title: str, results: dict[tuple[str, int], Measured], subtracted_ms: Callable[[str, int], float]) -> None:
+    print(f"\n{title}\n{'door':16}{'clients':>8}{'p50 ms':>9}{'p99 ms':>9}{'solves/s':>10}{'client':>9}{'server':>9}")
+    for (door, clients), seen in results.items():
         less = subtracted_ms(door, clients)
-        quantiles = statistics.quantiles([1000 * latency - less for latency in latencies], n=100)
-        print(f"{door:16}{clients:8}{quantiles[49]:9.2f}{quantiles[98]:9.2f}{rate:10.0f}")
+        quantiles = statistics.quantiles([1000 * latency - less for latency in seen.latencies], n=100)
+        print(
+            f"{door:16}{clients:8}{quantiles[49]:9.2f}{quantiles[98]:9.2f}{seen.rate:10.0f}"
+            f"{1000 * seen.client:9.2f}{1000 * seen.server:9.2f}"
+        )
 
 
 # Letting go.
@@ -362,7 +401,7 @@ def main() -> None:
         asyncio.run(serve(arguments.engine_ms))
         return
     slow = load(arguments.engine_ms, arguments.seconds)
-    direct = {clients: 1000 * statistics.median(slow[DIRECT, clients][0]) for clients in CLIENTS}
+    direct = {clients: 1000 * statistics.median(slow[DIRECT, clients].latencies) for clients in CLIENTS}
     table(
         f"Latency added to a solve of {arguments.engine_ms:g} ms",
         slow,
