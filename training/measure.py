@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from statistics import fmean, variance
 
-from espalier.runtime.engine import FinishReason
+from espalier.runtime.engine import EngineError, FinishReason
 from espalier.training.judge import Patience
 from espalier.training.reward import Fate, fate_of
 from espalier.training.rollout import Attempt, Collector, answer_text
@@ -90,9 +90,17 @@ async def measure(
 
     Returns:
         By task and problem.
+
+    Raises:
+        EngineError: The engine failed on a response: what is left says nothing of the model. That it refused one does.
     """
     every = list(chain.from_iterable(problems.values()))
-    groups = iter(await collector.collect(every, samples, f"measure/{seed}", first))
+    collected = await collector.collect(every, samples, f"measure/{seed}", first)
+    broken = [one for group in collected for one in group if one.fate is Fate.ENGINE_ERROR and not one.refused]
+    if broken:
+        total = samples * len(every)
+        raise EngineError(f"the engine failed on {len(broken)} of {total} responses; for example: {broken[0].detail}")
+    groups = iter(collected)
     return {
         name: [[_outcome(attempt, collector) for attempt in group] for group in islice(groups, len(own))]
         for name, own in problems.items()

@@ -40,6 +40,9 @@ from espalier.training.tasks import Problem
 from espalier.verifiers.check import Claim
 from espalier.verifiers.verdict import Verdict
 
+REFUSED = "refused: "
+"""Before what an engine says that will not serve a request."""
+
 
 class StaleRolloutError(RuntimeError):
     """A response was not made by the weights that are to be trained on it."""
@@ -71,6 +74,11 @@ class Attempt:
     def fate(self) -> Fate:
         """See :func:`espalier.training.reward.fate_of`."""
         return fate_of(self.reason, self.verdict.status if self.verdict else None)
+
+    @property
+    def refused(self) -> bool:
+        """Whether the engine would not serve the request."""
+        return self.reason is FinishReason.ERROR and self.detail.startswith(REFUSED)
 
     @property
     def well_formed(self) -> bool:
@@ -254,7 +262,7 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 def _refused(request: GenerateRequest, error: RequestRefused, version: int) -> Finished:
     """An engine that will not serve a request, as a response without tokens: one bad prompt ends no run."""
     empty = Rollout(request.prompt, (), (), (), (), (), version)
-    return Finished(request.request_id, FinishReason.ERROR, Usage(), empty, f"refused: {error}")
+    return Finished(request.request_id, FinishReason.ERROR, Usage(), empty, f"{REFUSED}{error}")
 
 
 def _number(seed: str) -> int:

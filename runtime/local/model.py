@@ -13,12 +13,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from espalier.runtime.engine import EngineError
 from espalier.runtime.local import attention
 from espalier.runtime.local.replay import Compute, packed, padded
 from espalier.runtime.local.scheduler import Chunk
+
+BACKENDS = (SDPBackend.EFFICIENT_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.MATH)
+"""Of attention. Not cuDNN's: it makes a plan for every new shape, and nearly every pass is one; some it fails on."""
 
 SEEDLING = Path(__file__).parent.parent / "seedling"
 """The bundled model."""
@@ -153,14 +157,15 @@ def _logits(
     plan: attention.Pass,
 ) -> torch.Tensor:
     """(K, vocabulary) logits behind the packed tokens `kept`, (K,)."""
-    output = model.module(
-        input_ids=tokens[None],
-        position_ids=positions[None],
-        use_cache=False,
-        logits_to_keep=kept,
-        memory=cache,
-        plan=plan,
-    )
+    with sdpa_kernel(list(BACKENDS)):
+        output = model.module(
+            input_ids=tokens[None],
+            position_ids=positions[None],
+            use_cache=False,
+            logits_to_keep=kept,
+            memory=cache,
+            plan=plan,
+        )
     logits: torch.Tensor = output.logits[0]
     return logits
 

@@ -2,15 +2,20 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import pytest
 
-from espalier.training.measure import Outcome, judge, summarise
+from espalier.runtime.engine import EngineError, FinishReason
+from espalier.training.data import Codec
+from espalier.training.measure import Outcome, judge, measure, summarise
 from espalier.training.reward import Fate
+from espalier.training.rollout import Attempt
 from espalier.training.tasks import Problem, Split, task
 from espalier.verifiers.check import Check, Claim
 from espalier.verifiers.verdict import Status, Verdict
+from tests.training.test_beta import _attempt
 
 LETTERS = {"p": Fate.PASSED, "f": Fate.FAILED, "u": Fate.UNKNOWN, "e": Fate.VERIFIER_ERROR, "l": Fate.OVER_LONG}
 
@@ -63,3 +68,22 @@ async def test_only_what_no_verifier_could_judge_is_judged_later() -> None:
         [Fate.FAILED, Fate.UNKNOWN, Fate.PASSED],
     ]
     assert asked.claims == [("e", problems[0].text), ("e", problems[1].text)]
+
+
+class Collected:
+    """Stands in for a collector: one attempt at each problem, ended like this."""
+
+    def __init__(self, codec: Codec, detail: str) -> None:
+        self.vocabulary, self.engine = codec.vocabulary, SimpleNamespace(tokenizer=codec.tokenizer)
+        self.attempt = replace(_attempt(codec), reason=FinishReason.ERROR, verdict=None, detail=detail)
+
+    async def collect(self, problems: list[Problem], *_: object) -> list[list[Attempt]]:
+        return [[self.attempt] for _ in problems]
+
+
+async def test_an_engine_that_fails_measures_nothing(codec: Codec) -> None:
+    problems: list[Problem] = list(task("gcd").problems(Split.HELD_OUT, 1, 2))
+    with pytest.raises(EngineError, match="failed on 2 of 2 responses; for example: out of memory"):
+        await measure(Collected(codec, "out of memory"), {"gcd": problems}, 1, 7)  # type: ignore[arg-type]
+    found = await measure(Collected(codec, "refused: too long"), {"gcd": problems}, 1, 7)  # type: ignore[arg-type]
+    assert summarise(found["gcd"]).undecided == 2
