@@ -17,7 +17,8 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo train-tiny test ui ui-test test-chaos deploy-check docs lint types protos tests format clean
+.PHONY: help demo train-tiny test test-needs sglang-environment test-sglang ui ui-test test-chaos deploy-check docs lint \
+  types protos tests format clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -25,14 +26,23 @@ help:
 demo: .venv/train.stamp
 	$(BIN)/espalier demo $(if $(SEED),--seed $(SEED))
 
+# What waits for the network or takes one core goes side by side. CI: nothing that is missing may be skipped.
 test: .venv/dev.stamp
+	CI=true $(MAKE) --no-print-directory --jobs=3 --output-sync=target test-needs sglang-environment lint types protos docs
+	CI=true $(MAKE) --no-print-directory tests test-sglang ui-test
+
+test-needs:
 	scripts/test-needs.sh
-	CI=true $(MAKE) --no-print-directory lint types protos tests test-sglang ui-test docs # CI: nothing that is missing may be skipped
+	scripts/ui-needs.sh
 
 # SGLang pins its dependencies, so it has an environment of its own. SGLANG=0.5.17 takes another version.
+sglang-environment: .venv/dev.stamp
+	scripts/sglang-cpu.sh $(if $(SGLANG),--version $(SGLANG))
+
+# Two processes; tests that share a server stay together, and the longest come first.
 test-sglang: .venv/dev.stamp
 	environment=$$(scripts/sglang-cpu.sh $(if $(SGLANG),--version $(SGLANG))) && \
-	  $$environment/bin/python -m pytest tests/runtime/sglang $(ARGS)
+	  $$environment/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder tests/runtime/sglang $(ARGS)
 
 ui:
 	scripts/ui-needs.sh

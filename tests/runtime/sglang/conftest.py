@@ -11,6 +11,11 @@ from espalier.runtime.grammar import EIGHT_TAGS
 from tests.runtime.local.tiny import tiny_qwen3
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that at the end no process waits for another one."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny random Qwen3 with a tokenizer whose ids are those of `TinyTokenizer`."""

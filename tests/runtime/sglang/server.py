@@ -116,7 +116,8 @@ class Server:
 
         self._fork()
         load_plugins()
-        flags = {**SETTINGS, "model_path": str(self.model), "port": port, **self.flags}
+        # Without spinning: tests keep several servers, of which most are idle.
+        flags = {**SETTINGS, "sleep_on_idle": True, "model_path": str(self.model), "port": port, **self.flags}
         launch_server(ServerArgs(**flags))
 
     def _fork(self) -> None:

@@ -35,6 +35,7 @@ from espalier.runtime.sglang.client import ClientConfig, SglangEngine
 from espalier.runtime.sglang.weights import TensorSpec, WeightGroup
 from tests.runtime.sglang.server import Server
 
+pytestmark = pytest.mark.xdist_group("client")  # its servers serve many of its tests
 QUESTIONS = (
     "Using the numbers 19, 36, 55 and 7, each once, make 65",
     "Using the numbers 3, 8, 11 and 25, each once, make 47",

@@ -16,6 +16,7 @@ from tests.runtime.sglang.requests import CHECKED, IDS, cases, check
 from tests.runtime.sglang.scripts import follow_scripts
 from tests.runtime.sglang.server import Server
 
+pytestmark = pytest.mark.xdist_group("http")  # its servers serve many of its tests
 SHAPE = Shape(blocks=(1, 2), plans=(2, 4), text=(1, 5), nesting=0.3)
 WORDS = "".join(chr(0x4E00 + token) for token in range(64))
 

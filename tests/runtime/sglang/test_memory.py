@@ -49,6 +49,7 @@ def test_retraction_changes_nothing(model, tmp_path, flags):
 TWO_RANKS = ({"tp_size": 2}, {"SGLANG_CPU_OMP_THREADS_BIND": "0|1"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "environment", "count"), [({}, {}, 24), (*TWO_RANKS, 12)], ids=["one rank", "two ranks"]
 )
@@ -102,6 +103,7 @@ def test_urgent_requests_displace_branches_and_change_nothing(model, tmp_path):
     assert memory.clean, memory
 
 
+@pytest.mark.slow
 def test_no_random_schedule_jams(model, tmp_path):
     """Schedules of two or three requests arrive at random moments, fifty at a time; the pool hardly holds two."""
     rng = random.Random(12)

@@ -12,6 +12,8 @@ from espalier.runtime.sglang.gate import obstacles
 from tests.runtime.sglang.requests import IDS, cases
 from tests.runtime.sglang.server import SETTINGS, Server
 
+pytestmark = pytest.mark.xdist_group("refusal")  # its tests compare with one stock answer
+
 
 def refusal_of(engine):
     """What is said to a request with native parallel reasoning."""
