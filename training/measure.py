@@ -73,6 +73,8 @@ KS = (8, 16)
 AT_ONCE = 32
 """Claims that are judged side by side when they are judged later: the limit of a verdict runs while a claim waits."""
 
+_VERDICTS = {Fate.PASSED, Fate.FAILED, Fate.UNKNOWN}
+
 _UNDECIDED = (Fate.VERIFIER_ERROR, Fate.ENGINE_ERROR)
 
 
@@ -141,8 +143,11 @@ def _outcome(attempt: Attempt, collector: Collector) -> Outcome:
 def summarise(groups: Sequence[Sequence[Outcome]]) -> Measured:
     """What the responses to each problem say together."""
     every = [one for group in groups for one in group]
-    decided = [[one.fate for one in group if one.fate not in _UNDECIDED] for group in groups]
-    shares = [fates.count(Fate.PASSED) / len(fates) for fates in decided if fates]
+    fates = {one.fate for one in every}
+    # Where the verifier never worked, what ended without its help says nothing of the rest.
+    mute = Fate.VERIFIER_ERROR in fates and not fates & _VERDICTS
+    decided = [[one.fate for one in group if one.fate not in _UNDECIDED and not mute] for group in groups]
+    shares = [own.count(Fate.PASSED) / len(own) for own in decided if own]
     return Measured(
         problems=len(shares),
         accuracy=fmean(shares) if shares else None,

@@ -59,6 +59,13 @@ class Asked:
         return Verdict(Status.PASS, 1.0, "program")
 
 
+def test_where_the_verifier_never_worked_over_long_responses_are_no_accuracy() -> None:
+    assert summarise(_groups("el", "ll")).accuracy is None
+    assert summarise(_groups("el", "ll")).undecided == 4
+    assert summarise(_groups("el", "lf")).accuracy == 0.0
+    assert summarise(_groups("ll", "ll")).accuracy == 0.0
+
+
 async def test_only_what_no_verifier_could_judge_is_judged_later() -> None:
     problems: list[Problem] = list(task("gcd").problems(Split.HELD_OUT, 1, 2))
     asked = Asked()
