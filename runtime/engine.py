@@ -105,6 +105,7 @@ class GenerateRequest:
         limits: Where to stop.
         mode: See :class:`Mode`.
         stop: Token ids, beside the end of turn, that end a response outside of blocks.
+        quiet: Nobody looks at events but the last. An engine may then spare the others; it need not.
     """
 
     request_id: str
@@ -114,6 +115,7 @@ class GenerateRequest:
     limits: Limits = Limits()
     mode: Mode = Mode.PARALLEL
     stop: frozenset[int] = frozenset()
+    quiet: bool = False
 
 
 class FinishReason(StrEnum):

@@ -8,6 +8,7 @@ finished responses (token ids and numbers) and the names of files with weights, 
 from __future__ import annotations
 
 import asyncio
+import gc
 import multiprocessing
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -246,6 +247,8 @@ async def _serve(connection: Connection, folder: Path, config: LocalConfig) -> N
     except EngineError as error:
         connection.send(error)
         return
+    gc.collect()
+    gc.freeze()  # what the imports and the model made stays: a full collection would go through it every time
     connection.send(engine.info)
     async with asyncio.TaskGroup() as tasks:
         while True:

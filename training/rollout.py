@@ -171,7 +171,7 @@ class Collector:
     def _request(self, problem: Problem, seed: str) -> GenerateRequest:
         prompt = self.template.encode(self.engine.tokenizer, problem.text)
         sampling = SamplingParams(seed=_number(seed))
-        return GenerateRequest(f"rollout-{seed}", prompt, sampling, limits=self.limits, mode=self.mode)
+        return GenerateRequest(f"rollout-{seed}", prompt, sampling, limits=self.limits, mode=self.mode, quiet=True)
 
     async def _attempt(self, problem: Problem, request: GenerateRequest) -> Attempt:
         last = await self._finished(request)

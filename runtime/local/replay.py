@@ -125,7 +125,6 @@ class _Recording:
         self.host = torch.zeros(shape.size, dtype=torch.int64, pin_memory=device.type == "cuda")
         self.numbers = self.host.to(device)
         self.graph: torch.cuda.CUDAGraph | None = None
-        self.logits = torch.empty(0)
 
     def fill(self, values: Tables, page: int, size: int) -> None:
         """Put a pass in place. Padding writes to the scratch page and sees one slot of it."""
@@ -160,6 +159,7 @@ class Replay:
         self._page_size = page_size
         self._scratch = scratch
         self._recordings: dict[Shape, _Recording] = {}
+        self._logits: torch.Tensor | None = None
         self._pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
 
     def __call__(self, chunks: Sequence[Chunk]) -> tuple[torch.Tensor, list[Chunk]] | None:
@@ -192,7 +192,8 @@ class Replay:
                     return self._compute(parts)
             assert recording.graph is not None  # noqa: S101 (it was recorded)
             recording.graph.replay()
-        return recording.logits
+        assert self._logits is not None  # noqa: S101 (it was recorded)
+        return self._logits
 
     def _record(self, recording: _Recording, parts: tuple[torch.Tensor, ...]) -> None:
         """Compute the pass once, which loads kernels and fills workspaces, and record it.
@@ -202,10 +203,13 @@ class Replay:
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
-            self._compute(parts)
+            logits = self._compute(parts)
         torch.cuda.current_stream().wait_stream(side)
+        if self._logits is None:  # one for all recordings: a large vocabulary's logits are large
+            shape = (ROWS[-1], logits.shape[1])
+            self._logits = torch.empty(shape, dtype=logits.dtype, device=logits.device)
         graph = torch.cuda.CUDAGraph()
         # Other threads (a trainer's) may go on: only what this one does is recorded.
-        with torch.cuda.graph(graph, pool=self._pool, stream=side, capture_error_mode="thread_local"):
-            recording.logits = self._compute(parts)
+        with torch.no_grad(), torch.cuda.graph(graph, pool=self._pool, stream=side, capture_error_mode="thread_local"):
+            self._logits[: len(logits)].copy_(self._compute(parts))
         recording.graph = graph

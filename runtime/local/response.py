@@ -107,6 +107,10 @@ class Response:
         events, self.events = self.events, []
         return events
 
+    def _tell(self, event: Event) -> None:
+        if not self.request.quiet:
+            self.events.append(event)
+
     def _push(self, branch: Branch, tokens: Sequence[int], logprobs: Sequence[float], *, forced: bool) -> None:
         """Append tokens to a branch and let the grammar read them."""
         first = len(branch.tokens)
@@ -116,11 +120,10 @@ class Response:
         self._sampled += 0 if forced else len(tokens)
         self._forced += len(tokens) if forced else 0
         self._furthest = max(self._furthest, branch.position)
-        marks = (forced,) * len(tokens)
-        positions = tuple(branch.positions[first:])
-        self.events.append(
-            Tokens(self.request.request_id, branch.path, tuple(tokens), tuple(logprobs), marks, positions)
-        )
+        if not self.request.quiet:
+            marks = (forced,) * len(tokens)
+            positions = tuple(branch.positions[first:])
+            self._tell(Tokens(self.request.request_id, branch.path, tuple(tokens), tuple(logprobs), marks, positions))
         for at, token in enumerate(tokens, start=first):
             self._follow(branch, token, at)
 
@@ -164,18 +167,18 @@ class Response:
             noise = branch_noise(self.request.sampling.seed, path)
             step = Branch(path, parent, noise, state, parent.position)
             fork.steps.append(step)
-            self.events.append(BranchOpened(self.request.request_id, path, tuple(parent.tokens[plan.start : plan.end])))
+            self._tell(BranchOpened(self.request.request_id, path, tuple(parent.tokens[plan.start : plan.end])))
             self._force(step, vocabulary.step_opening(index))
 
     def _close(self, step: Branch, vocabulary: Vocabulary) -> None:
         step.closed = True
-        self.events.append(BranchClosed(self.request.request_id, step.path, cut=step.forced[-1]))
+        self._tell(BranchClosed(self.request.request_id, step.path, cut=step.forced[-1]))
         parent = step.parent
         if parent is None or not all(sibling.closed for sibling in parent.forks[-1].steps):
             return
         parent.parked = False
         parent.position = max(sibling.position for sibling in parent.forks[-1].steps)
-        self.events.append(Joined(self.request.request_id, parent.path, len(parent.forks) - 1))
+        self._tell(Joined(self.request.request_id, parent.path, len(parent.forks) - 1))
         self._force(parent, vocabulary.takeaway_opening())
 
     def _enforce_limits(self, branch: Branch) -> None:

@@ -96,6 +96,15 @@ async def test_events_tell_the_whole_story_in_order():
     assert all(len(event.plan) == 2 for event in events if isinstance(event, BranchOpened))
 
 
+async def test_a_quiet_request_tells_its_end_alone_and_decodes_the_same():
+    scripts = {"loud": script([4, 9, 2]), "quiet": script([4, 9, 2])}
+    async with engine(scripts) as local:
+        *_, loud = await collect(local, GenerateRequest("loud", PROMPT, WARM))
+        (quiet,) = await collect(local, GenerateRequest("quiet", PROMPT, WARM, quiet=True))
+    assert quiet.rollout == loud.rollout
+    assert quiet.usage == loud.usage
+
+
 async def test_usage_counts_sampled_forced_and_critical_path_tokens():
     async with engine({"a": script([4, 9, 2])}) as local:
         end = (await collect(local, GenerateRequest("a", PROMPT, WARM)))[-1]
