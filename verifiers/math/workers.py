@@ -218,6 +218,7 @@ class WorkerPool:
         if not worker.ended:
             worker.process.kill()
         await worker.process.wait()
+        worker.requests.close()  # what it has not read keeps the pipe open otherwise, beyond the event loop
         self._all.discard(worker)
 
     @staticmethod
