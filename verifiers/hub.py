@@ -207,6 +207,7 @@ class _Seat:
         self.verifier = verifier
         self._startable = verifier if isinstance(verifier, Startable) else None
         self._starting: asyncio.Task[object] | None = None
+        self._closed = False
         self._fault: str | None = "not checked yet"
 
     def info(self) -> VerifierInfo:
@@ -278,6 +279,7 @@ class _Seat:
         return verdict
 
     async def close(self) -> None:
+        self._closed = True  # who still asks must not start it again: nobody would close it any more
         starting, self._starting = self._starting, None
         if starting is None or self._startable is None:
             return
@@ -292,6 +294,8 @@ class _Seat:
         """Start once for all callers; a caller that gives up does not stop the start for the others."""
         if self._startable is None:
             return
+        if self._closed:
+            raise RuntimeError("the verifier is closed")
         if self._starting is None:
             self._starting = asyncio.ensure_future(self._startable.start())
         starting = self._starting

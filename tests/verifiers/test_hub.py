@@ -102,6 +102,16 @@ async def test_cancelling_a_call_cancels_the_verifier() -> None:
     assert verifier.cancelled == 1
 
 
+async def test_a_closed_verifier_is_not_started_again() -> None:
+    verifier = ScriptedVerifier()
+    async with Hub([verifier]) as hub:
+        await hub.verify(Claim("42"), CHECK)
+    verdict = await hub.verify(Claim("42"), CHECK)
+    assert verdict.status is Status.ERROR
+    assert "the verifier is closed" in verdict.evidence[0].detail
+    assert (verifier.started, verifier.closed) == (1, 1)
+
+
 async def test_only_what_is_needed_starts_and_only_what_started_is_closed() -> None:
     used, unused = ScriptedVerifier("used"), ScriptedVerifier("unused", frozenset({StepCheck}))
     async with Hub([used, unused]) as hub:
