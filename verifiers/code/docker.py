@@ -67,7 +67,12 @@ class DockerMaker:
                 stream.close()
                 await self._remove(container)
             raise
-        reader, writer = await asyncio.open_connection(sock=stream)
+        try:
+            reader, writer = await asyncio.open_connection(sock=stream)
+        except BaseException:  # cancelled just now: nobody else knows of the container
+            stream.close()
+            await self._remove(container)
+            raise
         demultiplexed = _Demultiplexer(reader)
 
         async def write(data: bytes) -> None:
