@@ -7,10 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl
 
 from espalier.runtime.prompt import PromptTemplate
-from espalier.runtime.sglang.setting import SCHEME, EngineSettingError, client_of
+from espalier.runtime.sglang.setting import SCHEME, EngineSettingError, client_of, options_of
 
 if TYPE_CHECKING:
     from espalier.runtime.engine import Engine
@@ -72,10 +71,7 @@ def _local(setting: str, query: str) -> LocalConfig:
     from espalier.runtime.local.engine import LocalConfig
     from espalier.runtime.local.scheduler import Capacity
 
-    options = dict(parse_qsl(query, keep_blank_values=True))
-    unknown = sorted(options.keys() - {"rows", "kv-tokens"})
-    if unknown:
-        raise EngineSettingError(f"{setting} has the unknown option {unknown[0]!r}; there are rows and kv-tokens")
+    options = options_of(setting, query, "rows", "kv-tokens")
     numbers = {name: int(value) for name, value in options.items() if value.isascii() and value.isdigit()}
     wrong = next((name for name in options if not numbers.get(name)), None)
     if wrong is not None:

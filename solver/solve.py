@@ -96,9 +96,7 @@ class Generation:
             request_id=request_id,
             prompt=prompt,
             sampling=sampling,
-            step_sampling=sampling
-            if sampling.repetition_penalty == self.step_penalty
-            else replace(sampling, repetition_penalty=self.step_penalty),
+            step_sampling=replace(sampling, repetition_penalty=self.step_penalty),
             limits=limits,
             mode=self.mode if info.parallel else Mode.SEQUENTIAL,
         )

@@ -24,12 +24,11 @@ from espalier.training.deadline import Deadline
 from espalier.training.distributed import Group
 from espalier.training.draw import Method
 from espalier.training.folder import prepare, write
-from espalier.training.judge import Patience, open_judge
 from espalier.training.measure import Measured, Outcome, judge, measure, summarise
 from espalier.training.metrics import Report
 from espalier.training.model import load_network
 from espalier.training.reward import Fate
-from espalier.training.serving import collector_for
+from espalier.training.serving import collector_for, judging
 from espalier.training.stages import beta, papo, zero
 from espalier.training.tasks import Problem, Split, task
 
@@ -254,12 +253,10 @@ class Curriculum:
 
     async def _judged(self, leg: Leg, path: Path, results: dict[str, Measured]) -> dict[str, Measured]:
         """Of tasks whose verifier could not work where they were measured: what it says here."""
-        service = self.config.service
         lacking = [name for name in results if self._undecided(leg, name).exists()]
         if not lacking:
             return results
-        async with open_judge(service.verifiers, Path(service.token_file) if service.token_file else None) as judge_:
-            patience = Patience(judge_, self._tell, service.verify_seconds)
+        async with judging(self.config.service, self._tell) as patience:
             for name in lacking:
                 stored = json.loads(self._undecided(leg, name).read_text(encoding="utf-8"))
                 groups = [[Outcome(**{**one, "fate": Fate(one["fate"])}) for one in group] for group in stored]

@@ -40,9 +40,6 @@ from espalier.training.tasks import Problem
 from espalier.verifiers.check import Claim
 from espalier.verifiers.verdict import Verdict
 
-REFUSED = "refused: "
-"""Before what an engine says that will not serve a request."""
-
 
 class StaleRolloutError(RuntimeError):
     """A response was not made by the weights that are to be trained on it."""
@@ -60,6 +57,7 @@ class Attempt:
         structure: Its blocks and faults.
         verdict: On its answer; None for a response that did not end by itself.
         detail: What the engine said of its end.
+        refused: Whether the engine would not serve the request at all.
     """
 
     problem: Problem
@@ -69,16 +67,12 @@ class Attempt:
     structure: Response
     verdict: Verdict | None
     detail: str = ""
+    refused: bool = False
 
     @property
     def fate(self) -> Fate:
         """See :func:`espalier.training.reward.fate_of`."""
         return fate_of(self.reason, self.verdict.status if self.verdict else None)
-
-    @property
-    def refused(self) -> bool:
-        """Whether the engine would not serve the request."""
-        return self.reason is FinishReason.ERROR and self.detail.startswith(REFUSED)
 
     @property
     def well_formed(self) -> bool:
@@ -174,23 +168,24 @@ class Collector:
         return GenerateRequest(f"rollout-{seed}", prompt, sampling, limits=self.limits, mode=self.mode, quiet=True)
 
     async def _attempt(self, problem: Problem, request: GenerateRequest) -> Attempt:
-        last = await self._finished(request)
+        refused = False
+        try:
+            last = await self._finished(request)
+        except RequestRefused as error:
+            refused, last = True, _refused(request, error, self.engine.info.weight_version)
         rollout = last.rollout
         structure = read((*rollout.prompt, *rollout.tokens), len(rollout.prompt), self.vocabulary, self.limits.grammar)
         verdict = None
         if last.reason is FinishReason.STOP:
             claim = Claim(answer_text(rollout, self.vocabulary, self.engine.tokenizer), problem=problem.text)
             verdict = await self.judge.verify(claim, problem.check)
-        return Attempt(problem, rollout, last.reason, last.usage, structure, verdict, last.detail)
+        return Attempt(problem, rollout, last.reason, last.usage, structure, verdict, last.detail, refused)
 
     async def _finished(self, request: GenerateRequest) -> Finished:
-        try:
-            async with aclosing(self.engine.generate(request)) as events:  # type: ignore[type-var]
-                async for event in events:
-                    if isinstance(event, Finished):
-                        return event
-        except RequestRefused as error:
-            return _refused(request, error, self.engine.info.weight_version)
+        async with aclosing(self.engine.generate(request)) as events:  # type: ignore[type-var]
+            async for event in events:
+                if isinstance(event, Finished):
+                    return event
         raise EngineError(f"the engine ended {request.request_id} without its last event")
 
 
@@ -262,7 +257,7 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 def _refused(request: GenerateRequest, error: RequestRefused, version: int) -> Finished:
     """An engine that will not serve a request, as a response without tokens: one bad prompt ends no run."""
     empty = Rollout(request.prompt, (), (), (), (), (), version)
-    return Finished(request.request_id, FinishReason.ERROR, Usage(), empty, f"{REFUSED}{error}")
+    return Finished(request.request_id, FinishReason.ERROR, Usage(), empty, f"refused: {error}")
 
 
 def _number(seed: str) -> int:

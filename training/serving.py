@@ -83,10 +83,20 @@ async def collector_for(
         OSError: Their files cannot be read.
     """
     template = PromptTemplate.load(Path(config.instruction) if config.instruction else folder)
-    judge = open_judge(config.verifiers, Path(config.token_file) if config.token_file else None)
-    async with judge, engine_for(config, network, tokenizer, folder) as engine:
-        patience = Patience(judge, tell, config.verify_seconds)
+    async with judging(config, tell) as patience, engine_for(config, network, tokenizer, folder) as engine:
         yield Collector(engine, patience, template, Vocabulary.of(tokenizer), mode, limits)
+
+
+@asynccontextmanager
+async def judging(config: ServiceConfig, tell: Tell) -> AsyncIterator[Patience]:
+    """The verifiers of a run, closed at the end; `tell` hears when they are away.
+
+    Raises:
+        ValueError: The token is unusable.
+        OSError: Its file cannot be read.
+    """
+    async with open_judge(config.verifiers, Path(config.token_file) if config.token_file else None) as judge:
+        yield Patience(judge, tell, config.verify_seconds)
 
 
 async def publish(engine: TrainedEngine, network: Any, group: Group) -> int:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, groupby
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from espalier.runtime.engine import EngineError
 from espalier.runtime.local import attention
-from espalier.runtime.local.replay import Compute, packed, padded
+from espalier.runtime.local.packed import Ints, pack, padded
+from espalier.runtime.local.replay import Compute
 from espalier.runtime.local.scheduler import Chunk
 
 BACKENDS = (SDPBackend.EFFICIENT_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.MATH)
@@ -112,14 +112,10 @@ def forward(model: LoadedModel, cache: attention.KVCache, chunks: Sequence[Chunk
     """
     ordered = sorted(chunks, key=len)
     alike = [list(same) for _, same in groupby(ordered, key=len)]
-    ends = accumulate(map(len, ordered))
-    last = [end - 1 for chunk, end in zip(ordered, ends, strict=True) if chunk.wanted is not None]
-    numbers = [
-        packed(chunk.tokens[chunk.computed] for chunk in ordered),
-        packed(chunk.positions[chunk.computed] for chunk in ordered),
-        packed(chunk.slots for chunk in ordered),
-        np.array(last or [0]),
-    ]
+    packed = pack(ordered)
+    count = len(packed.last)
+    last = packed.last if count else np.zeros(1, np.int64)
+    numbers = [packed.tokens, packed.positions, packed.slots, last]
     for same in alike:
         numbers += [padded([chunk.pages for chunk in same]), padded([chunk.fills for chunk in same])]
     tokens, positions, slots, kept, *tables = _transfer(numbers, model.module.device)
@@ -133,7 +129,7 @@ def forward(model: LoadedModel, cache: attention.KVCache, chunks: Sequence[Chunk
             start = stop
         plan = attention.Pass(slots, tuple(groups))
         logits = _logits(model, cache, tokens, positions, kept, plan)
-    return logits[: len(last)], [chunk for chunk in ordered if chunk.wanted is not None]
+    return logits[:count], [chunk for chunk in ordered if chunk.wanted is not None]
 
 
 def fixed_pass(model: LoadedModel, cache: attention.KVCache) -> Compute:
@@ -170,7 +166,7 @@ def _logits(
     return logits
 
 
-def _transfer(arrays: Sequence[NDArray[np.int64]], device: torch.device) -> list[torch.Tensor]:
+def _transfer(arrays: Sequence[Ints], device: torch.device) -> list[torch.Tensor]:
     """The arrays on the device. They travel in one piece: each copy would make the host wait."""
     pieces = torch.from_numpy(np.concatenate([numbers.ravel() for numbers in arrays])).to(device)
     sizes = [numbers.size for numbers in arrays]

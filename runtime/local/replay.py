@@ -8,19 +8,15 @@ that it sees (of a run of forced tokens each), and rows and pages are padded to 
 from __future__ import annotations
 
 import warnings
-from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from espalier.runtime.local.packed import Ints, pack, padded
 from espalier.runtime.local.scheduler import Chunk
-
-Ints = NDArray[np.int64]
 
 ROWS = (8, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 PAGES = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
@@ -32,57 +28,17 @@ SLOTS = 1 << 20
 Numbers = TypeVar("Numbers", Ints, torch.Tensor)
 
 
-@dataclass(frozen=True, slots=True)
-class Tables:
-    """A pass of N tokens, each a row.
-
-    Attributes:
-        tokens, positions, slots: (N,); `slots` are where keys and values go.
-        kept: (C,) rows whose logits are wanted.
-        pages, fills: (N, P) pages that a token sees, and how far into each.
-    """
-
-    tokens: Ints
-    positions: Ints
-    slots: Ints
-    kept: Ints
-    pages: Ints
-    fills: Ints
-
-
-def tables(chunks: Sequence[Chunk]) -> Tables:
-    """A row for each token. O(tokens x pages)."""
+def views(chunks: Sequence[Chunk]) -> tuple[Ints, Ints]:
+    """What every token of the chunks sees: (N, P) pages, and how far into each. O(tokens x pages)."""
     counts = np.array([len(chunk) for chunk in chunks])
-    ends = counts.cumsum()
     row = np.repeat(np.arange(len(chunks)), counts)
-    behind = ends[row] - 1 - np.arange(len(row))
+    behind = counts.cumsum()[row] - 1 - np.arange(len(row))
     pages = padded([chunk.pages for chunk in chunks])[row]
     fills = padded([chunk.fills for chunk in chunks])[row]
     if behind.any():  # a token does not see those of its own chunk that come after it
         before = fills.cumsum(1) - fills
         fills = np.clip((fills.sum(1) - behind)[:, None] - before, 0, fills)
-    wanted = np.array([chunk.wanted is not None for chunk in chunks])
-    return Tables(
-        tokens=packed(chunk.tokens[chunk.computed] for chunk in chunks),
-        positions=packed(chunk.positions[chunk.computed] for chunk in chunks),
-        slots=packed(chunk.slots for chunk in chunks),
-        kept=ends[wanted] - 1,
-        pages=pages,
-        fills=fills,
-    )
-
-
-def packed(runs: Iterable[Sequence[int]]) -> Ints:
-    """All numbers of the runs, one after the other."""
-    return np.array(list(chain.from_iterable(runs)), np.int64)
-
-
-def padded(rows: Sequence[array[int]]) -> Ints:
-    """(B, longest) numbers of B rows, with zeros behind the shorter ones."""
-    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-    table = np.zeros((len(rows), lengths.max()), np.int64)
-    table[np.arange(table.shape[1]) < lengths[:, None]] = np.frombuffer(b"".join(rows), np.int64)
-    return table
+    return pages, fills
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,17 +82,18 @@ class _Recording:
         self.numbers = self.host.to(device)
         self.graph: torch.cuda.CUDAGraph | None = None
 
-    def fill(self, values: Tables, page: int, size: int) -> None:
+    def fill(self, chunks: Sequence[Chunk], page: int, size: int) -> None:
         """Put a pass in place. Padding writes to the scratch page and sees one slot of it."""
+        values, (seen, far) = pack(chunks), views(chunks)
         tokens, positions, slots, kept, pages, fills = self.shape.parts(self.host.numpy())
-        count, width = values.pages.shape
+        count, width = seen.shape
         self.host.zero_()
         slots[:] = page * size
         pages[count:] = page
         fills[count:, 0] = 1
         tokens[:count], positions[:count], slots[:count] = values.tokens, values.positions, values.slots
-        kept[: len(values.kept)] = values.kept
-        pages[:count, :width], fills[:count, :width] = values.pages, values.fills
+        kept[: len(values.last)] = values.last
+        pages[:count, :width], fills[:count, :width] = seen, far
         self.numbers.copy_(self.host)
 
 
@@ -174,7 +131,7 @@ class Replay:
         recording = self._recordings.get(shape)
         if recording is None:
             recording = self._recordings[shape] = _Recording(shape, self._device)
-        recording.fill(tables(chunks), self._scratch, self._page_size)
+        recording.fill(chunks, self._scratch, self._page_size)
         wanting = [chunk for chunk in chunks if chunk.wanted is not None]
         return self._run(recording)[: len(wanting)], wanting
 

@@ -123,7 +123,9 @@ class Response:
         if not self.request.quiet:
             marks = (forced,) * len(tokens)
             positions = tuple(branch.positions[first:])
-            self._tell(Tokens(self.request.request_id, branch.path, tuple(tokens), tuple(logprobs), marks, positions))
+            self.events.append(
+                Tokens(self.request.request_id, branch.path, tuple(tokens), tuple(logprobs), marks, positions)
+            )
         for at, token in enumerate(tokens, start=first):
             self._follow(branch, token, at)
 

@@ -26,14 +26,23 @@ def client_of(setting: str) -> SglangEngine:
     urls = [_http(each, setting) for each in address.netloc.split(",")]
     if address.path.strip("/") or address.fragment:
         raise EngineSettingError(f"{setting} has more than servers and options; write sglang://HOST:PORT")
-    options = dict(parse_qsl(address.query, keep_blank_values=True))
-    unknown = sorted(options.keys() - {"key-file", "tokenizer"})
-    if unknown:
-        raise EngineSettingError(f"{setting} has the unknown option {unknown[0]!r}; there are key-file and tokenizer")
+    options = options_of(setting, address.query, "key-file", "tokenizer")
     from espalier.runtime.sglang.client import ClientConfig, SglangEngine
 
     key = _read_key(Path(options["key-file"]).expanduser()) if "key-file" in options else None
     return SglangEngine(*urls, config=ClientConfig(tokenizer=options.get("tokenizer"), key=key))
+
+
+def options_of(setting: str, query: str, *known: str) -> dict[str, str]:
+    """What stands behind the `?` of an engine's setting.
+
+    Raises:
+        EngineSettingError: An option is unknown.
+    """
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    if unknown := sorted(options.keys() - set(known)):
+        raise EngineSettingError(f"{setting} has the unknown option {unknown[0]!r}; there are {' and '.join(known)}")
+    return options
 
 
 def _http(address: str, setting: str) -> str:

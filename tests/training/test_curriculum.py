@@ -201,8 +201,7 @@ def test_measuring_goes_on_where_it_was_and_asks_for_some_tasks_at_once(
             return True
 
     monkeypatch.setattr(curriculum, "collector_for", opened)
-    monkeypatch.setattr(curriculum, "open_judge", sandbox)
-    monkeypatch.setattr(curriculum, "Patience", lambda judge, *_: judge)
+    monkeypatch.setattr(curriculum, "judging", sandbox)
     monkeypatch.setattr(curriculum, "load_network", lambda *_: None)
     monkeypatch.setattr(curriculum.PreTrainedTokenizerFast, "from_pretrained", lambda *_: None)
     tasks = ("chain_sum", "gcd", "lcm", "products", "programming")

@@ -80,9 +80,9 @@ async def test_only_what_no_verifier_could_judge_is_judged_later() -> None:
 class Collected:
     """Stands in for a collector: one attempt at each problem, ended like this."""
 
-    def __init__(self, codec: Codec, detail: str) -> None:
+    def __init__(self, codec: Codec, detail: str, *, refused: bool) -> None:
         self.vocabulary, self.engine = codec.vocabulary, SimpleNamespace(tokenizer=codec.tokenizer)
-        self.attempt = replace(_attempt(codec), reason=FinishReason.ERROR, verdict=None, detail=detail)
+        self.attempt = replace(_attempt(codec), reason=FinishReason.ERROR, verdict=None, detail=detail, refused=refused)
 
     async def collect(self, problems: list[Problem], *_: object) -> list[list[Attempt]]:
         return [[self.attempt] for _ in problems]
@@ -91,6 +91,6 @@ class Collected:
 async def test_an_engine_that_fails_measures_nothing(codec: Codec) -> None:
     problems: list[Problem] = list(task("gcd").problems(Split.HELD_OUT, 1, 2))
     with pytest.raises(EngineError, match="failed on 2 of 2 responses; for example: out of memory"):
-        await measure(Collected(codec, "out of memory"), {"gcd": problems}, 1, 7)  # type: ignore[arg-type]
-    found = await measure(Collected(codec, "refused: too long"), {"gcd": problems}, 1, 7)  # type: ignore[arg-type]
+        await measure(Collected(codec, "out of memory", refused=False), {"gcd": problems}, 1, 7)  # type: ignore[arg-type]
+    found = await measure(Collected(codec, "too long", refused=True), {"gcd": problems}, 1, 7)  # type: ignore[arg-type]
     assert summarise(found["gcd"]).undecided == 2

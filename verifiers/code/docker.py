@@ -63,15 +63,12 @@ class DockerMaker:
         except asyncio.CancelledError:
             # The thread cannot be interrupted: take what it made, and remove it.
             with contextlib.suppress(SandboxError):
-                container, stream = await making
-                stream.close()
-                await self._remove(container)
+                await self._give_up(*await making)
             raise
         try:
             reader, writer = await asyncio.open_connection(sock=stream)
         except BaseException:  # cancelled just now: nobody else knows of the container
-            stream.close()
-            await self._remove(container)
+            await self._give_up(container, stream)
             raise
         demultiplexed = _Demultiplexer(reader)
 
@@ -94,6 +91,10 @@ class DockerMaker:
             await discard()
             raise
         return box
+
+    async def _give_up(self, container: str, stream: socket.socket) -> None:
+        stream.close()
+        await self._remove(container)
 
     async def close(self) -> None:
         self._threads.shutdown(wait=True)

@@ -1,0 +1,54 @@
+"""What a pass computes, as arrays."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from espalier.runtime.local.scheduler import Chunk
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """The N tokens of some chunks, one after the other.
+
+    Attributes:
+        tokens, positions, slots: (N,); `slots` are where keys and values go.
+        last: (C,) the last token of each chunk that wants another one.
+    """
+
+    tokens: Ints
+    positions: Ints
+    slots: Ints
+    last: Ints
+
+
+def pack(chunks: Sequence[Chunk]) -> Packed:
+    """O(tokens)."""
+    ends = np.cumsum([len(chunk) for chunk in chunks])
+    wanting = np.array([chunk.wanted is not None for chunk in chunks])
+    return Packed(
+        tokens=_flat(chunk.tokens[chunk.computed] for chunk in chunks),
+        positions=_flat(chunk.positions[chunk.computed] for chunk in chunks),
+        slots=_flat(chunk.slots for chunk in chunks),
+        last=ends[wanting] - 1,
+    )
+
+
+def padded(rows: Sequence[array[int]]) -> Ints:
+    """(B, longest) numbers of B rows, with zeros behind the shorter ones."""
+    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+    table = np.zeros((len(rows), lengths.max()), np.int64)
+    table[np.arange(table.shape[1]) < lengths[:, None]] = np.frombuffer(b"".join(rows), np.int64)
+    return table
+
+
+def _flat(runs: Iterable[Sequence[int]]) -> Ints:
+    return np.array(list(chain.from_iterable(runs)), np.int64)
