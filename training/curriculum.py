@@ -176,6 +176,8 @@ class Curriculum:
     def _model(self, leg: str) -> Path:
         if leg == "base" and self.config.base_model:
             return self.home / self.config.base_model
+        if not (self.out / leg / "done").exists():
+            raise ConfigError(f"{leg} is not trained in {self.out}; run the curriculum with --legs {leg} first")
         return self.out / leg / "model"
 
     def _read(self, kind: type[Any], name: str) -> Any:
@@ -205,6 +207,7 @@ class Curriculum:
     def _beta(self, config: BetaConfig, name: str) -> Callable[[Path], bool]:
         def train(folder: Path) -> bool:
             if name != "beta":  # the control is trained on the same samples
+                self._model("beta")
                 folder.mkdir(parents=True, exist_ok=True)
                 write(folder / beta.SAMPLES, (self.out / "beta" / beta.SAMPLES).read_text(encoding="utf-8"))
             group = Group(device=self.device)

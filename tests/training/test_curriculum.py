@@ -129,6 +129,20 @@ def test_some_legs_alone_can_be_run(config: CurriculumConfig, tmp_path: Path) ->
         run.run(("zero", "gamma"))
 
 
+@pytest.mark.parametrize(
+    ("leg", "lacks"), [("zero", "base"), ("beta", "zero"), ("papo", "beta"), ("sequential-sft", "beta")]
+)
+def test_a_leg_says_what_has_to_be_trained_before_it(
+    config: CurriculumConfig, tmp_path: Path, leg: str, lacks: str
+) -> None:
+    whole = replace(config, controls=True)
+    run = Curriculum(whole, CONFIGS, tmp_path, torch.device("cpu"), Deadline(), lambda entry: None)
+    with pytest.raises(
+        ConfigError, match=rf"{lacks} is not trained in .*; run the curriculum with --legs {lacks} first"
+    ):
+        run.run((leg,))
+
+
 def test_the_controls_differ_from_the_stages_in_their_mode_alone(config: CurriculumConfig, tmp_path: Path) -> None:
     whole = replace(config, controls=True)
     run = Curriculum(whole, CONFIGS, tmp_path, torch.device("cpu"), Deadline(), lambda entry: None)
