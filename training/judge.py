@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -14,6 +14,10 @@ from espalier.verifiers.client import Client
 from espalier.verifiers.hub import Hub, load
 from espalier.verifiers.info import VerifierInfo
 from espalier.verifiers.verdict import Status, Verdict
+
+AT_ONCE = 32
+"""Claims that are judged side by side. The limit of a verdict also runs while a claim waits inside the verifier, and
+the responses of a batch can end by the thousand within seconds."""
 
 Tell = Callable[[str], None]
 """Says something to the person who watches the run."""
@@ -57,13 +61,19 @@ class Patience:
         tell: Hears of the pause and of its end.
         seconds: Limit of one verdict.
         pause: Seconds between two tries.
+        at_once: Claims that the judge is asked about at the same time; further ones wait here, where no limit runs.
     """
 
     judge: Judge
     tell: Tell
     seconds: float = 30.0
     pause: float = 2.0
+    at_once: int = AT_ONCE
     _away: bool = False
+    _free: asyncio.Semaphore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._free = asyncio.Semaphore(self.at_once)
 
     async def verify(self, claim: Claim, check: Check) -> Verdict:
         """The verdict on a claim; ERROR only from a verifier that could be reached.
@@ -72,7 +82,8 @@ class Patience:
             FieldError: No verifier judges such checks.
         """
         while True:
-            verdict = await self.judge.verify(claim, check, timeout=self.seconds)
+            async with self._free:
+                verdict = await self.judge.verify(claim, check, timeout=self.seconds)
             if verdict.status is not Status.ERROR:
                 return verdict
             try:

@@ -70,9 +70,6 @@ class Measured:
 
 KS = (8, 16)
 
-AT_ONCE = 32
-"""Claims that are judged side by side when they are judged later: the limit of a verdict runs while a claim waits."""
-
 _VERDICTS = {Fate.PASSED, Fate.FAILED, Fate.UNKNOWN}
 
 _UNDECIDED = (Fate.VERIFIER_ERROR, Fate.ENGINE_ERROR)
@@ -114,13 +111,10 @@ async def judge(
 ) -> list[list[Outcome]]:
     """Ask for the verdicts that the verifier could not give before, on another machine perhaps."""
 
-    free = asyncio.Semaphore(AT_ONCE)
-
     async def judged(problem: Problem, one: Outcome) -> Outcome:
         if one.fate is not Fate.VERIFIER_ERROR:
             return one
-        async with free:
-            verdict = await patience.verify(Claim(one.answer, problem=problem.text), problem.check)
+        verdict = await patience.verify(Claim(one.answer, problem=problem.text), problem.check)
         return replace(one, fate=fate_of(FinishReason.STOP, verdict.status))
 
     pairs = zip(problems, groups, strict=True)

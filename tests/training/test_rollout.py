@@ -264,6 +264,27 @@ async def test_an_engine_that_fails_is_one_plain_error(network: Qwen3ForCausalLM
             await collector.collect(problems(2), 2, SEED)
 
 
+async def test_a_burst_of_claims_waits_where_no_limit_runs() -> None:
+    @dataclass
+    class Counting(FakeJudge):
+        now: int = 0
+        most: int = 0
+
+        async def verify(self, claim: Claim, check: Check, *, timeout: float | None = None) -> Verdict:
+            self.now += 1
+            self.most = max(self.most, self.now)
+            await asyncio.sleep(0)
+            self.now -= 1
+            return await super().verify(claim, check, timeout=timeout)
+
+    judge = Counting(Verdict(Status.PASS, 1.0, "fake"))
+    patience = Patience(judge, lambda text: None, at_once=3)
+    verdicts = await asyncio.gather(*(patience.verify(Claim(str(n)), ReferenceCheck("4")) for n in range(20)))
+    assert len(verdicts) == 20
+    assert all(verdict.passed for verdict in verdicts)
+    assert judge.most == 3
+
+
 async def test_an_error_of_a_verifier_that_can_be_reached_stays_an_error() -> None:
     said: list[str] = []
     patience = Patience(FakeJudge(Verdict(Status.ERROR, 0.0, "fake")), said.append)
