@@ -121,3 +121,22 @@ def test_other_words_keep_every_number_of_the_problem(name: str) -> None:
     numbers = facts.get("numbers") or facts.get("sequence", [0])[:-1]
     for text in {reword(problem, Random(seed)) for seed in range(8)}:
         assert all(str(n) in text for n in islice(numbers, 8))
+
+
+def test_programs_have_as_many_stages_as_the_setting_allows() -> None:
+    def lengths(named: Task) -> set[int]:
+        return {len(named.draw(number).facts["program"]) for number in range(40)}
+
+    assert lengths(task("programming", {"stages": 1})) == {1}
+    assert lengths(task("programming", {})) == lengths(task("programming")) > {1}
+
+
+@pytest.mark.parametrize("stages", [0, 99, True, 1.0, "2", None])
+def test_a_number_of_stages_that_cannot_be_is_refused(stages: object) -> None:
+    with pytest.raises(ValueError, match=r"'programming': stages must be a whole number from 1 to \d, got"):
+        task("programming", {"stages": stages})
+
+
+def test_a_setting_that_programming_has_not_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="'programming' has no setting 'steps'; it has: stages"):
+        task("programming", {"steps": 1})

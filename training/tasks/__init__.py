@@ -29,7 +29,7 @@ def task(name: str, settings: Mapping[str, Any] | None = None) -> Task:
         ValueError: there is none, the message lists the names; or it has no such settings.
     """
     if settings is not None:
-        return gym.tuned(name, settings)
+        return programming.tuned(settings) if name == "programming" else gym.tuned(name, settings)
     try:
         return EASIER_TASKS[name.removesuffix(EASIER)] if name.endswith(EASIER) else TASKS[name]
     except KeyError:

@@ -7,11 +7,12 @@ make examples) and a Python statement (the text a solution consists of).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import accumulate, pairwise
 from random import Random
+from typing import Any
 
 from espalier.training.tasks.task import Draft, Task
 from espalier.verifiers.check import CallCase, Comparison, ProgramCheck
@@ -179,10 +180,10 @@ def _informative(program: Program, examples: Sequence[list[int]]) -> bool:
     )
 
 
-def _draw(number: int) -> Draft:
+def _draw(number: int, stages: int = MAX_STAGES) -> Draft:
     rng = Random(number)
     while True:
-        program = rng.choice(programs(rng.randint(1, MAX_STAGES) if rng.random() < 0.4 else MAX_STAGES))
+        program = rng.choice(programs(rng.randint(1, stages) if rng.random() < 0.4 else stages))
         shown = [random_list(rng) for _ in range(SHOWN_EXAMPLES)]
         if _informative(program, shown):
             break
@@ -195,3 +196,20 @@ def _draw(number: int) -> Draft:
 
 
 TASKS: tuple[Task, ...] = (Task("programming", _draw),)
+
+
+def tuned(settings: Mapping[str, Any]) -> Task:
+    """The task with programs of at most `settings["stages"]` primitives, for models too small for the usual ones.
+
+    Raises:
+        ValueError: there is another setting, or it is not a whole number from 1 to `MAX_STAGES`.
+    """
+    unknown = sorted(set(settings) - {"stages"})
+    if unknown:
+        raise ValueError(f"task 'programming' has no setting {unknown[0]!r}; it has: stages")
+    stages = settings.get("stages", MAX_STAGES)
+    if type(stages) is not int or stages not in range(1, MAX_STAGES + 1):
+        raise ValueError(
+            f"settings of task 'programming': stages must be a whole number from 1 to {MAX_STAGES}, got {stages!r}"
+        )
+    return Task("programming", partial(_draw, stages=stages))
