@@ -111,7 +111,8 @@ def test_a_problem_of_a_file_that_cannot_be_put_is_named(random_model: Path, tmp
 
 
 def test_an_unsolved_problem_exits_1_and_says_so(random_model: Path) -> None:
-    done = espalier("solve", "--engine", f"local:{random_model}", "--k", "2", "--max-tokens", "20", "What is 1 + 1?")
+    size = ("--k", "2", "--max-tokens", "20", "--check", "reference:2")  # without a check any word would be an answer
+    done = espalier("solve", "--engine", f"local:{random_model}", *size, "What is 1 + 1?")
     assert done.exit_code == 1
     assert "UNSOLVED" in done.stdout
     assert "seed" in done.stderr
