@@ -26,10 +26,12 @@ help:
 demo: .venv/train.stamp
 	$(BIN)/espalier demo $(if $(SEED),--seed $(SEED))
 
-# What waits for the network or takes one core goes side by side. CI: nothing that is missing may be skipped.
+# What waits for the network or takes one core goes side by side; so do the tests of SGLang and of the pages, which leave
+# a core idle most of the time. CI: nothing that is missing may be skipped.
 test: .venv/dev.stamp
 	CI=true $(MAKE) --no-print-directory --jobs=3 --output-sync=target test-needs sglang-environment lint types protos docs
-	CI=true $(MAKE) --no-print-directory tests test-sglang ui-test
+	CI=true $(MAKE) --no-print-directory tests
+	CI=true $(MAKE) --no-print-directory --jobs=2 --output-sync=target test-sglang ui-test
 
 test-needs:
 	scripts/test-needs.sh

@@ -44,6 +44,10 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+PORTS = range(10_000, 32_000, 1_100)
+"""Below the ports that outgoing connections take. Beside its port a server takes another one, up to 1,000 above it."""
+
+
 @dataclass(frozen=True)
 class Server:
     """Settings of an engine: flags beside `SETTINGS`, environment, and what to hook before it starts."""
@@ -90,9 +94,7 @@ class Server:
     @contextlib.contextmanager
     def serve(self, timeout: float = 120) -> Iterator[str]:
         """Run an HTTP server; yields its address."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = _free_port()
         process = _FORK.Process(target=self._listen, args=(port,))
         process.start()
         address = f"http://127.0.0.1:{port}"
@@ -129,6 +131,17 @@ class Server:
         torch.set_num_threads(1)
         if self.prepare is not None:
             self.prepare()
+
+
+def _free_port() -> int:
+    """One that no server has; processes that test side by side have different ones."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    for port in PORTS[worker % 2 :: 2]:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError(f"all ports from {PORTS[0]} to {PORTS[-1]} are taken")
 
 
 def _healthy(address: str) -> bool:
