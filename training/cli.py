@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -330,5 +329,18 @@ def plot(
         typer.echo(str(out))
 
 
+def main() -> NoReturn:
+    """What `torchrun -m espalier.training.cli` runs in every process."""
+    try:
+        app()
+    except SystemExit as end:
+        from espalier.training.distributed import leave
+
+        if isinstance(end.code, int):
+            leave(end.code)
+        raise
+    raise AssertionError("typer always exits")
+
+
 if __name__ == "__main__":
-    sys.exit(app())
+    main()

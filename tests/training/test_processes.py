@@ -38,11 +38,12 @@ from pathlib import Path
 from unittest import mock
 import torch
 torch.set_num_threads(1)
-from espalier.training.distributed import process_group
+from espalier.training.distributed import leave, process_group
 from tests.training import test_processes, test_rl
 by_parity = mock.patch.object(test_rl, "_by_parity", test_processes.without_the_last_problem)
 with process_group("cpu") as group, by_parity:
     test_rl._train(test_processes.CONFIG_OF_TWO, Path(sys.argv[1]), Path(sys.argv[2]), group=group)
+leave()
 """
 
 CONFIG_OF_TWO = replace(CONFIG, steps=2, optimizer=replace(CONFIG.optimizer, rate=1e-4))
@@ -97,12 +98,13 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from espalier.training.deadline import Deadline
-from espalier.training.distributed import process_group
+from espalier.training.distributed import leave, process_group
 from espalier.training.stages import beta
 from tests.training.test_processes import BETA
 with process_group("cpu") as group:
     assert group.size == 2
     assert beta.train(BETA, Path(sys.argv[1]), Path(sys.argv[2]), Deadline(), lambda entry: None, group)
+leave()
 """
 
 BETA = BetaConfig(

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch.distributed.tensor import DTensor
 
 from espalier.training.checkpoint import Progress, restore, save
-from espalier.training.distributed import Group, full_weights, process_group
+from espalier.training.distributed import Group, full_weights, leave, process_group
 from espalier.training.model import Policy, checkpoint_layers, collate
 from espalier.training.packing import Row, row_of
 from tests.training.synthetic import policy, rows
@@ -61,3 +61,4 @@ def main(folder: Path) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     main(Path(sys.argv[1]))
+    leave()
