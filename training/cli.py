@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from espalier.training.torchrun import leave
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -329,17 +331,13 @@ def plot(
         typer.echo(str(out))
 
 
-def main() -> NoReturn:
+def main() -> None:
     """What `torchrun -m espalier.training.cli` runs in every process."""
     try:
         app()
     except SystemExit as end:
-        from espalier.training.distributed import leave
-
-        if isinstance(end.code, int):
-            leave(end.code)
+        leave(int(end.code or 0))
         raise
-    raise AssertionError("typer always exits")
 
 
 if __name__ == "__main__":

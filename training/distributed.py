@@ -7,7 +7,6 @@ tokens, and gradients are summed over ranks, not averaged: ranks and micro-batch
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
+
+from espalier.training.torchrun import launched
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +96,12 @@ def process_group(device: str) -> Iterator[Group]:
     """This process and its peers, as `torchrun` has started them; without `torchrun`, this process alone.
 
     A block that ends well ends in all processes together, so that none closes its connections while another still uses
-    them. A process that has been part of a group should end with `leave`.
+    them. A process that has been part of a group should end with `torchrun.leave`.
 
     Args:
         device: "cpu" or "cuda"; under `torchrun` each process of a host takes the GPU of its local rank.
     """
-    if not _launched():
+    if not launched():
         yield Group(device=torch.device(device))
         return
     own = torch.device(device, int(os.environ["LOCAL_RANK"])) if device == "cuda" else torch.device(device)
@@ -109,27 +110,11 @@ def process_group(device: str) -> Iterator[Group]:
     dist.init_process_group("nccl" if own.type == "cuda" else "gloo", device_id=own if own.type == "cuda" else None)
     try:
         mesh = init_device_mesh(own.type, (dist.get_world_size(),))
-        yield Group(dist.get_rank(), dist.get_world_size(), own, mesh)
-        dist.barrier()
+        group = Group(dist.get_rank(), dist.get_world_size(), own, mesh)
+        yield group
+        group.barrier()
     finally:
         dist.destroy_process_group()
-
-
-def leave(status: int = 0) -> None:
-    """End this process at once if `torchrun` has started it; in a process that runs alone, do nothing.
-
-    The group's threads outlive `destroy_process_group`, since PyTorch's caches of DTensor hold the mesh. One that needs
-    the interpreter's lock while the interpreter is finalised is unwound by force, for which C++ aborts the process: a
-    complete run would be reported as failed. Call it last: neither `finally` blocks nor exit handlers run after it.
-    """
-    if _launched():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-
-
-def _launched() -> bool:
-    return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def full_weights(model: nn.Module, dtype: torch.dtype = torch.bfloat16) -> Iterator[tuple[str, Tensor]]:

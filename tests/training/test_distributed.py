@@ -59,23 +59,6 @@ def test_without_torchrun_the_group_is_this_process() -> None:
         assert group.shard(model) is model
 
 
-@pytest.mark.parametrize(
-    ("launched", "status", "printed"), [({"TORCHELASTIC_RUN_ID": "1"}, 7, "done\n"), ({}, 0, "done\nfinalised\n")]
-)
-def test_a_process_of_torchrun_leaves_with_its_status_and_its_output(
-    launched: dict[str, str], status: int, printed: str
-) -> None:
-    script = (
-        "import atexit; from espalier.training.distributed import leave; "
-        "atexit.register(print, 'finalised'); print('done'); leave(7)"
-    )
-    environment = {name: value for name, value in os.environ.items() if name != "TORCHELASTIC_RUN_ID"} | launched
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert (done.returncode, done.stdout) == (status, printed), done.stderr
-
-
 def test_weights_for_engines_are_gathered_one_at_a_time() -> None:
     network = policy(seed=0).network
     weights = full_weights(network)

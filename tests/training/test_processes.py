@@ -38,7 +38,8 @@ from pathlib import Path
 from unittest import mock
 import torch
 torch.set_num_threads(1)
-from espalier.training.distributed import leave, process_group
+from espalier.training.distributed import process_group
+from espalier.training.torchrun import leave
 from tests.training import test_processes, test_rl
 by_parity = mock.patch.object(test_rl, "_by_parity", test_processes.without_the_last_problem)
 with process_group("cpu") as group, by_parity:
@@ -98,8 +99,9 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from espalier.training.deadline import Deadline
-from espalier.training.distributed import leave, process_group
+from espalier.training.distributed import process_group
 from espalier.training.stages import beta
+from espalier.training.torchrun import leave
 from tests.training.test_processes import BETA
 with process_group("cpu") as group:
     assert group.size == 2
