@@ -3,7 +3,7 @@
 #   make demo    solve ten freshly made problems with the bundled model (SEED=… repeats a run)
 #   make test    install what tests need, then lint, types, stubs and all tests
 #   make test-sglang   native parallel reasoning inside the unmodified SGLang, on the CPU
-#   make ui      make the pages anew from solver/viewer/web
+#   make ui      make the pages anew from solver/espalier/solver/viewer/web
 #   make ui-test   type-check and test the pages, also in Chromium
 #   make deploy-check   check deploy/ and send a job through all services
 #   make docs    build the documentation (site/), strictly, and check its links
@@ -48,7 +48,7 @@ test-sglang: .venv/dev.stamp
 
 ui:
 	scripts/ui-needs.sh
-	cd solver/viewer/web && npm run --silent build
+	cd solver/espalier/solver/viewer/web && npm run --silent build
 
 ui-test: .venv/dev.stamp
 	scripts/ui-needs.sh
@@ -58,7 +58,7 @@ ui-test: .venv/dev.stamp
 # One thread a process, so that rounding and with it the outcome do not depend on the number of cores.
 train-tiny: .venv/train.stamp
 	rm -rf .work/train-tiny
-	OMP_NUM_THREADS=1 $(BIN)/espalier train curriculum --config training/configs/train-tiny.toml --out .work/train-tiny --device cpu
+	OMP_NUM_THREADS=1 $(BIN)/espalier train curriculum --config recipes/configs/train-tiny.toml --out .work/train-tiny --device cpu
 
 test-chaos: .venv/dev.stamp
 	scripts/redis.sh

@@ -25,12 +25,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from espalier.runtime.engine import FinishReason, Usage
-from espalier.solver.candidate import Candidate
-from espalier.solver.policies import Adaptive, BestOfK
-from espalier.solver.policy import Budget, Policy, Spec, State, begin, seed_of
-from espalier.solver.problem import Problem
-from espalier.solver.select import Judged, select
-from espalier.solver.solve import VERIFY_SECONDS, Judge
+from espalier.solver.core.candidate import Candidate
+from espalier.solver.core.loop import VERIFY_SECONDS, Verifiers
+from espalier.solver.core.policies import Adaptive, BestOfK
+from espalier.solver.core.policy import Budget, Policy, Spec, State, begin, seed_of
+from espalier.solver.core.problem import Problem
+from espalier.solver.core.selection import VerifiedCandidate, select
 from espalier.verifiers.check import Claim, StepCheck
 from espalier.verifiers.verdict import Status, Verdict
 
@@ -58,18 +58,18 @@ class Run:
     tokens: float
 
 
-# Replay.
+# CudaGraphRunner.
 
 
 def replay(policy: Policy, recorded: Sequence[Recorded], *, votes: bool, seed: int) -> Run:
     """One solve, with the i-th recorded candidate for the i-th spec."""
     state: State = begin(seed, Budget(candidates=len(recorded)))
-    judged: list[Judged] = []
+    judged: list[VerifiedCandidate] = []
     tokens = 0.0
     while specs := policy.ask(state):
         asked = sorted(specs, key=lambda spec: recorded[spec.index].critical_path)
         for at, spec in enumerate(asked):
-            entry = Judged(_candidate(spec, recorded[spec.index]), _verdict(recorded[spec.index], votes))
+            entry = VerifiedCandidate(_candidate(spec, recorded[spec.index]), _verdict(recorded[spec.index], votes))
             state = policy.tell(state, entry.candidate, entry.verdict)
             judged.append(entry)
             tokens += recorded[spec.index].tokens
@@ -83,7 +83,9 @@ def replay(policy: Policy, recorded: Sequence[Recorded], *, votes: bool, seed: i
 
 def to_the_end(recorded: Sequence[Recorded], *, votes: bool) -> Run:
     """Every candidate to its end, then the selection: best-of-k without a policy that aborts."""
-    judged = [Judged(_candidate(Spec(i, 0, 0, 1.0), one), _verdict(one, votes)) for i, one in enumerate(recorded)]
+    judged = [
+        VerifiedCandidate(_candidate(Spec(i, 0, 0, 1.0), one), _verdict(one, votes)) for i, one in enumerate(recorded)
+    ]
     chosen = select(judged).candidate
     return Run(chosen is not None and recorded[chosen].check[0] is Status.PASS, sum(one.tokens for one in recorded))
 
@@ -161,12 +163,12 @@ def read(path: Path, task: str | None = None) -> list[list[Recorded]]:
 
 
 async def judge(files: Sequence[Path], n: int, k: int, path: Path) -> None:
-    """Judge the responses of `espalier eval --responses`, with the check and for the vote; one line a problem."""
+    """Verifiers the responses of `espalier eval --responses`, with the check and for the vote; one line a problem."""
     from rich.progress import track
 
-    from espalier.solver.responses import read as read_responses
-    from espalier.solver.sources import fresh_problems
-    from espalier.verifiers.hub import Hub, load
+    from espalier.solver.core.responses import read as read_responses
+    from espalier.solver.core.sources import fresh_problems
+    from espalier.verifiers.local import LocalVerifiers, load
 
     path.parent.mkdir(parents=True, exist_ok=True)
     waiting: list[tuple[str, Problem, list[Candidate]]] = []
@@ -180,7 +182,7 @@ async def judge(files: Sequence[Path], n: int, k: int, path: Path) -> None:
                 found = drawn.get((task, problem.id), {})
                 if all(number in found for number in range(k)):
                     waiting.append((task, problem, [found[number] for number in range(k)]))
-    async with Hub(load(["math"])) as hub:
+    async with LocalVerifiers(load(["math"])) as hub:
         free = asyncio.Semaphore(PROBLEMS_AT_ONCE)
 
         async def one(task: str, problem: Problem, candidates: Sequence[Candidate]) -> str:
@@ -194,7 +196,7 @@ async def judge(files: Sequence[Path], n: int, k: int, path: Path) -> None:
                 lines.write(await line)
 
 
-async def recorded(hub: Judge, problem: Problem, candidates: Sequence[Candidate]) -> list[Recorded]:
+async def recorded(hub: Verifiers, problem: Problem, candidates: Sequence[Candidate]) -> list[Recorded]:
     """What the check says of the candidates of a problem, and what a solve without a check would weigh them."""
     assert problem.check is not None, f"{problem.id} states no check"
     checks: dict[str | None, Verdict] = {None: Verdict(Status.UNKNOWN, 0.0, "no_answer")}

@@ -25,16 +25,17 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from espalier.v1 import common_pb2
-from espalier.v1 import verifier_pb2 as pb
-from espalier.verifiers.answer import extract
-from espalier.verifiers.hub import Hub, load
-from espalier.verifiers.math.lexer import ParseError
-from espalier.verifiers.math.limits import LimitError
-from espalier.verifiers.math.parser import parse
 from tests.verifiers import strategies
 from tests.verifiers.doubles import BareVerifier
 from tests.verifiers.probe import ANSWERED, REQUESTS, Probe
+
+from espalier.v1 import common_pb2
+from espalier.v1 import verifier_pb2 as pb
+from espalier.verifiers.answer import extract
+from espalier.verifiers.local import LocalVerifiers, load
+from espalier.verifiers.math.lexer import ParseError
+from espalier.verifiers.math.limits import LimitError
+from espalier.verifiers.math.parser import parse
 
 PARSE_SECONDS = 2.0
 """Reading one answer may not take longer."""
@@ -144,7 +145,7 @@ def main() -> int:
     number = int(time.time()) if arguments.seed is None else arguments.seed
     end = time.monotonic() + 60 * arguments.minutes
     seen: Counter[str] = Counter()
-    with Probe(Hub([*load(["math"]), BareVerifier()])) as probe:
+    with Probe(LocalVerifiers([*load(["math"]), BareVerifier()])) as probe:
         while time.monotonic() < end:
             print(f"seed {number}: {dict(seen)}", flush=True)
             if "parser" in targets:

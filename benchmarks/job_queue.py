@@ -30,15 +30,15 @@ from pathlib import Path
 
 import redis
 
+from espalier.common.logging import configure_logging
 from espalier.solver.batch.connection import connect
 from espalier.solver.batch.keys import Keys
 from espalier.solver.batch.queue import MAX_JOBS, JobQueue
 from espalier.solver.batch.serve import serve
-from espalier.solver.events import Watch
-from espalier.solver.journal import Entry, Journal
+from espalier.solver.core.events import Observer
+from espalier.solver.core.record import Entry, Journal
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
-from espalier.verifiers.logs import configure_logging
 
 ROOT = Path(__file__).parents[1]
 OTHERS = ROOT / ".work" / "bench-queue"
@@ -105,7 +105,7 @@ class Contender:
     done: Callable[[redis.Redis, int], int]
 
 
-async def nothing(job: pb.Job, watch: Watch, journal: Journal, entries: Sequence[Entry]) -> pb.SolveResponse:
+async def nothing(job: pb.Job, watch: Observer, journal: Journal, entries: Sequence[Entry]) -> pb.SolveResponse:
     """The work that does nothing."""
     return pb.SolveResponse(solve_id=job.id, answer=job.problem.text)
 

@@ -34,30 +34,31 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.engine import Scripted, block_script
 from benchmarks.training import SIZES
+from tests.training.synthetic import Words
+
 from espalier.runtime.engine import Event, GenerateRequest, Limits, Mode
 from espalier.runtime.grammar import Vocabulary
 from espalier.runtime.local import SEEDLING
 from espalier.runtime.local.engine import LocalConfig, LocalEngine
+from espalier.runtime.local.pool import EnginePool
 from espalier.runtime.local.sampler import Sampler
 from espalier.runtime.local.scheduler import Capacity
 from espalier.runtime.prompt import PromptTemplate
-from espalier.training.batch import Judged
-from espalier.training.config_rl import PolicyConfig
-from espalier.training.distributed import Group
-from espalier.training.judge import Judge, Patience, open_judge
-from espalier.training.learner import Learner
-from espalier.training.model import Policy, build
-from espalier.training.objective import Papo
-from espalier.training.pool import EnginePool
-from espalier.training.reward import reward
-from espalier.training.rl import load_network
-from espalier.training.rollout import Collector
-from espalier.training.serving import publish, served_copy
+from espalier.training.model.network import Policy, build
+from espalier.training.rl.batch import VerifiedCandidate
+from espalier.training.rl.config import PolicyConfig
+from espalier.training.rl.learner import Learner
+from espalier.training.rl.loop import load_network
+from espalier.training.rl.objective import Papo
+from espalier.training.rl.reward import reward
+from espalier.training.rl.rollout import Collector
+from espalier.training.rl.rollout_engine import publish, served_copy
+from espalier.training.rl.verifiers import RetryingVerifiers, Verifiers, open_verifiers
+from espalier.training.run.distributed import Group
 from espalier.training.tasks import TASKS, Split
 from espalier.verifiers.check import Check, Claim
 from espalier.verifiers.info import VerifierInfo
 from espalier.verifiers.verdict import Status, Verdict
-from tests.training.synthetic import Words
 
 KV_TOKENS = 2**17
 
@@ -101,7 +102,7 @@ class Coin:
 class Watched:
     """A judge, and how long it has worked."""
 
-    def __init__(self, judge: Judge) -> None:
+    def __init__(self, judge: Verifiers) -> None:
         self.judge = judge
         self.describe = judge.describe
         self.seconds = 0.0
@@ -138,13 +139,13 @@ class Subject:
     network: Any
     tokenizer: Any
     sampler: Sampler | None
-    judge: Judge
+    judge: Verifiers
 
 
 def seedling(device: torch.device, branch: int) -> Subject:
     """The bundled model with the verifiers of this process."""
     tokenizer = PreTrainedTokenizerFast.from_pretrained(SEEDLING)
-    return Subject(load_network(SEEDLING, device), tokenizer, None, open_judge((), None))
+    return Subject(load_network(SEEDLING, device), tokenizer, None, open_verifiers((), None))
 
 
 def random_4b(device: torch.device, branch: int) -> Subject:
@@ -187,7 +188,7 @@ async def steps(subject: Subject, arguments: argparse.Namespace, device: torch.d
         judge = Watched(subject.judge)
         limits = Limits(max_tokens=arguments.row_length * 3 // 4)  # the prompt takes its share of a row
         vocabulary, template = Vocabulary.of(tokenizer), PromptTemplate.load(SEEDLING)
-        collector = Collector(engine, Patience(judge, print), template, vocabulary, Mode.PARALLEL, limits)
+        collector = Collector(engine, RetryingVerifiers(judge, print), template, vocabulary, Mode.PARALLEL, limits)
         learner = Learner(Policy(network), Papo(None), optimizer, group)
         learner.version = await publish(local, network, group)
         problems = TASKS["chain_sum"].problems(Split.TRAIN, 0, 10_000)
@@ -196,7 +197,9 @@ async def steps(subject: Subject, arguments: argparse.Namespace, device: torch.d
             start = perf_counter()
             found = await collector.collect(list(islice(problems, arguments.prompts)), arguments.samples, str(number))
             judged = perf_counter()
-            groups = [[Judged(attempt, reward(attempt.fate, 0.0)) for attempt in attempts] for attempts in found]
+            groups = [
+                [VerifiedCandidate(attempt, reward(attempt.fate, 0.0)) for attempt in attempts] for attempts in found
+            ]
             learned = learner.learn(
                 [[one for one in group if one.reward.value is not None] for group in groups], number, SCRATCH
             )

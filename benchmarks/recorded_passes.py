@@ -27,9 +27,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from espalier.runtime.engine import Finished, FinishReason, GenerateRequest, Limits, SamplingParams
 from espalier.runtime.local.engine import LocalConfig, LocalEngine
 from espalier.runtime.local.model import SEEDLING
+from espalier.runtime.local.pool import EnginePool
 from espalier.runtime.local.scheduler import Capacity
 from espalier.runtime.prompt import PromptTemplate
-from espalier.training.pool import EnginePool
 from espalier.training.tasks import Split, task
 
 TASKS = (

@@ -20,8 +20,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from benchmarks.scale.measured import FILE, Measured, read, write
-from benchmarks.scale.model import House, Simulation, Tally, with_failures
-from espalier.solver.policies import Adaptive, BestOfK
+from benchmarks.scale.model import ServerLimits, Simulation, Tally, with_failures
+
+from espalier.solver.core.policies import Adaptive, BestOfK
 
 LOAD = 0.8
 """Jobs come at this share of the capacity."""
@@ -29,7 +30,7 @@ LOAD = 0.8
 BACKLOG = 50
 """Jobs of the backlog for each worker."""
 
-PLAIN = House(Adaptive())
+PLAIN = ServerLimits(Adaptive())
 
 ROWS = {
     "50 workers": replace(PLAIN, workers=50),
@@ -44,7 +45,7 @@ ROWS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class BlockTable:
     """What a house does.
 
     Attributes:
@@ -74,7 +75,7 @@ class Row:
         return max(self.loads, key=lambda part: self.loads[part])
 
 
-def simulate(house: House, measured: Measured, jobs: int, seed: int) -> Row:
+def simulate(house: ServerLimits, measured: Measured, jobs: int, seed: int) -> BlockTable:
     """Work off a backlog, then serve jobs as they come."""
     draw = random.Random(seed)
     backlog = Simulation(house, measured, seed)
@@ -90,10 +91,10 @@ def simulate(house: House, measured: Measured, jobs: int, seed: int) -> Row:
     serving = Simulation(house, measured, seed + 1)
     tally = serving.run(draw.choices(measured.problems, k=jobs), LOAD * capacity)
     elapsed = serving.clock.now
-    return Row(capacity, tally.done / elapsed, sorted(tally.seconds), tally, elapsed, loads)
+    return BlockTable(capacity, tally.done / elapsed, sorted(tally.seconds), tally, elapsed, loads)
 
 
-def table(rows: dict[str, Row], jobs: int, measured: Measured) -> str:
+def table(rows: dict[str, BlockTable], jobs: int, measured: Measured) -> str:
     """The rows for people."""
     lines = [
         f"{jobs:,} jobs in each row, k = {PLAIN.k}, {PLAIN.slots} slots a worker unless said; "

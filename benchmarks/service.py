@@ -34,22 +34,22 @@ import httpx2 as httpx
 import psutil
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from espalier.common.grpc_server import Listening
+from espalier.common.logging import configure_logging
+from espalier.common.security import ServerSecurity
 from espalier.runtime.engine import EngineInfo, Event, Finished, FinishReason, GenerateRequest, Rollout, Tokens, Usage
-from espalier.solver.metrics import Metrics
+from espalier.solver.core.loop import Solver, Verifiers
+from espalier.solver.core.proto import decode_problem, decode_settings
+from espalier.solver.core.settings import ServerLimits
 from espalier.solver.service.admission import Admission
-from espalier.solver.service.desk import Desk
 from espalier.solver.service.http import Endpoint, HttpServer
 from espalier.solver.service.readiness import Readiness
 from espalier.solver.service.server import SolverServer
 from espalier.solver.service.servicer import SolverService
-from espalier.solver.settings import House
-from espalier.solver.solve import Judge, Solver
-from espalier.solver.wire import decode_problem, decode_settings
+from espalier.solver.session.metrics import Metrics
+from espalier.solver.session.session import SolveSession
 from espalier.v1 import common_pb2, solver_pb2, solver_pb2_grpc
-from espalier.verifiers.auth import ServerSecurity
 from espalier.verifiers.check import Check, Claim
-from espalier.verifiers.logs import configure_logging
-from espalier.verifiers.server import Listening
 from espalier.verifiers.verdict import Status, Verdict
 
 CLIENTS = (1, 8, 64)
@@ -128,16 +128,18 @@ async def nothing() -> tuple[()]:
     return ()
 
 
-async def start(engine: Any, judge: Judge, house: House = House()) -> tuple[SolverServer, Metrics, int, int]:
+async def start(
+    engine: Any, judge: Verifiers, house: ServerLimits = ServerLimits()
+) -> tuple[SolverServer, Metrics, int, int]:
     """A server that has warmed up, its metrics, and its ports: gRPC's and HTTP's."""
-    desk = Desk(Solver(engine, judge), house, Metrics(), Admission(max(CLIENTS), max(CLIENTS)))
+    desk = SolveSession(Solver(engine, judge), house, Metrics(), Admission(max(CLIENTS), max(CLIENTS)))
     http = HttpServer(Endpoint(desk, ServerSecurity(), 1 << 20), "127.0.0.1:0", ServerSecurity())
     service = SolverService(desk, Readiness(desk.solver, nothing, lambda: True))
     server = SolverServer(service, Listening(health_seconds=3600.0), ServerSecurity(), http)
     port = await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         health = health_pb2_grpc.HealthStub(channel)
-        async for reply in health.Watch(health_pb2.HealthCheckRequest()):
+        async for reply in health.Observer(health_pb2.HealthCheckRequest()):
             if reply.status == health_pb2.HealthCheckResponse.SERVING:
                 break
     return server, desk.metrics, port, http.port
@@ -268,7 +270,7 @@ DOORS: dict[str, Any] = {BARE: BareClient, "gRPC SolveOnce": GrpcClient, "gRPC S
 async def directly(pause: float, clients: int, seconds: float) -> Measured:
     """The solver itself, in this process."""
     solver = Solver(NoEngine(pause), NoJudge())
-    problem, house = decode_problem(PROBLEM), House()
+    problem, house = decode_problem(PROBLEM), ServerLimits()
     settings = decode_settings(REQUEST.settings)
 
     async def ask() -> None:
@@ -317,7 +319,7 @@ def table(title: str, results: dict[tuple[str, int], Measured], subtracted_ms: C
 async def letting_go(repeats: int) -> None:
     """Time from cancel and from deadline to a free engine, over gRPC, with 4 candidates decoding."""
     engine = endless_engine()
-    house = House(policy="best_of_k", k=4, seconds=60, candidate_tokens=1900)
+    house = ServerLimits(policy="best_of_k", k=4, seconds=60, candidate_tokens=1900)
     async with engine:
         server, metrics, port, _ = await start(engine, NoJudge(), house)
         request = solver_pb2.SolveRequest(problem=PROBLEM)
@@ -364,13 +366,13 @@ def endless_engine() -> Any:
 
     from espalier.runtime.grammar import Vocabulary
     from espalier.runtime.local import SEEDLING, LocalConfig, LocalEngine
-    from espalier.runtime.local.sampler import DefaultSampler, Draw
+    from espalier.runtime.local.sampler import BatchSampler, DefaultSampler
 
     tokenizer = AutoTokenizer.from_pretrained(SEEDLING)
     banned = [*Vocabulary.of(tokenizer).tags, tokenizer.eos_token_id]
 
     class Endless:
-        def sample(self, draws: list[Draw], logits: torch.Tensor) -> tuple[list[int], list[float]]:
+        def sample(self, draws: list[BatchSampler], logits: torch.Tensor) -> tuple[list[int], list[float]]:
             logits = logits.clone()
             logits[:, banned] = -torch.inf
             return DefaultSampler().sample(draws, logits)

@@ -48,10 +48,10 @@ from espalier_forcing import BANNED, COUNTERS, DECODES, EXTENDS, PEAK, POOL, SCR
 
 from espalier.runtime.grammar import EIGHT_TAGS, Tag, Vocabulary  # noqa: E402
 from espalier.runtime.layout import dense_mask, layout, pack  # noqa: E402
+from espalier.runtime.sglang.client.server import Server, session  # noqa: E402
 from espalier.runtime.sglang.launch import Launch, Served, served  # noqa: E402
+from espalier.runtime.sglang.plugin.vocabulary import vocabulary_to_json  # noqa: E402
 from espalier.runtime.sglang.protocol import FORCED, KEY, TAGS_VARIABLE, Summary  # noqa: E402
-from espalier.runtime.sglang.server import Server, session  # noqa: E402
-from espalier.runtime.sglang.vocabulary import vocabulary_to_json  # noqa: E402
 
 SHAPES: dict[str, dict[str, int]] = {
     "qwen3-4b": {

@@ -8,7 +8,7 @@
 # FOLDER/table.json, draws FOLDER/curves.png, and ends with status 1 if papo is not above beta by the margin.
 #
 # CONFIG names other settings; ESPALIER another command than .venv/bin/espalier, where the package is only on the path
-# ("python3 -m espalier.solver.cli").
+# ("python3 -m espalier.solver.cli.main").
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from espalier.runtime.layout import Layout, LayoutBuilder, dense_mask, pack
-from espalier.solver.policies import POLICIES, policy
-from espalier.solver.policy import Outcome
+from espalier.solver.core.policies import POLICIES, policy
+from espalier.solver.core.policy import Outcome
 from espalier.verifiers.verdict import Status
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
@@ -112,7 +112,7 @@ def example() -> Layout:
 
 
 def layout() -> None:
-    """Visibility and positions, as runtime/layout.py says them."""
+    """Visibility and positions, as runtime/espalier/runtime/layout.py says them."""
     found = example()
     mask = dense_mask(pack([found]))
     count, cell, left, top = len(found), 24, 190, 84

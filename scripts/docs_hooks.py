@@ -74,7 +74,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def cli_page() -> str:
     """Every command with its options."""
-    from espalier.solver.cli import app
+    from espalier.solver.cli.main import app
 
     lines = ["# Command line", "", "Every command has `--help`, which says the same as this page.", ""]
     lines += _command("espalier", typer.main.get_command(app), None)
@@ -120,7 +120,7 @@ def _cell(text: str) -> str:
 
 def metrics_page() -> str:
     """Every metric of the services."""
-    from espalier.solver.metrics import Metrics as OfSolver
+    from espalier.solver.session.metrics import Metrics as OfSolver
     from espalier.verifiers.metrics import Metrics as OfVerifiers
 
     verifiers = {metric.name for metric in OfVerifiers().registry.collect()}
@@ -146,14 +146,24 @@ def settings_page() -> str:
     """Settings of requests, servers, queues and sandboxes."""
     from espalier.runtime.engine import Limits, SamplingParams
     from espalier.runtime.local import LocalConfig
-    from espalier.solver.batch.terms import Terms
-    from espalier.solver.policies import POLICIES
-    from espalier.solver.policy import Budget
-    from espalier.solver.settings import House, Settings
+    from espalier.solver.batch.config import QueueConfig
+    from espalier.solver.core.policies import POLICIES
+    from espalier.solver.core.policy import Budget
+    from espalier.solver.core.settings import ServerLimits, Settings
     from espalier.verifiers.check import MathOptions, ProgramLimits
     from espalier.verifiers.code.settings import SandboxSettings
 
-    kinds = (Settings, House, Budget, *POLICIES.values(), Terms, SamplingParams, Limits, LocalConfig, MathOptions)
+    kinds = (
+        Settings,
+        ServerLimits,
+        Budget,
+        *POLICIES.values(),
+        QueueConfig,
+        SamplingParams,
+        Limits,
+        LocalConfig,
+        MathOptions,
+    )
     lines = [
         "# Settings",
         "",

@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from espalier.runtime.sglang.compat import SIGNATURES
+from espalier.runtime.sglang.plugin.compat import SIGNATURES
 
 
 def parameters(source: str, names: Sequence[str]) -> str | None:

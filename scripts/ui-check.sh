@@ -10,6 +10,6 @@ npm run --silent check
 npm test --silent
 node build.mjs "$fresh"
 if ! diff -rq "$fresh" ../static; then
-  echo "ui-check.sh: solver/viewer/static is not what solver/viewer/web makes; run: make ui" >&2
+  echo "ui-check.sh: solver/espalier/solver/viewer/static is not what solver/espalier/solver/viewer/web makes; run: make ui" >&2
   exit 1
 fi

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes sure that what building and testing the pages needs is there: Node, Chromium, fonts for the screenshots, and the
-# packages of solver/viewer/web. As root on Debian or Ubuntu it is installed; otherwise this says what is missing and fails.
+# packages of solver/espalier/solver/viewer/web. As root on Debian or Ubuntu it is installed; otherwise this says what is missing and fails.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -26,8 +26,8 @@ fi
 
 scripts/redis.sh
 
-cd solver/viewer/web
+cd solver/espalier/solver/viewer/web
 if [[ ! node_modules/.package-lock.json -nt package-lock.json ]]; then
-  echo "Installing the packages of solver/viewer/web"
+  echo "Installing the packages of solver/espalier/solver/viewer/web"
   npm ci --no-audit --no-fund --ignore-scripts --loglevel=error
 fi

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("runtime", "verifiers", "solver", "training", "v1")
+ROOMS = ("common", "runtime", "verifiers", "solver", "training", "v1")
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("dist")
     run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(target), cwd=ROOT)
-    (built,) = target.glob("espalier-*.whl")
+    (built,) = target.glob("espalier_npr-*.whl")
     return built
 
 
@@ -55,7 +55,7 @@ def test_the_wheel_installed_into_an_empty_environment_solves_a_problem(wheel: P
     python, espalier = str(home / "bin" / "python"), str(home / "bin" / "espalier")
     # Without bytecode: compiling torch's would take longer than everything else.
     tested = str(ROOT / "constraints.txt")
-    run(python, "-m", "pip", "install", "-qq", "--no-compile", "--constraint", tested, str(wheel), cwd=tmp_path)
+    run(python, "-m", "pip", "install", "-qq", "--no-compile", "--constraint", tested, f"{wheel}[local]", cwd=tmp_path)
     run(python, "-m", "pip", "check", cwd=tmp_path)
     run(espalier, "--help", cwd=tmp_path)
     problem = (
@@ -64,6 +64,6 @@ def test_the_wheel_installed_into_an_empty_environment_solves_a_problem(wheel: P
     shown = run(espalier, "solve", "--json", "--seed", "1", problem, cwd=tmp_path, HOME=str(tmp_path))
     result = json.loads(shown)
     assert (result["answer"], result["verified"]) == ("42", True)
-    names = ("runtime", "verifiers", "solver", "training")
+    names = ("common", "runtime", "verifiers", "solver", "training")
     script = f"import importlib.util as u; print([n for n in {names!r} if u.find_spec(n)])"
     assert run(python, "-c", script, cwd=tmp_path).strip() == "[]"

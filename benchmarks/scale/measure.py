@@ -20,33 +20,33 @@ from typing import Any
 
 import redis as redis_client
 import torch
-
 from benchmarks.engine import Scripted, decode, sequential
 from benchmarks.job_queue import redis_server
 from benchmarks.scale.measured import Measured, Sampled
+
+from espalier.common.logging import configure_logging
+from espalier.common.security import ServerSecurity
 from espalier.runtime.engine import FinishReason, Limits, Usage
 from espalier.runtime.grammar import Vocabulary
 from espalier.runtime.local import LocalEngine
+from espalier.runtime.open import template_of
 from espalier.solver.batch.connection import connect
 from espalier.solver.batch.keys import Keys
 from espalier.solver.batch.queue import JobQueue
 from espalier.solver.batch.worker import Worker
-from espalier.solver.candidate import Candidate
-from espalier.solver.engines import template_of
-from espalier.solver.events import Watch
-from espalier.solver.journal import Entry, Journal
-from espalier.solver.policies import BestOfK
-from espalier.solver.policy import Budget, Spec
-from espalier.solver.solve import Generation, Solver
-from espalier.solver.sources import fresh_problems
+from espalier.solver.core.candidate import Candidate
+from espalier.solver.core.events import Observer
+from espalier.solver.core.loop import Generation, Solver
+from espalier.solver.core.policies import BestOfK
+from espalier.solver.core.policy import Budget, Spec
+from espalier.solver.core.record import Entry, Journal
+from espalier.solver.core.sources import fresh_problems
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
-from espalier.verifiers.auth import ServerSecurity
 from espalier.verifiers.check import CallCase, Check, Claim, ProgramCheck, ReferenceCheck
-from espalier.verifiers.client import Client
-from espalier.verifiers.hub import Hub, load
-from espalier.verifiers.logs import configure_logging
-from espalier.verifiers.server import ServerSettings, VerifierServer
+from espalier.verifiers.local import LocalVerifiers, load
+from espalier.verifiers.remote import RemoteVerifiers
+from espalier.verifiers.service import ServerSettings, VerifierServer
 from espalier.verifiers.verdict import Status, Verdict
 
 TASKS = ("gcd", "lcm", "simple_equations", "countdown", "number_sequence", "puzzle24")
@@ -65,7 +65,7 @@ CANDIDATES = (1, 5)
 
 LOAD = """
 import asyncio
-from espalier.solver.engines import open_engine
+from espalier.runtime.open import open_engine
 async def load():
     async with open_engine("local"):
         pass
@@ -127,7 +127,7 @@ async def _steps() -> dict[int, float]:
 async def _problems(count: int, samples: int) -> list[list[Sampled]]:
     """Candidates of fresh problems, each solved alone with k = 1."""
     free = asyncio.Semaphore(SOLVES_AT_ONCE)
-    async with LocalEngine.load() as engine, Hub(load(["math"])) as judge:
+    async with LocalEngine.load() as engine, LocalVerifiers(load(["math"])) as judge:
         generation = Generation(limits=Limits(max_tokens=CANDIDATE_TOKENS))
         solver = Solver(engine, judge, template_of(engine, None), generation)
 
@@ -159,10 +159,10 @@ def _program(number: int) -> tuple[Claim, Check]:
 
 async def _verdicts(verifier: str, make: Numbered, count: int) -> list[float]:
     """Seconds of each verdict through a real server, one after the other. No claim comes twice: verifiers remember."""
-    server = VerifierServer(Hub(load([verifier])), ServerSettings(address="127.0.0.1:0"), ServerSecurity())
+    server = VerifierServer(LocalVerifiers(load([verifier])), ServerSettings(address="127.0.0.1:0"), ServerSecurity())
     address = f"127.0.0.1:{await server.start()}"
     runs = []
-    async with Client([address]) as client:
+    async with RemoteVerifiers([address]) as client:
         await client.verify(*make(0), timeout=60)
         for run in range(RUNS):
             seconds = []
@@ -181,7 +181,7 @@ async def _queue(candidates: int) -> tuple[float, float]:
     spec = Spec(0, 0, 1, 1.0)
     candidate = Candidate(spec, "x" * 1500, "42", (), FinishReason.STOP, Usage(100, 500, 20, 250), 1.0)
 
-    async def work(job: pb.Job, watch: Watch, journal: Journal, entries: Sequence[Entry]) -> pb.SolveResponse:
+    async def work(job: pb.Job, watch: Observer, journal: Journal, entries: Sequence[Entry]) -> pb.SolveResponse:
         for index in range(candidates):
             numbered = replace(candidate, spec=replace(spec, index=index))
             await journal.generated(numbered)

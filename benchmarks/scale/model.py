@@ -16,9 +16,10 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 
 from benchmarks.scale.measured import Measured, Sampled
+
 from espalier.runtime.engine import FinishReason, Usage
-from espalier.solver.candidate import Candidate
-from espalier.solver.policy import Budget, Policy, Spec, State, begin
+from espalier.solver.core.candidate import Candidate
+from espalier.solver.core.policy import Budget, Policy, Spec, State, begin
 from espalier.verifiers.verdict import Status, Verdict
 
 Then = Callable[[], None]
@@ -30,7 +31,7 @@ VERDICTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class ServerLimits:
     """What is simulated.
 
     Attributes:
@@ -230,7 +231,7 @@ class Simulation:
         seed: Repeats the run.
     """
 
-    def __init__(self, house: House, measured: Measured, seed: int) -> None:
+    def __init__(self, house: ServerLimits, measured: Measured, seed: int) -> None:
         self.house = house
         self.measured = measured
         self.clock = Clock()
@@ -356,7 +357,7 @@ class Worker:
 
 
 class Solve:
-    """One delivery of a job: asks the policy, decodes, judges and tells, as solver/solve.py does."""
+    """One delivery of a job: asks the policy, decodes, judges and tells, as the loop of `solver.core` does."""
 
     def __init__(self, simulation: Simulation, worker: Worker, job: Job) -> None:
         self.job = job
@@ -441,6 +442,6 @@ class Solve:
         self._simulation.offer()
 
 
-def with_failures(house: House) -> House:
+def with_failures(house: ServerLimits) -> ServerLimits:
     """The same house on bad days: a worker dies once in two hours, an engine once in one."""
     return replace(house, worker_hours=2.0, engine_hours=1.0)

@@ -10,16 +10,17 @@ from dataclasses import dataclass
 
 from benchmarks.scale.measure import CANDIDATE_TOKENS, TASKS
 from benchmarks.scale.measured import Measured
-from benchmarks.scale.model import House, Simulation
+from benchmarks.scale.model import ServerLimits, Simulation
 from deploy.stack import Stack, running
+
 from espalier.solver.batch.connection import connect
 from espalier.solver.batch.queue import JobQueue
-from espalier.solver.policies import Adaptive
-from espalier.solver.sources import fresh_problems
-from espalier.solver.wire import encode_problem
+from espalier.solver.core.policies import Adaptive
+from espalier.solver.core.proto import encode_problem
+from espalier.solver.core.sources import fresh_problems
 from espalier.v1 import solver_pb2 as pb
 
-HOUSE = House(Adaptive(), k=8, workers=2, slots=4, verifiers=1)
+HOUSE = ServerLimits(Adaptive(), k=8, workers=2, slots=4, verifiers=1)
 RUNS = 40
 """Simulated runs, with different seeds."""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
+from espalier.common.errors import FieldError
 from espalier.verifiers.answer import extract
 from espalier.verifiers.check import Check, Claim, CustomCheck
-from espalier.verifiers.invalid import FieldError
 from espalier.verifiers.verdict import Evidence, Status, Verdict
 
 

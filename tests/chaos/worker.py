@@ -15,19 +15,19 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
+from espalier.common.logging import configure_logging
 from espalier.runtime.engine import Event, GenerateRequest
+from espalier.solver.batch.config import QueueConfig
+from espalier.solver.batch.handler import SolveJobHandler, solving
 from espalier.solver.batch.serve import serve
-from espalier.solver.batch.terms import Terms
-from espalier.solver.batch.work import Solving, solving
-from espalier.solver.candidate import Candidate
-from espalier.solver.events import Watch
-from espalier.solver.journal import Entry, Journal
-from espalier.solver.metrics import Metrics
-from espalier.solver.settings import House
-from espalier.solver.solve import Solver
+from espalier.solver.core.candidate import Candidate
+from espalier.solver.core.events import Observer
+from espalier.solver.core.loop import Solver
+from espalier.solver.core.record import Entry, Journal
+from espalier.solver.core.settings import ServerLimits
+from espalier.solver.session.metrics import Metrics
 from espalier.v1 import solver_pb2 as pb
 from espalier.verifiers.check import Check, Claim
-from espalier.verifiers.logs import configure_logging
 from espalier.verifiers.verdict import Verdict
 from tests.solver.scripted import FAIL, PASS, ScriptedEngine, ScriptedJudge, boxed
 
@@ -95,10 +95,12 @@ class NotedJournal:
 class NotedWork:
     """Notes deliveries with what they bring, and dies of poison."""
 
-    solving: Solving
+    solving: SolveJobHandler
     log: Log
 
-    async def __call__(self, job: pb.Job, watch: Watch, journal: Journal, entries: Sequence[Entry]) -> pb.SolveResponse:
+    async def __call__(
+        self, job: pb.Job, watch: Observer, journal: Journal, entries: Sequence[Entry]
+    ) -> pb.SolveResponse:
         self.log.note("deliver", job.id)
         for entry in entries:
             self.log.note("stored" if entry.verdict is None else "judged", entry.candidate.spec.seed)
@@ -113,8 +115,8 @@ def main(url: str, path: str, lease: str, deliveries: str, seconds: str) -> None
     configure_logging("warning")
     log = Log(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT))
     solver = Solver(NotedEngine(log, float(seconds)), NotedJudge(log))
-    work = NotedWork(solving(solver, House(), SLOTS, Metrics()), log)
-    terms = Terms(lease_seconds=float(lease), max_deliveries=int(deliveries))
+    work = NotedWork(solving(solver, ServerLimits(), SLOTS, Metrics()), log)
+    terms = QueueConfig(lease_seconds=float(lease), max_deliveries=int(deliveries))
 
     async def run() -> None:
         serving = asyncio.create_task(serve(url, work, slots=SLOTS, grace=GRACE, terms=terms))

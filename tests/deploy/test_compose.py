@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import yaml
-
 from deploy.stack import COMPOSE, DOCKERFILE, ROOT, SERVICES, read_images, read_services
 
 SAID: dict[str, Any] = yaml.safe_load(COMPOSE.read_text())

@@ -14,8 +14,8 @@ from typing import Any
 
 import docker
 import pytest
-
 from deploy.images.docker_proxy import Refused, box_of
+
 from espalier.verifiers.code.docker import DockerMaker
 from espalier.verifiers.code.sandbox import BoxSpec
 
@@ -98,7 +98,16 @@ def test_a_program_is_judged_through_the_proxy(proxy: int, tmp_path: Path) -> No
     (tmp_path / "solution.py").write_text("def square(x): return x * x\n")
     (tmp_path / "cases.json").write_text('[{"call": {"function": "square", "arguments": [12], "expected": 144}}]')
     environment = {**os.environ, "DOCKER_HOST": f"tcp://127.0.0.1:{proxy}", "ESPALIER_SANDBOX_KIND": "docker"}
-    command = [sys.executable, "-m", "espalier.solver.cli", "verify", "code", "solution.py", "--cases", "cases.json"]
+    command = [
+        sys.executable,
+        "-m",
+        "espalier.solver.cli.main",
+        "verify",
+        "code",
+        "solution.py",
+        "--cases",
+        "cases.json",
+    ]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout.split()[0]) == (0, "PASS"), done.stderr
 

@@ -8,9 +8,8 @@ import sys
 import tomllib
 
 import pytest
-from packaging.requirements import Requirement
-
 from deploy.stack import DOCKERFILE, ROOT, read_images
+from packaging.requirements import Requirement
 
 TEXT = DOCKERFILE.read_text()
 STAGES = dict(re.findall(r"(?ms)^FROM \S+ AS ([\w-]+)\n(.*?)(?=^FROM |\Z)", TEXT))
@@ -91,7 +90,7 @@ class Absent:
             raise ModuleNotFoundError(name, name=name)
 sys.meta_path.insert(0, Absent())
 sys.argv = ["espalier", "verifiers", "describe", "--only", "math"]
-from espalier.solver.cli import main
+from espalier.solver.cli.main import main
 main()
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from espalier.solver.metrics import Metrics
+from espalier.solver.session.metrics import Metrics
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "espalier.json").read_text())

@@ -6,10 +6,10 @@ import random
 from dataclasses import replace
 
 import pytest
-
 from benchmarks.scale.measured import Measured
-from benchmarks.scale.model import Clock, Engine, House, Line, Simulation, with_failures
-from espalier.solver.policies import Adaptive, BestOfK
+from benchmarks.scale.model import Clock, Engine, Line, ServerLimits, Simulation, with_failures
+
+from espalier.solver.core.policies import Adaptive, BestOfK
 
 EASY, HARD = [(100, 50, True)], [(100, 50, False)]
 PARTS = Measured(
@@ -74,28 +74,28 @@ def test_a_line_serves_as_many_at_once_as_it_has_servers() -> None:
     assert line.load() == pytest.approx(1.0)
 
 
-def run(house: House, jobs: int = 300, seed: int = 1) -> Simulation:
+def run(house: ServerLimits, jobs: int = 300, seed: int = 1) -> Simulation:
     simulation = Simulation(house, PARTS, seed)
     simulation.run(random.Random(seed).choices(PARTS.problems, k=jobs), 20.0)
     return simulation
 
 
 def test_the_same_seed_gives_the_same_run() -> None:
-    house = with_failures(House(Adaptive(), workers=5))
+    house = with_failures(ServerLimits(Adaptive(), workers=5))
     assert run(house).tally == run(house).tally
 
 
 @pytest.mark.parametrize(
     "house",
     [
-        House(Adaptive(), workers=5),
-        House(Adaptive(), workers=40, programs=True, verifiers=1),
-        House(Adaptive(), workers=10, worker_hours=0.01, engine_hours=0.01, lease=3.0),
-        House(Adaptive(), workers=2, engine_hours=0.0003, max_deliveries=2),
+        ServerLimits(Adaptive(), workers=5),
+        ServerLimits(Adaptive(), workers=40, programs=True, verifiers=1),
+        ServerLimits(Adaptive(), workers=10, worker_hours=0.01, engine_hours=0.01, lease=3.0),
+        ServerLimits(Adaptive(), workers=2, engine_hours=0.0003, max_deliveries=2),
     ],
     ids=["quiet", "verifiers behind", "failures", "given up"],
 )
-def test_every_token_has_one_fate(house: House) -> None:
+def test_every_token_has_one_fate(house: ServerLimits) -> None:
     simulation = run(house)
     tally = simulation.tally
     fates = tally.accepted + tally.failed + tally.aborted + tally.lost
@@ -106,7 +106,7 @@ def test_every_token_has_one_fate(house: House) -> None:
 
 def test_what_was_generated_is_not_generated_again_when_its_worker_dies_before_the_verdict() -> None:
     slow = replace(PARTS, problems=[HARD], program_seconds=[50.0])
-    house = House(BestOfK(), k=1, workers=1, slots=1, programs=True, verifiers=1)
+    house = ServerLimits(BestOfK(), k=1, workers=1, slots=1, programs=True, verifiers=1)
     simulation = Simulation(house, slow, 1)
     simulation.clock.after(10.0, lambda: simulation.workers[0]._die(simulation.workers[0].engine))
     tally = simulation.run([HARD])
@@ -115,12 +115,12 @@ def test_what_was_generated_is_not_generated_again_when_its_worker_dies_before_t
 
 
 def test_adaptive_spends_less_than_best_of_k() -> None:
-    adaptive, best = (run(House(policy, workers=20)).tally for policy in (Adaptive(), BestOfK()))
+    adaptive, best = (run(ServerLimits(policy, workers=20)).tally for policy in (Adaptive(), BestOfK()))
     assert adaptive.candidates < best.candidates
 
 
 def test_workers_that_die_lose_what_was_generated_and_no_job() -> None:
-    house = House(Adaptive(), workers=10, worker_hours=0.01, engine_hours=0.01, lease=3.0)
+    house = ServerLimits(Adaptive(), workers=10, worker_hours=0.01, engine_hours=0.01, lease=3.0)
     tally = run(house).tally
     assert tally.done + tally.dead == 300
     assert tally.redelivered > 0
@@ -128,11 +128,11 @@ def test_workers_that_die_lose_what_was_generated_and_no_job() -> None:
 
 
 def test_a_job_that_is_delivered_too_often_is_given_up() -> None:
-    house = House(Adaptive(), workers=2, engine_hours=0.0003, max_deliveries=2)
+    house = ServerLimits(Adaptive(), workers=2, engine_hours=0.0003, max_deliveries=2)
     assert run(house, jobs=50).tally.dead > 0
 
 
 def test_the_part_that_is_too_small_is_the_one_that_is_full() -> None:
-    few = run(replace(House(Adaptive(), workers=40), programs=True, verifiers=1))
+    few = run(replace(ServerLimits(Adaptive(), workers=40), programs=True, verifiers=1))
     assert few.verifiers.load() > 0.95
     assert few.redis.load() < 0.1

@@ -18,14 +18,14 @@ import grpc.aio
 import httpx2 as httpx
 import psutil
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
-
 from deploy.images.docker_proxy import LABEL
 from deploy.stack import Stack, running
-from espalier.solver.checks import parse_check
-from espalier.solver.problem import Problem
-from espalier.solver.wire import encode_problem
+from prometheus_client.parser import text_string_to_metric_families
+
+from espalier.solver.core.problem import Problem
+from espalier.solver.core.proto import encode_problem
 from espalier.v1 import solver_pb2, solver_pb2_grpc
+from espalier.verifiers.check_text import parse_check
 
 GCD = "Find the Greatest Common Divisor (GCD) of these numbers: 84, 126. Give only the GCD as your final answer."
 WORKERS = ("worker-1", "worker-2")
@@ -43,7 +43,7 @@ def stack() -> Iterator[Stack]:
 def espalier(stack: Stack, *arguments: str, cwd: Path) -> str:
     """A command of a user of these services."""
     environment = {**os.environ, "ESPALIER_REDIS": f"redis://{stack.address('redis', 6379)}/0"}
-    command = [sys.executable, "-m", "espalier.solver.cli", *arguments]
+    command = [sys.executable, "-m", "espalier.solver.cli.main", *arguments]
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=END_SECONDS)
     assert done.returncode == 0, done.stderr
     return done.stdout

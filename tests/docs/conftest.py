@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
 from deploy.images.healthy import healthy
+
 from tests.solver.batch.server import RedisServer
 from tests.verifiers.conftest import sandbox  # noqa: F401
 
@@ -27,7 +27,7 @@ ENVIRONMENT = {**os.environ, "PATH": f"{BESIDE}:{os.environ['PATH']}", "OMP_NUM_
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class ServerLimits:
     """Where the service is, in place of where the pages say it is."""
 
     grpc: str
@@ -42,13 +42,13 @@ class House:
 
 
 @pytest.fixture(scope="session")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerLimits]:
     directory = tmp_path_factory.mktemp("house")
     with ExitStack() as stack:
         redis = RedisServer(directory)
         redis.start()
         stack.callback(redis.stop)
-        found = House(_free(), _free(), redis.url)
+        found = ServerLimits(_free(), _free(), redis.url)
         metrics = _free()
         only = ("--only", "math")
         serve = ("serve", "--address", found.grpc, "--http", found.http, "--redis", redis.url, *only)

@@ -42,7 +42,7 @@ def commands(line: str) -> Iterator[list[str]]:
 
 @cache
 def _program() -> Any:
-    from espalier.solver.cli import app
+    from espalier.solver.cli.main import app
 
     return typer.main.get_command(app)
 

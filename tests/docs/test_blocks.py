@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tests.docs.blocks import BLOCKS, NOT_RUN, ROOT, WORDS, Block
-from tests.docs.conftest import ENVIRONMENT, House
+from tests.docs.conftest import ENVIRONMENT, ServerLimits
 from tests.docs.parsing import commands, fault
 
 SECONDS = 600
@@ -40,7 +40,7 @@ def prepared(block: Block, request: pytest.FixtureRequest) -> str:
         request.getfixturevalue("sandbox")
     if "service" not in block.words:
         return block.body
-    house: House = request.getfixturevalue("house")
+    house: ServerLimits = request.getfixturevalue("house")
     return house.here(block.body)
 
 

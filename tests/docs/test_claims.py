@@ -54,7 +54,7 @@ def test_pictures_are_drawn_by_the_code_of_today(tmp_path: Path, monkeypatch: py
 
 
 def test_every_option_that_the_readme_mentions_exists() -> None:
-    command = [sys.executable, "-m", "espalier.solver.cli", "solve", "--help"]
+    command = [sys.executable, "-m", "espalier.solver.cli.main", "solve", "--help"]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=60, env={"COLUMNS": "200"}).stdout
     table = README.split("| option | meaning |")[1].split("\n\n")[0]
     for option in re.findall(r"^\| `(--[a-z-]+)", table, re.MULTILINE):
@@ -76,7 +76,7 @@ def test_the_example_of_a_third_party_is_found_by_its_entry_point(tmp_path: Path
     environment = {**os.environ, "PYTHONPATH": str(site)}
 
     def espalier(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "espalier.solver.cli", *arguments]
+        command = [sys.executable, "-m", "espalier.solver.cli.main", *arguments]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
     described = espalier("verifiers", "describe", "--only", "palindrome")

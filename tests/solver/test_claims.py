@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from espalier.solver.claims import branch_answer, final_answer
+from espalier.solver.core.claims import branch_answer, final_answer
 from espalier.verifiers.check import CallCase, Check, CustomCheck, ProgramCheck, ReferenceCheck
 
 MATH = ReferenceCheck("1")

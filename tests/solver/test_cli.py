@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from espalier.solver.cli import MOUNTS, app
+from espalier.solver.cli.main import MOUNTS, app
 
 GCD = "Find the Greatest Common Divisor (GCD) of these numbers: 84, 126. Give only the GCD as your final answer."
 
@@ -21,7 +21,7 @@ def espalier(*arguments: str, stdin: str | None = None) -> Result:
 
 def test_help_is_quick_because_it_imports_no_torch() -> None:
     script = (
-        "import sys; from espalier.solver.cli import app; from typer.testing import CliRunner; "
+        "import sys; from espalier.solver.cli.main import app; from typer.testing import CliRunner; "
         "assert CliRunner().invoke(app, ['--help']).exit_code == 0; "
         "assert CliRunner().invoke(app, ['solve', '--help']).exit_code == 0; "
         "print([name for name in ('torch', 'transformers', 'grpc', 'sympy') if name in sys.modules])"

@@ -7,8 +7,8 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-from espalier.solver.cli import app
-from espalier.solver.commands.demo import ENOUGH, PROBLEMS
+from espalier.solver.cli.demo import ENOUGH, PROBLEMS
+from espalier.solver.cli.main import app
 
 
 @pytest.mark.slow

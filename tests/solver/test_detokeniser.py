@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from espalier.solver.detokeniser import Detokeniser
+from espalier.runtime.decoding.detokenizer import Detokeniser
 
-TOKENIZER = AutoTokenizer.from_pretrained(Path(__file__).parents[2] / "runtime" / "seedling")
+TOKENIZER = AutoTokenizer.from_pretrained(Path(__file__).parents[2] / "runtime/espalier/runtime/seedling")
 
 
 @given(text=st.text(min_size=1), seed=st.integers(0, 99))

@@ -8,8 +8,8 @@ import pytest
 
 from espalier.runtime.engine import EngineInfo
 from espalier.runtime.local import SEEDLING
+from espalier.runtime.open import EngineSettingError, open_engine, template_of
 from espalier.runtime.prompt import PromptTemplate
-from espalier.solver.engines import EngineSettingError, open_engine, template_of
 from tests.runtime.sglang_client.fake import FakeSglang, embedded
 from tests.solver.scripted import ScriptedEngine
 

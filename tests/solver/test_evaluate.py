@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from espalier.runtime.engine import EngineError
-from espalier.solver.evaluate import Measured, Plan, ResultFile, evaluate, pass_at_k, summarise
-from espalier.solver.problem import Problem
-from espalier.solver.sample import Sample, sample
-from espalier.solver.solve import Solver
+from espalier.solver.core.evaluate import Measured, Plan, ResultFile, evaluate, pass_at_k, summarise
+from espalier.solver.core.loop import Solver
+from espalier.solver.core.problem import Problem
+from espalier.solver.core.sample import Sample, sample
 from espalier.verifiers.check import ReferenceCheck
 from tests.solver.scripted import ERROR, FAIL, PASS, ScriptedEngine, ScriptedJudge, boxed, response
 

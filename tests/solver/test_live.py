@@ -8,14 +8,14 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from espalier.solver.events import SolveEvent, watch_all
-from espalier.solver.live import LiveView, plain_lines, view
-from espalier.solver.policies import BestOfK
-from espalier.solver.policy import Budget
-from espalier.solver.problem import Problem
-from espalier.solver.report import result_to_json, usage_line, verdict_line
-from espalier.solver.result import Result
-from espalier.solver.solve import Solver
+from espalier.solver.cli.live import LiveView, plain_lines, view
+from espalier.solver.cli.report import result_to_json, usage_line, verdict_line
+from espalier.solver.core.events import SolveEvent, fan_out
+from espalier.solver.core.loop import Solver
+from espalier.solver.core.policies import BestOfK
+from espalier.solver.core.policy import Budget
+from espalier.solver.core.problem import Problem
+from espalier.solver.core.result import Result
 from espalier.verifiers.check import ReferenceCheck
 from espalier.verifiers.verdict import Evidence
 from tests.solver.scripted import FAIL, PASS, ScriptedEngine, ScriptedJudge, boxed, response
@@ -31,7 +31,7 @@ async def solved(*watches: object) -> tuple[Result, list[SolveEvent]]:
         PROBLEM,
         BestOfK(),
         Budget(candidates=2),
-        watch=watch_all(events.append, *watches),  # type: ignore[arg-type]
+        watch=fan_out(events.append, *watches),  # type: ignore[arg-type]
     )
     return result, events
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from espalier.runtime.engine import FinishReason, Usage
-from espalier.solver.candidate import Candidate
-from espalier.solver.policies import POLICIES, Adaptive, BestOfK, Greedy, Refine, policy
-from espalier.solver.policies.rounds import Rounds
-from espalier.solver.policy import (
+from espalier.solver.core.candidate import Candidate
+from espalier.solver.core.policies import POLICIES, Adaptive, BestOfK, Greedy, Refine, policy
+from espalier.solver.core.policies.rounds import Rounds
+from espalier.solver.core.policy import (
     Budget,
     BudgetError,
     Outcome,
@@ -24,7 +24,7 @@ from espalier.solver.policy import (
     begin,
     halt,
 )
-from espalier.solver.votes import lacking, lead, tally
+from espalier.solver.core.votes import lacking, lead, tally
 from espalier.verifiers.verdict import Status, Verdict
 
 Tells = Callable[[Spec], tuple[Candidate, Verdict]]

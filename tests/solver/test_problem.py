@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from espalier.solver.checks import CheckError, check_from_json, check_to_json, parse_check
-from espalier.solver.problem import Problem, ProblemError, lines_of, read_problems
+from espalier.solver.core.problem import Problem, ProblemError, lines_of, read_problems
 from espalier.verifiers.check import (
     CallCase,
     Check,
@@ -26,6 +25,7 @@ from espalier.verifiers.check import (
     Relation,
     StepCheck,
 )
+from espalier.verifiers.check_text import CheckError, check_from_json, check_to_json, parse_check
 
 SHORT = [
     ("reference:42", ReferenceCheck("42")),

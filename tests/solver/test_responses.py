@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from espalier.solver.evaluate import Plan, evaluate
-from espalier.solver.problem import Problem
-from espalier.solver.responses import ResponseFile, Sampling, read
-from espalier.solver.sample import draw
-from espalier.solver.solve import Solver
+from espalier.solver.core.evaluate import Plan, evaluate
+from espalier.solver.core.loop import Solver
+from espalier.solver.core.problem import Problem
+from espalier.solver.core.responses import ResponseFile, Sampling, read
+from espalier.solver.core.sample import draw
 from espalier.verifiers.check import ReferenceCheck
 from tests.solver.scripted import FAIL, PASS, ScriptedEngine, ScriptedJudge, boxed, response
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from espalier.runtime.engine import FinishReason, Usage
-from espalier.solver.candidate import Candidate
-from espalier.solver.policy import Spec, Stop
-from espalier.solver.problem import Problem
-from espalier.solver.result import Result, spend
-from espalier.solver.select import DecidedBy, Judged, select
+from espalier.solver.core.candidate import Candidate
+from espalier.solver.core.policy import Spec, Stop
+from espalier.solver.core.problem import Problem
+from espalier.solver.core.result import Result, spend
+from espalier.solver.core.selection import DecidedBy, VerifiedCandidate, select
 from espalier.verifiers.verdict import Status, Verdict
 
 
@@ -21,10 +21,10 @@ def judged(
     tokens: int = 10,
     reason: FinishReason = FinishReason.STOP,
     number: int = 0,
-) -> Judged:
+) -> VerifiedCandidate:
     usage = Usage(prompt_tokens=5, sampled_tokens=tokens, critical_path_tokens=tokens)
     candidate = Candidate(Spec(index, number, index, 1.0), "", answer, (), reason, usage, 0.0, answer_class=group)
-    return Judged(candidate, Verdict(status, score, "test"))
+    return VerifiedCandidate(candidate, Verdict(status, score, "test"))
 
 
 def test_a_pass_beats_any_weight_of_votes() -> None:
@@ -79,7 +79,7 @@ def test_every_token_has_exactly_one_fate() -> None:
 
 
 def test_trouble_is_named_only_when_nothing_else_explains_the_missing_answer() -> None:
-    def trouble(*entries: Judged) -> str:
+    def trouble(*entries: VerifiedCandidate) -> str:
         return Result(Problem("p", "?"), select(entries), Stop.CANDIDATES, entries, spend(entries, None, 0), 0).trouble
 
     assert "test" in trouble(judged(0, "a", Status.ERROR))

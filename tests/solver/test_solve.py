@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from espalier.runtime.engine import EngineInfo, EngineUnavailable, FinishReason, Limits, Mode, RequestRefused
-from espalier.solver.candidate import Candidate
-from espalier.solver.events import AnswerJudged, CandidateFinished, RoundFinished, Solved
-from espalier.solver.journal import Entry
-from espalier.solver.policies import Adaptive, BestOfK, Greedy, Refine
-from espalier.solver.policy import Budget, Stop
-from espalier.solver.problem import Problem
-from espalier.solver.result import Result
-from espalier.solver.select import DecidedBy
-from espalier.solver.solve import Generation, Solver
+from espalier.solver.core.candidate import Candidate
+from espalier.solver.core.events import AnswerJudged, CandidateFinished, RoundFinished, Solved
+from espalier.solver.core.loop import Generation, Solver
+from espalier.solver.core.policies import Adaptive, BestOfK, Greedy, Refine
+from espalier.solver.core.policy import Budget, Stop
+from espalier.solver.core.problem import Problem
+from espalier.solver.core.record import Entry
+from espalier.solver.core.result import Result
+from espalier.solver.core.selection import DecidedBy
 from espalier.verifiers.check import ReferenceCheck, StepCheck
 from espalier.verifiers.verdict import Status, Verdict
 from tests.solver.scripted import ERROR, FAIL, PASS, UNKNOWN, ScriptedEngine, ScriptedJudge, boxed, response
@@ -158,7 +158,7 @@ async def test_the_deadline_does_not_wait_for_verdicts_and_says_that_the_answer_
 
 
 async def test_an_engine_that_ignores_aborts_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("espalier.solver.solve.ABORT_SECONDS", 0.05)
+    monkeypatch.setattr("espalier.solver.core.loop.ABORT_SECONDS", 0.05)
     engine = ScriptedEngine.of(boxed("42"), None, deaf=True)
     result = await solver(engine, limits=Limits(max_tokens=1 << 20)).solve(CHECKED, BestOfK(), Budget(candidates=2))
     assert result.selection.answer == "42"

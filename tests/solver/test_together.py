@@ -9,14 +9,14 @@ import pytest
 
 from espalier.runtime.engine import FinishReason, Limits, Tokens
 from espalier.runtime.local import LocalEngine
-from espalier.solver.events import CandidateStarted, SolveEvent, Streamed
-from espalier.solver.policies import Adaptive, BestOfK, Greedy, Refine
-from espalier.solver.policy import Budget, Stop
-from espalier.solver.problem import Problem
-from espalier.solver.select import DecidedBy
-from espalier.solver.solve import Generation, Solver
+from espalier.solver.core.events import CandidateStarted, SolveEvent, Streamed
+from espalier.solver.core.loop import Generation, Solver
+from espalier.solver.core.policies import Adaptive, BestOfK, Greedy, Refine
+from espalier.solver.core.policy import Budget, Stop
+from espalier.solver.core.problem import Problem
+from espalier.solver.core.selection import DecidedBy
 from espalier.verifiers.check import CallCase, ConstraintCheck, NumberUse, ProgramCheck
-from espalier.verifiers.hub import Hub, load
+from espalier.verifiers.local import LocalVerifiers, load
 from tests.solver.service.telling import Words, free_tokens, telling
 from tests.verifiers.code.boxes import opened
 
@@ -40,8 +40,8 @@ def boxed(answer: str) -> str:
 
 
 @pytest.fixture
-async def hub() -> AsyncIterator[Hub]:
-    async with Hub(load(["math"])) as opened:
+async def hub() -> AsyncIterator[LocalVerifiers]:
+    async with LocalVerifiers(load(["math"])) as opened:
         yield opened
 
 
@@ -52,7 +52,7 @@ async def idle(engine: LocalEngine, free: int) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_right_step_ends_its_response_and_the_losers_and_frees_everything(hub: Hub) -> None:
+async def test_a_right_step_ends_its_response_and_the_losers_and_frees_everything(hub: LocalVerifiers) -> None:
     winner = {**forked(boxed("1 + 1"), boxed(RIGHT), "", answer="2"), ((0, 3),): None}  # type: ignore[dict-item]
     async with telling(lambda number: winner if number == 0 else None) as engine:
         free = free_tokens(engine)
@@ -69,7 +69,7 @@ async def test_a_right_step_ends_its_response_and_the_losers_and_frees_everythin
     assert result.spent.speedup > 1
 
 
-async def test_wrong_steps_and_a_right_answer_are_told_apart(hub: Hub) -> None:
+async def test_wrong_steps_and_a_right_answer_are_told_apart(hub: LocalVerifiers) -> None:
     async with telling(forked(boxed("55 + 19 - 7 - 2"), boxed("65"), answer=RIGHT)) as engine:
         result = await Solver(engine, hub).solve(MAKE_65, Greedy())
     candidate = result.judged[0].candidate
@@ -82,7 +82,7 @@ async def test_wrong_steps_and_a_right_answer_are_told_apart(hub: Hub) -> None:
     assert candidate.usage.critical_path_tokens < candidate.usage.new_tokens
 
 
-async def test_equivalent_answers_vote_together(hub: Hub) -> None:
+async def test_equivalent_answers_vote_together(hub: LocalVerifiers) -> None:
     said = ["0.5", "\\frac{1}{2}", "1/3", "2/4"]
     async with telling(lambda number: f"\\boxed{{{said[number % 4]}}}") as engine:
         result = await Solver(engine, hub).solve(Problem("p", "How likely is it?"), BestOfK(), Budget(candidates=4))
@@ -92,14 +92,14 @@ async def test_equivalent_answers_vote_together(hub: Hub) -> None:
     assert result.selection.answer in ("0.5", "\\frac{1}{2}", "2/4")
 
 
-async def test_votes_with_false_equalities_weigh_less(hub: Hub) -> None:
+async def test_votes_with_false_equalities_weigh_less(hub: LocalVerifiers) -> None:
     said = ["2 + 2 = 5, so \\boxed{5}", "2 + 2 = 5, thus \\boxed{5}", "2 + 2 = 4, so \\boxed{4}"]
     async with telling(lambda number: said[number % 3]) as engine:
         result = await Solver(engine, hub).solve(Problem("p", "How many?"), BestOfK(), Budget(candidates=3))
     assert result.selection.answer == "4"
 
 
-async def test_at_the_deadline_the_engine_is_free_again(hub: Hub) -> None:
+async def test_at_the_deadline_the_engine_is_free_again(hub: LocalVerifiers) -> None:
     async with telling(None) as engine:
         free = free_tokens(engine)
         result = await Solver(engine, hub, generation=ENDLESS).solve(
@@ -110,7 +110,7 @@ async def test_at_the_deadline_the_engine_is_free_again(hub: Hub) -> None:
     assert result.spent.aborted.new_tokens > 0
 
 
-async def test_a_cancelled_solve_leaves_nothing_in_the_engine(hub: Hub) -> None:
+async def test_a_cancelled_solve_leaves_nothing_in_the_engine(hub: LocalVerifiers) -> None:
     async with telling(None) as engine:
         free = free_tokens(engine)
         solving = asyncio.create_task(
@@ -130,7 +130,7 @@ async def test_a_program_is_never_run_without_a_sandbox_and_the_result_says_what
     monkeypatch.setenv("ESPALIER_SANDBOX_KIND", "docker")
     monkeypatch.setenv("DOCKER_HOST", "unix:///no/such/socket")
     problem = Problem("p", "Write f.", ProgramCheck((CallCase("f", "[]", "1"),)))
-    async with Hub(load()) as hub, telling("```python\ndef f():\n    return 1\n```\n") as engine:
+    async with LocalVerifiers(load()) as hub, telling("```python\ndef f():\n    return 1\n```\n") as engine:
         result = await Solver(engine, hub).solve(problem, Greedy())
     assert result.judged[0].candidate.answer == "def f():\n    return 1\n"
     assert result.selection.answer is None
@@ -152,7 +152,7 @@ async def test_a_repair_is_asked_for_with_the_case_that_failed_its_input_what_wa
 
     async with opened("bwrap"):
         pass  # or a skip, where there is none
-    async with Hub(load()) as hub, telling(lambda number: right if number == 1 else wrong) as engine:
+    async with LocalVerifiers(load()) as hub, telling(lambda number: right if number == 1 else wrong) as engine:
         result = await Solver(engine, hub).solve(
             Problem("p", "Double it.", check), Refine(first=1), Budget(candidates=2), watch=watch
         )

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from espalier.solver.events import watch_all
-from espalier.solver.journal import Entry
-from espalier.solver.policies import Adaptive
-from espalier.solver.policy import Budget
-from espalier.solver.problem import Problem
-from espalier.solver.replay import TraceError, read_trace, tree
-from espalier.solver.result import Result
-from espalier.solver.solve import Solver
-from espalier.solver.trace import Trace
+from espalier.solver.core.events import fan_out
+from espalier.solver.core.loop import Solver
+from espalier.solver.core.policies import Adaptive
+from espalier.solver.core.policy import Budget
+from espalier.solver.core.problem import Problem
+from espalier.solver.core.record import Entry
+from espalier.solver.core.result import Result
+from espalier.solver.trace.reader import TraceError, read_trace, tree
+from espalier.solver.trace.writer import Trace
 from espalier.verifiers.check import ReferenceCheck
 from tests.solver.scripted import FAIL, PASS, ScriptedEngine, ScriptedJudge, boxed, response
 
@@ -30,7 +30,7 @@ async def traced(path: Path) -> tuple[Result, ScriptedEngine]:
     )
     solver = Solver(engine, ScriptedJudge({"42": PASS, "41": FAIL, "40": FAIL, "39": FAIL}))
     with Trace(path) as trace:
-        result = await solver.solve(PROBLEM, Adaptive(), Budget(candidates=4), watch=watch_all(trace.watch("p")))
+        result = await solver.solve(PROBLEM, Adaptive(), Budget(candidates=4), watch=fan_out(trace.watch("p")))
     return result, engine
 
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from espalier.training.config import SftConfig, load
-from espalier.training.data import Codec, examples
-from espalier.training.example import Example
+from espalier.training.data.example import Example
+from espalier.training.data.stream import Codec, examples
 from espalier.training.tasks import Split
 
 ROOT = Path(__file__).parents[2]
-TOKENIZER = ROOT / "runtime" / "seedling"
+TOKENIZER = ROOT / "runtime/espalier/runtime/seedling"
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from random import Random
 import torch
 from torch.optim import SGD
 
-from espalier.training.checkpoint import CheckpointError, Progress, restore, save
+from espalier.training.run.checkpoint import CheckpointError, Progress, restore, save
 from tests.training.synthetic import policy
 
 

@@ -9,8 +9,8 @@ import torch
 
 from espalier.runtime.layout import Layout, LayoutBuilder, pack
 from espalier.training.config import ModelConfig
-from espalier.training.model import Policy, build
-from espalier.training.packing import Row
+from espalier.training.data.packing import Row
+from espalier.training.model.network import Policy, build
 
 VOCABULARY = 97
 

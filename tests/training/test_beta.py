@@ -12,12 +12,12 @@ import pytest
 from espalier.runtime.engine import FinishReason, Mode, Rollout, Usage
 from espalier.runtime.structure import read
 from espalier.training.config import Form, OptimizerConfig
-from espalier.training.config_rl import BetaConfig, ProblemsConfig, ServiceConfig
-from espalier.training.data import Codec
-from espalier.training.deadline import Deadline
-from espalier.training.example import Example
-from espalier.training.rollout import Attempt
-from espalier.training.stages.beta import Kept, KeptRows, NothingKeptError, example, keep, sample
+from espalier.training.data.example import Example
+from espalier.training.data.stream import Codec
+from espalier.training.rejection_sampling import Kept, KeptRows, NothingKeptError, example, keep, sample
+from espalier.training.rl.config import BetaConfig, ProblemsConfig, ServiceConfig
+from espalier.training.rl.rollout import JudgedRollout
+from espalier.training.run.deadline import Deadline
 from espalier.verifiers.verdict import Status, Verdict
 from tests.training.test_reward import GOOD
 from tests.training.test_rollout import problems
@@ -38,12 +38,12 @@ CONFIG = BetaConfig(
 )
 
 
-def _attempt(codec: Codec, text: str = GOOD, status: Status = Status.PASS) -> Attempt:
+def _attempt(codec: Codec, text: str = GOOD, status: Status = Status.PASS) -> JudgedRollout:
     ids: tuple[int, ...] = tuple(codec.tokenizer.encode(text, add_special_tokens=False).ids)
     count = len(ids)
     rollout = Rollout((5, 6), ids, (0.0,) * count, (False,) * count, tuple(range(2, 2 + count)), ((),) * count)
     structure = read((5, 6, *ids), 2, codec.vocabulary)
-    return Attempt(problems(1)[0], rollout, FinishReason.STOP, Usage(), structure, Verdict(status, 0.0, "fake"))
+    return JudgedRollout(problems(1)[0], rollout, FinishReason.STOP, Usage(), structure, Verdict(status, 0.0, "fake"))
 
 
 def test_only_what_is_correct_and_well_formed_is_kept(codec: Codec) -> None:
@@ -89,7 +89,7 @@ class FakeCollector:
     def __init__(self, codec: Codec, status: Status = Status.PASS) -> None:
         self.codec, self.status, self.asked = codec, status, 0
 
-    async def collect(self, asked: Any, samples: int, seed: str, first: int) -> list[list[Attempt]]:
+    async def collect(self, asked: Any, samples: int, seed: str, first: int) -> list[list[JudgedRollout]]:
         assert [one.id for one in asked] == [str(first + at) for at in range(len(asked))]
         self.asked += len(asked)
         return [[_attempt(self.codec, status=self.status)] * samples for _ in asked]

@@ -14,8 +14,8 @@ import torch
 from torch.optim import AdamW
 from transformers import AutoModelForCausalLM
 
-from espalier.training.checkpoint import CheckpointError, Progress, restore, save
-from espalier.training.model import Policy
+from espalier.training.model.network import Policy
+from espalier.training.run.checkpoint import CheckpointError, Progress, restore, save
 from tests.training.conftest import ROOT
 from tests.training.synthetic import policy
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from espalier.training.config import ConfigError, SftConfig, load, load_as
-from espalier.training.config_rl import BetaConfig, RlConfig
-from espalier.training.curriculum import CurriculumConfig
+from espalier.training.pipeline import CurriculumConfig
+from espalier.training.rl.config import BetaConfig, RlConfig
 from tests.training.conftest import ROOT
 
 KINDS = {

@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from espalier.runtime.engine import Mode
-from espalier.training import curriculum
+from espalier.training import pipeline as curriculum
 from espalier.training.config import ConfigError, load_as
-from espalier.training.curriculum import Curriculum, CurriculumConfig, Leg
-from espalier.training.data import Codec
-from espalier.training.deadline import Deadline
-from espalier.training.measure import Measured
-from espalier.training.rollout import Attempt
-from espalier.training.table import NothingJudgedError, holds, last_line, table
+from espalier.training.data.stream import Codec
+from espalier.training.pipeline import CurriculumConfig, Pipeline, Stage
+from espalier.training.rl.measure import Measured
+from espalier.training.rl.rollout import JudgedRollout
+from espalier.training.run.deadline import Deadline
+from espalier.training.run.table import NothingJudgedError, holds, last_line, table
 from espalier.verifiers.verdict import Status, Verdict
 from tests.training.conftest import ROOT
 from tests.training.test_beta import _attempt
@@ -85,19 +85,19 @@ def test_a_stopped_curriculum_goes_on_where_it_was(config: CurriculumConfig, tmp
     trained: list[str] = []
     stop_at = {"zero"}
 
-    class Short(Curriculum):
+    class Short(Pipeline):
         """Legs that train nothing; what is tested is which of them are begun."""
 
-        def legs(self) -> Iterator[Leg]:
+        def legs(self) -> Iterator[Stage]:
             for name in ("base", "zero", "beta"):
-                yield Leg(name, Mode.SEQUENTIAL, self._fake)
+                yield Stage(name, Mode.SEQUENTIAL, self._fake)
 
         def _fake(self, folder: Path) -> bool:
             folder.mkdir(parents=True, exist_ok=True)
             trained.append(folder.name)
             return folder.name not in stop_at
 
-        async def _measured(self, leg: Leg) -> dict[str, Measured] | None:
+        async def _measured(self, leg: Stage) -> dict[str, Measured] | None:
             return {"gcd": _measured(0.5)}
 
     run = Short(config, CONFIGS, tmp_path, torch.device("cpu"), Deadline(), lambda entry: None)
@@ -110,12 +110,12 @@ def test_a_stopped_curriculum_goes_on_where_it_was(config: CurriculumConfig, tmp
 def test_some_legs_alone_can_be_run(config: CurriculumConfig, tmp_path: Path) -> None:
     begun: list[str] = []
 
-    class Short(Curriculum):
-        def legs(self) -> Iterator[Leg]:
+    class Short(Pipeline):
+        def legs(self) -> Iterator[Stage]:
             for name in ("base", "zero", "beta"):
-                yield Leg(name, Mode.SEQUENTIAL, lambda folder: begun.append(folder.name) is None)
+                yield Stage(name, Mode.SEQUENTIAL, lambda folder: begun.append(folder.name) is None)
 
-        async def _measured(self, leg: Leg) -> dict[str, Measured] | None:
+        async def _measured(self, leg: Stage) -> dict[str, Measured] | None:
             return {}
 
     run = Short(config, CONFIGS, tmp_path, torch.device("cpu"), Deadline(), lambda entry: None)
@@ -136,7 +136,7 @@ def test_a_leg_says_what_has_to_be_trained_before_it(
     config: CurriculumConfig, tmp_path: Path, leg: str, lacks: str
 ) -> None:
     whole = replace(config, controls=True)
-    run = Curriculum(whole, CONFIGS, tmp_path, torch.device("cpu"), Deadline(), lambda entry: None)
+    run = Pipeline(whole, CONFIGS, tmp_path, torch.device("cpu"), Deadline(), lambda entry: None)
     with pytest.raises(
         ConfigError, match=rf"{lacks} is not trained in .*; run the curriculum with --legs {lacks} first"
     ):
@@ -145,7 +145,7 @@ def test_a_leg_says_what_has_to_be_trained_before_it(
 
 def test_the_controls_differ_from_the_stages_in_their_mode_alone(config: CurriculumConfig, tmp_path: Path) -> None:
     whole = replace(config, controls=True)
-    run = Curriculum(whole, CONFIGS, tmp_path, torch.device("cpu"), Deadline(), lambda entry: None)
+    run = Pipeline(whole, CONFIGS, tmp_path, torch.device("cpu"), Deadline(), lambda entry: None)
     assert [(leg.name, leg.mode.value) for leg in run.legs()] == [
         ("base", "sequential"),
         ("zero", "sequential"),
@@ -171,7 +171,7 @@ class FakeCollector:
         self.vocabulary, self.engine = codec.vocabulary, SimpleNamespace(tokenizer=codec.tokenizer)
         self.asked: list[tuple[tuple[str, ...], int, int]] = []
 
-    async def collect(self, problems: Any, samples: int, seed: str, first: int) -> list[list[Attempt]]:
+    async def collect(self, problems: Any, samples: int, seed: str, first: int) -> list[list[JudgedRollout]]:
         assert seed == "measure/7"
         self.asked.append((tuple(dict.fromkeys(one.task for one in problems)), len(problems), first))
         fates = {"gcd": Status.PASS, "programming": Status.ERROR}
@@ -205,10 +205,10 @@ def test_measuring_goes_on_where_it_was_and_asks_for_some_tasks_at_once(
     async def sandbox(*_: Any) -> AsyncIterator[Sandbox]:
         yield Sandbox()
 
-    class Measuring(Curriculum):
-        def legs(self) -> Iterator[Leg]:
+    class Measuring(Pipeline):
+        def legs(self) -> Iterator[Stage]:
             for name in ("base", "papo"):
-                yield Leg(name, Mode.SEQUENTIAL, self._nothing)
+                yield Stage(name, Mode.SEQUENTIAL, self._nothing)
 
         def _nothing(self, folder: Path) -> bool:
             (folder / "model").mkdir(parents=True, exist_ok=True)

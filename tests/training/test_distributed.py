@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 from torch.optim import AdamW
 
-from espalier.training.checkpoint import Progress, restore, save
-from espalier.training.distributed import ALONE, full_weights, process_group
-from espalier.training.model import Policy
+from espalier.training.model.network import Policy
+from espalier.training.run.checkpoint import Progress, restore, save
+from espalier.training.run.distributed import ALONE, full_weights, process_group
 from tests.training.conftest import ROOT
 from tests.training.synthetic import policy, rows
 from tests.training.two_ranks import ROWS, step

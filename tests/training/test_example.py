@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from espalier.training.data import Codec
-from espalier.training.example import encode
-from espalier.training.traces import Block, Branch, Trace
+from espalier.training.data.example import encode
+from espalier.training.data.stream import Codec
+from espalier.training.traces import Block, Branch, Demonstration
 
-TRACE = Trace(
+TRACE = Demonstration(
     (Block((Branch(" left", " 1+1=2", "2"), Branch(" right", " 1+1=3", "3", trained=False)), "1 gives 2"),),
     "The answer is \\boxed{2}.",
 )

@@ -6,7 +6,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from espalier.training.logprobs import IGNORED, token_logprobs
+from espalier.training.model.logprobs import IGNORED, token_logprobs
 
 WORDS, WIDTH, SHAPE = 83, 16, (2, 40)
 

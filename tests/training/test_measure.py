@@ -8,16 +8,22 @@ from types import SimpleNamespace
 import pytest
 
 from espalier.runtime.engine import EngineError, FinishReason
-from espalier.training.data import Codec
-from espalier.training.measure import Outcome, judge, measure, summarise
-from espalier.training.reward import Fate
-from espalier.training.rollout import Attempt
+from espalier.training.data.stream import Codec
+from espalier.training.rl.measure import Outcome, judge, measure, summarise
+from espalier.training.rl.reward import RolloutStatus
+from espalier.training.rl.rollout import JudgedRollout
 from espalier.training.tasks import Problem, Split, task
 from espalier.verifiers.check import Check, Claim
 from espalier.verifiers.verdict import Status, Verdict
 from tests.training.test_beta import _attempt
 
-LETTERS = {"p": Fate.PASSED, "f": Fate.FAILED, "u": Fate.UNKNOWN, "e": Fate.VERIFIER_ERROR, "l": Fate.OVER_LONG}
+LETTERS = {
+    "p": RolloutStatus.PASSED,
+    "f": RolloutStatus.FAILED,
+    "u": RolloutStatus.UNKNOWN,
+    "e": RolloutStatus.VERIFIER_ERROR,
+    "l": RolloutStatus.TRUNCATED,
+}
 
 
 def _groups(*fates: str) -> list[list[Outcome]]:
@@ -71,8 +77,8 @@ async def test_only_what_no_verifier_could_judge_is_judged_later() -> None:
     asked = Asked()
     found = await judge(asked, problems, _groups("pel", "fue"))  # type: ignore[arg-type]
     assert [[one.fate for one in group] for group in found] == [
-        [Fate.PASSED, Fate.PASSED, Fate.OVER_LONG],
-        [Fate.FAILED, Fate.UNKNOWN, Fate.PASSED],
+        [RolloutStatus.PASSED, RolloutStatus.PASSED, RolloutStatus.TRUNCATED],
+        [RolloutStatus.FAILED, RolloutStatus.UNKNOWN, RolloutStatus.PASSED],
     ]
     assert asked.claims == [("e", problems[0].text), ("e", problems[1].text)]
 
@@ -84,7 +90,7 @@ class Collected:
         self.vocabulary, self.engine = codec.vocabulary, SimpleNamespace(tokenizer=codec.tokenizer)
         self.attempt = replace(_attempt(codec), reason=FinishReason.ERROR, verdict=None, detail=detail, refused=refused)
 
-    async def collect(self, problems: list[Problem], *_: object) -> list[list[Attempt]]:
+    async def collect(self, problems: list[Problem], *_: object) -> list[list[JudgedRollout]]:
         return [[self.attempt] for _ in problems]
 
 

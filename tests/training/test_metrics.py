@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from espalier.training.config import ConfigError, MetricsConfig
-from espalier.training.metrics import journal, read_metrics
-from espalier.training.plot import plot
+from espalier.training.run.metrics import journal, read_metrics
+from espalier.training.run.plot import plot
 
 PLAIN = MetricsConfig()
 

@@ -9,9 +9,9 @@ from transformers import AutoTokenizer, Qwen3ForCausalLM
 
 from espalier.runtime.layout import dense_mask, pack
 from espalier.training.config import SftConfig
-from espalier.training.example import Example
-from espalier.training.model import Batch, block_mask, build, checkpoint_layers, collate, token_losses
-from espalier.training.packing import fill_rows
+from espalier.training.data.example import Example
+from espalier.training.data.packing import fill_rows
+from espalier.training.model.network import Batch, block_mask, build, checkpoint_layers, collate, token_losses
 from tests.training.conftest import TOKENIZER
 from tests.training.synthetic import forked, policy, random_row, rows
 

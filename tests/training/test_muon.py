@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from espalier.training.muon import Muon, orthogonalise
+from espalier.training.model.muon import Muon, orthogonalise
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (24, 8), (8, 24)])

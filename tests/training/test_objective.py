@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from espalier.training.objective import (
+from espalier.training.rl.objective import (
     Sampled,
     dapo_advantages,
     dapo_loss,

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from espalier.training.example import Example
-from espalier.training.packing import bins, fill_rows
+from espalier.training.data.example import Example
+from espalier.training.data.packing import bins, fill_rows
 
 
 def test_every_row_is_full_of_whole_examples(some_examples: list[tuple[int, Example]]) -> None:

@@ -19,11 +19,11 @@ from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from espalier.runtime.engine import EngineError, EngineUnavailable, GenerateRequest, Limits, Mode, RequestRefused
 from espalier.runtime.local.engine import LocalConfig
+from espalier.runtime.local.pool import EnginePool
 from espalier.training.config import ConfigError
-from espalier.training.config_rl import ServiceConfig
-from espalier.training.pool import EnginePool
-from espalier.training.reward import Fate
-from espalier.training.rollout import Attempt, Collector
+from espalier.training.rl.config import ServiceConfig
+from espalier.training.rl.reward import RolloutStatus
+from espalier.training.rl.rollout import Collector, JudgedRollout
 from tests.training.conftest import TOKENIZER
 from tests.training.test_rl import CONFIG, _train, model_folder
 from tests.training.test_rollout import SEED, collecting, network, problems
@@ -43,7 +43,7 @@ async def pooled(folder: Path, count: int = 2) -> AsyncIterator[tuple[EnginePool
         yield pool, replace(collector, engine=pool)
 
 
-def _sampled(groups: list[list[Attempt]]) -> list[object]:
+def _sampled(groups: list[list[JudgedRollout]]) -> list[object]:
     rollouts = [(attempt.rollout, attempt.reason) for group in groups for attempt in group]
     return [(one.tokens, one.forced, one.positions, one.paths, reason) for one, reason in rollouts]
 
@@ -93,7 +93,7 @@ async def test_a_request_that_is_refused_or_given_up_ends_no_other(model_folder:
         given_up.cancel()
         await asyncio.gather(given_up, return_exceptions=True)
         ((one, _),) = await collector.collect(problems(1), 2, SEED)
-        assert one.fate is Fate.OVER_LONG
+        assert one.fate is RolloutStatus.TRUNCATED
 
 
 async def _last(pool: EnginePool, request: GenerateRequest) -> None:
@@ -119,7 +119,7 @@ _OWNER = """
 import asyncio, sys
 from pathlib import Path
 from espalier.runtime.local.engine import LocalConfig
-from espalier.training.pool import EnginePool
+from espalier.runtime.local.pool import EnginePool
 
 async def main():
     async with EnginePool(Path(sys.argv[1]), None, LocalConfig(device="cpu", kv_tokens=4096), 2) as pool:

@@ -14,18 +14,18 @@ import pytest
 from safetensors.torch import load_file
 from transformers import Qwen3ForCausalLM
 
-from espalier.training.batch import Judged
-from espalier.training.checkpoint import restore
+from espalier.training import rejection_sampling as beta
 from espalier.training.config import Form, OptimizerConfig
-from espalier.training.config_rl import BetaConfig, ProblemsConfig
-from espalier.training.data import Codec
-from espalier.training.deadline import Deadline
-from espalier.training.draw import Draw
-from espalier.training.reward import Fate, reward
-from espalier.training.rollout import Attempt
+from espalier.training.data.stream import Codec
+from espalier.training.rejection_sampling import SAMPLES
+from espalier.training.rl.batch import Judged
+from espalier.training.rl.config import BetaConfig, ProblemsConfig
+from espalier.training.rl.reward import RolloutStatus, reward
+from espalier.training.rl.rollout import JudgedRollout
+from espalier.training.rl.sampler import BatchSampler
+from espalier.training.run.checkpoint import restore
+from espalier.training.run.deadline import Deadline
 from espalier.training.sft import optimizers
-from espalier.training.stages import beta
-from espalier.training.stages.beta import SAMPLES
 from tests.training import test_rl
 from tests.training.test_reward import GOOD
 from tests.training.test_rl import CONFIG, _by_parity, _train, model_folder, network
@@ -38,8 +38,8 @@ from pathlib import Path
 from unittest import mock
 import torch
 torch.set_num_threads(1)
-from espalier.training.distributed import process_group
-from espalier.training.torchrun import leave
+from espalier.training.run.distributed import process_group
+from espalier.training.run.torchrun import leave
 from tests.training import test_processes, test_rl
 by_parity = mock.patch.object(test_rl, "_by_parity", test_processes.without_the_last_problem)
 with process_group("cpu") as group, by_parity:
@@ -66,10 +66,10 @@ def _in_two_processes(program: str, initial: Path, out: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def without_the_last_problem(self: Draw, attempt: Attempt) -> Judged:
+def without_the_last_problem(self: BatchSampler, attempt: JudgedRollout) -> Judged:
     """In the second batch, of problems 2 and 3, the second process has nothing to train on."""
     if attempt.problem.id == self.problems(3).id:
-        return Judged(attempt, reward(Fate.VERIFIER_ERROR))
+        return Judged(attempt, reward(RolloutStatus.VERIFIER_ERROR))
     return _by_parity(self, attempt)
 
 
@@ -98,10 +98,10 @@ import sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from espalier.training.deadline import Deadline
-from espalier.training.distributed import process_group
-from espalier.training.stages import beta
-from espalier.training.torchrun import leave
+from espalier.training.run.deadline import Deadline
+from espalier.training.run.distributed import process_group
+from espalier.training import rejection_sampling as beta
+from espalier.training.run.torchrun import leave
 from tests.training.test_processes import BETA
 with process_group("cpu") as group:
     assert group.size == 2

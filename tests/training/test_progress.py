@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from espalier.training.progress import reporter
+from espalier.training.run.progress import reporter
 
 STEP = {
     "step": 3,

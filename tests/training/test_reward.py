@@ -5,8 +5,8 @@ import pytest
 from espalier.runtime.engine import FinishReason
 from espalier.runtime.grammar import FaultKind
 from espalier.runtime.structure import read
-from espalier.training.data import Codec
-from espalier.training.reward import FORMAT_SCORES, Fate, fate_of, format_score, reward
+from espalier.training.data.stream import Codec
+from espalier.training.rl.reward import FORMAT_SCORES, RolloutStatus, fate_of, format_score, reward
 from espalier.verifiers.verdict import Status
 
 GOOD = (
@@ -50,23 +50,23 @@ def test_every_fault_has_a_score_and_every_score_is_in_range() -> None:
 @pytest.mark.parametrize(
     ("reason", "status", "fate", "value", "trained"),
     [
-        (FinishReason.STOP, Status.PASS, Fate.PASSED, 1.0, True),
-        (FinishReason.STOP, Status.FAIL, Fate.FAILED, -1.0, True),
-        (FinishReason.STOP, Status.UNKNOWN, Fate.UNKNOWN, None, False),
-        (FinishReason.STOP, Status.ERROR, Fate.VERIFIER_ERROR, None, False),
-        (FinishReason.LENGTH, None, Fate.OVER_LONG, -1.0, True),
-        (FinishReason.MALFORMED, None, Fate.MALFORMED, -1.0, False),
-        (FinishReason.ABORTED, None, Fate.ENGINE_ERROR, None, False),
-        (FinishReason.ERROR, None, Fate.ENGINE_ERROR, None, False),
+        (FinishReason.STOP, Status.PASS, RolloutStatus.PASSED, 1.0, True),
+        (FinishReason.STOP, Status.FAIL, RolloutStatus.FAILED, -1.0, True),
+        (FinishReason.STOP, Status.UNKNOWN, RolloutStatus.UNKNOWN, None, False),
+        (FinishReason.STOP, Status.ERROR, RolloutStatus.VERIFIER_ERROR, None, False),
+        (FinishReason.LENGTH, None, RolloutStatus.TRUNCATED, -1.0, True),
+        (FinishReason.MALFORMED, None, RolloutStatus.MALFORMED, -1.0, False),
+        (FinishReason.ABORTED, None, RolloutStatus.ENGINE_ERROR, None, False),
+        (FinishReason.ERROR, None, RolloutStatus.ENGINE_ERROR, None, False),
     ],
 )
 def test_a_verdict_becomes_a_number_only_when_it_is_about_the_claim(
-    reason: FinishReason, status: Status | None, fate: Fate, value: float | None, trained: bool
+    reason: FinishReason, status: Status | None, fate: RolloutStatus, value: float | None, trained: bool
 ) -> None:
     found = reward(fate_of(reason, status))
     assert (found.fate, found.value, found.trained) == (fate, value, trained)
 
 
 def test_the_format_score_is_added_to_outcomes_and_never_makes_one() -> None:
-    assert reward(Fate.PASSED, -0.4).value == pytest.approx(0.6)
-    assert reward(Fate.VERIFIER_ERROR, -1.5).value is None
+    assert reward(RolloutStatus.PASSED, -0.4).value == pytest.approx(0.6)
+    assert reward(RolloutStatus.VERIFIER_ERROR, -1.5).value is None

@@ -18,21 +18,21 @@ from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from espalier.runtime.engine import FinishReason, Limits, Mode
-from espalier.training import rl
-from espalier.training.batch import Judged, parts, usable_groups
-from espalier.training.checkpoint import Progress, export
 from espalier.training.config import ConfigError, SftConfig
-from espalier.training.config_rl import PolicyConfig, ProblemsConfig, RlConfig, RolloutConfig
-from espalier.training.deadline import Deadline
-from espalier.training.distributed import ALONE
-from espalier.training.draw import Draw, Drawn
-from espalier.training.finite import NotFiniteError
-from espalier.training.learner import Learner
-from espalier.training.model import Policy, build
-from espalier.training.objective import Papo
-from espalier.training.reward import Fate, Reward, reward
-from espalier.training.rollout import Attempt, StaleRolloutError
-from espalier.training.stages import papo, zero
+from espalier.training.model.network import Policy, build
+from espalier.training.rl import loop as rl
+from espalier.training.rl import papo, zero
+from espalier.training.rl.batch import Judged, parts, usable_groups
+from espalier.training.rl.config import PolicyConfig, ProblemsConfig, RlConfig, RolloutConfig
+from espalier.training.rl.learner import Learner
+from espalier.training.rl.objective import Papo
+from espalier.training.rl.reward import Reward, RolloutStatus, reward
+from espalier.training.rl.rollout import JudgedRollout, StaleRolloutError
+from espalier.training.rl.sampler import BatchSampler, RolloutBatch
+from espalier.training.run.checkpoint import Progress, export
+from espalier.training.run.deadline import Deadline
+from espalier.training.run.distributed import ALONE
+from espalier.training.run.errors import NotFiniteError
 from espalier.verifiers.verdict import Evidence, Status, Verdict
 from tests.training.conftest import TOKENIZER
 from tests.training.test_rollout import FakeJudge, collecting, network, problems
@@ -50,14 +50,14 @@ CONFIG = RlConfig(
 )
 
 
-async def _attempts(network: Qwen3ForCausalLM, prompts: int = 3, samples: int = 3) -> list[list[Attempt]]:
+async def _attempts(network: Qwen3ForCausalLM, prompts: int = 3, samples: int = 3) -> list[list[JudgedRollout]]:
     async with collecting(network, limits=Limits(max_tokens=20)) as collector:
         return await collector.collect(problems(prompts), samples, "s")
 
 
-def _judged(groups: list[list[Attempt]]) -> list[list[Judged]]:
+def _judged(groups: list[list[JudgedRollout]]) -> list[list[Judged]]:
     """Every other response passes."""
-    fates = (Fate.PASSED, Fate.FAILED)
+    fates = (RolloutStatus.PASSED, RolloutStatus.FAILED)
     return [[Judged(one, reward(fates[i % 2])) for i, one in enumerate(group)] for group in groups]
 
 
@@ -65,12 +65,14 @@ async def test_the_metrics_of_a_step_tell_the_accuracy_of_each_task(network: Qwe
     first, second = await _attempts(network, prompts=2, samples=4)
     first = [replace(one, problem=replace(one.problem, task="chain_sum")) for one in first]
     second = [replace(one, problem=replace(one.problem, task="lcm")) for one in second]
-    judged = [one for group in _judged([first]) for one in group] + [Judged(one, reward(Fate.PASSED)) for one in second]
-    judged[-1] = Judged(second[-1], reward(Fate.UNKNOWN))
+    judged = [one for group in _judged([first]) for one in group] + [
+        Judged(one, reward(RolloutStatus.PASSED)) for one in second
+    ]
+    judged[-1] = Judged(second[-1], reward(RolloutStatus.UNKNOWN))
     config = replace(CONFIG, problems=ProblemsConfig(1, tasks={"chain_sum": 1.0, "lcm": 1.0, "gcd": 1.0}))
     learned = _learner(network).learn([judged[:4]], 0, tmp_path)
     assert learned is not None
-    told = rl.entry(Progress(), config, Drawn(tuple(judged), [], Counter()), learned, rl.Seconds(1, 1, 1), ALONE)
+    told = rl.entry(Progress(), config, RolloutBatch(tuple(judged), [], Counter()), learned, rl.Seconds(1, 1, 1), ALONE)
     assert told["accuracy_by_task"] == {"chain_sum": 0.5, "lcm": 1.0}, "a task without verdicts has none"
     assert told["accuracy"] == pytest.approx(5 / 7, abs=1e-4)
 
@@ -145,7 +147,7 @@ async def test_a_batch_trains_one_step_only(network: Qwen3ForCausalLM, tmp_path:
 
 async def test_a_loss_that_is_no_number_stops_with_the_batch_saved(network: Qwen3ForCausalLM, tmp_path: Path) -> None:
     groups = _judged(await _attempts(network))
-    groups[0][0] = Judged(groups[0][0].attempt, Reward(Fate.PASSED, float("nan"), trained=True))
+    groups[0][0] = Judged(groups[0][0].attempt, Reward(RolloutStatus.PASSED, float("nan"), trained=True))
     before = [p.detach().clone() for p in network.parameters()]
     with pytest.raises(NotFiniteError, match=r"step 5: the loss is nan .* the batch is in .*not-finite-5-0"):
         _learner(network).learn(groups, 4, tmp_path)
@@ -156,8 +158,17 @@ async def test_a_loss_that_is_no_number_stops_with_the_batch_saved(network: Qwen
 
 async def test_masked_and_malformed_responses_train_nothing(network: Qwen3ForCausalLM, tmp_path: Path) -> None:
     ((first, second, third),) = await _attempts(network, 1, 3)
-    for fate, tokens in ((Fate.VERIFIER_ERROR, 40), (Fate.UNKNOWN, 40), (Fate.MALFORMED, 40), (Fate.OVER_LONG, 60)):
-        group = [Judged(first, reward(Fate.PASSED)), Judged(second, reward(Fate.FAILED)), Judged(third, reward(fate))]
+    for fate, tokens in (
+        (RolloutStatus.VERIFIER_ERROR, 40),
+        (RolloutStatus.UNKNOWN, 40),
+        (RolloutStatus.MALFORMED, 40),
+        (RolloutStatus.TRUNCATED, 60),
+    ):
+        group = [
+            Judged(first, reward(RolloutStatus.PASSED)),
+            Judged(second, reward(RolloutStatus.FAILED)),
+            Judged(third, reward(fate)),
+        ]
         kept, _ = usable_groups([group], only_informative=False)
         learned = _learner(network).learn(kept, 0, tmp_path)
         assert learned is not None
@@ -167,12 +178,12 @@ async def test_masked_and_malformed_responses_train_nothing(network: Qwen3ForCau
 async def test_groups_that_cannot_be_compared_are_dropped_and_counted(network: Qwen3ForCausalLM) -> None:
     (group,) = await _attempts(network, 1, 3)
 
-    def judged(*fates: Fate) -> list[Judged]:
+    def judged(*fates: RolloutStatus) -> list[Judged]:
         return [Judged(one, reward(fate)) for one, fate in zip(group, fates, strict=True)]
 
-    lone = judged(Fate.PASSED, Fate.VERIFIER_ERROR, Fate.UNKNOWN)
-    equal = judged(Fate.FAILED, Fate.FAILED, Fate.UNKNOWN)
-    mixed = judged(Fate.PASSED, Fate.FAILED, Fate.UNKNOWN)
+    lone = judged(RolloutStatus.PASSED, RolloutStatus.VERIFIER_ERROR, RolloutStatus.UNKNOWN)
+    equal = judged(RolloutStatus.FAILED, RolloutStatus.FAILED, RolloutStatus.UNKNOWN)
+    mixed = judged(RolloutStatus.PASSED, RolloutStatus.FAILED, RolloutStatus.UNKNOWN)
     kept, dropped = usable_groups([lone, equal, mixed], only_informative=False)
     assert [len(one) for one in kept] == [2, 2]
     assert dropped == {"too_few_valid": 1}
@@ -182,7 +193,7 @@ async def test_groups_that_cannot_be_compared_are_dropped_and_counted(network: Q
 
 
 async def test_a_response_that_fits_no_row_is_named(network: Qwen3ForCausalLM) -> None:
-    from espalier.training.batch import trajectory
+    from espalier.training.rl.batch import trajectory
 
     ((attempt,),) = await _attempts(network, 1, 1)
     with pytest.raises(ValueError, match=r"optimizer.row_length is too small"):
@@ -195,14 +206,14 @@ def model_folder(network: Qwen3ForCausalLM, tmp_path: Path) -> Path:
     return tmp_path / "initial"
 
 
-def _by_parity(self: Draw, attempt: Attempt) -> Judged:
+def _by_parity(self: BatchSampler, attempt: JudgedRollout) -> Judged:
     """Stands in for verdicts: an untrained model answers nothing, and equal rewards would train nothing."""
-    return Judged(attempt, reward(Fate.PASSED if sum(attempt.rollout.tokens) % 2 else Fate.FAILED))
+    return Judged(attempt, reward(RolloutStatus.PASSED if sum(attempt.rollout.tokens) % 2 else RolloutStatus.FAILED))
 
 
 def _train(config: RlConfig, model: Path, out: Path, **options: Any) -> list[dict[str, Any]]:
     shown: list[dict[str, Any]] = []
-    with mock.patch.object(Draw, "_judged", _by_parity):
+    with mock.patch.object(BatchSampler, "_judged", _by_parity):
         rl.train(config, papo.method(config), model, out, shown.append, **options)
     return shown
 
@@ -291,16 +302,17 @@ def _as_if_stopped(real: Any) -> Any:
 def test_a_batch_without_verdicts_takes_no_step_and_says_why(
     model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: Status
 ) -> None:
-    from espalier.training import rollout, serving
+    from espalier.training.rl import rollout
+    from espalier.training.rl import rollout_engine as serving
 
     verdict = Verdict(status, 0.0, "fake", (Evidence("exception", "the sandbox is broken"),))
-    monkeypatch.setattr(serving, "open_judge", lambda *_: FakeJudge(verdict))
+    monkeypatch.setattr(serving, "open_verifiers", lambda *_: FakeJudge(verdict))
     # An untrained model does not end its turn: let every response be judged as if it had.
     monkeypatch.setattr(rollout.Collector, "_finished", _as_if_stopped(rollout.Collector._finished))
     shown: list[dict[str, Any]] = []
     fate = {Status.ERROR: "verifier_error", Status.UNKNOWN: "unknown"}[status]
     said = rf"3 batches in a row had nothing to train on \(6 {fate}\); the sandbox is broken"
-    with pytest.raises(rl.FruitlessError, match=said):
+    with pytest.raises(rl.NoTrainableDataError, match=said):
         rl.train(CONFIG, papo.method(CONFIG), model_folder, tmp_path / "run", shown.append)
     assert [entry["note"].partition(":")[0] for entry in shown] == ["no step"] * 3
     assert not (tmp_path / "run" / "model").exists()
@@ -314,7 +326,7 @@ def test_stage_zero_decodes_sequentially() -> None:
 
 def test_the_smallest_model_is_served_as_it_is_trained(tiny: SftConfig) -> None:
     """The engine's copy shares its parameters: a step is seen without a copy."""
-    from espalier.training.serving import served_copy
+    from espalier.training.rl.rollout_engine import served_copy
 
     network = build(tiny.model, PreTrainedTokenizerFast.from_pretrained(TOKENIZER))
     served = served_copy(network)

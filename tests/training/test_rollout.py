@@ -19,24 +19,24 @@ from espalier.runtime.layout import layout
 from espalier.runtime.local.engine import LocalEngine
 from espalier.runtime.local.sampler import Sampler
 from espalier.runtime.prompt import PromptTemplate
-from espalier.training.batch import trajectory
 from espalier.training.config import SftConfig
-from espalier.training.judge import Patience, open_judge
-from espalier.training.model import build
-from espalier.training.reward import Fate
-from espalier.training.rollout import (
-    Attempt,
+from espalier.training.model.network import build
+from espalier.training.rl.batch import trajectory
+from espalier.training.rl.reward import RolloutStatus
+from espalier.training.rl.rollout import (
     Collector,
+    JudgedRollout,
     StaleRolloutError,
     answer_text,
     require_version,
     rollout_layout,
 )
-from espalier.training.serving import served_copy
+from espalier.training.rl.rollout_engine import served_copy
+from espalier.training.rl.verifiers import RetryingVerifiers, open_verifiers
 from espalier.training.tasks import Problem
 from espalier.verifiers.check import Check, Claim, ReferenceCheck
-from espalier.verifiers.hub import Hub, load
-from espalier.verifiers.server import ServerSettings
+from espalier.verifiers.local import LocalVerifiers, load
+from espalier.verifiers.service import ServerSettings
 from espalier.verifiers.verdict import Status, Verdict
 from tests.runtime.scripted import Script, ScriptedSampler, Shape, random_script
 from tests.training.conftest import TOKENIZER
@@ -90,7 +90,7 @@ async def collecting(
     tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
     vocabulary = Vocabulary.of(tokenizer)
     async with LocalEngine.serve(served_copy(network), tokenizer, sampler=sampler) as engine:
-        patience = Patience(judge or FakeJudge(), lambda text: None, pause=0.01)
+        patience = RetryingVerifiers(judge or FakeJudge(), lambda text: None, pause=0.01)
         yield Collector(engine, patience, PromptTemplate(), vocabulary, mode, limits)
 
 
@@ -100,7 +100,7 @@ def scripted(prompts: int, samples: int, shape: Shape = Shape(blocks=(1, 2), pla
     return ScriptedSampler(vocabulary, {name: random_script(Random(name), vocabulary, shape) for name in names})
 
 
-async def _scripted_attempts(network: Qwen3ForCausalLM, prompts: int = 3, samples: int = 4) -> list[Attempt]:
+async def _scripted_attempts(network: Qwen3ForCausalLM, prompts: int = 3, samples: int = 4) -> list[JudgedRollout]:
     async with collecting(network, sampler=scripted(prompts, samples)) as collector:
         groups = await collector.collect(problems(prompts), samples, SEED)
     return [attempt for group in groups for attempt in group]
@@ -158,9 +158,9 @@ async def test_over_long_and_malformed_responses_are_named(network: Qwen3ForCaus
     judge = FakeJudge()
     async with collecting(network, limits=Limits(max_tokens=5), sampler=sampler, judge=judge) as collector:
         ((malformed, cut),) = await collector.collect(problems(1), 2, SEED)
-    assert (malformed.reason, malformed.fate) == (FinishReason.MALFORMED, Fate.MALFORMED)
+    assert (malformed.reason, malformed.fate) == (FinishReason.MALFORMED, RolloutStatus.MALFORMED)
     assert "unexpected_tag" in malformed.detail
-    assert (cut.reason, cut.fate, len(cut.rollout.tokens)) == (FinishReason.LENGTH, Fate.OVER_LONG, 5)
+    assert (cut.reason, cut.fate, len(cut.rollout.tokens)) == (FinishReason.LENGTH, RolloutStatus.TRUNCATED, 5)
     assert judge.claims == []
 
 
@@ -168,9 +168,9 @@ async def test_a_prompt_that_is_too_long_ends_no_run(network: Qwen3ForCausalLM) 
     endless = Problem("long", "t", "1+" * 5000, ReferenceCheck("1"), {})
     async with collecting(network, limits=Limits(max_tokens=5)) as collector:
         (refused,), (served,) = await collector.collect([endless, *problems(1)], 1, SEED)
-    assert refused.fate is Fate.ENGINE_ERROR
+    assert refused.fate is RolloutStatus.ENGINE_ERROR
     assert "context holds" in refused.detail
-    assert served.fate is Fate.OVER_LONG
+    assert served.fate is RolloutStatus.TRUNCATED
 
 
 async def test_the_claim_is_the_text_behind_the_last_block(network: Qwen3ForCausalLM) -> None:
@@ -209,7 +209,7 @@ async def test_the_weight_version_is_recorded_and_asserted(network: Qwen3ForCaus
 async def test_training_pauses_while_no_verifier_can_be_reached_and_says_so(network: Qwen3ForCausalLM) -> None:
     said: list[str] = []
     judge = FakeJudge(Verdict(Status.PASS, 1.0, "fake"), away=3)
-    patience = Patience(judge, said.append, pause=0.01)
+    patience = RetryingVerifiers(judge, said.append, pause=0.01)
     verdict = await patience.verify(Claim("4"), ReferenceCheck("4"))
     assert verdict.passed
     assert [text.partition("(")[0] for text in said] == [
@@ -228,16 +228,16 @@ async def test_a_verifier_server_that_goes_away_and_comes_back_only_costs_time(t
         said.append(text.partition(" (")[0])
         gone.set()
 
-    judge = open_judge((settings.address,), None)
+    judge = open_verifiers((settings.address,), None)
     async with judge:
-        patience = Patience(judge, tell, seconds=0.5, pause=0.05)
-        async with running(Hub(load(["math"])), settings):
+        patience = RetryingVerifiers(judge, tell, seconds=0.5, pause=0.05)
+        async with running(LocalVerifiers(load(["math"])), settings):
             assert (await patience.verify(Claim("so \\boxed{4}"), ReferenceCheck("4"))).passed
         waiting = asyncio.create_task(patience.verify(Claim("so \\boxed{5}"), ReferenceCheck("4")))
         async with asyncio.timeout(20):
             await gone.wait()
         assert not waiting.done()
-        async with running(Hub(load(["math"])), settings), asyncio.timeout(20):
+        async with running(LocalVerifiers(load(["math"])), settings), asyncio.timeout(20):
             assert (await waiting).status is Status.FAIL
     assert said == ["the verifier cannot be reached", "the verifier is back; training goes on"]
 
@@ -250,10 +250,13 @@ async def test_the_verifiers_of_this_process_judge_what_was_answered(network: Qw
         f"rollout-{SEED}/0/{number}": {(): (*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id)}
         for number, text in enumerate(answers)
     }
-    async with open_judge((), None) as judge, collecting(network, sampler=ScriptedSampler(vocabulary, scripts)) as one:
-        collector = replace(one, judge=Patience(judge, lambda text: None))
+    async with (
+        open_verifiers((), None) as judge,
+        collecting(network, sampler=ScriptedSampler(vocabulary, scripts)) as one,
+    ):
+        collector = replace(one, judge=RetryingVerifiers(judge, lambda text: None))
         (group,) = await collector.collect(problems(1), 3, SEED)
-    assert [attempt.fate for attempt in group] == [Fate.PASSED, Fate.FAILED, Fate.PASSED]
+    assert [attempt.fate for attempt in group] == [RolloutStatus.PASSED, RolloutStatus.FAILED, RolloutStatus.PASSED]
     assert not any(attempt.well_formed for attempt in group)
 
 
@@ -278,7 +281,7 @@ async def test_a_burst_of_claims_waits_where_no_limit_runs() -> None:
             return await super().verify(claim, check, timeout=timeout)
 
     judge = Counting(Verdict(Status.PASS, 1.0, "fake"))
-    patience = Patience(judge, lambda text: None, at_once=3)
+    patience = RetryingVerifiers(judge, lambda text: None, at_once=3)
     verdicts = await asyncio.gather(*(patience.verify(Claim(str(n)), ReferenceCheck("4")) for n in range(20)))
     assert len(verdicts) == 20
     assert all(verdict.passed for verdict in verdicts)
@@ -287,6 +290,6 @@ async def test_a_burst_of_claims_waits_where_no_limit_runs() -> None:
 
 async def test_an_error_of_a_verifier_that_can_be_reached_stays_an_error() -> None:
     said: list[str] = []
-    patience = Patience(FakeJudge(Verdict(Status.ERROR, 0.0, "fake")), said.append)
+    patience = RetryingVerifiers(FakeJudge(Verdict(Status.ERROR, 0.0, "fake")), said.append)
     assert (await patience.verify(Claim("4"), ReferenceCheck("4"))).status is Status.ERROR
     assert said == []

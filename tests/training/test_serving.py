@@ -10,9 +10,9 @@ from transformers import PreTrainedTokenizerFast
 
 from espalier.runtime.local import SEEDLING
 from espalier.training.config import SftConfig
-from espalier.training.config_rl import ServiceConfig
-from espalier.training.model import build
-from espalier.training.serving import engine_for
+from espalier.training.model.network import build
+from espalier.training.rl.config import ServiceConfig
+from espalier.training.rl.rollout_engine import engine_for
 from tests.runtime.sglang_client.fake import FakeSglang, embedded
 
 

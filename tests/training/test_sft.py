@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from espalier.training import sft
-from espalier.training.checkpoint import CheckpointError, Progress
 from espalier.training.config import ConfigError, SftConfig
-from espalier.training.data import rows
-from espalier.training.finite import NotFiniteError
+from espalier.training.data.stream import rows
+from espalier.training.run.checkpoint import CheckpointError, Progress
+from espalier.training.run.errors import NotFiniteError
 from espalier.training.sft import Budget, rate, train
 from tests.training.conftest import TOKENIZER
 

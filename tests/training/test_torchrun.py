@@ -9,7 +9,7 @@ import pytest
 
 LEAVING = """
 import atexit
-from espalier.training.torchrun import leave
+from espalier.training.run.torchrun import leave
 atexit.register(print, "finalised")
 print("done")
 leave(7)

@@ -6,12 +6,12 @@ from random import Random
 import pytest
 
 from espalier.runtime.structure import read
-from espalier.solver.claims import branch_answer
-from espalier.training.data import Codec
-from espalier.training.example import encode, response_text
+from espalier.solver.core.claims import branch_answer
+from espalier.training.data.example import encode, response_text
+from espalier.training.data.stream import Codec
+from espalier.training.data.tokenizer import prompt_text
 from espalier.training.tasks import TASKS, Problem, Split
 from espalier.training.tasks.programming import programs, run, source
-from espalier.training.tokenizer import prompt_text
 from espalier.training.traces import Branch, write
 from espalier.training.traces.expressions import Term, join
 from espalier.training.traces.trace import majority, spoil, vote

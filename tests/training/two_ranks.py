@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import save_file
 from torch.distributed.tensor import DTensor
 
-from espalier.training.checkpoint import Progress, restore, save
-from espalier.training.distributed import Group, full_weights, process_group
-from espalier.training.model import Policy, checkpoint_layers, collate
-from espalier.training.packing import Row, row_of
-from espalier.training.torchrun import leave
+from espalier.training.data.packing import Row, row_of
+from espalier.training.model.network import Policy, checkpoint_layers, collate
+from espalier.training.run.checkpoint import Progress, restore, save
+from espalier.training.run.distributed import Group, full_weights, process_group
+from espalier.training.run.torchrun import leave
 from tests.training.synthetic import policy, rows
 
 ROWS = 3

@@ -11,7 +11,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from espalier.v1 import verifier_pb2 as pb
-from espalier.verifiers.hub import Hub
+from espalier.verifiers.local import LocalVerifiers
 from tests.verifiers.running import SERVING, health, running, until_health
 
 REQUESTS: dict[str, type[Message]] = {
@@ -26,7 +26,7 @@ ANSWERED = frozenset({grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT})
 class Probe:
     """Sends messages to a server over `hub` and looks at what is left behind."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: LocalVerifiers) -> None:
         self._hub = hub
         self._runner = asyncio.Runner()
 

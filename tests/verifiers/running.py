@@ -10,9 +10,9 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from espalier.verifiers.auth import ServerSecurity
-from espalier.verifiers.hub import Hub
-from espalier.verifiers.server import ServerSettings, VerifierServer
+from espalier.common.security import ServerSecurity
+from espalier.verifiers.local import LocalVerifiers
+from espalier.verifiers.service import ServerSettings, VerifierServer
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -20,7 +20,7 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 @asynccontextmanager
 async def running(
-    hub: Hub,
+    hub: LocalVerifiers,
     settings: ServerSettings | None = None,
     security: ServerSecurity | None = None,
 ) -> AsyncIterator[str]:

@@ -12,8 +12,8 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import strategies as st
 
 from espalier.verifiers import check as c
+from espalier.verifiers.proto import MAX_ROUND_TO, MAX_SECONDS
 from espalier.verifiers.verdict import Evidence, Status, Verdict
-from espalier.verifiers.wire import MAX_ROUND_TO, MAX_SECONDS
 
 # Protobuf strings are UTF-8: no lone surrogates.
 texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from espalier.verifiers.auth import ClientSecurity, ServerSecurity
+from espalier.common.security import ClientSecurity, ServerSecurity
 from espalier.verifiers.check import Claim, ReferenceCheck
-from espalier.verifiers.client import Client
-from espalier.verifiers.hub import Hub
-from espalier.verifiers.server import ServerSettings, VerifierServer
+from espalier.verifiers.local import LocalVerifiers
+from espalier.verifiers.remote import RemoteVerifiers
+from espalier.verifiers.service import ServerSettings, VerifierServer
 from espalier.verifiers.verdict import Status
 from tests.verifiers.doubles import ScriptedVerifier
 from tests.verifiers.running import running
@@ -23,7 +23,10 @@ TOKEN = "a-token-of-enough-length"  # noqa: S105
 
 
 async def status(server: ServerSecurity, client: ClientSecurity) -> Status:
-    async with running(Hub([ScriptedVerifier()]), None, server) as address, Client([address], client) as verifiers:
+    async with (
+        running(LocalVerifiers([ScriptedVerifier()]), None, server) as address,
+        RemoteVerifiers([address], client) as verifiers,
+    ):
         return (await verifiers.verify(Claim("42"), ReferenceCheck("42"), timeout=2)).status
 
 
@@ -64,13 +67,13 @@ async def test_who_does_not_is_not(server: ServerSecurity, client: ClientSecurit
 async def test_a_certificate_that_does_not_work_is_a_clear_error(certificate: bytes, key: bytes) -> None:
     security = ServerSecurity(certificate=certificate, key=key)
     with pytest.raises(OSError, match="cannot listen on"):
-        await VerifierServer(Hub([]), ServerSettings(address="127.0.0.1:0"), security).start()
+        await VerifierServer(LocalVerifiers([]), ServerSettings(address="127.0.0.1:0"), security).start()
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.1:x", "127.0.0.1:65536", "localhost:99999"])
 async def test_an_address_without_a_port_of_its_own_is_refused(address: str) -> None:
     with pytest.raises((OSError, ValueError), match=address):
-        await VerifierServer(Hub([]), ServerSettings(address=address), ServerSecurity(insecure=True)).start()
+        await VerifierServer(LocalVerifiers([]), ServerSettings(address=address), ServerSecurity(insecure=True)).start()
 
 
 @pytest.mark.parametrize("incomplete", [{"certificate": SERVER}, {"key": SERVER_KEY}, {"client_authority": AUTHORITY}])

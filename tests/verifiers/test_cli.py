@@ -20,8 +20,8 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from espalier.verifiers.check import CallCase, Comparison, ProgramCheck, StdioCase
+from espalier.verifiers.check_files import read_pairs, read_program_check
 from espalier.verifiers.cli import verifiers_app, verify_app
-from espalier.verifiers.files import read_pairs, read_program_check
 from tests.verifiers.process import PROGRAM, server_process
 
 MAIN = typer.Typer(pretty_exceptions_enable=False)

@@ -10,15 +10,15 @@ import grpc
 import grpc.aio
 import pytest
 
+from espalier.common.errors import FieldError, UnansweredError
+from espalier.common.security import ClientSecurity, ServerSecurity
 from espalier.v1 import common_pb2, verifier_pb2_grpc
 from espalier.v1 import verifier_pb2 as pb
-from espalier.verifiers import client as client_module
-from espalier.verifiers.auth import ClientSecurity, ServerSecurity
+from espalier.verifiers import remote as client_module
 from espalier.verifiers.check import Claim, CustomCheck, ReferenceCheck, StepCheck
-from espalier.verifiers.client import Client
-from espalier.verifiers.hub import Hub
-from espalier.verifiers.invalid import FieldError, UnansweredError
-from espalier.verifiers.server import ServerSettings, VerifierServer
+from espalier.verifiers.local import LocalVerifiers
+from espalier.verifiers.remote import RemoteVerifiers
+from espalier.verifiers.service import ServerSettings, VerifierServer
 from espalier.verifiers.verdict import Status
 from espalier.verifiers.verifier import Verifier
 from tests.verifiers.doubles import ScriptedVerifier
@@ -34,14 +34,14 @@ def verifier() -> ScriptedVerifier:
 
 
 @pytest.fixture
-async def client(verifier: ScriptedVerifier) -> AsyncIterator[Client]:
-    async with running(Hub([verifier])) as address, Client([address]) as client:
+async def client(verifier: ScriptedVerifier) -> AsyncIterator[RemoteVerifiers]:
+    async with running(LocalVerifiers([verifier])) as address, RemoteVerifiers([address]) as client:
         yield client
 
 
-async def test_a_client_answers_like_the_hub_behind_it(client: Client, verifier: ScriptedVerifier) -> None:
+async def test_a_client_answers_like_the_hub_behind_it(client: RemoteVerifiers, verifier: ScriptedVerifier) -> None:
     for text in ("42", "43", "unknown", "error"):
-        assert await client.verify(Claim(text), CHECK) == await Hub([verifier]).verify(Claim(text), CHECK)
+        assert await client.verify(Claim(text), CHECK) == await LocalVerifiers([verifier]).verify(Claim(text), CHECK)
     assert (await client.equivalent("1", "1")).passed
     assert (await client.equivalent("1", "2")).status is Status.FAIL
     assert [info.name for info in await client.describe()] == ["scripted"]
@@ -49,20 +49,22 @@ async def test_a_client_answers_like_the_hub_behind_it(client: Client, verifier:
     assert client.kinds == {ReferenceCheck}
 
 
-async def test_a_refused_field_is_named_to_the_caller(client: Client) -> None:
+async def test_a_refused_field_is_named_to_the_caller(client: RemoteVerifiers) -> None:
     with pytest.raises(FieldError) as caught:
         await client.verify(Claim("x"), ReferenceCheck(""))
     assert caught.value.field == "check.reference.answer"
 
 
 @pytest.mark.parametrize(("check", "field"), [(StepCheck(), "check.kind"), (CustomCheck("x"), "check.custom.verifier")])
-async def test_a_kind_that_no_server_judges_is_the_callers_mistake(client: Client, check: object, field: str) -> None:
+async def test_a_kind_that_no_server_judges_is_the_callers_mistake(
+    client: RemoteVerifiers, check: object, field: str
+) -> None:
     with pytest.raises(FieldError) as caught:
         await client.verify(Claim("x"), check)  # type: ignore[arg-type]
     assert caught.value.field == field
 
 
-async def test_cancelling_reaches_the_verifier(client: Client, verifier: ScriptedVerifier) -> None:
+async def test_cancelling_reaches_the_verifier(client: RemoteVerifiers, verifier: ScriptedVerifier) -> None:
     call = asyncio.create_task(client.verify(Claim("hang"), CHECK))
     await until(lambda: verifier.running == 1)
     call.cancel()
@@ -71,7 +73,7 @@ async def test_cancelling_reaches_the_verifier(client: Client, verifier: Scripte
     await until(lambda: verifier.cancelled == 1)
 
 
-async def test_a_time_limit_ends_in_an_error(client: Client, verifier: ScriptedVerifier) -> None:
+async def test_a_time_limit_ends_in_an_error(client: RemoteVerifiers, verifier: ScriptedVerifier) -> None:
     verdict = await client.verify(Claim("hang"), CHECK, timeout=0.5)
     assert verdict.status is Status.ERROR
     await until(lambda: verifier.running == 0)
@@ -79,7 +81,11 @@ async def test_a_time_limit_ends_in_an_error(client: Client, verifier: ScriptedV
 
 async def test_each_kind_goes_to_a_server_that_judges_it() -> None:
     math, steps = ScriptedVerifier("math"), ScriptedVerifier("steps", frozenset({StepCheck}))
-    async with running(Hub([math])) as one, running(Hub([steps])) as two, Client([one, two]) as client:
+    async with (
+        running(LocalVerifiers([math])) as one,
+        running(LocalVerifiers([steps])) as two,
+        RemoteVerifiers([one, two]) as client,
+    ):
         for _ in range(3):
             await client.verify(Claim("42"), CHECK)
             await client.verify(Claim("pass"), StepCheck())
@@ -89,13 +95,21 @@ async def test_each_kind_goes_to_a_server_that_judges_it() -> None:
 
 async def test_custom_checks_go_to_the_server_with_the_verifier_of_that_name() -> None:
     one, two = (ScriptedVerifier(name, frozenset({CustomCheck})) for name in ("one", "two"))
-    async with running(Hub([one])) as first, running(Hub([two])) as second, Client([first, second]) as client:
+    async with (
+        running(LocalVerifiers([one])) as first,
+        running(LocalVerifiers([two])) as second,
+        RemoteVerifiers([first, second]) as client,
+    ):
         assert (await client.verify(Claim("x"), CustomCheck("two"))).decided_by == "two"
 
 
 async def test_load_is_shared_evenly() -> None:
     one, two = ScriptedVerifier("one"), ScriptedVerifier("two")
-    async with running(Hub([one])) as first, running(Hub([two])) as second, Client([first, second]) as client:
+    async with (
+        running(LocalVerifiers([one])) as first,
+        running(LocalVerifiers([two])) as second,
+        RemoteVerifiers([first, second]) as client,
+    ):
         calls = [asyncio.create_task(client.verify(Claim("hang"), CHECK)) for _ in range(20)]
         await until(lambda: one.running + two.running == 20)
         assert one.running == two.running == 10
@@ -106,7 +120,11 @@ async def test_load_is_shared_evenly() -> None:
 
 async def test_a_busy_server_gets_less() -> None:
     slow, fast = ScriptedVerifier("slow"), ScriptedVerifier("fast")
-    async with running(Hub([slow])) as first, running(Hub([fast])) as second, Client([first, second]) as client:
+    async with (
+        running(LocalVerifiers([slow])) as first,
+        running(LocalVerifiers([fast])) as second,
+        RemoteVerifiers([first, second]) as client,
+    ):
         hanging = [asyncio.create_task(client.verify(Claim("hang"), CHECK)) for _ in range(2)]
         await until(lambda: slow.running == fast.running == 1)
         fast.release.set()
@@ -124,7 +142,11 @@ async def test_an_error_is_tried_once_on_another_server() -> None:
             raise OSError("no box")
 
     broken, good = Broken("broken"), ScriptedVerifier("good")
-    async with running(Hub([broken])) as first, running(Hub([good])) as second, Client([first, second]) as client:
+    async with (
+        running(LocalVerifiers([broken])) as first,
+        running(LocalVerifiers([good])) as second,
+        RemoteVerifiers([first, second]) as client,
+    ):
         verdicts = [await client.verify(Claim("42"), CHECK) for _ in range(10)]
     assert all(verdict.passed for verdict in verdicts)
     assert len(broken.calls) <= 4, "a server that answers ERROR at once must not attract the load"
@@ -132,23 +154,26 @@ async def test_an_error_is_tried_once_on_another_server() -> None:
 
 async def test_a_server_that_is_away_is_replaced_by_another(unused_tcp_port: int) -> None:
     verifier = ScriptedVerifier()
-    async with running(Hub([verifier])) as address, Client([f"127.0.0.1:{unused_tcp_port}", address]) as client:
+    async with (
+        running(LocalVerifiers([verifier])) as address,
+        RemoteVerifiers([f"127.0.0.1:{unused_tcp_port}", address]) as client,
+    ):
         for _ in range(3):
             assert (await client.verify(Claim("42"), CHECK)).passed
 
 
 async def test_a_server_that_comes_late_is_waited_for(unused_tcp_port: int) -> None:
     address = f"127.0.0.1:{unused_tcp_port}"
-    async with Client([address]) as client:
+    async with RemoteVerifiers([address]) as client:
         call = asyncio.create_task(client.verify(Claim("42"), CHECK, timeout=20))
         await asyncio.sleep(0.1)
-        async with running(Hub([ScriptedVerifier()]), ServerSettings(address=address, grace_seconds=1)):
+        async with running(LocalVerifiers([ScriptedVerifier()]), ServerSettings(address=address, grace_seconds=1)):
             assert (await call).passed
 
 
 async def test_a_server_that_never_comes_is_an_error_that_names_it(unused_tcp_port: int) -> None:
     address = f"127.0.0.1:{unused_tcp_port}"
-    async with Client([address]) as client:
+    async with RemoteVerifiers([address]) as client:
         verdict = await client.verify(Claim("42"), CHECK, timeout=0.5)
         assert verdict.status is Status.ERROR
         with pytest.raises(ConnectionError, match=address):
@@ -157,7 +182,7 @@ async def test_a_server_that_never_comes_is_an_error_that_names_it(unused_tcp_po
 
 async def test_patience_without_a_time_limit_has_an_end(unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_module, "PATIENCE_SECONDS", 0.3)
-    async with Client([f"127.0.0.1:{unused_tcp_port}"]) as client:
+    async with RemoteVerifiers([f"127.0.0.1:{unused_tcp_port}"]) as client:
         verdict = await client.verify(Claim("42"), CHECK)
     assert verdict.status is Status.ERROR
     assert "UNAVAILABLE" in verdict.evidence[0].detail
@@ -166,9 +191,11 @@ async def test_patience_without_a_time_limit_has_an_end(unused_tcp_port: int, mo
 async def test_a_server_that_dies_with_the_call_is_replaced() -> None:
     dying, other = ScriptedVerifier("dying"), ScriptedVerifier("other")
     other.release.set()
-    server = VerifierServer(Hub([dying]), ServerSettings(address="127.0.0.1:0", grace_seconds=0.01), ServerSecurity())
+    server = VerifierServer(
+        LocalVerifiers([dying]), ServerSettings(address="127.0.0.1:0", grace_seconds=0.01), ServerSecurity()
+    )
     port = await server.start()
-    async with running(Hub([other])) as address, Client([f"127.0.0.1:{port}", address]) as client:
+    async with running(LocalVerifiers([other])) as address, RemoteVerifiers([f"127.0.0.1:{port}", address]) as client:
         call = asyncio.create_task(client.verify(Claim("hang"), CHECK))
         await until(lambda: dying.running == 1)
         await server.drain()
@@ -178,7 +205,7 @@ async def test_a_server_that_dies_with_the_call_is_replaced() -> None:
 async def test_a_full_server_is_asked_again_when_it_said() -> None:
     verifier = ScriptedVerifier()
     settings = ServerSettings(address="127.0.0.1:0", max_in_flight=1, grace_seconds=1)
-    async with running(Hub([verifier]), settings) as address, Client([address]) as client:
+    async with running(LocalVerifiers([verifier]), settings) as address, RemoteVerifiers([address]) as client:
         first = asyncio.create_task(client.verify(Claim("hang"), CHECK))
         await until(lambda: verifier.running == 1)
         second = asyncio.create_task(client.verify(Claim("42"), CHECK, timeout=20))
@@ -191,10 +218,10 @@ async def test_a_full_server_is_asked_again_when_it_said() -> None:
 
 async def test_the_token_is_shown_and_a_wrong_one_is_an_error() -> None:
     security = ServerSecurity(token=TOKEN)
-    async with running(Hub([ScriptedVerifier()]), None, security) as address:
-        async with Client([address], ClientSecurity(token=TOKEN)) as client:
+    async with running(LocalVerifiers([ScriptedVerifier()]), None, security) as address:
+        async with RemoteVerifiers([address], ClientSecurity(token=TOKEN)) as client:
             assert (await client.verify(Claim("42"), CHECK)).passed
-        async with Client([address], ClientSecurity(token="wrong")) as client:  # noqa: S106
+        async with RemoteVerifiers([address], ClientSecurity(token="wrong")) as client:  # noqa: S106
             verdict = await client.verify(Claim("42"), CHECK)
             assert verdict.status is Status.ERROR
             assert "UNAUTHENTICATED" in verdict.evidence[0].detail
@@ -204,7 +231,7 @@ async def test_the_token_is_shown_and_a_wrong_one_is_an_error() -> None:
 
 async def test_a_unix_socket_works(tmp_path: Path) -> None:
     settings = ServerSettings(address=f"unix:{tmp_path}/s", grace_seconds=1)
-    async with running(Hub([ScriptedVerifier()]), settings) as address, Client([address]) as client:
+    async with running(LocalVerifiers([ScriptedVerifier()]), settings) as address, RemoteVerifiers([address]) as client:
         assert (await client.verify(Claim("42"), CHECK)).passed
 
 
@@ -220,7 +247,7 @@ async def test_a_server_of_someone_else_that_answers_nonsense_is_an_error() -> N
     verifier_pb2_grpc.add_VerifierServicer_to_server(Foreign(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    async with Client([f"127.0.0.1:{port}"]) as client:
+    async with RemoteVerifiers([f"127.0.0.1:{port}"]) as client:
         verdict = await client.verify(Claim("42"), CHECK)
     await server.stop(0)
     assert verdict.status is Status.ERROR
@@ -229,12 +256,12 @@ async def test_a_server_of_someone_else_that_answers_nonsense_is_an_error() -> N
 
 def test_a_client_without_addresses_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one"):
-        Client([])
+        RemoteVerifiers([])
 
 
-async def test_votes_are_those_of_the_hub(client: Client, verifier: ScriptedVerifier) -> None:
+async def test_votes_are_those_of_the_hub(client: RemoteVerifiers, verifier: ScriptedVerifier) -> None:
     claims = [Claim("7", bare=True), Claim(r"\boxed{8}"), Claim("7", bare=True)]
-    assert await client.classes(claims, [1, 5, 1]) == await Hub([verifier]).classes(claims, [1, 5, 1])
+    assert await client.classes(claims, [1, 5, 1]) == await LocalVerifiers([verifier]).classes(claims, [1, 5, 1])
     assert await client.classes([]) == ()
     with pytest.raises(FieldError, match="weights"):
         await client.classes(claims, [1.0])

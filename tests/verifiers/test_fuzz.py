@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from espalier.v1 import common_pb2
 from espalier.v1 import verifier_pb2 as pb
 from espalier.verifiers.answer import extract
-from espalier.verifiers.hub import Hub, load
+from espalier.verifiers.local import LocalVerifiers, load
 from espalier.verifiers.math.lexer import ParseError
 from espalier.verifiers.math.limits import LimitError
 from espalier.verifiers.math.parser import parse
@@ -24,7 +24,7 @@ from tests.verifiers.probe import ANSWERED, REQUESTS, Probe
 
 @pytest.fixture(scope="module")
 def probe() -> Iterator[Probe]:
-    with Probe(Hub([*load(["math"]), BareVerifier()])) as probe:
+    with Probe(LocalVerifiers([*load(["math"]), BareVerifier()])) as probe:
         yield probe
 
 

@@ -7,10 +7,10 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from espalier.verifiers import hub as hub_module
+from espalier.common.errors import FieldError, UnansweredError
+from espalier.verifiers import local as hub_module
 from espalier.verifiers.check import Claim, CustomCheck, ProgramCheck, ReferenceCheck, StdioCase, StepCheck
-from espalier.verifiers.hub import Hub, load
-from espalier.verifiers.invalid import FieldError, UnansweredError
+from espalier.verifiers.local import LocalVerifiers, load
 from espalier.verifiers.verdict import Status
 from espalier.verifiers.verifier import Verifier
 from tests.verifiers.doubles import BareVerifier, ScriptedVerifier
@@ -21,7 +21,7 @@ CHECK = ReferenceCheck("42")
 
 async def test_each_check_goes_to_the_verifier_of_its_kind() -> None:
     math, steps = ScriptedVerifier("math"), ScriptedVerifier("steps", frozenset({StepCheck}))
-    async with Hub([math, steps]) as hub:
+    async with LocalVerifiers([math, steps]) as hub:
         await hub.verify(Claim("42"), CHECK)
         await hub.verify(Claim("pass"), StepCheck())
     assert (math.calls, steps.calls) == (["42"], ["pass"])
@@ -31,7 +31,7 @@ async def test_each_check_goes_to_the_verifier_of_its_kind() -> None:
 
 async def test_a_custom_check_goes_to_the_verifier_that_it_names() -> None:
     one, two = (ScriptedVerifier(name, frozenset({CustomCheck})) for name in ("one", "two"))
-    async with Hub([one, two]) as hub:
+    async with LocalVerifiers([one, two]) as hub:
         verdict = await hub.verify(Claim("x"), CustomCheck("two"))
     assert verdict.decided_by == "two"
     assert one.calls == []
@@ -42,7 +42,7 @@ async def test_a_custom_check_goes_to_the_verifier_that_it_names() -> None:
     [(ProgramCheck((StdioCase("", ""),)), "check.kind"), (CustomCheck("nobody"), "check.custom.verifier")],
 )
 async def test_a_check_that_nobody_judges_is_the_callers_mistake(check: object, field: str) -> None:
-    async with Hub([ScriptedVerifier(), BareVerifier()]) as hub:
+    async with LocalVerifiers([ScriptedVerifier(), BareVerifier()]) as hub:
         with pytest.raises(FieldError) as caught:
             await hub.verify(Claim("x"), check)  # type: ignore[arg-type]
     assert caught.value.field == field
@@ -50,17 +50,17 @@ async def test_a_check_that_nobody_judges_is_the_callers_mistake(check: object, 
 
 def test_two_verifiers_of_one_kind_are_refused_by_name() -> None:
     with pytest.raises(ValueError, match="'a' and 'b' both judge reference checks"):
-        Hub([ScriptedVerifier("a"), ScriptedVerifier("b")])
+        LocalVerifiers([ScriptedVerifier("a"), ScriptedVerifier("b")])
 
 
 def test_two_verifiers_of_one_name_are_refused() -> None:
     with pytest.raises(ValueError, match="two verifiers are called 'a'"):
-        Hub([ScriptedVerifier("a"), ScriptedVerifier("a", frozenset({StepCheck}))])
+        LocalVerifiers([ScriptedVerifier("a"), ScriptedVerifier("a", frozenset({StepCheck}))])
 
 
 async def test_an_error_is_tried_once_more() -> None:
     verifier = ScriptedVerifier()
-    async with Hub([verifier]) as hub:
+    async with LocalVerifiers([verifier]) as hub:
         assert (await hub.verify(Claim("error-once"), CHECK)).passed
         assert (await hub.verify(Claim("error"), CHECK)).status is Status.ERROR
     assert verifier.calls == ["error-once"] * 2 + ["error"] * 2
@@ -69,14 +69,14 @@ async def test_an_error_is_tried_once_more() -> None:
 @pytest.mark.parametrize("status", [Status.PASS, Status.FAIL, Status.UNKNOWN])
 async def test_no_other_verdict_is_tried_again(status: Status) -> None:
     verifier = ScriptedVerifier()
-    async with Hub([verifier]) as hub:
+    async with LocalVerifiers([verifier]) as hub:
         assert (await hub.verify(Claim(status.value), CHECK)).status is status
     assert len(verifier.calls) == 1
 
 
 @pytest.mark.parametrize("text", ["raise", "nonsense"])
 async def test_a_defect_of_a_verifier_is_an_error_and_not_a_crash(text: str) -> None:
-    async with Hub([ScriptedVerifier()]) as hub:
+    async with LocalVerifiers([ScriptedVerifier()]) as hub:
         verdict = await hub.verify(Claim(text), CHECK)
     assert verdict.status is Status.ERROR
     assert verdict.evidence[0].rule in {"exception", "protocol"}
@@ -84,7 +84,7 @@ async def test_a_defect_of_a_verifier_is_an_error_and_not_a_crash(text: str) -> 
 
 async def test_a_verifier_that_ignores_its_time_limit_is_cut_off() -> None:
     verifier = ScriptedVerifier()
-    async with Hub([verifier]) as hub:
+    async with LocalVerifiers([verifier]) as hub:
         verdict = await hub.verify(Claim("hang"), CHECK, timeout=0.01)
     assert verdict.status is Status.ERROR
     assert verdict.evidence[0].rule == "timeout"
@@ -93,7 +93,7 @@ async def test_a_verifier_that_ignores_its_time_limit_is_cut_off() -> None:
 
 async def test_cancelling_a_call_cancels_the_verifier() -> None:
     verifier = ScriptedVerifier()
-    async with Hub([verifier]) as hub:
+    async with LocalVerifiers([verifier]) as hub:
         call = asyncio.create_task(hub.verify(Claim("hang"), CHECK))
         await until(lambda: verifier.running == 1)
         call.cancel()
@@ -104,7 +104,7 @@ async def test_cancelling_a_call_cancels_the_verifier() -> None:
 
 async def test_a_closed_verifier_is_not_started_again() -> None:
     verifier = ScriptedVerifier()
-    async with Hub([verifier]) as hub:
+    async with LocalVerifiers([verifier]) as hub:
         await hub.verify(Claim("42"), CHECK)
     verdict = await hub.verify(Claim("42"), CHECK)
     assert verdict.status is Status.ERROR
@@ -114,7 +114,7 @@ async def test_a_closed_verifier_is_not_started_again() -> None:
 
 async def test_only_what_is_needed_starts_and_only_what_started_is_closed() -> None:
     used, unused = ScriptedVerifier("used"), ScriptedVerifier("unused", frozenset({StepCheck}))
-    async with Hub([used, unused]) as hub:
+    async with LocalVerifiers([used, unused]) as hub:
         await asyncio.gather(*(hub.verify(Claim("42"), CHECK) for _ in range(5)))
     assert (used.started, used.closed) == (1, 1)
     assert (unused.started, unused.closed) == (0, 0)
@@ -127,7 +127,7 @@ async def test_a_start_outlives_the_caller_that_gave_up_on_it() -> None:
             self.started += 1
 
     verifier = SlowStart()
-    async with Hub([verifier]) as hub:
+    async with LocalVerifiers([verifier]) as hub:
         assert (await hub.verify(Claim("42"), CHECK, timeout=0.01)).status is Status.ERROR
         verifier.release.set()
         assert (await hub.verify(Claim("42"), CHECK)).passed
@@ -141,13 +141,13 @@ async def test_a_start_that_failed_is_tried_again() -> None:
             if self.started < 2:
                 raise OSError("no daemon")
 
-    async with Hub([FlakyStart()]) as hub:
+    async with LocalVerifiers([FlakyStart()]) as hub:
         assert (await hub.verify(Claim("42"), CHECK)).passed
 
 
 async def test_health_follows_the_self_check() -> None:
     verifier = ScriptedVerifier()
-    async with Hub([verifier, BareVerifier()]) as hub:
+    async with LocalVerifiers([verifier, BareVerifier()]) as hub:
         assert [info.healthy for info in await hub.describe()] == [False, False]
         assert [info.healthy for info in await hub.check()] == [True, True]
         verifier.fault = "accepted 2 = 3"
@@ -163,7 +163,7 @@ async def test_a_self_check_that_raises_is_a_failed_one() -> None:
         async def self_check(self) -> tuple[str, ...]:
             raise OSError("no daemon")
 
-    async with Hub([Raising()]) as hub:
+    async with LocalVerifiers([Raising()]) as hub:
         (info,) = await hub.check()
     assert not info.healthy
     assert "no daemon" in info.reason
@@ -175,7 +175,7 @@ async def test_a_verifier_that_cannot_close_does_not_keep_the_others_open() -> N
             raise OSError("stuck")
 
     good, stuck = ScriptedVerifier("good", frozenset({StepCheck})), Stuck("stuck")
-    hub = Hub([good, stuck])
+    hub = LocalVerifiers([good, stuck])
     await hub.check()
     await hub.close()
     assert good.closed == 1
@@ -217,7 +217,7 @@ def test_a_name_cannot_be_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_votes_name_the_claims_by_their_place_and_never_pass() -> None:
     claims = [Claim("7", bare=True), Claim(""), Claim(r"so \boxed{8}"), Claim("7", bare=True)]
-    async with Hub([ScriptedVerifier()]) as hub:
+    async with LocalVerifiers([ScriptedVerifier()]) as hub:
         first, second = await hub.classes(claims, [1, 9, 1, 1])
     assert (first.found.members, first.found.weight) == ((0, 3), 2)
     assert (second.found.members, second.found.representative) == ((2,), "8")
@@ -226,6 +226,6 @@ async def test_votes_name_the_claims_by_their_place_and_never_pass() -> None:
 
 
 async def test_votes_that_take_too_long_are_unanswered() -> None:
-    async with Hub([ScriptedVerifier()]) as hub:
+    async with LocalVerifiers([ScriptedVerifier()]) as hub:
         with pytest.raises(UnansweredError):
             await hub.classes([Claim("hang", bare=True)], timeout=0.01)

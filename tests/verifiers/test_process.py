@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from espalier.verifiers.check import Claim, ReferenceCheck
-from espalier.verifiers.client import Client
+from espalier.verifiers.remote import RemoteVerifiers
 from espalier.verifiers.verdict import Verdict
 from tests.verifiers.process import PROGRAM, server_process
 
@@ -24,7 +24,7 @@ SERVE = [sys.executable, "-c", PROGRAM, "verifiers", "serve", "--only", "math", 
 
 def ask(address: str, gold: str, answer: str) -> Verdict:
     async def call() -> Verdict:
-        async with Client([address]) as client:
+        async with RemoteVerifiers([address]) as client:
             return await client.verify(Claim(answer, bare=True), ReferenceCheck(gold), timeout=30)
 
     return asyncio.run(call())

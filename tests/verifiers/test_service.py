@@ -16,12 +16,12 @@ from google.rpc import error_details_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
 
+from espalier.common.grpc_errors import delay_of, field_of
+from espalier.common.security import ServerSecurity, UnsafeAddressError, is_local, read_token
 from espalier.v1 import common_pb2, verifier_pb2_grpc
 from espalier.v1 import verifier_pb2 as pb
-from espalier.verifiers.auth import ServerSecurity, UnsafeAddressError, is_local, read_token
-from espalier.verifiers.hub import Hub
-from espalier.verifiers.refusal import delay_of, field_of
-from espalier.verifiers.server import SERVICE_NAME, ServerSettings, VerifierServer
+from espalier.verifiers.local import LocalVerifiers
+from espalier.verifiers.service import SERVICE_NAME, ServerSettings, VerifierServer
 from tests.verifiers.doubles import BareVerifier, ScriptedVerifier
 from tests.verifiers.running import NOT_SERVING, SERVING, health, running, until, until_health
 
@@ -36,7 +36,7 @@ def verifier() -> ScriptedVerifier:
 @pytest.fixture
 async def channel(verifier: ScriptedVerifier) -> AsyncIterator[grpc.aio.Channel]:
     async with (
-        running(Hub([verifier, BareVerifier()]), LOCAL) as address,
+        running(LocalVerifiers([verifier, BareVerifier()]), LOCAL) as address,
         grpc.aio.insecure_channel(address) as channel,
     ):
         await until_health(channel, SERVING)
@@ -171,7 +171,7 @@ async def test_health_is_not_serving_until_the_self_checks_have_passed() -> None
             return ()
 
     verifier = Slow()
-    async with running(Hub([verifier]), LOCAL) as address, grpc.aio.insecure_channel(address) as channel:
+    async with running(LocalVerifiers([verifier]), LOCAL) as address, grpc.aio.insecure_channel(address) as channel:
         for service in ("", SERVICE_NAME):
             assert await health(channel, service) == NOT_SERVING
         verifier.release.set()
@@ -208,7 +208,10 @@ async def test_reflection_knows_the_services(channel: grpc.aio.Channel) -> None:
 
 async def test_a_message_beyond_the_limit_is_refused_and_the_server_lives() -> None:
     settings = ServerSettings(address="127.0.0.1:0", max_message_mib=1)
-    async with running(Hub([ScriptedVerifier()]), settings) as address, grpc.aio.insecure_channel(address) as channel:
+    async with (
+        running(LocalVerifiers([ScriptedVerifier()]), settings) as address,
+        grpc.aio.insecure_channel(address) as channel,
+    ):
         stub = verifier_pb2_grpc.VerifierStub(channel)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.Verify(asking("x" * (2 << 20)))
@@ -218,7 +221,7 @@ async def test_a_message_beyond_the_limit_is_refused_and_the_server_lives() -> N
 
 async def test_drain_turns_health_off_first_refuses_new_calls_and_finishes_old_ones() -> None:
     verifier = ScriptedVerifier()
-    server = VerifierServer(Hub([verifier]), LOCAL, ServerSecurity())
+    server = VerifierServer(LocalVerifiers([verifier]), LOCAL, ServerSecurity())
     port = await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = verifier_pb2_grpc.VerifierStub(channel)
@@ -240,7 +243,7 @@ async def test_drain_turns_health_off_first_refuses_new_calls_and_finishes_old_o
 async def test_drain_cuts_what_outlasts_the_grace_period() -> None:
     verifier = ScriptedVerifier()
     settings = ServerSettings(address="127.0.0.1:0", grace_seconds=0.05)
-    server = VerifierServer(Hub([verifier]), settings, ServerSecurity())
+    server = VerifierServer(LocalVerifiers([verifier]), settings, ServerSecurity())
     port = await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         call = verifier_pb2_grpc.VerifierStub(channel).Verify(asking("hang"))
@@ -254,7 +257,10 @@ async def test_drain_cuts_what_outlasts_the_grace_period() -> None:
 async def test_metrics_count_verdicts_by_kind_and_status(unused_tcp_port: int) -> None:
     metrics = f"127.0.0.1:{unused_tcp_port}"
     settings = ServerSettings(address="127.0.0.1:0", metrics=metrics)
-    async with running(Hub([ScriptedVerifier()]), settings) as address, grpc.aio.insecure_channel(address) as channel:
+    async with (
+        running(LocalVerifiers([ScriptedVerifier()]), settings) as address,
+        grpc.aio.insecure_channel(address) as channel,
+    ):
         stub = verifier_pb2_grpc.VerifierStub(channel)
         await until_health(channel, SERVING)
         for text in ("42", "42", "43"):
@@ -287,7 +293,7 @@ TOKEN = "a-token-of-enough-length"  # noqa: S105
 
 async def test_a_token_is_asked_of_everything_but_health() -> None:
     async with (
-        running(Hub([ScriptedVerifier()]), LOCAL, ServerSecurity(token=TOKEN)) as address,
+        running(LocalVerifiers([ScriptedVerifier()]), LOCAL, ServerSecurity(token=TOKEN)) as address,
         grpc.aio.insecure_channel(address) as channel,
     ):
         await until_health(channel, SERVING)
@@ -307,7 +313,7 @@ async def test_a_token_is_asked_of_everything_but_health() -> None:
 
 @pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "example.org:0"])
 async def test_an_open_address_without_protection_is_refused(address: str) -> None:
-    server = VerifierServer(Hub([]), ServerSettings(address=address), ServerSecurity())
+    server = VerifierServer(LocalVerifiers([]), ServerSettings(address=address), ServerSecurity())
     with pytest.raises(UnsafeAddressError, match="--insecure"):
         await server.start()
 
@@ -315,7 +321,7 @@ async def test_an_open_address_without_protection_is_refused(address: str) -> No
 @pytest.mark.parametrize("security", [ServerSecurity(insecure=True), ServerSecurity(token=TOKEN)])
 async def test_an_open_address_is_served_when_protected_or_told(security: ServerSecurity) -> None:
     settings = ServerSettings(address="0.0.0.0:0", grace_seconds=1)
-    async with running(Hub([ScriptedVerifier()]), settings, security):
+    async with running(LocalVerifiers([ScriptedVerifier()]), settings, security):
         pass
 
 
@@ -339,8 +345,8 @@ def test_only_loopback_and_sockets_are_local(address: str, local: bool) -> None:
 
 
 async def test_an_address_in_use_is_a_clear_error() -> None:
-    async with running(Hub([ScriptedVerifier()]), LOCAL) as address:
-        server = VerifierServer(Hub([]), ServerSettings(address=address), ServerSecurity())
+    async with running(LocalVerifiers([ScriptedVerifier()]), LOCAL) as address:
+        server = VerifierServer(LocalVerifiers([]), ServerSettings(address=address), ServerSecurity())
         with pytest.raises(OSError, match=f"cannot listen on {address}"):
             await server.start()
 
@@ -360,7 +366,7 @@ def test_white_space_around_a_token_does_not_count(tmp_path: Path) -> None:
 
 
 def test_json_is_what_logs_are(capsys: pytest.CaptureFixture[str]) -> None:
-    from espalier.verifiers.logs import configure_logging
+    from espalier.common.logging import configure_logging
 
     try:
         configure_logging("info")

@@ -9,8 +9,9 @@ import pytest
 from google.protobuf import json_format
 from hypothesis import given
 
+from espalier.common.errors import FieldError
 from espalier.v1 import common_pb2 as pb
-from espalier.verifiers import wire
+from espalier.verifiers import proto
 from espalier.verifiers.check import (
     Check,
     Claim,
@@ -21,7 +22,6 @@ from espalier.verifiers.check import (
     ReferenceCheck,
     Relation,
 )
-from espalier.verifiers.invalid import FieldError
 from espalier.verifiers.verdict import Status, Verdict
 from tests.verifiers import strategies
 
@@ -30,51 +30,51 @@ BAD_CHECKS = [json.loads(line) for line in (Path(__file__).parent / "bad_checks.
 
 @given(strategies.checks)
 def test_a_check_survives_the_wire(check: Check) -> None:
-    assert wire.decode_check(pb.Check.FromString(wire.encode_check(check).SerializeToString())) == check
+    assert proto.decode_check(pb.Check.FromString(proto.encode_check(check).SerializeToString())) == check
 
 
 @given(strategies.claims)
 def test_a_claim_survives_the_wire(claim: Claim) -> None:
-    assert wire.decode_claim(pb.Claim.FromString(wire.encode_claim(claim).SerializeToString())) == claim
+    assert proto.decode_claim(pb.Claim.FromString(proto.encode_claim(claim).SerializeToString())) == claim
 
 
 @given(strategies.verdicts)
 def test_a_verdict_survives_the_wire(verdict: Verdict) -> None:
-    assert wire.decode_verdict(pb.Verdict.FromString(wire.encode_verdict(verdict).SerializeToString())) == verdict
+    assert proto.decode_verdict(pb.Verdict.FromString(proto.encode_verdict(verdict).SerializeToString())) == verdict
 
 
 @given(strategies.messages(pb.Check.DESCRIPTOR))
 def test_any_check_message_decodes_or_names_a_field(message: pb.Check) -> None:
     try:
-        check = wire.decode_check(message)
+        check = proto.decode_check(message)
     except FieldError as error:
         assert error.field.startswith("check.")
         assert error.problem
     else:
-        assert wire.decode_check(wire.encode_check(check)) == check
+        assert proto.decode_check(proto.encode_check(check)) == check
 
 
 @given(strategies.messages(pb.Verdict.DESCRIPTOR))
 def test_any_verdict_message_decodes_to_a_verdict(message: pb.Verdict) -> None:
-    assert 0 <= wire.decode_verdict(message).score <= 1
+    assert 0 <= proto.decode_verdict(message).score <= 1
 
 
 def test_an_absent_field_means_its_default() -> None:
     case = pb.ProgramCase(stdio=pb.StdioCase())
-    assert wire.decode_options(pb.MathOptions()) == MathOptions()
-    check = wire.decode_check(pb.Check(program=pb.ProgramCheck(cases=[case])))
+    assert proto.decode_options(pb.MathOptions()) == MathOptions()
+    check = proto.decode_check(pb.Check(program=pb.ProgramCheck(cases=[case])))
     assert isinstance(check, ProgramCheck)
     assert check == ProgramCheck(check.cases)
     assert check.limits == ProgramLimits()
 
 
 def test_a_field_that_is_set_to_zero_is_not_its_default() -> None:
-    options = wire.decode_options(pb.MathOptions(percent_as_fraction=False, round_to=0))
+    options = proto.decode_options(pb.MathOptions(percent_as_fraction=False, round_to=0))
     assert options == MathOptions(percent_as_fraction=False, round_to=0)
 
 
 def test_a_relation_without_its_optional_fields_has_their_defaults() -> None:
-    check = wire.decode_check(
+    check = proto.decode_check(
         pb.Check(constraints=pb.ConstraintCheck(constraints=[pb.Constraint(relation=pb.Relation(text="x = 1"))]))
     )
     assert check == ConstraintCheck((Relation("x = 1"),))
@@ -82,13 +82,13 @@ def test_a_relation_without_its_optional_fields_has_their_defaults() -> None:
 
 def test_a_relation_rounded_to_zero_places_is_not_exact() -> None:
     check = ConstraintCheck((Relation("x = 1", all_solutions=True, round_to=0),))
-    assert wire.decode_check(wire.encode_check(check)) == check
+    assert proto.decode_check(proto.encode_check(check)) == check
 
 
 @pytest.mark.parametrize("row", BAD_CHECKS, ids=[row["field"] for row in BAD_CHECKS])
 def test_a_bad_field_is_named(row: dict[str, object]) -> None:
     with pytest.raises(FieldError) as caught:
-        wire.decode_check(json_format.ParseDict(row["check"], pb.Check()))
+        proto.decode_check(json_format.ParseDict(row["check"], pb.Check()))
     assert caught.value.field == row["field"]
 
 
@@ -98,27 +98,27 @@ def test_a_bad_field_is_named(row: dict[str, object]) -> None:
 )
 def test_a_bad_weight_is_named(weights: list[float], claims: int, field: str) -> None:
     with pytest.raises(FieldError) as caught:
-        wire.decode_weights(weights, claims)
+        proto.decode_weights(weights, claims)
     assert caught.value.field == field
 
 
 @pytest.mark.parametrize("field", ["text", "problem"])
 def test_a_claim_that_is_too_long_is_named(field: str) -> None:
-    wire.decode_claim(pb.Claim(**{field: "x" * wire.MAX_CLAIM}))
+    proto.decode_claim(pb.Claim(**{field: "x" * proto.MAX_CLAIM}))
     with pytest.raises(FieldError) as caught:
-        wire.decode_claim(pb.Claim(**{field: "x" * (wire.MAX_CLAIM + 1)}), "claims[3]")
+        proto.decode_claim(pb.Claim(**{field: "x" * (proto.MAX_CLAIM + 1)}), "claims[3]")
     assert caught.value.field == f"claims[3].{field}"
 
 
 def test_no_weights_mean_one_each() -> None:
-    assert wire.decode_weights([], 3) == (1.0, 1.0, 1.0)
+    assert proto.decode_weights([], 3) == (1.0, 1.0, 1.0)
 
 
 def test_lone_surrogates_do_not_stop_a_claim() -> None:
-    assert wire.encode_claim(Claim("\ud800 x \U0001f600")).text == "� x \U0001f600"
-    assert wire.encode_check(ReferenceCheck("\udfff")).reference.answer == "�"
+    assert proto.encode_claim(Claim("\ud800 x \U0001f600")).text == "� x \U0001f600"
+    assert proto.encode_check(ReferenceCheck("\udfff")).reference.answer == "�"
 
 
 @pytest.mark.parametrize("message", [pb.Verdict(), pb.Verdict(status=99, score=0.5), pb.Verdict(status=1, score=2)])
 def test_a_verdict_without_sense_is_an_error(message: pb.Verdict) -> None:
-    assert wire.decode_verdict(message).status is Status.ERROR
+    assert proto.decode_verdict(message).status is Status.ERROR

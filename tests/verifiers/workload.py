@@ -20,7 +20,7 @@ from espalier.verifiers.check import (
     Relation,
     StdioCase,
 )
-from espalier.verifiers.client import Client
+from espalier.verifiers.remote import RemoteVerifiers
 from espalier.verifiers.verdict import Status, Verdict
 
 
@@ -80,7 +80,7 @@ def tasks(client: int, count: int, *, programs: int = 0, first: int = 0) -> Iter
 
 async def run_client(addresses: Sequence[str], work: Iterator[Task], report: Report) -> None:
     """One client with a connection of its own: one call after the other, each reply held against its request."""
-    async with Client(addresses) as client:
+    async with RemoteVerifiers(addresses) as client:
         for item in work:
             start = perf_counter()
             verdict = await client.verify(item.claim, item.check, timeout=120)

@@ -97,12 +97,14 @@ async def test_events_tell_the_whole_story_in_order():
 
 
 async def test_a_quiet_request_tells_its_end_alone_and_decodes_the_same():
-    scripts = {"loud": script([4, 9, 2]), "quiet": script([4, 9, 2])}
+    scripts = {"loud": script([4, 9, 2]), "final_event_only": script([4, 9, 2])}
     async with engine(scripts) as local:
         *_, loud = await collect(local, GenerateRequest("loud", PROMPT, WARM))
-        (quiet,) = await collect(local, GenerateRequest("quiet", PROMPT, WARM, quiet=True))
-    assert quiet.rollout == loud.rollout
-    assert quiet.usage == loud.usage
+        (final_event_only,) = await collect(
+            local, GenerateRequest("final_event_only", PROMPT, WARM, final_event_only=True)
+        )
+    assert final_event_only.rollout == loud.rollout
+    assert final_event_only.usage == loud.usage
 
 
 async def test_usage_counts_sampled_forced_and_critical_path_tokens():

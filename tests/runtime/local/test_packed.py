@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from typing import Any
 
-from espalier.runtime.local.packed import pack, padded
+from espalier.runtime.local.batch import pack, padded
 from espalier.runtime.local.scheduler import Chunk
 
 SOMEONE: Any = ("response", "branch")

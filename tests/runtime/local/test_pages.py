@@ -5,12 +5,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from espalier.runtime.local.pages import OutOfPages, PagePool, Row
+from espalier.runtime.local.kv_pages import BlockManager, BlockTable, OutOfPages
 
 
 def test_a_fork_copies_nothing_and_writes_apart():
-    pool = PagePool(8, 4)
-    row = Row(pool)
+    pool = BlockManager(8, 4)
+    row = BlockTable(pool)
     first = row.extend(6)
     left, right = row.fork(), row.fork()
     assert pool.free == 6
@@ -20,8 +20,8 @@ def test_a_fork_copies_nothing_and_writes_apart():
 
 
 def test_a_join_moves_pages_and_a_later_token_fills_the_last_one():
-    pool = PagePool(8, 4)
-    row = Row(pool)
+    pool = BlockManager(8, 4)
+    row = BlockTable(pool)
     row.extend(6)
     steps = [row.fork(), row.fork()]
     slots = [step.extend(3) for step in steps]
@@ -34,8 +34,8 @@ def test_a_join_moves_pages_and_a_later_token_fills_the_last_one():
 
 
 def test_running_out_claims_nothing():
-    pool = PagePool(2, 4)
-    row = Row(pool)
+    pool = BlockManager(2, 4)
+    row = BlockTable(pool)
     row.extend(5)
     with pytest.raises(OutOfPages):
         row.extend(4)
@@ -49,12 +49,12 @@ class Rows(RuleBasedStateMachine):
 
     @initialize(size=st.integers(1, 5))
     def start(self, size: int) -> None:
-        self.pool = PagePool(60, size)
-        root = Row(self.pool)
-        self.seen: dict[Row, list[int]] = {root: []}
-        self.blocks: list[tuple[Row, list[Row]]] = []
+        self.pool = BlockManager(60, size)
+        root = BlockTable(self.pool)
+        self.seen: dict[BlockTable, list[int]] = {root: []}
+        self.blocks: list[tuple[BlockTable, list[BlockTable]]] = []
 
-    def leaves(self) -> list[Row]:
+    def leaves(self) -> list[BlockTable]:
         parked = {parent for parent, _ in self.blocks}
         return [row for row in self.seen if row not in parked]
 

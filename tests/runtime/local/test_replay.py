@@ -7,7 +7,7 @@ from array import array
 import pytest
 import torch
 
-from espalier.runtime.local.replay import PAGES, ROWS, Replay, Shape, shape_of, views
+from espalier.runtime.local.cuda_graphs import PAGES, ROWS, CudaGraphRunner, Shape, shape_of, views
 from espalier.runtime.local.scheduler import Chunk
 
 
@@ -51,7 +51,7 @@ def test_padding_writes_to_the_scratch_page_and_sees_one_slot_of_it():
         seen.append([part.tolist() for part in parts])
         return torch.arange(8.0)[:, None]
 
-    replay = Replay(compute, torch.device("cpu"), page_size=4, scratch=50)
+    replay = CudaGraphRunner(compute, torch.device("cpu"), page_size=4, scratch=50)
     assert replay([chunk([5, 6], [3], [2])])[1] == []
     assert replay([chunk([9], [4, 2], [4, 1])])[0].shape == (0, 1)
     first, second = seen
@@ -63,5 +63,5 @@ def test_padding_writes_to_the_scratch_page_and_sees_one_slot_of_it():
 
 
 def test_a_pass_that_no_shape_holds_is_left_to_others():
-    replay = Replay(lambda parts: pytest.fail("computed"), torch.device("cpu"), page_size=16, scratch=9)
+    replay = CudaGraphRunner(lambda parts: pytest.fail("computed"), torch.device("cpu"), page_size=16, scratch=9)
     assert replay([chunk([1] * 1025, [1], [16])]) is None

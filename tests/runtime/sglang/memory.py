@@ -35,7 +35,7 @@ def watch_memory(path: Path, prepare: Callable[[], None]) -> Callable[[], None]:
     def register() -> None:
         from sglang.srt.plugins.hook_registry import HookRegistry, HookType
 
-        import espalier.runtime.sglang.admission as admission
+        import espalier.runtime.sglang.plugin.admission as admission
 
         prepare()
         count = {"retracted": 0, "saved": 0}

@@ -11,8 +11,8 @@ import torch
 from espalier.runtime.engine import FinishReason
 from espalier.runtime.grammar import Vocabulary
 from espalier.runtime.layout import layout
+from espalier.runtime.sglang.plugin.vocabulary import vocabulary_to_json
 from espalier.runtime.sglang.protocol import KEY, Summary, format_path
-from espalier.runtime.sglang.vocabulary import vocabulary_to_json
 from tests.runtime.dense import dense_logprobs
 from tests.runtime.local.tiny import TinyTokenizer
 from tests.runtime.scripted import Script, Shape, random_script

@@ -118,18 +118,18 @@ def test_abort_at_random_moments_of_a_crowded_server_frees_everything(model, tmp
 
 def break_fork_and_join() -> None:
     """The third fork and the third join of a server fail."""
-    from espalier.runtime.sglang.conductor import Conductor
+    from espalier.runtime.sglang.plugin.fork_join import ForkJoinScheduler
 
     follow_scripts()
     for name in ("_fork", "_join"):
         count = iter(range(1000))
 
-        def broken(self, seat, original=getattr(Conductor, name), count=count, name=name):
+        def broken(self, seat, original=getattr(ForkJoinScheduler, name), count=count, name=name):
             if next(count) == 2:
                 raise ZeroDivisionError(f"broken {name}")
             return original(self, seat)
 
-        setattr(Conductor, name, broken)
+        setattr(ForkJoinScheduler, name, broken)
 
 
 def test_an_exception_ends_one_request_and_the_scheduler_lives_on(model, tmp_path):

@@ -31,8 +31,8 @@ from espalier.runtime.engine import (
 )
 from espalier.runtime.local import SEEDLING, LocalConfig, LocalEngine
 from espalier.runtime.prompt import PromptTemplate
-from espalier.runtime.sglang.client import ClientConfig, SglangEngine
-from espalier.runtime.sglang.weights import TensorSpec, WeightGroup
+from espalier.runtime.sglang.client.engine import ClientConfig, SglangEngine
+from espalier.runtime.sglang.client.weights import TensorSpec, WeightGroup
 from tests.runtime.sglang.server import Server
 
 pytestmark = pytest.mark.xdist_group("client")  # its servers serve many of its tests
@@ -231,7 +231,7 @@ def _kill_all_at(address: str) -> None:
 
 def test_a_problem_is_solved_from_the_command_line(address):
     setting = address.replace("http", "sglang")
-    solve = [sys.executable, "-m", "espalier.solver.cli", "solve", "--engine", setting, "--seed", "1", "--json"]
+    solve = [sys.executable, "-m", "espalier.solver.cli.main", "solve", "--engine", setting, "--seed", "1", "--json"]
     done = subprocess.run([*solve, QUESTIONS[0]], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout)["verified"] is True

@@ -8,7 +8,7 @@ import pytest
 from sglang.srt.configs.model_config import ModelConfig
 from sglang.srt.server_args import ServerArgs
 
-from espalier.runtime.sglang.gate import obstacles
+from espalier.runtime.sglang.plugin.preconditions import obstacles
 from tests.runtime.sglang.requests import IDS, cases
 from tests.runtime.sglang.server import SETTINGS, Server
 
@@ -75,7 +75,7 @@ def claim_another_version() -> None:
     from espalier.runtime.sglang import compat
 
     compat.installed = lambda: "0.6.0"
-    sys.modules["espalier.runtime.sglang.hooks"] = None  # what it imports need not be there in another version
+    sys.modules["espalier.runtime.sglang.plugin.hooks"] = None  # what it imports need not be there in another version
 
 
 def test_an_unknown_version_is_refused_and_serves_as_stock(model, stock):

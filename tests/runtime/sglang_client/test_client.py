@@ -28,10 +28,10 @@ from espalier.runtime.engine import (
     Tokens,
 )
 from espalier.runtime.grammar import GrammarLimits
-from espalier.runtime.sglang import server as server_module
-from espalier.runtime.sglang import servers as servers_module
-from espalier.runtime.sglang.client import ClientConfig, SglangEngine
-from espalier.runtime.sglang.weights import TensorSpec, WeightGroup
+from espalier.runtime.sglang.client import server as server_module
+from espalier.runtime.sglang.client import servers as servers_module
+from espalier.runtime.sglang.client.engine import ClientConfig, SglangEngine
+from espalier.runtime.sglang.client.weights import TensorSpec, WeightGroup
 from tests.runtime.scripted import Script, Shape, random_script
 from tests.runtime.sglang_client.fake import VOCABULARY, FakeSglang, embedded, silence, status
 

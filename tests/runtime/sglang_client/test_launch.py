@@ -13,7 +13,7 @@ import pytest
 from espalier.runtime.local import SEEDLING
 
 STANDIN = Path(__file__).parent / "sglang_standin"
-COMMAND = (sys.executable, "-m", "espalier.solver.cli", "engine", "serve", "--model", str(SEEDLING), "--port", "0")
+COMMAND = (sys.executable, "-m", "espalier.solver.cli.main", "engine", "serve", "--model", str(SEEDLING), "--port", "0")
 ON_CPU = ("--", "--device", "cpu")
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from espalier.runtime.sglang.server import Server
-from espalier.runtime.sglang.servers import Servers
+from espalier.runtime.sglang.client.server import Server
+from espalier.runtime.sglang.client.servers import Servers
 
 PROMPTS = [(number, 7, number * number) for number in range(300)]
 

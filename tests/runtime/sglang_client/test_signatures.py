@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from espalier.runtime.sglang.compat import SIGNATURES, SUPPORTED
+from espalier.runtime.sglang.plugin.compat import SIGNATURES, SUPPORTED
 
 SCRIPT = Path(__file__).parents[3] / "scripts" / "sglang_signatures.py"
 

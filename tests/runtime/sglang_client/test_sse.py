@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from espalier.runtime.sglang import sse
-from espalier.runtime.sglang.sse import BrokenStream, messages
+from espalier.runtime.sglang.client import sse
+from espalier.runtime.sglang.client.sse import BrokenStream, messages
 
 MESSAGES = [{"text": "a\n\nb: é"}, {"output_ids": list(range(50))}, {}, {"data": "data: [DONE]"}]
 STREAM = b"".join(b"data: " + json.dumps(each).encode() + b"\n\n" for each in MESSAGES)

@@ -15,8 +15,8 @@ import pytest
 import structlog
 from typer.testing import CliRunner
 
-from espalier.solver.batch.cli import app, worker_app
-from espalier.solver.spans import ENDPOINTS
+from espalier.solver.cli.batch import app, worker_app
+from espalier.solver.session.spans import ENDPOINTS
 from tests.solver.batch.server import RedisServer
 from tests.solver.batch.working import NoWork, working
 
@@ -107,7 +107,7 @@ async def test_cancel_ends_a_batch(espalier: Any, problems: Path) -> None:
 async def test_dead_jobs_show_their_reason_and_can_be_retried(
     server: RedisServer, espalier: Any, problems: Path
 ) -> None:
-    from espalier.solver.batch.work import JobRefused
+    from espalier.solver.batch.handler import JobRefused
 
     async def refuse(_: Any) -> None:
         raise JobRefused("too hard")
@@ -150,7 +150,7 @@ def test_a_queue_that_cannot_be_reached_is_said_so() -> None:
 
 def test_a_worker_exports_spans_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ENDPOINTS[0], "http://127.0.0.1:4318")
-    monkeypatch.setattr("espalier.solver.spans._installed", lambda: False)
+    monkeypatch.setattr("espalier.solver.session.spans._installed", lambda: False)
     result = CliRunner().invoke(worker_app, [])
     assert result.exit_code == 2
     assert "espalier[otel]" in result.output
@@ -187,7 +187,7 @@ def _lines(path: Path) -> list[Any]:
 async def _solve_in_a_process(server: RedisServer, espalier: Any, problems: Path, tmp_path: Path, engine: str) -> None:
     settings = ("--policy", "best_of_k", "--k", 2, "--candidate-tokens", 64)
     assert (await asyncio.to_thread(espalier, "submit", problems, "--key", "monday", *settings)).exit_code == 0
-    code = "from espalier.solver.batch.cli import worker_app; worker_app()"
+    code = "from espalier.solver.cli.batch import worker_app; worker_app()"
     options = ["--redis", server.url, "--engine", engine, "--traces", str(tmp_path / "traces")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, *options, env=environment)

@@ -10,15 +10,15 @@ import pytest
 import redis as blocking
 
 from espalier.runtime.engine import FinishReason, Usage
+from espalier.solver.batch.config import QueueConfig
 from espalier.solver.batch.keys import GROUP, Keys
-from espalier.solver.batch.lease.desk import Desk
 from espalier.solver.batch.lease.heartbeat import Heartbeat
 from espalier.solver.batch.lease.lease import Lease, LeaseLost
+from espalier.solver.batch.lease.store import LeaseStore
 from espalier.solver.batch.queue import JobQueue
-from espalier.solver.batch.terms import Terms
-from espalier.solver.candidate import Candidate
-from espalier.solver.journal import Entry
-from espalier.solver.policy import Spec
+from espalier.solver.core.candidate import Candidate
+from espalier.solver.core.policy import Spec
+from espalier.solver.core.record import Entry
 from espalier.v1 import solver_pb2 as pb
 from espalier.verifiers.verdict import Status, Verdict
 from tests.solver.batch.server import RedisServer
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 KEYS = Keys()
-TERMS = Terms(lease_seconds=60.0, max_deliveries=3)
+TERMS = QueueConfig(lease_seconds=60.0, max_deliveries=3)
 """Nothing expires by itself in the time of a test: what has to be old is made old."""
 CANDIDATE = Candidate(Spec(0, 0, 1, 1.0), "42", "42", (), FinishReason.STOP, Usage(1, 2, 3, 4), 0.5)
 VERDICT = Verdict(Status.PASS, 1.0, "test")
 RESULT = pb.SolveResponse(answer="42")
 
 
-async def desks(redis: Redis) -> tuple[Desk, Desk]:
-    one, other = Desk(redis, "one", KEYS, TERMS), Desk(redis, "other", KEYS, TERMS)
+async def desks(redis: Redis) -> tuple[LeaseStore, LeaseStore]:
+    one, other = LeaseStore(redis, "one", KEYS, TERMS), LeaseStore(redis, "other", KEYS, TERMS)
     await one.join()
     return one, other
 
@@ -49,7 +49,7 @@ async def expire(redis: Redis, *leases: Lease) -> None:
         await redis.xclaim(KEYS.jobs, GROUP, lease.consumer, 0, [lease.entry], **again)
 
 
-async def lost_by_one(redis: Redis) -> tuple[Desk, Lease, Desk, Lease]:
+async def lost_by_one(redis: Redis) -> tuple[LeaseStore, Lease, LeaseStore, Lease]:
     """Two workers; the job of the first has just been reclaimed by the second."""
     one, other = await desks(redis)
     await JobQueue(redis).submit(problems(1), key="mine")
@@ -172,7 +172,9 @@ async def test_a_retry_counts_and_waits(redis: Redis) -> None:
     status = (await queue.get(lease.job)).status
     assert (status.state, status.reason) == (pb.JOB_STATE_QUEUED, "the engine coughed")
     assert await other.take(1) == []
-    later = Desk(redis, "later", KEYS, Terms(lease_seconds=TERMS.lease_seconds - 30.0))  # as if 30 s had passed
+    later = LeaseStore(
+        redis, "later", KEYS, QueueConfig(lease_seconds=TERMS.lease_seconds - 30.0)
+    )  # as if 30 s had passed
     (theirs,) = await later.take(1)
     assert theirs.deliveries == 2
 
@@ -226,7 +228,7 @@ async def test_the_heartbeat_beats_while_the_event_loop_is_blocked(redis: Redis,
     await JobQueue(redis).submit(problems(1))
     (lease,) = await one.read(1, 0.1)
     lost: list[Lease] = []
-    with Heartbeat(server.url, "one", KEYS, Terms(lease_seconds=0.6), lost.append) as heart:
+    with Heartbeat(server.url, "one", KEYS, QueueConfig(lease_seconds=0.6), lost.append) as heart:
         heart.hold(lease)
         await expire(redis, lease)
         with blocking.Redis(port=server.port) as asking:
@@ -243,7 +245,7 @@ async def test_the_heartbeat_tells_once_of_a_lease_that_is_lost(redis: Redis, se
     await JobQueue(redis).submit(problems(2))
     kept, gone = await one.read(2, 0.1)
     lost: list[Lease] = []
-    with Heartbeat(server.url, "one", KEYS, Terms(lease_seconds=0.3), lost.append) as heart:
+    with Heartbeat(server.url, "one", KEYS, QueueConfig(lease_seconds=0.3), lost.append) as heart:
         heart.hold(kept)
         heart.hold(gone)
         await JobQueue(redis).cancel(gone.job)
@@ -257,7 +259,7 @@ async def test_a_lease_that_is_held_for_too_long_is_given_up(redis: Redis, serve
     await JobQueue(redis).submit(problems(1))
     (lease,) = await one.read(1, 0.1)
     lost: list[Lease] = []
-    with Heartbeat(server.url, "one", KEYS, Terms(lease_seconds=0.3, max_seconds=0.5), lost.append) as heart:
+    with Heartbeat(server.url, "one", KEYS, QueueConfig(lease_seconds=0.3, max_seconds=0.5), lost.append) as heart:
         heart.hold(lease)
         await until(lambda: bool(lost))
         await expire(redis, lease)
@@ -267,7 +269,7 @@ async def test_a_lease_that_is_held_for_too_long_is_given_up(redis: Redis, serve
 
 
 async def test_who_was_asleep_takes_nothing_before_the_others_have_had_the_time_to_renew(server: RedisServer) -> None:
-    terms = Terms(lease_seconds=0.5)
+    terms = QueueConfig(lease_seconds=0.5)
     with Heartbeat(server.url, "one", KEYS, terms, lambda _: None) as heart:
         await until(heart.steady)
         with heart._lock:  # no beat comes through

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from espalier.solver.batch.config import QueueConfig
 from espalier.solver.batch.connection import QueueUnavailable, connect, patiently, shown
 from espalier.solver.batch.keys import Keys
-from espalier.solver.batch.lease.desk import Desk
+from espalier.solver.batch.lease.store import LeaseStore
 from espalier.solver.batch.queue import MAX_JOBS, JobQueue, KeyTaken
 from espalier.solver.batch.status import UnknownJob
-from espalier.solver.batch.terms import Terms
 from espalier.v1 import solver_pb2 as pb
 from tests.solver.batch.server import RedisServer
 from tests.solver.batch.working import TERMS, NoWork, ended, problems, working
@@ -133,7 +133,7 @@ async def test_depth_counts_waiting_and_held_jobs_also_after_cancels(redis: Redi
     assert (await queue.depth()).total == 0
     jobs = (await queue.submit(problems(5))).job_ids
     assert (await queue.depth()).lag == 5
-    desk = Desk(redis, "w", Keys(), TERMS)
+    desk = LeaseStore(redis, "w", Keys(), TERMS)
     await desk.join()
     assert len(await desk.read(2, 0.1)) == 2
     await queue.cancel(jobs[3])
@@ -142,7 +142,7 @@ async def test_depth_counts_waiting_and_held_jobs_also_after_cancels(redis: Redi
 
 
 async def test_ended_jobs_are_forgotten_in_time_and_leave_nothing_behind(redis: Redis) -> None:
-    queue = JobQueue(redis, terms=Terms(keep_seconds=1))
+    queue = JobQueue(redis, terms=QueueConfig(keep_seconds=1))
     jobs = (await queue.submit(problems(3), key="mine")).job_ids
     for job in jobs:
         await queue.cancel(job)

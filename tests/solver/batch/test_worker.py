@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from espalier.runtime.engine import EngineUnavailable
-from espalier.solver.batch import work as at_work
+from espalier.solver.batch import handler as at_work
+from espalier.solver.batch.config import QueueConfig
 from espalier.solver.batch.connection import connect
 from espalier.solver.batch.keys import Keys
-from espalier.solver.batch.lease.desk import Desk
+from espalier.solver.batch.lease.store import LeaseStore
 from espalier.solver.batch.queue import JobQueue
-from espalier.solver.batch.terms import Terms
 from espalier.solver.batch.worker import Worker
-from espalier.solver.journal import Entry
-from espalier.solver.metrics import Metrics
-from espalier.solver.settings import House
-from espalier.solver.solve import Solver
+from espalier.solver.core.loop import Solver
+from espalier.solver.core.record import Entry
+from espalier.solver.core.settings import ServerLimits
+from espalier.solver.session.metrics import Metrics
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
 from tests.solver.batch.server import RedisServer
@@ -35,10 +35,10 @@ CHECKED = common_pb2.Problem(
 FOUR = pb.Settings(policy="best_of_k", k=4, seed=1)
 
 
-def solving(engine: ScriptedEngine, judge: ScriptedJudge | None = None) -> at_work.Solving:
+def solving(engine: ScriptedEngine, judge: ScriptedJudge | None = None) -> at_work.SolveJobHandler:
     judge = judge or ScriptedJudge({"42": PASS, "41": FAIL, "40": FAIL, "39": FAIL})
     solver = Solver(engine, judge)
-    return at_work.solving(solver, House(candidate_tokens=1 << 16), 4, Metrics())
+    return at_work.solving(solver, ServerLimits(candidate_tokens=1 << 16), 4, Metrics())
 
 
 async def test_a_problem_comes_back_solved_with_its_progress(redis: Redis, server: RedisServer) -> None:
@@ -100,7 +100,7 @@ async def test_a_redelivered_job_generates_and_judges_only_what_is_missing(redis
 
 
 async def _first_half(redis: Redis, engine: ScriptedEngine) -> tuple[Entry, ...]:
-    desk = Desk(redis, "gone", Keys(), TERMS)
+    desk = LeaseStore(redis, "gone", Keys(), TERMS)
     await desk.join()
     (lease,) = await desk.read(1, 1.0)
     delivery = await desk.start(lease)
@@ -122,7 +122,7 @@ async def test_a_cancelled_job_is_aborted_in_the_engine_at_once(redis: Redis, se
     queue = JobQueue(redis)
     (job,) = (await queue.submit([CHECKED], FOUR)).job_ids
     engine = ScriptedEngine.of(None)
-    async with working(server, solving(engine), terms=Terms(lease_seconds=60)):
+    async with working(server, solving(engine), terms=QueueConfig(lease_seconds=60)):
         await engine.busy.wait()
         assert (await queue.cancel(job)).state == pb.JOB_STATE_CANCELLED
         await until(lambda: not engine.running, 15.0)  # the next heartbeat is 20 s away
@@ -212,7 +212,7 @@ async def test_what_does_not_end_within_the_grace_is_handed_back_uncounted(redis
     queue = JobQueue(redis)
     (job,) = (await queue.submit([CHECKED], FOUR)).job_ids
     engine = ScriptedEngine.of(None)
-    async with working(server, solving(engine), grace=0.1, terms=Terms(lease_seconds=60)):
+    async with working(server, solving(engine), grace=0.1, terms=QueueConfig(lease_seconds=60)):
         await engine.busy.wait()
     assert not engine.running
     status = (await queue.get(job)).status
@@ -243,7 +243,7 @@ async def test_a_suspect_runs_alone(redis: Redis, server: RedisServer) -> None:
     queue = JobQueue(redis)
     suspect = (await queue.submit(problems(1))).job_ids[0]
     for consumer in ("one", "two"):
-        desk = Desk(redis, consumer, Keys(), Terms(lease_seconds=0.001))
+        desk = LeaseStore(redis, consumer, Keys(), QueueConfig(lease_seconds=0.001))
         await desk.join()
         await asyncio.sleep(0.01)
         assert await desk.read(1, 0.01) or await desk.take(1)

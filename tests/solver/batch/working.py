@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from espalier.solver.batch.config import QueueConfig
 from espalier.solver.batch.connection import connect
+from espalier.solver.batch.handler import JobHandler
 from espalier.solver.batch.queue import JobQueue
-from espalier.solver.batch.terms import Terms
-from espalier.solver.batch.work import Work
 from espalier.solver.batch.worker import Worker
-from espalier.solver.events import Watch
-from espalier.solver.journal import Entry, Journal
+from espalier.solver.core.events import Observer
+from espalier.solver.core.record import Entry, Journal
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
 from tests.solver.batch.server import RedisServer
@@ -22,7 +22,7 @@ from tests.solver.batch.server import RedisServer
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-TERMS = Terms(lease_seconds=1.0, max_deliveries=3)
+TERMS = QueueConfig(lease_seconds=1.0, max_deliveries=3)
 
 
 def problems(count: int) -> list[common_pb2.Problem]:
@@ -36,7 +36,9 @@ class NoWork:
     before: Callable[[pb.Job], Awaitable[None]] | None = None
     seen: list[str] = field(default_factory=list)
 
-    async def __call__(self, job: pb.Job, watch: Watch, journal: Journal, entries: Sequence[Entry]) -> pb.SolveResponse:
+    async def __call__(
+        self, job: pb.Job, watch: Observer, journal: Journal, entries: Sequence[Entry]
+    ) -> pb.SolveResponse:
         self.seen.append(job.id)
         if self.before is not None:
             await self.before(job)
@@ -45,7 +47,7 @@ class NoWork:
 
 @asynccontextmanager
 async def working(
-    server: RedisServer, work: Work, *, slots: int = 4, grace: float = 5.0, terms: Terms = TERMS
+    server: RedisServer, work: JobHandler, *, slots: int = 4, grace: float = 5.0, terms: QueueConfig = TERMS
 ) -> AsyncIterator[Worker]:
     """A worker that runs meanwhile, and drains at the end."""
     stop = asyncio.Event()

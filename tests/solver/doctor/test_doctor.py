@@ -28,7 +28,7 @@ SECONDS = 100.0
 def doctor(*arguments: str, **environment: str) -> tuple[int, dict[str, dict[str, Any]]]:
     """Exit status, and what was found by name."""
     done = subprocess.run(
-        [sys.executable, "-m", "espalier.solver.cli", "doctor", "--json", "--seconds", str(SECONDS), *arguments],
+        [sys.executable, "-m", "espalier.solver.cli.main", "doctor", "--json", "--seconds", str(SECONDS), *arguments],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -112,7 +112,7 @@ def test_what_is_needed_is_looked_at_whatever_else_is() -> None:
 
 
 def test_the_last_line_does_not_call_well_what_has_a_note() -> None:
-    command = [sys.executable, "-m", "espalier.solver.cli", "doctor", "--only", "python", "--only", "redis"]
+    command = [sys.executable, "-m", "espalier.solver.cli.main", "doctor", "--only", "python", "--only", "redis"]
     done = subprocess.run([*command, "--redis", "redis://127.0.0.1:1/0"], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "Nothing is wrong; 1 of 2 checks have a note."
 
@@ -153,7 +153,7 @@ def test_an_sglang_that_cannot_be_imported_is_a_problem(tmp_path: Path) -> None:
 
 def test_a_check_that_does_not_exist_is_a_usage_error() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "espalier.solver.cli", "doctor", "--only", "engin"], capture_output=True, text=True
+        [sys.executable, "-m", "espalier.solver.cli.main", "doctor", "--only", "engin"], capture_output=True, text=True
     )
     assert done.returncode == 2
     assert "there are: python, packages" in done.stderr

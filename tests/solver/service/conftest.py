@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from espalier.verifiers.hub import Hub, load
+from espalier.verifiers.local import LocalVerifiers, load
 
 
 @pytest.fixture
-async def hub() -> AsyncIterator[Hub]:
-    async with Hub(load(["math"])) as verifiers:
+async def hub() -> AsyncIterator[LocalVerifiers]:
+    async with LocalVerifiers(load(["math"])) as verifiers:
         yield verifiers

@@ -11,24 +11,24 @@ from typing import Any
 
 import grpc.aio
 
+from espalier.common.grpc_server import Listening
+from espalier.common.security import ServerSecurity
 from espalier.solver.batch.queue import JobQueue
-from espalier.solver.metrics import Metrics
+from espalier.solver.core.loop import Solver, Verifiers
+from espalier.solver.core.settings import ServerLimits
 from espalier.solver.service.admission import Admission
-from espalier.solver.service.desk import Desk
 from espalier.solver.service.http import Endpoint, HttpServer
 from espalier.solver.service.jobs import Jobs
 from espalier.solver.service.readiness import Readiness
 from espalier.solver.service.server import SolverServer
 from espalier.solver.service.servicer import SolverService
-from espalier.solver.settings import House
-from espalier.solver.solve import Judge, Solver
+from espalier.solver.session.metrics import Metrics
+from espalier.solver.session.session import SolveSession
 from espalier.v1 import common_pb2, solver_pb2, solver_pb2_grpc
-from espalier.verifiers.auth import ServerSecurity
-from espalier.verifiers.hub import Hub
-from espalier.verifiers.server import Listening
+from espalier.verifiers.local import LocalVerifiers
 from tests.verifiers.running import SERVING, until_health
 
-HOUSE = House(k=4, max_k=8, seconds=60.0, candidate_tokens=512)
+HOUSE = ServerLimits(k=4, max_k=8, seconds=60.0, candidate_tokens=512)
 LISTENING = Listening("127.0.0.1:0", grace_seconds=5.0)
 
 
@@ -37,7 +37,7 @@ class Served:
     """A server that runs."""
 
     server: SolverServer
-    desk: Desk
+    desk: SolveSession
     address: str
     http: str
     channel: grpc.aio.Channel
@@ -55,9 +55,9 @@ class Served:
 @asynccontextmanager
 async def serving(
     engine: Any,
-    judge: Judge | Hub,
+    judge: Verifiers | LocalVerifiers,
     *,
-    house: House = HOUSE,
+    house: ServerLimits = HOUSE,
     listening: Listening = LISTENING,
     security: ServerSecurity = ServerSecurity(),
     slots: int = 4,
@@ -67,8 +67,8 @@ async def serving(
     warm: bool = True,
 ) -> AsyncIterator[Served]:
     """A server over an engine and a judge, drained at the end; `warm` waits until it has warmed up."""
-    desk = Desk(Solver(engine, judge), house, Metrics(), Admission(slots, places), traces)
-    verifiers = judge.check if isinstance(judge, Hub) else _nothing
+    desk = SolveSession(Solver(engine, judge), house, Metrics(), Admission(slots, places), traces)
+    verifiers = judge.check if isinstance(judge, LocalVerifiers) else _nothing
     readiness = Readiness(desk.solver, verifiers, lambda: desk.admission.running > 0)
     http = HttpServer(Endpoint(desk, security, listening.max_message_mib << 20), "127.0.0.1:0", security)
     service = SolverService(desk, readiness, Jobs(queue, house) if queue else None)

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from espalier.solver.batch.handler import SolveJobHandler
 from espalier.solver.batch.queue import JobQueue
-from espalier.solver.batch.work import Solving
-from espalier.verifiers.hub import Hub
+from espalier.verifiers.local import LocalVerifiers
 from tests.solver.batch.conftest import redis, server  # noqa: F401
 from tests.solver.batch.server import RedisServer
 from tests.solver.batch.working import working
@@ -35,24 +35,24 @@ async def output(name: str, address: str) -> str:
     return done.stdout
 
 
-async def test_the_grpc_client_shows_branches_and_a_verified_answer(hub: Hub) -> None:
+async def test_the_grpc_client_shows_branches_and_a_verified_answer(hub: LocalVerifiers) -> None:
     async with telling(FORKED) as engine, serving(engine, hub) as served:
         said = await output("grpc_client.py", served.address)
     assert "thinks about '1: add'" in said
     assert "OUTCOME_VERIFIED: 55 + 36 - 19 - 7" in said
 
 
-async def test_the_openai_client_prints_answer_and_evidence(hub: Hub) -> None:
+async def test_the_openai_client_prints_answer_and_evidence(hub: LocalVerifiers) -> None:
     async with telling("\\boxed{42}") as engine, serving(engine, hub) as served:
         said = await output("openai_client.py", served.http)
     assert "answer: 42\nverified: True" in said
 
 
-async def test_the_batch_client_waits_for_its_jobs(hub: Hub, redis: Redis, server: RedisServer) -> None:  # noqa: F811
+async def test_the_batch_client_waits_for_its_jobs(hub: LocalVerifiers, redis: Redis, server: RedisServer) -> None:  # noqa: F811
     async with (
         telling("\\boxed{42}") as engine,
         serving(engine, hub, queue=JobQueue(redis)) as served,
-        working(server, Solving(served.desk)),
+        working(server, SolveJobHandler(served.desk)),
     ):
         said = await output("batch_client.py", served.address)
         again = await output("batch_client.py", served.address)

@@ -9,11 +9,11 @@ import grpc
 import grpc.aio
 import pytest
 
+from espalier.common.grpc_errors import field_of
 from espalier.solver.batch.connection import connect
 from espalier.solver.batch.queue import JobQueue
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
-from espalier.verifiers.refusal import field_of
 from tests.solver.batch.conftest import own_server, redis, server  # noqa: F401
 from tests.solver.batch.server import RedisServer
 from tests.solver.batch.working import NoWork, problems, working

@@ -13,8 +13,8 @@ import httpx2 as httpx
 import openai
 import pytest
 
-from espalier.verifiers.auth import ServerSecurity
-from espalier.verifiers.hub import Hub
+from espalier.common.security import ServerSecurity
+from espalier.verifiers.local import LocalVerifiers
 from tests.solver.scripted import ERROR, ScriptedJudge
 from tests.solver.service.serving import HOUSE, Served, serving, until
 from tests.solver.service.telling import Words, free_tokens, telling
@@ -36,7 +36,7 @@ async def answering(words: Words, judge: Any, **settings: Any) -> AsyncIterator[
         yield spoken
 
 
-async def test_the_winner_is_the_message_and_the_rest_is_metadata(hub: Hub) -> None:
+async def test_the_winner_is_the_message_and_the_rest_is_metadata(hub: LocalVerifiers) -> None:
     async with answering(RIGHT, hub) as ask:
         reply = await ask.chat.completions.create(
             model="espalier",
@@ -57,7 +57,7 @@ async def test_the_winner_is_the_message_and_the_rest_is_metadata(hub: Hub) -> N
     assert reply.usage.total_tokens == reply.usage.prompt_tokens + reply.usage.completion_tokens
 
 
-async def test_a_problem_without_an_answer_is_a_refusal_and_not_an_error(hub: Hub) -> None:
+async def test_a_problem_without_an_answer_is_a_refusal_and_not_an_error(hub: LocalVerifiers) -> None:
     async with answering(WRONG, hub) as ask:
         reply = await ask.chat.completions.create(
             model="espalier", messages=QUESTION, extra_body={"k": 2, "check": {"reference": {"answer": "42"}}}
@@ -69,7 +69,7 @@ async def test_a_problem_without_an_answer_is_a_refusal_and_not_an_error(hub: Hu
     assert reply.choices[0].finish_reason == "length"
 
 
-async def test_a_stream_shows_progress_and_ends_with_answer_metadata_and_usage(hub: Hub) -> None:
+async def test_a_stream_shows_progress_and_ends_with_answer_metadata_and_usage(hub: LocalVerifiers) -> None:
     async with answering(RIGHT, hub) as ask:
         stream = await ask.chat.completions.create(
             model="espalier",
@@ -92,7 +92,7 @@ async def test_a_stream_shows_progress_and_ends_with_answer_metadata_and_usage(h
     assert len({chunk.id for chunk in chunks}) == 1
 
 
-async def test_the_clients_own_streaming_helper_understands_the_stream(hub: Hub) -> None:
+async def test_the_clients_own_streaming_helper_understands_the_stream(hub: LocalVerifiers) -> None:
     async with (
         answering(RIGHT, hub) as ask,
         ask.chat.completions.stream(model="espalier", messages=QUESTION) as stream,
@@ -101,7 +101,7 @@ async def test_the_clients_own_streaming_helper_understands_the_stream(hub: Hub)
     assert final.choices[0].message.content == "42"
 
 
-async def test_the_blocking_client_works_too(hub: Hub) -> None:
+async def test_the_blocking_client_works_too(hub: LocalVerifiers) -> None:
     async with telling(RIGHT) as engine, serving(engine, hub) as served:
         with openai.OpenAI(base_url=served.http, api_key="none", max_retries=0) as ask:
             create = ask.chat.completions.create
@@ -109,7 +109,7 @@ async def test_the_blocking_client_works_too(hub: Hub) -> None:
     assert reply.choices[0].message.content == "42"
 
 
-async def test_models_are_listed(hub: Hub) -> None:
+async def test_models_are_listed(hub: LocalVerifiers) -> None:
     async with answering(RIGHT, hub) as ask:
         listed = [model.id async for model in ask.models.list()]
         described = await ask.models.retrieve(listed[0])
@@ -117,7 +117,7 @@ async def test_models_are_listed(hub: Hub) -> None:
     assert described.owned_by == "espalier"
 
 
-async def test_system_messages_stand_before_the_problem(hub: Hub) -> None:
+async def test_system_messages_stand_before_the_problem(hub: LocalVerifiers) -> None:
     messages: list[Any] = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": [{"type": "text", "text": "What is 6 "}, {"type": "text", "text": "times 7?"}]},
@@ -156,7 +156,9 @@ async def test_system_messages_stand_before_the_problem(hub: Hub) -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_bad_request_names_its_field(hub: Hub, fields: dict[str, Any], param: str, stream: bool) -> None:
+async def test_a_bad_request_names_its_field(
+    hub: LocalVerifiers, fields: dict[str, Any], param: str, stream: bool
+) -> None:
     request: dict[str, Any] = {"model": "espalier", "messages": QUESTION, "stream": stream, **fields}
     async with answering(RIGHT, hub) as ask:
         # What only shows once generation has begun is an error inside the stream, and of the same shape.
@@ -169,7 +171,7 @@ async def test_a_bad_request_names_its_field(hub: Hub, fields: dict[str, Any], p
     assert caught.value.type == "invalid_request_error"
 
 
-async def test_another_model_is_not_found(hub: Hub) -> None:
+async def test_another_model_is_not_found(hub: LocalVerifiers) -> None:
     async with answering(RIGHT, hub) as ask:
         with pytest.raises(openai.NotFoundError) as caught:
             await ask.chat.completions.create(model="another", messages=QUESTION)
@@ -178,7 +180,7 @@ async def test_another_model_is_not_found(hub: Hub) -> None:
             await ask.models.retrieve("another")
 
 
-async def test_a_wrong_key_is_refused(hub: Hub) -> None:
+async def test_a_wrong_key_is_refused(hub: LocalVerifiers) -> None:
     async with telling(RIGHT) as engine, serving(engine, hub, security=ServerSecurity(token=TOKEN)) as served:
         async with client(served, "wrong") as ask:
             with pytest.raises(openai.AuthenticationError) as caught:
@@ -189,7 +191,7 @@ async def test_a_wrong_key_is_refused(hub: Hub) -> None:
     assert reply.choices[0].message.content == "42"
 
 
-async def test_a_server_that_asks_for_client_certificates_answers_nobody_without(hub: Hub) -> None:
+async def test_a_server_that_asks_for_client_certificates_answers_nobody_without(hub: LocalVerifiers) -> None:
     files = {name: TLS / f"{name}.pem" for name in ("ca", "server", "client")}
     mutual = ServerSecurity(
         certificate=files["server"].read_bytes(),
@@ -220,7 +222,7 @@ async def test_a_full_server_says_when_to_come_back() -> None:
         assert (await first).choices[0].message.content == "42"
 
 
-async def test_an_engine_that_is_gone_and_verifiers_that_are_down_are_unavailable(hub: Hub) -> None:
+async def test_an_engine_that_is_gone_and_verifiers_that_are_down_are_unavailable(hub: LocalVerifiers) -> None:
     async with answering(RIGHT, ScriptedJudge({"42": ERROR})) as ask:
         with pytest.raises(openai.InternalServerError) as caught:
             await ask.chat.completions.create(model="espalier", messages=QUESTION, extra_body={"check": "reference:42"})
@@ -243,7 +245,7 @@ async def test_trouble_on_the_way_is_an_error_in_the_stream() -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_client_that_leaves_frees_the_engine(hub: Hub, stream: bool) -> None:
+async def test_a_client_that_leaves_frees_the_engine(hub: LocalVerifiers, stream: bool) -> None:
     async with telling(None) as engine, serving(engine, hub) as served, client(served) as ask:
         all_free = free_tokens(engine)
 
@@ -260,7 +262,7 @@ async def test_a_client_that_leaves_frees_the_engine(hub: Hub, stream: bool) -> 
         assert served.ended("cancelled") == 1
 
 
-async def test_a_client_that_leaves_the_line_leaves_nothing_behind(hub: Hub) -> None:
+async def test_a_client_that_leaves_the_line_leaves_nothing_behind(hub: LocalVerifiers) -> None:
     async with telling(None) as engine, serving(engine, hub, slots=1) as served, client(served) as ask:
         all_free = free_tokens(engine)
         create = ask.chat.completions.create
@@ -279,14 +281,14 @@ async def test_a_client_that_leaves_the_line_leaves_nothing_behind(hub: Hub) -> 
     ("content", "status"),
     [(b"", 400), (b"[]", 400), (b"{", 400), (b"\xff", 400), (b"[" * 100_000, 400), (b" " * (17 << 20), 413)],
 )
-async def test_a_body_that_is_no_request_is_refused(hub: Hub, content: bytes, status: int) -> None:
+async def test_a_body_that_is_no_request_is_refused(hub: LocalVerifiers, content: bytes, status: int) -> None:
     async with answering(RIGHT, hub) as ask:
         reply = await ask._client.post("chat/completions", content=content)
         assert reply.status_code == status
         assert set(reply.json()["error"]) == {"message", "type", "param", "code"}
 
 
-async def test_paths_that_do_not_exist_answer_in_the_same_shape(hub: Hub) -> None:
+async def test_paths_that_do_not_exist_answer_in_the_same_shape(hub: LocalVerifiers) -> None:
     async with answering(RIGHT, hub) as ask:
         for reply in (await ask._client.get("nothing"), await ask._client.get("chat/completions")):
             assert reply.status_code == 404

@@ -16,14 +16,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from espalier.solver import wire
 from espalier.solver.batch.connection import connect
 from espalier.solver.batch.keys import batch_id
 from espalier.solver.batch.queue import JobQueue
-from espalier.solver.settings import Settings
+from espalier.solver.core import proto
+from espalier.solver.core.settings import Settings
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
-from espalier.verifiers.hub import Hub, load
+from espalier.verifiers.local import LocalVerifiers, load
 from tests.solver.batch.conftest import server  # noqa: F401
 from tests.solver.batch.server import RedisServer
 from tests.solver.service.serving import Served, asking, serving, until
@@ -90,7 +90,7 @@ def a_world(url: str | None = None) -> Iterator[World]:
 
     async def build() -> World:
         engine = await stack.enter_async_context(telling(lambda _: here.words))
-        judge = await stack.enter_async_context(Hub(load(["math"])))
+        judge = await stack.enter_async_context(LocalVerifiers(load(["math"])))
         queue = JobQueue(await stack.enter_async_context(connect(url, retries=0))) if url else None
         served = await stack.enter_async_context(serving(engine, judge, queue=queue))
         return World(loop, served, engine, asyncio.all_tasks())
@@ -281,10 +281,10 @@ def test_no_body_crashes_the_http_server_or_leaves_a_task_behind(world: World, b
 
 @given(messages(pb.Settings.DESCRIPTOR))
 def test_settings_travel_unchanged(message: Any) -> None:
-    decoded = wire.decode_settings(message)
-    assert wire.encode_settings(decoded) == message or message != message  # NaN is not itself
+    decoded = proto.decode_settings(message)
+    assert proto.encode_settings(decoded) == message or message != message  # NaN is not itself
 
 
 @given(st.builds(Settings, k=st.none() | st.integers(0, 2**32 - 1), seed=st.none() | st.integers(0, 2**64 - 1)))
 def test_absent_settings_stay_absent(chosen: Settings) -> None:
-    assert wire.decode_settings(wire.encode_settings(chosen)) == chosen
+    assert proto.decode_settings(proto.encode_settings(chosen)) == chosen

@@ -33,7 +33,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "espalier.solver.cli", "serve", *arguments]
+    return [sys.executable, "-m", "espalier.solver.cli.main", "serve", *arguments]
 
 
 @contextmanager

@@ -16,15 +16,15 @@ from google.rpc import error_details_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
 
-from espalier.solver.commands.options import diversity
+from espalier.common.grpc_errors import delay_of, field_of
+from espalier.common.grpc_server import Listening
+from espalier.common.security import ServerSecurity, UnsafeAddressError
+from espalier.solver.cli.options import diversity
+from espalier.solver.core.settings import ServerLimits
 from espalier.solver.service.servicer import SERVICE_NAME
-from espalier.solver.settings import House
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
-from espalier.verifiers.auth import ServerSecurity, UnsafeAddressError
-from espalier.verifiers.hub import Hub
-from espalier.verifiers.refusal import delay_of, field_of
-from espalier.verifiers.server import Listening
+from espalier.verifiers.local import LocalVerifiers
 from tests.solver.scripted import ERROR, ScriptedJudge
 from tests.solver.service.serving import HOUSE, asking, serving, until
 from tests.solver.service.telling import free_tokens, telling
@@ -48,7 +48,7 @@ async def code_of(call: Any) -> grpc.StatusCode:
     return caught.value.code()
 
 
-async def test_a_right_answer_is_verified(hub: Hub) -> None:
+async def test_a_right_answer_is_verified(hub: LocalVerifiers) -> None:
     async with telling(RIGHT) as engine, serving(engine, hub) as served:
         result = await served.stub.SolveOnce(asking(seed=7))
     assert (result.outcome, result.answer, result.seed) == (pb.SolveResponse.OUTCOME_VERIFIED, "42", 7)
@@ -57,7 +57,7 @@ async def test_a_right_answer_is_verified(hub: Hub) -> None:
     assert result.spent.accepted.sampled_tokens > 0
 
 
-async def test_a_wrong_answer_is_ok_with_fail_and_unsolved(hub: Hub) -> None:
+async def test_a_wrong_answer_is_ok_with_fail_and_unsolved(hub: LocalVerifiers) -> None:
     async with telling(WRONG) as engine, serving(engine, hub) as served:
         result = await served.stub.SolveOnce(asking(k=2))
     assert (result.outcome, result.answer) == (pb.SolveResponse.OUTCOME_UNSOLVED, "")
@@ -65,7 +65,7 @@ async def test_a_wrong_answer_is_ok_with_fail_and_unsolved(hub: Hub) -> None:
     assert [candidate.verdict.status for candidate in result.candidates] == [common_pb2.STATUS_FAIL] * 2
 
 
-async def test_votes_never_count_as_verified(hub: Hub) -> None:
+async def test_votes_never_count_as_verified(hub: LocalVerifiers) -> None:
     answers = ["\\boxed{1/2}", "\\boxed{0.5}", "\\boxed{3}", "\\boxed{\\frac{1}{2}}"]
     async with telling(lambda number: answers[number]) as engine, serving(engine, hub) as served:
         result = await served.stub.SolveOnce(asking("Which share is it?", None, policy="best_of_k", k=4))
@@ -73,7 +73,7 @@ async def test_votes_never_count_as_verified(hub: Hub) -> None:
     assert result.decided_by == pb.SolveResponse.DECIDED_BY_CONSENSUS
 
 
-async def test_a_check_that_the_text_states_is_recognised(hub: Hub) -> None:
+async def test_a_check_that_the_text_states_is_recognised(hub: LocalVerifiers) -> None:
     problem = "Using the numbers 19, 36, 55 and 7, each exactly once, make 65."
     async with telling("\\boxed{55 + 36 - 19 - 7}") as engine, serving(engine, hub) as served:
         events = [event async for event in served.stub.Solve(asking(problem, None))]
@@ -81,7 +81,7 @@ async def test_a_check_that_the_text_states_is_recognised(hub: Hub) -> None:
     assert events[-1].solved.outcome == pb.SolveResponse.OUTCOME_VERIFIED
 
 
-async def test_a_stream_tells_the_whole_story_in_order(hub: Hub) -> None:
+async def test_a_stream_tells_the_whole_story_in_order(hub: LocalVerifiers) -> None:
     async with telling(FORKED) as engine, serving(engine, hub) as served:
         events = [event async for event in served.stub.Solve(asking(policy="greedy", deltas=True))]
     kinds = [event.WhichOneof("kind") for event in events]
@@ -112,7 +112,7 @@ async def test_a_stream_tells_the_whole_story_in_order(hub: Hub) -> None:
     assert solved.candidates[0].well_formed
 
 
-async def test_tokens_travel_only_when_asked_for(hub: Hub) -> None:
+async def test_tokens_travel_only_when_asked_for(hub: LocalVerifiers) -> None:
     async with telling(RIGHT) as engine, serving(engine, hub) as served:
         kinds = {event.WhichOneof("kind") async for event in served.stub.Solve(asking())}
     assert "delta" not in kinds
@@ -152,7 +152,7 @@ async def test_tokens_travel_only_when_asked_for(hub: Hub) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-async def test_a_bad_request_names_its_field(hub: Hub, request_: pb.SolveRequest, field: str) -> None:
+async def test_a_bad_request_names_its_field(hub: LocalVerifiers, request_: pb.SolveRequest, field: str) -> None:
     async with telling(RIGHT) as engine, serving(engine, hub) as served:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await served.stub.SolveOnce(request_)
@@ -164,7 +164,7 @@ async def test_a_bad_request_names_its_field(hub: Hub, request_: pb.SolveRequest
 
 
 @pytest.mark.parametrize("method", ["Solve", "SolveOnce"])
-async def test_a_client_that_cancels_frees_the_engine(hub: Hub, method: str) -> None:
+async def test_a_client_that_cancels_frees_the_engine(hub: LocalVerifiers, method: str) -> None:
     async with telling(ENDLESS) as engine, serving(engine, hub) as served:
         all_free = free_tokens(engine)
         call = getattr(served.stub, method)(asking(k=4, policy="best_of_k", candidate_tokens=512))
@@ -178,8 +178,8 @@ async def test_a_client_that_cancels_frees_the_engine(hub: Hub, method: str) -> 
         assert served.ended("cancelled") == 1
 
 
-async def test_a_result_arrives_before_the_deadline_of_a_solve_that_takes_longer(hub: Hub) -> None:
-    house = House(k=2, seconds=60, candidate_tokens=1900)
+async def test_a_result_arrives_before_the_deadline_of_a_solve_that_takes_longer(hub: LocalVerifiers) -> None:
+    house = ServerLimits(k=2, seconds=60, candidate_tokens=1900)
     async with telling(ENDLESS, 1 << 15) as engine, serving(engine, hub, house=house) as served:
         all_free = free_tokens(engine)
         result = await served.stub.SolveOnce(asking(), timeout=2.0)
@@ -188,7 +188,7 @@ async def test_a_result_arrives_before_the_deadline_of_a_solve_that_takes_longer
         await until(lambda: free_tokens(engine) == all_free)
 
 
-async def test_a_deadline_that_passes_in_the_line_leaves_nothing_behind(hub: Hub) -> None:
+async def test_a_deadline_that_passes_in_the_line_leaves_nothing_behind(hub: LocalVerifiers) -> None:
     async with telling(ENDLESS) as engine, serving(engine, hub, slots=1) as served:
         all_free = free_tokens(engine)
         first = served.stub.SolveOnce(asking(candidate_tokens=512, k=1))
@@ -200,7 +200,7 @@ async def test_a_deadline_that_passes_in_the_line_leaves_nothing_behind(hub: Hub
         await until(lambda: served.ended("cancelled") == 1)
 
 
-async def test_a_full_server_says_when_to_come_back_and_serves_those_in_line(hub: Hub) -> None:
+async def test_a_full_server_says_when_to_come_back_and_serves_those_in_line(hub: LocalVerifiers) -> None:
     judge = ScriptedJudge(gate=asyncio.Event())
     async with telling(RIGHT) as engine, serving(engine, judge, slots=1, places=1) as served:
         inside = [asyncio.ensure_future(served.stub.SolveOnce(asking(policy="greedy"))) for _ in range(2)]
@@ -215,14 +215,14 @@ async def test_a_full_server_says_when_to_come_back_and_serves_those_in_line(hub
         assert [result.answer for result in await asyncio.gather(*inside)] == ["42", "42"]
 
 
-async def test_an_engine_that_is_gone_is_unavailable(hub: Hub) -> None:
+async def test_an_engine_that_is_gone_is_unavailable(hub: LocalVerifiers) -> None:
     async with telling(RIGHT) as engine, serving(engine, hub) as served:
         await engine.close()
         assert await code_of(served.stub.SolveOnce(asking())) is grpc.StatusCode.UNAVAILABLE
         await until_health(served.channel, NOT_SERVING, SERVICE_NAME)
 
 
-async def test_an_engine_that_goes_away_on_the_way_is_unavailable(hub: Hub) -> None:
+async def test_an_engine_that_goes_away_on_the_way_is_unavailable(hub: LocalVerifiers) -> None:
     async with telling(ENDLESS) as engine, serving(engine, hub) as served:
         all_free = free_tokens(engine)
         call = asyncio.ensure_future(served.stub.SolveOnce(asking(candidate_tokens=512)))
@@ -247,7 +247,7 @@ async def test_health_waits_for_engine_and_verifiers() -> None:
             return ()
 
     verifier = Slow()
-    async with telling(RIGHT) as engine, serving(engine, Hub([verifier]), warm=False) as served:
+    async with telling(RIGHT) as engine, serving(engine, LocalVerifiers([verifier]), warm=False) as served:
         for service in ("", SERVICE_NAME):
             assert await health(served.channel, service) == NOT_SERVING
         verifier.release.set()
@@ -264,7 +264,7 @@ async def test_health_is_not_serving_while_the_engine_generates_nothing() -> Non
             assert await health(served.channel) == NOT_SERVING
 
 
-async def test_reflection_knows_the_service(hub: Hub) -> None:
+async def test_reflection_knows_the_service(hub: LocalVerifiers) -> None:
     async with telling(RIGHT) as engine, serving(engine, hub) as served:
         stub = reflection_pb2_grpc.ServerReflectionStub(served.channel)
         call = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
@@ -285,7 +285,7 @@ async def test_drain_turns_health_off_refuses_new_solves_and_finishes_old_ones()
         await draining
 
 
-async def test_drain_cuts_what_outlasts_the_grace_period_and_frees_the_engine(hub: Hub) -> None:
+async def test_drain_cuts_what_outlasts_the_grace_period_and_frees_the_engine(hub: LocalVerifiers) -> None:
     listening = Listening("127.0.0.1:0", grace_seconds=0.05)
     async with telling(ENDLESS) as engine, serving(engine, hub, listening=listening) as served:
         all_free = free_tokens(engine)
@@ -298,7 +298,7 @@ async def test_drain_cuts_what_outlasts_the_grace_period_and_frees_the_engine(hu
         assert served.ended("cancelled") == 1
 
 
-async def test_a_drain_that_is_told_to_hurry_does_not_wait_for_the_grace_period(hub: Hub) -> None:
+async def test_a_drain_that_is_told_to_hurry_does_not_wait_for_the_grace_period(hub: LocalVerifiers) -> None:
     listening = Listening("127.0.0.1:0", grace_seconds=3600.0)
     async with telling(ENDLESS) as engine, serving(engine, hub, listening=listening) as served:
         all_free = free_tokens(engine)
@@ -306,7 +306,7 @@ async def test_a_drain_that_is_told_to_hurry_does_not_wait_for_the_grace_period(
         await until(lambda: free_tokens(engine) < all_free)
         draining = asyncio.ensure_future(served.server.drain())
         await until_health(served.channel, NOT_SERVING)
-        served.server.hurry()
+        served.server.force_stop()
         await draining
         with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
             await call
@@ -314,8 +314,8 @@ async def test_a_drain_that_is_told_to_hurry_does_not_wait_for_the_grace_period(
         assert served.ended("cancelled") == 1
 
 
-async def test_a_reader_that_cannot_keep_up_is_told_so(monkeypatch: pytest.MonkeyPatch, hub: Hub) -> None:
-    monkeypatch.setattr("espalier.solver.service.desk.MAX_PENDING", 3)
+async def test_a_reader_that_cannot_keep_up_is_told_so(monkeypatch: pytest.MonkeyPatch, hub: LocalVerifiers) -> None:
+    monkeypatch.setattr("espalier.solver.session.session.MAX_PENDING", 3)
     async with telling(ENDLESS) as engine, serving(engine, hub) as served:
         all_free = free_tokens(engine)
         call = served.stub.Solve(asking(deltas=True, candidate_tokens=512, policy="best_of_k", k=8))
@@ -327,7 +327,7 @@ async def test_a_reader_that_cannot_keep_up_is_told_so(monkeypatch: pytest.Monke
         assert served.ended("cancelled") == 1
 
 
-async def test_a_token_is_asked_of_everything_but_health(hub: Hub) -> None:
+async def test_a_token_is_asked_of_everything_but_health(hub: LocalVerifiers) -> None:
     security = ServerSecurity(token=TOKEN)
     async with telling(RIGHT) as engine, serving(engine, hub, security=security) as served:
         await health(served.channel)
@@ -338,21 +338,21 @@ async def test_a_token_is_asked_of_everything_but_health(hub: Hub) -> None:
         assert result.answer == "42"
 
 
-async def test_an_open_address_without_protection_is_refused(hub: Hub) -> None:
+async def test_an_open_address_without_protection_is_refused(hub: LocalVerifiers) -> None:
     async with telling(RIGHT) as engine:
         with pytest.raises(UnsafeAddressError, match="--insecure"):
             async with serving(engine, hub, listening=Listening("0.0.0.0:0")):
                 pass
 
 
-async def test_a_message_beyond_the_limit_is_refused_and_the_server_lives(hub: Hub) -> None:
+async def test_a_message_beyond_the_limit_is_refused_and_the_server_lives(hub: LocalVerifiers) -> None:
     listening = Listening("127.0.0.1:0", max_message_mib=1)
     async with telling(RIGHT) as engine, serving(engine, hub, listening=listening) as served:
         assert await code_of(served.stub.SolveOnce(asking("x" * (2 << 20)))) is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert (await served.stub.SolveOnce(asking())).answer == "42"
 
 
-async def test_metrics_account_for_solves_tokens_and_verdicts(hub: Hub, unused_tcp_port: int) -> None:
+async def test_metrics_account_for_solves_tokens_and_verdicts(hub: LocalVerifiers, unused_tcp_port: int) -> None:
     listening = Listening("127.0.0.1:0", metrics=f"127.0.0.1:{unused_tcp_port}")
     async with (
         telling(lambda number: RIGHT if number else WRONG) as engine,
@@ -373,7 +373,7 @@ async def test_metrics_account_for_solves_tokens_and_verdicts(hub: Hub, unused_t
     assert lines['espalier_queue_depth{queue="live"}'] == "0.0"
 
 
-async def test_what_a_cancelled_solve_generated_is_counted_as_aborted(hub: Hub) -> None:
+async def test_what_a_cancelled_solve_generated_is_counted_as_aborted(hub: LocalVerifiers) -> None:
     async with telling(ENDLESS) as engine, serving(engine, hub) as served:
         all_free = free_tokens(engine)
         call = served.stub.SolveOnce(asking(policy="best_of_k", k=3, candidate_tokens=512))
@@ -386,7 +386,7 @@ async def test_what_a_cancelled_solve_generated_is_counted_as_aborted(hub: Hub) 
         assert (read("espalier_tokens_total", {"fate": "aborted", "origin": "sampled"}) or 0) > 0
 
 
-async def test_logs_carry_request_and_solve(hub: Hub) -> None:
+async def test_logs_carry_request_and_solve(hub: LocalVerifiers) -> None:
     async with telling(RIGHT) as engine, serving(engine, hub) as served:
         with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as logs:
             result = await served.stub.SolveOnce(asking(), metadata=(("x-request-id", "r-17"),))
@@ -394,15 +394,15 @@ async def test_logs_carry_request_and_solve(hub: Hub) -> None:
     assert (solved["request_id"], solved["solve_id"]) == ("r-17", result.solve_id)
 
 
-async def test_every_solve_leaves_a_trace(hub: Hub, tmp_path: Path) -> None:
+async def test_every_solve_leaves_a_trace(hub: LocalVerifiers, tmp_path: Path) -> None:
     async with telling(RIGHT) as engine, serving(engine, hub, traces=tmp_path) as served:
         result = await served.stub.SolveOnce(asking())
     lines = [json.loads(line) for line in (tmp_path / f"{result.solve_id}.jsonl").read_text().splitlines()]
     assert (lines[0]["event"], lines[-1]["event"]) == ("accepted", "solved")
 
 
-async def test_the_house_hands_out_temperatures_and_strategies_in_turn(hub: Hub, tmp_path: Path) -> None:
-    diverse = House(k=3, candidate_tokens=512, policy_settings=diversity([0.5, 1.0], ["Draw it.", "Guess."]))
+async def test_the_house_hands_out_temperatures_and_strategies_in_turn(hub: LocalVerifiers, tmp_path: Path) -> None:
+    diverse = ServerLimits(k=3, candidate_tokens=512, policy_settings=diversity([0.5, 1.0], ["Draw it.", "Guess."]))
     async with telling(WRONG) as engine, serving(engine, hub, house=diverse, traces=tmp_path) as served:
         result = await served.stub.SolveOnce(asking(policy="best_of_k"))
     lines = map(json.loads, (tmp_path / f"{result.solve_id}.jsonl").read_text().splitlines())
@@ -411,7 +411,7 @@ async def test_the_house_hands_out_temperatures_and_strategies_in_turn(hub: Hub,
     assert [line["question"].rpartition("\n\n")[2] for line in started] == ["Draw it.", "Guess.", "Draw it."]
 
 
-async def test_a_trace_that_cannot_be_written_does_not_keep_a_problem_from_being_solved(hub: Hub) -> None:
+async def test_a_trace_that_cannot_be_written_does_not_keep_a_problem_from_being_solved(hub: LocalVerifiers) -> None:
     async with telling(RIGHT) as engine, serving(engine, hub, traces=Path("/proc/none")) as served:
         assert (await served.stub.SolveOnce(asking())).answer == "42"
 
@@ -425,7 +425,7 @@ async def test_a_trace_that_cannot_be_written_does_not_keep_a_problem_from_being
         ("ListJobs", pb.ListJobsRequest()),
     ],
 )
-async def test_jobs_need_a_queue_and_say_so(hub: Hub, method: str, request_: Any) -> None:
+async def test_jobs_need_a_queue_and_say_so(hub: LocalVerifiers, method: str, request_: Any) -> None:
     async with telling(RIGHT) as engine, serving(engine, hub) as served:
         with pytest.raises(grpc.aio.AioRpcError, match="--redis") as caught:
             await getattr(served.stub, method)(request_)
@@ -434,7 +434,7 @@ async def test_jobs_need_a_queue_and_say_so(hub: Hub, method: str, request_: Any
 
 def test_the_house_checks_its_own_defaults() -> None:
     with pytest.raises(ValueError, match="default k"):
-        House(k=9, max_k=8)
+        ServerLimits(k=9, max_k=8)
     with pytest.raises(ValueError, match="default policy"):
-        House(policy="guess")
+        ServerLimits(policy="guess")
     assert HOUSE.k <= HOUSE.max_k

@@ -6,7 +6,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from espalier.solver.spans import ENDPOINTS, export
+from espalier.solver.session.spans import ENDPOINTS, export
 from tests.solver.scripted import PASS, ScriptedJudge
 from tests.solver.service.serving import asking, serving, until
 from tests.solver.service.telling import telling
@@ -54,6 +54,6 @@ def test_spans_are_exported_only_where_the_environment_says(monkeypatch: pytest.
         monkeypatch.delenv(name, raising=False)
     assert export() is False
     monkeypatch.setenv(ENDPOINTS[0], "http://127.0.0.1:4318")
-    monkeypatch.setattr("espalier.solver.spans._installed", lambda: False)
+    monkeypatch.setattr("espalier.solver.session.spans._installed", lambda: False)
     with pytest.raises(ValueError, match=r"espalier\[otel\]"):
         export()

@@ -11,28 +11,28 @@ from typing import Any
 
 import httpx2 as httpx
 
+from espalier.common.security import ServerSecurity
 from espalier.solver.batch.queue import JobQueue
-from espalier.solver.metrics import Metrics
+from espalier.solver.core.loop import Solver
+from espalier.solver.core.settings import ServerLimits
 from espalier.solver.service.admission import Admission
-from espalier.solver.service.desk import Desk
 from espalier.solver.service.http import Endpoint, HttpServer
-from espalier.solver.settings import House
-from espalier.solver.solve import Solver
+from espalier.solver.session.metrics import Metrics
+from espalier.solver.session.session import SolveSession
+from espalier.solver.viewer.live import LiveSolves
 from espalier.solver.viewer.routes import Pages
 from espalier.solver.viewer.runs import Runs
-from espalier.solver.viewer.stage import Stage
-from espalier.verifiers.auth import ServerSecurity
 from tests.solver.scripted import ScriptedEngine, ScriptedJudge
 
-HOUSE = House(k=2, max_k=4, seconds=60.0, candidate_tokens=512)
+HOUSE = ServerLimits(k=2, max_k=4, seconds=60.0, candidate_tokens=512)
 
 
 @dataclass(frozen=True, slots=True)
 class Paged:
     """Live pages, and a client of them."""
 
-    desk: Desk
-    stage: Stage
+    desk: SolveSession
+    stage: LiveSolves
     client: httpx.AsyncClient
 
     async def ask(self, text: str = "What is 6 times 7?", **more: Any) -> str:
@@ -69,8 +69,10 @@ async def paged(
     headers: dict[str, str] | None = None,
 ) -> AsyncIterator[Paged]:
     """Live pages over a scripted engine."""
-    stage = Stage()
-    desk = Desk(Solver(engine, judge or ScriptedJudge()), HOUSE, Metrics(), Admission(1, places), show=stage.show)
+    stage = LiveSolves()
+    desk = SolveSession(
+        Solver(engine, judge or ScriptedJudge()), HOUSE, Metrics(), Admission(1, places), show=stage.show
+    )
     endpoint = Endpoint(desk, security, 1 << 20)
     endpoint.add(Pages(desk, stage, security, queue, Runs(runs) if runs else None))
     server = HttpServer(endpoint, "127.0.0.1:0", security)

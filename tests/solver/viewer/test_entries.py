@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from espalier.solver.replay import TraceError, read_trace
+from espalier.solver.trace.reader import TraceError, read_trace
 from espalier.solver.viewer.entries import Recorded, recorded
 from tests.solver.scripted import boxed, response
 from tests.solver.viewer.tracing import traced

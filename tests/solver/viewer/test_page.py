@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from espalier.solver.commands.trace import app
+from espalier.solver.cli.trace import app
 from espalier.solver.viewer.page import embedded, page, shell
 from tests.solver.scripted import boxed
 from tests.solver.viewer.tracing import traced

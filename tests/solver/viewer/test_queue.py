@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from espalier.solver.batch.handler import JobRefused
 from espalier.solver.batch.queue import JobQueue
-from espalier.solver.batch.work import JobRefused
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
 from tests.solver.batch.conftest import redis, server  # noqa: F401

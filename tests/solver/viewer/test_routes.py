@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from espalier.verifiers.auth import ServerSecurity
+from espalier.common.security import ServerSecurity
 from tests.solver.scripted import PASS, ScriptedEngine, ScriptedJudge, boxed, response
 from tests.solver.service.serving import until
 from tests.solver.viewer.paging import Paged, paged

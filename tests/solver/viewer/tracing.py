@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from espalier.solver.events import watch_all
-from espalier.solver.policies import BestOfK
-from espalier.solver.policy import Budget
-from espalier.solver.problem import Problem
-from espalier.solver.result import Result
-from espalier.solver.solve import Solver
-from espalier.solver.trace import Trace
+from espalier.solver.core.events import fan_out
+from espalier.solver.core.loop import Solver
+from espalier.solver.core.policies import BestOfK
+from espalier.solver.core.policy import Budget
+from espalier.solver.core.problem import Problem
+from espalier.solver.core.result import Result
+from espalier.solver.trace.writer import Trace
 from espalier.verifiers.check import ReferenceCheck
 from espalier.verifiers.verdict import Verdict
 from tests.solver.scripted import FAIL, ScriptedEngine, ScriptedJudge
@@ -26,5 +26,5 @@ async def traced(
             Problem("p", text, ReferenceCheck("42")),
             BestOfK(),
             Budget(candidates=len(responses)),
-            watch=watch_all(trace.watch("p")),
+            watch=fan_out(trace.watch("p")),
         )

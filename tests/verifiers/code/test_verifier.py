@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from espalier.common.errors import FieldError
 from espalier.verifiers.check import (
     AssertCase,
     CallCase,
@@ -24,7 +25,6 @@ from espalier.verifiers.check import (
 from espalier.verifiers.code.pool import PooledSandbox
 from espalier.verifiers.code.sandbox import SandboxError
 from espalier.verifiers.code.verifier import CodeVerifier
-from espalier.verifiers.invalid import FieldError
 from espalier.verifiers.verdict import Status
 from tests.verifiers.code.boxes import KINDS, opened, unavailable
 

@@ -18,7 +18,7 @@ from espalier.verifiers.check import (
     StepCheck,
 )
 from espalier.verifiers.consensus import vote
-from espalier.verifiers.hub import Hub
+from espalier.verifiers.local import LocalVerifiers
 from espalier.verifiers.math import MathVerifier
 from espalier.verifiers.math.workers import PoolLimits
 from espalier.verifiers.verdict import Status, Verdict
@@ -42,7 +42,7 @@ async def test_it_fulfils_the_protocol(verifier: MathVerifier) -> None:
 async def test_its_limits_are_described() -> None:
     verifier = MathVerifier(PoolLimits(workers=3, memory_mib=512, wall_seconds=2.5))
     described = {"max_characters": "4096", "max_seconds": "2.5", "max_memory_mib": "512", "workers": "3"}
-    (info,) = await Hub([verifier]).describe()
+    (info,) = await LocalVerifiers([verifier]).describe()
     assert info.limits == described
 
 

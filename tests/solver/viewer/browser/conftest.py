@@ -69,7 +69,7 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("trace") / "solve.jsonl"
     problem = "Using the numbers 19, 36, 55 and 7, each once, make 65"
     options = ["--policy", "best_of_k", "--k", "3", "--seed", "1", "--trace", str(file)]
-    command = [sys.executable, "-m", "espalier.solver.cli", "solve", problem, *options]
+    command = [sys.executable, "-m", "espalier.solver.cli.main", "solve", problem, *options]
     subprocess.run(command, check=False, capture_output=True, timeout=120)
     return file
 
@@ -77,5 +77,7 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def opened(trace: Path) -> Path:
     """The page of that trace, made by the command."""
-    subprocess.run([sys.executable, "-m", "espalier.solver.cli", "trace", "view", str(trace)], check=True, timeout=60)
+    subprocess.run(
+        [sys.executable, "-m", "espalier.solver.cli.main", "trace", "view", str(trace)], check=True, timeout=60
+    )
     return trace.with_suffix(".html")

@@ -44,7 +44,7 @@ def serving(directory: Path, *options: str) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "espalier.solver.cli", "serve", "--ui", "--only", "math"]
+    command = [sys.executable, "-m", "espalier.solver.cli.main", "serve", "--ui", "--only", "math"]
     command += ["--address", f"unix:{directory}/grpc", "--http", f"127.0.0.1:{port}", *options]
     with (directory / "serve.log").open("w") as log:
         process = subprocess.Popen(command, stderr=log)

@@ -11,8 +11,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from espalier.solver.batch.connection import connect
+from espalier.solver.batch.handler import JobRefused
 from espalier.solver.batch.queue import JobQueue
-from espalier.solver.batch.work import JobRefused
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
 from tests.solver.batch.server import RedisServer
@@ -82,7 +82,7 @@ def test_a_solve_is_followed_to_its_end_also_over_a_reload(known: Page) -> None:
     known.get_by_label("Candidates").fill("2")
     known.get_by_label("Policy").select_option("best_of_k")
     known.get_by_role("button", name="Solve", exact=True).click()
-    expect(known.get_by_role("region", name="Summary")).to_contain_text("Solving…")
+    expect(known.get_by_role("region", name="Summary")).to_contain_text("SolveJobHandler…")
     expect(known.locator(".steps button, td.branches").first).not_to_have_text("0", timeout=60_000)
     known.reload()
     expect(known.get_by_role("status")).to_contain_text("ended", timeout=60_000)

@@ -1,0 +1,101 @@
+"""What every command shares: exit statuses and one boundary that turns errors into a line and a status."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+import typer
+
+from espalier.common.errors import UnavailableError, first_cause
+
+OK = 0
+NEGATIVE = 1
+"""The command did its work and the outcome is negative: unsolved, not PASS, below the margin."""
+USAGE = 2
+TROUBLE = 3
+INTERRUPTED = 130
+
+EXIT_STATUS = "Exit status: 0 solved and checked, 1 unsolved or not checked, 2 usage, 3 engine or verifier failed."
+
+EXTRAS = {
+    "torch": "local",
+    "transformers": "local",
+    "safetensors": "local",
+    "peft": "train",
+    "reasoning_gym": "train",
+    "matplotlib": "train",
+    "sglang": "sglang",
+    "starlette": "http",
+    "uvicorn": "http",
+}
+"""Which extra brings a module."""
+
+
+class UsageError(ValueError):
+    """The command line makes no sense; the message says what to write."""
+
+
+@contextmanager
+def errors(debug: bool, *, interrupted: str = "interrupted") -> Iterator[None]:
+    """Turn errors into one line on standard error and an exit status; tracebacks and logs only with `--debug`.
+
+    ValueError and OSError are the user's to mend (2); an :class:`UnavailableError`, a lost connection, a missing
+    module and a RuntimeError are trouble on this side (3).
+
+    Args:
+        debug: Whether tracebacks and logs are shown.
+        interrupted: What Ctrl-C is answered with.
+    """
+    from espalier.common.logging import configure_logging  # here, so that --help imports no more than it needs
+
+    configure_logging("debug" if debug else "critical")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # a bar of our own covers the loading of a model
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # what the user should know we say ourselves
+    try:
+        try:
+            yield
+        except BaseExceptionGroup as group:
+            raise first_cause(group) from group
+    except (typer.Exit, typer.Abort):
+        raise
+    except KeyboardInterrupt:
+        _fail(interrupted, INTERRUPTED, debug)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has left
+        raise typer.Exit(NEGATIVE) from None
+    except UnavailableError as error:
+        # A refused request is a ValueError, too: the user's to mend.
+        _fail(str(error), USAGE if isinstance(error, ValueError) else TROUBLE, debug)
+    except ModuleNotFoundError as error:
+        _fail(_missing(error), TROUBLE, debug)
+    except ConnectionError as error:
+        _fail(str(error), TROUBLE, debug)
+    except OSError as error:
+        named = error.filename is not None and error.strerror is not None
+        _fail(f"{error.filename}: {error.strerror}" if named else str(error), USAGE, debug)
+    except ValueError as error:
+        _fail(str(error), USAGE, debug)
+    except RuntimeError as error:
+        _fail(str(error) or type(error).__name__, TROUBLE, debug)
+    except Exception as error:
+        _fail(f"unexpected {type(error).__name__}: {error} (--debug shows where)", TROUBLE, debug)
+
+
+def _fail(message: str, status: int, debug: bool) -> NoReturn:
+    if debug:
+        traceback.print_exc()
+    typer.echo(f"espalier: {message}", err=True)
+    raise typer.Exit(status) from None
+
+
+def _missing(error: ModuleNotFoundError) -> str:
+    """Which extra brings a module that is not installed."""
+    top = (error.name or "").partition(".")[0]
+    if top in EXTRAS:
+        return f"{top} is not installed; it comes with the extra: pip install 'espalier-npr[{EXTRAS[top]}]'"
+    return f"the module {error.name} is not installed"

@@ -1,0 +1,180 @@
+"""Who may listen and who may call: loopback by default, a bearer token or TLS for everything else."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from espalier.common.errors import ListenError
+
+HEALTH_PREFIX = "/grpc.health.v1.Health/"
+"""Probes carry no token, and learn nothing but SERVING."""
+
+MIN_TOKEN = 16
+"""Shortest token, in characters, that is accepted from a file."""
+
+
+class UnsafeAddressError(ValueError):
+    """The server was asked to listen where anyone could call it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSecurity:
+    """What protects a server.
+
+    Attributes:
+        token: Bearer token that every call must carry.
+        certificate: PEM chain for TLS, with `key`.
+        key: PEM private key.
+        client_authority: PEM root that client certificates must descend from (mTLS).
+        insecure: Listen without any of it, wherever told.
+    """
+
+    token: str | None = field(default=None, repr=False)
+    certificate: bytes | None = None
+    key: bytes | None = field(default=None, repr=False)
+    client_authority: bytes | None = None
+    insecure: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("TLS needs both a certificate and its key")
+        if self.client_authority is not None and self.certificate is None:
+            raise ValueError("client certificates are only checked over TLS: give a certificate and a key too")
+
+    def require_safe(self, address: str) -> None:
+        """
+        Raises:
+            UnsafeAddressError: The address is not loopback and nothing protects it.
+        """
+        if not (is_local(address) or self.token or self.certificate or self.insecure):
+            raise UnsafeAddressError(
+                f"{address} can be reached from other machines: give a token file or a TLS certificate and key, "
+                "or --insecure to serve anyone who can reach it"
+            )
+
+    def admits(self, shown: str | bytes) -> bool:
+        """Whether an `authorization` value carries the token, compared in constant time; always without a token."""
+        if self.token is None:
+            return True
+        return hmac.compare_digest(shown.encode() if isinstance(shown, str) else shown, f"Bearer {self.token}".encode())
+
+    def add_port(self, server: grpc.aio.Server, address: str) -> int:
+        """Let `server` listen on `address` and return the port.
+
+        Raises:
+            UnsafeAddressError: The address is not loopback and nothing protects it.
+            OSError: The address cannot be listened on.
+        """
+        self.require_safe(address)
+        port_text = address.rpartition(":")[2]
+        if not address.startswith("unix") and not (port_text.isdecimal() and int(port_text) < 1 << 16):
+            raise ListenError(f"cannot listen on {address}: give HOST:PORT")  # gRPC would take another port
+        try:
+            if self.certificate is None or self.key is None:
+                port = server.add_insecure_port(address)
+            else:
+                mutual = self.client_authority is not None
+                pair = [(self.key, self.certificate)]
+                credentials = grpc.ssl_server_credentials(pair, self.client_authority, require_client_auth=mutual)
+                port = server.add_secure_port(address, credentials)
+        except RuntimeError as error:
+            what = "is it in use" + ("?" if self.certificate is None else ", or are certificate and key no pair?")
+            raise ListenError(f"cannot listen on {address}: {what} ({error})") from error
+        if port == 0 and not address.startswith("unix:"):
+            raise ListenError(f"cannot listen on {address}: is it in use?")
+        return port
+
+    @property
+    def interceptors(self) -> tuple[grpc.aio.ServerInterceptor[Any, Any], ...]:
+        """What the server must be built with."""
+        return (TokenInterceptor(self),) if self.token else ()
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSecurity:
+    """What a client shows and expects.
+
+    Attributes:
+        token: Bearer token to send.
+        authority: PEM root of the server's certificate; with it the channel is TLS.
+        certificate: PEM chain of the client, with `key` (mTLS).
+        key: PEM private key of the client.
+    """
+
+    token: str | None = field(default=None, repr=False)
+    authority: bytes | None = None
+    certificate: bytes | None = None
+    key: bytes | None = field(default=None, repr=False)
+
+    def channel(self, address: str, options: list[tuple[str, int]]) -> grpc.aio.Channel:
+        """A channel to `address`."""
+        if self.authority is None:
+            return grpc.aio.insecure_channel(address, options)
+        credentials = grpc.ssl_channel_credentials(self.authority, self.key, self.certificate)
+        return grpc.aio.secure_channel(address, credentials, options)
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What every call carries."""
+        return (("authorization", f"Bearer {self.token}"),) if self.token else ()
+
+
+class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs alone
+    """Refuses calls without the bearer token, except health probes."""
+
+    def __init__(self, security: ServerSecurity) -> None:
+        self._security = security
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        if details.method.startswith(HEALTH_PREFIX):
+            return await continuation(details)
+        shown = dict(details.invocation_metadata).get("authorization", "")
+        if self._security.admits(shown):
+            return await continuation(details)
+        return _REFUSAL
+
+
+def read_token(path: Path) -> str:
+    """The bearer token in a file; surrounding white space does not count.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It holds no usable token.
+    """
+    token = path.read_text(encoding="ascii", errors="replace").strip()
+    if len(token) < MIN_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
+        raise ValueError(f"{path}: a token is one line of at least {MIN_TOKEN} printable ASCII characters")
+    return token
+
+
+def is_local(address: str) -> bool:
+    """Does only this machine reach `address` (`host:port`, `[v6]:port` or `unix:path`)?"""
+    if address.startswith(("unix:", "unix-abstract:")):
+        return True
+    host = address.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+async def _refuse(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    await context.abort(grpc.StatusCode.UNAUTHENTICATED, "send the bearer token as `authorization` metadata")
+
+
+# A method that answers a stream with a stream may end at once with a status, whatever shape the client expects.
+_REFUSAL = grpc.stream_stream_rpc_method_handler(_refuse)

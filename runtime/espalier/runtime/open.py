@@ -1,0 +1,87 @@
+"""From one setting to an engine: `local[:PATH][?rows=N&…]` or `sglang://HOST:PORT[,HOST:PORT…][?key-file=FILE&…]`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from espalier.runtime.prompt import PromptTemplate
+from espalier.runtime.sglang.client.setting import SCHEME, EngineSettingError, client_of, options_of
+
+if TYPE_CHECKING:
+    from espalier.runtime.engine import Engine
+    from espalier.runtime.local.engine import LocalConfig
+
+__all__ = ["SETTINGS", "EngineSettingError", "open_engine", "template_of"]
+
+SETTINGS = (
+    "local (the bundled model), local:PATH (a model directory; ?rows=N branches at once, ?kv-tokens=N tokens in "
+    "memory) or sglang://HOST:PORT[,HOST:PORT...] (servers with one "
+    "model; ?key-file=FILE if they want a key, ?tokenizer=PATH if theirs is not on this machine)"
+)
+
+
+@asynccontextmanager
+async def open_engine(setting: str) -> AsyncIterator[Engine]:
+    """Load or connect to an engine, and free it at the end. What an engine needs is imported only when it is chosen.
+
+    Raises:
+        EngineSettingError: The setting names no engine.
+        EngineError: The engine cannot be had; the message says why.
+    """
+    name, _, query = setting.partition("?")
+    if name == "local" or name.startswith("local:"):
+        directory = _directory(name.removeprefix("local").removeprefix(":"))
+        config = _local(setting, query)
+        from espalier.runtime.local.engine import LocalEngine
+
+        async with await asyncio.to_thread(LocalEngine.load, directory, config) as local:
+            yield local
+    elif setting.startswith(SCHEME):
+        async with client_of(setting) as remote:
+            yield remote
+    else:
+        raise EngineSettingError(f"unknown engine {setting!r}; write {SETTINGS}")
+
+
+def template_of(engine: Engine, instruction: Path | None) -> PromptTemplate:
+    """The instruction text: from a file if one is given, else what the model's own directory holds.
+
+    Raises:
+        ValueError: The file cannot be read or does not hold `{question}` once.
+    """
+    if instruction is not None:
+        try:
+            return PromptTemplate.load(instruction)
+        except OSError as error:
+            raise ValueError(f"cannot read the instruction text {instruction}: {error.strerror}") from None
+    directory = Path(engine.info.model)
+    return PromptTemplate.load(directory) if directory.is_dir() else PromptTemplate()
+
+
+TOKENS_A_ROW = 32
+"""Room in a pass for each branch: a token, and now and then a piece of a prompt."""
+
+
+def _local(setting: str, query: str) -> LocalConfig:
+    """Settings of the embedded engine: how much it decodes at once."""
+    from espalier.runtime.local.engine import LocalConfig
+    from espalier.runtime.local.scheduler import Capacity
+
+    options = options_of(setting, query, "rows", "kv-tokens")
+    numbers = {name: int(value) for name, value in options.items() if value.isascii() and value.isdigit()}
+    wrong = next((name for name in options if not numbers.get(name)), None)
+    if wrong is not None:
+        raise EngineSettingError(f"{setting}: {wrong} must be a whole number above 0, got {options[wrong]!r}")
+    rows = numbers.get("rows", Capacity().rows)
+    return LocalConfig(kv_tokens=numbers.get("kv-tokens"), capacity=Capacity(rows, TOKENS_A_ROW * rows, rows))
+
+
+def _directory(path: str) -> Path | None:
+    directory = Path(path).expanduser()
+    if path and not directory.is_dir():
+        raise EngineSettingError(f"no model directory at {path}")
+    return directory if path else None

@@ -1,0 +1,305 @@
+"""The engine behind HTTP: one or several SGLang servers, with the plugin of this package for fork and join."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import aiohttp
+
+from espalier.runtime.decoding.transcript import Transcript
+from espalier.runtime.engine import (
+    EngineError,
+    EngineInfo,
+    EngineUnavailable,
+    Event,
+    Finished,
+    FinishReason,
+    GenerateRequest,
+    Mode,
+    RequestRefused,
+)
+from espalier.runtime.sglang.client import weights as update
+from espalier.runtime.sglang.client.messages import Reader, generate_body, require_served, weight_number
+from espalier.runtime.sglang.client.server import Profile, Server, session
+from espalier.runtime.sglang.client.servers import Servers
+from espalier.runtime.sglang.client.weights import TensorSpec, WeightGroup
+
+if TYPE_CHECKING:
+    import torch
+
+RETRIES = (0.0, 0.25, 0.5, 1.0, 2.0)
+"""Seconds before each round over the servers."""
+
+ABORT_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClientConfig:
+    """Settings of the client.
+
+    Attributes:
+        tokenizer: Directory or name; None: what the server names, which then has to be readable here too.
+        key: The servers' API key; read it from a file, never from a URL.
+        retries: Seconds to wait before each round over the servers, until one takes the request.
+    """
+
+    tokenizer: str | Path | None = None
+    key: str | None = field(default=None, repr=False)
+    retries: tuple[float, ...] = RETRIES
+
+
+@dataclass(eq=False, slots=True)
+class _Running:
+    """A request on its way: where it is, under which id, and whether somebody wants it to end."""
+
+    server: Server | None = None
+    sglang_id: str = ""
+    unwanted: bool = False
+
+
+class SglangEngine:
+    """Generates on SGLang servers. Implements `Engine`.
+
+    One HTTP stream per request. All requests with the same prompt prefer the same server, where they share the keys and
+    values of the prompt. A request that no server has begun to answer is sent to the next one; one that breaks in the
+    middle is `EngineUnavailable`, since nothing is generated twice without being asked for.
+    """
+
+    def __init__(self, *urls: str, config: ClientConfig = ClientConfig()) -> None:
+        """
+        Args:
+            urls: Like `http://127.0.0.1:30000`; all with the same model.
+            config: Settings.
+        """
+        if not urls:
+            raise ValueError("urls: give at least one SGLang server")
+        self._urls = [url.rstrip("/") for url in urls]
+        self._config = config
+        self._servers = Servers(())
+        self._running: dict[str, _Running] = {}
+        self._http: aiohttp.ClientSession | None = None
+        self._tokenizer: Any = None
+        self._weight_version = 0
+
+    async def __aenter__(self) -> Self:
+        """Meet the servers.
+
+        Raises:
+            EngineUnavailable: None of them can be reached.
+            EngineError: They serve different models, or the tokenizer cannot be loaded.
+        """
+        self._http = session(self._config.key)
+        try:
+            self._servers = Servers(tuple(Server(url, self._http) for url in self._urls))
+            await self._servers.meet()
+            source = self._config.tokenizer or self._servers.profiles[0].tokenizer
+            self._tokenizer = await asyncio.to_thread(_load_tokenizer, source)
+        except BaseException:
+            await self.close()
+            raise
+        self._weight_version = max(weight_number(profile.weight_version) for profile in self._servers.profiles)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def tokenizer(self) -> Any:
+        return self._tokenizer
+
+    @property
+    def info(self) -> EngineInfo:
+        profiles = self._servers.profiles
+        return EngineInfo(
+            model=profiles[0].model,
+            context_length=min(profile.context_length for profile in profiles),
+            parallel=not any(profile.no_plugin for profile in profiles),
+            weight_version=self._weight_version,
+            details={
+                "servers": {server.url: "down" if server.stale else "up" for server in self._servers.all},
+                "sglang": profiles[0].version,
+                "kv_tokens": sum(profile.kv_tokens for profile in profiles),
+                "running": len(self._running),
+            },
+        )
+
+    async def generate(self, request: GenerateRequest) -> AsyncIterator[Event]:
+        """See :meth:`espalier.runtime.engine.Engine.generate`."""
+        if request.request_id in self._running:
+            raise RequestRefused(f"request_id {request.request_id!r} is already running")
+        running = self._running[request.request_id] = _Running()
+        finished = False
+        try:
+            async with aclosing(self._events(request, running)) as events:
+                async for event in events:
+                    finished = isinstance(event, Finished)
+                    yield event
+        finally:
+            del self._running[request.request_id]
+            if not finished:
+                await _abort(running)
+
+    async def abort(self, request_id: str) -> None:
+        """See :meth:`espalier.runtime.engine.Engine.abort`."""
+        running = self._running.get(request_id)
+        if running is not None:
+            running.unwanted = True
+            await _abort(running)
+
+    async def update_weights(self, weights: Mapping[str, torch.Tensor] | Path) -> int:
+        """Put new weights in place on all servers. Each waits until its requests are done; new ones wait meanwhile.
+
+        Args:
+            weights: A directory with safetensors files that the servers can read, or tensors by parameter name for
+                servers on this host.
+
+        Returns:
+            The new weight version.
+
+        Raises:
+            EngineError: A server could not take them. It may serve other weights than the rest now: update again.
+        """
+        if isinstance(weights, Path):
+            return await self._update(lambda server, version: update.load_from_disk(server, weights, version))
+        return await self._update(lambda server, version: update.load_from_tensors(server, weights, version))
+
+    async def join_weight_group(self, group: WeightGroup) -> None:
+        """Let the servers join a trainer's process group; the trainer joins as rank 0 meanwhile.
+
+        Raises:
+            EngineError: A server could not join.
+        """
+        sizes = [(await self._servers.profile(server)).ranks for server in self._servers.all]
+        first = itertools.accumulate(sizes, initial=1)  # rank 0 is the trainer
+        await asyncio.gather(
+            *(update.join_group(server, group, rank) for server, rank in zip(self._servers.all, first, strict=False))
+        )
+
+    async def receive_weights(self, specs: Sequence[TensorSpec], group: WeightGroup) -> int:
+        """Let the servers receive tensors that the trainer broadcasts meanwhile, in this order.
+
+        Returns:
+            The new weight version.
+
+        Raises:
+            EngineError: A server could not take them.
+        """
+        return await self._update(lambda server, version: update.receive(server, specs, group, version))
+
+    async def leave_weight_group(self, group: WeightGroup) -> None:
+        """Let the servers leave the group.
+
+        Raises:
+            EngineError: A server could not leave.
+        """
+        await asyncio.gather(*(update.leave_group(server, group) for server in self._servers.all))
+
+    async def close(self) -> None:
+        """Abort what is running and disconnect. The servers live on."""
+        await asyncio.gather(*(self.abort(request_id) for request_id in list(self._running)))
+        if self._http is not None:
+            await self._http.close()
+
+    async def _events(self, request: GenerateRequest, running: _Running) -> AsyncGenerator[Event, None]:
+        """The events of a response from the first server that takes the request."""
+        last: EngineUnavailable | None = None
+        for seconds in self._config.retries:
+            await asyncio.sleep(seconds)
+            for server in self._servers.preferred(request.prompt):
+                if running.unwanted:
+                    yield Transcript(request.request_id, request.prompt).finish(
+                        FinishReason.ABORTED, "", self._weight_version
+                    )
+                    return
+                begun = False
+                try:
+                    async with aclosing(self._events_of(server, request, running)) as events:
+                        async for event in events:
+                            begun = True
+                            yield event
+                    return
+                except EngineUnavailable as error:
+                    self._servers.rest(server)
+                    if begun:
+                        raise
+                    last = error
+        raise last or EngineUnavailable("no SGLang server was asked: retries is empty")
+
+    async def _events_of(
+        self, server: Server, request: GenerateRequest, running: _Running
+    ) -> AsyncGenerator[Event, None]:
+        if self._http is None or self._http.closed:
+            raise EngineUnavailable("the engine is closed")
+        profile = await self._servers.profile(server)
+        _require_possible(request, profile, len(self._tokenizer))
+        running.server, running.sglang_id = server, uuid.uuid4().hex
+        body = generate_body(request, running.sglang_id, profile.context_length)
+        answer = Transcript(request.request_id, request.prompt)
+        reader = Reader(request, answer, profile.context_length, profile.incremental)
+        async with aclosing(server.stream("/generate", body)) as stream:
+            async for message in stream:
+                require_served(message)
+                try:
+                    events = reader.read(message)
+                except (ValueError, KeyError, TypeError) as error:
+                    raise EngineError(f"the SGLang server at {server.url} makes no sense: {error}") from error
+                for event in events:
+                    yield event
+                if events and isinstance(events[-1], Finished):
+                    return
+                if running.unwanted:  # the server forgets an abort that comes before it knows the request
+                    await _abort(running)
+        raise EngineUnavailable(f"the SGLang server at {server.url} ended in the middle of {request.request_id}")
+
+    async def _update(self, load: Callable[[Server, int], Awaitable[None]]) -> int:
+        version = self._weight_version + 1
+        done = await asyncio.gather(*(load(server, version) for server in self._servers.all), return_exceptions=True)
+        failed = [error for error in done if isinstance(error, BaseException)]
+        if failed:
+            raise failed[0]
+        self._weight_version = version
+        return version
+
+
+def _require_possible(request: GenerateRequest, profile: Profile, ids: int) -> None:
+    if not request.prompt:
+        raise RequestRefused("prompt is empty")
+    if len(request.prompt) >= profile.context_length:
+        raise RequestRefused(
+            f"prompt has {len(request.prompt)} tokens; the server's context holds {profile.context_length}"
+        )
+    strange = next((token for token in request.prompt if not 0 <= token < ids), None)
+    if strange is not None:  # it would kill the whole server (seen with SGLang 0.5.21)
+        raise RequestRefused(f"prompt holds token id {strange}; the tokenizer's ids are 0 to {ids - 1}")
+    if request.mode is Mode.PARALLEL and profile.no_plugin:
+        raise RequestRefused(
+            f"mode parallel: {profile.no_plugin}; start it with `espalier engine serve --model PATH` "
+            "(pip install 'espalier[sglang]' on its machine), or use mode sequential"
+        )
+
+
+async def _abort(running: _Running) -> None:
+    """Best effort: a server that is gone runs nothing, and it drops what nobody listens to."""
+    if running.server is not None:
+        with contextlib.suppress(EngineError):
+            await running.server.post("/abort_request", {"rid": running.sglang_id}, ABORT_SECONDS)
+
+
+def _load_tokenizer(source: str | Path) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError, KeyError) as error:
+        raise EngineError(
+            f"the tokenizer {source} of the SGLang server cannot be loaded here; name a directory that holds it: "
+            "sglang://HOST:PORT?tokenizer=PATH"
+        ) from error

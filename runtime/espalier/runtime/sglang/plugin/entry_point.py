@@ -1,0 +1,27 @@
+"""The plugin's entry point, which SGLang calls in every process of a server.
+
+SGLang only logs a plugin that fails. A server would then take requests for native parallel reasoning and answer them
+without, so whatever is wrong, the refusal is registered; it needs nothing of SGLang but the registry.
+"""
+
+from __future__ import annotations
+
+import os
+
+from espalier.runtime.sglang.plugin import compat
+from espalier.runtime.sglang.plugin.preconditions import Preconditions
+
+
+def register() -> None:
+    """Hook SGLang; nothing but the refusal where this SGLang is not one that the plugin knows."""
+    from sglang.srt.plugins.hook_registry import HookRegistry, HookType
+
+    installed = compat.installed()
+    gate = Preconditions(os.environ, compat.disagreements(installed))
+    HookRegistry.register(compat.VERIFY, gate.verify, HookType.AFTER)
+    HookRegistry.register(compat.TOKENIZER, gate.tokenizer_ready, HookType.AFTER)
+    if gate.problems:
+        return
+    from espalier.runtime.sglang.plugin.hooks import Hooks
+
+    Hooks(gate, installed).register(HookRegistry, HookType)

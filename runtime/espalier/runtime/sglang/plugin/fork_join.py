@@ -1,0 +1,495 @@
+"""Turns the decisions of the grammar into work for SGLang's scheduler: fork, join, end.
+
+A request that opens a block is parked: its finish reason says so, the stock scheduler drops it from the batch, and it
+keeps its row and its keys and values. One ordinary request per plan decodes on the parent's row. When all are closed
+their slots are moved (not copied) into the parent's row, and the parent goes on behind them.
+
+All of it happens between two steps, on the thread of the scheduler. Every decision is a function of tokens and of the
+order of requests, so tensor-parallel ranks agree.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from array import array
+from collections.abc import Callable, Iterable
+from copy import copy
+from http import HTTPStatus
+from typing import Any
+
+import torch
+from sglang.srt.managers.schedule_batch import (
+    FINISH_ABORT,
+    FINISH_LENGTH,
+    FINISH_MATCHED_TOKEN,
+    BaseFinishReason,
+    Req,
+)
+
+from espalier.runtime.decoding.branch import Branch
+from espalier.runtime.decoding.response import Response, linearised
+from espalier.runtime.engine import Finished, FinishReason, GenerateRequest, Limits
+from espalier.runtime.grammar import ROOT, Vocabulary
+from espalier.runtime.sglang.plugin.compat import Rows
+from espalier.runtime.sglang.plugin.output import Channel
+from espalier.runtime.sglang.plugin.state import BranchState, ForkedRequest
+from espalier.runtime.sglang.plugin.suspended import SuspendedReason
+from espalier.runtime.sglang.plugin.vocabulary import without_end_of_turn
+from espalier.runtime.sglang.protocol import KEY, Options, branch_seed, format_path, parse_switch
+
+logger = logging.getLogger(__name__)
+
+_UNSEEDED = 42
+"""What SGLang takes for a missing seed where it samples deterministically: siblings must not share it."""
+
+_NEVER_LAST = 2
+"""Tokens that a step always has left for SGLang: with one left it takes the request out of the batch ahead of time."""
+
+_LOGPROBS = (
+    "output_token_logprobs_val",
+    "output_token_logprobs_idx",
+    "output_top_logprobs_val",
+    "output_top_logprobs_idx",
+    "output_token_ids_logprobs_val",
+    "output_token_ids_logprobs_idx",
+)
+
+
+class ForkJoinScheduler:
+    """All requests with native parallel reasoning of one scheduler.
+
+    Attributes:
+        trees: Those that have forked, oldest fork first.
+        rows: Access to SGLang's token table.
+    """
+
+    def __init__(
+        self,
+        scheduler: Any,
+        rows: Rows,
+        vocabulary: Vocabulary,
+        default: Options | None,
+        stream: Callable[[list[Req]], None],
+    ) -> None:
+        self.scheduler = scheduler
+        self.rows = rows
+        self.trees: dict[ForkedRequest, None] = {}
+        self._vocabulary = vocabulary
+        self._default = default
+        self._stream = stream
+        self._numbers = itertools.count()
+        self._landing: list[BranchState] = []
+
+    # Requests and their seats
+
+    def seat_of(self, request: Req) -> BranchState | None:
+        """The seat of a request; None for one that decodes as stock."""
+        try:
+            seat: BranchState | None = request.espalier_seat
+        except AttributeError:
+            seat = request.espalier_seat = self._open(request)
+        return seat
+
+    def _open(self, request: Req) -> BranchState | None:
+        params = request.sampling_params
+        asked = params.custom_params if isinstance(params.custom_params, dict) else {}
+        options = parse_switch(asked[KEY]) if KEY in asked else self._default
+        if options is None or params.max_new_tokens == 0:  # 0 only fills the cache, as SGLang does before n > 1
+            return None
+        prompt = tuple(request.origin_input_ids)
+        limits = Limits(
+            max_tokens=params.max_new_tokens,
+            max_critical_path=options.max_critical_path,
+            max_branch_tokens=options.max_branch_tokens,
+            min_fork_tokens=options.min_fork_tokens,
+            grammar=options.grammar,
+        )
+        stop = frozenset(params.stop_token_ids or ())
+        response = Response(
+            GenerateRequest(request.rid, prompt, limits=limits, stop=stop),
+            without_end_of_turn(self._vocabulary) if params.ignore_eos else self._vocabulary,
+            self.scheduler.model_config.context_len,
+        )
+        tree = ForkedRequest(next(self._numbers), response, options, Channel(), params.min_new_tokens)
+        seat = BranchState(response.root, request, tree, start=len(prompt), offset=0, copied=1)
+        tree.seats[response.root] = seat
+        request.customized_info = tree.channel.info
+        return seat
+
+    # After every step
+
+    def take_results(self, requests: Iterable[Req]) -> None:
+        """Read the tokens that a step has sampled and act on them."""
+        touched: dict[ForkedRequest, None] = {}
+        for request in requests:
+            seat = self.seat_of(request)
+            if seat is None or seat.tree.ended or isinstance(request.finished_reason, SuspendedReason):
+                continue
+            touched[seat.tree] = None
+            try:
+                self._read(seat)
+            except Exception as error:
+                logger.exception("request %s failed", seat.tree.id)
+                self.fail(seat.tree, f"{type(error).__name__}: {error}")
+        self._flush(touched)
+
+    def _read(self, seat: BranchState) -> None:
+        request, tree = seat.request, seat.tree
+        if request.finished():
+            return self._give_up(tree, request.finished_reason)
+        if len(request.output_ids) == seat.seen:
+            return None  # a chunk of the prompt, or retracted
+        if seat.draining:
+            request.output_ids.pop()
+            _cut_logprobs(request)
+            seat.draining = False
+            return self._settle(seat)
+        token = request.output_ids[-1]
+        if not 0 <= token < self.scheduler.model_config.vocab_size:
+            raise ValueError(f"the model sampled {token}, which is no token")
+        tree.response.accept(seat.branch, token, _last_logprob(request))
+        self._copy(seat, 1, sampled=True)
+        if seat.branch.state == ROOT and tree.response.finished is None:
+            self._match_strings(seat)
+        return self._settle(seat)
+
+    def _match_strings(self, seat: BranchState) -> None:
+        """Stop strings and expressions end a response outside of blocks, as stock."""
+        request = seat.request
+        if request.sampling_params.stop_strs or request.sampling_params.stop_regex_strs:
+            type(request).update_finish_state.__wrapped__(request, 1)
+            if request.finished():
+                seat.tree.response.finish(FinishReason.STOP)
+
+    def _settle(self, seat: BranchState) -> None:
+        """Bring the scheduler's request into line with what the grammar has made of its branch."""
+        tree = seat.tree
+        if tree.response.finished is not None:
+            return self.end(tree)
+        fork = seat.fork
+        known = len(seat.branch.tokens) if fork is None else fork.at
+        forced = known - seat.copied
+        if forced:
+            self._copy(seat, forced, sampled=False)
+        if seat.wants_token:
+            return self._queue(seat) if forced else None
+        if self._computed(seat) < seat.length:
+            if forced:
+                self._queue(seat)
+            else:
+                seat.draining = True  # the next step computes the last token
+            return None
+        return self._rest(seat)
+
+    def _computed(self, seat: BranchState) -> int:
+        return self.rows.computed(seat.request) if seat.slots is None else len(seat.slots)
+
+    def _copy(self, seat: BranchState, count: int, *, sampled: bool) -> None:
+        """Note that the next tokens of the branch are in the request's sequence; forced ones have to be put there."""
+        end = seat.copied + count
+        run = slice(seat.copied, end)
+        seat.copied = end
+        if not sampled:
+            tokens = seat.branch.tokens[run]
+            seat.request.output_ids.extend(tokens)
+            _add_logprobs(seat.request, [0.0] * count, tokens)
+        if seat.branch.parent is None:
+            seat.tree.channel.annotate([(seat.branch, run)])
+        seat.seen = len(seat.request.output_ids)
+        if seat.branch.parent is not None:
+            params = seat.request.sampling_params
+            params.max_new_tokens = max(params.max_new_tokens, seat.seen + _NEVER_LAST)
+
+    def _rest(self, seat: BranchState) -> None:
+        """All tokens of the branch have keys and values: fork, or be complete."""
+        seat.request.finished_reason = SuspendedReason()
+        self._leave_row(seat, seat.length)
+        if seat.fork is not None:
+            return self._fork(seat)
+        seat.complete = True
+        parent = seat.branch.parent
+        if parent is None:
+            raise RuntimeError("the root is closed but the response goes on")
+        holder = seat.tree.seats[parent]
+        fork = holder.fork
+        if fork is not None and all(step.complete for step in seat.tree.steps(fork)):
+            self._join(holder)
+        return None
+
+    def _leave_row(self, seat: BranchState, length: int) -> None:
+        """Hold slots in place of a row, so that a branch that rests never keeps another one from running.
+
+        A step that was launched before its token was known to be unwanted has a slot too many: it is freed.
+        """
+        if not seat.forked:
+            # The radix tree's lock on the prompt becomes the plugin's: SGLang looks requests up again while they wait.
+            seat.release_prefix = self.rows.take_lock(seat.request)
+            seat.shared = self.rows.shared(seat.request)
+            seat.forked = True
+            self.trees[seat.tree] = None
+            self.rows.detach(seat.request)
+        seat.slots = self.rows.leave(seat.request, length)
+
+    # Fork and join
+
+    def _fork(self, seat: BranchState) -> None:
+        tree = seat.tree
+        steps = seat.fork.steps if seat.fork is not None else []
+        share = max(_NEVER_LAST, self._tokens_left(tree) // (len(steps) + 1))
+        for step in steps:
+            child = self._plant(seat, step, share)
+            tree.seats[step] = child
+            self._enqueue(child)
+
+    def _tokens_left(self, tree: ForkedRequest) -> int:
+        spent = sum(seat.length - seat.start for seat in tree.seats.values())
+        return tree.response.request.limits.max_tokens - spent
+
+    def _plant(self, parent: BranchState, step: Branch, share: int) -> BranchState:
+        """A request for a step. `share` is what SGLang reserves for it: the block's steps share what is left."""
+        request, options = parent.request, parent.tree.options
+        params = copy(request.sampling_params)
+        params.max_new_tokens, params.min_new_tokens = share, 0
+        seed = parent.tree.root.request.sampling_params.sampling_seed
+        params.sampling_seed = branch_seed(_UNSEEDED if seed is None else seed, step.path)
+        for name in ("temperature", "top_p", "top_k", "min_p", "repetition_penalty"):
+            value = getattr(options, f"step_{name}")
+            if value is not None:
+                setattr(params, name, value)
+        if options.step_temperature and options.step_top_k is None and params.top_k == 1:
+            params.top_k = 0  # 1 is SGLang's way to write greedy
+        _canonical(params)
+        child = Req(
+            f"{parent.tree.id}/{format_path(step.path)}",
+            "",
+            parent.tokens() + array("q", step.tokens),
+            params,
+            return_logprob=request.return_logprob,
+            top_logprobs_num=request.logprob.top_logprobs_num,
+            token_ids_logprob=request.logprob.token_ids_logprob,
+            lora_id=None,
+            eos_token_ids=request.eos_token_ids,
+            vocab_size=request.vocab_size,
+            priority=request.priority,
+            extra_key=request.extra_key,
+            http_worker_ipc=request.http_worker_ipc,
+        )
+        child.lora_id = request.lora_id
+        child.tokenizer = request.tokenizer
+        child.custom_logit_processor = request.custom_logit_processor
+        child.logprob_start_len = len(child.origin_input_ids) if request.return_logprob else -1
+        seat = BranchState(step, child, parent.tree, parent.length, parent.offset, len(step.tokens), forked=True)
+        seat.shared = seat.start
+        child.espalier_seat = seat
+        self.rows.detach(child)
+        return seat
+
+    def _join(self, seat: BranchState) -> None:
+        tree, request, fork = seat.tree, seat.request, seat.fork
+        if fork is None:
+            raise RuntimeError("nothing to join")
+        parts = [seat.slots]
+        for step in list(tree.steps(fork)):
+            parts.append(step.slots[step.start :])
+            tokens = step.tokens()[step.start :]
+            request.output_ids.extend(tokens)
+            _move_logprobs(request, step.request, tokens)
+            if seat.branch.parent is None:
+                tree.channel.annotate(linearised(step.branch))
+            del tree.seats[step.branch]
+        seat.slots = torch.cat(parts)
+        seat.offset = seat.branch.positions[fork.at] - len(seat.slots)
+        seat.joined += 1
+        tree.joins += 1
+        self._settle(seat)
+
+    # Back into the scheduler's queue
+
+    def _queue(self, seat: BranchState) -> None:
+        """Extend the request by its forced tokens as soon as no batch holds it."""
+        seat.request.finished_reason = SuspendedReason()
+        seat.draining = not seat.wants_token
+        self._landing.append(seat)
+
+    def land(self, running: Any) -> None:
+        """Put requests that wait to be extended into the queue. `running` is the batch that decodes."""
+        waiting, self._landing = self._landing, []
+        for seat in waiting:
+            request = seat.request
+            if seat.tree.ended:
+                continue
+            if self._in_flight(request):
+                self._landing.append(seat)
+                continue
+            if any(other is request for other in running.reqs):
+                running.filter_batch(keep_indices=[i for i, other in enumerate(running.reqs) if other is not request])
+            if seat.slots is None:
+                self._leave_row(seat, self.rows.computed(request))
+            request.finished_reason = request.finished_len = request.finished_output = None
+            request.extend_range = None
+            if seat.branch.parent is None:  # SGLang counts anew from here
+                request.sampling_params.min_new_tokens = max(0, seat.tree.min_new_tokens - len(request.output_ids))
+            request.logprob_start_len = seat.length if request.return_logprob else -1
+            self._enqueue(seat)
+
+    def _in_flight(self, request: Req) -> bool:
+        queue = getattr(self.scheduler, "result_queue", ())
+        return any(other is request for batch, _ in queue for other in batch.reqs)
+
+    def _enqueue(self, seat: BranchState) -> None:
+        """In front of all that has not started, behind older requests' branches."""
+        queue = self.scheduler.waiting_queue
+        seats = map(self.seat_of, queue)
+        ahead = itertools.takewhile(
+            lambda other: other and other.forked and other.tree.number <= seat.tree.number, seats
+        )
+        queue.insert(sum(1 for _ in ahead), seat.request)
+        seat.request.time_stats.set_wait_queue_entry_time()
+        self.scheduler.running_batch.batch_is_full = False
+
+    # The end
+
+    def fail(self, tree: ForkedRequest, detail: str) -> None:
+        """End a request with an error and free all it holds; the scheduler lives on."""
+        tree.response.finish(FinishReason.ERROR, detail)
+        tree.root.request.finished_reason = None
+        self.end(tree)
+
+    def end(self, tree: ForkedRequest) -> None:
+        """Free what a finished response holds and tell the client."""
+        finished, scheduler = tree.response.finished, self.scheduler
+        if finished is None or tree.ended:
+            return
+        tree.ended = True
+        self.trees.pop(tree, None)
+        root = tree.root.request
+        reason = root.finished_reason
+        queued = {id(request) for request in scheduler.waiting_queue}
+        for seat in tree.seats.values():
+            seat.request.finished_reason = SuspendedReason()
+            seat.host = None
+            if id(seat.request) in queued:
+                scheduler.waiting_queue[:] = [other for other in scheduler.waiting_queue if other is not seat.request]
+            self.free(seat)
+        scheduler.running_batch.batch_is_full = False
+        done = len(root.output_ids)
+        rest = list(finished.rollout.tokens[done:])
+        root.output_ids.extend(rest)
+        _add_logprobs(root, list(finished.rollout.logprobs[done:]), rest)
+        forks = sum(len(branch.forks) for branch in tree.response.root.family())
+        tree.channel.finish(finished, forks, tree.joins, str(getattr(scheduler.server_args, "weight_version", "")))
+        stock = reason is not None and not isinstance(reason, SuspendedReason)
+        root.finished_reason = reason if stock else _reason(finished, root)
+        root.finished_len = len(root.output_ids)
+        root.finished_output = None
+        root.time_stats.set_completion_time()
+        self._flush([tree])
+
+    def free(self, seat: BranchState) -> None:
+        """Give up all that a seat holds on the device."""
+        if self.rows.held(seat.request):
+            self.rows.release(seat.request, insert=not seat.forked)
+        if seat.slots is not None:
+            self.rows.free(seat.slots[seat.shared :])
+            seat.slots = None
+        seat.unlock()
+
+    def abort(self, matches: Callable[[str], bool], why: BaseFinishReason) -> None:
+        """End forked requests of which a branch is to be aborted. The others are SGLang's own business."""
+        for tree in list(self.trees):
+            if any(matches(seat.request.rid) for seat in tree.seats.values()):
+                self._give_up(tree, why)
+
+    def end_dropped(self, before: Iterable[Req]) -> None:
+        """End forked requests of which a branch was `before` in the queue and has been dropped from it."""
+        waiting = {id(request) for request in self.scheduler.waiting_queue}
+        for request in before:
+            seat = self.seat_of(request)
+            if seat is not None and seat.forked and id(request) not in waiting:
+                why = "SGLang dropped a branch from its queue"
+                self._give_up(seat.tree, FINISH_ABORT(why, HTTPStatus.SERVICE_UNAVAILABLE))
+
+    def _give_up(self, tree: ForkedRequest, why: BaseFinishReason) -> None:
+        tree.response.finish(FinishReason.ABORTED, str(why.to_json().get("message", "")))
+        tree.root.request.finished_reason = why
+        self.end(tree)
+
+    def _flush(self, trees: Iterable[ForkedRequest]) -> None:
+        """Send what is new of these requests."""
+        ready = []
+        for tree in trees:
+            request = tree.root.request
+            events = tree.response.take_events()
+            if tree.options.events and request.stream:
+                tree.channel.post(events)
+            news = len(request.output_ids) > request.send_token_offset or len(tree.channel.events) > 0
+            if tree.ended:
+                if not request.finished_output:
+                    ready.append(request)
+            elif request.stream and news:
+                ready.append(request)
+        if ready:
+            self._stream(ready)
+
+
+def _reason(finished: Finished, request: Req) -> BaseFinishReason:
+    match finished.reason:
+        case FinishReason.LENGTH:
+            return FINISH_LENGTH(length=request.sampling_params.max_new_tokens)
+        case FinishReason.ERROR:
+            return FINISH_ABORT(finished.detail, status_code=500, err_type="InternalServerError")
+    return FINISH_MATCHED_TOKEN(matched=request.output_ids[-1])
+
+
+def _canonical(params: Any) -> None:
+    """What SGLang's own `SamplingParams` makes of greedy and unlimited settings."""
+    if params.temperature == 0:
+        params.temperature, params.top_k = 1.0, 1
+    if params.top_k == 0:
+        params.top_k = 1 << 30
+
+
+def _last_logprob(request: Req) -> float:
+    return float(request.logprob.output_token_logprobs_val[-1]) if request.return_logprob else 0.0
+
+
+def _lists(request: Req) -> Iterable[tuple[str, list[Any]]]:
+    """Log-probability lists in use: those that have an entry per output token."""
+    for name in _LOGPROBS:
+        values = getattr(request.logprob, name, None)
+        wanted = (
+            request.logprob.top_logprobs_num > 0
+            if "top" in name
+            else request.logprob.token_ids_logprob is not None
+            if "token_ids" in name
+            else request.return_logprob
+        )
+        if values is not None and wanted:
+            yield name, values
+
+
+def _cut_logprobs(request: Req) -> None:
+    for _, values in _lists(request):
+        del values[len(request.output_ids) :]
+
+
+def _add_logprobs(request: Req, logprobs: list[float], tokens: list[int]) -> None:
+    """Entries for tokens whose alternatives were not asked for, such as forced ones."""
+    own: dict[str, list[Any]] = {"output_token_logprobs_val": logprobs, "output_token_logprobs_idx": tokens}
+    for name, values in _lists(request):
+        values.extend(own.get(name, [[]] * len(tokens)))
+
+
+def _move_logprobs(request: Req, step: Req, tokens: Any) -> None:
+    """Append a step's log-probabilities; its forced opening has none of its own."""
+    own = dict(_lists(step))
+    for name, values in _lists(request):
+        known = own[name]
+        opening = len(tokens) - len(known)
+        fill: list[Any] = [0.0] * opening
+        if name == "output_token_logprobs_idx":
+            fill = list(tokens[:opening])
+        elif name != "output_token_logprobs_val":
+            fill = [[]] * opening
+        values.extend([*fill, *known])

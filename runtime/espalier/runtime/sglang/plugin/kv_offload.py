@@ -1,0 +1,58 @@
+"""Keys and values in host memory, for branches that have to give up their place on the device.
+
+A step that has joined nothing is computed again from its parent's row. A row that holds joined blocks cannot be: its
+tokens did not see each other causally. It is copied to the host bit by bit and comes back the same way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from espalier.runtime.sglang.plugin.compat import Rows
+
+if TYPE_CHECKING:
+    from espalier.runtime.sglang.plugin.state import BranchState
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """Keys and values of `length` tokens from index `start` of a row on; `data` is in the KV pool's own form."""
+
+    start: int
+    length: int
+    data: Any
+
+
+def copy_to_host(rows: Rows, seat: BranchState, slots: torch.Tensor) -> Copied:
+    """Copy what the seat owns among the slots of its sequence, for the root the prompt's prefix too.
+
+    Waits for the device.
+    """
+    start = seat.start if seat.branch.path else 0
+    data = rows.scheduler.token_to_kv_pool_allocator.get_cpu_copy(slots[start:])
+    return Copied(start, len(slots) - start, data)
+
+
+def room_for(rows: Rows, away: list[BranchState]) -> bool:
+    """Whether there are slots for all of it, evicting cached prefixes if need be."""
+    scheduler = rows.scheduler
+    slots = scheduler.token_to_kv_pool_allocator.available_size() + scheduler.tree_cache.evictable_size()
+    return bool(sum(seat.host.length for seat in away if seat.host) <= slots)
+
+
+def bring_back(rows: Rows, seat: BranchState) -> None:
+    """Give the seat slots again and fill them. Its parent has to be back before it."""
+    from sglang.srt.mem_cache.allocation import alloc_token_slots
+
+    copied = seat.host
+    if copied is None:
+        return
+    own = alloc_token_slots(rows.scheduler.tree_cache, copied.length).to(torch.int64)
+    rows.scheduler.token_to_kv_pool_allocator.load_cpu_copy(copied.data, own)
+    parent = seat.branch.parent
+    seat.slots = own if parent is None else torch.cat([seat.tree.seats[parent].slots, own])
+    seat.shared = copied.start
+    seat.host = None

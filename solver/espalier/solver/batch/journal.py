@@ -1,0 +1,36 @@
+"""The journal of a solve in the queue: each candidate in Redis before it is judged, each verdict before it counts."""
+
+from __future__ import annotations
+
+from espalier.solver.batch.connection import patiently
+from espalier.solver.batch.lease.lease import Lease
+from espalier.solver.batch.lease.store import LeaseStore
+from espalier.solver.core.candidate import Candidate
+from espalier.solver.core.record import Entry
+from espalier.verifiers.verdict import Status, Verdict
+
+
+class LeasedJournal:
+    """Stores under a lease, and waits while Redis is gone.
+
+    Its methods raise LeaseLost when the job is not this worker's any more, which ends the solve.
+    """
+
+    def __init__(self, desk: LeaseStore, lease: Lease) -> None:
+        self._desk = desk
+        self._lease = lease
+
+    async def generated(self, candidate: Candidate) -> None:
+        """Store a candidate, before it is judged."""
+        await self._store(Entry(candidate))
+
+    async def judged(self, candidate: Candidate, verdict: Verdict) -> None:
+        """Store a candidate as it was judged, before the policy is told.
+
+        ERROR says nothing of the candidate: a later delivery has it judged again.
+        """
+        if verdict.status is not Status.ERROR:
+            await self._store(Entry(candidate, verdict))
+
+    async def _store(self, entry: Entry) -> None:
+        await patiently(lambda: self._desk.store(self._lease, entry))

@@ -1,0 +1,132 @@
+"""The queue as one worker sees it: get leases, write under them, give them up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import ResponseError
+
+from espalier.solver.batch.config import QueueConfig
+from espalier.solver.batch.keys import GROUP, Keys
+from espalier.solver.batch.lease.lease import Lease, LeaseLost
+from espalier.solver.batch.proto import decode_entry, encode_entry
+from espalier.solver.batch.scripts import Scripts, Step, Value
+from espalier.solver.core.record import Entry
+from espalier.v1 import batch_pb2
+from espalier.v1 import solver_pb2 as pb
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+FORGET_MS = 24 * 3600 * 1000
+"""Consumers without jobs that are silent for so long are forgotten."""
+
+MAX_TROUBLE = 2000
+"""Characters of an error that are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A job as a worker gets it.
+
+    Attributes:
+        job: What to do.
+        entries: What earlier deliveries have stored.
+    """
+
+    job: pb.Job
+    entries: tuple[Entry, ...]
+
+
+class LeaseStore:
+    """Where one worker deals with the queue. Each method is one step of Redis, and safe to repeat.
+
+    Methods that take a lease raise LeaseLost when it is not held any more; nothing is written then.
+    """
+
+    def __init__(self, redis: Redis, consumer: str, keys: Keys, terms: QueueConfig) -> None:
+        self._redis = redis
+        self._consumer = consumer
+        self._keys = keys
+        self._terms = terms
+        self._scripts = Scripts(redis)
+
+    async def join(self) -> None:
+        """Enter the consumer group, which is made at the stream's beginning unless it is there."""
+        try:
+            await self._redis.xgroup_create(self._keys.jobs, GROUP, id="0", mkstream=True)
+        except ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):
+                raise
+        await self._redis.xgroup_createconsumer(self._keys.jobs, GROUP, self._consumer)  # seen before its first job
+
+    async def leave(self) -> None:
+        """Forget this worker in the group, and others that have long been silent."""
+        await self._scripts.run(Step.LEAVE, [self._keys.jobs], FORGET_MS, self._consumer)
+
+    async def read(self, count: int, wait: float) -> list[Lease]:
+        """Leases on jobs that nobody has had yet.
+
+        Args:
+            count: At most as many.
+            wait: Seconds to wait for the first one.
+        """
+        streams: Any = await self._redis.xreadgroup(
+            GROUP, self._consumer, {self._keys.jobs: ">"}, count=count, block=max(1, round(wait * 1000))
+        )
+        entries = streams[0][1] if streams else ()
+        return [Lease(fields[b"id"].decode(), entry.decode(), self._consumer, 1) for entry, fields in entries]
+
+    async def take(self, count: int) -> list[Lease]:
+        """Leases, at most as many, on jobs whose worker has not been heard of for the time of a lease."""
+        idle = round(self._terms.lease_seconds * 1000)
+        taken = await self._scripts.run(Step.TAKE, [self._keys.jobs], self._consumer, idle, count)
+        return [Lease(job.decode(), entry.decode(), self._consumer, deliveries) for entry, job, deliveries in taken]
+
+    async def start(self, lease: Lease) -> Delivery:
+        """Note that the job runs, and fetch it with all that was stored of it."""
+        found = await self._run(Step.START, lease, self._terms.max_events)
+        job, stored = found
+        entries = sorted(
+            (decode_entry(batch_pb2.StoredCandidate.FromString(candidate)) for candidate in stored),
+            key=lambda entry: entry.candidate.spec.index,
+        )
+        return Delivery(pb.Job.FromString(job), tuple(entries))
+
+    async def store(self, lease: Lease, entry: Entry) -> None:
+        """Store a candidate, in place of what was stored of it before."""
+        number = entry.candidate.spec.index
+        await self._run(Step.STORE, lease, number, encode_entry(entry).SerializeToString())
+
+    async def tell(self, lease: Lease, events: Sequence[pb.SolveEvent]) -> None:
+        """Add events of the solve to the job's progress."""
+        await self._run(Step.TELL, lease, self._terms.max_events, *(event.SerializeToString() for event in events))
+
+    async def finish(self, lease: Lease, result: pb.SolveResponse) -> None:
+        """Write the result, acknowledge and delete the entry: the job is done."""
+        terms = self._terms
+        await self._run(Step.FINISH, lease, terms.max_events, lease.job, terms.keep_seconds, result.SerializeToString())
+
+    async def release(self, lease: Lease) -> None:
+        """Give the job to whoever wants it, at once; this delivery does not count."""
+        await self._hand_back(lease, lease.deliveries - 1, 0.0, "")
+
+    async def retry(self, lease: Lease, trouble: str, delay: float) -> None:
+        """Give the job to whoever wants it, after some seconds (at most those of a lease); this delivery counts."""
+        await self._hand_back(lease, lease.deliveries, delay, trouble[:MAX_TROUBLE])
+
+    async def bury(self, lease: Lease, reason: str) -> None:
+        """Move the job into the dead-letter stream, with the last trouble and everything that was stored of it."""
+        await self._run(Step.BURY, lease, self._terms.max_events, lease.job, reason[:MAX_TROUBLE])
+
+    async def _hand_back(self, lease: Lease, counted: int, delay: float, trouble: str) -> None:
+        idle = max(0, round((self._terms.lease_seconds - delay) * 1000))
+        await self._run(Step.HAND_BACK, lease, self._terms.max_events, counted, idle, trouble)
+
+    async def _run(self, step: Step, lease: Lease, *args: Value) -> Any:
+        outcome = await self._scripts.run(step, self._keys.of(lease.job), *lease.token, *args)
+        if not outcome:
+            raise LeaseLost(f"job {lease.job} is not this worker's any more")
+        return outcome

@@ -1,0 +1,363 @@
+"""The queue as clients see it: submit, look, watch, cancel, list, revive."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import ResponseError
+
+from espalier.solver.batch.config import QueueConfig
+from espalier.solver.batch.connection import outage_as_unavailable, patiently
+from espalier.solver.batch.dead_job import DeadJob, decode_letter
+from espalier.solver.batch.keys import GROUP, Keys, batch_id, job_id
+from espalier.solver.batch.scripts import Scripts, Step
+from espalier.solver.batch.status import ENDED, STATUS, UnknownJob, decode_status
+from espalier.v1 import common_pb2
+from espalier.v1 import solver_pb2 as pb
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+Entries = Sequence[tuple[bytes, dict[bytes, bytes]]]
+"""Of a stream: id and fields."""
+
+MAX_JOBS = 10_000
+"""Problems of one submission: it is one step of Redis, during which nobody else is served."""
+
+MAX_PAGE = 1000
+DEFAULT_PAGE = 100
+
+WATCH_MS = 2000
+"""How long one read of a watcher waits for news."""
+
+
+class KeyTaken(ValueError):
+    """The client's key was used for another request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """Jobs that are not done yet.
+
+    Attributes:
+        lag: Not delivered to any worker yet.
+        pending: Delivered and not done.
+        dead: Given up.
+    """
+
+    lag: int
+    pending: int
+    dead: int
+
+    @property
+    def total(self) -> int:
+        """The depth of the queue; the dead are out of it."""
+        return self.lag + self.pending
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """A worker as the queue sees it.
+
+    Attributes:
+        name: Host, process, and a part that tells namesakes apart.
+        jobs: That it holds a lease on.
+        silent: It has not been heard of for the time of two leases; an idle worker begins to show after one.
+    """
+
+    name: str
+    jobs: int
+    silent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """All jobs of one submission.
+
+    Attributes:
+        id: Of the batch.
+        key: The client's.
+        jobs: Ids, in the order of the problems.
+        states: How many are in each state.
+    """
+
+    id: str
+    key: str
+    jobs: tuple[str, ...]
+    states: Mapping[int, int]
+
+    @property
+    def ended(self) -> int:
+        """Jobs that run no more."""
+        return sum(self.states.get(state, 0) for state in ENDED)
+
+
+class JobQueue:
+    """A queue in Redis. Every method raises QueueUnavailable when Redis is gone for longer than a moment."""
+
+    def __init__(self, redis: Redis, keys: Keys = Keys(), terms: QueueConfig = QueueConfig()) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._terms = terms
+        self._scripts = Scripts(redis)
+
+    async def submit(
+        self, problems: Sequence[common_pb2.Problem], settings: pb.Settings | None = None, key: str = ""
+    ) -> pb.SubmitJobResponse:
+        """Queue one job for each problem: all of them, or none.
+
+        Args:
+            problems: What to solve; the caller has checked them.
+            settings: Of every job. Without a seed each job draws its own now, so that it resumes as it began.
+            key: The client's: the same key again returns the same jobs and submits nothing, as long as the batch is
+                kept. Empty: a new one.
+
+        Raises:
+            KeyTaken: The key was used for another request.
+            ValueError: No problem, or too many.
+        """
+        if not 0 < len(problems) <= MAX_JOBS:
+            raise ValueError(f"give 1 to {MAX_JOBS} problems at a time, got {len(problems)}")
+        settings = settings or pb.Settings()
+        key = key or uuid.uuid4().hex
+        batch = batch_id(key)
+        ids = [job_id(batch, number) for number in range(len(problems))]
+        with outage_as_unavailable():
+            seconds, micros = await self._redis.time()
+            submitted = seconds + micros / 1e6
+            keys = [self._keys.jobs, self._keys.batch(batch), self._keys.index]
+            args: list[str | bytes | int] = [
+                _digest(problems, settings),
+                key,
+                f"{submitted:.6f}",
+                self._terms.max_events,
+            ]
+            for name, problem in zip(ids, problems, strict=True):
+                job = pb.Job(id=name, problem=problem, settings=settings, submitted=submitted)
+                if not settings.HasField("seed"):
+                    job.settings.seed = secrets.randbelow(1 << 31)
+                keys += (self._keys.job(name), self._keys.events(name))
+                args += (name, job.SerializeToString())
+            outcome = await self._scripts.run(Step.SUBMIT, keys, *args)
+        if outcome < 0:
+            raise KeyTaken(f"the key {key!r} was used for other problems or settings; take another one")
+        return pb.SubmitJobResponse(job_ids=ids, repeated_key=not outcome)
+
+    async def get(self, job: str) -> pb.GetJobResponse:
+        """How a job stands, and its result once it is done.
+
+        Raises:
+            UnknownJob: There is no such job, or it is forgotten.
+        """
+        with outage_as_unavailable():
+            values: list[Any] = await self._redis.hmget(self._keys.job(job), [*STATUS, "result"])
+        return _decode_job(job, values)
+
+    async def watch(self, job: str, from_event_id: str = "") -> AsyncIterator[pb.JobEvent]:
+        """What happens to a job, until it ends. An outage of Redis is waited out.
+
+        Args:
+            job: Its id.
+            from_event_id: Only what comes after this event; empty: from the first that is kept.
+
+        Raises:
+            UnknownJob: There is no such job, or it is forgotten.
+            ValueError: The event id is none.
+        """
+        last = from_event_id or "0"
+        if not is_event_id(last):
+            raise ValueError(f"event id {last[:40]!r} is not one of ours; it looks like 1700000000000-0")
+        while True:
+            ended = (await patiently(lambda: self.get(job))).status.state in ENDED
+            news = await patiently(lambda: self._news(job, last, None if ended else WATCH_MS))  # noqa: B023
+            for number, fields in news:
+                last = number.decode()
+                yield _decode_event(job, last, fields)
+            if ended and not news:
+                return
+
+    async def cancel(self, job: str) -> pb.JobStatus:
+        """End a job: a queued one at once, a running one as soon as its worker hears of it; ended ones stay.
+
+        Raises:
+            UnknownJob: There is no such job, or it is forgotten.
+        """
+        terms = self._terms
+        with outage_as_unavailable():
+            known = await self._scripts.run(
+                Step.CANCEL, self._keys.of(job), job, terms.keep_seconds, terms.max_events, self._keys.cancels
+            )
+        if not known:
+            raise UnknownJob(f"there is no job {job}, or it ended too long ago")
+        return (await self.get(job)).status
+
+    async def list(
+        self, states: Collection[pb.JobState] = (), page_size: int = DEFAULT_PAGE, page_token: str = ""
+    ) -> pb.ListJobsResponse:
+        """Jobs, the newest first. A page may have fewer than asked for, or none, and still another one behind it.
+
+        Args:
+            states: Only jobs in these; empty: all.
+            page_size: At most as many.
+            page_token: Of the response before; empty: the first page.
+
+        Raises:
+            ValueError: The page size or token is none.
+        """
+        if not 0 < page_size <= MAX_PAGE:
+            raise ValueError(f"page_size must be 1 to {MAX_PAGE}, got {page_size}")
+        if page_token and not page_token.isdecimal():
+            raise ValueError(f"page_token {page_token[:40]!r} is not one of ours")
+        below = f"({page_token}" if page_token else "+inf"
+        found: list[pb.JobStatus] = []
+        with outage_as_unavailable():
+            page: Any = await self._redis.zrevrangebyscore(
+                self._keys.index, below, "-inf", start=0, num=MAX_PAGE, withscores=True
+            )
+            statuses = await self._statuses([name for name, _ in page])
+        last = 0
+        for status, (_, number) in zip(statuses, page, strict=True):
+            last = int(number)
+            if status is not None and (not states or status.state in states):
+                found.append(status)
+            if len(found) == page_size:
+                break
+        more = len(found) == page_size or len(page) == MAX_PAGE
+        return pb.ListJobsResponse(jobs=found, next_page_token=str(last) if more else "")
+
+    async def retry_dead(self, jobs: Collection[str] = ()) -> int:
+        """Queue dead jobs again, with a fresh count of deliveries and the candidates that they have.
+
+        Args:
+            jobs: Which; empty: all.
+
+        Returns:
+            How many there were.
+        """
+        revived = 0
+        with outage_as_unavailable():
+            for job in jobs or await self._dead():
+                revived += await self._scripts.run(Step.REVIVE, self._keys.of(job), job, self._terms.max_events)
+        return revived
+
+    async def letters(self, count: int = DEFAULT_PAGE) -> Sequence[DeadJob]:
+        """The oldest dead jobs, with everything that is known of them."""
+        with outage_as_unavailable():
+            letters: Any = await self._redis.xrange(self._keys.dead, count=count)
+        return [decode_letter(fields) for _, fields in letters]
+
+    async def batch(self, key: str) -> Batch:
+        """A submission by its client's key, or by its id.
+
+        Raises:
+            UnknownJob: There is no such batch, or it is forgotten.
+        """
+        with outage_as_unavailable():
+            for batch in (batch_id(key), key):
+                fields: Any = await self._redis.hgetall(self._keys.batch(batch))
+                if fields:
+                    jobs = tuple(job_id(batch, number) for number in range(int(fields[b"count"])))
+                    states = {state: int(fields.get(str(state).encode(), 0)) for state in pb.JobState.values()}
+                    return Batch(batch, fields[b"key"].decode(), jobs, states)
+        raise UnknownJob(f"there is no batch {key}, or it ended too long ago")
+
+    async def ended(self, batch: Batch) -> AsyncIterator[tuple[pb.Job, pb.GetJobResponse]]:
+        """The jobs of a batch that run no more, in the order of its problems, each with its status and result."""
+        for start in range(0, len(batch.jobs), DEFAULT_PAGE):
+            page = batch.jobs[start : start + DEFAULT_PAGE]
+            with outage_as_unavailable():
+                async with self._redis.pipeline(transaction=False) as pipe:
+                    for job in page:
+                        pipe.hmget(self._keys.job(job), [*STATUS, "result", "job"])
+                    rows = await pipe.execute()
+            for job, (*values, message) in zip(page, rows, strict=True):
+                if message is not None:
+                    response = _decode_job(job, values)
+                    if response.status.state in ENDED:
+                        yield pb.Job.FromString(message), response
+
+    async def depth(self) -> Depth:
+        """How much there is to do.
+
+        An entry leaves the stream with its ack, in one step: the stream's length is lag + pending, also where Redis
+        itself cannot tell the lag because an entry was deleted before its delivery.
+        """
+        with outage_as_unavailable():
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.xlen(self._keys.jobs)
+                pipe.xpending(self._keys.jobs, GROUP)
+                pipe.xlen(self._keys.dead)
+                length, pending, dead = await pipe.execute(raise_on_error=False)
+        held = 0 if isinstance(pending, Exception) else int(pending["pending"])  # no worker has ever been there
+        return Depth(lag=length - held, pending=held, dead=dead)
+
+    async def workers(self) -> Sequence[WorkerStatus]:
+        """All workers, also silent ones that are not forgotten yet, by name."""
+        try:
+            with outage_as_unavailable():
+                consumers: Any = await self._redis.xinfo_consumers(self._keys.jobs, GROUP)
+        except ResponseError:  # no worker has ever been there
+            return ()
+        silence = 2 * self._terms.lease_seconds * 1000
+        found = (WorkerStatus(one["name"].decode(), one["pending"], one["idle"] > silence) for one in consumers)
+        return sorted(found, key=lambda worker: worker.name)
+
+    async def _dead(self) -> Sequence[str]:
+        """Ids of all dead jobs; letters are large, so a few at a time."""
+        jobs: list[str] = []
+        after = "-"
+        while letters := await self._redis.xrange(self._keys.dead, min=after, count=DEFAULT_PAGE):
+            page: Any = letters
+            jobs += (fields[b"id"].decode() for _, fields in page)
+            after = f"({page[-1][0].decode()}"
+        return jobs
+
+    async def _news(self, job: str, after: str, wait: int | None) -> Entries:
+        streams: Any = await self._redis.xread({self._keys.events(job): after}, count=100, block=wait)
+        entries: Entries = streams[0][1] if streams else ()
+        return entries
+
+    async def _statuses(self, names: Sequence[bytes]) -> Sequence[pb.JobStatus | None]:
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.hmget(self._keys.job(name.decode()), STATUS)
+            rows = await pipe.execute()
+        return [
+            decode_status(name.decode(), dict(zip(STATUS, row, strict=True))) if row[0] is not None else None
+            for name, row in zip(names, rows, strict=True)
+        ]
+
+
+def is_event_id(text: str) -> bool:
+    """Whether Redis takes it for the id of an entry: one or two numbers of 64 bits."""
+    parts = text.split("-", 1)
+    return all(part.isascii() and part.isdecimal() and len(part) <= 20 and int(part) < 1 << 64 for part in parts)
+
+
+def _decode_job(job: str, values: Sequence[Any]) -> pb.GetJobResponse:
+    """From the values of `STATUS` and the result."""
+    *fields, result = values
+    response = pb.GetJobResponse(status=decode_status(job, dict(zip(STATUS, fields, strict=True))))
+    if result is not None:
+        response.result.ParseFromString(result)
+    return response
+
+
+def _decode_event(job: str, number: str, fields: dict[bytes, bytes]) -> pb.JobEvent:
+    event = pb.JobEvent(event_id=number, job_id=job)
+    if b"solve" in fields:
+        event.solve.ParseFromString(fields[b"solve"])
+    else:
+        event.status.CopyFrom(decode_status(job, {name.decode(): value for name, value in fields.items()}))
+    return event
+
+
+def _digest(problems: Sequence[common_pb2.Problem], settings: pb.Settings) -> str:
+    """Of everything that makes two requests the same."""
+    request = pb.SubmitJobRequest(problems=problems, settings=settings)
+    return sha256(request.SerializeToString(deterministic=True)).hexdigest()

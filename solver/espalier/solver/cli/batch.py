@@ -1,0 +1,472 @@
+"""`espalier batch …` for those who have problems, `espalier worker` for those who have engines."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from espalier.common.cli import INTERRUPTED, NEGATIVE, OK, TROUBLE, UsageError, errors
+from espalier.solver.cli.options import (
+    Debug,
+    EngineOption,
+    Hints,
+    Instruction,
+    MaxTokens,
+    OnlyVerifiers,
+    Temperatures,
+    Verifiers,
+    VerifiersAuthority,
+    VerifiersTokenFile,
+    diversity,
+)
+
+if TYPE_CHECKING:
+    from espalier.solver.batch.queue import Batch, Depth, JobQueue
+    from espalier.solver.session.metrics import Metrics
+    from espalier.v1 import solver_pb2 as pb
+
+LOOK_SECONDS = 0.5
+"""How often `watch` looks at a batch."""
+
+SHOWN = 10
+"""Dead jobs that `status` shows."""
+
+STATES = ("queued", "running", "done", "cancelled", "dead")
+
+_EPILOG = "Exit status: 0 all is well, 1 some jobs have no result, 2 usage, 3 Redis cannot be reached."
+
+app = typer.Typer(
+    name="batch",
+    help="Solve many problems over a queue.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+worker_app = typer.Typer(name="worker", add_completion=False, pretty_exceptions_enable=False)
+
+RedisOption = Annotated[
+    str, typer.Option("--redis", envvar="ESPALIER_REDIS", metavar="URL", help="Where the queue is.")
+]
+QueueOption = Annotated[
+    str, typer.Option("--queue", envvar="ESPALIER_QUEUE", metavar="NAME", help="Name of the queue in Redis.")
+]
+BatchArgument = Annotated[str, typer.Argument(metavar="BATCH", help="Key or id of the batch.")]
+BatchOrJob = Annotated[str, typer.Argument(metavar="BATCH|JOB", help="Key or id of a batch, or the id of a job.")]
+Json = Annotated[bool, typer.Option("--json", help="One line of JSON on standard output.")]
+REDIS = "redis://127.0.0.1:6379/0"
+QUEUE = "espalier"
+
+
+@app.command(epilog=_EPILOG)
+def submit(
+    problems: Annotated[str, typer.Argument(metavar="FILE", help='JSON lines {"text": …, "id": …, "check": …}, or -.')],
+    key: Annotated[
+        str, typer.Option(help="Your name for the batch: the same key again submits nothing twice. Default: a new one.")
+    ] = "",
+    policy: Annotated[str | None, typer.Option(help="greedy, best_of_k, adaptive or refine.")] = None,
+    k: Annotated[int | None, typer.Option("--k", help="Candidates of each problem at most.")] = None,
+    tokens: Annotated[int | None, typer.Option(help="New tokens of all candidates of a problem.")] = None,
+    candidate_tokens: Annotated[int | None, typer.Option(help="New tokens of one candidate.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Wall time for each problem.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Rounds of candidates.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Sampling temperature.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of every problem; each draws its own otherwise.", min=0)] = None,
+    redis: RedisOption = REDIS,
+    queue: QueueOption = QUEUE,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Queue a file of problems, all of them or none, and print the key of the batch.
+
+    espalier batch submit problems.jsonl --key monday --k 16
+
+    espalier batch watch monday && espalier batch results monday -o results.jsonl
+    """
+    with _errors(debug):
+        from espalier.common.errors import FieldError
+        from espalier.solver.core.policy import MAX_CANDIDATES
+        from espalier.solver.core.problem import lines_of, read_problems
+        from espalier.solver.core.proto import encode_problem, encode_settings
+        from espalier.solver.core.settings import ServerLimits, Settings
+
+        settings = Settings(
+            policy=policy,
+            k=k,
+            max_tokens=tokens,
+            seconds=seconds,
+            rounds=rounds,
+            seed=seed,
+            temperature=temperature,
+            candidate_tokens=candidate_tokens,
+        )
+        try:
+            ServerLimits(max_k=MAX_CANDIDATES, seconds=float("inf"), candidate_tokens=1 << 31).plan(settings)
+        except FieldError as error:
+            option = {"max_tokens": "tokens"}.get(error.field, error.field).replace("_", "-")
+            raise UsageError(f"--{option} {error.problem}") from None
+        lines = _standard_input() if problems == "-" else lines_of(Path(problems))
+        messages = [encode_problem(problem) for problem in read_problems(lines, problems)]
+
+        async def run() -> pb.SubmitJobResponse:
+            async with _queue(redis, queue) as jobs:
+                return await jobs.submit(messages, encode_settings(settings), key)
+
+        response = asyncio.run(run())
+        batch = response.job_ids[0].rpartition("-")[0]
+        if as_json:
+            told = {"batch": batch, "jobs": list(response.job_ids), "repeated": response.repeated_key}
+            typer.echo(json.dumps(told))
+            return
+        typer.echo(key or batch)
+        what = "were submitted before" if response.repeated_key else "are queued"
+        typer.echo(f"{len(response.job_ids)} jobs {what}; espalier batch watch {key or batch}", err=True)
+
+
+@app.command(epilog=_EPILOG)
+def status(
+    what: Annotated[
+        str | None, typer.Argument(metavar="[BATCH|JOB]", help="Key or id of a batch, id of a job; none: the queue.")
+    ] = None,
+    redis: RedisOption = REDIS,
+    queue: QueueOption = QUEUE,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """How the queue, a batch or a job stands.
+
+    espalier batch status
+
+    espalier batch status monday --json
+    """
+    with _errors(debug):
+
+        async def run() -> None:
+            async with _queue(redis, queue) as jobs:
+                if what is None:
+                    _show_depth(await jobs.depth(), as_json)
+                elif _is_job(what):
+                    _show_job(await jobs.get(what), as_json)
+                else:
+                    await _show_batch(jobs, await jobs.batch(what), as_json)
+
+        asyncio.run(run())
+
+
+@app.command(epilog=_EPILOG)
+def watch(
+    batch: BatchArgument,
+    redis: RedisOption = REDIS,
+    queue: QueueOption = QUEUE,
+    debug: Debug = False,
+) -> None:
+    """Show the progress of a batch until all its jobs have ended. Leaving does not end them."""
+    with _errors(debug):
+
+        async def run() -> Batch:
+            from rich.console import Console
+            from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
+
+            from espalier.solver.batch.connection import patiently
+
+            screen = Console(stderr=True)
+            columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn())
+            progress = Progress(*columns, TimeRemainingColumn(), console=screen, disable=not screen.is_terminal)
+            async with _queue(redis, queue) as jobs:
+                found = await jobs.batch(batch)
+                with progress:
+                    bar = progress.add_task(_counts(found), total=len(found.jobs), completed=found.ended)
+                    while found.ended < len(found.jobs):
+                        await asyncio.sleep(LOOK_SECONDS)
+                        before, found = found, await patiently(lambda: jobs.batch(batch))
+                        progress.update(bar, description=_counts(found), completed=found.ended)
+                        if progress.disable and found != before:
+                            typer.echo(f"{found.ended} of {len(found.jobs)}: {_counts(found)}", err=True)
+            return found
+
+        last = asyncio.run(run())
+        typer.echo(_counts(last), err=True)
+        raise typer.Exit(OK if _all_done(last) else NEGATIVE)
+
+
+@app.command(epilog=_EPILOG)
+def results(
+    batch: BatchArgument,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there instead.", dir_okay=False)
+    ] = None,
+    redis: RedisOption = REDIS,
+    queue: QueueOption = QUEUE,
+    debug: Debug = False,
+) -> None:
+    """Results of a batch as JSON lines, in the order of its problems; one line for each job that has ended.
+
+    A line has the problem's id, the job's status, and the result once it is done.
+    """
+    with _errors(debug):
+
+        async def run() -> Batch:
+            async with _queue(redis, queue) as jobs:
+                found = await jobs.batch(batch)
+                with _replaced(output) as write:
+                    async for job, response in jobs.ended(found):
+                        write(json.dumps(_result(job, response), ensure_ascii=False))
+            return found
+
+        last = asyncio.run(run())
+        if missing := len(last.jobs) - last.states[_state("done")]:
+            typer.echo(f"{missing} of {len(last.jobs)} jobs have no result: {_counts(last)}", err=True)
+            raise typer.Exit(NEGATIVE)
+
+
+@app.command(epilog=_EPILOG)
+def cancel(what: BatchOrJob, redis: RedisOption = REDIS, queue: QueueOption = QUEUE, debug: Debug = False) -> None:
+    """End a job, or all jobs of a batch; those that have ended stay as they are."""
+    with _errors(debug):
+
+        async def run() -> str:
+            async with _queue(redis, queue) as jobs:
+                if _is_job(what):
+                    ended = await jobs.cancel(what)
+                    return f"job {what}: {_name(ended.state)}"
+                for job in (await jobs.batch(what)).jobs:
+                    await jobs.cancel(job)
+                return _counts(await jobs.batch(what))
+
+        typer.echo(asyncio.run(run()), err=True)
+
+
+@app.command("retry-dead", epilog=_EPILOG)
+def retry_dead(
+    what: Annotated[
+        str | None, typer.Argument(metavar="[BATCH|JOB]", help="Only this batch or job; none: all that are dead.")
+    ] = None,
+    redis: RedisOption = REDIS,
+    queue: QueueOption = QUEUE,
+    debug: Debug = False,
+) -> None:
+    """Queue dead jobs again. Candidates that they have are kept."""
+    with _errors(debug):
+
+        async def run() -> int:
+            async with _queue(redis, queue) as jobs:
+                if what is None:
+                    return await jobs.retry_dead()
+                return await jobs.retry_dead([what] if _is_job(what) else (await jobs.batch(what)).jobs)
+
+        typer.echo(f"{asyncio.run(run())} jobs are queued again", err=True)
+
+
+@worker_app.command(epilog="Exit status: 0 drained after SIGTERM or SIGINT, 2 usage, 3 the engine is gone.")
+def worker(
+    engine: EngineOption = "local",
+    model_instruction: Instruction = None,
+    slots: Annotated[int, typer.Option(help="Jobs at a time.", min=1)] = 4,
+    grace: Annotated[float, typer.Option(help="Seconds for running jobs after SIGTERM.", min=0.0)] = 30.0,
+    policy: Annotated[str, typer.Option(help="Of jobs that name none.")] = "adaptive",
+    k: Annotated[int, typer.Option("--k", help="Candidates of a job that does not say.", min=1)] = 8,
+    max_k: Annotated[int, typer.Option("--max-k", help="Candidates that a job may ask for.", min=1)] = 64,
+    temperature: Temperatures = None,
+    hint: Hints = None,
+    max_tokens: MaxTokens = 4096,
+    seconds: Annotated[float, typer.Option(help="Longest time of a solve.", min=0.001)] = 300.0,
+    lease: Annotated[
+        float, typer.Option(help="A job whose worker is silent for so many seconds goes to another.", min=0.1)
+    ] = 30.0,
+    max_deliveries: Annotated[int, typer.Option(help="Deliveries after which a job is given up.", min=1)] = 5,
+    keep: Annotated[int, typer.Option(help="Seconds that results are kept.", min=1)] = 7 * 24 * 3600,
+    verifiers: Verifiers = None,
+    only: OnlyVerifiers = None,
+    verifiers_token_file: VerifiersTokenFile = None,
+    verifiers_tls_ca: VerifiersAuthority = None,
+    metrics: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Show Prometheus metrics there.")] = None,
+    traces: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write a trace of each job there.", file_okay=False)
+    ] = None,
+    redis: RedisOption = REDIS,
+    queue: QueueOption = QUEUE,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    debug: Debug = False,
+) -> None:
+    """Solve the jobs of a queue until SIGTERM; then running jobs end, and what does not is handed back.
+
+    espalier worker --redis redis://127.0.0.1:6379/0 --engine local --slots 4 --verifiers 127.0.0.1:50061
+    """
+    with _errors(debug):
+        from espalier.common.logging import configure_logging
+        from espalier.runtime.open import open_engine, template_of
+        from espalier.solver.batch.config import QueueConfig
+        from espalier.solver.batch.handler import solving
+        from espalier.solver.batch.keys import Keys
+        from espalier.solver.batch.serve import serve
+        from espalier.solver.core.loop import Solver
+        from espalier.solver.core.settings import ServerLimits
+        from espalier.solver.session.metrics import Metrics
+        from espalier.solver.session.spans import export
+        from espalier.verifiers.open import open_verifiers
+
+        configure_logging("debug" if debug else log_level)
+        export()
+        house = ServerLimits(
+            policy=policy,
+            policy_settings=diversity(temperature, hint),
+            k=k,
+            max_k=max_k,
+            seconds=seconds,
+            candidate_tokens=max_tokens,
+        )
+        terms = QueueConfig(lease_seconds=lease, max_deliveries=max_deliveries, keep_seconds=keep)
+        if traces is not None:
+            traces.mkdir(parents=True, exist_ok=True)
+        judge = open_verifiers(verifiers, only, verifiers_token_file, verifiers_tls_ca)
+
+        async def run() -> None:
+            async with AsyncExitStack() as stack:
+                opened = await stack.enter_async_context(open_engine(engine))
+                await stack.enter_async_context(judge)
+                counted = Metrics()
+                if metrics is not None:
+                    _show(counted, metrics)
+                solver = Solver(opened, judge, template_of(opened, model_instruction))
+                work = solving(solver, house, slots, counted, traces)
+                await serve(redis, work, slots=slots, grace=grace, keys=Keys(queue), terms=terms)
+
+        asyncio.run(run())
+
+
+def _show(metrics: Metrics, address: str) -> None:
+    """Let Prometheus read, as long as the process lives."""
+    from prometheus_client import start_http_server
+
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise UsageError(f"--metrics {address}: give HOST:PORT")
+    start_http_server(int(port), host.strip("[]") or "127.0.0.1", registry=metrics.registry)
+
+
+@contextmanager
+def _errors(debug: bool) -> Iterator[None]:
+    """As everywhere, and what only a queue can say."""
+    from espalier.solver.batch.connection import QueueUnavailable
+    from espalier.solver.batch.status import UnknownJob
+
+    with errors(debug):
+        try:
+            yield
+        except UnknownJob as error:
+            raise UsageError(str(error)) from error
+        except QueueUnavailable as error:
+            if debug:
+                raise
+            typer.echo(f"espalier: {error}; --redis says where the queue is", err=True)
+            raise typer.Exit(TROUBLE) from None
+        except asyncio.CancelledError:
+            raise typer.Exit(INTERRUPTED) from None
+
+
+@asynccontextmanager
+async def _queue(url: str, name: str) -> AsyncIterator[JobQueue]:
+    from espalier.solver.batch.connection import connect
+    from espalier.solver.batch.keys import Keys
+    from espalier.solver.batch.queue import JobQueue
+
+    async with connect(url) as client:
+        yield JobQueue(client, Keys(name))
+
+
+def _standard_input() -> list[str]:
+    try:
+        return sys.stdin.read().split("\n")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"standard input is not UTF-8: {error.reason}") from None
+
+
+@contextmanager
+def _replaced(path: Path | None) -> Iterator[Any]:
+    """Where to write lines: standard output, or a file that is there only once it is complete."""
+    if path is None:
+        yield typer.echo
+        return
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            yield lambda line: file.write(f"{line}\n")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _is_job(text: str) -> bool:
+    """Ids of jobs are those of batches, a dash and a number."""
+    batch, dash, number = text.rpartition("-")
+    return bool(dash) and number.isdecimal() and len(batch) == 20 and not set(batch) - set("0123456789abcdef")
+
+
+def _state(name: str) -> int:
+    from espalier.v1 import solver_pb2 as pb
+
+    return pb.JobState.Value(f"JOB_STATE_{name.upper()}")
+
+
+def _name(state: pb.JobState) -> str:
+    return STATES[int(state) - 1]
+
+
+def _counts(batch: Batch) -> str:
+    return ", ".join(f"{batch.states[_state(name)]} {name}" for name in STATES if batch.states[_state(name)])
+
+
+def _all_done(batch: Batch) -> bool:
+    return batch.states[_state("done")] == len(batch.jobs)
+
+
+def _show_depth(depth: Depth, as_json: bool) -> None:
+    if as_json:
+        told = {"depth": depth.total, "lag": depth.lag, "pending": depth.pending, "dead": depth.dead}
+        typer.echo(json.dumps(told))
+    else:
+        typer.echo(f"{depth.total} jobs to do: {depth.lag} wait, {depth.pending} run; {depth.dead} are dead")
+
+
+def _show_job(response: pb.GetJobResponse, as_json: bool) -> None:
+    status = response.status
+    if as_json:
+        from google.protobuf.json_format import MessageToDict
+
+        typer.echo(json.dumps(MessageToDict(response, preserving_proto_field_name=True), ensure_ascii=False))
+        return
+    line = f"{status.id}: {_name(status.state)}, {status.attempts} deliveries, {status.candidates} candidates stored"
+    typer.echo(f"{line}; {status.reason}" if status.reason else line)
+    if response.HasField("result"):
+        typer.echo(response.result.answer or "NEGATIVE")
+
+
+async def _show_batch(jobs: JobQueue, batch: Batch, as_json: bool) -> None:
+    counts = {name: batch.states[_state(name)] for name in STATES}
+    if as_json:
+        typer.echo(json.dumps({"batch": batch.id, "key": batch.key, "jobs": len(batch.jobs), **counts}))
+        return
+    typer.echo(f"{batch.key}: {_counts(batch)}")
+    if counts["dead"]:
+        dead = [response.status async for _, response in jobs.ended(batch) if _name(response.status.state) == "dead"]
+        for status in dead[:SHOWN]:
+            typer.echo(f"  {status.id} is dead: {status.reason}")
+
+
+def _result(job: pb.Job, response: pb.GetJobResponse) -> dict[str, Any]:
+    from google.protobuf.json_format import MessageToDict
+
+    told = {"id": job.problem.id, "job": job.id, "state": _name(response.status.state)}
+    if response.status.reason:
+        told["reason"] = response.status.reason
+    result = response.result
+    if not response.HasField("result"):
+        return told
+    answer = {"answer": result.answer or None, "verified": result.outcome == result.OUTCOME_VERIFIED}
+    return {**told, **answer, "result": MessageToDict(result, preserving_proto_field_name=True)}

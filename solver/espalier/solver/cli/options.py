@@ -1,0 +1,54 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from espalier.runtime.open import SETTINGS
+
+EngineOption = Annotated[str, typer.Option("--engine", help=f"Which engine: {SETTINGS}.")]
+Instruction = Annotated[
+    Path | None,
+    typer.Option("--model-instruction", metavar="FILE", help="Instruction text with {question} in it."),
+]
+Temperatures = Annotated[
+    list[float] | None,
+    typer.Option("--temperature", min=0.0, help="Sampling temperature; repeat for a ladder that candidates climb."),
+]
+Hints = Annotated[
+    list[str] | None, typer.Option("--hint", help="A strategy to suggest; repeat for several, handed out in turn.")
+]
+Seed = Annotated[int | None, typer.Option(help="Repeats a run; a new one is drawn and printed otherwise.", min=0)]
+MaxTokens = Annotated[int, typer.Option("--max-tokens", min=1, help="New tokens of one response, all its branches.")]
+Verifiers = Annotated[
+    list[str] | None,
+    typer.Option(metavar="HOST:PORT", help="Verify on this server instead of in this process; repeat for several."),
+]
+OnlyVerifiers = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="NAME", help="Use this verifier; repeat for several. Default: all."),
+]
+VerifiersTokenFile = Annotated[
+    Path | None, typer.Option(help="File with the bearer token of the verifier servers.", dir_okay=False)
+]
+VerifiersAuthority = Annotated[
+    Path | None,
+    typer.Option("--verifiers-tls-ca", help="PEM root of the verifier servers' certificates.", dir_okay=False),
+]
+Json = Annotated[bool, typer.Option("--json", help="Results as JSON on standard output.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and logs.")]
+
+
+def diversity(temperatures: list[float] | None, hints: list[str] | None) -> dict[str, object]:
+    """Settings of a policy: the ladder and the strategies that its candidates differ by, where they are given."""
+    chosen = {"temperatures": temperatures, "hints": hints}
+    return {name: tuple(values) for name, values in chosen.items() if values}
+
+
+def chosen_seed(seed: int | None) -> int:
+    """The seed that was asked for, or a new one."""
+    return secrets.randbelow(1 << 31) if seed is None else seed

@@ -1,0 +1,110 @@
+"""Results for machines and for people."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from espalier.solver.core.result import Result
+from espalier.verifiers.check_text import check_to_json
+from espalier.verifiers.verdict import Status, Verdict
+
+MANY = 3
+"""Observations of one kind that are told one by one."""
+
+LINE = 200
+"""Characters of what a verdict rests on."""
+
+
+def result_to_json(result: Result) -> dict[str, Any]:
+    """A result as a JSON object; docs/solver.md describes its fields."""
+    selection, spent = result.selection, result.spent
+    total = spent.total
+    return {
+        "id": result.problem.id,
+        "problem": result.problem.text,
+        "check": check_to_json(result.problem.check) if result.problem.check else None,
+        "answer": selection.answer,
+        "verified": selection.verified,
+        "decided_by": selection.decided_by,
+        "reason": selection.reason,
+        "candidate": selection.candidate,
+        "stopped": result.stopped,
+        "seed": result.seed,
+        "usage": {
+            "prompt_tokens": total.prompt_tokens,
+            "new_tokens": total.new_tokens,
+            "sampled_tokens": total.sampled_tokens,
+            "forced_tokens": total.forced_tokens,
+            "accepted_tokens": spent.accepted.new_tokens,
+            "failed_tokens": spent.failed.new_tokens,
+            "aborted_tokens": spent.aborted.new_tokens,
+            "critical_path_tokens": spent.critical_path_tokens,
+            "parallel_speedup": round(spent.speedup, 2),
+            "seconds": round(spent.seconds, 3),
+        },
+        "candidates": [
+            {
+                "index": entry.candidate.spec.index,
+                "round": entry.candidate.spec.round,
+                "answer": entry.candidate.answer,
+                "answer_class": entry.candidate.answer_class,
+                "status": entry.verdict.status,
+                "score": entry.verdict.score,
+                "decided_by": entry.verdict.decided_by,
+                "evidence": [asdict(evidence) for evidence in entry.verdict.evidence],
+                "finished": entry.candidate.reason,
+                "new_tokens": entry.candidate.usage.new_tokens,
+                "forked": entry.candidate.forked,
+                "well_formed": entry.candidate.well_formed,
+            }
+            for entry in result.judged
+        ],
+    }
+
+
+def verdict_line(result: Result) -> str:
+    """Whether and how the answer was verified, in one line."""
+    selection = result.selection
+    if selection.answer is None:
+        return f"NEGATIVE: {selection.reason}; stopped by {result.stopped.value}"
+    if selection.verified:
+        passed = next(entry.verdict for entry in result.judged if entry.candidate.spec.index == selection.candidate)
+        seen = _observations(passed)
+        return f"verified: {selection.reason}" + (f": {seen}" if seen else "")
+    return f"not verified ({selection.decided_by.value.replace('_', ' ')}): {selection.reason}"
+
+
+def _observations(verdict: Verdict) -> str:
+    """What a verdict rests on, short enough for a line; many observations of one kind ("case 1", …) are counted."""
+    seen: dict[str, list[str]] = {}
+    for evidence in verdict.evidence:
+        seen.setdefault(evidence.rule.partition(" ")[0], []).append(evidence.detail)
+    told = [
+        f"{len(details)} {kind}s" if len(details) > MANY else "; ".join(details)
+        for kind, details in seen.items()
+        if kind not in ("extraction", "parse")
+    ]
+    line = "; ".join(told)
+    return line if len(line) <= LINE else line[: LINE - 1] + "…"
+
+
+def usage_line(result: Result) -> str:
+    """What it cost, in one line."""
+    spent, total = result.spent, result.spent.total
+    fates = [
+        f"{usage.new_tokens} {fate}"
+        for fate, usage in (("accepted", spent.accepted), ("failed", spent.failed), ("aborted", spent.aborted))
+        if usage.new_tokens
+    ]
+    count = len(result.judged)
+    return (
+        f"{count} candidate{'' if count == 1 else 's'} · {total.new_tokens} tokens ({', '.join(fates) or 'none'}; "
+        f"{total.forced_tokens} forced) · critical path {spent.critical_path_tokens} · "
+        f"parallel speed-up {spent.speedup:.1f}x · {spent.seconds:.1f} s"
+    )
+
+
+def status_mark(status: Status) -> str:
+    """A sign for a verdict."""
+    return {Status.PASS: "✓", Status.FAIL: "✗", Status.UNKNOWN: "?", Status.ERROR: "!"}[status]

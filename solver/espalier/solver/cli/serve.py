@@ -1,0 +1,237 @@
+"""`espalier serve`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from espalier.common.cli import UsageError, errors
+from espalier.solver.cli.options import (
+    Debug,
+    EngineOption,
+    Hints,
+    Instruction,
+    MaxTokens,
+    OnlyVerifiers,
+    Temperatures,
+    Verifiers,
+    VerifiersAuthority,
+    VerifiersTokenFile,
+    diversity,
+)
+
+if TYPE_CHECKING:
+    from espalier.common.grpc_server import Listening
+    from espalier.common.security import ServerSecurity
+    from espalier.solver.core.settings import ServerLimits
+    from espalier.solver.service.server import SolverServer
+    from espalier.verifiers.info import VerifierInfo
+    from espalier.verifiers.local import LocalVerifiers
+    from espalier.verifiers.remote import RemoteVerifiers
+
+UI_ADDRESS = "127.0.0.1:8000"
+
+app = typer.Typer(pretty_exceptions_enable=False)
+
+
+@app.command(epilog="Exit status: 0 drained after SIGTERM or SIGINT, 2 usage, 3 the engine failed.")
+def serve(
+    engine: EngineOption = "local",
+    model_instruction: Instruction = None,
+    address: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Where gRPC listens; also unix:PATH.")
+    ] = "127.0.0.1:50051",
+    http: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where OpenAI's protocol is spoken, too.")
+    ] = None,
+    ui: Annotated[
+        bool, typer.Option("--ui", help=f"Live pages under /ui/ of --http (which is {UI_ADDRESS} unless it is given).")
+    ] = False,
+    runs: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="With --ui: show the training runs in that folder.", file_okay=False),
+    ] = None,
+    metrics: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Show Prometheus metrics there.")] = None,
+    redis: Annotated[
+        str | None, typer.Option(envvar="ESPALIER_REDIS", metavar="URL", help="Take jobs, too, for the queue there.")
+    ] = None,
+    queue: Annotated[
+        str, typer.Option(envvar="ESPALIER_QUEUE", metavar="NAME", help="Name of the queue in Redis.")
+    ] = "espalier",
+    traces: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write a trace of each solve there.", file_okay=False)
+    ] = None,
+    verifiers: Verifiers = None,
+    only: OnlyVerifiers = None,
+    policy: Annotated[str, typer.Option(help="Of solves that name none.")] = "adaptive",
+    k: Annotated[int, typer.Option("--k", help="Candidates of a solve that does not say.", min=1)] = 8,
+    max_k: Annotated[int, typer.Option("--max-k", help="Candidates that a solve may ask for.", min=1)] = 64,
+    temperature: Temperatures = None,
+    hint: Hints = None,
+    max_tokens: MaxTokens = 4096,
+    seconds: Annotated[float, typer.Option(help="Longest time of a solve.", min=0.001)] = 300.0,
+    max_solves: Annotated[int, typer.Option(help="Solves at once.", min=1)] = 8,
+    max_waiting: Annotated[
+        int, typer.Option(help="Solves that wait for their turn; more are told to come back.", min=0)
+    ] = 64,
+    token_file: Annotated[
+        Path | None, typer.Option(help="File with the bearer token to ask for.", dir_okay=False)
+    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="PEM certificate chain.", dir_okay=False)] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM private key.", dir_okay=False)] = None,
+    tls_client_ca: Annotated[
+        Path | None, typer.Option(help="PEM root that client certificates must come from (mTLS).", dir_okay=False)
+    ] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Listen on any address without token and TLS.")] = False,
+    verifiers_token_file: VerifiersTokenFile = None,
+    verifiers_tls_ca: VerifiersAuthority = None,
+    grace: Annotated[float, typer.Option(help="Seconds for solves on their way after SIGTERM.", min=0.0)] = 30.0,
+    health_interval: Annotated[float, typer.Option(help="Seconds between self-checks.", min=1.0)] = 30.0,
+    max_message_mib: Annotated[int, typer.Option(help="Largest request and reply, MiB.", min=1, max=1024)] = 16,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    debug: Debug = False,
+) -> None:
+    """Serve the solver until SIGTERM: gRPC (espalier.v1.Solver), and with --http OpenAI's chat completions.
+
+    Health says SERVING once the engine has generated something and every verifier has proved itself.
+
+    espalier serve --http 127.0.0.1:8000
+
+    espalier serve --ui                              # watch solves on http://127.0.0.1:8000/ui/
+
+    espalier serve --address 0.0.0.0:50051 --token-file token --metrics 127.0.0.1:9090 --redis redis://127.0.0.1:6379/0
+    """
+    with errors(debug):
+        from espalier.common.grpc_server import Listening
+        from espalier.common.grpc_server import serve as until_signalled
+        from espalier.common.logging import configure_logging
+        from espalier.common.security import ServerSecurity, read_token
+        from espalier.solver.core.settings import ServerLimits
+        from espalier.solver.session.spans import export
+        from espalier.verifiers.open import open_verifiers
+
+        configure_logging("debug" if debug else log_level)
+        export()
+        if traces is not None:
+            traces.mkdir(parents=True, exist_ok=True)
+        serving = _Serving(
+            engine=engine,
+            instruction=model_instruction,
+            house=ServerLimits(
+                policy=policy,
+                policy_settings=diversity(temperature, hint),
+                k=k,
+                max_k=max_k,
+                seconds=seconds,
+                candidate_tokens=max_tokens,
+            ),
+            listening=Listening(address, metrics, grace, health_interval, max_message_mib),
+            security=ServerSecurity(
+                token=read_token(token_file) if token_file else None,
+                certificate=tls_cert.read_bytes() if tls_cert else None,
+                key=tls_key.read_bytes() if tls_key else None,
+                client_authority=tls_client_ca.read_bytes() if tls_client_ca else None,
+                insecure=insecure,
+            ),
+            judge=open_verifiers(verifiers, only, verifiers_token_file, verifiers_tls_ca),
+            http=http or (UI_ADDRESS if ui else None),
+            ui=ui,
+            runs=runs,
+            redis=redis,
+            queue=queue,
+            traces=traces,
+            slots=max_solves,
+            places=max_waiting,
+        )
+
+        if runs is not None and not ui:
+            raise UsageError("--runs shows training runs on the live pages; give --ui, too")
+        for listened in filter(None, (address, serving.http)):
+            port = listened.rpartition(":")[2]
+            if not listened.startswith("unix:") and not (port.isdecimal() and int(port) < 1 << 16):
+                raise UsageError(f"cannot listen on {listened!r}: give HOST:PORT")
+            serving.security.require_safe(listened)  # now, not when the model has been loaded
+
+        async def run() -> None:
+            async with serving.server() as server:
+                await until_signalled(server)
+
+        asyncio.run(run())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Serving:
+    """All that a server is made of, as the command line says it."""
+
+    engine: str
+    instruction: Path | None
+    house: ServerLimits
+    listening: Listening
+    security: ServerSecurity
+    judge: LocalVerifiers | RemoteVerifiers
+    http: str | None
+    ui: bool
+    runs: Path | None
+    redis: str | None
+    queue: str
+    traces: Path | None
+    slots: int
+    places: int
+
+    @asynccontextmanager
+    async def server(self) -> AsyncIterator[SolverServer]:
+        """A server, not started yet, over an engine and verifiers that are closed at the end."""
+        from espalier.runtime.open import open_engine, template_of
+        from espalier.solver.core.loop import Solver
+        from espalier.solver.service.admission import Admission
+        from espalier.solver.service.jobs import Jobs
+        from espalier.solver.service.readiness import Readiness
+        from espalier.solver.service.server import SolverServer
+        from espalier.solver.service.servicer import SolverService
+        from espalier.solver.session.metrics import Metrics
+        from espalier.solver.session.session import SolveSession
+        from espalier.solver.viewer.live import LiveSolves
+
+        async with AsyncExitStack() as stack:
+            judge = self.judge
+            await stack.enter_async_context(judge)
+            engine = await stack.enter_async_context(open_engine(self.engine))
+            solver = Solver(engine, judge, template_of(engine, self.instruction))
+            admission = Admission(self.slots, self.places)
+            stage = LiveSolves() if self.ui else None
+            desk = SolveSession(solver, self.house, Metrics(), admission, self.traces, stage.show if stage else None)
+            readiness = Readiness(solver, _description(judge), lambda: admission.running > 0)
+            job_queue = None
+            if self.redis is not None:
+                from espalier.solver.batch.connection import connect
+                from espalier.solver.batch.keys import Keys
+                from espalier.solver.batch.queue import JobQueue
+
+                redis = await stack.enter_async_context(connect(self.redis))
+                job_queue = JobQueue(redis, Keys(self.queue))
+            jobs = Jobs(job_queue, self.house) if job_queue else None
+            http = None
+            if self.http is not None:
+                from espalier.solver.service.http import Endpoint, HttpServer
+
+                endpoint = Endpoint(desk, self.security, self.listening.max_message_mib << 20)
+                if stage is not None:
+                    from espalier.solver.viewer.routes import Pages
+                    from espalier.solver.viewer.runs import Runs
+
+                    endpoint.add(Pages(desk, stage, self.security, job_queue, Runs(self.runs) if self.runs else None))
+                http = HttpServer(endpoint, self.http, self.security)
+            yield SolverServer(SolverService(desk, readiness, jobs), self.listening, self.security, http)
+
+
+def _description(judge: LocalVerifiers | RemoteVerifiers) -> Callable[[], Awaitable[Sequence[VerifierInfo]]]:
+    """What self-checks verifiers: this process its own, a server those that it serves."""
+    from espalier.verifiers.local import LocalVerifiers
+
+    return judge.check if isinstance(judge, LocalVerifiers) else judge.describe

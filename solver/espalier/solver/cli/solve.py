@@ -1,0 +1,224 @@
+"""`espalier solve`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from espalier.common.cli import EXIT_STATUS, NEGATIVE, OK, TROUBLE, UsageError, errors
+from espalier.solver.cli.options import (
+    Debug,
+    EngineOption,
+    Hints,
+    Instruction,
+    Json,
+    MaxTokens,
+    Seed,
+    Temperatures,
+    chosen_seed,
+    diversity,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from espalier.solver.core.loop import Solver
+    from espalier.solver.core.policy import Budget, Policy
+    from espalier.solver.core.problem import Problem
+    from espalier.solver.core.result import Result
+    from espalier.solver.trace.writer import Trace
+
+PROBLEMS_AT_ONCE = 4
+"""Problems of a file that are solved side by side."""
+
+app = typer.Typer(pretty_exceptions_enable=False)
+
+
+@app.command(epilog=EXIT_STATUS)
+def solve(
+    problem: Annotated[
+        str, typer.Argument(metavar="PROBLEM", help="The problem as text, - for standard input, or a .jsonl file.")
+    ],
+    k: Annotated[int, typer.Option("--k", help="Candidates at most.")] = 8,
+    policy: Annotated[str, typer.Option(help="How to spend them: greedy, best_of_k, adaptive or refine.")] = "adaptive",
+    check: Annotated[
+        str | None,
+        typer.Option(
+            help="How to judge an answer: reference:42, numbers:19,36,55,7=65, relation:3*x+5=20, domain:integer, "
+            "steps, or JSON. Recognised in the problem's text where possible."
+        ),
+    ] = None,
+    engine: EngineOption = "local",
+    model_instruction: Instruction = None,
+    temperature: Temperatures = None,
+    hint: Hints = None,
+    seed: Seed = None,
+    max_tokens: MaxTokens = 4096,
+    tokens: Annotated[int | None, typer.Option(help="New tokens of all candidates together.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Wall time for each problem.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Rounds of candidates.")] = None,
+    as_json: Json = False,
+    trace: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write everything that happens as JSON lines.", dir_okay=False)
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Solve a problem: sample candidates that reason in parallel branches, verify them, pick the answer.
+
+    espalier solve "Using the numbers 19, 36, 55 and 7, each once, make 65"
+
+    espalier solve --check reference:42 --k 16 "What is 6 times 7?"
+
+    espalier solve --json problems.jsonl > results.jsonl
+    """
+    with errors(debug):
+        from espalier.solver.core.policies import policy as named
+        from espalier.solver.core.policy import Budget
+        from espalier.solver.core.problem import Problem, lines_of, read_problems, recognised
+        from espalier.verifiers.check_text import parse_check
+
+        chosen = named(policy, **diversity(temperature, hint))
+        budget = Budget(k, tokens, seconds, rounds)
+        judged_by = parse_check(check) if check else None
+        first = chosen_seed(seed)
+        many = problem.endswith(".jsonl")
+        if many:
+            if judged_by is not None:
+                raise UsageError("--check is for one problem; in a file each line has its own check")
+            problems = read_problems(lines_of(Path(problem)), problem)
+        else:
+            problems = (Problem("1", sys.stdin.read() if problem == "-" else problem, judged_by),)
+        problems = tuple(map(recognised, problems))
+        with ExitStack() as stack:
+            from espalier.solver.trace.writer import Trace
+
+            traced = stack.enter_context(Trace(trace)) if trace else None
+            run = _Run(engine, model_instruction, max_tokens, chosen, budget, first, traced, as_json)
+            results = asyncio.run(run.many(problems) if many else run.one(problems[0]))
+        if traced and traced.fault:
+            typer.echo(f"espalier: the trace {trace} is not complete: {traced.fault}", err=True)
+        raise typer.Exit(exit_status(results))
+
+
+def exit_status(results: list[Result]) -> int:
+    """The worst of several results."""
+    if any(result.trouble for result in results):
+        return TROUBLE
+    return OK if all(result.selection.verified for result in results) else NEGATIVE
+
+
+@asynccontextmanager
+async def solving_with(
+    engine: str, instruction: Path | None, max_tokens: int, console: Console | None = None
+) -> AsyncIterator[Solver]:
+    """A solver on this engine, with the verifiers of this process."""
+    from espalier.runtime.engine import Limits
+    from espalier.runtime.open import open_engine, template_of
+    from espalier.solver.core.loop import Generation, Solver
+    from espalier.verifiers.local import LocalVerifiers, load
+
+    async with AsyncExitStack() as stack:
+        with console.status("Loading the model") if console else nullcontext():
+            opened = await stack.enter_async_context(open_engine(engine))
+            hub = await stack.enter_async_context(LocalVerifiers(load()))
+        limits = Limits(max_tokens=max_tokens)
+        yield Solver(opened, hub, template_of(opened, instruction), Generation(limits=limits))
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One call of the command."""
+
+    engine: str
+    instruction: Path | None
+    max_tokens: int
+    policy: Policy
+    budget: Budget
+    seed: int
+    trace: Trace | None
+    as_json: bool
+
+    async def one(self, problem: Problem) -> list[Result]:
+        """Solve while someone watches."""
+        from rich.console import Console
+
+        from espalier.solver.cli.live import view
+        from espalier.solver.cli.report import result_to_json, usage_line, verdict_line
+        from espalier.solver.core.events import fan_out
+
+        screen = Console(stderr=True, quiet=self.as_json and not sys.stderr.isatty())
+        async with solving_with(self.engine, self.instruction, self.max_tokens, screen) as solver:
+            with view(screen) as watch:
+                watches = [watch, self.trace.watch(problem.id)] if self.trace else [watch]
+                result = await solver.solve(problem, self.policy, self.budget, seed=self.seed, watch=fan_out(*watches))
+        if self.as_json:
+            typer.echo(json.dumps(result_to_json(result), ensure_ascii=False))
+        else:
+            typer.echo(result.selection.answer if result.selection.answer is not None else "NEGATIVE")
+            colour = "green" if result.selection.verified else "yellow"
+            screen.print(verdict_line(result), style=colour, markup=False, highlight=False, soft_wrap=True)
+            screen.print(
+                f"{usage_line(result)} · seed {result.seed}", style="dim", markup=False, highlight=False, soft_wrap=True
+            )
+        if result.trouble:
+            typer.echo(f"espalier: {result.trouble}", err=True)
+        return [result]
+
+    async def many(self, problems: Sequence[Problem]) -> list[Result]:
+        """Solve a file's problems side by side; results come out in the file's order."""
+        from rich.console import Console
+        from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+        from espalier.common.errors import FieldError
+        from espalier.runtime.engine import RequestRefused
+        from espalier.solver.cli.report import result_to_json, verdict_line
+        from espalier.solver.core.events import fan_out
+        from espalier.solver.core.policy import seed_of
+
+        screen = Console(stderr=True)
+        columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+        async with solving_with(self.engine, self.instruction, self.max_tokens, screen) as solver:
+            free = asyncio.Semaphore(PROBLEMS_AT_ONCE)
+            with Progress(*columns, console=screen, disable=not screen.is_terminal) as progress:
+                bar = progress.add_task("SolveJobHandler", total=len(problems))
+
+                async def solve_one(number: int, problem: Problem) -> Result:
+                    watches = [self.trace.watch(problem.id)] if self.trace else []
+                    async with free:
+                        try:
+                            result = await solver.solve(
+                                problem,
+                                self.policy,
+                                self.budget,
+                                seed=seed_of(self.seed, number),
+                                watch=fan_out(*watches),
+                            )
+                        except (RequestRefused, FieldError) as error:
+                            raise UsageError(f"problem {problem.id}: {error}") from error
+                    progress.advance(bar)
+                    return result
+
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(solve_one(i, problem)) for i, problem in enumerate(problems)]
+                    results = []
+                    for task in tasks:
+                        result = await task
+                        results.append(result)
+                        if self.as_json:
+                            typer.echo(json.dumps(result_to_json(result), ensure_ascii=False))
+                        else:
+                            answer = result.selection.answer or "NEGATIVE"
+                            typer.echo(f"{result.problem.id}: {' '.join(answer.split())} ({verdict_line(result)})")
+        solved = sum(result.selection.verified for result in results)
+        typer.echo(f"{solved} of {len(results)} solved and verified · seed {self.seed}", err=True)
+        for trouble in {result.trouble for result in results if result.trouble}:
+            typer.echo(f"espalier: {trouble}", err=True)
+        return results

@@ -1,0 +1,49 @@
+"""A candidate: one response with all its branches, and what it claims."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from espalier.runtime.engine import FinishReason, Usage
+from espalier.runtime.layout import Path
+from espalier.solver.core.policy import Spec
+
+
+@dataclass(frozen=True, slots=True)
+class BranchAnswer:
+    """An answer that a step states on its way."""
+
+    path: Path
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A response that has ended: the unit of recovery, stored before it is judged and never generated twice.
+
+    Attributes:
+        spec: What was asked for.
+        text: The response in linearised order, tags included.
+        answer: What it claims: the answer behind its last block, or the branch answer that ended it early; None if it
+            claims nothing.
+        branch_answers: What its steps state, in the order in which they were found.
+        reason: Why it ended.
+        usage: Its tokens.
+        seconds: From the start of the solve to its end.
+        forked: Whether a block of it ran at least two steps side by side.
+        well_formed: Whether it keeps to the grammar from its first token to its last.
+        detail: What the engine said of its end.
+        answer_class: Its equivalence class in the votes of this solve; None where votes do not count.
+    """
+
+    spec: Spec
+    text: str
+    answer: str | None
+    branch_answers: tuple[BranchAnswer, ...]
+    reason: FinishReason
+    usage: Usage
+    seconds: float
+    forked: bool = False
+    well_formed: bool = False
+    detail: str = ""
+    answer_class: int | None = None

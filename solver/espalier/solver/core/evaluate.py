@@ -1,0 +1,223 @@
+"""Measure a model on tasks: accuracy, pass@k, best-of-k with the verifier, and how parallel it really is."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from espalier.solver.core.candidate import Candidate
+from espalier.solver.core.loop import Solver
+from espalier.solver.core.policy import seed_of
+from espalier.solver.core.problem import Problem
+from espalier.solver.core.responses import ResponseFile
+from espalier.solver.core.sample import Sample, Verdicts, assess, draw
+
+RESPONSES_AT_ONCE = 64
+"""Responses that are asked for side by side, or as many as the engine says that it decodes; it batches what fits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is measured; results of different plans cannot be mixed in one file.
+
+    Attributes:
+        tasks: Names of tasks.
+        problems: Of each task.
+        samples: Of each problem.
+        seed: Of problems and sampling.
+        temperature: Of sampling.
+        max_tokens: Of one response.
+        model: As the engine names it.
+    """
+
+    tasks: tuple[str, ...]
+    problems: int
+    samples: int
+    seed: int
+    temperature: float
+    max_tokens: int
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """All samples of one problem."""
+
+    task: str
+    problem: str
+    samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is said of one task; shares are in [0, 1].
+
+    Attributes:
+        task: Its name.
+        problems: That were measured.
+        pass_at: By k: the chance that one of k final answers is right (unbiased; pass_at[1] is the accuracy).
+        best_of: By k: the chance that the verifier finds a right answer among k responses and their branches.
+        forked: Share of responses that really ran in parallel.
+        well_formed: Share of responses that keep to the grammar.
+        cut: Share of responses that a limit ended.
+        new_tokens: Mean of a response.
+        critical_path_tokens: Mean of a response.
+        undecided: Samples left out because the verifier failed.
+    """
+
+    task: str
+    problems: int
+    pass_at: Mapping[int, float]
+    best_of: Mapping[int, float]
+    forked: float
+    well_formed: float
+    cut: float
+    new_tokens: float
+    critical_path_tokens: float
+    undecided: int
+
+
+def pass_at_k(n: int, correct: int, k: int) -> float:
+    """Unbiased estimate of the chance that one of k samples is right, from n samples of which `correct` are.
+
+    1 - C(n - c, k) / C(n, k) (Chen et al. 2021, arXiv 2107.03374, eq. 1).
+
+    Raises:
+        ValueError: k is not in 1..n.
+    """
+    if not 1 <= k <= n:
+        raise ValueError(f"k must be between 1 and the {n} samples, got {k}")
+    return 1.0 - math.comb(n - correct, k) / math.comb(n, k)
+
+
+def summarise(task: str, measured: Sequence[Measured], ks: Sequence[int]) -> Row:
+    """One row of the table. A k for which no problem has enough decided samples is left out."""
+    decided = [[s for s in one.samples if not s.undecided] for one in measured]
+    every = [s for samples in decided for s in samples]
+    share = max(len(every), 1)
+    pass_at: dict[int, float] = {}
+    best_of: dict[int, float] = {}
+    for k in ks:
+        enough = [samples for samples in decided if len(samples) >= k]
+        if enough:
+            pass_at[k] = sum(pass_at_k(len(s), sum(x.correct for x in s), k) for s in enough) / len(enough)
+            best_of[k] = sum(pass_at_k(len(s), sum(x.reachable for x in s), k) for s in enough) / len(enough)
+    return Row(
+        task=task,
+        problems=len(measured),
+        pass_at=pass_at,
+        best_of=best_of,
+        forked=sum(s.forked for s in every) / share,
+        well_formed=sum(s.well_formed for s in every) / share,
+        cut=sum(s.cut for s in every) / share,
+        new_tokens=sum(s.new_tokens for s in every) / share,
+        critical_path_tokens=sum(s.critical_path_tokens for s in every) / share,
+        undecided=sum(len(one.samples) for one in measured) - len(every),
+    )
+
+
+class ResultFile:
+    """Measured problems as JSON lines under a line with the plan; what is in it is not measured again.
+
+    Raises:
+        ValueError: The file belongs to another plan or is no such file.
+        OSError: It cannot be read or written.
+    """
+
+    def __init__(self, path: Path, plan: Plan) -> None:
+        self._path = path
+        self.done: dict[tuple[str, str], Measured] = {}
+        header = json.dumps({"plan": asdict(plan)})
+        if not path.exists() or not path.stat().st_size:
+            path.write_text(header + "\n", encoding="utf-8")
+            return
+        kept = path.read_text(encoding="utf-8").split("\n")[:-1]  # a last line without its end was cut off
+        if not kept or kept[0] != header:
+            raise ValueError(f"{path} {_difference(kept[:1], plan)}; give another --output")
+        for number, line in enumerate(kept[1:], start=2):
+            try:
+                one = _measured(json.loads(line))
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"{path}:{number}: no result of an evaluation ({error})") from None
+            self.done[one.task, one.problem] = one
+        path.write_text("\n".join(kept) + "\n", encoding="utf-8")
+
+    def add(self, one: Measured) -> None:
+        """Store the samples of a problem."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(one)) + "\n")
+
+
+async def evaluate(
+    solver: Solver,
+    plan: Plan,
+    problems: Mapping[str, Sequence[Problem]],
+    done: Mapping[tuple[str, str], Measured],
+    store: Callable[[Measured], None],
+    responses: ResponseFile | None = None,
+) -> dict[str, list[Measured]]:
+    """Measure every problem that is not done yet; `store` is told of each as soon as it is.
+
+    Args:
+        solver: Engine and verifiers.
+        plan: What is measured.
+        problems: By task.
+        done: What an earlier run measured.
+        store: Takes what is new.
+        responses: Keeps the responses; those that it has are only judged.
+
+    Raises:
+        EngineError: The engine failed. What was stored stays.
+    """
+    free = asyncio.Semaphore(solver.engine.info.details.get("rows", RESPONSES_AT_ONCE))
+
+    async def response(task: str, problem: Problem, number: int, seed: int) -> Candidate:
+        known = responses.known.get((task, problem.id, number)) if responses else None
+        if known is not None:
+            return known
+        drawn = await draw(solver.engine, solver.template, solver.generation, problem, number, seed, plan.temperature)
+        if responses:
+            responses.add(task, problem.id, drawn)
+        return drawn
+
+    async def one_sample(task: str, problem: Problem, number: int, seed: int, verdicts: Verdicts) -> Sample:
+        async with free:
+            return await assess(verdicts, await response(task, problem, number, seed))
+
+    async def one_problem(task: str, number: int, problem: Problem) -> Measured:
+        known = done.get((task, problem.id))
+        if known is not None:
+            return known
+        seed, verdicts = seed_of(plan.seed, number), Verdicts(solver.judge, problem)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one_sample(task, problem, i, seed, verdicts)) for i in range(plan.samples)]
+        measured = Measured(task, problem.id, tuple(task.result() for task in tasks))
+        store(measured)
+        return measured
+
+    async with asyncio.TaskGroup() as group:
+        waiting = {
+            task: [group.create_task(one_problem(task, i, problem)) for i, problem in enumerate(listed)]
+            for task, listed in problems.items()
+        }
+    return {task: [waited.result() for waited in tasks] for task, tasks in waiting.items()}
+
+
+def _measured(value: Mapping[str, Any]) -> Measured:
+    return Measured(value["task"], value["problem"], tuple(Sample(**one) for one in value["samples"]))
+
+
+def _difference(header: Iterable[str], plan: Plan) -> str:
+    """In what a file's plan differs from this one."""
+    try:
+        theirs = json.loads(next(iter(header)))["plan"]
+        ours = json.loads(json.dumps(asdict(plan)))
+        name = next(name for name in ours if theirs.get(name) != ours[name])
+    except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
+        return "is not the output of an evaluation"
+    return f"holds another evaluation ({name} is {theirs.get(name)!r} there and {ours[name]!r} here)"

@@ -1,0 +1,105 @@
+"""What happens during a solve, for everyone who watches: the terminal, the trace, a client's stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from espalier.runtime.engine import Event, Finished
+from espalier.runtime.layout import Path
+from espalier.solver.core.candidate import Candidate
+from espalier.solver.core.policy import Budget, Spec, State
+from espalier.solver.core.problem import Problem
+from espalier.solver.core.result import Result
+from espalier.verifiers.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A solve begins."""
+
+    problem: Problem
+    policy: str
+    budget: Budget
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateStarted:
+    """A response is asked for."""
+
+    spec: Spec
+    question: str
+    prompt: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """Something happened in a response. `text` is that of new tokens or of an opened branch's plan."""
+
+    candidate: int
+    event: Event
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerJudged:
+    """A verdict on the answer of a step (`path`) or of the response (empty path).
+
+    `repeated` says that the same answer had been judged before and was not judged again.
+    """
+
+    candidate: int
+    path: Path
+    answer: str
+    verdict: Verdict
+    repeated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateFinished:
+    """A response has ended and is judged."""
+
+    candidate: Candidate
+    verdict: Verdict
+    finished: Finished | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RoundFinished:
+    """All candidates of a round are told, or the solve has stopped within it."""
+
+    round: int
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class Solved:
+    """The solve is over, with or without an answer."""
+
+    result: Result
+
+
+SolveEvent = Accepted | CandidateStarted | Streamed | AnswerJudged | CandidateFinished | RoundFinished | Solved
+
+Observer = Callable[[SolveEvent], None]
+"""Called in order, in the event loop: must return at once and not raise."""
+
+
+def fan_out(*watches: Observer) -> Observer:
+    """One watcher for several; of none, one that looks away."""
+    awake = tuple(one for one in watches if one is not _look_away)
+    if not awake:
+        return _look_away
+    if len(awake) == 1:
+        return awake[0]
+
+    def watch(event: SolveEvent) -> None:
+        for one in awake:
+            one(event)
+
+    return watch
+
+
+def _look_away(_: SolveEvent) -> None:
+    pass

@@ -1,0 +1,445 @@
+"""The solving loop: moves data between policy, engine and verifiers. The only asynchronous part of a solve.
+
+Two kinds of tasks run side by side in one task group: one per response that is being generated, one per answer that is
+being judged. They report to a single loop, which alone talks to the policy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from espalier.common.errors import first_cause
+from espalier.runtime.engine import (
+    Engine,
+    EngineError,
+    EngineInfo,
+    GenerateRequest,
+    Limits,
+    Mode,
+    RequestRefused,
+    SamplingParams,
+)
+from espalier.runtime.grammar import Vocabulary
+from espalier.runtime.layout import Path
+from espalier.runtime.prompt import PromptTemplate
+from espalier.solver.core.candidate import BranchAnswer, Candidate
+from espalier.solver.core.closing import closing
+from espalier.solver.core.events import (
+    Accepted,
+    AnswerJudged,
+    CandidateFinished,
+    CandidateStarted,
+    Observer,
+    RoundFinished,
+    Solved,
+    Streamed,
+    fan_out,
+)
+from espalier.solver.core.policy import Budget, Policy, Spec, Stop, begin, halt
+from espalier.solver.core.problem import Problem
+from espalier.solver.core.prompts import question
+from espalier.solver.core.record import Entry, Journal, NoJournal
+from espalier.solver.core.recorder import CandidateBuilder
+from espalier.solver.core.result import Result, spend
+from espalier.solver.core.selection import VerifiedCandidate, select
+from espalier.verifiers.check import Check, Claim, StepCheck
+from espalier.verifiers.verdict import Status, Verdict
+
+ABORT_SECONDS = 5.0
+"""An engine that has not ended its requests this long after an abort is left behind: their streams are closed."""
+
+VERIFY_SECONDS = 60.0
+"""A verdict that takes longer is ERROR."""
+
+NOT_JUDGED = Verdict(Status.UNKNOWN, 0.0, "not_judged")
+"""Of a candidate that the solve did not wait for."""
+
+NO_ANSWER = Verdict(Status.UNKNOWN, 0.0, "no_answer", feedback="The response does not state an answer.")
+
+
+class Verifiers(Protocol):
+    """The part of the verifiers that a solve needs, local or remote."""
+
+    async def verify(self, claim: Claim, check: Check, *, timeout: float | None = None) -> Verdict: ...
+
+    async def equivalent(self, a: str, b: str, *, timeout: float | None = None) -> Verdict: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """How responses are made, beside what the policy decides.
+
+    Attributes:
+        sampling: Temperature and seed are replaced by the candidate's.
+        step_penalty: Repetition penalty inside steps (1.02 in the paper's engine: stops loops).
+        limits: Of one response.
+        mode: Fork and join, or one token after the other. An engine that cannot fork always does the latter.
+    """
+
+    sampling: SamplingParams = SamplingParams()
+    step_penalty: float = 1.0
+    limits: Limits = Limits()
+    mode: Mode = Mode.PARALLEL
+
+    def request(self, request_id: str, prompt: tuple[int, ...], spec: Spec, info: EngineInfo) -> GenerateRequest:
+        """What an engine is asked for one candidate."""
+        sampling = replace(self.sampling, temperature=spec.temperature, seed=spec.seed)
+        limits = self.limits
+        if spec.max_tokens is not None:
+            limits = replace(limits, max_tokens=min(limits.max_tokens, spec.max_tokens))
+        return GenerateRequest(
+            request_id=request_id,
+            prompt=prompt,
+            sampling=sampling,
+            step_sampling=replace(sampling, repetition_penalty=self.step_penalty),
+            limits=limits,
+            mode=self.mode if info.parallel else Mode.SEQUENTIAL,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Solver:
+    """An engine and verifiers, ready to solve problems; any number of them at a time."""
+
+    engine: Engine
+    judge: Verifiers
+    template: PromptTemplate = PromptTemplate()
+    generation: Generation = Generation()
+
+    def within(self, max_tokens: int) -> Solver:
+        """This solver, with responses of at most so many new tokens."""
+        limits = self.generation.limits
+        if limits.max_tokens == max_tokens:
+            return self
+        return replace(self, generation=replace(self.generation, limits=replace(limits, max_tokens=max_tokens)))
+
+    async def solve(
+        self,
+        problem: Problem,
+        policy: Policy,
+        budget: Budget = Budget(),
+        *,
+        seed: int = 0,
+        watch: Observer = fan_out(),
+        journal: Journal = NoJournal(),
+        entries: Sequence[Entry] = (),
+        solve_id: str = "",
+    ) -> Result:
+        """Solve one problem.
+
+        Args:
+            problem: What to solve. Without a check nothing can pass, and votes decide.
+            policy: Spends the budget.
+            budget: Hard limits.
+            seed: Of all sampling.
+            watch: Is told of everything that happens.
+            journal: Keeps finished work.
+            entries: What an earlier run of the same solve kept: it is neither generated nor judged again.
+            solve_id: Leads the ids of the engine's requests, so that its logs can be followed.
+
+        Returns:
+            The result. Having no answer is a result, not an error. Losers were aborted in the engine.
+
+        Raises:
+            RequestRefused: The problem can never be put to this engine.
+            EngineError: The engine is gone.
+            FieldError: No verifier can work with the problem's check.
+        """
+        run = _Run(self, problem, policy, budget, seed, watch, journal, solve_id)
+        try:
+            return await run.complete(entries)
+        except BaseExceptionGroup as group:
+            raise first_cause(group) from group
+
+
+class _Run:
+    """One solve on its way."""
+
+    def __init__(
+        self,
+        solver: Solver,
+        problem: Problem,
+        policy: Policy,
+        budget: Budget,
+        seed: int,
+        watch: Observer,
+        journal: Journal,
+        solve_id: str,
+    ) -> None:
+        self._solver = solver
+        self._problem = problem
+        self._policy = policy
+        self._watch = watch
+        self._journal = journal
+        self._state = begin(seed, budget)
+        self._round: int | None = 0
+        # Ids are new in each run: a worker that lost a job may still be at it beside the one that took it over.
+        self._id = "/".join(filter(None, (solve_id, os.urandom(6).hex())))
+        self._loop = asyncio.get_running_loop()
+        self._started = self._loop.time()
+        self._vocabulary = Vocabulary.of(solver.engine.tokenizer) if solver.engine.info.parallel else None
+        self._group = asyncio.TaskGroup()
+        self._reports: asyncio.Queue[Candidate | VerifiedCandidate | None] = asyncio.Queue()
+        self._generating: dict[int, _Response] = {}
+        self._judging: dict[int, tuple[Candidate, asyncio.Task[None]]] = {}
+        self._judged: dict[int, VerifiedCandidate] = {}
+        self._branches: dict[int, list[asyncio.Task[None]]] = {}
+        self._passed: dict[int, tuple[BranchAnswer, Verdict]] = {}
+        self._verdicts: dict[str, asyncio.Task[Verdict]] = {}
+        self._classes: dict[int, str] = {}
+        self._classing = asyncio.Lock()
+
+    @property
+    def _checkable(self) -> bool:
+        """Whether a verdict on an answer can be PASS."""
+        return self._problem.check is not None and not isinstance(self._problem.check, StepCheck)
+
+    @property
+    def _seconds(self) -> float:
+        return self._loop.time() - self._started
+
+    # The loop.
+
+    async def complete(self, entries: Sequence[Entry]) -> Result:
+        self._watch(Accepted(self._problem, self._policy.name, self._state.budget, self._state.seed))
+        with self._alarm():
+            async with self._group:
+                self._recall(entries)
+                specs = self._policy.ask(self._state)
+                while True:
+                    for spec in specs:
+                        if spec.index not in (self._generating.keys() | self._judging.keys() | self._judged.keys()):
+                            self._sample(spec)
+                    if not self._generating and not self._judging:
+                        break
+                    known = self._state
+                    await self._take(await self._reports.get())
+                    if self._state is not known:  # the same state asks for the same
+                        specs = self._policy.ask(self._state)
+                        self._note_round(specs)
+        judged = tuple(entry for _, entry in sorted(self._judged.items()))
+        selection = select(judged)
+        spent = spend(judged, selection.candidate, self._seconds)
+        result = Result(
+            self._problem, selection, self._state.stopped or Stop.CANDIDATES, judged, spent, self._state.seed
+        )
+        self._watch(Solved(result))
+        return result
+
+    def _recall(self, entries: Sequence[Entry]) -> None:
+        """Go on from what an earlier run stored."""
+        for entry in entries:
+            if entry.verdict is not None:
+                candidate = entry.candidate
+                if candidate.answer_class is not None and candidate.answer is not None:
+                    self._classes.setdefault(candidate.answer_class, candidate.answer)
+                self._settle(VerifiedCandidate(candidate, entry.verdict))
+                self._state = self._policy.tell(self._state, candidate, entry.verdict)
+        for entry in entries:
+            if entry.verdict is None:
+                self._judge_or_drop(entry.candidate)
+                for found in entry.candidate.branch_answers:
+                    self._look_at(entry.candidate.spec.index, found)
+
+    @contextmanager
+    def _alarm(self) -> Iterator[None]:
+        """Report None at the deadline: one timer for the whole solve, not one for each report."""
+        limit = self._state.budget.seconds
+        if limit is None:
+            yield
+            return
+        alarm = self._loop.call_at(self._started + limit, self._reports.put_nowait, None)
+        try:
+            yield
+        finally:
+            alarm.cancel()
+
+    async def _take(self, report: Candidate | VerifiedCandidate | None) -> None:
+        stopped = self._state.stopped
+        match report:
+            case None:
+                self._state = halt(self._state, Stop.SECONDS)
+            case Candidate():
+                del self._generating[report.spec.index]
+                self._judge_or_drop(report)
+            case VerifiedCandidate(candidate, verdict) if candidate.spec.index in self._judging:
+                del self._judging[candidate.spec.index]
+                self._settle(report)
+                self._state = self._policy.tell(self._state, candidate, verdict)
+        if self._state.stopped and not stopped:
+            await self._release()
+
+    def _judge_or_drop(self, candidate: Candidate) -> None:
+        if self._state.stopped:
+            self._settle(VerifiedCandidate(candidate, NOT_JUDGED))
+        else:
+            self._judging[candidate.spec.index] = (candidate, self._group.create_task(self._judge(candidate)))
+
+    def _settle(self, judged: VerifiedCandidate) -> None:
+        self._judged[judged.candidate.spec.index] = judged
+        self._watch(CandidateFinished(judged.candidate, judged.verdict))
+
+    def _note_round(self, specs: tuple[Spec, ...]) -> None:
+        """Say that a round is over: another one begins, or nothing more is asked for."""
+        following = specs[0].round if specs else None
+        if self._round is not None and following != self._round:
+            self._watch(RoundFinished(self._round, self._state))
+        self._round = following
+
+    async def _release(self) -> None:
+        """Nothing more is needed: end judging here and generating in the engine, whose reports still come."""
+        for candidate, task in self._judging.values():
+            task.cancel()
+            self._settle(VerifiedCandidate(candidate, self._known(candidate)))
+        self._judging.clear()
+        for verdict in self._verdicts.values():
+            verdict.cancel()
+        for branch in (task for tasks in self._branches.values() for task in tasks):
+            branch.cancel()
+        if self._generating:
+            await asyncio.gather(*map(self._abort, self._generating))
+            self._group.create_task(self._leave_behind())
+
+    def _known(self, candidate: Candidate) -> Verdict:
+        """The verdict on a candidate that nobody waits for any more, if its answer has one already."""
+        judging = self._verdicts.get(candidate.answer or "")
+        if judging is None or not judging.done() or judging.cancelled() or judging.exception():
+            return NOT_JUDGED
+        return judging.result()
+
+    async def _abort(self, index: int) -> None:
+        with suppress(EngineError):  # an engine that is gone runs nothing
+            await self._solver.engine.abort(self._request_id(index))
+
+    async def _leave_behind(self) -> None:
+        """Close the streams of an engine that does not end its requests, and count what has come of them."""
+        if tasks := [response.task for response in self._generating.values()]:  # they may all have reported by now
+            await asyncio.wait(tasks, timeout=ABORT_SECONDS)
+        for response in self._generating.values():
+            if not response.task.done():
+                response.task.cancel()
+                self._reports.put_nowait(response.recorder.candidate(self._seconds))
+
+    # Generating.
+
+    def _request_id(self, index: int) -> str:
+        return f"{self._id}/{index}"
+
+    def _sample(self, spec: Spec) -> None:
+        recorder = CandidateBuilder(spec, self._solver.engine.tokenizer, self._vocabulary, self._problem.check)
+        task = self._group.create_task(self._generate(spec, recorder))
+        self._generating[spec.index] = _Response(task, recorder)
+
+    async def _generate(self, spec: Spec, recorder: CandidateBuilder) -> None:
+        engine = self._solver.engine
+        asked = question(self._problem.text, spec)
+        prompt = self._solver.template.encode(engine.tokenizer, asked)
+        request = self._solver.generation.request(self._request_id(spec.index), prompt, spec, engine.info)
+        self._watch(CandidateStarted(spec, asked, prompt))
+        try:
+            async with closing(engine.generate(request)) as events:
+                async for event in events:
+                    found = recorder.feed(event)
+                    self._watch(Streamed(spec.index, event, recorder.text))
+                    if found is not None:
+                        self._look_at(spec.index, found)
+        except RequestRefused as error:
+            if spec.repair is None:
+                raise
+            recorder.refuse(str(error))  # the earlier attempt makes its prompt too long; fresh samples still fit
+        except EngineError:
+            if not self._state.stopped:
+                raise
+        passed = self._passed.get(spec.index)
+        candidate = recorder.candidate(self._seconds, passed[0] if passed else None)
+        if not self._state.stopped:
+            await self._journal.generated(candidate)
+        self._reports.put_nowait(candidate)
+
+    # Judging.
+
+    async def _judge(self, candidate: Candidate) -> None:
+        """The verdict on a candidate: that on its answer, unless one of its steps had the right one."""
+        index = candidate.spec.index
+        verdict = NO_ANSWER
+        if candidate.answer is not None:
+            verdict = await self._verdict_on(index, (), candidate.answer, candidate.text)
+            if verdict.status is Status.UNKNOWN and self._checkable:
+                verdict = await self._weighed(verdict, candidate.text)
+        if not verdict.passed:
+            await asyncio.gather(*self._branches.get(index, ()))
+            if index in self._passed:
+                branch, verdict = self._passed[index]
+                candidate = replace(candidate, answer=branch.answer)
+        if verdict.status is Status.UNKNOWN and candidate.answer is not None:
+            candidate = replace(candidate, answer_class=await self._class_of(candidate.answer))
+        await self._journal.judged(candidate, verdict)
+        self._reports.put_nowait(VerifiedCandidate(candidate, verdict))
+
+    def _look_at(self, index: int, found: BranchAnswer) -> None:
+        """A step has stated an answer: have it judged, if that can help."""
+        if self._checkable and not self._state.stopped:
+            task = self._group.create_task(self._judge_branch(index, found))
+            self._branches.setdefault(index, []).append(task)
+
+    async def _judge_branch(self, index: int, found: BranchAnswer) -> None:
+        """The verdict on a step's answer: if it is right, the rest of the response is not needed."""
+        verdict = await self._verdict_on(index, found.path, found.answer, found.answer)
+        if verdict.passed and index not in self._passed:
+            self._passed[index] = (found, verdict)
+            if index in self._generating:
+                await self._abort(index)
+
+    async def _verdict_on(self, index: int, path: Path, answer: str, response: str) -> Verdict:
+        """One verdict for each distinct answer; where answers cannot be judged, the reasoning is."""
+        claim, check = Claim(answer, bare=True, problem=self._problem.text), self._problem.check
+        if check is None or not self._checkable:
+            claim, check = Claim(response, problem=self._problem.text), StepCheck()
+        judging = self._verdicts.get(claim.text)
+        repeated = judging is not None
+        if judging is None:
+            judging = self._group.create_task(self._solver.judge.verify(claim, check, timeout=self._patience()))
+            self._verdicts[claim.text] = judging
+        verdict = await judging
+        self._watch(AnswerJudged(index, path, answer, verdict, repeated))
+        return verdict
+
+    async def _weighed(self, undecided: Verdict, response: str) -> Verdict:
+        """A verdict of a check that could not decide, with the reasoning's score for the votes that have to."""
+        claim = Claim(response, problem=self._problem.text)
+        steps = await self._solver.judge.verify(claim, StepCheck(), timeout=self._patience())
+        if steps.status is Status.ERROR:
+            return undecided
+        evidence = (*undecided.evidence, *steps.evidence)
+        return replace(undecided, score=steps.score, evidence=evidence, feedback=undecided.feedback or steps.feedback)
+
+    async def _class_of(self, answer: str) -> int:
+        """The class of an answer: the first one whose representative is equivalent to it, or a new one."""
+        async with self._classing:
+            for number, representative in self._classes.items():
+                if answer == representative:
+                    return number
+            for number, representative in self._classes.items():
+                if (await self._solver.judge.equivalent(answer, representative, timeout=self._patience())).passed:
+                    return number
+            number = max(self._classes, default=-1) + 1  # not how many there are: a lost verdict leaves a gap
+            self._classes[number] = answer
+            return number
+
+    def _patience(self) -> float:
+        """Seconds that a verdict may take."""
+        limit = self._state.budget.seconds
+        return VERIFY_SECONDS if limit is None else max(0.001, min(VERIFY_SECONDS, limit - self._seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class _Response:
+    """A response that is being generated."""
+
+    task: asyncio.Task[None]
+    recorder: CandidateBuilder

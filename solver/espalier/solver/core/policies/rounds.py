@@ -1,0 +1,124 @@
+"""What all policies share: candidates come in rounds, and every limit of the budget is hard."""
+
+from __future__ import annotations
+
+from bisect import insort
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from espalier.solver.core.candidate import Candidate
+from espalier.solver.core.policy import MIN_TOKENS, Outcome, Repair, Spec, State, Stop, outcome_of, seed_of
+from espalier.verifiers.verdict import Status, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rounds:
+    """The base of all policies: how large the next round is, and a rule for stopping between tells.
+
+    A round is a function of the outcomes of the rounds before it, so `ask` needs no memory of what it said.
+
+    Attributes:
+        temperatures: A ladder for diversity: candidate i samples at rung i, from the start again after the last.
+        hints: Strategies for diversity, handed out in turn and appended to the problem; none by default.
+    """
+
+    name: ClassVar[str]
+
+    temperatures: tuple[float, ...] = (1.0,)
+    hints: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.temperatures:
+            raise ValueError("temperatures must not be empty")
+        for temperature in self.temperatures:
+            if not temperature >= 0:
+                raise ValueError(f"temperature must be at least 0, got {temperature}")
+
+    def size(self, left: int, past: tuple[Outcome, ...]) -> int:
+        """Candidates of the next round.
+
+        Args:
+            left: How many there may still be; at least 1.
+            past: Outcomes of the rounds before, one for each of their candidates.
+
+        Returns:
+            1 to `left`, or 0 when the policy wants no further round.
+        """
+        raise NotImplementedError
+
+    def settled(self, outcomes: tuple[Outcome, ...]) -> bool:
+        """Whether the answer is clear without a PASS."""
+        return False
+
+    def repairs(self, size: int, past: tuple[Outcome, ...]) -> tuple[Repair, ...]:
+        """What the first candidates of a round of `size` have to put right; the others are fresh samples."""
+        return ()
+
+    def ask(self, state: State) -> tuple[Spec, ...]:
+        """See :meth:`espalier.solver.core.policy.Policy.ask`."""
+        following = self._next(state)
+        return () if isinstance(following, Stop) else following
+
+    def tell(self, state: State, candidate: Candidate, verdict: Verdict) -> State:
+        """See :meth:`espalier.solver.core.policy.Policy.tell`."""
+        if state.stopped or any(outcome.index == candidate.spec.index for outcome in state.outcomes):
+            return state
+        outcomes = list(state.outcomes)
+        insort(outcomes, outcome_of(candidate, verdict), key=lambda outcome: outcome.index)
+        state = replace(state, outcomes=tuple(outcomes))
+        following = self._next(state)
+        return replace(state, stopped=following) if isinstance(following, Stop) else state
+
+    def _next(self, state: State) -> tuple[Spec, ...] | Stop:
+        """The missing candidates of the current round, or why there is no further one."""
+        if state.stopped:
+            return state.stopped
+        if any(outcome.status is Status.PASS for outcome in state.outcomes):
+            return Stop.PASSED
+        if self.settled(state.outcomes):
+            return Stop.CONSENSUS
+        told = {outcome.index for outcome in state.outcomes}
+        start = number = 0
+        while True:
+            past = state.outcomes[:start]
+            left = state.budget.candidates - start
+            size = self.size(left, past) if left else 0
+            if not size:
+                return Stop.CANDIDATES
+            if state.budget.rounds is not None and number >= state.budget.rounds:
+                return Stop.ROUNDS
+            size, share = _affordable(size, state.budget.tokens, past)
+            if not size:
+                return Stop.TOKENS
+            if missing := [index for index in range(start, start + size) if index not in told]:
+                specs = self._specs(state.seed, number, past, size, share)
+                return tuple(specs[index - start] for index in missing)
+            start, number = start + size, number + 1
+
+    def _specs(
+        self, seed: int, number: int, past: tuple[Outcome, ...], size: int, share: int | None
+    ) -> tuple[Spec, ...]:
+        """All candidates of a round."""
+        start = len(past)
+        repairs = self.repairs(size, past)
+        return tuple(
+            Spec(
+                index=index,
+                round=number,
+                seed=seed_of(seed, index),
+                temperature=self.temperatures[index % len(self.temperatures)],
+                max_tokens=share,
+                hint=self.hints[index % len(self.hints)] if self.hints else "",
+                repair=repairs[index - start] if index - start < len(repairs) else None,
+            )
+            for index in range(start, start + size)
+        )
+
+
+def _affordable(size: int, tokens: int | None, past: tuple[Outcome, ...]) -> tuple[int, int | None]:
+    """How many candidates the tokens left allow, and the equal share of each; None: no limit."""
+    if tokens is None:
+        return size, None
+    left = tokens - sum(outcome.tokens for outcome in past)
+    size = min(size, max(left, 0) // MIN_TOKENS)
+    return size, left // size if size else None

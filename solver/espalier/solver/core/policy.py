@@ -1,0 +1,223 @@
+"""Policies: who is sampled next, and when to stop. Pure values: a state goes in, a state comes out.
+
+The runner (:mod:`.solve`) calls `ask` for the candidates that are missing, generates and judges them, and `tell`s each
+outcome as it comes. Nothing here knows of engines, verifiers or clocks, so a job resumes from the JSON of its state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cache
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Protocol
+
+from espalier.verifiers.verdict import Status, Verdict
+
+if TYPE_CHECKING:
+    from espalier.solver.core.candidate import Candidate
+
+MAX_CANDIDATES = 1024
+"""The largest k."""
+
+MIN_TOKENS = 64
+"""A candidate that may not have as many tokens is not started: it could not state an answer."""
+
+
+class BudgetError(ValueError):
+    """A limit that nothing can be done under; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Hard limits of one solve; whichever is reached first ends it.
+
+    Attributes:
+        candidates: Responses to sample at most: the k of best-of-k.
+        tokens: New tokens of all candidates together, forced ones included; None: no limit. Shared out evenly in each
+            round, so that it cannot be exceeded.
+        seconds: Wall time; None: no limit.
+        rounds: Times that a policy may look at verdicts and ask again; None: no limit.
+    """
+
+    candidates: int = 8
+    tokens: int | None = None
+    seconds: float | None = None
+    rounds: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.candidates <= MAX_CANDIDATES:
+            raise BudgetError(f"k must be between 1 and {MAX_CANDIDATES}, got {self.candidates}")
+        if self.tokens is not None and self.tokens < MIN_TOKENS:
+            raise BudgetError(f"tokens must be at least {MIN_TOKENS}, got {self.tokens}")
+        if self.seconds is not None and not self.seconds > 0:
+            raise BudgetError(f"seconds must be above 0, got {self.seconds}")
+        if self.rounds is not None and self.rounds < 1:
+            raise BudgetError(f"rounds must be at least 1, got {self.rounds}")
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """An earlier answer to be put right, with what the verifier said of it."""
+
+    candidate: int
+    answer: str
+    feedback: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One candidate to sample.
+
+    Attributes:
+        index: Its number within the solve, from 0.
+        round: The round that it belongs to, from 0.
+        seed: Of its sampling; depends on the solve's seed and the index alone.
+        temperature: Of its sampling.
+        max_tokens: Its share of the token budget; None: no limit from there.
+        hint: A strategy to try, appended to the problem.
+        repair: Set for an attempt to put an earlier answer right.
+    """
+
+    index: int
+    round: int
+    seed: int
+    temperature: float
+    max_tokens: int | None = None
+    hint: str = ""
+    repair: Repair | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a policy remembers of a candidate that was told.
+
+    Attributes:
+        index: Of its spec.
+        round: Of its spec.
+        tokens: New tokens that it cost.
+        status: Of its verdict.
+        score: Of its verdict.
+        answer: What it answered; None if it did not.
+        answer_class: The equivalence class of the answer; None where votes do not count.
+        feedback: Of its verdict.
+    """
+
+    index: int
+    round: int
+    tokens: int
+    status: Status
+    score: float
+    answer: str | None = None
+    answer_class: int | None = None
+    feedback: str = ""
+
+    @property
+    def weight(self) -> float:
+        """What its vote counts: the score, unless the verdict is no ground for a vote."""
+        return self.score if self.status is Status.UNKNOWN and self.answer_class is not None else 0.0
+
+
+class Stop(StrEnum):
+    """Why nothing more is sampled."""
+
+    PASSED = "passed"
+    """A candidate satisfied the check."""
+    CONSENSUS = "consensus"
+    """One answer leads the vote with enough certainty."""
+    CANDIDATES = "candidates"
+    TOKENS = "tokens"
+    SECONDS = "seconds"
+    ROUNDS = "rounds"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Everything a policy knows of one solve.
+
+    Attributes:
+        seed: From which the seeds of all candidates follow.
+        budget: The limits.
+        outcomes: Of the candidates told so far, by index.
+        stopped: Why nothing more is sampled; None while the solve goes on.
+    """
+
+    seed: int
+    budget: Budget
+    outcomes: tuple[Outcome, ...] = ()
+    stopped: Stop | None = None
+
+    @property
+    def tokens(self) -> int:
+        """New tokens spent so far."""
+        return sum(outcome.tokens for outcome in self.outcomes)
+
+    def to_json(self) -> str:
+        return str(_codec().dump_json(self).decode())
+
+    @classmethod
+    def from_json(cls, text: str) -> State:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: The text is not a state.
+        """
+        state: State = _codec().validate_json(text)
+        return state
+
+
+class Policy(Protocol):
+    """Spends a budget. Implementations are frozen dataclasses: settings, no state."""
+
+    @property
+    def name(self) -> str:
+        """As people choose it."""
+        ...
+
+    def ask(self, state: State) -> tuple[Spec, ...]:
+        """Every candidate of the current round that has not been told yet; none when the solve is over.
+
+        Asking again without a tell in between returns the same: a runner skips those it is working on, and one that
+        resumes from a stored state generates just what is missing.
+        """
+        ...
+
+    def tell(self, state: State, candidate: Candidate, verdict: Verdict) -> State:
+        """The state with one more outcome. Telling the same candidate again, or after the stop, changes nothing."""
+        ...
+
+
+def begin(seed: int, budget: Budget) -> State:
+    """The state before the first candidate."""
+    return State(seed, budget)
+
+
+def halt(state: State, why: Stop) -> State:
+    """The state after a limit outside of the policy's sight, the clock, was reached."""
+    return state if state.stopped else replace(state, stopped=why)
+
+
+def outcome_of(candidate: Candidate, verdict: Verdict) -> Outcome:
+    """What to remember of a candidate."""
+    return Outcome(
+        index=candidate.spec.index,
+        round=candidate.spec.round,
+        tokens=candidate.usage.new_tokens,
+        status=verdict.status,
+        score=0.0 if verdict.status is Status.ERROR else verdict.score,
+        answer=candidate.answer,
+        answer_class=candidate.answer_class,
+        feedback=verdict.feedback,
+    )
+
+
+def seed_of(seed: int, index: int) -> int:
+    """The sampling seed of a candidate, below 2^31."""
+    return int.from_bytes(blake2b(f"{seed}/{index}".encode(), digest_size=8).digest(), "big") >> 33
+
+
+@cache
+def _codec() -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(State)

@@ -1,0 +1,125 @@
+"""Fold the events of one response into a candidate, and notice answers inside of steps as they appear."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from espalier.runtime.decoding.detokenizer import Detokeniser
+from espalier.runtime.engine import BranchClosed, BranchOpened, Event, Finished, FinishReason, Rollout, Tokens, Usage
+from espalier.runtime.grammar import Vocabulary
+from espalier.runtime.layout import Path
+from espalier.runtime.structure import read
+from espalier.solver.core.candidate import BranchAnswer, Candidate
+from espalier.solver.core.claims import branch_answer, final_answer
+from espalier.solver.core.policy import Spec
+from espalier.verifiers.check import Check
+
+_ANSWER_ENDS = frozenset("}`")
+"""A box ends with a brace and a program with a fence: only then is a step read again."""
+
+
+class CandidateBuilder:
+    """Feed it the events of one response in order; afterwards `candidate` makes the candidate.
+
+    Attributes:
+        text: What the last event brought: the text of its tokens as far as their characters are complete, or the plan
+            of the step that it opened.
+    """
+
+    def __init__(self, spec: Spec, tokenizer: Any, vocabulary: Vocabulary | None, check: Check | None) -> None:
+        self.text = ""
+        self._finished: Finished | None = None
+        self._seen = Usage()
+        self._refused = ""
+        self._spec = spec
+        self._tokenizer = tokenizer
+        self._vocabulary = vocabulary
+        self._check = check
+        self._tokens: dict[Path, list[int]] = {(): []}
+        self._texts: dict[Path, Detokeniser] = {(): Detokeniser(tokenizer)}
+        self._answers: list[BranchAnswer] = []
+
+    def feed(self, event: Event) -> BranchAnswer | None:
+        """Take in one event; the answer that a step has just stated, if it is a new one."""
+        self.text = ""
+        match event:
+            case BranchOpened(path=path, plan=plan):
+                self._tokens[path] = []
+                self._texts[path] = Detokeniser(self._tokenizer)
+                self.text = self._text(plan)
+            case Tokens(path=path, tokens=tokens, forced=forced):
+                self._tokens[path].extend(tokens)
+                self._seen += Usage(sampled_tokens=len(forced) - sum(forced), forced_tokens=sum(forced))
+                self.text = self._texts[path].feed(tokens)
+                if path and not _ANSWER_ENDS.isdisjoint(self.text):
+                    return self._look(path)
+            case BranchClosed(path=path):
+                return self._look(path)
+            case Finished():
+                self._finished = event
+        return None
+
+    def refuse(self, reason: str) -> None:
+        """The engine will not generate this response."""
+        self._refused = reason
+
+    def candidate(self, seconds: float, settled_by: BranchAnswer | None = None) -> Candidate:
+        """The candidate. Without a last event it was refused or left behind: what is known of it counts.
+
+        Args:
+            seconds: From the start of the solve to now.
+            settled_by: The branch answer that ended the response early.
+        """
+        finished = self._finished
+        if finished is None:
+            return Candidate(
+                spec=self._spec,
+                text=self._text(self._tokens[()]),
+                answer=None,
+                branch_answers=tuple(self._answers),
+                reason=FinishReason.ERROR if self._refused else FinishReason.ABORTED,
+                usage=self._seen,
+                seconds=seconds,
+                detail=self._refused,
+            )
+        rollout = finished.rollout
+        root = self._text(self._without_end(self._tokens[()]))
+        stated = final_answer(root, self._check, complete=finished.reason is FinishReason.STOP)
+        return Candidate(
+            spec=self._spec,
+            text=self._text(self._without_end(rollout.tokens)),
+            answer=settled_by.answer if settled_by else stated,
+            branch_answers=tuple(self._answers),
+            reason=finished.reason,
+            usage=finished.usage,
+            seconds=seconds,
+            forked=self._forked(),
+            well_formed=self._well_formed(rollout),
+            detail=finished.detail,
+        )
+
+    def _forked(self) -> bool:
+        steps = [path for path in self._tokens if path]
+        blocks = {(path[:-1], path[-1][0]) for path in steps}
+        return len(steps) > len(blocks)
+
+    def _well_formed(self, rollout: Rollout) -> bool:
+        if self._vocabulary is None:
+            return False
+        return read((*rollout.prompt, *rollout.tokens), len(rollout.prompt), self._vocabulary).well_formed
+
+    def _look(self, path: Path) -> BranchAnswer | None:
+        answer = branch_answer(self._text(self._tokens[path]), self._check)
+        found = BranchAnswer(path, answer) if answer is not None else None
+        if found is None or found in self._answers:
+            return None
+        self._answers.append(found)
+        return found
+
+    def _without_end(self, tokens: Sequence[int]) -> Sequence[int]:
+        ended = bool(tokens) and tokens[-1] == self._tokenizer.eos_token_id
+        return tokens[:-1] if ended else tokens
+
+    def _text(self, tokens: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=False))

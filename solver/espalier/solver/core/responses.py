@@ -1,0 +1,123 @@
+"""Responses on disk, so that they can be made in one place and judged in another."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from espalier.runtime.engine import FinishReason, Usage
+from espalier.solver.core.candidate import BranchAnswer, Candidate
+from espalier.solver.core.policy import Spec
+
+Key = tuple[str, str, int]
+"""Task, problem and number of the sample."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How all responses of a file were made; responses made otherwise do not belong into it.
+
+    Attributes:
+        model: As the engine named it.
+        seed: Of problems and sampling.
+        temperature: Of sampling.
+        max_tokens: Of one response.
+    """
+
+    model: str
+    seed: int
+    temperature: float
+    max_tokens: int
+
+
+class ResponseFile:
+    """JSON lines: how the responses were made, then one line a response, in any order.
+
+    Attributes:
+        sampling: How they were made.
+        known: What the file holds.
+
+    Raises:
+        ValueError: The file holds something else, or responses made otherwise; the message names it.
+    """
+
+    def __init__(self, path: Path, sampling: Sampling) -> None:
+        self._path = path
+        self.sampling = sampling
+        self.known: dict[Key, Candidate] = {}
+        if not path.exists() or not path.stat().st_size:
+            path.write_text(json.dumps({"sampling": asdict(sampling)}) + "\n", encoding="utf-8")
+            return
+        self.sampling, found = read(path)
+        for name in ("seed", "temperature", "max_tokens"):
+            theirs, ours = getattr(self.sampling, name), getattr(sampling, name)
+            if theirs != ours:
+                raise ValueError(f"{path} holds responses made with {name} {theirs}, not {ours}; give another file")
+        self.known = dict(found)
+        text = path.read_text(encoding="utf-8")
+        if not text.endswith("\n"):  # the last line was cut off
+            path.write_text(text[: text.rindex("\n") + 1], encoding="utf-8")
+
+    def add(self, task: str, problem: str, candidate: Candidate) -> None:
+        """Store a response."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(_to_json(task, problem, candidate), ensure_ascii=False) + "\n")
+
+
+def read(path: Path) -> tuple[Sampling, Sequence[tuple[Key, Candidate]]]:
+    """All responses of a file. A last line without its end was cut off and is left out.
+
+    Raises:
+        ValueError: The file holds something else; the message names the line.
+    """
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    try:
+        sampling = Sampling(**json.loads(lines[0])["sampling"])
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise ValueError(f"{path} does not hold responses ({error})") from None
+    return sampling, list(_responses(path, lines[1:]))
+
+
+def _responses(path: Path, lines: Sequence[str]) -> Iterator[tuple[Key, Candidate]]:
+    for number, line in enumerate(lines, start=2):
+        try:
+            yield _from_json(json.loads(line))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}:{number}: not a response ({error})") from None
+
+
+def _to_json(task: str, problem: str, candidate: Candidate) -> dict[str, Any]:
+    return {
+        "task": task,
+        "problem": problem,
+        "spec": asdict(candidate.spec),
+        "text": candidate.text,
+        "answer": candidate.answer,
+        "branch_answers": [[found.path, found.answer] for found in candidate.branch_answers],
+        "reason": candidate.reason.value,
+        "usage": asdict(candidate.usage),
+        "forked": candidate.forked,
+        "well_formed": candidate.well_formed,
+        "detail": candidate.detail,
+    }
+
+
+def _from_json(row: dict[str, Any]) -> tuple[Key, Candidate]:
+    candidate = Candidate(
+        spec=Spec(**row["spec"]),
+        text=row["text"],
+        answer=row["answer"],
+        branch_answers=tuple(
+            BranchAnswer(tuple((block, step) for block, step in path), answer) for path, answer in row["branch_answers"]
+        ),
+        reason=FinishReason(row["reason"]),
+        usage=Usage(**row["usage"]),
+        seconds=0.0,
+        forked=row["forked"],
+        well_formed=row["well_formed"],
+        detail=row["detail"],
+    )
+    return (row["task"], row["problem"], candidate.spec.index), candidate

@@ -1,0 +1,135 @@
+"""What a request may choose for its solve, what a server chooses for it, and where the server draws a line."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from espalier.common.errors import FieldError
+from espalier.solver.core.policies import POLICIES, policy
+from espalier.solver.core.policy import MIN_TOKENS, Budget, Policy
+
+Number = TypeVar("Number", int, float)
+
+MAX_TEXT = 100_000
+"""Characters of a problem."""
+
+MAX_SEED = (1 << 64) - 1
+
+MAX_TEMPERATURE = 10.0
+"""Above it every token is as likely as any other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a request says about its solve; None leaves it to the server.
+
+    Attributes:
+        policy: Name of a policy.
+        k: Candidates at most.
+        max_tokens: New tokens of all candidates together.
+        seconds: Wall time.
+        rounds: Rounds of candidates.
+        seed: Repeats a solve.
+        temperature: Of all sampling, instead of the policy's ladder.
+        candidate_tokens: New tokens of one candidate.
+    """
+
+    policy: str | None = None
+    k: int | None = None
+    max_tokens: int | None = None
+    seconds: float | None = None
+    rounds: int | None = None
+    seed: int | None = None
+    temperature: float | None = None
+    candidate_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerLimits:
+    """The server's side: defaults, and the most that a request may ask for.
+
+    Attributes:
+        policy: For requests that name none.
+        policy_settings: Settings of every policy by name, for example its ladder of temperatures.
+        k: Candidates at most, unless the request says otherwise.
+        max_k: The largest k of a request.
+        seconds: Wall time of a solve unless the request asks for less; the most that it may ask for.
+        candidate_tokens: New tokens of one candidate unless the request asks for less; the most that it may ask for.
+    """
+
+    policy: str = "adaptive"
+    policy_settings: dict[str, Any] = field(default_factory=dict)
+    k: int = 8
+    max_k: int = 64
+    seconds: float = 300.0
+    candidate_tokens: int = 4096
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            ValueError: The defaults themselves cannot be solved with.
+        """
+        self.plan(Settings(), at="default ")
+
+    def plan(self, settings: Settings, at: str = "") -> Plan:
+        """How to solve with these settings.
+
+        Args:
+            settings: Of the request.
+            at: What stands before a setting's name in errors.
+
+        Raises:
+            FieldError: A setting makes no sense or asks for too much.
+        """
+        k = _within(settings.k, self.k, self.max_k, f"{at}k")
+        seconds = _within(settings.seconds, self.seconds, self.seconds, f"{at}seconds")
+        most = self.candidate_tokens
+        tokens = _within(settings.candidate_tokens, most, most, f"{at}candidate_tokens")
+        if settings.max_tokens is not None and settings.max_tokens < MIN_TOKENS:
+            raise FieldError(f"{at}max_tokens", f"is {settings.max_tokens}; give at least {MIN_TOKENS}")
+        if settings.rounds is not None and settings.rounds < 1:
+            raise FieldError(f"{at}rounds", f"is {settings.rounds}; give at least 1")
+        if settings.seed is not None and settings.seed > MAX_SEED:
+            raise FieldError(f"{at}seed", f"is {settings.seed}; give at most {MAX_SEED}")
+        name = settings.policy or self.policy
+        if name not in POLICIES:
+            raise FieldError(f"{at}policy", f"{name[:80]!r} is none; there are: {', '.join(POLICIES)}")
+        chosen = dict(self.policy_settings)
+        if settings.temperature is not None:
+            if not 0 <= settings.temperature <= MAX_TEMPERATURE:
+                raise FieldError(f"{at}temperature", f"is {settings.temperature}; give 0 to {MAX_TEMPERATURE:g}")
+            chosen["temperatures"] = (settings.temperature,)
+        return Plan(
+            policy=policy(name, **chosen),
+            budget=Budget(k, settings.max_tokens, seconds, settings.rounds),
+            seed=secrets.randbelow(1 << 31) if settings.seed is None else settings.seed,
+            candidate_tokens=tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a problem is going to be solved.
+
+    Attributes:
+        policy: Spends the budget.
+        budget: Hard limits.
+        seed: Of all sampling.
+        candidate_tokens: New tokens of one candidate.
+    """
+
+    policy: Policy
+    budget: Budget
+    seed: int
+    candidate_tokens: int
+
+
+def _within(wanted: Number | None, default: Number, most: Number, at: str) -> Number:
+    value = default if wanted is None else wanted
+    if not 0 < value <= most:
+        limit = "" if math.isinf(most) else f" and at most {most:.15g}"
+        raise FieldError(at, f"is {value}; give more than 0{limit}")
+    return value

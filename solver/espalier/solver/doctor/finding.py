@@ -1,0 +1,46 @@
+"""What a check has found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """How one part stands."""
+
+    OK = "ok"
+    NOTE = "note"
+    """Something optional is missing, or could be better. SolveJobHandler works."""
+    PROBLEM = "problem"
+    """Something does not work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        state: How it stands.
+        detail: What was found.
+        advice: What to do about it; empty when nothing has to be done.
+    """
+
+    state: State
+    detail: str
+    advice: str = ""
+
+
+def ok(detail: str) -> Finding:
+    """All is well."""
+    return Finding(State.OK, detail)
+
+
+def note(detail: str, advice: str) -> Finding:
+    """Something optional is missing."""
+    return Finding(State.NOTE, detail, advice)
+
+
+def problem(detail: str, advice: str) -> Finding:
+    """Something does not work."""
+    return Finding(State.PROBLEM, detail, advice)

@@ -1,0 +1,383 @@
+"""`POST /v1/chat/completions` and `GET /v1/models` over the desk, for every client that speaks OpenAI's protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import socket
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol, TypeVar
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+from espalier.common.errors import FieldError, ListenError
+from espalier.common.security import ServerSecurity
+from espalier.runtime.engine import RequestRefused
+from espalier.solver.core.events import Solved
+from espalier.solver.service.admission import Closed, Full
+from espalier.solver.service.chat import (
+    ChatRequest,
+    UnknownModel,
+    chunk,
+    completion,
+    last_chunks,
+    plan_of,
+    progress,
+    read_request,
+)
+from espalier.solver.session.session import SlowReader, SolveRequest, SolveSession, Unavailable
+from espalier.verifiers.calls import REQUEST_ID, known_or_new
+
+ALIAS = "espalier"
+"""A model name that every server answers to."""
+
+BACKLOG = 1024
+
+FLUSH_SECONDS = 1
+"""Time for replies to leave once the server ends."""
+
+Made = TypeVar("Made")
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+Guard = Callable[[Handler], Handler]
+"""Makes a handler one that asks for the token, counts calls and turns errors into replies."""
+
+log = structlog.get_logger()
+
+
+class Refusal(Exception):
+    """A request that gets an error in OpenAI's shape.
+
+    Attributes:
+        status: Of HTTP.
+        kind: OpenAI's type of error.
+        param: The field that is wrong.
+        code: OpenAI's code.
+        delay: Seconds after which to come back.
+    """
+
+    def __init__(
+        self, status: int, kind: str, message: str, param: str | None = None, code: str | None = None, delay: float = 0
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.kind = kind
+        self.param = param
+        self.code = code
+        self.delay = delay
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return {"error": {"message": str(self), "type": self.kind, "param": self.param, "code": self.code}}
+
+    def response(self) -> Response:
+        headers = {"Retry-After": str(math.ceil(self.delay))} if self.delay else None
+        return JSONResponse(self.body, self.status, headers)
+
+
+class Gone(Exception):
+    """The client has left."""
+
+
+class Addition(Protocol):
+    """More to serve. Handlers that are for callers with the token only go through the guard."""
+
+    def routes(self, guard: Guard) -> Sequence[BaseRoute]: ...
+
+
+class Endpoint:
+    """The handlers.
+
+    Args:
+        desk: Solves.
+        security: Who may call.
+        max_body: Largest body in bytes.
+    """
+
+    def __init__(self, desk: SolveSession, security: ServerSecurity, max_body: int) -> None:
+        self._desk = desk
+        self._security = security
+        self._max_body = max_body
+        self._more: list[BaseRoute] = []
+        self._created = int(time.time())
+        self._model = Path(desk.solver.engine.info.model).name or ALIAS
+
+    def app(self) -> Starlette:
+        """As an ASGI application."""
+        return Starlette(
+            routes=[
+                Route("/v1/chat/completions", self._guarded(self._complete), methods=["POST"]),
+                Route("/v1/models", self._guarded(self._models), methods=["GET"]),
+                Route("/v1/models/{model}", self._guarded(self._one_model), methods=["GET"]),
+                *self._more,
+            ],
+            exception_handlers={404: _no_such_path, 405: _no_such_path},
+        )
+
+    def add(self, pages: Addition) -> None:
+        """Serve more, before it starts."""
+        self._more.extend(pages.routes(self._guarded))
+
+    async def _complete(self, request: Request) -> Response:
+        body = await self._body(request)
+        chat = read_request(body, (self._model, ALIAS))
+        order = SolveRequest(chat.problem, plan_of(chat, self._desk.house))
+        created = int(time.time())
+        if not chat.stream:
+            result = await _unless_gone(request, self._desk.solve(order))
+            return JSONResponse(completion(order.id, self._model, created, result))
+        chunks = self._chunks(order, chat, created)
+        # Whatever keeps a solve from beginning is still an ordinary reply: the first chunk is made before the head.
+        first = await _unless_gone(request, anext(chunks))
+        return EventStream(first, chunks)
+
+    async def _chunks(self, order: SolveRequest, chat: ChatRequest, created: int) -> AsyncGenerator[str]:
+        """The stream as server-sent events."""
+        head = (order.id, self._model, created)
+        started = False
+        async with aclosing(self._desk.events(order, tokens=False)) as events:
+            try:
+                async for _, event in events:
+                    if not started:
+                        yield _sse(chunk(*head, {"role": "assistant", "content": ""}))
+                        started = True
+                    if isinstance(event, Solved):
+                        for last in last_chunks(*head, event.result, with_usage=chat.usage):
+                            yield _sse(last)
+                    elif (said := progress(event)) is not None:
+                        yield _sse(chunk(*head, {}, said))
+            except Exception as error:
+                if not started:
+                    raise
+                yield _sse(_refusal_of(error).body)
+                return
+        yield "data: [DONE]\n\n"
+
+    async def _models(self, request: Request) -> Response:
+        return JSONResponse({"object": "list", "data": [self._described()]})
+
+    async def _one_model(self, request: Request) -> Response:
+        wanted = request.path_params["model"]
+        if wanted not in (self._model, ALIAS):
+            raise UnknownModel(wanted)
+        return JSONResponse(self._described())
+
+    def _described(self) -> dict[str, Any]:
+        return {"id": self._model, "object": "model", "created": self._created, "owned_by": ALIAS}
+
+    async def _body(self, request: Request) -> Any:
+        content = bytearray()
+        async for part in request.stream():
+            content += part
+            if len(content) > self._max_body:
+                raise Refusal(413, "invalid_request_error", f"the body is larger than {self._max_body >> 20} MiB")
+        try:
+            return json.loads(content)
+        except RecursionError:
+            raise FieldError("body", "is nested too deeply") from None
+        except ValueError as error:
+            raise FieldError("body", f"is not JSON: {error}") from None
+
+    def _guarded(self, handle: Handler) -> Handler:
+        """A handler with the token asked for, a request id bound, and errors in OpenAI's shape."""
+
+        async def guarded(request: Request) -> Response:
+            request_id = known_or_new(request.headers.get(REQUEST_ID))
+            structlog.contextvars.clear_contextvars()
+            structlog.contextvars.bind_contextvars(request_id=request_id, method=request.url.path)
+            try:
+                if not self._security.admits(request.headers.get("authorization", "")):
+                    raise Refusal(
+                        401,
+                        "authentication_error",
+                        "send the bearer token as the API key",
+                        code="invalid_api_key",
+                    )
+                with self._desk.metrics.call():
+                    response = await handle(request)
+            except Gone:
+                return Response(status_code=499)
+            except Exception as error:
+                refusal = _refusal_of(error)
+                self._desk.metrics.refused(refusal.code or refusal.kind)
+                response = refusal.response()
+            response.headers[REQUEST_ID] = request_id
+            return response
+
+        return guarded
+
+
+class HttpServer:
+    """Serves an endpoint in the running event loop.
+
+    Args:
+        endpoint: The handlers.
+        address: `host:port`; port 0 takes any free one.
+        security: What protects the address.
+    """
+
+    def __init__(self, endpoint: Endpoint, address: str, security: ServerSecurity) -> None:
+        self._endpoint = endpoint
+        self._address = address
+        self._security = security
+
+    def start(self) -> None:
+        """Listen; afterwards `port` says where.
+
+        Raises:
+            UnsafeAddressError: The address is not loopback and nothing protects it.
+            OSError: The address cannot be listened on.
+        """
+        self._security.require_safe(self._address)
+        listener = _listen(self._address)
+        with _tls(self._security) as tls:
+            config = uvicorn.Config(
+                self._endpoint.app(),
+                lifespan="off",
+                ws="none",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=FLUSH_SECONDS,
+                **tls,
+            )
+            config.load()
+        self._server = _Embedded(config)
+        self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
+        self.port: int = listener.getsockname()[1]
+
+    async def close(self) -> None:
+        """End; replies on their way get a moment, then they are cut."""
+        self._server.should_exit = True
+        await asyncio.wait([self._serving])
+
+
+class _Embedded(uvicorn.Server):
+    """A server whose process has its own mind about signals."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events, the first of which is there already. However it ends, their source is closed."""
+
+    def __init__(self, first: str, rest: AsyncGenerator[str]) -> None:
+        super().__init__(_joined(first, rest), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        self._rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._rest):
+            await super().__call__(scope, receive, send)
+
+
+async def _joined(first: str, rest: AsyncIterator[str]) -> AsyncIterator[str]:
+    yield first
+    async for one in rest:
+        yield one
+
+
+async def _unless_gone(request: Request, made: Awaitable[Made]) -> Made:
+    """What is being made, unless the client leaves first: then it is cancelled.
+
+    Raises:
+        Gone: The client left.
+    """
+    making = asyncio.ensure_future(made)
+    leaving = asyncio.create_task(_disconnect(request))
+    try:
+        await asyncio.wait((making, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not making.done():
+            raise Gone
+        return making.result()
+    finally:
+        leaving.cancel()
+        making.cancel()
+        await asyncio.wait((making, leaving))
+        if not making.cancelled():
+            making.exception()  # whoever has left does not want to know
+
+
+async def _disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _sse(value: Any) -> str:
+    return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"
+
+
+def _refusal_of(error: Exception) -> Refusal:
+    """An error in OpenAI's shape."""
+    match error:
+        case Refusal():
+            return error
+        case FieldError():
+            return Refusal(400, "invalid_request_error", str(error), param=error.field, code="invalid_value")
+        case RequestRefused():
+            return Refusal(400, "invalid_request_error", str(error), param="messages", code="invalid_value")
+        case UnknownModel():
+            return Refusal(404, "invalid_request_error", str(error), param="model", code="model_not_found")
+        case Full():
+            return Refusal(429, "rate_limit_error", str(error), code="rate_limit_exceeded", delay=error.delay)
+        case SlowReader():
+            return Refusal(429, "rate_limit_error", str(error), code="slow_reader")
+        case Closed() | Unavailable():
+            return Refusal(503, "server_error", str(error), code="unavailable")
+    log.error("internal error", exc_info=error)
+    return Refusal(500, "server_error", "internal error; the server's log has it", code="internal_error")
+
+
+async def _no_such_path(request: Request, _: Exception) -> Response:
+    message = f"there is no {request.method} {request.url.path}"
+    return Refusal(404, "invalid_request_error", message, code="unknown_url").response()
+
+
+def _listen(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise ListenError(f"cannot listen on {address!r}: give HOST:PORT")
+    host = host.strip("[]")
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
+        # Not create_server: asyncio turns Nagle's algorithm off only where the socket says that it is TCP.
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(where)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        raise ListenError(f"cannot listen on {address}: {error}") from error
+    listener.setblocking(False)
+    return listener
+
+
+@contextmanager
+def _tls(security: ServerSecurity) -> Iterator[dict[str, Any]]:
+    """What uvicorn wants to know: files, because Python's `ssl` reads nothing else."""
+    if security.certificate is None or security.key is None:
+        yield {}
+        return
+    import ssl
+
+    with TemporaryDirectory() as name:
+        directory = Path(name)
+        (directory / "certificate").write_bytes(security.certificate)
+        (directory / "key").write_bytes(security.key)
+        settings: dict[str, Any] = {"ssl_certfile": directory / "certificate", "ssl_keyfile": directory / "key"}
+        if security.client_authority is not None:
+            (directory / "authority").write_bytes(security.client_authority)
+            settings |= {"ssl_ca_certs": directory / "authority", "ssl_cert_reqs": ssl.CERT_REQUIRED}
+        yield settings

@@ -1,0 +1,109 @@
+"""What the solving service counts, for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from espalier.runtime.engine import FinishReason, Tokens, Usage
+from espalier.solver.core.events import CandidateFinished, CandidateStarted, SolveEvent, Streamed
+from espalier.solver.core.result import Result
+from espalier.solver.core.selection import Selection
+from espalier.verifiers import metrics
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+"""Buckets of the latency of a solve."""
+
+CANDIDATES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+"""Buckets of the number of candidates."""
+
+
+class Metrics(metrics.Metrics):
+    """Counters of one solving service: what a verifier service counts, and solves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        registry = self.registry
+        self._solves = Counter("espalier_solves", "Solves by policy and end", ("policy", "end"), registry=registry)
+        self._solve_seconds = Histogram(
+            "espalier_solve_seconds", "Time from admission to result", ("policy",), buckets=SECONDS, registry=registry
+        )
+        self._candidates = Histogram(
+            "espalier_solve_candidates", "Candidates of a solve", ("policy",), buckets=CANDIDATES, registry=registry
+        )
+        self._tokens = Counter(
+            "espalier_tokens", "New tokens by fate of their candidate and origin", ("fate", "origin"), registry=registry
+        )
+        self._aborts = Counter("espalier_aborts", "Candidates aborted in the engine", registry=registry)
+        self._running = Gauge("espalier_solves_running", "Solves on their way", registry=registry)
+        self._depth = Gauge(
+            "espalier_queue_depth",
+            "What waits: live solves for admission, jobs for a worker",
+            ("queue",),
+            registry=registry,
+        )
+
+    def show_load(self, running: Callable[[], float], waiting: Callable[[], float]) -> None:
+        """Where to read the load when someone looks."""
+        self._running.set_function(running)
+        self._depth.labels("live").set_function(waiting)
+
+    def queued(self, jobs: int) -> None:
+        """Note how many jobs are not done yet."""
+        self._depth.labels("jobs").set(jobs)
+
+    def solved(self, policy: str, result: Result) -> None:
+        """Count a solve that came to a result."""
+        self._solves.labels(policy, ending(result.selection)).inc()
+        self._solve_seconds.labels(policy).observe(result.spent.seconds)
+        self._candidates.labels(policy).observe(len(result.judged))
+        for fate in ("accepted", "failed", "aborted"):
+            self._spend(fate, getattr(result.spent, fate))
+        self._aborts.inc(sum(entry.candidate.reason is FinishReason.ABORTED for entry in result.judged))
+
+    def broken_off(self, policy: str, end: str, tally: Tally) -> None:
+        """Count a solve that was cancelled or failed; what it had generated is aborted."""
+        self._solves.labels(policy, end).inc()
+        self._candidates.labels(policy).observe(tally.started)
+        self._spend("aborted", tally.usage)
+        self._aborts.inc(len(tally.open))
+
+    def _spend(self, fate: str, usage: Usage) -> None:
+        self._tokens.labels(fate, "sampled").inc(usage.sampled_tokens)
+        self._tokens.labels(fate, "forced").inc(usage.forced_tokens)
+
+
+@dataclass(slots=True)
+class Tally:
+    """Watches a solve, so that its tokens are known even if it never comes to a result.
+
+    Attributes:
+        started: Candidates that were asked for; those that an earlier run kept are not.
+        open: Those of them that have not ended, by index.
+        usage: New tokens so far.
+    """
+
+    started: int = 0
+    open: set[int] = field(default_factory=set)
+    usage: Usage = field(default_factory=Usage)
+
+    def watch(self, event: SolveEvent) -> None:
+        """Take in one event."""
+        match event:
+            case CandidateStarted(spec):
+                self.started += 1
+                self.open.add(spec.index)
+            case CandidateFinished(candidate):
+                self.open.discard(candidate.spec.index)
+            case Streamed(event=Tokens(forced=forced)):
+                inserted = sum(forced)
+                self.usage += Usage(sampled_tokens=len(forced) - inserted, forced_tokens=inserted)
+
+
+def ending(selection: Selection) -> str:
+    """How a solve with a result ended, in one word."""
+    if selection.answer is None:
+        return "unsolved"
+    return "verified" if selection.verified else "answered"

@@ -1,0 +1,112 @@
+"""OpenTelemetry spans of a solve, where the extra `otel` is installed; nothing where it is not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from espalier.runtime.engine import FinishReason
+from espalier.solver.core.events import (
+    Accepted,
+    AnswerJudged,
+    CandidateFinished,
+    CandidateStarted,
+    Observer,
+    Solved,
+    SolveEvent,
+    fan_out,
+)
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+"""Environment variables, of the OpenTelemetry specification, that say where spans go."""
+
+
+def export() -> bool:
+    """Send spans where the environment says; whether it does.
+
+    Raises:
+        ValueError: The environment asks for spans and the extra is not installed.
+    """
+    if not any(os.environ.get(name) for name in ENDPOINTS):
+        return False
+    if not _installed() or find_spec("opentelemetry.sdk") is None:
+        raise ValueError(f"{ENDPOINTS[0]} is set, and spans need the extra: pip install 'espalier[otel]'")
+    from opentelemetry import trace
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    name = os.environ.get("OTEL_SERVICE_NAME", "espalier")
+    provider = TracerProvider(resource=Resource.create({"service.name": name}))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)
+    return True
+
+
+@cache
+def _installed() -> bool:
+    return find_spec("opentelemetry") is not None
+
+
+@contextmanager
+def spans(solve_id: str) -> Iterator[Observer]:
+    """A watcher that makes a span of a solve, and one of each candidate below it."""
+    if not _installed():
+        yield fan_out()
+        return
+    from opentelemetry.trace import get_tracer, use_span
+
+    tracer = get_tracer("espalier")
+    candidates: dict[int, Span] = {}
+    root = tracer.start_span("solve", attributes={"espalier.solve_id": solve_id})
+    if not root.is_recording():  # nobody collects spans, or not this one: nor those below it
+        yield fan_out()
+        return
+    with use_span(root, end_on_exit=True):
+
+        def watch(event: SolveEvent) -> None:
+            match event:
+                case Accepted(problem, policy, _, seed):
+                    root.set_attributes(
+                        {"espalier.problem_id": problem.id, "espalier.policy": policy, "espalier.seed": str(seed)}
+                    )
+                case CandidateStarted(spec):
+                    candidates[spec.index] = tracer.start_span(
+                        "candidate",
+                        attributes={"espalier.candidate": spec.index, "espalier.temperature": spec.temperature},
+                    )
+                case AnswerJudged(index, path, _, verdict):
+                    if index in candidates:
+                        attributes = {"espalier.status": verdict.status.value, "espalier.branch": bool(path)}
+                        candidates[index].add_event("judged", attributes)
+                case CandidateFinished(candidate, verdict):
+                    span = candidates.pop(candidate.spec.index, None)
+                    if span is not None:
+                        _end(span, candidate.reason, candidate.usage.new_tokens, verdict.status.value)
+                case Solved(result):
+                    root.set_attributes(
+                        {
+                            "espalier.decided_by": result.selection.decided_by.value,
+                            "espalier.stopped": result.stopped.value,
+                            "espalier.tokens": result.spent.total.new_tokens,
+                        }
+                    )
+
+        try:
+            yield watch
+        finally:
+            for span in candidates.values():
+                _end(span, FinishReason.ABORTED)
+
+
+def _end(span: Span, reason: FinishReason, tokens: int = 0, status: str = "") -> None:
+    span.set_attributes({"espalier.finish_reason": reason.value, "espalier.tokens": tokens, "espalier.status": status})
+    span.end()

@@ -1,0 +1,195 @@
+"""Read a trace back, and show it as a tree."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.text import Text
+from rich.tree import Tree
+
+from espalier.solver.cli.report import status_mark
+from espalier.verifiers.verdict import Status
+
+SHORT = 100
+"""Characters of a text that are shown unless all are asked for."""
+
+Path = tuple[tuple[int, int], ...]
+
+
+class TraceError(ValueError):
+    """A trace that cannot be read; the message names the line."""
+
+
+@dataclass(slots=True)
+class TracedBranch:
+    """One branch: its plan, its text, its tokens by kind, when it began and ended, and the verdicts on its answers."""
+
+    plan: str = ""
+    text: str = ""
+    sampled: int = 0
+    forced: int = 0
+    began: float = 0.0
+    ended: float = 0.0
+    verdicts: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class TracedCandidate:
+    """One candidate; `finished` and `verdict` are None when the trace ends before they were known.
+
+    One that an earlier delivery of a job had made is `kept`: the trace has its text, but not how it came to be.
+    """
+
+    spec: dict[str, Any]
+    branches: dict[Path, TracedBranch]
+    finished: dict[str, Any] | None = None
+    verdict: dict[str, Any] | None = None
+    kept: bool = False
+
+
+@dataclass(slots=True)
+class TracedSolve:
+    """One solve; `result` is None when the trace ends before it did."""
+
+    accepted: dict[str, Any]
+    candidates: dict[int, TracedCandidate] = field(default_factory=dict)
+    result: dict[str, Any] | None = None
+
+
+def read_trace(lines: Iterable[str], name: str) -> list[TracedSolve]:
+    """Read a trace; one that breaks off in its last line is read up to there.
+
+    Raises:
+        TraceError: A line is not part of a trace.
+    """
+    solves: dict[str, TracedSolve] = {}
+    each_entry(lines, name, lambda entry: _take(solves, entry["problem"], entry["event"], entry))
+    return list(solves.values())
+
+
+def each_entry(lines: Iterable[str], name: str, take: Callable[[dict[str, Any]], None]) -> None:
+    """Pass on every entry of a trace. A last line that cannot be read is where the trace broke off.
+
+    Raises:
+        TraceError: A line is no JSON, or `take` raises ValueError, KeyError or TypeError for it.
+    """
+    fault: TraceError | None = None
+    number = 0
+    try:
+        for number, line in enumerate(lines, start=1):
+            if fault is not None:
+                raise fault
+            try:
+                take(json.loads(line))
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                fault = TraceError(f"{name}:{number}: no line of a trace ({type(error).__name__}: {error})")
+    except UnicodeDecodeError as error:
+        raise TraceError(f"{name} is no trace: it is not UTF-8 ({error.reason})") from None
+    if number < 1 + (fault is not None):
+        raise fault or TraceError(f"{name} is empty")
+
+
+def tree(solve: TracedSolve, *, full: bool = False) -> Tree:
+    """The tree of a solve."""
+    root = Tree(Text(" ".join(solve.accepted["text"].split()), style="bold"))
+    facts = f"policy {solve.accepted['policy']}, seed {solve.accepted['seed']}"
+    if solve.accepted["check"] is not None:
+        facts += f", check {json.dumps(solve.accepted['check'], ensure_ascii=False)}"
+    root.add(Text(facts, style="dim"))
+    for candidate in solve.candidates.values():
+        _add_candidate(root, candidate, full)
+    root.add(_decision(solve.result))
+    return root
+
+
+def _take(solves: dict[str, TracedSolve], problem: str, event: str, entry: dict[str, Any]) -> None:
+    if event == "accepted":
+        solves[problem] = TracedSolve(entry)
+        return
+    solve = solves[problem]
+    if event == "solved":
+        solve.result = entry["result"]
+    elif event == "candidate_started":
+        spec = entry["spec"]
+        solve.candidates[spec["index"]] = TracedCandidate(spec, {(): TracedBranch(began=entry["at"])})
+    elif event == "candidate_finished":
+        finished = entry["candidate"]
+        spec = finished["spec"]
+        kept = TracedCandidate(spec, {(): TracedBranch(text=finished["text"])}, kept=True)
+        candidate = solve.candidates.setdefault(spec["index"], kept)
+        candidate.finished, candidate.verdict = finished, entry["verdict"]
+    elif event == "answer_judged" and entry["candidate"] not in solve.candidates:
+        return  # one that was kept: its end tells the verdict
+    elif event != "round_finished":
+        _take_branch(solve.candidates[entry["candidate"]], event, entry)
+
+
+def _take_branch(candidate: TracedCandidate, event: str, entry: dict[str, Any]) -> None:
+    path: Path = tuple((block, step) for block, step in entry.get("path", ()))
+    if event == "branch_opened":
+        candidate.branches[path] = TracedBranch(plan=entry["text"], began=entry["at"])
+        return
+    branch = candidate.branches[path]
+    branch.ended = entry["at"]
+    if event == "tokens":
+        forced = sum(entry["forced"])
+        branch.text += entry["text"]
+        branch.forced += forced
+        branch.sampled += len(entry["tokens"]) - forced
+    elif event == "answer_judged":
+        branch.verdicts.append((entry["answer"], entry["verdict"]))
+
+
+def _add_candidate(root: Tree, candidate: TracedCandidate, full: bool) -> None:
+    spec, finished = candidate.spec, candidate.finished
+    label = Text(f"candidate {spec['index']}", style="bold")
+    label.append(f"  round {spec['round']}, temperature {spec['temperature']:g}, seed {spec['seed']}", style="dim")
+    if finished is not None and candidate.verdict is not None:
+        label.append(f"  {finished['reason']} after {finished['seconds']:.2f} s  ")
+        label.append_text(_verdict(finished["answer"], candidate.verdict))
+    else:
+        label.append("  the trace ends here", style="yellow")
+    node = root.add(label)
+    nodes: dict[Path, Tree] = {(): node}
+    for path, branch in sorted(candidate.branches.items()):
+        above = nodes[path[:-1]] if path else node
+        name = "response" if not path else "step " + ".".join(str(step) for _, step in path)
+        line = Text(name, style="cyan")
+        spent = f"{branch.sampled} + {branch.forced} tokens, {branch.began:.2f}-{branch.ended:.2f} s"
+        line.append("  kept from an earlier delivery  " if candidate.kept else f"  {spent}  ", style="dim")
+        if branch.plan:
+            line.append(" ".join(branch.plan.split()) + ": ", style="italic")
+        line.append(_shown(branch.text, full))
+        nodes[path] = above.add(line)
+        for answer, verdict in branch.verdicts:
+            nodes[path].add(_verdict(answer, verdict))
+
+
+def _verdict(answer: str | None, verdict: dict[str, Any]) -> Text:
+    status = Status(verdict["status"])
+    line = Text(f"{status_mark(status)} {' '.join((answer or 'no answer').split())}", style="bold" if answer else "dim")
+    seen = "; ".join(evidence["detail"] for evidence in verdict["evidence"])
+    line.append(f"  {status.value} by {verdict['decided_by']}" + (f": {seen}" if seen else ""), style="dim")
+    return line
+
+
+def _decision(result: dict[str, Any] | None) -> Text:
+    if result is None:
+        return Text("the trace ends before the solve did", style="yellow")
+    usage = result["usage"]
+    said = result["answer"] if result["answer"] is not None else "UNSOLVED"
+    line = Text(f"{'verified' if result['verified'] else 'not verified'}: {said}", style="bold")
+    line.append(f"  {result['reason']}; stopped by {result['stopped']}", style="dim")
+    cost = f"{usage['new_tokens']} tokens, critical path {usage['critical_path_tokens']}, {usage['seconds']} s"
+    line.append(f"; {cost}", style="dim")
+    return line
+
+
+def _shown(text: str, full: bool) -> str:
+    if full:
+        return text
+    text = " ".join(text.split())
+    return "…" + text[-SHORT:] if len(text) > SHORT else text

@@ -1,0 +1,129 @@
+"""Solves on their way, for whoever wants to watch: what has happened so far, and everything that follows."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from espalier.solver.core.events import Observer, Solved, SolveEvent
+from espalier.solver.session.metrics import ending
+from espalier.solver.session.session import SolveRequest
+from espalier.solver.trace.writer import event_to_json
+from espalier.solver.viewer.entries import Entry, EventCompactor
+
+KEPT = 64
+"""Solves that can be looked at: those on their way, and the newest that have ended."""
+
+LOOK_SECONDS = 0.1
+"""Time between two looks of a watcher at first; it doubles with every `SLOWER` entries, so that logs stay small."""
+
+SLOWER = 20_000
+
+
+class LiveSolve:
+    """One solve as it is watched.
+
+    Attributes:
+        id: Of the solve.
+        text: Of its problem.
+        began: Seconds since the epoch.
+        end: How it ended, in a word or a sentence; empty while it is on its way.
+    """
+
+    def __init__(self, order: SolveRequest, clock: Callable[[], float]) -> None:
+        self.id = order.id
+        self.text = order.problem.text
+        self.began = time.time()
+        self.end = ""
+        self._clock = clock
+        self._start = clock()
+        self._condenser = EventCompactor()
+        self._log: list[str] = []
+
+    def watch(self, event: SolveEvent) -> None:
+        """Take in one event."""
+        entry = self._condenser.feed({"at": self._clock() - self._start, **event_to_json(event)})
+        if isinstance(event, Solved):
+            self._flush()
+            self.end = ending(event.result.selection)
+        if entry is not None:
+            self._note(entry)
+
+    def break_off(self, reason: str) -> None:
+        """It will not come to a result."""
+        if not self.end:
+            self._flush()
+            self._note({"event": "broken_off", "at": self._clock() - self._start, "reason": reason})
+            self.end = reason
+
+    async def follow(self, seen: int) -> AsyncGenerator[tuple[int, list[str]]]:
+        """Entries as JSON, with the number of them that have been seen then; ends with the solve.
+
+        Args:
+            seen: Entries that the watcher has already.
+        """
+        while True:
+            ended = bool(self.end)
+            self._flush()
+            if seen < len(self._log):
+                news = self._log[seen:]
+                seen = len(self._log)
+                yield seen, news
+            if ended:
+                return
+            await asyncio.sleep(LOOK_SECONDS * 2 ** (len(self._log) // SLOWER))
+
+    def to_json(self) -> dict[str, Any]:
+        """For a list of solves."""
+        return {"id": self.id, "text": self.text, "began": self.began, "end": self.end}
+
+    def _note(self, entry: Entry) -> None:
+        self._log.append(json.dumps(entry, ensure_ascii=True, separators=(",", ":")))
+
+    def _flush(self) -> None:
+        for entry in self._condenser.flush():
+            self._note(entry)
+
+
+class LiveSolves:
+    """Keeps the plays. All calls are made in the event loop."""
+
+    def __init__(self) -> None:
+        self._plays: dict[str, LiveSolve] = {}
+
+    def open(self, order: SolveRequest) -> LiveSolve:
+        """The play of a solve that is about to begin."""
+        if order.id not in self._plays:
+            self._plays[order.id] = LiveSolve(order, asyncio.get_running_loop().time)
+            self._forget()
+        return self._plays[order.id]
+
+    @contextmanager
+    def show(self, order: SolveRequest) -> Iterator[Observer]:
+        """A watcher for a solve, as the desk wants it."""
+        play = self.open(order)
+        try:
+            yield play.watch
+        except asyncio.CancelledError:
+            play.break_off("cancelled")
+            raise
+        except Exception as error:
+            play.break_off(f"failed: {error}")
+            raise
+
+    def plays(self) -> list[LiveSolve]:
+        """The newest first."""
+        return [*reversed(self._plays.values())]
+
+    def get(self, solve_id: str) -> LiveSolve | None:
+        """The play of a solve, while it is kept."""
+        return self._plays.get(solve_id)
+
+    def _forget(self) -> None:
+        ended = [solve_id for solve_id, play in self._plays.items() if play.end]
+        for solve_id in ended[: max(0, len(self._plays) - KEPT)]:
+            del self._plays[solve_id]

@@ -1,0 +1,147 @@
+"""The job queue as operators look at it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import asdict
+from hashlib import blake2b
+from typing import Any
+
+from espalier.solver.batch.connection import QueueUnavailable, patiently
+from espalier.solver.batch.dead_job import DeadJob
+from espalier.solver.batch.keys import batch_of
+from espalier.solver.batch.queue import Batch, JobQueue
+from espalier.solver.batch.status import UnknownJob
+from espalier.solver.viewer.entries import Entry
+from espalier.solver.viewer.jobs import entry_of, outcome_of
+from espalier.v1 import solver_pb2 as pb
+from espalier.verifiers.verdict import Status
+
+LOOK_SECONDS = 1.0
+"""Time between two looks at the queue, however many watch."""
+
+JOBS = 100
+LETTERS = 50
+BATCHES = 8
+"""Newest of each that are shown."""
+
+TEXT = 300
+"""Characters of a problem that are shown."""
+
+
+class QueueMonitor:
+    """Looks at a queue for all watchers together."""
+
+    def __init__(self, queue: JobQueue) -> None:
+        self._queue = queue
+        self._looking = asyncio.Lock()
+        self._looked = float("-inf")
+        self._seen: dict[str, Any] = {}
+
+    async def follow(self, last: str) -> AsyncGenerator[tuple[str, str]]:
+        """The queue as JSON whenever it has changed, with an id of what it is like.
+
+        Args:
+            last: Id of what the watcher has seen last; empty: nothing.
+        """
+        while True:
+            text = json.dumps(await self._look(), ensure_ascii=True)
+            digest = blake2b(text.encode(), digest_size=8).hexdigest()
+            if digest != last:
+                last = digest
+                yield digest, text
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _look(self) -> dict[str, Any]:
+        async with self._looking:
+            now = asyncio.get_running_loop().time()
+            if now - self._looked >= LOOK_SECONDS / 2:
+                try:
+                    self._seen = await snapshot(self._queue)
+                except QueueUnavailable as error:
+                    self._seen = {"away": str(error)}
+                self._looked = asyncio.get_running_loop().time()
+        return self._seen
+
+
+async def snapshot(queue: JobQueue) -> dict[str, Any]:
+    """Depth, workers, the newest batches and jobs, the oldest dead letters.
+
+    Raises:
+        QueueUnavailable: Redis is gone.
+    """
+    depth, workers, letters = await queue.depth(), await queue.workers(), await queue.letters(LETTERS)
+    jobs = (await queue.list(page_size=JOBS)).jobs
+    batches = []
+    for batch in list(dict.fromkeys(batch_of(job.id) for job in jobs))[:BATCHES]:
+        try:
+            batches.append(_batch(await queue.batch(batch)))
+        except UnknownJob:
+            continue  # forgotten meanwhile
+    return {
+        "depth": asdict(depth),
+        "workers": [asdict(worker) for worker in workers],
+        "batches": batches,
+        "jobs": [status_to_json(job) for job in jobs],
+        "dead": [_letter(letter) for letter in letters],
+    }
+
+
+async def job_events(queue: JobQueue, job: str, last: str) -> AsyncGenerator[tuple[str, Entry]]:
+    """What happens to a job, as entries of a trace, each with the id of its event; the result comes last.
+
+    Args:
+        queue: Has the job.
+        job: Its id.
+        last: Id of the last event that is known; empty: none.
+
+    Raises:
+        UnknownJob: There is no such job.
+    """
+    event = None
+    async for event in queue.watch(job, last):
+        entry = {"event": "status", "at": 0.0, **status_to_json(event.status)}
+        if event.HasField("solve"):
+            if (made := entry_of(event.solve)) is None:
+                continue
+            entry = made
+        yield event.event_id, entry
+    response = await patiently(lambda: queue.get(job))
+    if response.HasField("result"):
+        yield (event.event_id if event else last), outcome_of(response.result)
+
+
+def status_to_json(status: pb.JobStatus) -> dict[str, Any]:
+    """How a job stands."""
+    return {
+        "id": status.id,
+        "state": pb.JobState.Name(status.state).removeprefix("JOB_STATE_").lower(),
+        "submitted": status.submitted,
+        "started": status.started if status.HasField("started") else None,
+        "finished": status.finished if status.HasField("finished") else None,
+        "attempts": status.attempts,
+        "candidates": status.candidates,
+        "reason": status.reason,
+    }
+
+
+def _batch(batch: Batch) -> dict[str, Any]:
+    states: Mapping[int, int] = batch.states
+    names = ((pb.JobState.Name(pb.JobState.ValueType(state)), count) for state, count in states.items() if count)
+    counts = {name.removeprefix("JOB_STATE_").lower(): count for name, count in names}
+    return {"id": batch.id, "key": batch.key, "jobs": len(batch.jobs), "states": counts}
+
+
+def _letter(letter: DeadJob) -> dict[str, Any]:
+    judged = [entry.verdict.status for entry in letter.entries if entry.verdict is not None]
+    return {
+        "id": letter.job.id,
+        "text": letter.job.problem.text[:TEXT],
+        "reason": letter.reason,
+        "error": letter.error,
+        "attempts": letter.attempts,
+        "candidates": len(letter.entries),
+        "verdicts": {status.value: judged.count(status) for status in Status if status in judged},
+    }

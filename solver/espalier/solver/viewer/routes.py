@@ -1,0 +1,281 @@
+"""The live pages over HTTP: the pages themselves for anyone, all that they show only for those with the token."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from espalier.common.errors import FieldError
+from espalier.common.security import ServerSecurity, is_local
+from espalier.solver.batch.connection import QueueUnavailable
+from espalier.solver.batch.queue import JobQueue
+from espalier.solver.batch.status import UnknownJob
+from espalier.solver.core.problem import Problem
+from espalier.solver.core.settings import MAX_TEXT, Settings
+from espalier.solver.service.http import Guard, Handler, Refusal
+from espalier.solver.session.session import SolveRequest, SolveSession
+from espalier.solver.viewer.live import LiveSolve, LiveSolves
+from espalier.solver.viewer.page import POLICY, SCRIPT, STATIC, STYLE, shell
+from espalier.solver.viewer.queue import QueueMonitor, job_events
+from espalier.solver.viewer.runs import Runs, UnknownRun
+from espalier.solver.viewer.sse import event_stream
+from espalier.verifiers.check_text import CheckError, parse_check
+
+ROOT = "/ui"
+
+MAX_BODY = 4 * MAX_TEXT + (1 << 16)
+
+HEADERS = {
+    "Content-Security-Policy": POLICY.format(script="'self'", style="'self'", connect="'self'")
+    + "; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
+
+@dataclass(slots=True)
+class Pages:
+    """The handlers.
+
+    Attributes:
+        desk: Solves what is asked for on the page.
+        stage: Has the solves that can be watched.
+        security: Who may call.
+        queue: Of jobs; None: there is none.
+        runs: Of training; None: there are none.
+    """
+
+    desk: SolveSession
+    stage: LiveSolves
+    security: ServerSecurity
+    queue: JobQueue | None = None
+    runs: Runs | None = None
+    _asked: dict[str, asyncio.Task[Any]] = field(default_factory=dict)
+    _overview: QueueMonitor | None = None
+
+    def routes(self, guard: Guard) -> Sequence[BaseRoute]:
+        """Everything below `/ui`."""
+
+        def api(path: str, handle: Handler, method: str = "GET") -> Route:
+            return Route(f"{ROOT}/api/{path}", guard(self._from_here(handle)), methods=[method])
+
+        return (
+            Route("/", _home),
+            Route(ROOT, _home),
+            Route(f"{ROOT}/", _page),
+            Route(f"{ROOT}/{SCRIPT}", _file),
+            Route(f"{ROOT}/{STYLE}", _file),
+            api("about", self._about),
+            api("solves", self._solves),
+            api("solves", self._ask, "POST"),
+            api("solves/{id}", self._cancel, "DELETE"),
+            api("solves/{id}/events", self._watch),
+            api("queue/events", self._watch_queue),
+            api("jobs/{id}/events", self._watch_job),
+            api("jobs/{id}", self._cancel_job, "DELETE"),
+            api("dead", self._retry, "POST"),
+            api("runs", self._list_runs),
+            api("runs/{id:path}", self._read_run),
+        )
+
+    # Solves.
+
+    async def _about(self, _: Request) -> Response:
+        house = self.desk.house
+        return JSONResponse(
+            {
+                "model": self.desk.solver.engine.info.model,
+                "policy": house.policy,
+                "k": house.k,
+                "max_k": house.max_k,
+                "queue": self.queue is not None,
+                "runs": self.runs is not None,
+            }
+        )
+
+    async def _solves(self, _: Request) -> Response:
+        return JSONResponse({"solves": [play.to_json() for play in self.stage.plays()]})
+
+    async def _ask(self, request: Request) -> Response:
+        asked = await _body(request)
+        order = SolveRequest(_problem(asked), self.desk.house.plan(_settings(asked)))
+        play = self.stage.open(order)
+        solving = asyncio.create_task(self.desk.solve(order))
+        self._asked[order.id] = solving
+        solving.add_done_callback(lambda task: self._answered(play, task))
+        await asyncio.sleep(0)  # whoever is turned away at the door is told at once
+        if solving.done() and not solving.cancelled() and (error := solving.exception()) is not None:
+            raise error
+        return JSONResponse({"id": order.id}, 201)
+
+    def _answered(self, play: LiveSolve, task: asyncio.Task[Any]) -> None:
+        del self._asked[play.id]
+        if task.cancelled():
+            play.break_off("cancelled")
+        elif (error := task.exception()) is not None:
+            play.break_off(f"failed: {error}")
+
+    async def _cancel(self, request: Request) -> Response:
+        solving = self._asked.get(request.path_params["id"])
+        if solving is None:
+            raise _missing("this page has asked for no solve of that name that is still on its way")
+        solving.cancel()
+        return Response(status_code=204)
+
+    async def _watch(self, request: Request) -> Response:
+        play = self.stage.get(request.path_params["id"])
+        if play is None:
+            raise _missing("there is no such solve, or it ended too long ago")
+        seen = _last_event(request)
+
+        async def events() -> AsyncGenerator[tuple[str, str]]:
+            async for number, entries in play.follow(int(seen) if seen.isdecimal() else 0):
+                yield str(number), f"[{','.join(entries)}]"
+
+        return await event_stream(events())
+
+    # The queue.
+
+    async def _watch_queue(self, request: Request) -> Response:
+        queue = self._need_queue()
+        if self._overview is None:
+            self._overview = QueueMonitor(queue)
+        return await event_stream(self._overview.follow(_last_event(request)))
+
+    async def _watch_job(self, request: Request) -> Response:
+        last = _last_event(request)
+        if last and not all(part.isdecimal() for part in last.split("-", 1)):
+            raise FieldError("last-event-id", "is none of ours")
+
+        async def events() -> AsyncGenerator[tuple[str, str]]:
+            async for number, entry in job_events(self._need_queue(), request.path_params["id"], last):
+                yield number, json.dumps([entry])
+
+        return await event_stream(events())
+
+    async def _cancel_job(self, request: Request) -> Response:
+        await self._need_queue().cancel(request.path_params["id"])
+        return Response(status_code=204)
+
+    async def _retry(self, request: Request) -> Response:
+        asked = await _body(request)
+        jobs = asked.get("jobs")
+        if not isinstance(jobs, list) or not all(isinstance(job, str) for job in jobs):
+            raise FieldError("jobs", "is no list of ids; give those of dead jobs, or none for all")
+        return JSONResponse({"queued": await self._need_queue().retry_dead(jobs)})
+
+    def _need_queue(self) -> JobQueue:
+        if self.queue is None:
+            raise _missing("this server has no queue; start it with --redis URL")
+        return self.queue
+
+    # Training.
+
+    async def _list_runs(self, _: Request) -> Response:
+        return JSONResponse({"runs": await asyncio.to_thread(self._need_runs().list)})
+
+    async def _read_run(self, request: Request) -> Response:
+        offset = request.query_params.get("from", "0")
+        if not offset.isdecimal():
+            raise FieldError("from", "is no number of bytes")
+        return JSONResponse(await asyncio.to_thread(self._need_runs().read, request.path_params["id"], int(offset)))
+
+    def _need_runs(self) -> Runs:
+        if self.runs is None:
+            raise _missing("this server shows no training runs; start it with --runs DIR")
+        return self.runs
+
+    # Who asks.
+
+    def _from_here(self, handle: Handler) -> Handler:
+        """Refuse what another site makes a browser ask for, and put errors of the queue into words."""
+
+        async def handled(request: Request) -> Response:
+            host = request.headers.get("host", "")
+            origin = request.headers.get("origin")
+            elsewhere = origin is not None and urlsplit(origin).netloc != host
+            if elsewhere or request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+                raise Refusal(403, "permission_error", "another site may not ask on your behalf", code="cross_site")
+            # Without any token a name that another site has pointed at this machine would be as good as ours.
+            open_to_all = self.security.token is None and self.security.certificate is None
+            if open_to_all and not self.security.insecure and not is_local(host if ":" in host else f"{host}:80"):
+                raise Refusal(403, "permission_error", f"this server is not called {host[:80]}", code="wrong_host")
+            try:
+                return await handle(request)
+            except (UnknownJob, UnknownRun) as error:
+                raise _missing(str(error)) from None
+            except QueueUnavailable as error:
+                raise Refusal(503, "server_error", str(error), code="unavailable") from None
+
+        return handled
+
+
+def _missing(message: str) -> Refusal:
+    return Refusal(404, "invalid_request_error", message, code="not_found")
+
+
+async def _home(_: Request) -> Response:
+    return RedirectResponse(f"{ROOT}/")
+
+
+async def _page(_: Request) -> Response:
+    return HTMLResponse(shell(), headers=HEADERS)
+
+
+async def _file(request: Request) -> Response:
+    return FileResponse(STATIC / request.url.path.rpartition("/")[2], headers=HEADERS)
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    # A page of another site could send a form, but not this type.
+    if request.headers.get("content-type", "").partition(";")[0] != "application/json":
+        raise Refusal(415, "invalid_request_error", "send JSON as application/json")
+    content = bytearray()
+    async for part in request.stream():
+        content += part
+        if len(content) > MAX_BODY:
+            raise Refusal(413, "invalid_request_error", f"the body has more than {MAX_BODY} bytes")
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError):
+        raise FieldError("body", "is not JSON") from None
+    if not isinstance(value, dict):
+        raise FieldError("body", "is no object")
+    return value
+
+
+def _problem(asked: dict[str, Any]) -> Problem:
+    text, check = asked.get("text"), asked.get("check") or ""
+    if not isinstance(text, str) or not text.strip():
+        raise FieldError("text", "is empty; give the problem to solve")
+    if len(text) > MAX_TEXT:
+        raise FieldError("text", f"has {len(text)} characters; at most {MAX_TEXT} are read")
+    if not isinstance(check, str):
+        raise FieldError("check", "is no text")
+    try:
+        return Problem("", text, parse_check(check) if check.strip() else None)
+    except CheckError as error:
+        raise FieldError("check", str(error)) from None
+
+
+def _settings(asked: dict[str, Any]) -> Settings:
+    k, policy, seed = asked.get("k"), asked.get("policy"), asked.get("seed")
+    for name, value in (("k", k), ("seed", seed)):
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+            raise FieldError(name, "is no whole number")
+    if policy is not None and not isinstance(policy, str):
+        raise FieldError("policy", "is no text")
+    return Settings(k=k, policy=policy or None, seed=seed)
+
+
+def _last_event(request: Request) -> str:
+    return request.headers.get("last-event-id", "")

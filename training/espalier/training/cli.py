@@ -1,0 +1,309 @@
+"""`espalier train`: make models from nothing, and make them better by verdicts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from espalier.common.cli import errors
+from espalier.training.run.torchrun import leave
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from espalier.training.rl.config import RlConfig
+    from espalier.training.rl.sampler import Algorithm
+
+FAILED = 1
+UNFINISHED = 4
+INTERRUPTED = "interrupted; --resume goes on"
+
+app = typer.Typer(
+    help="Train models: tokenizer, traces, supervised fine-tuning, and the stages zero, beta and papo.",
+    epilog="Exit status: 0 done, 1 the result misses its margin, 2 usage, 3 engine, verifier or training failed, "
+    "4 the time is up: run it again to go on.",
+    no_args_is_help=True,
+)
+
+Config = Annotated[Path, typer.Option(help="Settings of the run (TOML).")]
+From = Annotated[Path, typer.Option("--from", help="Directory of the model to begin from.")]
+Out = Annotated[Path, typer.Option(help="Folder for checkpoints, weights and metrics.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")]
+Minutes = Annotated[float | None, typer.Option("--minutes", min=0, help="Stop this part after so many minutes.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+
+
+def _device(name: str) -> str:
+    import torch
+
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def _print_settings(config: Any) -> None:
+    """So that a log says what was run."""
+    typer.echo(json.dumps(asdict(config)), err=True)
+
+
+@app.command()
+def traces(
+    task: Annotated[str, typer.Argument(help="Name of a task, for example countdown.")],
+    count: Annotated[int, typer.Option("--n", min=1, help="How many.")] = 1,
+    seed: Annotated[int, typer.Option(help="Same seed, same problems and traces.")] = 0,
+    debug: Debug = False,
+) -> None:
+    """Show problems of a task with the traces that the search programs write for them."""
+    from random import Random
+
+    from espalier.training.data.example import response_text
+    from espalier.training.tasks import Split
+    from espalier.training.tasks import task as named
+    from espalier.training.traces import write
+
+    with errors(debug, interrupted=INTERRUPTED):
+        for problem in named(task).problems(Split.TRAIN, seed, count):
+            trace = write(problem, Random(seed))
+            typer.echo(f"{problem.text}\n\n{response_text(trace) if trace else '(no trace found)'}\n")
+
+
+@app.command()
+def tokenizer(
+    out: Annotated[Path, typer.Option(help="Folder for the tokenizer's files.")],
+    vocabulary: Annotated[int, typer.Option(min=300, help="Number of tokens.")] = 1024,
+    samples: Annotated[int, typer.Option(min=1, help="Problems with traces, per task, to train on.")] = 400,
+    context: Annotated[int, typer.Option(min=1, help="Context length to store.")] = 4096,
+    seed: Annotated[int, typer.Option(help="Of the samples.")] = 0,
+) -> None:
+    """Train the tokenizer on problems and traces."""
+    from espalier.training.data.stream import tokenizer_texts
+    from espalier.training.data.tokenizer import save, train
+
+    trained = train(tokenizer_texts(samples, seed), vocabulary, context)
+    save(trained, out)
+    typer.echo(f"{len(trained)} tokens written to {out}")
+
+
+@app.command()
+def sft(
+    config: Config,
+    tokenizer: Annotated[Path, typer.Option(help="Folder of the tokenizer.")],
+    out: Out,
+    minutes: Annotated[float | None, typer.Option(min=0, help="Length of the schedule in minutes.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Length of the schedule in optimiser steps.")] = None,
+    stop_after: Annotated[
+        float | None, typer.Option(min=0, help="Stop this part after so many minutes; go on with --resume.")
+    ] = None,
+    resume: Resume = False,
+    initial: Annotated[
+        Path | None, typer.Option("--from", help="Folder of exported weights to begin from, with a fresh optimiser.")
+    ] = None,
+    device: Device = "auto",
+    debug: Debug = False,
+) -> None:
+    """Supervised fine-tuning on generated traces.
+
+    espalier train sft --config recipes/configs/tiny.toml --tokenizer DIR --out runs/sft --steps 500
+    """
+    with errors(debug, interrupted=INTERRUPTED):
+        from espalier.training.config import load
+        from espalier.training.run.distributed import process_group
+        from espalier.training.run.progress import reporter
+        from espalier.training.sft import Budget, train
+
+        budget = Budget(steps, minutes, stop_after)
+        run = load(config)
+        with process_group(_device(device)) as group, reporter() as report:
+            if group.is_main:
+                _print_settings(run)
+            train(run, tokenizer, out, budget, report, group=group, resume=resume, initial=initial)
+            if not group.is_main:
+                return
+        typer.echo(f"weights: {out / 'model'}")
+
+
+@app.command()
+def zero(
+    config: Config,
+    initial: From,
+    out: Out,
+    resume: Resume = False,
+    minutes: Minutes = None,
+    device: Device = "auto",
+    debug: Debug = False,
+) -> None:
+    """Stage 1: find the format by reinforcement learning (DAPO; verdict plus format score; sequential decoding).
+
+    espalier train zero --config recipes/configs/zero-tiny.toml --from runs/base/model --out runs/zero
+    """
+    with errors(debug, interrupted=INTERRUPTED):
+        from espalier.training.rl.zero import method
+
+        _reinforce(method, config, initial, out, resume, minutes, device)
+
+
+@app.command()
+def papo(
+    config: Config,
+    initial: From,
+    out: Out,
+    resume: Resume = False,
+    minutes: Minutes = None,
+    device: Device = "auto",
+    debug: Debug = False,
+) -> None:
+    """Stage 3: reinforcement learning with fork and join (PAPO; verdicts; one optimiser step a batch).
+
+    With rollout.mode = "sequential" in the settings it is the control: sequential reinforcement learning. On several
+    GPUs: torchrun --nproc-per-node 8 -m espalier.training.cli papo ...
+    """
+    with errors(debug, interrupted=INTERRUPTED):
+        from espalier.training.rl.papo import method
+
+        _reinforce(method, config, initial, out, resume, minutes, device)
+
+
+def _reinforce(
+    method: Callable[[RlConfig], Algorithm],
+    config: Path,
+    initial: Path,
+    out: Path,
+    resume: bool,
+    minutes: float | None,
+    device: str,
+) -> None:
+    from espalier.training.config import load_as
+    from espalier.training.rl.config import RlConfig
+    from espalier.training.rl.loop import train
+    from espalier.training.run.deadline import Deadline
+    from espalier.training.run.distributed import process_group
+    from espalier.training.run.progress import reporter
+
+    run = load_as(RlConfig, config)
+    with process_group(_device(device)) as group, reporter() as report:
+        if group.is_main:
+            _print_settings(run)
+        deadline = Deadline.after(minutes)
+        done = train(run, method(run), initial, out, report, resume=resume, deadline=deadline, group=group)
+        if done and not group.is_main:
+            return
+    _conclude(done, out)
+
+
+def _conclude(done: bool, out: Path) -> None:
+    if not done:
+        typer.echo("the time is up; run it again with --resume to go on", err=True)
+        raise typer.Exit(UNFINISHED)
+    typer.echo(f"weights: {out / 'model'}")
+
+
+@app.command()
+def beta(
+    config: Config, initial: From, out: Out, minutes: Minutes = None, device: Device = "auto", debug: Debug = False
+) -> None:
+    """Stage 2: rejection sampling from the model of stage 1, then fine-tuning with the parallel mask and positions.
+
+    What is sampled is kept in OUT/samples.jsonl. An interrupted run goes on when it is started again.
+    With form = "sequential" in the settings it is the control: sequential fine-tuning.
+    """
+    with errors(debug, interrupted=INTERRUPTED):
+        from espalier.training.config import load_as
+        from espalier.training.rejection_sampling import train
+        from espalier.training.rl.config import BetaConfig
+        from espalier.training.run.deadline import Deadline
+        from espalier.training.run.distributed import process_group
+        from espalier.training.run.progress import reporter
+
+        run = load_as(BetaConfig, config)
+        with process_group(_device(device)) as group, reporter() as report:
+            if group.is_main:
+                _print_settings(run)
+            done = train(run, initial, out, Deadline.after(minutes), report, group)
+            if done and not group.is_main:
+                return
+        _conclude(done, out)
+
+
+@app.command()
+def curriculum(
+    config: Config,
+    out: Out,
+    minutes: Minutes = None,
+    legs: Annotated[
+        str,
+        typer.Option(
+            help="Only these, with commas between them (base, zero, beta, papo, sequential-sft, sequential-rl), and no "
+            "table: on a large machine several may run side by side, once what they begin from is trained."
+        ),
+    ] = "",
+    device: Device = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Base, zero, beta and papo (and the controls), each measured on the same held-out problems.
+
+    What is finished in --out is not done again: start it again after --minutes, or after whatever stopped it. The last
+    line is the accuracy of the four; the exit status is 1 if PAPO is not above Beta by the margin in the settings.
+    """
+    names = tuple(name.strip() for name in legs.split(",") if name.strip())
+    with errors(debug, interrupted=INTERRUPTED):
+        import torch
+
+        from espalier.training.config import load_as
+        from espalier.training.pipeline import CurriculumConfig, Pipeline
+        from espalier.training.run.deadline import Deadline
+        from espalier.training.run.progress import reporter
+        from espalier.training.run.table import holds, last_line, table
+
+        run = load_as(CurriculumConfig, config)
+        _print_settings(run)
+        with reporter() as report:
+            place, deadline = torch.device(_device(device)), Deadline.after(minutes)
+            results = Pipeline(run, config.parent, out, place, deadline, report).run(names)
+        if results is None:
+            _conclude(False, out)
+            return
+        if names:
+            typer.echo(f"finished: {', '.join(results)}")
+            return
+        if as_json:
+            named = {leg: {task: asdict(one) for task, one in tasks.items()} for leg, tasks in results.items()}
+            typer.echo(json.dumps(named))
+        else:
+            typer.echo(table(results, run))
+            typer.echo(last_line(config, results))
+        if not holds(results, run.margin):
+            raise typer.Exit(FAILED)
+
+
+@app.command()
+def plot(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs; several are drawn side by side.")],
+    out: Annotated[Path, typer.Option(help="Picture to write (PNG).")] = Path("curves.png"),
+    debug: Debug = False,
+) -> None:
+    """BatchSampler the curves of runs.
+
+    espalier train plot runs/papo runs/sequential-rl --out curves.png
+    """
+    with errors(debug, interrupted=INTERRUPTED):
+        from espalier.training.run.plot import plot as draw
+
+        draw(runs, out)
+        typer.echo(str(out))
+
+
+def main() -> None:
+    """What `torchrun -m espalier.training.cli` runs in every process."""
+    try:
+        app()
+    except SystemExit as end:
+        leave(int(end.code or 0))
+        raise
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Rows of several examples side by side, and batches of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from espalier.runtime.layout import Packed, pack, with_tables
+
+if TYPE_CHECKING:
+    from espalier.training.data.example import Example
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Examples packed into a row of fixed length.
+
+    Attributes:
+        tokens: (length,) ids; 0 (the padding token) behind the last example.
+        trained: (length,) whether the token is predicted.
+        task: (length,) index of the task the token belongs to, for loss by task.
+        packed: Positions and visibility.
+    """
+
+    tokens: npt.NDArray[np.int32]
+    trained: npt.NDArray[np.bool_]
+    task: npt.NDArray[np.int8]
+    packed: Packed
+
+
+def row_of(examples: Sequence[tuple[int, Example]], length: int) -> Row:
+    """Put (task index, example) pairs side by side into a row; without any, a row of padding.
+
+    Raises:
+        ValueError: they do not fit.
+    """
+    tokens = np.zeros(length, dtype=np.int32)
+    trained = np.zeros(length, dtype=np.bool_)
+    task = np.zeros(length, dtype=np.int8)
+    start = 0
+    for kind, example in examples:
+        end = start + len(example.tokens)
+        tokens[start:end], trained[start:end], task[start:end] = example.tokens, example.trained, kind
+        start = end
+    return Row(tokens, trained, task, with_tables(pack([example.layout for _, example in examples], length)))
+
+
+def fill_rows(examples: Iterable[tuple[int, Example]], length: int, rows: int) -> Iterator[Row]:
+    """Pack (task index, example) pairs into exactly `rows` rows, each example into the first row that has room.
+
+    Examples longer than a row are left out. At most four rows are open at a time; the fullest one is closed when none
+    has room.
+    """
+    open_rows: list[list[tuple[int, Example]]] = []
+    space: list[int] = []
+    for kind, example in examples:
+        if rows == 0:
+            return
+        size = len(example.tokens)
+        if size > length:
+            continue
+        at = next((i for i, free in enumerate(space) if free >= size), None)
+        if at is None:
+            if len(open_rows) == min(4, rows):
+                fullest = space.index(min(space))
+                yield row_of(open_rows.pop(fullest), length)
+                space.pop(fullest)
+                rows -= 1
+                if rows == 0:
+                    return
+                if len(open_rows) == rows:
+                    continue
+            open_rows.append([])
+            space.append(length)
+            at = len(open_rows) - 1
+        open_rows[at].append((kind, example))
+        space[at] -= size
+
+
+def bins(sizes: Sequence[int], capacity: int) -> list[list[int]]:
+    """Indices of items, shared out to as few bins as first-fit-decreasing finds; every item is in exactly one.
+
+    Raises:
+        ValueError: an item is larger than a bin; the message names it.
+    """
+    members: list[list[int]] = []
+    space: list[int] = []
+    for item in sorted(range(len(sizes)), key=lambda index: -sizes[index]):
+        if sizes[item] > capacity:
+            raise ValueError(f"item {item} has {sizes[item]} tokens and a row {capacity}")
+        at = next((i for i, free in enumerate(space) if free >= sizes[item]), len(space))
+        if at == len(space):
+            members.append([])
+            space.append(capacity)
+        members[at].append(item)
+        space[at] -= sizes[item]
+    return members

@@ -1,0 +1,286 @@
+"""The whole curriculum: base, zero, beta, papo and the two controls, each measured on the same held-out problems.
+
+Everything lies in one folder, a sub-folder per leg. What is finished is not done again, so a run that was stopped, by a
+deadline or by force, goes on where it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from espalier.runtime.engine import Limits, Mode
+from espalier.training import rejection_sampling as beta
+from espalier.training import sft
+from espalier.training.config import ConfigError, Form, SftConfig, load_as
+from espalier.training.model.network import load_network
+from espalier.training.rl import loop as rl
+from espalier.training.rl import papo, zero
+from espalier.training.rl.config import BetaConfig, RlConfig, ServiceConfig
+from espalier.training.rl.measure import Measured, Outcome, judge, measure, summarise
+from espalier.training.rl.reward import RolloutStatus
+from espalier.training.rl.rollout_engine import collector_for, judging
+from espalier.training.rl.sampler import Algorithm
+from espalier.training.run.deadline import Deadline
+from espalier.training.run.directory import prepare, write
+from espalier.training.run.distributed import Group
+from espalier.training.run.metrics import Report
+from espalier.training.tasks import Problem, Split, task
+
+TOGETHER = 3
+"""Tasks that are measured at once: while the last responses of one end, those of others fill the passes. What is
+measured at once is lost when the run is killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationConfig:
+    """How every model is measured: at temperature 1, on problems that training never draws.
+
+    Attributes:
+        seed: Of problems and sampling.
+        tasks: Their names.
+        problems: Of each task.
+        samples: Of each problem.
+        max_tokens: Of a response.
+        settings: By task, settings of its generator instead of the usual ones.
+    """
+
+    seed: int
+    tasks: tuple[str, ...]
+    problems: int
+    samples: int
+    max_tokens: int
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CurriculumConfig:
+    """A curriculum.
+
+    Attributes:
+        tokenizer: Folder of the tokenizer; like the files below relative to this file.
+        base, zero, beta, papo: Settings of the stages.
+        base_steps: Length of the base's schedule in optimiser steps; 0: `base_model` is the base.
+        base_model: Directory of a model to begin from.
+        controls: Whether to train and measure the two controls: sequential fine-tuning on Zero's samples, and
+            sequential reinforcement learning from Beta with as many rollouts as PAPO.
+        margin: How much higher than Beta's accuracy that of PAPO has to be, in percentage points.
+    """
+
+    tokenizer: str
+    zero: str
+    beta: str
+    papo: str
+    evaluation: EvaluationConfig
+    margin: float
+    base: str = ""
+    base_steps: int = 0
+    base_model: str = ""
+    controls: bool = False
+    service: ServiceConfig = ServiceConfig()
+
+    def __post_init__(self) -> None:
+        if bool(self.base_model) == bool(self.base and self.base_steps):
+            raise ConfigError("give either base and base_steps, or base_model")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One model of the curriculum.
+
+    Attributes:
+        name: Of its folder, and in the table.
+        mode: How it decodes.
+        train: Trains it into a folder; whether it is finished.
+    """
+
+    name: str
+    mode: Mode
+    train: Callable[[Path], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """A curriculum on its way.
+
+    Attributes:
+        config: Its settings.
+        home: Folder that the config's paths are relative to.
+        out: Folder of the run.
+        device: Where to compute.
+        deadline: When this part has to stop.
+        report: Shows entries of metrics and notes.
+    """
+
+    config: CurriculumConfig
+    home: Path
+    out: Path
+    device: torch.device
+    deadline: Deadline
+    report: Report
+
+    def run(self, names: Collection[str] = ()) -> dict[str, dict[str, Measured]] | None:
+        """Train and measure what is not done yet; by leg and task what was measured, or None if the time was up.
+
+        Args:
+            names: Only these legs; none: all. Several runs of different legs may share the folder, when what their
+                legs begin from is trained.
+
+        Raises:
+            ConfigError: The settings differ from those that the curriculum in the folder was begun with, or a name is
+                not that of a leg.
+        """
+        prepare(self.config, self.out, resume=True, free=("controls", "margin", "service"))
+        results: dict[str, dict[str, Measured]] = {}
+        for leg in self._chosen(names):
+            folder = self.out / leg.name
+            if not (folder / "done").exists():
+                self.report({"note": f"{leg.name}: training"})
+                if not leg.train(folder):
+                    return None
+                (folder / "done").touch()
+            measured = asyncio.run(self._measured(leg))
+            if measured is None:
+                return None
+            results[leg.name] = measured
+        return results
+
+    def legs(self) -> Iterator[Stage]:
+        """All models, each after the one it begins from."""
+        config = self.config
+        zero_config = self._read(RlConfig, config.zero)
+        beta_config = self._read(BetaConfig, config.beta)
+        papo_config = self._read(RlConfig, config.papo)
+        yield Stage("base", Mode.SEQUENTIAL, self._base)
+        yield Stage("zero", Mode.SEQUENTIAL, self._rl(zero_config, zero.method(zero_config), "base"))
+        yield Stage("beta", Mode.PARALLEL, self._beta(beta_config, "beta"))
+        yield Stage("papo", Mode.PARALLEL, self._rl(papo_config, papo.method(papo_config), "beta"))
+        if config.controls:
+            plain_sft = replace(beta_config, form=Form.SEQUENTIAL)
+            plain_rl = replace(papo_config, rollout=replace(papo_config.rollout, mode=Mode.SEQUENTIAL))
+            yield Stage("sequential-sft", Mode.SEQUENTIAL, self._beta(plain_sft, "sequential-sft"))
+            yield Stage("sequential-rl", Mode.SEQUENTIAL, self._rl(plain_rl, papo.method(plain_rl), "beta"))
+
+    def _chosen(self, names: Collection[str]) -> list[Stage]:
+        legs = list(self.legs())
+        known = [leg.name for leg in legs]
+        if strange := sorted(set(names) - set(known)):
+            raise ConfigError(f"there is no leg {strange[0]!r}; there are: {', '.join(known)}")
+        return [leg for leg in legs if not names or leg.name in names]
+
+    def _model(self, leg: str) -> Path:
+        if leg == "base" and self.config.base_model:
+            return self.home / self.config.base_model
+        if not (self.out / leg / "done").exists():
+            raise ConfigError(f"{leg} is not trained in {self.out}; run the curriculum with --legs {leg} first")
+        return self.out / leg / "model"
+
+    def _read(self, kind: type[Any], name: str) -> Any:
+        return load_as(kind, self.home / name)
+
+    def _base(self, folder: Path) -> bool:
+        if self.config.base_model:
+            folder.mkdir(parents=True, exist_ok=True)
+            return True
+        config = self._read(SftConfig, self.config.base)
+        budget = sft.Budget(steps=self.config.base_steps, stop_after=self.deadline.minutes_left())
+        resume = any((folder / "checkpoint").glob("[0-9]*"))
+        tokenizer = self.home / self.config.tokenizer
+        group = Group(device=self.device)
+        progress = sft.train(config, tokenizer, folder, budget, self.report, group=group, resume=resume)
+        return budget.done(progress) >= 1.0
+
+    def _rl(self, config: RlConfig, method: Algorithm, start: str) -> Callable[[Path], bool]:
+        def train(folder: Path) -> bool:
+            group = Group(device=self.device)
+            initial = self._model(start)
+            deadline = self.deadline
+            return rl.train(config, method, initial, folder, self.report, resume=True, deadline=deadline, group=group)
+
+        return train
+
+    def _beta(self, config: BetaConfig, name: str) -> Callable[[Path], bool]:
+        def train(folder: Path) -> bool:
+            if name != "beta":  # the control is trained on the same samples
+                self._model("beta")
+                folder.mkdir(parents=True, exist_ok=True)
+                write(folder / beta.SAMPLES, (self.out / "beta" / beta.SAMPLES).read_text(encoding="utf-8"))
+            group = Group(device=self.device)
+            return beta.train(config, self._model("zero"), folder, self.deadline, self.report, group)
+
+        return train
+
+    async def _measured(self, leg: Stage) -> dict[str, Measured] | None:
+        path = self.out / leg.name / "measured.json"
+        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        results = {name: Measured(**values) for name, values in known.items()}
+        evaluation = self.config.evaluation
+        together = [evaluation.tasks[at : at + TOGETHER] for at in range(0, len(evaluation.tasks), TOGETHER)]
+        if all(name in results for name in evaluation.tasks):
+            return await self._judged(leg, path, results)
+        folder = self._model(leg.name)
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+        network = load_network(folder, self.device)
+        limits = Limits(max_tokens=evaluation.max_tokens)
+        opened = collector_for(self.config.service, network, tokenizer, folder, leg.mode, limits, self._tell)
+        async with opened as collector:
+            for number, names in enumerate(together):
+                if all(name in results for name in names):
+                    continue
+                if self.deadline.passed():
+                    return None
+                problems = {name: self._held_out(name) for name in names}
+                first = number * TOGETHER * evaluation.problems
+                groups = await measure(collector, problems, evaluation.samples, evaluation.seed, first)
+                for name, own in groups.items():
+                    results[name] = self._kept(leg, name, own)
+                _store(path, results)
+                for name in names:
+                    self._tell(f"{leg.name}: {name} measured, accuracy {results[name].accuracy}")
+        return results
+
+    def _kept(self, leg: Stage, name: str, groups: list[list[Outcome]]) -> Measured:
+        """What a task says; its responses are kept while a verdict is missing."""
+        measured = summarise(groups)
+        path = self._undecided(leg, name)
+        if any(one.fate is RolloutStatus.VERIFIER_ERROR for group in groups for one in group):
+            write(path, json.dumps([[asdict(one) for one in group] for group in groups]) + "\n")
+        else:
+            path.unlink(missing_ok=True)
+        return measured
+
+    async def _judged(self, leg: Stage, path: Path, results: dict[str, Measured]) -> dict[str, Measured]:
+        """Of tasks whose verifier could not work where they were measured: what it says here."""
+        lacking = [name for name in results if self._undecided(leg, name).exists()]
+        if not lacking:
+            return results
+        async with judging(self.config.service, self._tell) as patience:
+            for name in lacking:
+                stored = json.loads(self._undecided(leg, name).read_text(encoding="utf-8"))
+                groups = [[Outcome(**{**one, "fate": RolloutStatus(one["fate"])}) for one in group] for group in stored]
+                results[name] = self._kept(leg, name, await judge(patience, self._held_out(name), groups))
+                self._tell(f"{leg.name}: {name} judged, accuracy {results[name].accuracy}")
+        _store(path, results)
+        return results
+
+    def _undecided(self, leg: Stage, name: str) -> Path:
+        return self.out / leg.name / f"undecided-{name}.json"
+
+    def _held_out(self, name: str) -> list[Problem]:
+        evaluation = self.config.evaluation
+        source = task(name, evaluation.settings.get(name))
+        return list(source.problems(Split.HELD_OUT, evaluation.seed, evaluation.problems))
+
+    def _tell(self, text: str) -> None:
+        self.report({"note": text})
+
+
+def _store(path: Path, results: dict[str, Measured]) -> None:
+    write(path, json.dumps({name: asdict(one) for name, one in results.items()}, indent=2) + "\n")

@@ -1,0 +1,243 @@
+"""Stage 2, NPR-Beta: rejection sampling from Zero, then supervised fine-tuning with the parallel mask and positions.
+
+Zero is sampled as it was trained, sequentially, at temperature 1. What is kept is correct *and* well-formed, and is
+never turned into text: its token ids are laid out anew as fork and join would have decoded them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from espalier.runtime.engine import Limits, Mode, Rollout
+from espalier.runtime.grammar import Vocabulary
+from espalier.runtime.layout import layout_of
+from espalier.runtime.structure import read
+from espalier.training.config import Form
+from espalier.training.data.example import Example, forced_mask, sequential_layout
+from espalier.training.data.packing import Row, bins, row_of
+from espalier.training.data.problems import Stream, stream
+from espalier.training.model.network import load_network
+from espalier.training.rl.config import BetaConfig
+from espalier.training.rl.reward import RolloutStatus
+from espalier.training.rl.rollout import Collector, JudgedRollout
+from espalier.training.rl.rollout_engine import collector_for
+from espalier.training.run.deadline import Deadline
+from espalier.training.run.directory import prepare, write
+from espalier.training.run.distributed import ALONE, Group
+from espalier.training.run.metrics import Report
+from espalier.training.sft import Budget, Run, fit
+
+ROUNDS = 4
+"""How often the engine's rows are filled by the problems that are sampled side by side, and stored together."""
+
+
+POLL_SECONDS = 0.5
+"""Between two looks at whether sampling has ended, by the processes that do not sample."""
+
+SAMPLES = "samples.jsonl"
+"""File of the run's folder with what is kept."""
+
+
+class NothingKeptError(RuntimeError):
+    """No sample was good enough to be trained on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A correct and well-formed response: token ids of prompt and response."""
+
+    problem: str
+    prompt: tuple[int, ...]
+    tokens: tuple[int, ...]
+
+
+def keep(attempts: Sequence[JudgedRollout], most: int) -> list[JudgedRollout]:
+    """The first `most` attempts at a problem that pass, are well-formed, and differ from each other."""
+    good: dict[tuple[int, ...], JudgedRollout] = {}
+    for attempt in attempts:
+        if attempt.fate is RolloutStatus.PASSED and attempt.well_formed:
+            good.setdefault(attempt.rollout.tokens, attempt)
+    return list(good.values())[:most]
+
+
+async def sample(
+    config: BetaConfig, collector: Collector, problems: Stream, path: Path, budget: Deadline, report: Report
+) -> list[Kept] | None:
+    """Sample and filter, storing what is kept in `path` as it comes; problems that are in the file are not repeated.
+
+    Returns:
+        What is kept, or None if the time was up before.
+
+    Raises:
+        NothingKeptError: Not one sample is correct and well-formed.
+    """
+    kept, done = _stored(path)
+    write(path, "".join(f"{line}\n" for line in _whole_lines(path)))
+    passed = 0
+    at_once = max(1, ROUNDS * config.service.rows // config.tries)
+    for start in range(done, config.count, at_once):
+        if budget.passed():
+            return None
+        numbers = range(start, min(start + at_once, config.count))
+        groups = await collector.collect([problems(i) for i in numbers], config.tries, str(config.seed), start)
+        fresh = [_kept(one.problem.id, one.rollout) for group in groups for one in keep(group, config.keep)]
+        passed += sum(one.fate is RolloutStatus.PASSED for group in groups for one in group)
+        with path.open("a", encoding="utf-8") as file:
+            line = [[one.problem, one.prompt, one.tokens] for one in fresh]
+            file.write(json.dumps({"problems": numbers.stop, "kept": line}) + "\n")
+        kept += fresh
+        report(
+            {
+                "sampled_problems": numbers.stop,
+                "kept": len(kept),
+                "accuracy": round(passed / ((numbers.stop - done) * config.tries), 4),
+                "done": round(numbers.stop / config.count, 4),
+            }
+        )
+    _require_some(kept, config)
+    return kept
+
+
+def _require_some(kept: Sequence[Kept], config: BetaConfig) -> None:
+    if not kept:
+        raise NothingKeptError(
+            f"of {config.count * config.tries} samples none is correct and well-formed: train zero for longer"
+        )
+
+
+def _stored(path: Path) -> tuple[list[Kept], int]:
+    """What has been kept, and of how many problems; a last line that was cut off counts for nothing."""
+    kept: list[Kept] = []
+    done = 0
+    for line in map(json.loads, _whole_lines(path)):
+        kept += [Kept(problem, tuple(prompt), tuple(tokens)) for problem, prompt, tokens in line["kept"]]
+        done = line["problems"]
+    return kept, done
+
+
+def _whole_lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+
+
+def _kept(problem: str, rollout: Rollout) -> Kept:
+    return Kept(problem, rollout.prompt, rollout.tokens)
+
+
+def example(kept: Kept, form: Form, vocabulary: Vocabulary) -> Example:
+    """A kept response as a training sequence.
+
+    In the parallel form the openings of steps and takeaways are not trained, though Zero has sampled them: from here
+    on the engine forces them. In the sequential form every token of the response is trained.
+    """
+    tokens = np.array((*kept.prompt, *kept.tokens), dtype=np.int32)
+    trained = np.arange(len(tokens)) >= len(kept.prompt)
+    if form is Form.SEQUENTIAL:
+        return Example(tokens, trained, sequential_layout(len(tokens)))
+    response = read(tokens.tolist(), len(kept.prompt), vocabulary)
+    trained &= ~forced_mask(response, len(tokens), vocabulary)
+    return Example(tokens, trained, layout_of(response, len(tokens)))
+
+
+class KeptRows:
+    """The rows of kept responses, every row once in each pass, in an order of its own."""
+
+    def __init__(self, examples: Sequence[Example], row_length: int, seed: int) -> None:
+        """
+        Raises:
+            ValueError: One is longer than a row.
+        """
+        shares = bins([len(one.tokens) for one in examples], row_length)
+        self._rows = [row_of([(0, examples[index]) for index in share], row_length) for share in shares]
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def rows(self, position: int) -> Iterator[Row]:
+        """See :class:`espalier.training.sft.Source`."""
+        for number in count(position):
+            epoch, place = divmod(number, len(self._rows))
+            order = Random(f"{self._seed}/{epoch}").sample(range(len(self._rows)), len(self._rows))
+            yield self._rows[order[place]]
+
+    def held_out(self) -> list[Row]:
+        """None: what counts is the accuracy, which is measured with the engine."""
+        return []
+
+
+def train(config: BetaConfig, initial: Path, out: Path, budget: Deadline, report: Report, group: Group = ALONE) -> bool:
+    """Sample from the model in `initial`, keep what is good, and fine-tune the model on it into `out/model`.
+
+    A part that was interrupted, or stopped by the deadline, goes on where it was when it is called again. Of several
+    processes the main one samples, with the engine of the settings, and the others wait; all of them fine-tune.
+
+    Returns:
+        Whether it is finished.
+
+    Raises:
+        ConfigError: The settings differ from those that the part before was begun with.
+        NothingKeptError: Not one sample is correct and well-formed.
+        EngineError: The engine failed.
+    """
+    if group.is_main:
+        prepare(config, out, resume=True, free=("service", "metrics"))
+    torch.manual_seed(config.seed)
+    network = load_network(initial, group.device)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(initial)
+    with _one_after_the_other(out / "sampling-ended", group):
+        if group.is_main and _stored(out / SAMPLES)[1] < config.count:
+            asyncio.run(_sampled(config, network, tokenizer, initial, out / SAMPLES, budget, report))
+    kept, done = _stored(out / SAMPLES)
+    if done < config.count:
+        return False
+    _require_some(kept, config)
+    vocabulary = Vocabulary.of(tokenizer)
+    source = KeptRows([example(one, config.form, vocabulary) for one in kept], config.row_length, config.seed)
+    steps = max(1, config.epochs * len(source) // config.optimizer.rows_per_step)
+    resume = any((out / "checkpoint").glob("[0-9]*"))
+    length = Budget(steps=steps, stop_after=budget.minutes_left())
+    run = Run(config.optimizer, config.metrics, out, length, report, group, resume)
+    progress = fit(network, tokenizer, source, run)
+    return progress.step >= steps
+
+
+@contextmanager
+def _one_after_the_other(ended: Path, group: Group) -> Iterator[None]:
+    """Work of the main process that takes longer than a collective operation may; `ended` says that it is over."""
+    if group.is_main:
+        ended.unlink(missing_ok=True)
+    group.barrier()
+    yield
+    if group.is_main:
+        ended.touch()
+    while not ended.exists():
+        time.sleep(POLL_SECONDS)
+    group.barrier()
+
+
+async def _sampled(
+    config: BetaConfig,
+    network: Any,
+    tokenizer: PreTrainedTokenizerFast,
+    initial: Path,
+    path: Path,
+    budget: Deadline,
+    report: Report,
+) -> None:
+    limits = Limits(max_tokens=config.max_tokens)
+    tell = lambda text: report({"note": text})  # noqa: E731
+    async with collector_for(config.service, network, tokenizer, initial, Mode.SEQUENTIAL, limits, tell) as collector:
+        await sample(config, collector, stream(config.problems), path, budget, report)

@@ -1,0 +1,241 @@
+"""Reinforcement learning: sample, judge, take one step, hand the new weights to the engine, and again.
+
+The same loop for one process and for many, for the local engine and for servers, and for all objectives. Strictly on
+policy: every batch of rollouts is made by the present weights and trains one optimiser step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from espalier.training.config import ConfigError
+from espalier.training.data.problems import stream
+from espalier.training.model.network import Policy, load_network
+from espalier.training.rl.config import RlConfig
+from espalier.training.rl.learner import Learned, Learner
+from espalier.training.rl.reward import OUTCOMES, RolloutStatus
+from espalier.training.rl.rollout import JudgedRollout
+from espalier.training.rl.rollout_engine import collector_for, publish
+from espalier.training.rl.sampler import Algorithm, BatchSampler, RolloutBatch
+from espalier.training.run.checkpoint import Progress, export, restore, save
+from espalier.training.run.deadline import Deadline
+from espalier.training.run.directory import prepare
+from espalier.training.run.distributed import ALONE, Group
+from espalier.training.run.metrics import Report, journal
+
+FRUITLESS = 3
+"""Batches in a row without anything to train on after which a run gives up."""
+
+
+class NoTrainableDataError(RuntimeError):
+    """Batch after batch has nothing to train on; the message says what became of the rollouts."""
+
+
+def train(
+    config: RlConfig,
+    method: Algorithm,
+    initial: Path,
+    out: Path,
+    show: Report,
+    *,
+    resume: bool = False,
+    deadline: Deadline = Deadline(),
+    group: Group = ALONE,
+) -> bool:
+    """Train, with checkpoints in `out/checkpoint`, metrics in `out/metrics.jsonl` and the weights at last in
+    `out/model`.
+
+    Args:
+        config: The run's settings; stored as `out/config.json`.
+        method: Objective and reward.
+        initial: Model directory to begin from.
+        out: Folder of the run.
+        show: Shows an entry of the metrics, or a note, to a person.
+        resume: Go on from the last checkpoint in `out`, if there is one.
+        deadline: When this part of the run has to stop, with a checkpoint.
+        group: The processes that train together.
+
+    Returns:
+        Whether the run is finished.
+
+    Raises:
+        ConfigError: The settings make no sense, or differ from those of the run that is resumed.
+        CheckpointError: A checkpoint cannot be read or written.
+        EngineError: The engine failed.
+        NotFiniteError: The loss is not finite; the batch is in `out`.
+        NoTrainableDataError: Several batches in a row have nothing to train on.
+    """
+    if group.is_main:
+        prepare(config, out, resume=resume, free=("steps", "checkpoint_every", "service", "metrics"))
+    group.barrier()
+    return asyncio.run(_train(config, method, initial, out, show, resume, deadline, group))
+
+
+async def _train(
+    config: RlConfig,
+    method: Algorithm,
+    initial: Path,
+    out: Path,
+    show: Report,
+    resume: bool,
+    deadline: Deadline,
+    group: Group,
+) -> bool:
+    rollout = config.rollout
+    if rollout.prompts % group.size:
+        raise ConfigError(f"rollout.prompts {rollout.prompts} cannot be shared out to {group.size} processes")
+    problems = stream(config.problems)
+    network = load_network(initial, group.device)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(initial)
+    notes: list[Report] = []  # who hears of the verifiers, once the journal is open
+
+    def tell(text: str) -> None:
+        for note in notes:
+            note({"note": text})
+
+    opened = collector_for(config.service, network, tokenizer, initial, rollout.mode, rollout.limits, tell)
+    async with opened as collector:
+        learner = Learner(Policy(network), method.objective, config.optimizer, group)
+        optimizers = {"adam": learner.optimizer}
+        saved = out / "checkpoint"
+        resumed = resume and any(saved.glob("[0-9]*"))
+        progress = restore(saved, network, optimizers, group) if resumed else Progress()
+        with _journal(config, out, progress, show, group) as record:
+            notes.append(record)
+            draw = BatchSampler(config, method, collector, problems, group)
+            learner.version = await publish(collector.engine, network, group)
+            fruitless = 0
+            while progress.step < config.steps:
+                started = time.monotonic()
+                batch = await draw(progress.rows)
+                generated = time.monotonic()
+                learned = learner.learn(batch.groups, progress.step, out)
+                trained = time.monotonic()
+                if learned is None:
+                    fruitless = _no_step(batch, progress, fruitless, record, group)
+                    progress = Progress(progress.step, progress.rows + 1, progress.seconds)
+                    continue
+                fruitless = 0
+                learner.version = await publish(collector.engine, network, group)
+                seconds = Seconds(generated - started, trained - generated, time.monotonic() - trained)
+                progress = Progress(progress.step + 1, progress.rows + 1, progress.seconds + seconds.total)
+                record(entry(progress, config, batch, learned, seconds, group))
+                stop = group.maximum(torch.tensor(int(deadline.passed()))).item() and progress.step < config.steps
+                if stop or progress.step % config.checkpoint_every == 0 or progress.step == config.steps:
+                    save(saved, network, optimizers, progress, group)
+                if stop:
+                    return False
+            export(out / "model", network, tokenizer, group)
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """Where the time of a step went; verifying overlaps generating."""
+
+    generate: float
+    train: float
+    sync: float
+
+    @property
+    def total(self) -> float:
+        return self.generate + self.train + self.sync
+
+
+def entry(
+    progress: Progress, config: RlConfig, batch: RolloutBatch, learned: Learned, seconds: Seconds, group: Group
+) -> dict[str, Any]:
+    """The metrics of a step, over all processes (which all have to call it)."""
+    tasks = tuple(config.problems.tasks)
+    total = _totals(batch, tasks, group)
+    attempts, decided, rewarded = (max(1.0, total[name]) for name in ("attempts", "decided", "rewarded"))
+    return {
+        "step": progress.step,
+        "reward": round(total["reward"] / rewarded, 4),
+        "accuracy": round(total[RolloutStatus.PASSED] / decided, 4),
+        "accuracy_by_task": {
+            name: round(total[f"{RolloutStatus.PASSED}/{name}"] / total[f"decided/{name}"], 4)
+            for name in tasks
+            if total[f"decided/{name}"]
+        },
+        "well_formed": round(total["well_formed"] / attempts, 4),
+        "parallel": round(total["forked"] / attempts, 4),
+        "tokens": round(total["tokens"] / attempts, 1),
+        "critical_path": round(total["critical_path"] / attempts, 1),
+        **{fate.value: int(total[fate]) for fate in RolloutStatus},
+        "dropped_too_few_valid": int(total["too_few_valid"]),
+        "dropped_uninformative": int(total["uninformative"]),
+        **{name: float(f"{value:.9g}") for name, value in asdict(learned).items()},
+        "seconds_generate": round(seconds.generate, 3),
+        "seconds_train": round(seconds.train, 3),
+        "seconds_sync": round(seconds.sync, 3),
+        "tokens_per_second": round(total["tokens"] / seconds.total),
+        "done": round(progress.step / config.steps, 4),
+    }
+
+
+def _totals(batch: RolloutBatch, tasks: Sequence[str], group: Group) -> dict[str, float]:
+    """Sums over the attempts of all processes; some also by task."""
+    values = [one.reward.value for one in batch.attempts if one.reward.value is not None]
+    fates = Counter(one.reward.fate for one in batch.attempts)
+    of_task = Counter((one.attempt.problem.task, one.reward.fate) for one in batch.attempts)
+    attempts = [one.attempt for one in batch.attempts]
+    sums: dict[str, float] = {
+        "attempts": len(attempts),
+        "rewarded": len(values),
+        "reward": sum(values),
+        "decided": sum(count for fate, count in fates.items() if fate in OUTCOMES),
+        "well_formed": sum(one.well_formed for one in attempts),
+        "forked": sum(one.forked for one in attempts),
+        "tokens": sum(one.usage.new_tokens for one in attempts),
+        "critical_path": sum(one.usage.critical_path_tokens for one in attempts),
+        "too_few_valid": batch.dropped["too_few_valid"],
+        "uninformative": batch.dropped["uninformative"],
+        **{fate: fates[fate] for fate in RolloutStatus},
+        **{f"{RolloutStatus.PASSED}/{name}": of_task[name, RolloutStatus.PASSED] for name in tasks},
+        **{f"decided/{name}": sum(of_task[name, fate] for fate in OUTCOMES) for name in tasks},
+    }
+    return dict(zip(sums, group.sum(torch.tensor(list(sums.values()), dtype=torch.float64)).tolist(), strict=True))
+
+
+def _no_step(batch: RolloutBatch, progress: Progress, fruitless: int, record: Report, group: Group) -> int:
+    """Say why a batch trains nothing; the number of such batches in a row.
+
+    Raises:
+        NoTrainableDataError: It is `FRUITLESS`.
+    """
+    total = _totals(batch, (), group)
+    became = ", ".join(f"{int(total[fate])} {fate.value}" for fate in RolloutStatus if total[fate])
+    details = {_evidence(one.attempt) or one.attempt.detail for one in batch.attempts if one.reward.value is None}
+    said = next(iter(sorted(details - {""})), "")
+    note = f"no step: nothing to train on in this batch ({became})" + (f"; for example: {said}" if said else "")
+    record({"step": progress.step, "note": note})
+    if fruitless + 1 == FRUITLESS:
+        raise NoTrainableDataError(
+            f"{FRUITLESS} batches in a row had nothing to train on ({became}); {said}".rstrip("; ")
+        )
+    return fruitless + 1
+
+
+def _evidence(attempt: JudgedRollout) -> str:
+    evidence = attempt.verdict.evidence if attempt.verdict else ()
+    return evidence[0].detail if evidence else ""
+
+
+def _journal(
+    config: RlConfig, out: Path, progress: Progress, show: Report, group: Group
+) -> AbstractContextManager[Report]:
+    """Only the main process keeps a journal."""
+    if not group.is_main:
+        return nullcontext(lambda entry: None)
+    return journal(out, config.metrics, progress.step, asdict(config), show)

@@ -1,0 +1,166 @@
+"""How good a policy is: its answers to held-out problems, decoded as it decodes them in training."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
+from statistics import fmean, variance
+
+from espalier.runtime.engine import EngineError, FinishReason
+from espalier.training.rl.reward import RolloutStatus, fate_of
+from espalier.training.rl.rollout import Collector, JudgedRollout, answer_text
+from espalier.training.rl.verifiers import RetryingVerifiers
+from espalier.training.tasks import Problem
+from espalier.verifiers.check import Claim
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What is measured of one response.
+
+    Attributes:
+        fate: What became of it.
+        answer: What the verifier was asked about, so that another one can be; "" for a response that did not end by
+            itself.
+        well_formed, parallel: See :class:`Measured`.
+        tokens, critical_path: New ones.
+    """
+
+    fate: RolloutStatus
+    answer: str
+    well_formed: bool
+    parallel: bool
+    tokens: int
+    critical_path: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Shares are in [0, 1].
+
+    Attributes:
+        problems: With at least one decided response.
+        accuracy: Mean over problems of the share of decided responses that pass (pass@1); None where no response was
+            decided: verifiers that cannot work say nothing of the model.
+        error: Standard error of the accuracy: over the problems, whose responses belong together; None for fewer than
+            two of them.
+        well_formed: Share of the responses that keep to the grammar.
+        parallel: Share of the responses with steps that ran side by side.
+        tokens: New tokens of a response, on average.
+        critical_path: Of them those on the longest chain.
+        undecided: Responses that verifier or engine failed on. An answer that the verifier could not read (UNKNOWN) is
+            decided: whoever asked cannot use it either.
+        pass_at: By k (written as text): the chance that one of k responses passes, so what best-of-k with the verifier
+            comes to; unbiased, over problems with at least k decided responses.
+    """
+
+    problems: int
+    accuracy: float | None
+    error: float | None
+    well_formed: float
+    parallel: float
+    tokens: float
+    critical_path: float
+    undecided: int
+    pass_at: dict[str, float] = field(default_factory=dict)
+
+
+KS = (8, 16)
+
+_VERDICTS = {RolloutStatus.PASSED, RolloutStatus.FAILED, RolloutStatus.UNKNOWN}
+
+_UNDECIDED = (RolloutStatus.VERIFIER_ERROR, RolloutStatus.ENGINE_ERROR)
+
+
+async def measure(
+    collector: Collector, problems: Mapping[str, Sequence[Problem]], samples: int, seed: int, first: int = 0
+) -> dict[str, list[list[Outcome]]]:
+    """Sample responses to the problems of some tasks at temperature 1, all at once, and judge them.
+
+    Args:
+        collector: Samples and judges.
+        problems: By task.
+        samples: Of each problem.
+        seed: Of the sampling.
+        first: Number of the first problem among all that the seed is used for.
+
+    Returns:
+        By task and problem.
+
+    Raises:
+        EngineError: The engine failed on a response: what is left says nothing of the model. That it refused one does.
+    """
+    every = list(chain.from_iterable(problems.values()))
+    collected = await collector.collect(every, samples, f"measure/{seed}", first)
+    broken = [one for group in collected for one in group if one.fate is RolloutStatus.ENGINE_ERROR and not one.refused]
+    if broken:
+        total = samples * len(every)
+        raise EngineError(f"the engine failed on {len(broken)} of {total} responses; for example: {broken[0].detail}")
+    groups = iter(collected)
+    return {
+        name: [[_outcome(attempt, collector) for attempt in group] for group in islice(groups, len(own))]
+        for name, own in problems.items()
+    }
+
+
+async def judge(
+    patience: RetryingVerifiers, problems: Sequence[Problem], groups: Sequence[Sequence[Outcome]]
+) -> list[list[Outcome]]:
+    """Ask for the verdicts that the verifier could not give before, on another machine perhaps."""
+
+    async def judged(problem: Problem, one: Outcome) -> Outcome:
+        if one.fate is not RolloutStatus.VERIFIER_ERROR:
+            return one
+        verdict = await patience.verify(Claim(one.answer, problem=problem.text), problem.check)
+        return replace(one, fate=fate_of(FinishReason.STOP, verdict.status))
+
+    pairs = zip(problems, groups, strict=True)
+    waiting = [asyncio.gather(*(judged(problem, one) for one in group)) for problem, group in pairs]
+    return [list(group) for group in await asyncio.gather(*waiting)]
+
+
+def _outcome(attempt: JudgedRollout, collector: Collector) -> Outcome:
+    ended = attempt.reason is FinishReason.STOP
+    return Outcome(
+        attempt.fate,
+        answer_text(attempt.rollout, collector.vocabulary, collector.engine.tokenizer) if ended else "",
+        attempt.well_formed,
+        attempt.forked,
+        attempt.usage.new_tokens,
+        attempt.usage.critical_path_tokens,
+    )
+
+
+def summarise(groups: Sequence[Sequence[Outcome]]) -> Measured:
+    """What the responses to each problem say together."""
+    every = [one for group in groups for one in group]
+    fates = {one.fate for one in every}
+    # Where the verifier never worked, what ended without its help says nothing of the rest.
+    mute = RolloutStatus.VERIFIER_ERROR in fates and not fates & _VERDICTS
+    decided = [[one.fate for one in group if one.fate not in _UNDECIDED and not mute] for group in groups]
+    shares = [own.count(RolloutStatus.PASSED) / len(own) for own in decided if own]
+    return Measured(
+        problems=len(shares),
+        accuracy=fmean(shares) if shares else None,
+        error=math.sqrt(variance(shares) / len(shares)) if len(shares) > 1 else None,
+        well_formed=fmean(one.well_formed for one in every),
+        parallel=fmean(one.parallel for one in every),
+        tokens=fmean(one.tokens for one in every),
+        critical_path=fmean(one.critical_path for one in every),
+        undecided=len(every) - sum(map(len, decided)),
+        pass_at={str(k): at for k in KS if (at := _pass_at(decided, k)) is not None},
+    )
+
+
+def _pass_at(decided: Sequence[Sequence[RolloutStatus]], k: int) -> float | None:
+    """Mean of 1 - C(n - c, k) / C(n, k) (Chen et al. 2021, arXiv 2107.03374, eq. 1); None without enough responses."""
+    enough = [fates for fates in decided if len(fates) >= k]
+    if not enough:
+        return None
+    misses = (
+        math.comb(len(fates) - fates.count(RolloutStatus.PASSED), k) / math.comb(len(fates), k) for fates in enough
+    )
+    return 1 - fmean(misses)

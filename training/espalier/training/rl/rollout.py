@@ -1,0 +1,266 @@
+"""Rollouts: problems in, judged responses out, as the token ids and layouts that the engine itself reports.
+
+Nothing travels as text on the way to the trainer. Text is made once, of the answer, for the verifier.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, aclosing, nullcontext
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from torch import Tensor
+
+from espalier.runtime.engine import (
+    Engine,
+    EngineError,
+    Finished,
+    FinishReason,
+    GenerateRequest,
+    Limits,
+    Mode,
+    RequestRefused,
+    Rollout,
+    SamplingParams,
+    Usage,
+)
+from espalier.runtime.grammar import Tag, Vocabulary
+from espalier.runtime.layout import Branch, Layout
+from espalier.runtime.layout import Path as BranchPath
+from espalier.runtime.prompt import PromptTemplate
+from espalier.runtime.structure import Response, read
+from espalier.training.rl.reward import RolloutStatus, fate_of
+from espalier.training.rl.verifiers import RetryingVerifiers
+from espalier.training.tasks import Problem
+from espalier.verifiers.check import Claim
+from espalier.verifiers.verdict import Verdict
+
+
+class StaleRolloutError(RuntimeError):
+    """A response was not made by the weights that are to be trained on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedRollout:
+    """One response to a problem, and what became of it.
+
+    Attributes:
+        problem: What was asked.
+        rollout: As the engine reports it.
+        reason: Why the engine ended it.
+        usage: Its tokens.
+        structure: Its blocks and faults.
+        verdict: On its answer; None for a response that did not end by itself.
+        detail: What the engine said of its end.
+        refused: Whether the engine would not serve the request at all.
+    """
+
+    problem: Problem
+    rollout: Rollout
+    reason: FinishReason
+    usage: Usage
+    structure: Response
+    verdict: Verdict | None
+    detail: str = ""
+    refused: bool = False
+
+    @property
+    def fate(self) -> RolloutStatus:
+        """See :func:`espalier.training.rl.reward.fate_of`."""
+        return fate_of(self.reason, self.verdict.status if self.verdict else None)
+
+    @property
+    def well_formed(self) -> bool:
+        """Whether it keeps to the grammar from its first token to its last."""
+        return self.reason is FinishReason.STOP and self.structure.well_formed
+
+    @property
+    def forked(self) -> bool:
+        """Whether at least two of its steps ran side by side."""
+        return any(path and path[-1][1] > 1 for path in self.rollout.paths)
+
+
+class TrainedEngine(Engine, Protocol):
+    """An engine that takes new weights."""
+
+    async def update_weights(self, weights: Mapping[str, Tensor] | Path) -> int:
+        """Put new weights in place and return their version."""
+        ...
+
+
+@runtime_checkable
+class Batching(Protocol):
+    """An engine whose passes can be made reproducible."""
+
+    def together(self) -> AbstractContextManager[None]:
+        """Begin no pass while requests are being made."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Collector:
+    """Has responses generated and judged.
+
+    Attributes:
+        engine: Generates.
+        judge: Judges.
+        template: From question to prompt.
+        vocabulary: Ids of the tags.
+        mode: Whether `</guideline>` forks.
+        limits: Of a response.
+    """
+
+    engine: TrainedEngine
+    judge: RetryingVerifiers
+    template: PromptTemplate
+    vocabulary: Vocabulary
+    mode: Mode
+    limits: Limits
+
+    async def collect(
+        self, problems: Sequence[Problem], samples: int, seed: str, first: int = 0
+    ) -> list[list[JudgedRollout]]:
+        """Generate `samples` responses to each problem at temperature 1 and judge each as soon as it has ended.
+
+        All requests go to the engine at once; it shares what their prompts share and batches what fits. Equal
+        arguments and weights give equal tokens, to the last bit where the engine is :class:`Batching`.
+
+        Args:
+            problems: P of them.
+            samples: Responses to each.
+            seed: Of the sampling.
+            first: Number of the first problem: each is sampled by `seed` and its number, whoever samples the others.
+
+        Returns:
+            P lists of attempts.
+
+        Raises:
+            EngineError: The engine failed.
+            FieldError: No verifier judges such problems.
+            StaleRolloutError: The engine's weights changed under a response.
+        """
+        version = self.engine.info.weight_version
+        batching = self.engine.together() if isinstance(self.engine, Batching) else nullcontext()
+        asked = [
+            (problem, self._request(problem, f"{seed}/{index}/{number}"))
+            for index, problem in enumerate(problems, start=first)
+            for number in range(samples)
+        ]
+        try:
+            async with asyncio.TaskGroup() as group:
+                with batching:
+                    tasks = [group.create_task(self._attempt(*pair)) for pair in asked]
+                    await asyncio.sleep(0)  # every task has made its request
+        except BaseExceptionGroup as failed:
+            raise _first(failed) from None  # the rest were cancelled, or failed alike
+        attempts = [task.result() for task in tasks]
+        require_version(attempts, version)
+        return [attempts[start : start + samples] for start in range(0, len(attempts), samples)]
+
+    def _request(self, problem: Problem, seed: str) -> GenerateRequest:
+        prompt = self.template.encode(self.engine.tokenizer, problem.text)
+        sampling = SamplingParams(seed=_number(seed))
+        return GenerateRequest(
+            f"rollout-{seed}", prompt, sampling, limits=self.limits, mode=self.mode, final_event_only=True
+        )
+
+    async def _attempt(self, problem: Problem, request: GenerateRequest) -> JudgedRollout:
+        refused = False
+        try:
+            last = await self._finished(request)
+        except RequestRefused as error:
+            refused, last = True, _refused(request, error, self.engine.info.weight_version)
+        rollout = last.rollout
+        structure = read((*rollout.prompt, *rollout.tokens), len(rollout.prompt), self.vocabulary, self.limits.grammar)
+        verdict = None
+        if last.reason is FinishReason.STOP:
+            claim = Claim(answer_text(rollout, self.vocabulary, self.engine.tokenizer), problem=problem.text)
+            verdict = await self.judge.verify(claim, problem.check)
+        return JudgedRollout(problem, rollout, last.reason, last.usage, structure, verdict, last.detail, refused)
+
+    async def _finished(self, request: GenerateRequest) -> Finished:
+        async with aclosing(self.engine.generate(request)) as events:  # type: ignore[type-var]
+            async for event in events:
+                if isinstance(event, Finished):
+                    return event
+        raise EngineError(f"the engine ended {request.request_id} without its last event")
+
+
+def require_version(attempts: Sequence[JudgedRollout], version: int) -> None:
+    """Every response was generated by the weights of this version, from its first token to its last.
+
+    Raises:
+        StaleRolloutError: One was not.
+    """
+    for attempt in attempts:
+        if attempt.rollout.weight_version != version:
+            raise StaleRolloutError(
+                f"a response to {attempt.problem.id} was made by weights {attempt.rollout.weight_version}; "
+                f"the weights being trained are {version}"
+            )
+
+
+def answer_text(rollout: Rollout, vocabulary: Vocabulary, tokenizer: object) -> str:
+    """The text behind the response's last block, without the end of the turn."""
+    ends = [index for index, token in enumerate(rollout.tokens) if vocabulary.tags.get(token) is Tag.END_TAKEAWAY]
+    answer = rollout.tokens[ends[-1] + 1 if ends else 0 :]
+    if answer and vocabulary.tags.get(answer[-1]) is Tag.END_OF_TURN:
+        answer = answer[:-1]
+    return str(tokenizer.decode(list(answer), skip_special_tokens=False))  # type: ignore[attr-defined]
+
+
+def rollout_layout(rollout: Rollout) -> Layout:
+    """The layout of prompt and response, from the positions and paths that the engine decoded with. O(n·depth).
+
+    Nothing is parsed, so a response that was cut off or broke the grammar is laid out as it was decoded, too.
+    """
+    offset = len(rollout.prompt)
+    starts: dict[BranchPath, int] = {(): 0}
+    ends: dict[BranchPath, int] = {(): offset + len(rollout.tokens)}
+    index = np.zeros(offset + len(rollout.tokens), dtype=np.int32)
+    numbers: dict[BranchPath, int] = {(): 0}
+    for start, end, path in _runs(rollout.paths):
+        index[offset + start : offset + end] = numbers.setdefault(path, len(numbers))
+        for depth in range(1, len(path) + 1):
+            starts.setdefault(path[:depth], offset + start)
+            ends[path[:depth]] = offset + end
+    hidden: dict[tuple[BranchPath, int], int] = {}
+    for path, end in ends.items():
+        if path:
+            block = (path[:-1], path[-1][0])
+            hidden[block] = max(hidden.get(block, 0), end)
+    branches = tuple(
+        Branch(path, starts[path], ends[path], hidden[path[:-1], path[-1][0]] if path else ends[path])
+        for path in numbers
+    )
+    prompt = np.arange(offset, dtype=np.int32)
+    return Layout(np.concatenate([prompt, np.array(rollout.positions, dtype=np.int32)]), index, branches)
+
+
+def _runs(paths: Sequence[BranchPath]) -> Iterator[tuple[int, int, BranchPath]]:
+    """Stretches of equal paths as (start, end, path)."""
+    start = 0
+    for at in range(1, len(paths) + 1):
+        if at == len(paths) or paths[at] != paths[start]:
+            yield start, at, paths[start]
+            start = at
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+def _refused(request: GenerateRequest, error: RequestRefused, version: int) -> Finished:
+    """An engine that will not serve a request, as a response without tokens: one bad prompt ends no run."""
+    empty = Rollout(request.prompt, (), (), (), (), (), version)
+    return Finished(request.request_id, FinishReason.ERROR, Usage(), empty, f"refused: {error}")
+
+
+def _number(seed: str) -> int:
+    return int.from_bytes(blake2b(seed.encode(), digest_size=6).digest(), "big")

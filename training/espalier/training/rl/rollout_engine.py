@@ -1,0 +1,124 @@
+"""The engine that makes rollouts, on the weights being trained."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from espalier.runtime.engine import Limits, Mode
+from espalier.runtime.grammar import Vocabulary
+from espalier.runtime.local.engine import LocalConfig, LocalEngine
+from espalier.runtime.local.pool import EnginePool
+from espalier.runtime.local.scheduler import Capacity
+from espalier.runtime.prompt import PromptTemplate
+from espalier.runtime.sglang.client.setting import SCHEME, client_of
+from espalier.training.config import ConfigError
+from espalier.training.rl.config import ServiceConfig
+from espalier.training.rl.rollout import Collector, TrainedEngine
+from espalier.training.rl.verifiers import RetryingVerifiers, Tell, open_verifiers
+from espalier.training.run.distributed import Group, full_weights
+
+TOKENS_IN_A_PASS = 8192
+
+
+@asynccontextmanager
+async def engine_for(config: ServiceConfig, network: Any, tokenizer: Any, folder: Path) -> AsyncIterator[TrainedEngine]:
+    """The engine of a run, closed at the end.
+
+    The local engine serves a copy of the network that shares its parameters on the CPU, and one of its own in bfloat16
+    on CUDA. Call this before the network is sharded. In processes of their own it serves the model in `folder`.
+
+    Raises:
+        ValueError: the setting names no engine, or several processes are to share a GPU's memory without saying how.
+    """
+    if config.engine == "local" and config.processes == 1:
+        settings = _local(config, network.device)
+        async with LocalEngine.serve(served_copy(network), tokenizer, settings) as local:
+            yield local
+        return
+    if config.engine == "local":
+        if network.device.type == "cuda" and not config.kv_tokens:
+            raise ConfigError("service.kv_tokens: processes on one GPU cannot find out who has room; give a number")
+        async with EnginePool(folder, tokenizer, _local(config, network.device), config.processes) as pool:
+            yield pool
+        return
+    if not config.engine.startswith(SCHEME):
+        raise ConfigError(f"service.engine: write local or sglang://HOST:PORT, not {config.engine!r}")
+    async with client_of(config.engine) as remote:
+        yield remote
+
+
+def _local(config: ServiceConfig, device: torch.device) -> LocalConfig:
+    """Of one process."""
+    rows = config.rows // config.processes
+    return LocalConfig(
+        device=str(device),
+        kv_tokens=config.kv_tokens // config.processes or None,
+        capacity=Capacity(rows=rows, tokens=TOKENS_IN_A_PASS, requests=rows),
+    )
+
+
+@asynccontextmanager
+async def collector_for(
+    config: ServiceConfig, network: Any, tokenizer: Any, folder: Path, mode: Mode, limits: Limits, tell: Tell
+) -> AsyncIterator[Collector]:
+    """Engine and verifiers of a run, opened for collecting rollouts of a network and closed at the end.
+
+    Args:
+        config: Which engine and which verifiers.
+        network: Whose rollouts.
+        tokenizer: Of the network.
+        folder: The network's directory, which may hold an instruction text.
+        mode: Whether `</guideline>` forks.
+        limits: Of a response.
+        tell: Hears when the verifiers are away.
+
+    Raises:
+        ValueError: A setting names no engine; instruction text or token are unusable.
+        OSError: Their files cannot be read.
+    """
+    template = PromptTemplate.load(Path(config.instruction) if config.instruction else folder)
+    async with judging(config, tell) as patience, engine_for(config, network, tokenizer, folder) as engine:
+        yield Collector(engine, patience, template, Vocabulary.of(tokenizer), mode, limits)
+
+
+@asynccontextmanager
+async def judging(config: ServiceConfig, tell: Tell) -> AsyncIterator[RetryingVerifiers]:
+    """The verifiers of a run, closed at the end; `tell` hears when they are away.
+
+    Raises:
+        ValueError: The token is unusable.
+        OSError: Its file cannot be read.
+    """
+    async with open_verifiers(config.verifiers, Path(config.token_file) if config.token_file else None) as judge:
+        yield RetryingVerifiers(judge, tell, config.verify_seconds)
+
+
+async def publish(engine: TrainedEngine, network: Any, group: Group) -> int:
+    """Put the weights being trained into the engine; every process calls it. The new weight version.
+
+    Local engines belong to their process. Servers belong to all of them: the main process updates them.
+    """
+    dtype = torch.bfloat16 if group.device.type == "cuda" else torch.float32
+    own = isinstance(engine, LocalEngine | EnginePool)
+    gathered = full_weights(network, dtype)
+    version = 0
+    if own or group.is_main:
+        version = await engine.update_weights(dict(gathered))
+    else:
+        for _ in gathered:  # gathering takes everyone
+            pass
+    return version if own else int(group.maximum(torch.tensor(version)).item())
+
+
+def served_copy(network: Any) -> Any:
+    """What the local engine serves: on the CPU a second module, of its own attention, over the same parameters."""
+    if network.device.type == "cuda":
+        return copy.deepcopy(network).to(torch.bfloat16).eval()
+    shared = {id(parameter): parameter for parameter in network.parameters()}
+    return copy.deepcopy(network, shared).eval()

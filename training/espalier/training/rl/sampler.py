@@ -1,0 +1,80 @@
+"""Batches of judged rollouts, by number."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from espalier.training.data.problems import Stream
+from espalier.training.rl.batch import Judged, usable_groups
+from espalier.training.rl.config import RlConfig
+from espalier.training.rl.objective import Objective
+from espalier.training.rl.reward import format_score, reward
+from espalier.training.rl.rollout import Collector, JudgedRollout
+from espalier.training.run.distributed import Group
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """What tells the kinds of reinforcement learning apart.
+
+    Attributes:
+        objective: From rewards to a gradient.
+        format_score: Whether keeping to the grammar is rewarded, too.
+    """
+
+    objective: Objective
+    format_score: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutBatch:
+    """This process's share of a batch.
+
+    Attributes:
+        attempts: All of them.
+        groups: Those that can be trained on, by prompt.
+        dropped: Groups that were dropped, by reason.
+    """
+
+    attempts: tuple[Judged, ...]
+    groups: list[list[Judged]]
+    dropped: Counter[str]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSampler:
+    """Draws batches. Batch number i depends on the settings, i and the weights alone: a resumed run repeats it, and so
+    does a run of another number of processes, up to rounding, unless it has redraws: each process fills up its own
+    share."""
+
+    config: RlConfig
+    method: Algorithm
+    collector: Collector
+    problems: Stream
+    group: Group
+
+    async def __call__(self, number: int) -> RolloutBatch:
+        """Batch number `number`; filled up with other problems while groups are dropped and redraws are left."""
+        rollout = self.config.rollout
+        share = rollout.prompts // self.group.size
+        attempts: list[Judged] = []
+        groups: list[list[Judged]] = []
+        dropped: Counter[str] = Counter()
+        for turn in range(1 + rollout.redraws):
+            first = (number * (1 + rollout.redraws) + turn) * rollout.prompts + self.group.rank * share
+            wanted = range(first, first + share - len(groups))
+            if not wanted:
+                break
+            asked = [self.problems(i) for i in wanted]
+            fresh = await self.collector.collect(asked, rollout.samples, str(self.config.seed), first)
+            judged = [[self._judged(attempt) for attempt in attempts] for attempts in fresh]
+            kept, lost = usable_groups(judged, only_informative=self.method.objective.only_informative)
+            attempts += [one for group in judged for one in group]
+            groups += kept
+            dropped += lost
+        return RolloutBatch(tuple(attempts), groups, dropped)
+
+    def _judged(self, attempt: JudgedRollout) -> Judged:
+        extra = format_score(attempt.structure) if self.method.format_score else 0.0
+        return Judged(attempt, reward(attempt.fate, extra))

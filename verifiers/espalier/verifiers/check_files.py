@@ -1,0 +1,111 @@
+"""The files that people verify: pairs of answers, and cases for a program."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf import json_format
+
+from espalier.v1 import common_pb2
+from espalier.verifiers import proto
+from espalier.verifiers.check import ProgramCheck
+
+MAX_NAMED = 10
+"""Malformed lines that are named one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One line of a file of pairs: what was answered and what is right."""
+
+    line: int
+    gold: str
+    answer: str
+
+
+def read_pairs(content: bytes, name: str) -> list[Pair]:
+    """The pairs of a JSONL file with the fields `gold` and `answer`, in order; empty lines do not count.
+
+    Numbers may stand without quotes and are taken digit by digit as written.
+
+    Raises:
+        ValueError: Some lines are malformed; all of them are counted, the first ones named.
+    """
+    pairs: list[Pair] = []
+    faults: list[str] = []
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            pairs.append(_pair(number, line))
+        except ValueError as error:
+            faults.append(f"{name}:{number}: {error}")
+    if faults:
+        more = [f"… and {len(faults) - MAX_NAMED} more"] if len(faults) > MAX_NAMED else []
+        raise ValueError("\n".join([*faults[:MAX_NAMED], *more]))
+    return pairs
+
+
+def _pair(number: int, line: bytes) -> Pair:
+    try:
+        row = json.loads(line.decode(), parse_int=str, parse_float=str)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8") from None
+    except ValueError as error:
+        raise ValueError(f"not JSON: {error}") from None
+    if not isinstance(row, dict):
+        raise ValueError('not a JSON object; write {"gold": "1/2", "answer": "0.5"}')
+    for field in ("gold", "answer"):
+        if field not in row:
+            raise ValueError(f"no field {field!r}")
+        if not isinstance(row[field], str):
+            raise ValueError(f"field {field!r} is neither text nor a number")
+    if not row["gold"].strip():
+        raise ValueError("field 'gold' is empty")
+    return Pair(number, row["gold"], row["answer"])
+
+
+def read_program_check(content: bytes, name: str, language: str | None = None) -> ProgramCheck:
+    """The check in a JSON file: a list of cases, or an object with the fields of `ProgramCheck` (docs/verifiers.md).
+
+    In a `call`, `arguments` and `expected` may be plain JSON instead of `arguments_json` and `expected_json`.
+
+    Args:
+        content: The file.
+        name: Its name, for errors.
+        language: Of the program, when the file does not say.
+
+    Raises:
+        ValueError: The file is malformed; the message names the field.
+    """
+    try:
+        value = json.loads(content.decode())
+        message = json_format.ParseDict(_spelled_out(value), common_pb2.ProgramCheck())
+        if language is not None and not message.language:
+            message.language = language
+        return proto.decode_program(message, at="cases file")
+    except RecursionError:
+        raise ValueError(f"{name}: nested too deeply") from None
+    except (ValueError, json_format.ParseError) as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _spelled_out(value: Any) -> Any:
+    check = {"cases": value} if isinstance(value, list) else value
+    if not isinstance(check, dict):
+        raise ValueError("neither a list of cases nor an object with the field 'cases'")
+    cases = check.get("cases")
+    return {**check, "cases": [_case(case) for case in cases]} if isinstance(cases, list) else check
+
+
+def _case(case: Any) -> Any:
+    call = case.get("call") if isinstance(case, dict) else None
+    if not isinstance(call, dict):
+        return case
+    plain = {f"{field}_json": json.dumps(call[field]) for field in ("arguments", "expected") if field in call}
+    rest = {field: value for field, value in call.items() if field not in ("arguments", "expected")}
+    return {"call": {**rest, **plain}}

@@ -1,0 +1,295 @@
+"""Judges programs by running them on cases, in a sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import Iterator
+from contextlib import aclosing
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+from espalier.common.errors import FieldError
+from espalier.verifiers.answer import last_program
+from espalier.verifiers.check import CallCase, Check, CheckerCase, Claim, ProgramCheck, StdioCase
+from espalier.verifiers.code.cases import CaseResult, Trial, judge, prepare
+from espalier.verifiers.code.languages import JOB, LANGUAGES, Language
+from espalier.verifiers.code.sandbox import BoxSpec, Command, Job, Outcome, Sandbox, SandboxError
+from espalier.verifiers.code.settings import SandboxSettings, open_sandbox
+from espalier.verifiers.verdict import Evidence, Status, Verdict
+
+GOLD = """
+def add(a, b):
+    return a {} b
+
+if __name__ == "__main__":
+    print(add(*map(int, input().split())))
+"""
+
+ATTEMPTS = 2
+"""A failed sandbox gets one more try, in a fresh box."""
+
+SHOWN = 600
+"""Characters of a text that feedback shows."""
+
+KEPT = 4000
+"""Characters of a text that evidence keeps."""
+
+CHECKER_SECONDS = 30.0
+"""Limit of a checker program; one that needs longer is a fault of the check."""
+
+
+class CodeVerifier:
+    """Runs the program of a claim on every case of a check, in a single-use box.
+
+    PASS when every case passes; FAIL when the program fails one, does not compile or is absent; ERROR when the sandbox
+    failed twice or the caller's time is up. The score is the share of cases passed. Expected outputs stay in this
+    process. Use it as an async context manager, or call `start` and `close`.
+
+    Args:
+        settings: How to set the sandbox up; read from the environment when None.
+        sandbox: A started sandbox to use instead; it stays the caller's to close.
+    """
+
+    name = "code"
+    kinds: frozenset[type] = frozenset({ProgramCheck})
+
+    def __init__(self, settings: SandboxSettings | None = None, *, sandbox: Sandbox | None = None) -> None:
+        self._settings = settings or SandboxSettings()
+        self._sandbox = sandbox
+        self._owned: Sandbox | None = None
+        self._starting = asyncio.Lock()
+
+    @property
+    def limits(self) -> dict[str, str]:
+        """Limits worth telling a client."""
+        return {"languages": ", ".join(LANGUAGES), "max_memory_mib": str(self._settings.max_memory_mib)}
+
+    async def start(self) -> None:
+        """Open the sandbox, once.
+
+        Raises:
+            SandboxError: None is to be had; says what to install or start.
+        """
+        async with self._starting:
+            if self._sandbox is None:
+                self._sandbox = self._owned = await open_sandbox(self._settings)
+
+    async def close(self) -> None:
+        """Close the sandbox that `start` opened."""
+        async with self._starting:
+            if self._owned is not None:
+                await self._owned.close()
+                self._sandbox = self._owned = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def verify(self, claim: Claim, check: Check, *, timeout: float | None = None) -> Verdict:
+        """Judge one claim.
+
+        Raises:
+            FieldError: The check names an unknown language, has no case, or a case that the language cannot serve.
+        """
+        if not isinstance(check, ProgramCheck):
+            raise FieldError("check", f"the code verifier judges program checks, not {type(check).__name__}")
+        language, trials = self._plan(check)
+        source = _source(claim)
+        if source is None:
+            return Verdict(Status.FAIL, 0.0, "program", feedback="The response has no fenced program.")
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._attempts(source, check, language, trials)
+        except TimeoutError:
+            return _error(f"no verdict within the caller's {timeout:.3g} s")
+
+    async def self_check(self) -> list[str]:
+        """Accept a right program and reject a wrong one; what went wrong, nothing when all is well."""
+        await self.start()
+        assert self._sandbox is not None  # noqa: S101 (started above)
+        health = await self._sandbox.health()
+        if not health.ok:
+            return [health.detail]
+        check = ProgramCheck((StdioCase("2 3\n", "5\n"), CallCase("add", "[2, 3]", "5")))
+        faults = []
+        for operator, status in (("+", Status.PASS), ("-", Status.FAIL)):
+            verdict = await self.verify(Claim(GOLD.format(operator), bare=True), check, timeout=30)
+            if verdict.status is not status:
+                faults.append(f"gold program with '{operator}': {verdict.status}, not {status}; {verdict.evidence}")
+        return faults
+
+    def _plan(self, check: ProgramCheck) -> tuple[Language, list[Trial]]:
+        language = LANGUAGES.get(check.language)
+        if language is None:
+            raise FieldError("check.program.language", f"{check.language!r} is not one of {', '.join(LANGUAGES)}")
+        if not check.cases:
+            raise FieldError("check.program.cases", "is empty; give at least one case")
+        limits = check.limits
+        if not 0 < limits.memory_mib <= self._settings.max_memory_mib:
+            raise FieldError("check.program.limits.memory_mib", f"must be in 1..{self._settings.max_memory_mib}")
+        if limits.case_seconds <= 0 or limits.total_seconds <= 0 or limits.output_bytes <= 0:
+            raise FieldError("check.program.limits", "must be positive")
+        if not 0 <= check.tolerance < math.inf:
+            raise FieldError("check.program.tolerance", f"must be at least 0 and finite, not {check.tolerance}")
+        return language, [prepare(case, i, language, check.language) for i, case in enumerate(check.cases)]
+
+    async def _attempts(self, source: str, check: ProgramCheck, language: Language, trials: list[Trial]) -> Verdict:
+        troubles = []
+        for _ in range(ATTEMPTS):
+            try:
+                await self.start()
+                return await self._judge(source, check, language, trials)
+            except SandboxError as error:
+                troubles.append(str(error))
+        return _error(*troubles)
+
+    async def _judge(self, source: str, check: ProgramCheck, language: Language, trials: list[Trial]) -> Verdict:
+        """Run the trials one after the other; each outcome is judged here before the next command is given out."""
+        assert self._sandbox is not None  # noqa: S101 (started by the caller)
+        limits = check.limits
+        left = limits.total_seconds
+        seconds = 0.0
+
+        def commands() -> Iterator[Command]:
+            nonlocal seconds
+            if language.compile is not None:
+                yield Command(language.compile, seconds=language.compile_seconds)
+            for trial in trials:
+                seconds = min(limits.case_seconds, left)
+                yield trial.command(seconds, limits.output_bytes)
+
+        spec = BoxSpec(language.image, limits.memory_mib, language.executable_tmp)
+        results: list[CaseResult] = []
+        async with aclosing(self._sandbox.run(Job(spec, commands(), {language.source: source}))) as outcomes:
+            if language.compile is not None:
+                compiled = await anext(outcomes)
+                if compiled.exit_code != 0:
+                    return _does_not_compile(compiled)
+            for trial in trials:
+                outcome = await anext(outcomes)
+                results.append(judge(trial, outcome, check, seconds))
+                left -= outcome.seconds
+                if left <= 0 or (check.stop_at_first_failure and not results[-1].passed):
+                    break
+        results = await self._consult_checkers(trials, results, check)
+        return _verdict(results, len(trials), ran_out=len(results) < len(trials) and left <= 0, check=check)
+
+    async def _consult_checkers(
+        self, trials: list[Trial], results: list[CaseResult], check: ProgramCheck
+    ) -> list[CaseResult]:
+        """Let the checker programs judge the outputs, in a box of their own that the judged program never saw."""
+        assert self._sandbox is not None  # noqa: S101
+        pending = {
+            index: (trial.case, result)
+            for index, (trial, result) in enumerate(zip(trials, results, strict=False))
+            if isinstance(trial.case, CheckerCase) and result.passed
+        }
+        if not pending:
+            return results
+        python = LANGUAGES["python"]
+        commands = tuple(
+            Command(
+                (*python.run[:-1], f"{JOB}/checker{index}.py"),
+                json.dumps({"stdin": case.stdin, "stdout": result.got, "expected": case.expected}),
+                CHECKER_SECONDS,
+            )
+            for index, (case, result) in pending.items()
+        )
+        job = Job(
+            BoxSpec(python.image),
+            commands,
+            {f"checker{index}.py": case.source for index, (case, _) in pending.items()},
+        )
+        judged = list(results)
+        async with aclosing(self._sandbox.run(job)) as outcomes:
+            for index in pending:
+                outcome = await anext(outcomes)
+                if outcome.exit_code is None:
+                    raise SandboxError(f"the checker of case {index + 1} did not finish: {outcome.stopped or 'killed'}")
+                if outcome.exit_code != 0:
+                    said = (outcome.stdout + outcome.stderr).decode(errors="replace").strip()
+                    reason = f"rejected by the checker{': ' + _short(said) if said else ''}"
+                    judged[index] = replace(judged[index], passed=False, reason=reason)
+                    if check.stop_at_first_failure:
+                        return judged[: index + 1]
+        return judged
+
+
+def _source(claim: Claim) -> str | None:
+    """The program of a claim: the last fenced block, or all of a bare one."""
+    program = last_program(claim.text)
+    if program is not None:
+        return program.source
+    return claim.text if claim.bare and claim.text.strip() else None
+
+
+def _verdict(results: list[CaseResult], total: int, *, ran_out: bool, check: ProgramCheck) -> Verdict:
+    passed = sum(result.passed for result in results)
+    evidence = tuple(
+        Evidence(f"case {number}", json.dumps(_record(result), ensure_ascii=False))
+        for number, result in enumerate(results, 1)
+    )
+    if ran_out:
+        evidence += (Evidence("limits", f"total time limit of {check.limits.total_seconds:.3g} s used up"),)
+    if passed == total:
+        return Verdict(Status.PASS, 1.0, "program", evidence)
+    return Verdict(Status.FAIL, passed / total, "program", evidence, _feedback(results, total, ran_out, check))
+
+
+def _record(result: CaseResult) -> dict[str, str | float | bool]:
+    return {
+        "passed": result.passed,
+        "reason": result.reason,
+        "input": _short(result.given, KEPT),
+        "expected": _short(result.expected, KEPT),
+        "got": _short(result.got, KEPT),
+        "stderr": _short(result.stderr, KEPT),
+        "seconds": round(result.seconds, 4),
+        "memory_mib": round(result.memory_mib, 1),
+    }
+
+
+def _feedback(results: list[CaseResult], total: int, ran_out: bool, check: ProgramCheck) -> str:
+    """The first failure in full, the number of others; what a repair prompt needs."""
+    number, first = next(((n, r) for n, r in enumerate(results, 1) if not r.passed), (0, None))
+    if first is None:
+        return (
+            f"The program used up the {check.limits.total_seconds:.3g} s for all cases after {len(results)} of {total}."
+        )
+    parts = [f"Case {number} of {total} failed: {first.reason}.", f"Input:\n{_short(first.given)}"]
+    parts += [f"Expected:\n{_short(first.expected)}", f"Got:\n{_short(first.got)}"]
+    if first.stderr.strip():
+        parts.append(f"Standard error:\n{_short(first.stderr.strip())}")
+    others = sum(not result.passed for result in results) - 1
+    if others:
+        parts.append(f"{others} further {'case fails' if others == 1 else 'cases fail'}.")
+    if ran_out:
+        parts.append(f"The {check.limits.total_seconds:.3g} s for all cases were used up after {len(results)}.")
+    return "\n\n".join(parts)
+
+
+def _does_not_compile(compiled: Outcome) -> Verdict:
+    said = (compiled.stderr or compiled.stdout).decode(errors="replace").strip()
+    reason = "ran out of time" if compiled.stopped else "failed"
+    evidence = Evidence("compile", _short(said, KEPT) or reason)
+    return Verdict(Status.FAIL, 0.0, "program", (evidence,), f"Compilation {reason}:\n\n{_short(said)}")
+
+
+def _error(*troubles: str) -> Verdict:
+    return Verdict(Status.ERROR, 0.0, "program", tuple(Evidence("sandbox", trouble) for trouble in troubles))
+
+
+def _short(text: str, limit: int = SHOWN) -> str:
+    """The text, or its beginning and its end."""
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]}\n… {len(text) - 2 * half} characters …\n{text[-half:]}"

@@ -1,0 +1,231 @@
+"""A pool of worker processes that can be killed: a hang or a crash costs one worker and one task, nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from espalier.verifiers.math.proto import HEADER
+
+_RESPAWN_SECONDS = (0.5, 30.0)
+"""First and longest pause between attempts to start a worker."""
+
+
+class WorkerError(RuntimeError):
+    """A task could not be done: its worker was killed or died. The task may be tried again."""
+
+
+class WorkerTimeoutError(WorkerError):
+    """The deadline passed; the worker was killed."""
+
+
+class PoolBusyError(WorkerError):
+    """Too many tasks are waiting."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """Size and limits of a pool.
+
+    Attributes:
+        workers: Processes, kept warm.
+        memory_mib: Address space of each.
+        cpu_seconds: CPU time of one task.
+        wall_seconds: Time of one task, waiting included, when the caller names none.
+        recycle_after: Tasks after which a worker is replaced by a fresh one.
+        waiting: Tasks that may wait for a worker; more are refused.
+    """
+
+    workers: int = 2
+    memory_mib: int = 768
+    cpu_seconds: int = 10
+    wall_seconds: float = 10.0
+    recycle_after: int = 5000
+    waiting: int = 10_000
+
+
+@dataclass(slots=True, eq=False)
+class _Worker:
+    process: asyncio.subprocess.Process
+    requests: asyncio.StreamWriter
+    replies: asyncio.StreamReader
+    tasks: int = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether its process has ended; true at once, before the event loop has heard of it."""
+        if self.process.returncode is not None:
+            return True
+        try:
+            return os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:
+            return True
+
+
+class WorkerPool:
+    """Runs tasks (see :mod:`espalier.verifiers.math.tasks`) in worker processes. One event loop; cancel-safe."""
+
+    def __init__(self, limits: PoolLimits | None = None) -> None:
+        self.limits = limits or PoolLimits()
+        self._idle: list[_Worker] = []
+        self._all: set[_Worker] = set()
+        self._waiters: deque[asyncio.Future[_Worker]] = deque()
+        self._replacing: set[asyncio.Task[None]] = set()
+        self._missing: dict[_Worker, str] = {}
+        self._closed = asyncio.Event()
+        self._closed.set()
+
+    async def start(self) -> None:
+        """Start the workers; raises :class:`WorkerError` when they do not come up."""
+        self._closed.clear()
+        starts = await asyncio.gather(*(self._add() for _ in range(self.limits.workers)), return_exceptions=True)
+        fault = next((start for start in starts if start is not None), None)
+        if fault is not None:
+            await self.close()
+            raise WorkerError(f"the workers do not start: {fault}") from fault
+
+    async def close(self) -> None:
+        """End every worker and fail the tasks that wait. No process is left behind."""
+        self._closed.set()
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_exception(WorkerError("the pool is closed"))
+        self._waiters.clear()
+        if self._replacing:
+            await asyncio.gather(*self._replacing, return_exceptions=True)
+        await asyncio.gather(*(self._end(worker) for worker in tuple(self._all)))
+        self._idle.clear()
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Why workers are missing, one line for each that could not be replaced so far."""
+        return tuple(self._missing.values())
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The process ids of the workers."""
+        return tuple(worker.process.pid for worker in self._all)
+
+    async def run(self, request: dict[str, Any], timeout: float | None = None) -> dict[str, Any]:
+        """Do one task.
+
+        Args:
+            request: The task and its arguments, JSON values.
+            timeout: Seconds until the answer is due, waiting for a worker included.
+
+        Raises:
+            WorkerTimeoutError: It was not done in time; its worker is dead.
+            PoolBusyError: Too many tasks wait.
+            WorkerError: Its worker died, by its memory or CPU limit or by a crash, or the pool is closed.
+        """
+        seconds = self.limits.wall_seconds if timeout is None else timeout
+        worker: _Worker | None = None
+        healthy = False
+        try:
+            async with asyncio.timeout(seconds):
+                worker = await self._acquire()
+                reply = await self._exchange(worker, request)
+            healthy = True
+            return reply
+        except TimeoutError as error:
+            raise WorkerTimeoutError(f"no answer within {seconds:g} s") from error
+        except (asyncio.IncompleteReadError, ConnectionError) as error:
+            raise WorkerError("the worker died (memory or CPU limit, or a crash)") from error
+        finally:
+            if worker is not None:
+                self._release(worker, healthy)
+
+    async def _acquire(self) -> _Worker:
+        if self._closed.is_set():
+            raise WorkerError("the pool is closed")
+        while self._idle:
+            worker = self._idle.pop()
+            if not worker.ended:
+                return worker
+            self._retire(worker)
+        if len(self._waiters) >= self.limits.waiting:
+            raise PoolBusyError(f"{self.limits.waiting} tasks are waiting")
+        waiter: asyncio.Future[_Worker] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self._offer(waiter.result())
+            elif waiter in self._waiters:
+                self._waiters.remove(waiter)
+            raise
+
+    def _release(self, worker: _Worker, healthy: bool) -> None:
+        worker.tasks += 1
+        if healthy and not self._closed.is_set() and worker.tasks < self.limits.recycle_after:
+            self._offer(worker)
+            return
+        self._retire(worker)
+
+    def _retire(self, worker: _Worker) -> None:
+        if not worker.ended:
+            worker.process.kill()
+        replacing = asyncio.get_running_loop().create_task(self._replace(worker))
+        self._replacing.add(replacing)
+        replacing.add_done_callback(self._replacing.discard)
+
+    def _offer(self, worker: _Worker) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(worker)
+                return
+        self._idle.append(worker)
+
+    async def _replace(self, worker: _Worker) -> None:
+        await self._end(worker)
+        pause, longest = _RESPAWN_SECONDS
+        while not self._closed.is_set():
+            try:
+                await self._add()
+                break
+            except (OSError, WorkerError) as error:  # no memory or no process to be had just now
+                self._missing[worker] = f"a worker does not start: {error}"
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._closed.wait(), pause)
+                pause = min(2 * pause, longest)
+        self._missing.pop(worker, None)
+
+    async def _add(self) -> None:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "espalier.verifiers.math.worker",
+            str(self.limits.memory_mib),
+            str(self.limits.cpu_seconds),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        if process.stdin is None or process.stdout is None:
+            raise WorkerError("the worker has no pipes")
+        worker = _Worker(process, process.stdin, process.stdout)
+        self._all.add(worker)
+        self._offer(worker)
+
+    async def _end(self, worker: _Worker) -> None:
+        if not worker.ended:
+            worker.process.kill()
+        await worker.process.wait()
+        worker.requests.close()  # what it has not read keeps the pipe open otherwise, beyond the event loop
+        self._all.discard(worker)
+
+    @staticmethod
+    async def _exchange(worker: _Worker, request: dict[str, Any]) -> dict[str, Any]:
+        body = json.dumps(request).encode()
+        worker.requests.write(HEADER.pack(len(body)) + body)
+        await worker.requests.drain()
+        (length,) = HEADER.unpack(await worker.replies.readexactly(HEADER.size))
+        reply: dict[str, Any] = json.loads(await worker.replies.readexactly(length))
+        return reply
