@@ -15,6 +15,7 @@ import pytest
 import structlog
 from typer.testing import CliRunner
 
+from espalier.solver.batch.keys import Keys
 from espalier.solver.cli.batch import app, worker_app
 from espalier.solver.session.spans import ENDPOINTS
 from tests.solver.batch.server import RedisServer
@@ -102,6 +103,29 @@ async def test_cancel_ends_a_batch(espalier: Any, problems: Path) -> None:
     await asyncio.to_thread(espalier, "submit", problems, "--key", "monday")
     assert "2 cancelled" in (await asyncio.to_thread(espalier, "cancel", "monday")).stderr
     assert (await asyncio.to_thread(espalier, "watch", "monday")).exit_code == 1
+
+
+async def test_results_name_the_jobs_that_are_gone(
+    server: RedisServer, redis: Redis, espalier: Any, problems: Path
+) -> None:
+    submitted = await asyncio.to_thread(espalier, "submit", problems, "--key", "monday", "--json")
+    await _done(server, espalier)
+    gone = json.loads(submitted.stdout)["jobs"][1]
+    await redis.delete(Keys().job(gone))
+    result = await asyncio.to_thread(espalier, "results", "monday")
+    assert result.exit_code == 1
+    assert [json.loads(line)["id"] for line in result.stdout.splitlines()] == ["a"]
+    assert f"1 of 2 jobs have no result: 2 done\n  {gone} is gone from Redis" in result.stderr
+
+
+async def test_cancel_goes_on_past_a_job_that_is_gone(redis: Redis, espalier: Any, problems: Path) -> None:
+    submitted = await asyncio.to_thread(espalier, "submit", problems, "--key", "monday", "--json")
+    gone, other = json.loads(submitted.stdout)["jobs"]
+    await redis.delete(Keys().job(gone))
+    cancelled = await asyncio.to_thread(espalier, "cancel", "monday")
+    assert cancelled.exit_code == 0
+    assert "1 are gone from the queue" in cancelled.stderr
+    assert "cancelled" in (await asyncio.to_thread(espalier, "status", other)).stdout
 
 
 async def test_dead_jobs_show_their_reason_and_can_be_retried(

@@ -10,6 +10,7 @@ import pytest
 
 from espalier.solver.batch.config import QueueConfig
 from espalier.solver.batch.connection import QueueUnavailable, connect, patiently, shown
+from espalier.solver.batch.handler import JobRefused
 from espalier.solver.batch.keys import Keys
 from espalier.solver.batch.lease.store import LeaseStore
 from espalier.solver.batch.queue import MAX_JOBS, JobQueue, KeyTaken
@@ -155,6 +156,40 @@ async def test_ended_jobs_are_forgotten_in_time_and_leave_nothing_behind(redis: 
     again = (await queue.submit(problems(1))).job_ids[0]
     await queue.cancel(again)
     assert await redis.zrange(Keys().index, 0, -1) == [again.encode()]
+
+
+async def test_results_are_kept_until_the_last_job_of_their_batch_has_ended(redis: Redis) -> None:
+    queue = JobQueue(redis, terms=QueueConfig(keep_seconds=1))
+    first, second = (await queue.submit(problems(2), key="mine")).job_ids
+    await queue.cancel(first)
+    await asyncio.sleep(1.2)
+    assert (await queue.get(first)).status.state == pb.JOB_STATE_CANCELLED
+    await queue.cancel(second)
+    assert 0 < await redis.ttl(Keys().job(first)) <= 1
+    assert 0 < await redis.ttl(Keys().events(first)) <= 1
+    assert 0 < await redis.ttl(Keys().batch((await queue.batch("mine")).id)) <= 1
+
+
+async def test_dead_jobs_outlive_their_batch_and_a_retry_keeps_all_of_it_again(
+    redis: Redis, server: RedisServer
+) -> None:
+    queue = JobQueue(redis)
+    dies, ends = (await queue.submit(problems(2), key="mine")).job_ids
+
+    async def refuse_one(job: pb.Job) -> None:
+        if job.id == dies:
+            raise JobRefused("too hard")
+
+    async with working(server, NoWork(refuse_one)):
+        for job in (dies, ends):
+            await ended(redis, job)
+    batch = Keys().batch((await queue.batch("mine")).id)
+    assert [await redis.ttl(key) for key in (Keys().job(dies), batch)] == [-1, -1]
+    assert await redis.ttl(Keys().job(ends)) > 0
+    assert await queue.retry_dead() == 1
+    assert await redis.ttl(Keys().job(ends)) == -1
+    await queue.cancel(dies)
+    assert min([await redis.ttl(key) for key in (Keys().job(dies), Keys().job(ends), batch)]) > 0
 
 
 async def test_a_batch_counts_its_jobs_by_state(redis: Redis) -> None:

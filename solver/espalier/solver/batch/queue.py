@@ -97,6 +97,21 @@ class Batch:
         return sum(self.states.get(state, 0) for state in ENDED)
 
 
+@dataclass(frozen=True, slots=True)
+class BatchRow:
+    """One job of a batch.
+
+    Attributes:
+        id: Of the job.
+        job: What was to be done; None when the job is gone from Redis.
+        response: How it stands, with its result once it is done; None when the job is gone from Redis.
+    """
+
+    id: str
+    job: pb.Job | None = None
+    response: pb.GetJobResponse | None = None
+
+
 class JobQueue:
     """A queue in Redis. Every method raises QueueUnavailable when Redis is gone for longer than a moment."""
 
@@ -266,8 +281,8 @@ class JobQueue:
                     return Batch(batch, fields[b"key"].decode(), jobs, states)
         raise UnknownJob(f"there is no batch {key}, or it ended too long ago")
 
-    async def ended(self, batch: Batch) -> AsyncIterator[tuple[pb.Job, pb.GetJobResponse]]:
-        """The jobs of a batch that run no more, in the order of its problems, each with its status and result."""
+    async def read(self, batch: Batch) -> AsyncIterator[BatchRow]:
+        """Every job of a batch, in the order of its problems, also those that are gone from Redis."""
         for start in range(0, len(batch.jobs), DEFAULT_PAGE):
             page = batch.jobs[start : start + DEFAULT_PAGE]
             with outage_as_unavailable():
@@ -276,10 +291,10 @@ class JobQueue:
                         pipe.hmget(self._keys.job(job), [*STATUS, "result", "job"])
                     rows = await pipe.execute()
             for job, (*values, message) in zip(page, rows, strict=True):
-                if message is not None:
-                    response = _decode_job(job, values)
-                    if response.status.state in ENDED:
-                        yield pb.Job.FromString(message), response
+                if message is None or values[0] is None:
+                    yield BatchRow(job)
+                else:
+                    yield BatchRow(job, pb.Job.FromString(message), _decode_job(job, values))
 
     async def depth(self) -> Depth:
         """How much there is to do.

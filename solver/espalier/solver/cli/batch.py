@@ -28,7 +28,7 @@ from espalier.solver.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from espalier.solver.batch.queue import Batch, Depth, JobQueue
+    from espalier.solver.batch.queue import Batch, BatchRow, Depth, JobQueue
     from espalier.solver.session.metrics import Metrics
     from espalier.v1 import solver_pb2 as pb
 
@@ -207,21 +207,30 @@ def results(
 ) -> None:
     """Results of a batch as JSON lines, in the order of its problems; one line for each job that has ended.
 
-    A line has the problem's id, the job's status, and the result once it is done.
+    A line has the problem's id, the job's status, and the result once it is done. Jobs without a result are named on
+    standard error, and the exit status is 1 then.
     """
     with _errors(debug):
 
-        async def run() -> Batch:
+        async def run() -> list[str]:
+            missing = []
             async with _queue(redis, queue) as jobs:
                 found = await jobs.batch(batch)
                 with _replaced(output) as write:
-                    async for job, response in jobs.ended(found):
-                        write(json.dumps(_result(job, response), ensure_ascii=False))
-            return found
+                    async for row in jobs.read(found):
+                        if row.job is not None and row.response is not None and _has_ended(row.response.status):
+                            write(json.dumps(_result(row.job, row.response), ensure_ascii=False))
+                        if row.response is None or not row.response.HasField("result"):
+                            missing.append(_missing(row))
+                if missing:
+                    missing.insert(0, f"{len(missing)} of {len(found.jobs)} jobs have no result: {_counts(found)}")
+            return missing
 
-        last = asyncio.run(run())
-        if missing := len(last.jobs) - last.states[_state("done")]:
-            typer.echo(f"{missing} of {len(last.jobs)} jobs have no result: {_counts(last)}", err=True)
+        if missing := asyncio.run(run()):
+            for line in missing[: SHOWN + 1]:
+                typer.echo(line, err=True)
+            if len(missing) > SHOWN + 1:
+                typer.echo(f"  and {len(missing) - SHOWN - 1} more", err=True)
             raise typer.Exit(NEGATIVE)
 
 
@@ -229,15 +238,21 @@ def results(
 def cancel(what: BatchOrJob, redis: RedisOption = REDIS, queue: QueueOption = QUEUE, debug: Debug = False) -> None:
     """End a job, or all jobs of a batch; those that have ended stay as they are."""
     with _errors(debug):
+        from espalier.solver.batch.status import UnknownJob
 
         async def run() -> str:
             async with _queue(redis, queue) as jobs:
                 if _is_job(what):
                     ended = await jobs.cancel(what)
                     return f"job {what}: {_name(ended.state)}"
+                gone = 0
                 for job in (await jobs.batch(what)).jobs:
-                    await jobs.cancel(job)
-                return _counts(await jobs.batch(what))
+                    try:
+                        await jobs.cancel(job)
+                    except UnknownJob:
+                        gone += 1
+                counts = _counts(await jobs.batch(what))
+                return f"{counts}; {gone} are gone from the queue" if gone else counts
 
         typer.echo(asyncio.run(run()), err=True)
 
@@ -454,9 +469,24 @@ async def _show_batch(jobs: JobQueue, batch: Batch, as_json: bool) -> None:
         return
     typer.echo(f"{batch.key}: {_counts(batch)}")
     if counts["dead"]:
-        dead = [response.status async for _, response in jobs.ended(batch) if _name(response.status.state) == "dead"]
-        for status in dead[:SHOWN]:
+        statuses = [row.response.status async for row in jobs.read(batch) if row.response is not None]
+        for status in [status for status in statuses if _name(status.state) == "dead"][:SHOWN]:
             typer.echo(f"  {status.id} is dead: {status.reason}")
+
+
+def _has_ended(status: pb.JobStatus) -> bool:
+    from espalier.solver.batch.status import ENDED
+
+    return status.state in ENDED
+
+
+def _missing(row: BatchRow) -> str:
+    """Why a job of a batch has no result, in a line."""
+    if row.job is None or row.response is None:
+        return f"  {row.id} is gone from Redis"
+    status = row.response.status
+    reason = f": {status.reason}" if status.reason else ""
+    return f"  {row.job.problem.id or row.id} ({row.id}) is {_name(status.state)}{reason}"
 
 
 def _result(job: pb.Job, response: pb.GetJobResponse) -> dict[str, Any]:

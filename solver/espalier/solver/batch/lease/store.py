@@ -119,7 +119,8 @@ class LeaseStore:
 
     async def bury(self, lease: Lease, reason: str) -> None:
         """Move the job into the dead-letter stream, with the last trouble and everything that was stored of it."""
-        await self._run(Step.BURY, lease, self._terms.max_events, lease.job, reason[:MAX_TROUBLE])
+        terms = self._terms
+        await self._run(Step.BURY, lease, terms.max_events, lease.job, terms.keep_seconds, reason[:MAX_TROUBLE])
 
     async def _hand_back(self, lease: Lease, counted: int, delay: float, trouble: str) -> None:
         idle = max(0, round((self._terms.lease_seconds - delay) * 1000))

@@ -1,6 +1,7 @@
--- ARGV: entry, consumer, deliveries, cap of the events, job id, reason. Returns whether the lease was held.
+-- ARGV: entry, consumer, deliveries, cap of the events, job id, seconds to keep the others of its batch, reason.
+-- Returns whether the lease was held.
 -- The letter carries everything that is known: message, reason, last error, and the journal as the trace so far.
-local entry, consumer, deliveries, cap, job, reason = unpack(ARGV)
+local entry, consumer, deliveries, cap, job, keep, reason = unpack(ARGV)
 if not holds(entry, consumer, deliveries) then
   return 0
 end
@@ -15,4 +16,7 @@ redis.call('HSET', JOB, 'letter', redis.call('XADD', DEAD, '*', unpack(letter)),
 leave_queue(entry)
 move(DEAD_LETTER)
 announce(cap)
+if count_of_batch() then
+  expire_batch(job, keep, true)
+end
 return 1

@@ -28,8 +28,10 @@ end
 local function move(to)
   local from = redis.call('HGET', JOB, 'state')
   if from ~= to then
-    redis.call('HINCRBY', BATCH, from, -1)
-    redis.call('HINCRBY', BATCH, to, 1)
+    if redis.call('EXISTS', BATCH) == 1 then
+      redis.call('HINCRBY', BATCH, from, -1)
+      redis.call('HINCRBY', BATCH, to, 1)
+    end
     redis.call('HSET', JOB, 'state', to)
   end
 end
@@ -39,21 +41,84 @@ local function leave_queue(entry)
   redis.call('XDEL', JOBS, entry)
 end
 
--- The job has ended for good: it is kept for so many seconds, its batch as long as the last of its jobs.
-local function close(job, state, keep, cap)
-  local time = now()
-  move(state)
-  redis.call('HSET', JOB, 'finished', time)
-  announce(cap)
-  redis.call('DEL', JOURNAL)
-  redis.call('EXPIRE', JOB, keep)
-  redis.call('EXPIRE', EVENTS, keep)
-  if redis.call('HINCRBY', BATCH, 'open', -1) == 0 then
+-- Call `visit` with the id, the hash and the events of each job of this job's batch. All keys of a queue share a slot.
+local function each_of_batch(job, visit)
+  local batch = string.match(job, '^(.*)%-')
+  local jobs, events = string.sub(JOB, 1, -#job - 1), string.sub(EVENTS, 1, -#job - 1)
+  for number = 0, tonumber(redis.call('HGET', BATCH, 'count') or 0) - 1 do
+    local id = string.format('%s-%d', batch, number)
+    visit(id, jobs .. id, events .. id)
+  end
+end
+
+local function forget_later(keep, id, hash, events)
+  redis.call('EXPIRE', hash, keep)
+  redis.call('EXPIRE', events, keep)
+  redis.call('ZADD', EXPIRY, now() + keep, id)
+end
+
+-- Jobs of the batch in one of these states; nothing when its record is lost.
+local function count_of_batch(...)
+  local sum = 0
+  for number, count in ipairs(redis.call('HMGET', BATCH, 'count', ...)) do
+    if number == 1 and not count then
+      return nil
+    end
+    sum = sum + (number > 1 and tonumber(count or 0) or 0)
+  end
+  return sum
+end
+
+-- A batch whose last job has ended is kept for so many seconds, all its jobs together. Dead jobs, and the record of a
+-- batch that has any, stay until they are queued again or cancelled. `was_open`: whether this job ended just now.
+local function expire_batch(job, keep, was_open)
+  local open = count_of_batch(QUEUED, RUNNING)
+  if open and open > 0 then
+    return
+  end
+  local dead = count_of_batch(DEAD_LETTER) or 0
+  if not (open and was_open) then
+    forget_later(keep, job, JOB, EVENTS)
+  else
+    each_of_batch(job, function(id, hash, events)
+      if dead == 0 or redis.call('HGET', hash, 'state') ~= DEAD_LETTER then
+        forget_later(keep, id, hash, events)
+      end
+    end)
+  end
+  if dead == 0 then
     redis.call('EXPIRE', BATCH, keep)
   end
-  for _, old in ipairs(redis.call('ZRANGEBYSCORE', EXPIRY, '-inf', time, 'LIMIT', 0, 10)) do
+end
+
+-- A batch that had ended goes on: nothing of it is forgotten before it has ended again.
+local function persist_batch(job)
+  if count_of_batch(QUEUED, RUNNING) ~= 0 then
+    return
+  end
+  redis.call('PERSIST', BATCH)
+  each_of_batch(job, function(id, hash, events)
+    redis.call('PERSIST', hash)
+    redis.call('PERSIST', events)
+    redis.call('ZREM', EXPIRY, id)
+  end)
+end
+
+-- Take the ids of forgotten jobs out of the index, a few at a time.
+local function forget_some()
+  for _, old in ipairs(redis.call('ZRANGEBYSCORE', EXPIRY, '-inf', now(), 'LIMIT', 0, 100)) do
     redis.call('ZREM', EXPIRY, old)
     redis.call('ZREM', INDEX, old)
   end
-  redis.call('ZADD', EXPIRY, time + keep, job)
+end
+
+-- The job has ended for good.
+local function close(job, state, keep, cap)
+  local was_open = redis.call('HGET', JOB, 'state') ~= DEAD_LETTER
+  move(state)
+  redis.call('HSET', JOB, 'finished', now())
+  announce(cap)
+  redis.call('DEL', JOURNAL)
+  forget_some()
+  expire_batch(job, keep, was_open)
 end

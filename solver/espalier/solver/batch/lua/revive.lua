@@ -6,6 +6,7 @@ end
 redis.call('XDEL', DEAD, redis.call('HGET', JOB, 'letter'))
 redis.call('HDEL', JOB, 'letter', 'finished')
 redis.call('HSET', JOB, 'entry', redis.call('XADD', JOBS, '*', 'id', job), 'attempts', 0)
+persist_batch(job)
 move(QUEUED)
 announce(cap)
 return 1

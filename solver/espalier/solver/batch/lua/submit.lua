@@ -9,7 +9,7 @@ if known then
   return known == digest and 0 or -1
 end
 local count = (#KEYS - 3) / 2
-redis.call('HSET', BATCH, 'digest', digest, 'key', key, 'count', count, 'open', count, QUEUED, count)
+redis.call('HSET', BATCH, 'digest', digest, 'key', key, 'count', count, QUEUED, count)
 local last = redis.call('ZREVRANGE', INDEX, 0, 0, 'WITHSCORES')
 local number = tonumber(last[2] or 0)
 for i = 1, count do
