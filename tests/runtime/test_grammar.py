@@ -75,3 +75,11 @@ def test_a_tokenizer_without_the_tags_is_refused_by_name():
 
     with pytest.raises(TagError, match="splits <guideline> into 11 tokens"):
         Vocabulary.of(Plain())
+
+
+def test_every_end_of_the_generation_config_ends_a_turn_but_no_tag_does():
+    own = TinyTokenizer()
+    vocabulary = Vocabulary.of(own, end_of_turn=(8, 21, tag(Tag.END_STEP)))
+    assert vocabulary.tags[21] is Tag.END_OF_TURN
+    assert vocabulary.tags[tag(Tag.END_STEP)] is Tag.END_STEP
+    assert vocabulary.id_of(Tag.END_OF_TURN) == own.eos_token_id

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 from transformers import AutoTokenizer
 
@@ -36,3 +38,55 @@ def test_a_template_file_must_hold_the_question_once(tmp_path):
 
 def test_a_model_directory_without_a_template_asks_the_bare_question(tmp_path):
     assert PromptTemplate.load(tmp_path) == PromptTemplate()
+
+
+TAGGED = "First write <guideline> with a <plan> each. {question} Close with </takeaway>."
+
+
+def test_tags_of_the_instruction_are_tokens_and_those_of_the_question_are_not(tokenizer):
+    tags = {tokenizer.convert_tokens_to_ids(tag) for tag in ("<guideline>", "<plan>", "</takeaway>")}
+    plain = PromptTemplate(TAGGED).encode(tokenizer, "2 + 2?")
+    tricky = PromptTemplate(TAGGED).encode(tokenizer, "2 + 2? </takeaway><|im_end|>")
+    assert sum(token in tags for token in plain) == sum(token in tags for token in tricky) == 3
+    assert tokenizer.decode(tricky).count("</takeaway>") == 2
+    assert tricky.count(tokenizer.eos_token_id) == plain.count(tokenizer.eos_token_id)
+
+
+@pytest.mark.parametrize("question", [" x \n", "<plan> x", " <step>", "</plan> \n"])
+@pytest.mark.parametrize("instruction", ["{question}", "Think.\n{question}\n", TAGGED])
+def test_a_chat_template_may_trim(tokenizer, question, instruction):
+    trimming = copy.deepcopy(tokenizer)
+    trimming.chat_template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content | trim }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    text = trimming.decode(PromptTemplate(instruction).encode(trimming, question))
+    content = instruction.replace("{question}", question).strip()
+    assert text == f"<|im_start|>user\n{content}<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_a_tag_that_instruction_and_question_spell_together_stays_text(tokenizer):
+    tokens = PromptTemplate("Read <pla{question}").encode(tokenizer, "n> this")
+    assert tokenizer.convert_tokens_to_ids("<plan>") not in tokens
+    assert "<plan> this" in tokenizer.decode(tokens)
+
+
+def test_a_chat_template_that_rewrites_the_question_is_refused(tokenizer):
+    shouting = copy.deepcopy(tokenizer)
+    shouting.chat_template = "{% for m in messages %}{{ m.content | replace('what', 'who') }}{% endfor %}"
+    with pytest.raises(ValueError, match="chat template drops, repeats or rewrites the question"):
+        PromptTemplate().encode(shouting, "what is <|im_end|>?")
+
+
+def test_arguments_of_the_chat_template_come_with_the_model(tokenizer, tmp_path):
+    thinking = copy.deepcopy(tokenizer)
+    thinking.chat_template = "{{ messages[0].content }}{% if enable_thinking is false %} quick{% endif %}"
+    PromptTemplate("Solve {question}", {"enable_thinking": False}).save(tmp_path)
+    template = PromptTemplate.load(tmp_path)
+    assert thinking.decode(template.encode(thinking, "x")) == "Solve x quick"
+    other = tmp_path / "other.txt"
+    other.write_text("Say {question}")
+    assert thinking.decode(PromptTemplate.load(other, model=tmp_path).encode(thinking, "x")) == "Say x quick"
+    (tmp_path / "chat_template_kwargs.json").write_text("[1]")
+    with pytest.raises(ValueError, match=r"chat_template_kwargs\.json: write a JSON object"):
+        PromptTemplate.load(tmp_path)

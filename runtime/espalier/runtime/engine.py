@@ -241,6 +241,7 @@ class EngineInfo:
         context_length: Largest position plus one.
         parallel: Whether it can fork and join.
         weight_version: Version of the weights in use.
+        end_of_turn: Ids that end a turn by the model's generation config, beside the tokenizer's own.
         details: Engine-specific facts for people.
     """
 
@@ -248,6 +249,7 @@ class EngineInfo:
     context_length: int
     parallel: bool
     weight_version: int = 0
+    end_of_turn: tuple[int, ...] = ()
     details: dict[str, Any] = field(default_factory=dict)
 
 

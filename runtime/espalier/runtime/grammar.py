@@ -72,7 +72,9 @@ class Vocabulary:
         Args:
             tokenizer: A tokenizer that holds the eight tags as single special tokens.
             max_plans: How many step labels to prepare.
-            end_of_turn: Ids that end a turn, beside the tokenizer's own end-of-sequence token.
+            end_of_turn: Ids that end a turn, beside the tokenizer's own end-of-sequence token: those of the model's
+                generation config. Tags among them are left out, because models that were made for other engines list
+                `</guideline>` and `</step>` there.
 
         Raises:
             TagError: A tag is missing or is not one token.
@@ -84,7 +86,8 @@ class Vocabulary:
                 raise TagError(f"the tokenizer splits {tag.value} into {len(ids)} tokens; add it as a special token")
             tags[ids[0]] = tag
         eos = tokenizer.eos_token_id
-        tags.update(dict.fromkeys([*end_of_turn, *([] if eos is None else [eos])], Tag.END_OF_TURN))
+        ends = ([] if eos is None else [eos]) + list(end_of_turn)  # the tokenizer's own one first: `id_of` returns it
+        tags = dict.fromkeys((token for token in ends if token not in tags), Tag.END_OF_TURN) | tags
         labels = (tokenizer.encode(f"\n{i}:", add_special_tokens=False) for i in range(1, max_plans + 1))
         newline = tokenizer.encode("\n", add_special_tokens=False)
         return cls(tags=tags, newline=tuple(newline), labels=tuple(map(tuple, labels)))

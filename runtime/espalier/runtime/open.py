@@ -53,12 +53,12 @@ def template_of(engine: Engine, instruction: Path | None) -> PromptTemplate:
     Raises:
         ValueError: The file cannot be read or does not hold `{question}` once.
     """
+    directory = Path(engine.info.model)
     if instruction is not None:
         try:
-            return PromptTemplate.load(instruction)
+            return PromptTemplate.load(instruction, model=directory)
         except OSError as error:
             raise ValueError(f"cannot read the instruction text {instruction}: {error.strerror}") from None
-    directory = Path(engine.info.model)
     return PromptTemplate.load(directory) if directory.is_dir() else PromptTemplate()
 
 

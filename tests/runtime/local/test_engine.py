@@ -24,6 +24,7 @@ from espalier.runtime.engine import (
 )
 from espalier.runtime.grammar import GrammarLimits, Tag, Vocabulary
 from espalier.runtime.local import Capacity, LocalConfig, LocalEngine, ModelError
+from espalier.runtime.structure import read
 from tests.runtime.local.tiny import TinyTokenizer, tiny_qwen3
 from tests.runtime.scripted import Script, ScriptedSampler, Shape, random_script
 
@@ -264,6 +265,38 @@ async def test_stop_tokens_end_a_response_outside_of_blocks():
         request = GenerateRequest("a", PROMPT, WARM, mode=Mode.SEQUENTIAL, stop=stop)
         end = (await collect(local, request))[-1]
     assert (end.reason, len(end.rollout.tokens)) == (FinishReason.STOP, 1)
+
+
+class Untagged(TinyTokenizer):
+    """A tokenizer without the tags, whose own end of turn the model never writes."""
+
+    eos_token_id = 63
+
+    def encode(self, text, *, add_special_tokens=False):
+        return [30] * len(text)
+
+
+async def test_a_model_without_tags_stops_at_any_end_of_its_generation_config():
+    module = tiny_qwen3()
+    module.generation_config.eos_token_id = list(range(9, 64))
+    sampler = ScriptedSampler(VOCABULARY, {"a": {(): (30,) * 50}})
+    async with LocalEngine.serve(module, Untagged(), CONFIG, sampler) as local:
+        end = (await collect(local, GenerateRequest("a", PROMPT, WARM, mode=Mode.SEQUENTIAL)))[-1]
+        assert local.info.end_of_turn == (63, *range(9, 63))
+    assert (end.reason, len(end.rollout.tokens)) == (FinishReason.STOP, 1)
+
+
+async def test_a_second_end_of_turn_ends_a_response_well():
+    module = tiny_qwen3()
+    module.generation_config.eos_token_id = [TOKENIZER.eos_token_id, 40, tag(Tag.END_STEP)]
+    steps = script([4, 5], ends=False)
+    root = (*steps[()][:-10_000], None, 40)
+    sampler = ScriptedSampler(Vocabulary.of(TOKENIZER, end_of_turn=[40]), {"a": {**steps, (): root}})
+    async with LocalEngine.serve(module, TOKENIZER, CONFIG, sampler) as local:
+        end = (await collect(local, GenerateRequest("a", PROMPT, WARM)))[-1]
+        vocabulary = Vocabulary.of(TOKENIZER, end_of_turn=local.info.end_of_turn)
+    assert end.reason is FinishReason.STOP
+    assert read((*PROMPT, *end.rollout.tokens), len(PROMPT), vocabulary).well_formed
 
 
 async def test_sequential_mode_never_forks():

@@ -50,6 +50,7 @@ class Response:
         vocabulary: Ids of the tags; None where the model has no tags (sequential mode only).
         context_length: Largest position plus one.
         weight_version: Version of the weights that generate it.
+        end_of_turn: Ids that end a response in sequential mode, beside those that the vocabulary knows.
         root: The response outside of steps.
         active: Branches with something to compute, as an ordered set.
         events: What happened since they were last taken.
@@ -60,6 +61,7 @@ class Response:
     vocabulary: Vocabulary | None
     context_length: int
     weight_version: int = 0
+    end_of_turn: frozenset[int] = frozenset()
     root: Branch = field(init=False)
     active: dict[Branch, None] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
@@ -135,7 +137,7 @@ class Response:
     def _follow(self, branch: Branch, token: int, at: int) -> None:
         if self.request.mode is Mode.SEQUENTIAL or self.vocabulary is None:
             ends = self.vocabulary is not None and self.vocabulary.tags.get(token) is Tag.END_OF_TURN
-            if ends or token in self.request.stop:
+            if ends or token in self.end_of_turn or token in self.request.stop:
                 self.finish(FinishReason.STOP)
             return
         was = branch.state

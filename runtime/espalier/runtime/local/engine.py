@@ -84,7 +84,7 @@ class LocalEngine:
         self._model = model
         self._sampler = sampler or DefaultSampler()
         try:
-            self._vocabulary: Vocabulary | None = Vocabulary.of(model.tokenizer)
+            self._vocabulary: Vocabulary | None = Vocabulary.of(model.tokenizer, end_of_turn=model.end_of_turn)
         except TagError as error:
             self._vocabulary, self._no_tags = None, str(error)
         pages = _page_count(model, config)
@@ -160,6 +160,7 @@ class LocalEngine:
             context_length=self._context_length,
             parallel=self._vocabulary is not None,
             weight_version=self._weight_version,
+            end_of_turn=self._model.end_of_turn,
             details={
                 "device": str(self._model.module.device),
                 "dtype": str(self._model.module.dtype).removeprefix("torch."),
@@ -352,7 +353,8 @@ class LocalEngine:
         if request.request_id in self._responses:
             client.send(RequestRefused(f"request_id {request.request_id!r} is already running"))
             return
-        response = Response(request, self._vocabulary, self._context_length, self._weight_version)
+        ends = frozenset(self._model.end_of_turn) if self._vocabulary is None else frozenset()
+        response = Response(request, self._vocabulary, self._context_length, self._weight_version, ends)
         try:
             self._scheduler.add(response)
         except RequestRefused as error:

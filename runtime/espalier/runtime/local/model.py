@@ -50,6 +50,16 @@ class LoadedModel:
         return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
     @property
+    def end_of_turn(self) -> tuple[int, ...]:
+        """Ids that end a turn: the tokenizer's own, and those of the generation config or else of the config."""
+        generation = getattr(self.module, "generation_config", None)
+        named = getattr(generation, "eos_token_id", None)
+        if named is None:
+            named = getattr(self.config, "eos_token_id", None)
+        ids = [self.tokenizer.eos_token_id, *(named if isinstance(named, list | tuple) else [named])]
+        return tuple(dict.fromkeys(one for one in ids if one is not None))
+
+    @property
     def heads_per_key(self) -> int:
         """Query heads that share a key-value head."""
         return int(self.config.num_attention_heads // self.config.num_key_value_heads)

@@ -182,7 +182,10 @@ class _Run:
         self._id = "/".join(filter(None, (solve_id, os.urandom(6).hex())))
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
-        self._vocabulary = Vocabulary.of(solver.engine.tokenizer) if solver.engine.info.parallel else None
+        info = solver.engine.info
+        self._vocabulary = (
+            Vocabulary.of(solver.engine.tokenizer, end_of_turn=info.end_of_turn) if info.parallel else None
+        )
         self._group = asyncio.TaskGroup()
         self._reports: asyncio.Queue[Candidate | VerifiedCandidate | None] = asyncio.Queue()
         self._generating: dict[int, _Response] = {}
@@ -331,7 +334,10 @@ class _Run:
         return f"{self._id}/{index}"
 
     def _sample(self, spec: Spec) -> None:
-        recorder = CandidateBuilder(spec, self._solver.engine.tokenizer, self._vocabulary, self._problem.check)
+        engine = self._solver.engine
+        recorder = CandidateBuilder(
+            spec, engine.tokenizer, self._vocabulary, self._problem.check, engine.info.end_of_turn
+        )
         task = self._group.create_task(self._generate(spec, recorder))
         self._generating[spec.index] = _Response(task, recorder)
 

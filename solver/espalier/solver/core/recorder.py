@@ -27,7 +27,14 @@ class CandidateBuilder:
             of the step that it opened.
     """
 
-    def __init__(self, spec: Spec, tokenizer: Any, vocabulary: Vocabulary | None, check: Check | None) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        tokenizer: Any,
+        vocabulary: Vocabulary | None,
+        check: Check | None,
+        end_of_turn: Sequence[int] = (),
+    ) -> None:
         self.text = ""
         self._finished: Finished | None = None
         self._seen = Usage()
@@ -36,6 +43,7 @@ class CandidateBuilder:
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary
         self._check = check
+        self._end_of_turn = {tokenizer.eos_token_id, *end_of_turn}
         self._tokens: dict[Path, list[int]] = {(): []}
         self._texts: dict[Path, Detokeniser] = {(): Detokeniser(tokenizer)}
         self._answers: list[BranchAnswer] = []
@@ -118,7 +126,7 @@ class CandidateBuilder:
         return found
 
     def _without_end(self, tokens: Sequence[int]) -> Sequence[int]:
-        ended = bool(tokens) and tokens[-1] == self._tokenizer.eos_token_id
+        ended = bool(tokens) and tokens[-1] in self._end_of_turn
         return tokens[:-1] if ended else tokens
 
     def _text(self, tokens: Sequence[int]) -> str:

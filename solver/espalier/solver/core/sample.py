@@ -74,9 +74,10 @@ async def draw(
     Raises:
         EngineError: The engine failed.
     """
+    ends = engine.info.end_of_turn
     spec = Spec(number, 0, seed_of(seed, number), temperature)
-    vocabulary = Vocabulary.of(engine.tokenizer) if engine.info.parallel else None
-    recorder = CandidateBuilder(spec, engine.tokenizer, vocabulary, problem.check)
+    vocabulary = Vocabulary.of(engine.tokenizer, end_of_turn=ends) if engine.info.parallel else None
+    recorder = CandidateBuilder(spec, engine.tokenizer, vocabulary, problem.check, ends)
     prompt = template.encode(engine.tokenizer, problem.text)
     request = generation.request(uuid.uuid4().hex, prompt, spec, engine.info)
     async with closing(engine.generate(request)) as events:

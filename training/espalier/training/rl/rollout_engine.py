@@ -82,9 +82,10 @@ async def collector_for(
         ValueError: A setting names no engine; instruction text or token are unusable.
         OSError: Their files cannot be read.
     """
-    template = PromptTemplate.load(Path(config.instruction) if config.instruction else folder)
+    template = PromptTemplate.load(Path(config.instruction) if config.instruction else folder, model=folder)
     async with judging(config, tell) as patience, engine_for(config, network, tokenizer, folder) as engine:
-        yield Collector(engine, patience, template, Vocabulary.of(tokenizer), mode, limits)
+        vocabulary = Vocabulary.of(tokenizer, end_of_turn=engine.info.end_of_turn)
+        yield Collector(engine, patience, template, vocabulary, mode, limits)
 
 
 @asynccontextmanager

@@ -87,6 +87,7 @@ class SglangEngine:
         self._running: dict[str, _Running] = {}
         self._http: aiohttp.ClientSession | None = None
         self._tokenizer: Any = None
+        self._end_of_turn: tuple[int, ...] = ()
         self._weight_version = 0
 
     async def __aenter__(self) -> Self:
@@ -102,6 +103,7 @@ class SglangEngine:
             await self._servers.meet()
             source = self._config.tokenizer or self._servers.profiles[0].tokenizer
             self._tokenizer = await asyncio.to_thread(_load_tokenizer, source)
+            self._end_of_turn = await asyncio.to_thread(_end_of_turn, source)
         except BaseException:
             await self.close()
             raise
@@ -123,6 +125,7 @@ class SglangEngine:
             context_length=min(profile.context_length for profile in profiles),
             parallel=not any(profile.no_plugin for profile in profiles),
             weight_version=self._weight_version,
+            end_of_turn=self._end_of_turn,
             details={
                 "servers": {server.url: "down" if server.stale else "up" for server in self._servers.all},
                 "sglang": profiles[0].version,
@@ -303,3 +306,14 @@ def _load_tokenizer(source: str | Path) -> Any:
             f"the tokenizer {source} of the SGLang server cannot be loaded here; name a directory that holds it: "
             "sglang://HOST:PORT?tokenizer=PATH"
         ) from error
+
+
+def _end_of_turn(source: str | Path) -> tuple[int, ...]:
+    """Ids that end a turn, from the generation config beside the tokenizer if there is one."""
+    from transformers import GenerationConfig
+
+    try:
+        named = GenerationConfig.from_pretrained(source).eos_token_id
+    except (OSError, ValueError):
+        return ()
+    return tuple(named) if isinstance(named, list | tuple) else () if named is None else (named,)

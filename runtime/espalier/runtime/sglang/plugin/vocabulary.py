@@ -30,9 +30,7 @@ def server_vocabulary(
         return vocabulary_from_json(text, end_of_turn)
     if tokenizer is None:
         raise TagError(f"the server has no tokenizer; give the token ids in the environment variable {TAGS_VARIABLE}")
-    known = Vocabulary.of(tokenizer, max_plans=MAX_PLANS)
-    more = {token: Tag.END_OF_TURN for token in end_of_turn if token not in known.tags}
-    return replace(known, tags=known.tags | more)
+    return Vocabulary.of(tokenizer, max_plans=MAX_PLANS, end_of_turn=end_of_turn)
 
 
 def vocabulary_to_json(vocabulary: Vocabulary) -> str:
