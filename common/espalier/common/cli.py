@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -86,10 +87,18 @@ def errors(debug: bool, *, interrupted: str = "interrupted") -> Iterator[None]:
         _fail(f"unexpected {type(error).__name__}: {error} (--debug shows where)", TROUBLE, debug)
 
 
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """Text that a terminal shows and does not obey: control characters and marks of direction become U+FFFD."""
+    return _UNPRINTABLE.sub("\ufffd", text)
+
+
 def _fail(message: str, status: int, debug: bool) -> NoReturn:
     if debug:
         traceback.print_exc()
-    typer.echo(f"espalier: {message}", err=True)
+    typer.echo(f"espalier: {printable(message)}", err=True)
     raise typer.Exit(status) from None
 
 

@@ -15,6 +15,7 @@ import pytest
 import structlog
 from typer.testing import CliRunner
 
+from espalier.solver.batch.connection import connect
 from espalier.solver.batch.keys import Keys
 from espalier.solver.cli.batch import app, worker_app
 from espalier.solver.session.spans import ENDPOINTS
@@ -128,6 +129,16 @@ async def test_cancel_goes_on_past_a_job_that_is_gone(redis: Redis, espalier: An
     assert "cancelled" in (await asyncio.to_thread(espalier, "status", other)).stdout
 
 
+async def test_list_and_repair_show_and_mend_batches(redis: Redis, espalier: Any, problems: Path) -> None:
+    await asyncio.to_thread(espalier, "submit", problems, "--key", "mon\x1b[31mday")
+    listed = await asyncio.to_thread(espalier, "list")
+    assert "mon\ufffd[31mday: 2 queued" in listed.stdout
+    assert json.loads((await asyncio.to_thread(espalier, "list", "--json")).stdout)["queued"] == 2
+    await redis.delete(Keys().jobs)
+    repaired = await asyncio.to_thread(espalier, "repair")
+    assert (repaired.exit_code, repaired.stderr[:29]) == (0, "2 jobs are queued again, 0 ar")
+
+
 async def test_dead_jobs_show_their_reason_and_can_be_retried(
     server: RedisServer, espalier: Any, problems: Path
 ) -> None:
@@ -181,9 +192,17 @@ def test_a_worker_exports_spans_where_the_environment_says(monkeypatch: pytest.M
 
 
 def test_help_teaches() -> None:
-    for command in ("submit", "status", "watch", "results", "cancel", "retry-dead"):
+    for command in ("submit", "status", "watch", "results", "cancel", "retry-dead", "list", "repair"):
         assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0
     assert "SIGTERM" in CliRunner().invoke(worker_app, ["--help"]).output
+
+
+async def test_a_worker_refuses_a_redis_that_evicts(own_server: RedisServer) -> None:
+    async with connect(own_server.url) as client:
+        await client.config_set("maxmemory-policy", "allkeys-lru")
+    refused = await asyncio.to_thread(CliRunner().invoke, worker_app, ["--redis", own_server.url])
+    assert refused.exit_code == 2
+    assert "allkeys-lru" in refused.output
 
 
 async def test_worker_processes_solve_with_the_bundled_model_and_drain(

@@ -9,11 +9,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from espalier.solver.batch.config import QueueConfig
-from espalier.solver.batch.connection import QueueUnavailable, connect, patiently, shown
+from espalier.solver.batch.connection import (
+    EvictingRedisError,
+    QueueUnavailable,
+    check_eviction,
+    connect,
+    patiently,
+    shown,
+)
 from espalier.solver.batch.handler import JobRefused
 from espalier.solver.batch.keys import Keys
+from espalier.solver.batch.lease.lease import LeaseLost
 from espalier.solver.batch.lease.store import LeaseStore
-from espalier.solver.batch.queue import MAX_JOBS, JobQueue, KeyTaken
+from espalier.solver.batch.queue import MAX_JOBS, JobQueue, KeyTaken, Repaired
 from espalier.solver.batch.status import UnknownJob
 from espalier.v1 import solver_pb2 as pb
 from tests.solver.batch.server import RedisServer
@@ -200,6 +208,94 @@ async def test_a_batch_counts_its_jobs_by_state(redis: Redis) -> None:
     assert list(batch.jobs) == list(jobs)
     assert (batch.states[pb.JOB_STATE_QUEUED], batch.states[pb.JOB_STATE_CANCELLED], batch.ended) == (2, 1, 1)
     assert await queue.batch(batch.id) == batch
+
+
+async def test_batches_are_listed_by_pages_newest_first_until_they_are_forgotten(redis: Redis) -> None:
+    queue = JobQueue(redis, terms=QueueConfig(keep_seconds=1))
+    for number in range(5):
+        await queue.submit(problems(2), key=f"batch {number}")
+    listed, token = [], ""
+    while True:
+        page, token = await queue.batches(2, token)
+        listed += [(batch.key, batch.count, batch.ended) for batch in page]
+        if not token:
+            break
+    assert listed == [(f"batch {number}", 2, 0) for number in reversed(range(5))]
+    for job in (await queue.batch("batch 3")).jobs:
+        await queue.cancel(job)
+    assert (await queue.batch("batch 3")).finished is not None
+    await asyncio.sleep(1.2)
+    page, _ = await queue.batches()
+    assert [batch.key for batch in page] == ["batch 4", "batch 2", "batch 1", "batch 0"]
+    for wrong in ({"page_size": 0}, {"page_token": "x"}):
+        with pytest.raises(ValueError, match="page_"):
+            await queue.batches(**wrong)
+
+
+async def test_a_repair_queues_jobs_again_whose_stream_was_lost(redis: Redis, server: RedisServer) -> None:
+    queue = JobQueue(redis)
+    jobs = (await queue.submit(problems(3), key="mine")).job_ids
+    desk = LeaseStore(redis, "w", Keys(), TERMS)
+    await desk.join()
+    (lease,) = await desk.read(1, 0.1)
+    await desk.start(lease)
+    await redis.delete(Keys().jobs)
+    assert await queue.repair() == Repaired(queued=3, dead=0, gone=0)
+    assert await queue.repair() == Repaired(queued=0, dead=0, gone=0)
+    with pytest.raises(LeaseLost):
+        await desk.finish(lease, pb.SolveResponse())
+    async with working(server, NoWork()):
+        for job in jobs:
+            assert (await ended(redis, job)).status.state == pb.JOB_STATE_DONE
+    assert (await queue.batch("mine")).ended == 3
+
+
+async def test_a_repair_counts_what_is_gone_so_that_its_batch_ends(redis: Redis) -> None:
+    queue = JobQueue(redis)
+    first, gone = (await queue.submit(problems(2), key="mine")).job_ids
+    await redis.delete(Keys().job(gone))
+    assert await queue.repair() == Repaired(queued=0, dead=0, gone=1)
+    batch = await queue.batch("mine")
+    assert (batch.ended, batch.gone) == (1, 1)
+    await queue.cancel(first)
+    assert (await queue.batch("mine")).ended == 2
+    assert await redis.ttl(Keys().batch(batch.id)) > 0
+
+
+async def test_a_repair_rebuilds_lost_records_of_batches_indices_and_dead_jobs(
+    redis: Redis, server: RedisServer
+) -> None:
+    async def refuse(_: pb.Job) -> None:
+        raise JobRefused("too hard")
+
+    queue = JobQueue(redis)
+    (dead,) = (await queue.submit(problems(1), key="dies")).job_ids
+    async with working(server, NoWork(refuse)):
+        await ended(redis, dead)
+    jobs = (await queue.submit(problems(2), key="mine")).job_ids
+    mine = (await queue.batch("mine")).id
+    keys = Keys()
+    await redis.delete(keys.batch(mine), keys.index, keys.batches, keys.dead)
+    assert await queue.repair() == Repaired(queued=0, dead=1, gone=0)
+    batch = await queue.batch(mine)
+    assert (batch.count, batch.states[pb.JOB_STATE_QUEUED]) == (2, 2)
+    assert {status.id for status in (await queue.list()).jobs} == {dead, *jobs}
+    assert {batch.key for batch in (await queue.batches())[0]} == {"dies", mine}
+    assert await queue.retry_dead() == 1
+
+
+async def test_a_redis_that_evicts_is_refused_unless_that_is_allowed(tmp_path: Path) -> None:
+    evicting = RedisServer(tmp_path, appendonly=False)
+    evicting.start()
+    try:
+        async with connect(evicting.url, retries=0) as client:
+            await check_eviction(client, allowed=False)
+            await client.config_set("maxmemory-policy", "allkeys-lru")
+            with pytest.raises(EvictingRedisError, match=r"allkeys-lru.*--allow-evicting"):
+                await check_eviction(client, allowed=False)
+            await check_eviction(client, allowed=True)
+    finally:
+        evicting.stop()
 
 
 async def test_queues_of_different_names_share_nothing(redis: Redis) -> None:

@@ -7,7 +7,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from itertools import count
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import structlog
@@ -43,6 +43,10 @@ class QueueUnavailable(Exception):
     """Redis cannot be reached, or cannot take writes. Try again later."""
 
 
+class EvictingRedisError(ValueError):
+    """Redis throws keys away when its memory is full: jobs and results would be lost without a word."""
+
+
 @asynccontextmanager
 async def connect(url: str, retries: int = RETRIES) -> AsyncIterator[Redis]:
     """A client with a pool of connections; nothing is sent yet.
@@ -68,6 +72,26 @@ async def connect(url: str, retries: int = RETRIES) -> AsyncIterator[Redis]:
         yield client
     finally:
         await client.aclose()
+
+
+async def check_eviction(redis: Redis, *, allowed: bool) -> None:
+    """Refuse a Redis that evicts keys when its memory is full, or log that it does where that is allowed.
+
+    Raises:
+        EvictingRedisError: It does, and that is not allowed.
+        QueueUnavailable: Redis cannot be asked.
+    """
+    with outage_as_unavailable():
+        info: Any = await redis.info("memory")
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy == "noeviction":
+        return
+    log.warning("redis evicts keys when its memory is full: jobs and results can be lost", policy=policy)
+    if not allowed:
+        raise EvictingRedisError(
+            f"Redis evicts keys when its memory is full (maxmemory-policy {policy}), and jobs and results would be "
+            "lost without a word: set maxmemory-policy noeviction, or give --allow-evicting to take the risk"
+        )
 
 
 def is_outage(error: BaseException) -> bool:

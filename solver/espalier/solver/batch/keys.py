@@ -35,8 +35,13 @@ class Keys:
         return f"{{{self.name}}}:index"
 
     @property
+    def batches(self) -> str:
+        """Sorted set of all batch ids, by time of submission."""
+        return f"{{{self.name}}}:batches"
+
+    @property
     def expiry(self) -> str:
-        """Sorted set of the ids of ended jobs, by the time when they are forgotten."""
+        """Sorted set of the ids of ended jobs and batches, by the time when they are forgotten."""
         return f"{{{self.name}}}:expiry"
 
     @property
@@ -71,6 +76,7 @@ class Keys:
             self.index,
             self.expiry,
             self.dead,
+            self.batches,
         )
 
 

@@ -82,19 +82,48 @@ class Batch:
     Attributes:
         id: Of the batch.
         key: The client's.
-        jobs: Ids, in the order of the problems.
+        count: How many jobs there are.
         states: How many are in each state.
+        submitted: When, in seconds since the epoch.
+        finished: When the last of its jobs ended, if all have.
     """
 
     id: str
     key: str
-    jobs: tuple[str, ...]
+    count: int
     states: Mapping[int, int]
+    submitted: float
+    finished: float | None = None
+
+    @property
+    def jobs(self) -> Sequence[str]:
+        """Ids, in the order of the problems."""
+        return tuple(job_id(self.id, number) for number in range(self.count))
 
     @property
     def ended(self) -> int:
-        """Jobs that run no more."""
-        return sum(self.states.get(state, 0) for state in ENDED)
+        """Jobs that run no more, also those that are gone."""
+        return self.count - self.states[pb.JOB_STATE_QUEUED] - self.states[pb.JOB_STATE_RUNNING]
+
+    @property
+    def gone(self) -> int:
+        """Jobs that Redis lost, as far as a repair has noticed."""
+        return self.count - sum(self.states.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """What a repair brought back.
+
+    Attributes:
+        queued: Jobs that no worker could have got any more, and that are queued again.
+        dead: Dead jobs that were missing among the dead.
+        gone: Jobs of which nothing is left; their batches count them as ended.
+    """
+
+    queued: int
+    dead: int
+    gone: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +174,10 @@ class JobQueue:
         with outage_as_unavailable():
             seconds, micros = await self._redis.time()
             submitted = seconds + micros / 1e6
-            keys = [self._keys.jobs, self._keys.batch(batch), self._keys.index]
+            keys = [self._keys.jobs, self._keys.batch(batch), self._keys.index, self._keys.batches]
             args: list[str | bytes | int] = [
                 _digest(problems, settings),
+                batch,
                 key,
                 f"{submitted:.6f}",
                 self._terms.max_events,
@@ -276,10 +306,61 @@ class JobQueue:
             for batch in (batch_id(key), key):
                 fields: Any = await self._redis.hgetall(self._keys.batch(batch))
                 if fields:
-                    jobs = tuple(job_id(batch, number) for number in range(int(fields[b"count"])))
-                    states = {state: int(fields.get(str(state).encode(), 0)) for state in pb.JobState.values()}
-                    return Batch(batch, fields[b"key"].decode(), jobs, states)
+                    return _decode_batch(batch, fields)
         raise UnknownJob(f"there is no batch {key}, or it ended too long ago")
+
+    async def batches(self, page_size: int = DEFAULT_PAGE, page_token: str = "") -> tuple[Sequence[Batch], str]:
+        """Batches, the newest first, and the token of the next page, empty on the last one.
+
+        Args:
+            page_size: At most as many.
+            page_token: Of the page before; empty: the first page.
+
+        Raises:
+            ValueError: The page size or token is none.
+        """
+        if not 0 < page_size <= MAX_PAGE:
+            raise ValueError(f"page_size must be 1 to {MAX_PAGE}, got {page_size}")
+        if page_token and not is_page_token(page_token):
+            raise ValueError(f"page_token {page_token[:40]!r} is not one of ours")
+        below = f"({page_token}" if page_token else "+inf"
+        with outage_as_unavailable():
+            page: Any = await self._redis.zrevrangebyscore(
+                self._keys.batches, below, "-inf", start=0, num=page_size, withscores=True
+            )
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for name, _ in page:
+                    pipe.hgetall(self._keys.batch(name.decode()))
+                rows = await pipe.execute()
+        found = [_decode_batch(name.decode(), row) for (name, _), row in zip(page, rows, strict=True) if row]
+        return found, f"{page[-1][1]:.6f}" if len(page) == page_size else ""
+
+    async def repair(self) -> Repaired:
+        """Bring back what Redis lost (evicted keys, a deleted stream), as far as the hashes of the jobs tell it."""
+        known: dict[str, int] = {}
+        repaired = Repaired(0, 0, 0)
+        with outage_as_unavailable():
+            async for name in self._scan(self._keys.job("")):
+                batch, _, number = name.rpartition("-")
+                if number.isdecimal():
+                    known[batch] = max(known.get(batch, 0), int(number) + 1)
+            async for batch in self._scan(self._keys.batch("")):
+                known.setdefault(batch, 0)
+            for batch, count in known.items():
+                keys, terms = self._keys.of(job_id(batch, 0)), self._terms
+                queued, dead = await self._scripts.run(
+                    Step.REPAIR, keys, batch, count, terms.max_events, terms.keep_seconds
+                )
+                fields: Any = await self._redis.hgetall(self._keys.batch(batch))
+                gone = _decode_batch(batch, fields).gone if fields else 0
+                repaired = Repaired(repaired.queued + queued, repaired.dead + dead, repaired.gone + gone)
+        return repaired
+
+    async def _scan(self, prefix: str) -> AsyncIterator[str]:
+        """What stands behind a prefix in the keys that have it."""
+        pattern = "".join(f"\\{sign}" if sign in "*?[]^\\" else sign for sign in prefix)
+        async for key in self._redis.scan_iter(match=f"{pattern}*", count=1000):
+            yield key.decode()[len(prefix) :]
 
     async def read(self, batch: Batch) -> AsyncIterator[BatchRow]:
         """Every job of a batch, in the order of its problems, also those that are gone from Redis."""
@@ -352,6 +433,24 @@ def is_event_id(text: str) -> bool:
     """Whether Redis takes it for the id of an entry: one or two numbers of 64 bits."""
     parts = text.split("-", 1)
     return all(part.isascii() and part.isdecimal() and len(part) <= 20 and int(part) < 1 << 64 for part in parts)
+
+
+def is_page_token(text: str) -> bool:
+    """Whether it may be the token of a page of batches: seconds since the epoch."""
+    whole, _, part = text.partition(".")
+    return text.isascii() and whole.isdecimal() and (not part or part.isdecimal()) and len(text) <= 24
+
+
+def _decode_batch(batch: str, fields: Mapping[bytes, bytes]) -> Batch:
+    """From the fields of its hash."""
+    return Batch(
+        id=batch,
+        key=fields[b"key"].decode(),
+        count=int(fields[b"count"]),
+        states={state: int(fields.get(str(state).encode(), 0)) for state in pb.JobState.values()},
+        submitted=float(fields.get(b"submitted", 0)),
+        finished=float(fields[b"ended"]) if b"ended" in fields else None,
+    )
 
 
 def _decode_job(job: str, values: Sequence[Any]) -> pb.GetJobResponse:

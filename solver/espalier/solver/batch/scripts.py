@@ -42,6 +42,7 @@ class Step(StrEnum):
     FINISH = "finish"
     HAND_BACK = "hand_back"
     BURY = "bury"
+    REPAIR = "repair"
 
     @property
     def of_a_job(self) -> bool:

@@ -7,13 +7,15 @@ import json
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from espalier.common.cli import INTERRUPTED, NEGATIVE, OK, TROUBLE, UsageError, errors
+from espalier.common.cli import INTERRUPTED, NEGATIVE, OK, TROUBLE, UsageError, errors, printable
 from espalier.solver.cli.options import (
+    AllowEvicting,
     Debug,
     EngineOption,
     Hints,
@@ -28,7 +30,7 @@ from espalier.solver.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from espalier.solver.batch.queue import Batch, BatchRow, Depth, JobQueue
+    from espalier.solver.batch.queue import Batch, BatchRow, Depth, JobQueue, Repaired
     from espalier.solver.session.metrics import Metrics
     from espalier.v1 import solver_pb2 as pb
 
@@ -278,6 +280,55 @@ def retry_dead(
         typer.echo(f"{asyncio.run(run())} jobs are queued again", err=True)
 
 
+@app.command("list", epilog=_EPILOG)
+def list_batches(
+    limit: Annotated[int, typer.Option(help="Batches at most.", min=1)] = 100,
+    redis: RedisOption = REDIS,
+    queue: QueueOption = QUEUE,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """All batches with their states, the newest first; with --json one line each."""
+    with _errors(debug):
+        from espalier.solver.batch.queue import MAX_PAGE
+
+        async def run() -> list[Batch]:
+            listed: list[Batch] = []
+            async with _queue(redis, queue) as jobs:
+                token = ""
+                while len(listed) < limit:
+                    page, token = await jobs.batches(min(limit - len(listed), MAX_PAGE), token)
+                    listed += page
+                    if not token:
+                        break
+            return listed
+
+        for batch in asyncio.run(run()):
+            if as_json:
+                typer.echo(json.dumps(_batch_to_json(batch)))
+            else:
+                submitted = datetime.fromtimestamp(batch.submitted).astimezone().isoformat(" ", "seconds")
+                typer.echo(f"{submitted}  {printable(batch.key)}: {_counts(batch)}")
+
+
+@app.command(epilog=_EPILOG)
+def repair(redis: RedisOption = REDIS, queue: QueueOption = QUEUE, debug: Debug = False) -> None:
+    """Queue jobs again that Redis lost from the queue (evicted keys, a deleted stream), and count those that are gone.
+
+    Workers may go on meanwhile. What Redis lost of a job's own record cannot be brought back: submit it again.
+    """
+    with _errors(debug):
+
+        async def run() -> Repaired:
+            async with _queue(redis, queue) as jobs:
+                return await jobs.repair()
+
+        repaired = asyncio.run(run())
+        told = f"{repaired.queued} jobs are queued again, {repaired.dead} are among the dead again"
+        typer.echo(f"{told}, {repaired.gone} are gone", err=True)
+        raise typer.Exit(NEGATIVE if repaired.gone else OK)
+
+
 @worker_app.command(epilog="Exit status: 0 drained after SIGTERM or SIGINT, 2 usage, 3 the engine is gone.")
 def worker(
     engine: EngineOption = "local",
@@ -306,6 +357,7 @@ def worker(
     ] = None,
     redis: RedisOption = REDIS,
     queue: QueueOption = QUEUE,
+    allow_evicting: AllowEvicting = False,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     debug: Debug = False,
 ) -> None:
@@ -317,6 +369,7 @@ def worker(
         from espalier.common.logging import configure_logging
         from espalier.runtime.open import open_engine, template_of
         from espalier.solver.batch.config import QueueConfig
+        from espalier.solver.batch.connection import check_eviction, connect, patiently
         from espalier.solver.batch.handler import solving
         from espalier.solver.batch.keys import Keys
         from espalier.solver.batch.serve import serve
@@ -343,6 +396,8 @@ def worker(
 
         async def run() -> None:
             async with AsyncExitStack() as stack:
+                async with connect(redis, retries=0) as client:
+                    await patiently(lambda: check_eviction(client, allowed=allow_evicting))
                 opened = await stack.enter_async_context(open_engine(engine))
                 await stack.enter_async_context(judge)
                 counted = Metrics()
@@ -434,7 +489,14 @@ def _name(state: pb.JobState) -> str:
 
 
 def _counts(batch: Batch) -> str:
-    return ", ".join(f"{batch.states[_state(name)]} {name}" for name in STATES if batch.states[_state(name)])
+    counts = {**{name: batch.states[_state(name)] for name in STATES}, "gone": batch.gone}
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+
+
+def _batch_to_json(batch: Batch) -> dict[str, Any]:
+    counts = {name: batch.states[_state(name)] for name in STATES}
+    times = {"submitted": batch.submitted, "finished": batch.finished}
+    return {"batch": batch.id, "key": batch.key, "jobs": batch.count, **counts, "gone": batch.gone, **times}
 
 
 def _all_done(batch: Batch) -> bool:
@@ -463,12 +525,11 @@ def _show_job(response: pb.GetJobResponse, as_json: bool) -> None:
 
 
 async def _show_batch(jobs: JobQueue, batch: Batch, as_json: bool) -> None:
-    counts = {name: batch.states[_state(name)] for name in STATES}
     if as_json:
-        typer.echo(json.dumps({"batch": batch.id, "key": batch.key, "jobs": len(batch.jobs), **counts}))
+        typer.echo(json.dumps(_batch_to_json(batch)))
         return
-    typer.echo(f"{batch.key}: {_counts(batch)}")
-    if counts["dead"]:
+    typer.echo(f"{printable(batch.key)}: {_counts(batch)}")
+    if batch.states[_state("dead")]:
         statuses = [row.response.status async for row in jobs.read(batch) if row.response is not None]
         for status in [status for status in statuses if _name(status.state) == "dead"][:SHOWN]:
             typer.echo(f"  {status.id} is dead: {status.reason}")

@@ -40,6 +40,9 @@ VerifiersAuthority = Annotated[
     typer.Option("--verifiers-tls-ca", help="PEM root of the verifier servers' certificates.", dir_okay=False),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Results as JSON on standard output.")]
+AllowEvicting = Annotated[
+    bool, typer.Option("--allow-evicting", help="Use a Redis that evicts keys when full, and may lose jobs that way.")
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and logs.")]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +13,7 @@ import typer
 
 from espalier.common.cli import UsageError, errors
 from espalier.solver.cli.options import (
+    AllowEvicting,
     Debug,
     EngineOption,
     Hints,
@@ -64,6 +65,7 @@ def serve(
     queue: Annotated[
         str, typer.Option(envvar="ESPALIER_QUEUE", metavar="NAME", help="Name of the queue in Redis.")
     ] = "espalier",
+    allow_evicting: AllowEvicting = False,
     traces: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write a trace of each solve there.", file_okay=False)
     ] = None,
@@ -145,6 +147,7 @@ def serve(
             runs=runs,
             redis=redis,
             queue=queue,
+            allow_evicting=allow_evicting,
             traces=traces,
             slots=max_solves,
             places=max_waiting,
@@ -180,6 +183,7 @@ class _Serving:
     runs: Path | None
     redis: str | None
     queue: str
+    allow_evicting: bool
     traces: Path | None
     slots: int
     places: int
@@ -199,6 +203,16 @@ class _Serving:
         from espalier.solver.viewer.live import LiveSolves
 
         async with AsyncExitStack() as stack:
+            job_queue = None
+            if self.redis is not None:
+                from espalier.solver.batch.connection import QueueUnavailable, check_eviction, connect
+                from espalier.solver.batch.keys import Keys
+                from espalier.solver.batch.queue import JobQueue
+
+                redis = await stack.enter_async_context(connect(self.redis))
+                with suppress(QueueUnavailable):  # live solves need no queue
+                    await check_eviction(redis, allowed=self.allow_evicting)
+                job_queue = JobQueue(redis, Keys(self.queue))
             judge = self.judge
             await stack.enter_async_context(judge)
             engine = await stack.enter_async_context(open_engine(self.engine))
@@ -207,14 +221,6 @@ class _Serving:
             stage = LiveSolves() if self.ui else None
             desk = SolveSession(solver, self.house, Metrics(), admission, self.traces, stage.show if stage else None)
             readiness = Readiness(solver, _description(judge), lambda: admission.running > 0)
-            job_queue = None
-            if self.redis is not None:
-                from espalier.solver.batch.connection import connect
-                from espalier.solver.batch.keys import Keys
-                from espalier.solver.batch.queue import JobQueue
-
-                redis = await stack.enter_async_context(connect(self.redis))
-                job_queue = JobQueue(redis, Keys(self.queue))
             jobs = Jobs(job_queue, self.house) if job_queue else None
             http = None
             if self.http is not None:

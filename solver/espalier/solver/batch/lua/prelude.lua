@@ -1,5 +1,5 @@
 -- What the scripts of a job share. KEYS are those of keys.py, Keys.of. GROUP and the job states stand before this text.
-local JOBS, JOB, JOURNAL, EVENTS, BATCH, INDEX, EXPIRY, DEAD = unpack(KEYS)
+local JOBS, JOB, JOURNAL, EVENTS, BATCH, INDEX, EXPIRY, DEAD, BATCHES = unpack(KEYS)
 local STATUS = {'state', 'submitted', 'started', 'finished', 'attempts', 'candidates', 'reason'}
 
 local function now()
@@ -36,14 +36,31 @@ local function move(to)
   end
 end
 
+-- Put the job into the dead-letter stream with everything that is known of it: message, reason, last error, and the
+-- journal as the trace so far.
+local function dead_letter(job, reason, trouble)
+  local known = redis.call('HMGET', JOB, 'job', 'attempts')
+  local letter = {'id', job, 'job', known[1] or '', 'reason', reason, 'error', trouble, 'attempts', known[2] or 0}
+  local journal = redis.call('HGETALL', JOURNAL)
+  for i = 1, #journal, 2 do
+    letter[#letter + 1] = 'candidate:' .. journal[i]
+    letter[#letter + 1] = journal[i + 1]
+  end
+  redis.call('HSET', JOB, 'letter', redis.call('XADD', DEAD, '*', unpack(letter)), 'reason', reason)
+end
+
 local function leave_queue(entry)
   redis.call('XACK', JOBS, GROUP, entry)
   redis.call('XDEL', JOBS, entry)
 end
 
+local function batch_of(job)
+  return string.match(job, '^(.*)%-')
+end
+
 -- Call `visit` with the id, the hash and the events of each job of this job's batch. All keys of a queue share a slot.
 local function each_of_batch(job, visit)
-  local batch = string.match(job, '^(.*)%-')
+  local batch = batch_of(job)
   local jobs, events = string.sub(JOB, 1, -#job - 1), string.sub(EVENTS, 1, -#job - 1)
   for number = 0, tonumber(redis.call('HGET', BATCH, 'count') or 0) - 1 do
     local id = string.format('%s-%d', batch, number)
@@ -86,8 +103,12 @@ local function expire_batch(job, keep, was_open)
       end
     end)
   end
+  if open and was_open then
+    redis.call('HSET', BATCH, 'ended', now())
+  end
   if dead == 0 then
     redis.call('EXPIRE', BATCH, keep)
+    redis.call('ZADD', EXPIRY, now() + keep, batch_of(job))
   end
 end
 
@@ -97,6 +118,8 @@ local function persist_batch(job)
     return
   end
   redis.call('PERSIST', BATCH)
+  redis.call('HDEL', BATCH, 'ended')
+  redis.call('ZREM', EXPIRY, batch_of(job))
   each_of_batch(job, function(id, hash, events)
     redis.call('PERSIST', hash)
     redis.call('PERSIST', events)
@@ -104,11 +127,12 @@ local function persist_batch(job)
   end)
 end
 
--- Take the ids of forgotten jobs out of the index, a few at a time.
+-- Take the ids of what is forgotten out of the indices, a few at a time.
 local function forget_some()
   for _, old in ipairs(redis.call('ZRANGEBYSCORE', EXPIRY, '-inf', now(), 'LIMIT', 0, 100)) do
     redis.call('ZREM', EXPIRY, old)
     redis.call('ZREM', INDEX, old)
+    redis.call('ZREM', BATCHES, old)
   end
 end
 

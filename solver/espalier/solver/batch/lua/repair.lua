@@ -1,0 +1,49 @@
+-- KEYS: those of the first job of a batch. ARGV: id of the batch, its jobs as far as they are known, cap of the events,
+-- seconds to keep a batch that has ended. Brings back what can be told from the hashes of the jobs: entries of the
+-- streams, the indices, the record of the batch. Returns how many jobs are queued again, and how many are dead again.
+local batch, known, cap, keep = unpack(ARGV)
+if redis.call('HEXISTS', BATCH, 'count') == 0 then
+  redis.call('DEL', BATCH)
+  redis.call('HSET', BATCH, 'count', known, 'key', batch, 'digest', '', 'submitted', now())
+end
+local function gone_from(stream, entry)
+  return not entry or #redis.call('XRANGE', stream, entry, entry) == 0
+end
+local first = batch .. '-0'
+local first_job, first_events, journals = JOB, EVENTS, string.sub(JOURNAL, 1, -#first - 1)
+local counts = {[QUEUED] = 0, [RUNNING] = 0, [DONE] = 0, [CANCELLED] = 0, [DEAD_LETTER] = 0}
+local last = redis.call('ZREVRANGE', INDEX, 0, 0, 'WITHSCORES')
+local number, queued, dead = tonumber(last[2] or 0), 0, 0
+each_of_batch(first, function(id, hash, events)
+  JOB, EVENTS, JOURNAL = hash, events, journals .. id
+  local state, message, entry, letter, reason =
+    unpack(redis.call('HMGET', JOB, 'state', 'job', 'entry', 'letter', 'reason'))
+  if not state or not message then
+    redis.call('ZREM', INDEX, id)
+    return
+  end
+  if (state == QUEUED or state == RUNNING) and gone_from(JOBS, entry) then
+    redis.call('HSET', JOB, 'entry', redis.call('XADD', JOBS, '*', 'id', id), 'attempts', 0, 'state', QUEUED)
+    announce(cap)
+    state, queued = QUEUED, queued + 1
+  elseif state == DEAD_LETTER and gone_from(DEAD, letter) then
+    dead_letter(id, reason or '', '')
+    dead = dead + 1
+  end
+  counts[state] = counts[state] + 1
+  if not redis.call('ZSCORE', INDEX, id) then
+    number = number + 1
+    redis.call('ZADD', INDEX, number, id)
+  end
+end)
+for state, count in pairs(counts) do
+  -- A job that has ended may be forgotten by now, and has ended all the same.
+  local ended = state == DONE or state == CANCELLED
+  redis.call('HSET', BATCH, state, math.max(count, ended and tonumber(redis.call('HGET', BATCH, state) or 0) or 0))
+end
+redis.call('ZADD', BATCHES, 'NX', redis.call('HGET', BATCH, 'submitted') or now(), batch)
+if redis.call('TTL', BATCH) < 0 and count_of_batch(QUEUED, RUNNING) == 0 then
+  JOB, EVENTS = first_job, first_events
+  expire_batch(first, keep, true)
+end
+return {queued, dead}
