@@ -31,7 +31,7 @@ from tests.verifiers.probe import ANSWERED, REQUESTS, Probe
 
 from espalier.v1 import common_pb2
 from espalier.v1 import verifier_pb2 as pb
-from espalier.verifiers.answer import extract
+from espalier.verifiers.answer import final_answer
 from espalier.verifiers.local import LocalVerifiers, load
 from espalier.verifiers.math.lexer import ParseError
 from espalier.verifiers.math.limits import LimitError
@@ -56,7 +56,7 @@ def fuzz_parser(examples: int, number: int, seen: Counter[str]) -> None:
     @given(strategies.answers)
     def run(text: str) -> None:
         start = time.perf_counter()
-        extract(text)
+        final_answer(text, None)
         try:
             assert parse(text)
             seen["parsed"] += 1

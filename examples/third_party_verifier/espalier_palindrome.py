@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from espalier.common.errors import FieldError
-from espalier.verifiers.answer import extract
+from espalier.verifiers.answer import answer_of, no_answer
 from espalier.verifiers.check import Check, Claim, CustomCheck
 from espalier.verifiers.verdict import Evidence, Status, Verdict
 
@@ -28,9 +28,9 @@ class PalindromeVerifier:
         least = json.loads(check.parameters_json).get("min_letters", 1)
         if not isinstance(least, int):
             raise FieldError("check.custom.parameters_json", "min_letters is not a whole number")
-        answer = extract(claim.text, bare=claim.bare)
+        answer = answer_of(claim, check)
         if answer is None:
-            return Verdict(Status.FAIL, 0.0, self.name, feedback="State the final answer in \\boxed{}.")
+            return no_answer(check)
         letters = [letter.casefold() for letter in answer.text if letter.isalnum()]
         seen = (Evidence("letters", "".join(letters)),)
         if len(letters) < least:

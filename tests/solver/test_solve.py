@@ -310,3 +310,13 @@ async def test_events_tell_the_whole_story() -> None:
     assert isinstance(events[-1], Solved)
     verdicts = [event.verdict.status for event in events if isinstance(event, CandidateFinished)]
     assert verdicts.count(Status.FAIL) == 2
+
+
+async def test_a_response_without_an_answer_fails_the_check_and_casts_no_vote() -> None:
+    silent = "I am not sure what to say about any of this because it is " + "really " * 20
+    result = await solver(ScriptedEngine.of(silent)).solve(CHECKED, BestOfK(), Budget(candidates=1))
+    (entry,) = result.judged
+    assert (entry.verdict.status, entry.verdict.decided_by) == (Status.FAIL, "no_answer")
+    result = await solver(ScriptedEngine.of(silent)).solve(OPEN, BestOfK(), Budget(candidates=1))
+    (entry,) = result.judged
+    assert (entry.verdict.status, entry.candidate.answer_class) == (Status.UNKNOWN, None)

@@ -6,7 +6,6 @@ from random import Random
 import pytest
 
 from espalier.runtime.structure import read
-from espalier.solver.core.claims import branch_answer
 from espalier.training.data.example import encode, response_text
 from espalier.training.data.stream import Codec
 from espalier.training.data.tokenizer import prompt_text
@@ -15,7 +14,7 @@ from espalier.training.tasks.programming import programs, run, source
 from espalier.training.traces import Branch, write
 from espalier.training.traces.expressions import Term, join
 from espalier.training.traces.trace import majority, spoil, vote
-from espalier.verifiers.answer import boxes, extract
+from espalier.verifiers.answer import boxes, branch_answer, final_answer
 from espalier.verifiers.check import Claim, ConstraintCheck, Domain, ProgramCheck, Relation
 from espalier.verifiers.math.verifier import MathVerifier
 
@@ -35,7 +34,7 @@ async def test_every_trace_is_well_formed_and_its_answer_passes_the_check(name: 
             prompt = codec.tokenizer.encode(prompt_text(problem.text), add_special_tokens=False).ids
             assert read(example.tokens.tolist(), len(prompt), codec.vocabulary).well_formed
             if not trace.solved:
-                assert extract(trace.closing) is None
+                assert final_answer(trace.closing, problem.check) is None
                 continue
             verdict = await verifier.verify(Claim(response_text(trace)), problem.check)
             assert verdict.passed, (problem.text, trace, verdict)

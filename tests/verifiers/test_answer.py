@@ -1,86 +1,213 @@
+"""What texts state: a table to which anyone can add a line (answer_cases.jsonl), and laws that hold for every text."""
+
 from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from espalier.verifiers.answer import Found, boxes, extract, last_program
+from espalier.verifiers.answer import Found, answer_of, boxes, branch_answer, final_answer, last_program, no_answer
+from espalier.verifiers.check import (
+    CallCase,
+    Check,
+    Claim,
+    ConstraintCheck,
+    CustomCheck,
+    ProgramCheck,
+    ReferenceCheck,
+    Relation,
+    StdioCase,
+)
+from espalier.verifiers.verdict import Status
 
-CASES = [
-    (r"so \boxed{1} and later \boxed{2}.", "2", Found.BOXED),
-    (r"\boxed{\frac{1}{2}}", r"\frac{1}{2}", Found.BOXED),
-    (r"\boxed{\{1,2\}}", r"\{1,2\}", Found.BOXED),
-    (r"the roots are $\boxed{1}$ and $\boxed{2}$.", "1, 2", Found.BOXED),
-    (r"\boxed{x = \boxed{5}}", r"x = \boxed{5}", Found.BOXED),
-    (r"\boxed 7", "7", Found.BOXED),
-    ("The final answer is 42.", "42", Found.PHRASE),
-    ("**Final Answer:** $\\frac{3}{4}$", r"$\frac{3}{4}$", Found.PHRASE),
-    ("We compute.\n#### 18", "18", Found.PHRASE),
-    ("<answer>12 - 3</answer>", "12 - 3", Found.PHRASE),
-    ("Answer: 3.5", "3.5", Found.PHRASE),
-    ("Therefore the sum is $n^2$.", "n^2", Found.MATH),
-    ("step one\n\n82 + 20 + 67 - 50", "82 + 20 + 67 - 50", Found.LINE),
-    (r"<takeaway>The branches agree.</takeaway> The answer is \boxed{B}", "B", Found.BOXED),
-]
+CASES = [json.loads(line) for line in Path(__file__).with_name("answer_cases.jsonl").read_text().splitlines()]
+MATH = ReferenceCheck("1")
+CODE = ProgramCheck((CallCase("f", "[]", "1"),))
+CHECKS: list[Check | None] = [None, MATH, CODE, CustomCheck("v"), ConstraintCheck((Relation("x = 1"),))]
+PROGRAM = "def f():\n    return 1\n"
+FENCED = f"so\n```python\n{PROGRAM}```\n"
+LONG = "anything at all that a verifier of its own might want to read, however long it may be, and it is long"
+
+FRAGMENTS = (
+    *(
+        "\\boxed{",
+        "}",
+        "{",
+        "$",
+        "\\[",
+        "\\]",
+        "12",
+        "x = ",
+        "-3",
+        "\\frac{1}{2}",
+        " and ",
+        " or ",
+        "\\quad ",
+        "\n",
+        ".",
+    ),
+    *("The answer is ", "#### ", "<think>", "</think>", "</takeaway>", "```\n", "```python\n", "print(1)\n", "\n```\n"),
+    *(
+        "Wait, ",
+        "that is wrong",
+        "not ",
+        "\\%",
+        "\\text{",
+        "There are 12 ways",
+        "**",
+        "%",
+        " ",
+        "\\",
+        "boxed{",
+        "\\fbox{",
+    ),
+)
+texts = st.lists(st.sampled_from(FRAGMENTS), max_size=25).map("".join) | st.text(max_size=60)
 
 
-@pytest.mark.parametrize(("response", "text", "found"), CASES)
-def test_the_answer_of_a_response_is_found(response: str, text: str, found: Found) -> None:
-    answer = extract(response)
-    assert answer is not None
-    assert (answer.text, answer.found) == (text, found)
+def check_of(kind: str) -> Check:
+    return MATH if kind == "math" else ProgramCheck((StdioCase("", "1"),), language=kind)
 
 
-def test_a_response_without_a_statement_claims_nothing() -> None:
-    assert extract("") is None
-    assert extract("I do not know how to go on from here, since the branches disagree about every single case.") is None
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['check']}: {case['why']}")
+def test_the_answer_of_a_response_is_found(case: dict[str, Any]) -> None:
+    answer = final_answer(case["response"], check_of(case["check"]))
+    assert (answer.text if answer else None) == case["answer"]
+
+
+@given(texts, st.sampled_from(CHECKS))
+def test_a_response_and_its_answer_alone_are_the_same_claim(text: str, check: Check | None) -> None:
+    """A solver judges the answer that it took out of a response, training the whole response: one verdict for both."""
+    whole = answer_of(Claim(text), check)
+    if whole is None:
+        assert final_answer(text, check) is None
+        assert no_answer(check).status is (Status.UNKNOWN if check is None else Status.FAIL)
+        return
+    if check is not None:
+        alone = answer_of(Claim(whole.text, bare=True), check)
+        assert alone is not None
+        assert alone.text == whole.text
+
+
+@pytest.mark.parametrize(
+    ("text", "check", "complete", "answer"),
+    [
+        ("thus \\boxed{42}", MATH, True, "42"),
+        ("thus \\boxed{42}", MATH, False, "42"),
+        ("The answer is 42.", MATH, True, "42"),
+        ("The answer is 42.", MATH, False, None),
+        ("thus \\boxed{4", MATH, False, None),
+        (FENCED, CODE, True, PROGRAM),
+        (FENCED, CODE, False, PROGRAM),
+        (FENCED.removesuffix("```\n"), CODE, False, None),
+        (FENCED, None, True, PROGRAM),
+        ("thus \\boxed{42}", None, True, "42"),
+        (LONG, CustomCheck("v"), True, LONG),
+        (LONG, CustomCheck("v"), False, None),
+    ],
+)
+def test_a_response_that_was_cut_off_states_only_what_it_marks(
+    text: str, check: Check | None, complete: bool, answer: str | None
+) -> None:
+    found = final_answer(text, check, complete=complete)
+    assert (found.text if found else None) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "check", "answer"),
+    [
+        ("first \\boxed{1}, no, \\boxed{2}", MATH, "2"),
+        ("the answer is 2", MATH, None),
+        ("\\boxed{2", MATH, None),
+        ("\\boxed{2} is wrong, it should be 3", MATH, None),
+        (FENCED, CODE, PROGRAM),
+        (FENCED.removesuffix("```\n"), CODE, None),
+        ("\\boxed{2}", CODE, None),
+    ],
+)
+def test_a_step_states_only_what_it_marks(text: str, check: Check, answer: str | None) -> None:
+    assert branch_answer(text, check) == answer
 
 
 def test_an_unclosed_box_is_no_box() -> None:
     assert boxes(r"\boxed{1 + {2}") == ()
 
 
-def test_a_bare_answer_is_kept_whole_without_its_box() -> None:
-    whole = extract(r" \boxed{3} ", bare=True)
-    part = extract(r"\boxed{3} or \boxed{4}", bare=True)
-    assert whole is not None
-    assert whole.text == "3"
-    assert part is not None
-    assert part.text == r"\boxed{3} or \boxed{4}"
+@pytest.mark.parametrize(
+    ("text", "check", "answer"),
+    [
+        (r" \boxed{3} ", MATH, "3"),
+        (r"\boxed{3} or \boxed{4}", MATH, r"\boxed{3} or \boxed{4}"),
+        (" ", MATH, None),
+        (FENCED.removeprefix("so\n"), CODE, PROGRAM),
+        (f'"""\n```\nf()\n```\n"""\n{PROGRAM}', CODE, f'"""\n```\nf()\n```\n"""\n{PROGRAM}'),
+        (PROGRAM, CODE, PROGRAM),
+    ],
+    ids=["box", "two boxes", "nothing", "fence", "a docstring with a fence", "bare"],
+)
+def test_a_bare_claim_is_kept_whole_without_its_marks(text: str, check: Check, answer: str | None) -> None:
+    found = answer_of(Claim(text, bare=True), check)
+    assert (found.text if found else None) == answer
 
 
-def test_the_number_of_boxes_is_reported() -> None:
-    answer = extract(r"\boxed{1}, then \boxed{2}, then \boxed{3}")
-    assert answer is not None
-    assert answer.boxes == 3
+def test_how_an_answer_was_found_is_told() -> None:
+    found = {text: final_answer(text, MATH) for text in ("\\boxed{1} \\boxed{2}", "the answer is 1", "so $1$.", "1")}
+    assert [answer.found for answer in found.values() if answer] == [Found.BOXED, Found.PHRASE, Found.MATH, Found.LINE]
+    assert [answer.boxes for answer in found.values() if answer] == [2, 0, 0, 0]
 
 
-def test_the_last_fenced_block_is_the_program() -> None:
+def test_without_a_language_the_last_fence_of_any_is_the_program() -> None:
     program = last_program("```python\nprint(1)\n```\ntext\n```C++\nint main() {}\n```\n")
     assert program is not None
     assert (program.source, program.language) == ("int main() {}\n", "c++")
 
 
-def test_an_unclosed_last_fence_runs_to_the_end() -> None:
-    program = last_program("```\nold\n```\n```py\nprint(2)\n")
-    assert program is not None
-    assert (program.source, program.language) == ("print(2)\n", "py")
-
-
-def test_text_without_fences_has_no_program() -> None:
-    assert last_program("print(1)") is None
-
-
 @given(st.text(alphabet="\\boxed{}$ 12\n`.answeri:*#", max_size=400))
 def test_extraction_never_raises(text: str) -> None:
-    for answer in (extract(text), extract(text, bare=True)):
-        assert answer is None or answer.text == answer.text.strip() != ""
-    last_program(text)
+    for check in CHECKS:
+        for claim in (Claim(text), Claim(text, bare=True)):
+            answer = answer_of(claim, check)
+            assert answer is None or answer.text.strip()
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("unit", ["\\boxed{", "{", "}", "$", "\\[", "answer is ", "```\n", "\\boxed{1} and ", "\n"])
+@pytest.mark.parametrize(
+    "unit",
+    [
+        *(
+            "\\boxed{",
+            "{",
+            "}",
+            "$",
+            "\\[",
+            "answer is ",
+            "```\n",
+            "\\boxed{1} and ",
+            "\n",
+            "not \\boxed{1} ",
+            "wait, ",
+        ),
+        *(
+            "\\boxed{1} wait, ",
+            "<think>",
+            "</think>",
+            "answer of ",
+            "there are 1 ",
+            "is 1 ",
+            "\\boxed\\",
+            "```a\n```\n",
+        ),
+    ],
+)
 def test_long_hostile_texts_are_read_to_their_end(unit: str) -> None:
     text = unit * 100_000  # a quadratic reader would take the better part of an hour
-    extract(text)
-    last_program(text)
+    for check in CHECKS:
+        answer_of(Claim(text), check)
+        answer_of(Claim(text, bare=True), check)
+        branch_answer(text, check)
+    nested = "\\boxed{" * 50_000 + "}" * 50_000
+    answer_of(Claim(nested, bare=True), MATH)

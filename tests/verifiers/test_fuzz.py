@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from espalier.v1 import common_pb2
 from espalier.v1 import verifier_pb2 as pb
-from espalier.verifiers.answer import extract
+from espalier.verifiers.answer import final_answer
 from espalier.verifiers.local import LocalVerifiers, load
 from espalier.verifiers.math.lexer import ParseError
 from espalier.verifiers.math.limits import LimitError
@@ -74,7 +74,7 @@ def test_any_answer_gets_a_verdict(probe: Probe, text: str, gold: str, bare: boo
 @settings(max_examples=300)
 @given(strategies.answers)
 def test_any_text_parses_or_says_why_not(text: str) -> None:
-    extract(text)
+    final_answer(text, None)
     try:
         assert parse(text)
     except (ParseError, LimitError) as error:

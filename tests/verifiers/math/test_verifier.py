@@ -63,7 +63,7 @@ async def test_a_wrong_answer_has_feedback_that_does_not_tell_the_reference(veri
 
 async def test_a_response_without_an_answer_fails(verifier: MathVerifier) -> None:
     verdict = await verifier.verify(Claim(""), ReferenceCheck("5"))
-    assert (verdict.status, verdict.decided_by) == (Status.FAIL, "extraction")
+    assert (verdict.status, verdict.decided_by) == (Status.FAIL, "no_answer")
 
 
 async def test_identical_text_passes_even_when_nothing_can_be_parsed(verifier: MathVerifier) -> None:

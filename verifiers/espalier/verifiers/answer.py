@@ -1,21 +1,30 @@
-"""What a response claims: its last boxed expression, its stated final answer, or its fenced program. Linear time."""
+"""What a text states as its answer, given how it will be judged. The only place that reads answers out of texts.
+
+Solving and training, services and command lines all ask :func:`answer_of`, :func:`final_answer` and
+:func:`branch_answer`, so that one text gets one verdict. Every function takes linear time.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
+
+from espalier.verifiers.check import Check, Claim, CustomCheck, ProgramCheck
+from espalier.verifiers.verdict import Evidence, Status, Verdict
 
 
 class Found(StrEnum):
-    """How an answer was found in a response."""
+    """How an answer was found in a text."""
 
     BARE = "the whole text"
     BOXED = "the last boxed expression"
     PHRASE = "the final answer phrase"
     MATH = "the last displayed or inline mathematics"
     LINE = "the last line"
-    FENCE = "the last fenced block"
+    FENCE = "the last fenced program"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +34,7 @@ class Answer:
     Attributes:
         text: The answer, without the marks around it.
         found: How it was found.
-        boxes: How many boxed expressions the response has.
+        boxes: How many boxed expressions the text has.
     """
 
     text: str
@@ -41,33 +50,234 @@ class Program:
     language: str
 
 
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*(?=\{|\S)")
-_PHRASE = re.compile(
-    r"(?:final\s+answer|answer)\*{0,2}\s*(?:\(\s*)?(?:is|are|:|=)[\s:*]*|####\s*|<answer>\s*",
+LONGEST = 4096
+"""Characters of an answer that stands outside of a box; the rest of a longer one is not read."""
+
+LANGUAGE_TAGS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "python": frozenset({"python", "py", "python3", "py3"}),
+        "cpp": frozenset({"cpp", "c++", "cc", "cxx", "cplusplus"}),
+        "javascript": frozenset({"javascript", "js", "node", "nodejs", "mjs"}),
+        "java": frozenset({"java"}),
+        "go": frozenset({"go", "golang"}),
+        "rust": frozenset({"rust", "rs"}),
+    }
+)
+"""How a fence may name a language of :class:`~espalier.verifiers.check.ProgramCheck`."""
+
+_THINK_END = re.compile(r"</think(?:ing)?>")
+_THINK = re.compile(r"<think(?:ing)?>")
+_BLOCK_END = "</takeaway>"
+_BOX = re.compile(r"(?:\\|\x08)(?:boxed|framebox|fbox|oxed)(?![A-Za-z])\s*|(?<![A-Za-z\\])boxed(?=\{)")
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_COMMAND = re.compile(r"\\[A-Za-z]+|\\.", re.DOTALL)
+
+# Between two boxes that are one answer: signs, spaces, "and", "or", and the name of the next value ("y =").
+_GLUE = re.compile(
+    r"(?:[\s$,;&.]|\\[,;:! ()\[\]]|\\(?:quad|qquad|text|mathrm|textrm)\b|[{}]|\\\\|\b(?:and|or|und|et)\b){0,40}"
+    r"(?P<name>[A-Za-z](?:_\{?\w{1,3}\}?)?\s*=\s*)?[\s$]{0,4}"
+)
+_NAME = re.compile(r"(?<![A-Za-z\\])(?P<name>[A-Za-z](?:_\{?\w{1,3}\}?)?\s*=\s*)[\s$]{0,4}$")
+_PERCENT = re.compile(r"\s{0,2}(?:\\[)\]]|\$)?\s{0,2}(?:\\?%|per\s?cent\b)", re.IGNORECASE)
+_DEGREES = re.compile(r"\s{0,2}(?:\^\s?\{?\s?\\circ\b\s?\}?|°)")
+
+_RETRACTED = re.compile(
+    r"\b(?:wait|hold on|scratch that|oops|on second thought|i take (?:that|it) back)\b"
+    r"|\b(?:that|this|it|which|above|answer|result|value|box)(?:'s| is| was| were| can(?:'t|not) be| isn't| wasn't)"
+    r"(?: (?:clearly|obviously|actually|still))? "
+    r"(?:not (?:right|correct|it|the answer|possible)|wrong|incorrect|a mistake|an error|right\?)"
+    r"|\b(?:this|that|it) is (?:wrong|incorrect)\b"
+    r"|^\W{0,6}(?:is|was) (?:wrong|incorrect|not (?:correct|right|the answer))"
+    r"|\bi (?:made|see) (?:a|an|my) (?:\w+ )?(?:mistake|error|slip)\b|\bi was wrong\b|\bi miscalculated\b"
+    r"|\bcorrection\b|\b(?:should|must) (?:actually |instead |rather |really )?(?:be|have been) "
+    r"|(?:^|[.!?]\s|\n)\s{0,2}(?:no|nope)\s?[,.!:;-]|\bactually,|\bnot \$?$",
     re.IGNORECASE,
 )
-_SENTENCE_END = re.compile(r"\.(?=\s|$)|</answer>|\n")
+_CONFIRMED = re.compile(
+    r"\b(?:is|was|'s|are)(?: (?!not\b)\w+)? (?:correct|right|confirmed|verified|consistent)\b"
+    r"|(?:^|[.!:]\s)(?:correct|confirmed|verified)\b|\b(?:checks out|still holds|stands|yes)\b|✓|✅",
+    re.IGNORECASE,
+)
+_DENIED = re.compile(
+    r"(?:\b(?:not|isn't|wasn't|never)\s{1,3}(?:equal to\s|just\s|simply\s)?)[\s$(\\]{0,4}$", re.IGNORECASE
+)
+_STRUCK = re.compile(r"\\[bx]?cancel\s{0,2}\{\s{0,2}$|\\sout\s{0,2}\{\s{0,2}$")
+
+_PHRASE = re.compile(
+    r"(?:\bfinal\s+(?:answer|result)|\banswer|\banswers|\bans)(?:\s+(?:to|for|of)\s+[^.:=\n]{1,80}?)?"
+    r"\*{0,3}[)\]]?\s{0,3}"
+    r"(?:\\?[:=]|(?:\b(?:is|are|would be|should be|must be|comes to)\b)"
+    r"(?:\s+(?:therefore|thus|then|indeed|simply|just))?)"
+    r"(?:[:\s*]|\\text\{\s*\})*"
+    r"|####\s*|<answer>\s*|\\text\{\s*(?:final )?answer:?\s*\}[:\s]*",
+    re.IGNORECASE,
+)
+_HEADING = re.compile(
+    r"^[ \t]*#{1,6}[ \t]*\**[ \t]*(?:final\s+)?answer\**[ \t]*:?\**[ \t]*$", re.IGNORECASE | re.MULTILINE
+)
+_LATER = re.compile(
+    r"\b(?:should|must) (?:actually |instead |rather |really )?(?:be|have been)\s+"
+    r"|\b(?:it is|it's|it equals|get|gives|is)\s+",
+    re.IGNORECASE,
+)
+_SENTENCE_END = re.compile(
+    r"[.!](?=\s|$)|</answer>|\n|(?<=[\w)}$]),?\s(?:because|since|so that|as required|which|where)\s"
+)
 _DISPLAY = re.compile(r"\$\$(.{1,4096}?)\$\$|\\\[(.{1,4096}?)\\\]|\$([^$\n]{1,4096})\$|\\\((.{1,4096}?)\\\)", re.DOTALL)
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_AT_START = re.compile(
+    r"\s{0,8}(?:\$\$(.{1,4096}?)\$\$|\\\[(.{1,4096}?)\\\]|\$([^$\n]{1,4096})\$|\\\((.{1,4096}?)\\\))", re.DOTALL
+)
+_STATED = re.compile(
+    r"\b(?:is|are|equals|equal to|be|was|gives|get|obtain|have|has|contains|there are|there is|total of|:|=)\s+"
+    r"(?P<value>[^=]{1,80})$",
+    re.IGNORECASE,
+)
+_COUNT = re.compile(r"\bthere (?:are|is)\s+(?:exactly |only |precisely )?(?P<value>\d[\d,]*)\s+[a-z]", re.IGNORECASE)
+_FAREWELL = re.compile(
+    r"^\W*(?:i hope|hope (?:this|that)|let me know|feel free|thank|good luck|have a (?:nice|great)|q\.?e\.?d|is there "
+    r"anything|if you have|please let|this completes|happy to)\b|^\W*$",
+    re.IGNORECASE,
+)
+_LEAD = re.compile(
+    r"^(?:\\text\s?\{)?\s{0,3}(?:the\s+)?(?:final\s+)?answer\s{0,3}(?:is|:|=)\s{0,3}:?\s{0,3}\}?\s{0,3}", re.IGNORECASE
+)
+_DENIAL = re.compile(r"\b(?:is|are|was) not\b|\b(?:isn't|wasn't|cannot|can't|unable|don't|not sure)\b", re.IGNORECASE)
+_NEGATED = re.compile(
+    r"^(?:not|unknown|unclear|below|above|as follows|wrong|incorrect|hard|difficult)\b", re.IGNORECASE
+)
+
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+#.-]*)[^\n]*$", re.MULTILINE)
+_OUTPUT = re.compile(
+    r"(?:output|prints?|result|usage|input|run(?: it)?(?: with)?|terminal|console|shell|example)s?\W*$", re.IGNORECASE
+)
+_OTHER_TAGS = frozenset(
+    [
+        "bash",
+        "sh",
+        "shell",
+        "zsh",
+        "console",
+        "terminal",
+        "text",
+        "txt",
+        "output",
+        "plaintext",
+        "stdout",
+        "stdin",
+        "json",
+        "yaml",
+        "yml",
+        "toml",
+        "xml",
+        "html",
+        "css",
+        "diff",
+        "sql",
+        "ini",
+        "csv",
+        "markdown",
+        "md",
+        "latex",
+        "tex",
+        "makefile",
+        "dockerfile",
+        "powershell",
+        "cmd",
+        "bat",
+        "log",
+        "none",
+        "pycon",
+    ]
+)
+
+
+def answer_of(claim: Claim, check: Check | None) -> Answer | None:
+    """The answer that a claim states; None when it states none.
+
+    A bare claim is its own answer: nothing but a box around all of it, or a fence around a whole program, comes off.
+    """
+    if not claim.bare:
+        return final_answer(claim.text, check)
+    if isinstance(check, ProgramCheck):
+        source = _unfenced(claim.text)
+        return Answer(source, Found.BARE) if source.strip() else None
+    text = _unboxed(claim.text)
+    return Answer(text, Found.BARE, len(boxes(claim.text))) if text else None
+
+
+def final_answer(text: str, check: Check | None, *, complete: bool = True) -> Answer | None:
+    """The answer that a response states.
+
+    What stands before the end of its last block (`</takeaway>`) or of its thoughts (`</think>`) does not count. The
+    last box wins, unless the text takes it back; boxes that only "and", "or" or signs separate are one answer of
+    several parts. Without a box, the last "final answer" phrase counts, then mathematics or a short statement at the
+    end. Where a program is judged it is the last fence of the check's language.
+
+    Args:
+        text: The response.
+        check: How it will be judged; None: a box, else a fenced program, else a statement.
+        complete: Whether the response came to its own end; a cut one states only what it marks as its answer.
+    """
+    text = _spoken(text)
+    if isinstance(check, ProgramCheck):
+        return _program_answer(text, check.language, complete)
+    answer = _boxed(text)
+    if answer is None and complete and not _withdrawn(text):
+        answer = _phrase(text) or (None if _BOX.search(text) else _last_statement(text))
+    if answer is not None and answer.found is Found.BOXED:
+        return answer
+    if check is None:
+        return _program_answer(text, None, complete) or answer
+    if isinstance(check, CustomCheck) and complete and answer is None and text.strip():
+        return Answer(text.strip(), Found.BARE)
+    return answer
+
+
+def branch_answer(text: str, check: Check | None) -> str | None:
+    """The answer that a step states so far: its last box, or its last complete fenced program; None without one.
+
+    Running text is no statement: steps say many things on their way.
+    """
+    if isinstance(check, ProgramCheck):
+        answer = _program_answer(text, check.language, complete=False)
+    else:
+        answer = _boxed(text, alone=True)
+    return answer.text if answer is not None else None
+
+
+def no_answer(check: Check | None) -> Verdict:
+    """The verdict on a text that states no answer: FAIL where an answer is checked, else UNKNOWN and no vote."""
+    program = isinstance(check, ProgramCheck)
+    said = Evidence("no_answer", "the text states no " + ("program" if program else "final answer"))
+    how = "The response has no fenced program." if program else "State the final answer in \\boxed{}."
+    return Verdict(Status.UNKNOWN if check is None else Status.FAIL, 0.0, "no_answer", (said,), how)
+
+
+def _spoken(text: str) -> str:
+    """What follows the last block and the thoughts, without the thoughts."""
+    text = text.rpartition(_BLOCK_END)[2]
+    ends = list(_THINK_END.finditer(text))
+    if ends:
+        text = text[ends[-1].end() :]
+    opened = _THINK.search(text)
+    return text[: opened.start()] if opened else text
+
+
+# Boxes.
+
+
+@dataclass(frozen=True, slots=True)
+class _Box:
+    """A boxed expression: where it starts, where it ends, and what is in it."""
+
+    start: int
+    end: int
+    content: str
 
 
 def boxes(text: str) -> tuple[str, ...]:
     """The contents of every boxed expression with balanced braces, in order, the outer one of nested boxes."""
-    found: list[str] = []
-    at = 0
-    while match := _BOX.search(text, at):
-        start = match.end()
-        if text[start] != "{":
-            found.append(text[start])
-            at = start + 1
-            continue
-        end = closing_brace(text, start)
-        if end is None:
-            break
-        found.append(text[start + 1 : end])
-        at = end + 1
-    return tuple(found)
+    return tuple(box.content for box in _boxes(text))
 
 
 def closing_brace(text: str, start: int) -> int | None:
@@ -80,86 +290,246 @@ def closing_brace(text: str, start: int) -> int | None:
     return None
 
 
-def extract(text: str, *, bare: bool = False) -> Answer | None:
-    """The answer that a response claims.
+def _boxes(text: str) -> Iterator[_Box]:
+    if _BOX.search(text) is None:
+        return
+    partners = _partners(text)
+    at = 0
+    while match := _BOX.search(text, at):
+        start = match.end()
+        at = max(start, match.start() + 1)
+        if start >= len(text):
+            return
+        if text[start] != "{":
+            end = _one_token(text, start, partners)
+            yield _Box(match.start(), end, text[start:end])
+            at = end
+        elif (close := partners.get(start)) is not None:
+            yield _Box(match.start(), close + 1, text[start + 1 : close])
+            at = close + 1
 
-    The last box wins; several boxes in the last sentence that has one ("\\boxed{1} and \\boxed{2}") are one answer of
-    several parts. Without a box, the last "final answer" phrase, then the last line when it is short.
+
+def _partners(text: str) -> dict[int, int]:
+    """Where each opening brace is closed."""
+    open_at: list[int] = []
+    found: dict[int, int] = {}
+    for match in _BRACE.finditer(text):
+        if match.group() == "{":
+            open_at.append(match.start())
+        elif match.group() == "}" and open_at:
+            found[open_at.pop()] = match.start()
+    return found
+
+
+def _one_token(text: str, start: int, partners: Mapping[int, int]) -> int:
+    """The end of what TeX boxes without braces: one character, or a command with the groups that follow it."""
+    command = _COMMAND.match(text, start)
+    if command is None:
+        return start + 1
+    end = command.end()
+    while end in partners:
+        end = partners[end] + 1
+    return end
+
+
+def _boxed(text: str, *, alone: bool = False) -> Answer | None:
+    """The last box that holds something and is not taken back, joined with those that belong to it.
 
     Args:
-        text: A response, or the answer itself when `bare`.
-        bare: Nothing but a box around the whole has to be taken off.
-
-    Returns:
-        The answer, or None when the response does not claim one.
+        text: The text.
+        alone: Nothing but boxes counts; otherwise what replaces a box that was taken back does.
     """
-    found = boxes(text)
-    if bare:
-        whole = len(found) == 1 and text.strip().startswith("\\boxed") and text.strip().endswith("}")
-        stripped = found[0] if whole else text.strip()
-        return Answer(stripped.strip(), Found.BARE, len(found)) if stripped.strip() else None
-    if found:
-        return Answer(_last_boxes(text, found), Found.BOXED, len(found))
-    if phrase := _after_phrase(text):
-        return Answer(phrase, Found.PHRASE)
-    return _last_statement(text)
-
-
-def _last_boxes(text: str, found: tuple[str, ...]) -> str:
-    """The last box, with the boxes before it that only "and", "or" or a comma separates."""
-    parts = [found[-1]]
-    end = text.rfind("\\boxed")
-    for content in reversed(found[:-1]):
-        start = text.rfind("\\boxed", 0, end)
-        close = closing_brace(text, text.find("{", start)) if start >= 0 else None
-        if close is None or not re.fullmatch(
-            r"[\s$,;]*(?:and|or|,|;|\\text\{\s*(?:and|or)\s*\})[\s$,;]*", text[close + 1 : end]
-        ):
+    every = list(_boxes(text))
+    full = [box for box in every if _holds_something(box)]
+    while full:
+        last = full[-1]
+        if _denied(text, last):
+            full.pop()
+            continue
+        tail = text[last.end :]
+        if (taken_back := _taken_back(tail)) is None:
             break
-        parts.append(content)
-        end = start
-    return ", ".join(part.strip() for part in reversed(parts))
+        if alone:
+            return None
+        return _replacement(tail[taken_back:], len(every))
+    if not full:
+        return None
+    found = _joined(text, full)
+    return Answer(found, Found.BOXED, len(every)) if found else None
 
 
-def _after_phrase(text: str) -> str | None:
+def _holds_something(box: _Box) -> bool:
+    return box.content.strip().strip("$.").strip() not in ("", r"\ldots", r"\dots", r"\cdots")
+
+
+def _withdrawn(text: str) -> bool:
+    """Whether a text has boxes that hold something; called where none of them counts."""
+    return any(map(_holds_something, _boxes(text)))
+
+
+def _denied(text: str, box: _Box) -> bool:
+    before = text[max(0, box.start - 40) : box.start]
+    if before.rstrip(" $").endswith("~~") and text[box.end : box.end + 4].lstrip(" $").startswith("~~"):
+        return True
+    return _DENIED.search(before) is not None or _STRUCK.search(before) is not None
+
+
+def _taken_back(tail: str) -> int | None:
+    """Where a text takes back the box before it; None when it does not, or confirms it in the end."""
+    retracted = None
+    for match in _RETRACTED.finditer(tail):
+        retracted = match
+    if retracted is None:
+        return None
+    confirmed = None
+    for match in _CONFIRMED.finditer(tail, retracted.end()):
+        confirmed = match
+    return None if confirmed is not None else retracted.start()
+
+
+def _replacement(tail: str, count: int) -> Answer | None:
+    """What a text puts in the place of a box that it took back; None when it puts nothing there."""
+    if (stated := _phrase(tail)) is not None:
+        return stated
     last = None
-    for match in _PHRASE.finditer(text):
+    for match in _LATER.finditer(tail):
         last = match
+    value = _value_at(tail, last.end()) if last is not None else ""
+    return Answer(value, Found.PHRASE, count) if re.match(r"[-+$\\(\[{]?[\d\w\\]", value) and len(value) <= 60 else None
+
+
+def _joined(text: str, full: list[_Box]) -> str:
+    """The last box, with the boxes before it that belong to one answer and with the names of their values."""
+    first = len(full) - 1
+    while first:
+        between = text[full[first - 1].end : full[first].start]
+        if len(between) > 80 or "\n\n" in between or _GLUE.fullmatch(between) is None:
+            break
+        first -= 1
+    parts = [_content(text, box) for box in full[first:]]
+    if len(set(parts)) == 1:
+        return parts[0]
+    names = [_NAME.search(text[max(0, box.start - 16) : box.start]) for box in full[first:]]
+    if all(names):
+        parts = [f"{name.group('name').strip(' =')} = {part}" for name, part in zip(names, parts, strict=True) if name]
+    return ", ".join(parts)
+
+
+def _content(text: str, box: _Box) -> str:
+    """What a box holds, with a sign of percent or degrees that stands right behind it."""
+    content = _unboxed(box.content)
+    content = _LEAD.sub("", content, count=1).strip()
+    if "%" not in content and _PERCENT.match(text, box.end):
+        return rf"{content}\%"
+    if not re.search(r"\\circ|°|degree", content) and _DEGREES.match(text, box.end):
+        return rf"{content}^\circ"
+    return content
+
+
+def _unboxed(text: str) -> str:
+    """The text without boxes around all of it."""
+    text = text.strip()
+    if _BOX.match(text) is None:
+        return text
+    partners = _partners(text)
+    start, end = 0, len(text)
+    while (match := _BOX.match(text, start, end)) and partners.get(match.end()) == end - 1:
+        start, end = match.end() + 1, end - 1
+        while start < end and text[start].isspace():
+            start += 1
+        while start < end and text[end - 1].isspace():
+            end -= 1
+    return text[start:end]
+
+
+# Statements in words.
+
+
+def _phrase(text: str) -> Answer | None:
+    """What the last "the answer is …" says, or the first line below a heading "Answer"."""
+    last: re.Match[str] | None = None
+    for pattern in (_PHRASE, _HEADING):
+        for match in pattern.finditer(text):
+            if last is None or match.end() > last.end():
+                last = match
     if last is None:
         return None
-    rest = text[last.end() : last.end() + 4096]
+    value = _value_at(text, last.end())
+    stated = value and not _NEGATED.match(value) and not _BOX.search(value)
+    return Answer(value, Found.PHRASE) if stated else None
+
+
+def _value_at(text: str, start: int) -> str:
+    """The value that starts there: mathematics that is set off, or the rest of the sentence."""
+    rest = text[start : start + LONGEST].lstrip(" \t\r\n*:")
+    display = _AT_START.match(rest)
+    if display is not None:
+        following = rest[display.end() : display.end() + 40]
+        if not re.match(r"\s?(?:,|and|or|\\?%|percent|°|\^|[a-z(/+*-])", following, re.IGNORECASE):
+            return _unmarked(next(group for group in display.groups() if group is not None))
     end = _SENTENCE_END.search(rest)
-    return _unmark(rest[: end.start()] if end else rest) or None
+    return _unmarked(rest[: end.start()] if end else rest)
 
 
 def _last_statement(text: str) -> Answer | None:
-    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    """Mathematics or a short statement at the end of a text."""
+    lines = [line.strip() for line in text.strip()[-LONGEST:].splitlines()]
+    while lines and _FAREWELL.match(lines[-1]):
+        lines.pop()
     if not lines:
         return None
-    line = lines[-1][-4096:]
+    if (displayed := _displayed_last("\n".join(lines))) is not None:
+        return Answer(displayed, Found.MATH)
+    line = lines[-1]
     inline = [next(group for group in match.groups() if group is not None) for match in _DISPLAY.finditer(line)]
     if inline and len(line) > len(inline[-1]) + 4:
-        return Answer(inline[-1].strip(), Found.MATH)
-    stripped = _unmark(line)
+        return Answer(inline[-1].strip(), Found.MATH) if inline[-1].strip() else None
+    stripped = _unmarked(line)
+    counted = _COUNT.search(stripped)
+    if counted and len(re.findall(r"\d[\d,]*", stripped)) == 1:
+        return Answer(counted.group("value"), Found.LINE)
+    if _DENIAL.search(stripped):
+        return None
+    if (stated := _STATED.search(stripped)) and re.match(r"[-+]?[$(\[{\\]?\d", stated.group("value")):
+        value = stated.group("value").strip()
+        if len(value.split()) <= 6:
+            return Answer(_unmarked(value), Found.LINE)
     if stripped and len(stripped) <= 200 and len(stripped.split()) <= 12:
         return Answer(stripped, Found.LINE)
     return None
 
 
-def _unmark(text: str) -> str:
-    """Without Markdown emphasis, dollar signs around the whole, or a final full stop."""
+def _displayed_last(text: str) -> str | None:
+    """The mathematics that is displayed as the last thing in a text."""
+    text = text.rstrip().rstrip(".").rstrip()
+    for opening, closing in (("\\[", "\\]"), ("$$", "$$")):
+        if text.endswith(closing):
+            start = text.rfind(opening, 0, len(text) - 2)
+            if start >= 0:
+                return text[start + 2 : -2].strip().rstrip(".").strip() or None
+    return None
+
+
+def _unmarked(text: str) -> str:
+    """Without Markdown emphasis, quotation marks around the whole, or a final full stop."""
     text = text.strip().strip("*`").strip()
+    text = re.sub(r"</?(?:b|i|strong|em|answer)>", "", text).strip()
     if text.endswith(".") and not text.endswith(".."):
         text = text[:-1]
-    return text.strip().strip("*`").strip()
+    text = text.strip().strip("*`").strip()
+    whole = _AT_START.fullmatch(text)
+    if whole is not None:
+        text = next(group for group in whole.groups() if group is not None)
+    return _unboxed(text)
 
 
-def last_program(text: str) -> Program | None:
-    """The last fenced block of a response, with its language tag; an unclosed last fence runs to the end."""
-    fences = list(_FENCE.finditer(text))
-    program: Program | None = None
+# Programs.
+
+
+def programs(text: str) -> Iterator[tuple[Program, str, bool]]:
+    """Every fenced block with the line before it and whether it is closed; an open last fence runs to the end."""
     opening: re.Match[str] | None = None
-    for fence in fences:
+    for fence in _FENCE.finditer(text):
         if opening is None:
             opening = fence
         elif (
@@ -167,8 +537,58 @@ def last_program(text: str) -> Program | None:
             and len(fence.group(1)) >= len(opening.group(1))
             and not fence.group(2)
         ):
-            program = Program(text[opening.end() + 1 : fence.start()], opening.group(2).lower())
+            yield _program(text, opening, fence.start()), _line_before(text, opening.start()), True
             opening = None
     if opening is not None and text[opening.end() + 1 :].strip():
-        program = Program(text[opening.end() + 1 :], opening.group(2).lower())
-    return program
+        yield _program(text, opening, len(text)), _line_before(text, opening.start()), False
+
+
+def _program(text: str, opening: re.Match[str], end: int) -> Program:
+    return Program(text[opening.end() + 1 : end], opening.group(2).lower())
+
+
+def _line_before(text: str, at: int) -> str:
+    return text[max(0, at - 200) : at].rstrip().rpartition("\n")[2]
+
+
+def last_program(text: str, language: str | None = None, *, complete: bool = True) -> Program | None:
+    """The last fenced program of a text.
+
+    Args:
+        text: The text.
+        language: Of the programs that count: fences that name it, else fences that name none and hold no output. None:
+            every fence that names no other kind of text.
+        complete: Whether an open last fence counts.
+    """
+    named = LANGUAGE_TAGS.get(language or "", frozenset({language or ""}))
+    others = frozenset[str]().union(*LANGUAGE_TAGS.values()) | _OTHER_TAGS
+    best: Program | None = None
+    rank = 0
+    for program, before, closed in programs(text):
+        if not program.source.strip() or not (closed or complete):
+            continue
+        tag = program.language
+        if language is not None and tag in named:
+            merit = 3
+        elif tag in (_OTHER_TAGS if language is None else others):
+            continue
+        else:
+            merit = 1 if not tag and _OUTPUT.search(before) else 2
+        if merit >= rank:
+            best, rank = program, merit
+    return best
+
+
+def _program_answer(text: str, language: str | None, complete: bool) -> Answer | None:
+    program = last_program(text, language, complete=complete)
+    source = _unfenced(program.source) if program is not None else ""
+    return Answer(source, Found.FENCE) if source.strip() else None
+
+
+def _unfenced(text: str) -> str:
+    """A program without a fence around all of it."""
+    stripped = text.strip()
+    blocks = list(programs(stripped)) if stripped.startswith(("```", "~~~")) else []
+    if len(blocks) != 1 or not blocks[0][2] or _FENCE.fullmatch(stripped.rpartition("\n")[2]) is None:
+        return text
+    return blocks[0][0].source

@@ -12,7 +12,7 @@ from typing import Protocol, Self, TypeVar, runtime_checkable
 import structlog
 
 from espalier.common.errors import FieldError, UnansweredError
-from espalier.verifiers.answer import extract
+from espalier.verifiers.answer import answer_of, no_answer
 from espalier.verifiers.check import Check, Claim, CustomCheck, MathOptions
 from espalier.verifiers.consensus import EquivalenceClass, vote
 from espalier.verifiers.info import VerifierInfo
@@ -138,6 +138,11 @@ class LocalVerifiers:
             FieldError: No verifier here judges such checks, or a verifier cannot work with its parameters.
         """
         seat = self._route(check)
+        if isinstance(check, CustomCheck) and not claim.bare:
+            answer = answer_of(claim, check)
+            if answer is None:
+                return no_answer(check)
+            claim = replace(claim, text=answer.text, bare=True)
         return await seat.twice(lambda left: seat.verifier.verify(claim, check, timeout=left), timeout)
 
     async def equivalent(
@@ -167,7 +172,7 @@ class LocalVerifiers:
             UnansweredError: It could not be done, or not in time.
         """
         seat, comparer = self._comparer()
-        answers = [extract(claim.text, bare=claim.bare) for claim in claims]
+        answers = [answer_of(claim, None) for claim in claims]
         voting = [index for index, answer in enumerate(answers) if answer is not None]
         texts = [answer.text for answer in answers if answer is not None]
         votes = None if weights is None else [weights[index] for index in voting]
@@ -350,7 +355,7 @@ def _load(points: Mapping[str, EntryPoint], name: str) -> Verifier:
 def _version(verifier: Verifier) -> str:
     """What it says itself; the built-in ones have the version of this package."""
     own = type(verifier).__module__.partition(".")[0] == "espalier"
-    return str(getattr(verifier, "version", version("espalier") if own else ""))
+    return str(getattr(verifier, "version", version("espalier-npr") if own else ""))
 
 
 def _grace(timeout: float) -> float:

@@ -47,6 +47,7 @@ from espalier.solver.core.record import Entry, Journal, NoJournal
 from espalier.solver.core.recorder import CandidateBuilder
 from espalier.solver.core.result import Result, spend
 from espalier.solver.core.selection import VerifiedCandidate, select
+from espalier.verifiers.answer import no_answer
 from espalier.verifiers.check import Check, Claim, StepCheck
 from espalier.verifiers.verdict import Status, Verdict
 
@@ -58,8 +59,6 @@ VERIFY_SECONDS = 60.0
 
 NOT_JUDGED = Verdict(Status.UNKNOWN, 0.0, "not_judged")
 """Of a candidate that the solve did not wait for."""
-
-NO_ANSWER = Verdict(Status.UNKNOWN, 0.0, "no_answer", feedback="The response does not state an answer.")
 
 
 class Verifiers(Protocol):
@@ -372,7 +371,7 @@ class _Run:
     async def _judge(self, candidate: Candidate) -> None:
         """The verdict on a candidate: that on its answer, unless one of its steps had the right one."""
         index = candidate.spec.index
-        verdict = NO_ANSWER
+        verdict = no_answer(self._problem.check if self._checkable else None)
         if candidate.answer is not None:
             verdict = await self._verdict_on(index, (), candidate.answer, candidate.text)
             if verdict.status is Status.UNKNOWN and self._checkable:

@@ -11,8 +11,8 @@ from espalier.runtime.grammar import Vocabulary
 from espalier.runtime.layout import Path
 from espalier.runtime.structure import read
 from espalier.solver.core.candidate import BranchAnswer, Candidate
-from espalier.solver.core.claims import branch_answer, final_answer
 from espalier.solver.core.policy import Spec
+from espalier.verifiers.answer import branch_answer, final_answer
 from espalier.verifiers.check import Check
 
 _ANSWER_ENDS = frozenset("}`")
@@ -97,7 +97,7 @@ class CandidateBuilder:
         return Candidate(
             spec=self._spec,
             text=self._text(self._without_end(rollout.tokens)),
-            answer=settled_by.answer if settled_by else stated,
+            answer=settled_by.answer if settled_by else stated.text if stated else None,
             branch_answers=tuple(self._answers),
             reason=finished.reason,
             usage=finished.usage,

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from espalier.common.errors import FieldError
-from espalier.verifiers.answer import last_program
+from espalier.verifiers.answer import answer_of, no_answer
 from espalier.verifiers.check import CallCase, Check, CheckerCase, Claim, ProgramCheck, StdioCase
 from espalier.verifiers.code.cases import CaseResult, Trial, judge, prepare
 from espalier.verifiers.code.languages import JOB, LANGUAGES, Language
@@ -102,12 +102,12 @@ class CodeVerifier:
         if not isinstance(check, ProgramCheck):
             raise FieldError("check", f"the code verifier judges program checks, not {type(check).__name__}")
         language, trials = self._plan(check)
-        source = _source(claim)
-        if source is None:
-            return Verdict(Status.FAIL, 0.0, "program", feedback="The response has no fenced program.")
+        answer = answer_of(claim, check)
+        if answer is None:
+            return no_answer(check)
         try:
             async with asyncio.timeout(timeout):
-                return await self._attempts(source, check, language, trials)
+                return await self._attempts(answer.text, check, language, trials)
         except TimeoutError:
             return _error(f"no verdict within the caller's {timeout:.3g} s")
 
@@ -221,14 +221,6 @@ class CodeVerifier:
                     if check.stop_at_first_failure:
                         return judged[: index + 1]
         return judged
-
-
-def _source(claim: Claim) -> str | None:
-    """The program of a claim: the last fenced block, or all of a bare one."""
-    program = last_program(claim.text)
-    if program is not None:
-        return program.source
-    return claim.text if claim.bare and claim.text.strip() else None
 
 
 def _verdict(results: list[CaseResult], total: int, *, ran_out: bool, check: ProgramCheck) -> Verdict:

@@ -10,7 +10,7 @@ from fractions import Fraction
 from types import TracebackType
 from typing import Any, Self
 
-from espalier.verifiers.answer import Answer, extract
+from espalier.verifiers.answer import Answer, answer_of, no_answer
 from espalier.verifiers.check import Check, Claim, ConstraintCheck, MathOptions, ReferenceCheck, StepCheck
 from espalier.verifiers.consensus import EquivalenceClass, equivalence_classes
 from espalier.verifiers.math.limits import LIMITS
@@ -76,15 +76,9 @@ class MathVerifier:
         """Judge one claim; see :class:`espalier.verifiers.verifier.Verifier`."""
         if isinstance(check, StepCheck):
             return await self._steps(claim, timeout)
-        answer = extract(claim.text, bare=claim.bare)
+        answer = answer_of(claim, check)
         if answer is None:
-            return Verdict(
-                Status.FAIL,
-                0.0,
-                "extraction",
-                (Evidence("extraction", "the response states no final answer"),),
-                "State the final answer in \\boxed{}.",
-            )
+            return no_answer(check)
         if isinstance(check, ReferenceCheck):
             verdict = await self._against(check.answer, answer, check.options, timeout)
             bare = _without_percent(check.answer, answer, claim.problem)
@@ -101,7 +95,7 @@ class MathVerifier:
 
     async def equivalent(self, a: str, b: str, options: MathOptions | None = None) -> Verdict:
         """Compare two answers: PASS when they are the same, FAIL when they differ, UNKNOWN when undecided."""
-        answer = extract(b, bare=True)
+        answer = _bare(b)
         if answer is None:
             return Verdict(Status.UNKNOWN, 0.0, "equivalence", (Evidence("parse", "an empty answer"),))
         return await self._against(a, answer, options or MathOptions(), None)
@@ -137,7 +131,7 @@ class MathVerifier:
 
     async def _against(self, gold: str, answer: Answer, options: MathOptions, timeout: float | None) -> Verdict:
         extracted = _extraction(answer)
-        reference = extract(gold, bare=True)
+        reference = _bare(gold)
         if reference is None:
             return Verdict(Status.UNKNOWN, 0.0, "reference", (extracted, Evidence("parse", "the reference is empty")))
         quick = _quick(reference.text, answer.text, options)
@@ -204,6 +198,10 @@ class MathVerifier:
         if "error" in reply:
             raise WorkerError(reply["error"])
         return reply
+
+
+def _bare(text: str) -> Answer | None:
+    return answer_of(Claim(text, bare=True), None)
 
 
 def _quick(gold: str, claim: str, options: MathOptions) -> tuple[bool, str] | None:
