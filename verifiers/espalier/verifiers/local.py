@@ -1,4 +1,4 @@
-"""Every verifier of this process behind one door: routing, start and close, self-checks, a second try after ERROR."""
+"""The verifiers of this process: routing by kind of check, start and close, self-checks, a retry after ERROR."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from espalier.verifiers.check import Check, Claim, CustomCheck, MathOptions
 from espalier.verifiers.consensus import EquivalenceClass, vote
 from espalier.verifiers.info import VerifierInfo
 from espalier.verifiers.proto import KIND_NAMES
+from espalier.verifiers.retry import with_retry
 from espalier.verifiers.verdict import Evidence, Status, Verdict
 from espalier.verifiers.verifier import Verifier
 from espalier.verifiers.vote import Vote
@@ -33,9 +34,6 @@ BUILT_IN = (
 
 SELF_CHECK_SECONDS = 60.0
 """A self-check that takes longer has failed."""
-
-MIN_RETRY_SECONDS = 0.05
-"""With less time left, an ERROR is not tried again."""
 
 MAX_REASON = 500
 """Characters of what went wrong that are kept."""
@@ -83,22 +81,22 @@ class LocalVerifiers:
     closes every verifier that has started.
     """
 
-    name = "hub"
+    name = "local"
 
     def __init__(self, verifiers: Iterable[Verifier]) -> None:
         """
         Raises:
             ValueError: Two verifiers have one name or judge one kind of check.
         """
-        self._seats: dict[str, _ManagedVerifier] = {}
+        self._managed: dict[str, _ManagedVerifier] = {}
         self._by_kind: dict[type, _ManagedVerifier] = {}
         for verifier in verifiers:
-            if verifier.name in self._seats:
+            if verifier.name in self._managed:
                 raise ValueError(f"two verifiers are called {verifier.name!r}")
-            seat = self._seats[verifier.name] = _ManagedVerifier(verifier)
+            managed = self._managed[verifier.name] = _ManagedVerifier(verifier)
             for kind in verifier.kinds - {CustomCheck}:
-                other = self._by_kind.setdefault(kind, seat)
-                if other is not seat:
+                other = self._by_kind.setdefault(kind, managed)
+                if other is not managed:
                     raise ValueError(
                         f"{other.verifier.name!r} and {verifier.name!r} both judge {KIND_NAMES[kind]} checks: "
                         "choose one of them by name"
@@ -107,7 +105,7 @@ class LocalVerifiers:
     @property
     def kinds(self) -> frozenset[type]:
         """Kinds of check that some verifier here judges."""
-        return frozenset[type]().union(*(seat.verifier.kinds for seat in self._seats.values()))
+        return frozenset[type]().union(*(managed.verifier.kinds for managed in self._managed.values()))
 
     async def __aenter__(self) -> Self:
         return self
@@ -119,38 +117,52 @@ class LocalVerifiers:
 
     async def close(self) -> None:
         """Close every verifier that has started; one that fails to does not keep the others open."""
-        for seat in reversed(self._seats.values()):
-            await seat.close()
+        for managed in reversed(self._managed.values()):
+            await managed.close()
 
     async def check(self) -> tuple[VerifierInfo, ...]:
         """Start and self-check every verifier, and say what came of it."""
-        await asyncio.gather(*(seat.check() for seat in self._seats.values()))
+        await asyncio.gather(*(managed.check() for managed in self._managed.values()))
         return await self.describe()
 
     async def describe(self) -> tuple[VerifierInfo, ...]:
         """Every verifier with the outcome of its last self-check."""
-        return tuple(seat.info() for seat in self._seats.values())
+        return tuple(managed.info() for managed in self._managed.values())
 
     async def verify(self, claim: Claim, check: Check, *, timeout: float | None = None) -> Verdict:
-        """Judge one claim; an ERROR is tried once more while there is time.
+        """Judge one claim; an ERROR is asked again once while there is time.
 
         Raises:
             FieldError: No verifier here judges such checks, or a verifier cannot work with its parameters.
         """
-        seat = self._route(check)
+        return await with_retry(lambda left: self.verify_once(claim, check, timeout=left), timeout)
+
+    async def verify_once(self, claim: Claim, check: Check, *, timeout: float | None = None) -> Verdict:
+        """Judge one claim in one attempt: for a server, whose client retries.
+
+        Raises:
+            FieldError: As :meth:`verify`.
+        """
+        managed = self._route(check)
         if isinstance(check, CustomCheck) and not claim.bare:
             answer = answer_of(claim, check)
             if answer is None:
                 return no_answer(check)
             claim = replace(claim, text=answer.text, bare=True)
-        return await seat.twice(lambda left: seat.verifier.verify(claim, check, timeout=left), timeout)
+        return await managed.attempt(lambda: managed.verifier.verify(claim, check, timeout=timeout), timeout)
 
     async def equivalent(
         self, a: str, b: str, options: MathOptions | None = None, *, timeout: float | None = None
     ) -> Verdict:
         """Are two answers the same? PASS, FAIL, or UNKNOWN when that could not be decided."""
-        seat, comparer = self._comparer()
-        return await seat.twice(lambda _: comparer.equivalent(a, b, options), timeout)
+        return await with_retry(lambda left: self.equivalent_once(a, b, options, timeout=left), timeout)
+
+    async def equivalent_once(
+        self, a: str, b: str, options: MathOptions | None = None, *, timeout: float | None = None
+    ) -> Verdict:
+        """:meth:`equivalent` in one attempt."""
+        managed, comparer = self._comparer()
+        return await managed.attempt(lambda: comparer.equivalent(a, b, options), timeout)
 
     async def classes(
         self,
@@ -171,42 +183,42 @@ class LocalVerifiers:
         Raises:
             UnansweredError: It could not be done, or not in time.
         """
-        seat, comparer = self._comparer()
+        managed, comparer = self._comparer()
         answers = [answer_of(claim, None) for claim in claims]
         voting = [index for index, answer in enumerate(answers) if answer is not None]
         texts = [answer.text for answer in answers if answer is not None]
         votes = None if weights is None else [weights[index] for index in voting]
-        found = await seat.fenced(lambda: comparer.classes(texts, votes, options), timeout)
+        found = await managed.guarded(lambda: comparer.classes(texts, votes, options), timeout)
         classes = [replace(one, members=tuple(voting[member] for member in one.members)) for one in found]
         return tuple(map(Vote, classes, vote(classes)))
 
     def _route(self, check: Check) -> _ManagedVerifier:
         if isinstance(check, CustomCheck):
-            seat = self._seats.get(check.verifier)
-            if seat is None or CustomCheck not in seat.verifier.kinds:
-                names = [name for name, seat in self._seats.items() if CustomCheck in seat.verifier.kinds]
+            managed = self._managed.get(check.verifier)
+            if managed is None or CustomCheck not in managed.verifier.kinds:
+                names = [name for name, managed in self._managed.items() if CustomCheck in managed.verifier.kinds]
                 raise FieldError(
                     "check.custom.verifier",
                     f"no verifier called {check.verifier[:80]!r} takes custom checks; there are: {_listed(names)}",
                 )
-            return seat
-        seat = self._by_kind.get(type(check))
-        if seat is None:
+            return managed
+        managed = self._by_kind.get(type(check))
+        if managed is None:
             kinds = sorted(KIND_NAMES[kind] for kind in self.kinds)
             raise FieldError(
                 "check.kind", f"no verifier here judges {KIND_NAMES[type(check)]} checks; there are: {_listed(kinds)}"
             )
-        return seat
+        return managed
 
     def _comparer(self) -> tuple[_ManagedVerifier, Comparing]:
-        for seat in self._seats.values():
-            if isinstance(seat.verifier, Comparing):
-                return seat, seat.verifier
+        for managed in self._managed.values():
+            if isinstance(managed.verifier, Comparing):
+                return managed, managed.verifier
         raise FieldError("options", "no verifier here compares answers")
 
 
 class _ManagedVerifier:
-    """One verifier of a hub: its life, its health, and the fence around what it may do wrong."""
+    """One verifier: its start and end, its health, and a guard against what it may do wrong."""
 
     def __init__(self, verifier: Verifier) -> None:
         self.verifier = verifier
@@ -238,19 +250,7 @@ class _ManagedVerifier:
         except Exception as error:
             self._fault = _said(error)
 
-    async def twice(self, judge: Callable[[float | None], Awaitable[Verdict]], timeout: float | None) -> Verdict:
-        """The first verdict that is not ERROR, of at most two."""
-        clock = asyncio.get_running_loop().time
-        deadline = None if timeout is None else clock() + timeout
-        verdict = await self._guarded(judge, timeout)
-        if verdict.status is not Status.ERROR:
-            return verdict
-        left = None if deadline is None else deadline - clock()
-        if left is not None and left < MIN_RETRY_SECONDS:
-            return verdict
-        return await self._guarded(judge, left)
-
-    async def fenced(self, work: Callable[[], Awaitable[_T]], timeout: float | None) -> _T:
+    async def guarded(self, work: Callable[[], Awaitable[_T]], timeout: float | None) -> _T:
         """What the verifier's work comes to.
 
         Raises:
@@ -270,11 +270,11 @@ class _ManagedVerifier:
             log.warning("verifier failed", verifier=self.verifier.name, exc_info=True)
             raise UnansweredError(_said(error)) from error
 
-    async def _guarded(self, judge: Callable[[float | None], Awaitable[Verdict]], timeout: float | None) -> Verdict:
-        """The verdict, or ERROR for whatever else comes of it."""
+    async def attempt(self, judge: Callable[[], Awaitable[Verdict]], timeout: float | None) -> Verdict:
+        """The verdict, or ERROR for whatever else comes of one attempt."""
         name = self.verifier.name
         try:
-            verdict = await self.fenced(lambda: judge(timeout), timeout)
+            verdict = await self.guarded(judge, timeout)
         except UnansweredError as error:
             rule = "timeout" if isinstance(error.__cause__, TimeoutError) else "exception"
             return Verdict(Status.ERROR, 0.0, name, (Evidence(rule, str(error)),))

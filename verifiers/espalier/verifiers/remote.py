@@ -1,4 +1,4 @@
-"""The hub's interface by address: one or several servers of the contract, balanced by kind of check and load."""
+"""Verifiers by address: one or several servers of the contract, balanced by kind of check and load."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from espalier.v1 import verifier_pb2_grpc
 from espalier.verifiers import proto
 from espalier.verifiers.check import Check, Claim, CustomCheck, MathOptions, ReferenceCheck
 from espalier.verifiers.info import VerifierInfo
+from espalier.verifiers.retry import with_retry
 from espalier.verifiers.verdict import Evidence, Status, Verdict
 from espalier.verifiers.vote import Vote
 
@@ -30,10 +31,10 @@ CONNECT_SECONDS = 10.0
 PATIENCE_SECONDS = 30.0
 """How long a call without a time limit waits for a server that is away."""
 
-REST_SECONDS = 0.2
-"""A server that failed is asked last for this long; doubled with every failure in a row, up to `MAX_REST_SECONDS`."""
+COOLDOWN_SECONDS = 0.2
+"""A server that failed is asked last for this long; doubled with every failure in a row, up to the longest."""
 
-MAX_REST_SECONDS = 5.0
+MAX_COOLDOWN_SECONDS = 5.0
 
 CHANNEL_OPTIONS = [
     ("grpc.max_receive_message_length", 64 << 20),
@@ -47,17 +48,17 @@ CHANNEL_OPTIONS = [
 
 
 class RemoteVerifiers:
-    """Verifiers on other machines, used like a hub of this process.
+    """Verifiers on other machines, used like those of this process.
 
-    A server that is away or busy is waited for and others are asked meanwhile; an ERROR is tried once on another one.
-    What remains is an ERROR verdict. Cancelling a call cancels the work on the server.
+    A server that is away or busy is waited for and others are asked meanwhile; an ERROR is asked again once, on another
+    server if there is one. What remains is an ERROR verdict. Cancelling a call cancels the work on the server.
 
     Args:
         addresses: `host:port` or `unix:path` of each server.
         security: Token and certificates for all of them.
     """
 
-    name = "client"
+    name = "remote"
 
     def __init__(self, addresses: Sequence[str], security: ClientSecurity | None = None) -> None:
         """
@@ -142,42 +143,45 @@ class RemoteVerifiers:
             weights=weights,
             options=proto.encode_options(options or MathOptions()),
         )
-        reply = await self._ask(_COMPARING, lambda backend, left: backend.stub.Classes(request, **left), timeout)
+        _, reply = await self._ask(_COMPARING, lambda backend, left: backend.stub.Classes(request, **left), timeout)
         return tuple(map(proto.decode_vote, reply.classes))
 
     async def _judge(self, need: _Need, call: _Call, timeout: float | None) -> Verdict:
+        async def attempt(left: float | None) -> Verdict:
+            backend, reply = await self._ask(need, call, left)
+            verdict = proto.decode_verdict(reply.verdict)
+            if verdict.status is Status.ERROR:
+                backend.back_off()  # the second attempt goes to another server, and so do other claims for a while
+            else:
+                backend.reset_backoff()
+            return verdict
+
         try:
-            reply = await self._ask(need, call, timeout, failed=_is_error)
+            return await with_retry(attempt, timeout)
         except UnansweredError as error:
             return Verdict(Status.ERROR, 0.0, self.name, (Evidence("connection", str(error)),))
-        return proto.decode_verdict(reply.verdict)
 
-    async def _ask(
-        self, need: _Need, call: _Call, timeout: float | None, failed: Callable[[Any], bool] = lambda _: False
-    ) -> Any:
+    async def _ask(self, need: _Need, call: _Call, timeout: float | None) -> tuple[_Backend, Any]:
         try:
             async with asyncio.timeout(timeout):
-                return await self._ask_around(need, call, timeout, failed)
+                return await self._ask_around(need, call, timeout)
         except TimeoutError as error:
             raise UnansweredError(f"no answer within {timeout:.3g} s") from error
 
-    async def _ask_around(self, need: _Need, call: _Call, timeout: float | None, failed: Callable[[Any], bool]) -> Any:
-        """The reply of the first server that has a good one.
+    async def _ask_around(self, need: _Need, call: _Call, timeout: float | None) -> tuple[_Backend, Any]:
+        """The reply of the first server that answers.
 
         Servers are asked in rounds, each at most once a round; another round only makes sense when one of them was
-        away or busy. A reply that is `failed` is returned when a second server agrees or no other is left.
+        away or busy.
         """
         clock = asyncio.get_running_loop().time
         deadline = clock() + (PATIENCE_SECONDS if timeout is None else timeout)
         tried: set[_Backend] = set()
         reasons: dict[str, str] = {}
         pause: float | None = None
-        bad: Any = None
         while True:
             backend = self._pick(need, tried)
             if backend is None:
-                if bad is not None:
-                    return bad
                 if pause is None or clock() + pause >= deadline:
                     raise UnansweredError("; ".join(f"{address}: {reason}" for address, reason in reasons.items()))
                 await asyncio.sleep(pause)
@@ -190,22 +194,14 @@ class RemoteVerifiers:
                 with backend.busy():
                     if not await backend.serves(need):
                         continue
-                    reply = await call(backend, {**left, "metadata": backend.metadata})
+                    return backend, await call(backend, {**left, "metadata": backend.metadata})
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
                     raise field_of(error) from None
                 reasons[backend.address] = _reason(error)
-                rest = backend.rest(error)
-                if rest is not None:
-                    pause = rest if pause is None else min(pause, rest)
-                continue
-            if not failed(reply):
-                backend.recover()
-                return reply
-            backend.tire()
-            if bad is not None:
-                return reply
-            bad = reply
+                delay = backend.failed(error)
+                if delay is not None:
+                    pause = delay if pause is None else min(pause, delay)
 
     def _pick(self, need: _Need, tried: set[_Backend]) -> _Backend | None:
         """The best server that has not been tried; None when there is none."""
@@ -213,7 +209,7 @@ class RemoteVerifiers:
         if not able:
             field = "check.kind" if need.verifier is None else "check.custom.verifier"
             raise FieldError(field, f"no server judges {need}")
-        return min((backend for backend in able if backend not in tried), key=_Backend.burden, default=None)
+        return min((backend for backend in able if backend not in tried), key=_Backend.load, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +242,7 @@ class _Backend:
         self._in_flight = 0
         self._asked = 0
         self._failures = 0
-        self._resting_until = -math.inf
+        self._cooling_until = -math.inf
 
     @property
     def stub(self) -> verifier_pb2_grpc.VerifierStub:
@@ -254,9 +250,9 @@ class _Backend:
             self._channel = self._security.channel(self.address, CHANNEL_OPTIONS)
         return verifier_pb2_grpc.VerifierStub(self._channel)  # type: ignore[no-untyped-call]
 
-    def burden(self) -> tuple[bool, int, int]:
-        """Order in which servers are asked: rested, then least loaded, then least used."""
-        return asyncio.get_running_loop().time() < self._resting_until, self._in_flight, self._asked
+    def load(self) -> tuple[bool, int, int]:
+        """Order in which servers are asked: those that have not failed lately, then least loaded, then least used."""
+        return asyncio.get_running_loop().time() < self._cooling_until, self._in_flight, self._asked
 
     async def serves(self, need: _Need) -> bool:
         async with self._describing:
@@ -278,24 +274,24 @@ class _Backend:
         finally:
             self._in_flight -= 1
 
-    def rest(self, error: grpc.aio.AioRpcError) -> float | None:
+    def failed(self, error: grpc.aio.AioRpcError) -> float | None:
         """Ask this server last for a while; the seconds after which asking again makes sense, None if it does not."""
         asked = delay_of(error)
-        delay = self.tire(asked)
+        delay = self.back_off(asked)
         if error.code() is grpc.StatusCode.UNAVAILABLE:
-            self.verifiers = None  # whoever answers there next may judge other kinds
+            self.verifiers = None  # what answers there next may judge other kinds
             return delay
         return asked
 
-    def tire(self, seconds: float | None = None) -> float:
+    def back_off(self, seconds: float | None = None) -> float:
         """Ask this server last for so long, or for longer with every failure in a row."""
         if seconds is None:
-            seconds = min(REST_SECONDS * 2**self._failures, MAX_REST_SECONDS)
+            seconds = min(COOLDOWN_SECONDS * 2**self._failures, MAX_COOLDOWN_SECONDS)
             self._failures += 1
-        self._resting_until = asyncio.get_running_loop().time() + seconds
+        self._cooling_until = asyncio.get_running_loop().time() + seconds
         return seconds
 
-    def recover(self) -> None:
+    def reset_backoff(self) -> None:
         self._failures = 0
 
     async def close(self) -> None:
@@ -304,10 +300,6 @@ class _Backend:
 
 
 _Call = Callable[[_Backend, dict[str, Any]], Awaitable[Any]]
-
-
-def _is_error(reply: pb.VerifyResponse | pb.EquivalentResponse) -> bool:
-    return proto.decode_verdict(reply.verdict).status is Status.ERROR
 
 
 def _reason(error: grpc.aio.AioRpcError) -> str:

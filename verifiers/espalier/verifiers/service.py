@@ -1,4 +1,4 @@
-"""`espalier.v1.Verifier` over a hub: one claim a call, a wrong answer is OK with FAIL, a bad request names a field."""
+"""`espalier.v1.Verifier` over the verifiers of this process: one claim and one attempt a call, a wrong answer is OK with FAIL, a bad request names a field."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class VerifierService(verifier_pb2_grpc.VerifierServicer):
     """Answers the calls of the contract.
 
     Args:
-        hub: Judges.
+        verifiers: They judge.
         metrics: Counts.
         max_in_flight: Calls answered at once; the next is refused with RESOURCE_EXHAUSTED.
         default_seconds: Time limit of a call without a deadline.
     """
 
-    def __init__(self, hub: LocalVerifiers, metrics: Metrics, *, max_in_flight: int, default_seconds: float) -> None:
-        self._hub = hub
+    def __init__(self, verifiers: LocalVerifiers, metrics: Metrics, *, max_in_flight: int, default_seconds: float) -> None:
+        self._verifiers = verifiers
         self.metrics = metrics
         self._max_in_flight = max_in_flight
         self._default_seconds = default_seconds
@@ -57,7 +57,7 @@ class VerifierService(verifier_pb2_grpc.VerifierServicer):
         self._idle = asyncio.Event()
         self._idle.set()
         self.health_check_requested = asyncio.Event()
-        """Set when a verdict was ERROR: whoever watches over health should look."""
+        """Set when a verdict was ERROR: the health check should run soon."""
 
     @property
     def registry(self) -> CollectorRegistry:
@@ -72,7 +72,7 @@ class VerifierService(verifier_pb2_grpc.VerifierServicer):
             check = proto.decode_check(request.check)
             kind = proto.KIND_NAMES[type(check)]
             with self.metrics.latency(kind):
-                verdict = await self._hub.verify(claim, check, timeout=self._budget(context))
+                verdict = await self._verifiers.verify_once(claim, check, timeout=self._budget(context))
             self._note(kind, verdict)
             return pb.VerifyResponse(verdict=proto.encode_verdict(verdict))
 
@@ -80,7 +80,7 @@ class VerifierService(verifier_pb2_grpc.VerifierServicer):
         async with self._call("Equivalent", context):
             options = proto.decode_options(request.options)
             with self.metrics.latency("equivalent"):
-                verdict = await self._hub.equivalent(request.a, request.b, options, timeout=self._budget(context))
+                verdict = await self._verifiers.equivalent_once(request.a, request.b, options, timeout=self._budget(context))
             self._note("equivalent", verdict)
             return pb.EquivalentResponse(verdict=proto.encode_verdict(verdict))
 
@@ -90,11 +90,11 @@ class VerifierService(verifier_pb2_grpc.VerifierServicer):
             weights = proto.decode_weights(request.weights, len(claims))
             options = proto.decode_options(request.options)
             with self.metrics.latency("classes"):
-                votes = await self._hub.classes(claims, weights, options, timeout=self._budget(context))
+                votes = await self._verifiers.classes(claims, weights, options, timeout=self._budget(context))
             return pb.ClassesResponse(classes=map(proto.encode_vote, votes))
 
     async def Describe(self, request: pb.DescribeRequest, context: Context) -> pb.DescribeResponse:  # noqa: N802
-        return pb.DescribeResponse(verifiers=map(proto.encode_info, await self._hub.describe()))
+        return pb.DescribeResponse(verifiers=map(proto.encode_info, await self._verifiers.describe()))
 
     @property
     def name(self) -> str:
@@ -105,13 +105,13 @@ class VerifierService(verifier_pb2_grpc.VerifierServicer):
 
     async def check(self) -> Mapping[str, str]:
         """Self-check every verifier; reasons of the unhealthy ones by name."""
-        verifiers = await self._hub.check()
-        for verifier in verifiers:
-            self.metrics.healthy(verifier.name, verifier.healthy)
-        return {verifier.name: verifier.reason for verifier in verifiers if not verifier.healthy}
+        infos = await self._verifiers.check()
+        for info in infos:
+            self.metrics.healthy(info.name, info.healthy)
+        return {info.name: info.reason for info in infos if not info.healthy}
 
     async def close(self) -> None:
-        await self._hub.close()
+        await self._verifiers.close()
 
     async def drain(self, grace: float) -> bool:
         """Refuse new calls, wait for those in flight, and say whether all of them ended within `grace` seconds."""
@@ -183,10 +183,10 @@ class ServerSettings(Listening):
 
 
 class VerifierServer(GrpcServer):
-    """A gRPC server over a hub, which it closes at its end."""
+    """A gRPC server over the verifiers of this process, which it closes at its end."""
 
-    def __init__(self, hub: LocalVerifiers, settings: ServerSettings, security: ServerSecurity) -> None:
+    def __init__(self, verifiers: LocalVerifiers, settings: ServerSettings, security: ServerSecurity) -> None:
         service = VerifierService(
-            hub, Metrics(), max_in_flight=settings.max_in_flight, default_seconds=settings.default_seconds
+            verifiers, Metrics(), max_in_flight=settings.max_in_flight, default_seconds=settings.default_seconds
         )
         super().__init__(service, settings, security)

@@ -28,9 +28,6 @@ if __name__ == "__main__":
     print(add(*map(int, input().split())))
 """
 
-ATTEMPTS = 2
-"""A failed sandbox gets one more try, in a fresh box."""
-
 SHOWN = 600
 """Characters of a text that feedback shows."""
 
@@ -45,7 +42,7 @@ class CodeVerifier:
     """Runs the program of a claim on every case of a check, in a single-use box.
 
     PASS when every case passes; FAIL when the program fails one, does not compile or is absent; ERROR when the sandbox
-    failed twice or the caller's time is up. The score is the share of cases passed. Expected outputs stay in this
+    failed or the caller's time is up. The score is the share of cases passed. Expected outputs stay in this
     process. Use it as an async context manager, or call `start` and `close`.
 
     Args:
@@ -107,7 +104,7 @@ class CodeVerifier:
             return no_answer(check)
         try:
             async with asyncio.timeout(timeout):
-                return await self._attempts(answer.text, check, language, trials)
+                return await self._attempt(answer.text, check, language, trials)
         except TimeoutError:
             return _error(f"no verdict within the caller's {timeout:.3g} s")
 
@@ -141,15 +138,12 @@ class CodeVerifier:
             raise FieldError("check.program.tolerance", f"must be at least 0 and finite, not {check.tolerance}")
         return language, [prepare(case, i, language, check.language) for i, case in enumerate(check.cases)]
 
-    async def _attempts(self, source: str, check: ProgramCheck, language: Language, trials: list[Trial]) -> Verdict:
-        troubles = []
-        for _ in range(ATTEMPTS):
-            try:
-                await self.start()
-                return await self._judge(source, check, language, trials)
-            except SandboxError as error:
-                troubles.append(str(error))
-        return _error(*troubles)
+    async def _attempt(self, source: str, check: ProgramCheck, language: Language, trials: list[Trial]) -> Verdict:
+        try:
+            await self.start()
+            return await self._judge(source, check, language, trials)
+        except SandboxError as error:
+            return _error(str(error))
 
     async def _judge(self, source: str, check: ProgramCheck, language: Language, trials: list[Trial]) -> Verdict:
         """Run the trials one after the other; each outcome is judged here before the next command is given out."""
@@ -275,8 +269,8 @@ def _does_not_compile(compiled: Outcome) -> Verdict:
     return Verdict(Status.FAIL, 0.0, "program", (evidence,), f"Compilation {reason}:\n\n{_short(said)}")
 
 
-def _error(*troubles: str) -> Verdict:
-    return Verdict(Status.ERROR, 0.0, "program", tuple(Evidence("sandbox", trouble) for trouble in troubles))
+def _error(trouble: str) -> Verdict:
+    return Verdict(Status.ERROR, 0.0, "program", (Evidence("sandbox", trouble),))
 
 
 def _short(text: str, limit: int = SHOWN) -> str:
