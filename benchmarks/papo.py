@@ -53,12 +53,13 @@ from espalier.training.rl.objective import Papo
 from espalier.training.rl.reward import reward
 from espalier.training.rl.rollout import Collector
 from espalier.training.rl.rollout_engine import publish, served_copy
-from espalier.training.rl.verifiers import RetryingVerifiers, Verifiers, open_verifiers
+from espalier.training.rl.verifiers import RetryingVerifiers, Verifiers
 from espalier.training.run.distributed import Group
 from espalier.training.tasks import TASKS, Split
 from espalier.verifiers.check import Check, Claim
-from espalier.verifiers.info import VerifierInfo
+from espalier.verifiers.open import open_verifiers
 from espalier.verifiers.verdict import Status, Verdict
+from espalier.verifiers.verifier import VerifierInfo
 
 KV_TOKENS = 2**17
 
@@ -145,7 +146,7 @@ class Subject:
 def seedling(device: torch.device, branch: int) -> Subject:
     """The bundled model with the verifiers of this process."""
     tokenizer = PreTrainedTokenizerFast.from_pretrained(SEEDLING)
-    return Subject(load_network(SEEDLING, device), tokenizer, None, open_verifiers((), None))
+    return Subject(load_network(SEEDLING, device), tokenizer, None, open_verifiers())
 
 
 def random_4b(device: torch.device, branch: int) -> Subject:

@@ -32,10 +32,11 @@ from espalier.training.rl.rollout import (
     rollout_layout,
 )
 from espalier.training.rl.rollout_engine import served_copy
-from espalier.training.rl.verifiers import RetryingVerifiers, open_verifiers
+from espalier.training.rl.verifiers import RetryingVerifiers
 from espalier.training.tasks import Problem
 from espalier.verifiers.check import Check, Claim, ReferenceCheck
 from espalier.verifiers.local import LocalVerifiers, load
+from espalier.verifiers.open import open_verifiers
 from espalier.verifiers.service import ServerSettings
 from espalier.verifiers.verdict import Status, Verdict
 from tests.runtime.scripted import Script, ScriptedSampler, Shape, random_script
@@ -228,7 +229,7 @@ async def test_a_verifier_server_that_goes_away_and_comes_back_only_costs_time(t
         said.append(text.partition(" (")[0])
         gone.set()
 
-    judge = open_verifiers((settings.address,), None)
+    judge = open_verifiers((settings.address,))
     async with judge:
         patience = RetryingVerifiers(judge, tell, seconds=0.5, pause=0.05)
         async with running(LocalVerifiers(load(["math"])), settings):
@@ -251,7 +252,7 @@ async def test_the_verifiers_of_this_process_judge_what_was_answered(network: Qw
         for number, text in enumerate(answers)
     }
     async with (
-        open_verifiers((), None) as judge,
+        open_verifiers() as judge,
         collecting(network, sampler=ScriptedSampler(vocabulary, scripts)) as one,
     ):
         collector = replace(one, judge=RetryingVerifiers(judge, lambda text: None))

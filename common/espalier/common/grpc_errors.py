@@ -1,7 +1,8 @@
-"""Requests that get a gRPC status instead of an answer, with details a program can act on (google.rpc.Status)."""
+"""What services and clients read from gRPC calls: request id, deadline, and statuses with details to act on."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 
 MAX_MESSAGE = 500
 """Characters of a message in a status: it travels in a header, and those are small."""
+
+REQUEST_ID = "x-request-id"
+"""Metadata key of the id that the logs of a call carry; made up when the client sends none."""
+
+MAX_REQUEST_ID = 128
+"""Characters of a client's id that are kept."""
 
 _DETAILS_KEY = "grpc-status-details-bin"
 
@@ -76,3 +83,22 @@ def _detail(error: grpc.aio.AioRpcError, kind: Any) -> Any:
     except DecodeError:
         return None
     return None
+
+
+def request_id_of(context: Context) -> str:
+    """The client's id for a call, or a new one."""
+    return known_or_new(dict(context.invocation_metadata() or ()).get(REQUEST_ID))
+
+
+def known_or_new(sent: object) -> str:
+    """An id that a client sent, cut to a decent length, or a new one if it sent none."""
+    return str(sent)[:MAX_REQUEST_ID] if sent else os.urandom(16).hex()
+
+
+def seconds_left(context: Context) -> float | None:
+    """Seconds until the caller's deadline minus a margin for the way back; None without a deadline.
+
+    A gRPC deadline travels rounded up by as much as 1 %: that is part of the margin.
+    """
+    left: float | None = context.time_remaining()
+    return None if left is None else 0.99 * left - min(0.5, 0.2 * left)

@@ -25,6 +25,7 @@ from espalier.verifiers.code.owner import owner_tag
 from espalier.verifiers.code.pool import PooledSandbox
 from espalier.verifiers.code.settings import SandboxSettings, open_sandbox
 from espalier.verifiers.code.verifier import CodeVerifier
+from espalier.verifiers.local import LocalVerifiers
 from espalier.verifiers.verdict import Status
 from tests.verifiers.code.boxes import KINDS, opened, unavailable
 
@@ -104,14 +105,14 @@ async def test_boxes_killed_while_they_wait_cost_no_verdict(kind: str) -> None:
     async with opened(kind) as sandbox:
         await sandbox.wait_warm()
         assert await asyncio.to_thread(kill_boxes, kind) >= 2
-        verdict = await CodeVerifier(sandbox=sandbox).verify(HELLO, HI)
+        verdict = await LocalVerifiers([CodeVerifier(sandbox=sandbox)]).verify(HELLO, HI)
         assert verdict.status is Status.PASS
 
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_box_killed_at_work_is_replaced_and_the_claim_judged(kind: str) -> None:
     async with opened(kind, warm=0) as sandbox:  # the only box is the one at work
-        judging = asyncio.create_task(CodeVerifier(sandbox=sandbox).verify(SLOW, HI))
+        judging = asyncio.create_task(LocalVerifiers([CodeVerifier(sandbox=sandbox)]).verify(SLOW, HI))
         await asyncio.sleep(0.5)
         assert await asyncio.to_thread(kill_boxes, kind)
         assert (await judging).status is Status.PASS
@@ -120,7 +121,7 @@ async def test_a_box_killed_at_work_is_replaced_and_the_claim_judged(kind: str) 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_boxes_killed_again_and_again_are_an_error_never_a_fail(kind: str) -> None:
     async with opened(kind) as sandbox:
-        judging = asyncio.create_task(CodeVerifier(sandbox=sandbox).verify(SLOW, HI))
+        judging = asyncio.create_task(LocalVerifiers([CodeVerifier(sandbox=sandbox)]).verify(SLOW, HI))
         while not judging.done():
             await asyncio.to_thread(kill_boxes, kind)
             await asyncio.sleep(0.05)

@@ -34,9 +34,9 @@ from espalier.verifiers.check import (
 from espalier.verifiers.verdict import Status, Verdict
 
 if TYPE_CHECKING:
-    from espalier.verifiers.info import VerifierInfo
     from espalier.verifiers.local import LocalVerifiers
     from espalier.verifiers.remote import RemoteVerifiers
+    from espalier.verifiers.verifier import VerifierInfo
 
 WINDOW = 64
 """Pairs that are judged at once."""
@@ -232,7 +232,7 @@ def serve(
         from espalier.verifiers.service import ServerSettings, VerifierServer
 
         configure_logging("debug" if debug else log_level)
-        hub = LocalVerifiers(load(only))
+        verifiers = LocalVerifiers(load(only))
         security = ServerSecurity(
             token=read_token(token_file) if token_file else None,
             certificate=tls_cert.read_bytes() if tls_cert else None,
@@ -249,7 +249,7 @@ def serve(
             health_seconds=health_interval,
             max_message_mib=max_message_mib,
         )
-        asyncio.run(serve(VerifierServer(hub, settings, security)))
+        asyncio.run(serve(VerifierServer(verifiers, settings, security)))
 
 
 @verifiers_app.command("describe")
@@ -281,19 +281,11 @@ def _judges(
     names: list[str] | None, addresses: list[str] | None, token_file: Path | None, tls_ca: Path | None
 ) -> LocalVerifiers | RemoteVerifiers:
     """The verifiers of this process (those with names, or all), or those behind addresses."""
-    if not addresses:
-        from espalier.verifiers.local import LocalVerifiers, load
+    from espalier.verifiers.open import open_verifiers
 
-        if token_file or tls_ca:
-            raise UsageError("--token-file and --tls-ca say how to reach a server: give its --address too")
-        return LocalVerifiers(load(names or None))
-    from espalier.common.security import ClientSecurity, read_token
-    from espalier.verifiers.remote import RemoteVerifiers
-
-    security = ClientSecurity(
-        token=read_token(token_file) if token_file else None, authority=tls_ca.read_bytes() if tls_ca else None
-    )
-    return RemoteVerifiers(addresses, security)
+    if (token_file or tls_ca) and not addresses:
+        raise UsageError("--token-file and --tls-ca say how to reach a server: give its --address too")
+    return open_verifiers(addresses, None if addresses else names, token_file, tls_ca)
 
 
 def _math_check(

@@ -28,6 +28,19 @@ class EquivalenceClass:
     weight: float
 
 
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """A class of equivalent claims, and how sure its lead is.
+
+    Attributes:
+        found: The class; a claim that states no answer is in none.
+        verdict: Decided by consensus, never PASS; its score is the posterior that the class is ahead.
+    """
+
+    found: EquivalenceClass
+    verdict: Verdict
+
+
 async def equivalence_classes(
     answers: Sequence[str],
     *,

@@ -14,13 +14,11 @@ import structlog
 from espalier.common.errors import FieldError, UnansweredError
 from espalier.verifiers.answer import answer_of, no_answer
 from espalier.verifiers.check import Check, Claim, CustomCheck, MathOptions
-from espalier.verifiers.consensus import EquivalenceClass, vote
-from espalier.verifiers.info import VerifierInfo
+from espalier.verifiers.consensus import EquivalenceClass, Vote, vote
 from espalier.verifiers.proto import KIND_NAMES
 from espalier.verifiers.retry import with_retry
 from espalier.verifiers.verdict import Evidence, Status, Verdict
-from espalier.verifiers.verifier import Verifier
-from espalier.verifiers.vote import Vote
+from espalier.verifiers.verifier import Verifier, VerifierInfo
 
 _T = TypeVar("_T")
 

@@ -1,4 +1,4 @@
-"""Who judges: the verifiers of this process, or those of servers."""
+"""Addresses to verifiers: the only place that turns settings into verifiers."""
 
 from __future__ import annotations
 
@@ -12,26 +12,35 @@ if TYPE_CHECKING:
 
 
 def open_verifiers(
-    addresses: Sequence[str] | None, only: Sequence[str] | None, token_file: Path | None, tls_ca: Path | None
+    addresses: Sequence[str] | None = None,
+    only: Sequence[str] | None = None,
+    token_file: Path | None = None,
+    tls_ca: Path | None = None,
 ) -> LocalVerifiers | RemoteVerifiers:
-    """The verifiers that a command line names, not started yet.
+    """The verifiers that settings name, not started yet: an async context manager.
 
     Args:
-        addresses: Of verifier servers; none: the verifiers of this process.
-        only: Of this process only these; none: all.
+        addresses: `host:port` or `unix:path` of verifier servers; none: the verifiers of this process.
+        only: Names of the verifiers of this process; none: all.
         token_file: Holds the bearer token of the servers.
-        tls_ca: PEM root of the servers' certificates.
+        tls_ca: PEM root of the servers' certificates; turns TLS on.
 
     Raises:
-        ValueError: There is no such verifier, or the token is unusable.
+        ValueError: There is no such verifier, the token is unusable, or settings contradict each other.
         OSError: A file cannot be read.
     """
     from espalier.common.security import ClientSecurity, read_token
-    from espalier.verifiers.local import LocalVerifiers, load
-    from espalier.verifiers.remote import RemoteVerifiers
 
     if not addresses:
+        from espalier.verifiers.local import LocalVerifiers, load
+
+        if token_file or tls_ca:
+            raise ValueError("token file and TLS root say how to reach verifier servers: give an address too")
         return LocalVerifiers(load(only or None))
+    from espalier.verifiers.remote import RemoteVerifiers
+
+    if only:
+        raise ValueError("the names of verifiers choose among those of this process: leave them out with an address")
     security = ClientSecurity(
         token=read_token(token_file) if token_file else None, authority=tls_ca.read_bytes() if tls_ca else None
     )

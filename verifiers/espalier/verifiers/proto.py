@@ -35,10 +35,9 @@ from espalier.verifiers.check import (
     StdioCase,
     StepCheck,
 )
-from espalier.verifiers.consensus import EquivalenceClass
-from espalier.verifiers.info import VerifierInfo
+from espalier.verifiers.consensus import EquivalenceClass, Vote
 from espalier.verifiers.verdict import Evidence, Status, Verdict
-from espalier.verifiers.vote import Vote
+from espalier.verifiers.verifier import VerifierInfo
 
 MAX_ROUND_TO = 1000
 """Decimal places that `round_to` may ask for."""

@@ -20,10 +20,10 @@ from espalier.v1 import verifier_pb2 as pb
 from espalier.v1 import verifier_pb2_grpc
 from espalier.verifiers import proto
 from espalier.verifiers.check import Check, Claim, CustomCheck, MathOptions, ReferenceCheck
-from espalier.verifiers.info import VerifierInfo
+from espalier.verifiers.consensus import Vote
 from espalier.verifiers.retry import with_retry
 from espalier.verifiers.verdict import Evidence, Status, Verdict
-from espalier.verifiers.vote import Vote
+from espalier.verifiers.verifier import VerifierInfo
 
 CONNECT_SECONDS = 10.0
 """How long a server may take to describe itself."""

@@ -1,4 +1,4 @@
-"""`espalier.v1.Verifier` over the verifiers of this process: one claim and one attempt a call, a wrong answer is OK with FAIL, a bad request names a field."""
+"""`espalier.v1.Verifier`: one claim and one attempt a call; a wrong answer is OK with FAIL, a bad request names it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from espalier.common.errors import FieldError, UnansweredError
-from espalier.common.grpc_errors import refuse_field, refuse_load
+from espalier.common.grpc_errors import refuse_field, refuse_load, request_id_of, seconds_left
 from espalier.common.grpc_server import GrpcServer, Listening
 from espalier.common.security import ServerSecurity
 from espalier.v1 import verifier_pb2 as pb
 from espalier.v1 import verifier_pb2_grpc
 from espalier.verifiers import proto
-from espalier.verifiers.calls import request_id_of, seconds_left
 from espalier.verifiers.local import LocalVerifiers
 from espalier.verifiers.metrics import Metrics
 from espalier.verifiers.verdict import Status, Verdict
@@ -47,7 +46,9 @@ class VerifierService(verifier_pb2_grpc.VerifierServicer):
         default_seconds: Time limit of a call without a deadline.
     """
 
-    def __init__(self, verifiers: LocalVerifiers, metrics: Metrics, *, max_in_flight: int, default_seconds: float) -> None:
+    def __init__(
+        self, verifiers: LocalVerifiers, metrics: Metrics, *, max_in_flight: int, default_seconds: float
+    ) -> None:
         self._verifiers = verifiers
         self.metrics = metrics
         self._max_in_flight = max_in_flight
@@ -80,7 +81,9 @@ class VerifierService(verifier_pb2_grpc.VerifierServicer):
         async with self._call("Equivalent", context):
             options = proto.decode_options(request.options)
             with self.metrics.latency("equivalent"):
-                verdict = await self._verifiers.equivalent_once(request.a, request.b, options, timeout=self._budget(context))
+                verdict = await self._verifiers.equivalent_once(
+                    request.a, request.b, options, timeout=self._budget(context)
+                )
             self._note("equivalent", verdict)
             return pb.EquivalentResponse(verdict=proto.encode_verdict(verdict))
 

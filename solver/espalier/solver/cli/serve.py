@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from espalier.common.security import ServerSecurity
     from espalier.solver.core.settings import ServerLimits
     from espalier.solver.service.server import SolverServer
-    from espalier.verifiers.info import VerifierInfo
     from espalier.verifiers.local import LocalVerifiers
     from espalier.verifiers.remote import RemoteVerifiers
+    from espalier.verifiers.verifier import VerifierInfo
 
 UI_ADDRESS = "127.0.0.1:8000"
 

@@ -22,6 +22,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from espalier.common.errors import FieldError, ListenError
+from espalier.common.grpc_errors import REQUEST_ID, known_or_new
 from espalier.common.security import ServerSecurity
 from espalier.runtime.engine import RequestRefused
 from espalier.solver.core.events import Solved
@@ -37,7 +38,6 @@ from espalier.solver.service.chat import (
     read_request,
 )
 from espalier.solver.session.session import SlowReader, SolveRequest, SolveSession, Unavailable
-from espalier.verifiers.calls import REQUEST_ID, known_or_new
 
 ALIAS = "espalier"
 """A model name that every server answers to."""

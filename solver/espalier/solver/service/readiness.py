@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from espalier.runtime.engine import Finished, FinishReason, GenerateRequest, Limits, Mode
 from espalier.solver.core.closing import closing
 from espalier.solver.core.loop import Solver
-from espalier.verifiers.info import VerifierInfo
+from espalier.verifiers.verifier import VerifierInfo
 
 WARM_UP_TOKENS = 8
 PROBE_SECONDS = 120.0

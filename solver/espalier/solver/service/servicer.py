@@ -13,7 +13,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from espalier.common.errors import FieldError
-from espalier.common.grpc_errors import MAX_MESSAGE, refuse_field, refuse_for_now
+from espalier.common.grpc_errors import MAX_MESSAGE, refuse_field, refuse_for_now, request_id_of, seconds_left
 from espalier.runtime.engine import RequestRefused
 from espalier.solver.batch.connection import QueueUnavailable
 from espalier.solver.batch.status import UnknownJob
@@ -25,7 +25,6 @@ from espalier.solver.session.metrics import Metrics
 from espalier.solver.session.session import SlowReader, SolveRequest, SolveSession, Unavailable
 from espalier.v1 import solver_pb2 as pb
 from espalier.v1 import solver_pb2_grpc
-from espalier.verifiers.calls import request_id_of, seconds_left
 
 if TYPE_CHECKING:
     from espalier.common.grpc_errors import Context

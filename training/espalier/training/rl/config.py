@@ -117,6 +117,7 @@ class ServiceConfig:
             room for, which several processes cannot share on a GPU.
         verifiers: Addresses of verifier servers; none: the verifiers of this process.
         token_file: Holds the bearer token of the servers.
+        tls_ca: PEM root of the servers' certificates; turns TLS on.
         verify_seconds: Limit of one verdict.
         instruction: File with the instruction text; empty: what the model's directory holds.
     """
@@ -127,6 +128,7 @@ class ServiceConfig:
     kv_tokens: int = 0
     verifiers: tuple[str, ...] = ()
     token_file: str = ""
+    tls_ca: str = ""
     verify_seconds: float = 30.0
     instruction: str = ""
 

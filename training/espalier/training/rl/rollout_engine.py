@@ -20,8 +20,9 @@ from espalier.runtime.sglang.client.setting import SCHEME, client_of
 from espalier.training.config import ConfigError
 from espalier.training.rl.config import ServiceConfig
 from espalier.training.rl.rollout import Collector, TrainedEngine
-from espalier.training.rl.verifiers import RetryingVerifiers, Tell, open_verifiers
+from espalier.training.rl.verifiers import RetryingVerifiers, Tell
 from espalier.training.run.distributed import Group, full_weights
+from espalier.verifiers.open import open_verifiers
 
 TOKENS_IN_A_PASS = 8192
 
@@ -96,7 +97,8 @@ async def judging(config: ServiceConfig, tell: Tell) -> AsyncIterator[RetryingVe
         ValueError: The token is unusable.
         OSError: Its file cannot be read.
     """
-    async with open_verifiers(config.verifiers, Path(config.token_file) if config.token_file else None) as judge:
+    token_file, tls_ca = (Path(name) if name else None for name in (config.token_file, config.tls_ca))
+    async with open_verifiers(config.verifiers, None, token_file, tls_ca) as judge:
         yield RetryingVerifiers(judge, tell, config.verify_seconds)
 
 

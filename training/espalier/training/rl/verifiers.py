@@ -5,15 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol, Self
 
-from espalier.common.security import ClientSecurity, read_token
 from espalier.verifiers.check import Check, Claim
-from espalier.verifiers.info import VerifierInfo
-from espalier.verifiers.local import LocalVerifiers, load
-from espalier.verifiers.remote import RemoteVerifiers
 from espalier.verifiers.verdict import Status, Verdict
+from espalier.verifiers.verifier import VerifierInfo
 
 AT_ONCE = 32
 """Claims that are judged side by side. The limit of a verdict also runs while a claim waits inside the verifier, and
@@ -24,7 +20,7 @@ Tell = Callable[[str], None]
 
 
 class Verifiers(Protocol):
-    """What training needs of a hub or of a client."""
+    """What training needs of the verifiers, local or remote."""
 
     async def verify(self, claim: Claim, check: Check, *, timeout: float | None = None) -> Verdict: ...
 
@@ -38,18 +34,6 @@ class Verifiers(Protocol):
     async def __aenter__(self) -> Self: ...
 
     async def __aexit__(self, *exception: Any) -> None: ...
-
-
-def open_verifiers(addresses: tuple[str, ...], token_file: Path | None) -> Verifiers:
-    """Verifier servers at these addresses; without any, all verifiers of this process.
-
-    Raises:
-        ValueError: The token is unusable.
-        OSError: The file with the token cannot be read.
-    """
-    if not addresses:
-        return LocalVerifiers(load())
-    return RemoteVerifiers(addresses, ClientSecurity(token=read_token(token_file) if token_file else None))
 
 
 @dataclass(slots=True)
