@@ -8,53 +8,15 @@ from torch import Tensor
 
 from espalier.training.rl.objective import (
     Sampled,
-    dapo_advantages,
     dapo_loss,
-    deviation,
-    moments,
-    papo_advantages,
     papo_loss,
 )
-
-REWARDS = torch.tensor([1.0, -1.0, 1.0, 1.0])
-PROMPTS = torch.tensor([7, 7, 9, 9])
 
 
 def _sampled(logprobs: list[float], advantages: list[float], mask: list[bool], rollout: list[float]) -> Sampled:
     return Sampled(
         torch.tensor(logprobs, requires_grad=True), torch.tensor(rollout), torch.tensor(advantages), torch.tensor(mask)
     )
-
-
-def test_papo_divides_by_one_deviation_of_the_whole_batch() -> None:
-    # mean 1/2, mean square 1: deviation sqrt(3/4). Group means 0 and 1.
-    spread = deviation(moments(REWARDS))
-    assert spread == pytest.approx(math.sqrt(0.75))
-    expected = torch.tensor([1 / math.sqrt(0.75), -1 / math.sqrt(0.75), 0.0, 0.0])
-    assert torch.allclose(papo_advantages(REWARDS, PROMPTS, spread), expected, atol=1e-5)
-
-
-def test_dapo_divides_by_the_deviation_of_each_group() -> None:
-    rewards = torch.tensor([3.0, 1.0, 1.0, -1.0, 0.0, 0.0])
-    prompts = torch.tensor([0, 0, 1, 1, 2, 2])
-    assert torch.allclose(dapo_advantages(rewards, prompts), torch.tensor([1.0, -1, 1, -1, 0, 0]), atol=1e-4)
-
-
-@pytest.mark.parametrize("size", [3, 7, 16])
-@pytest.mark.parametrize("reward", [-1.0, 0.6, -1.4, 0.8])
-def test_a_group_of_equal_rewards_contributes_nothing(reward: float, size: int) -> None:
-    """Also where the sum of the rewards is rounded."""
-    equal, prompts = torch.full((size,), reward), torch.zeros(size)
-    spread = deviation(moments(equal))
-    for found in (papo_advantages(equal, prompts, spread), dapo_advantages(equal, prompts)):
-        assert found.abs().max() < 1e-6
-
-
-def test_the_deviation_of_two_ranks_is_that_of_their_union() -> None:
-    whole = deviation(moments(REWARDS))
-    assert deviation(moments(REWARDS[:1]) + moments(REWARDS[1:])) == pytest.approx(whole)
-    assert deviation(moments(REWARDS[:0]) + moments(REWARDS)) == pytest.approx(whole)
-    assert deviation(moments(REWARDS[:0])) == 0.0
 
 
 def test_the_papo_loss_by_hand() -> None:

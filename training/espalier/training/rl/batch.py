@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +19,10 @@ from torch import Tensor
 from espalier.training.data.example import Example
 from espalier.training.data.packing import bins, row_of
 from espalier.training.model.network import Batch, collate
+from espalier.training.rl.credit import Bools, Floats, Scored, kinds, segments
 from espalier.training.rl.objective import Sampled
 from espalier.training.rl.reward import Reward
 from espalier.training.rl.rollout import JudgedRollout, rollout_layout
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +40,14 @@ class Trajectory:
     Attributes:
         example: Token ids, which of them are trained, and their layout.
         logprobs: (n,) as the engine reported them when it sampled.
-        advantage: Of every trained token.
+        advantages: (n,)
+        kinds: (n,) the :class:`espalier.training.rl.credit.TokenKind` of each token; 0 in the prompt.
     """
 
     example: Example
     logprobs: Floats
-    advantage: float
+    advantages: Floats
+    kinds: npt.NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +56,13 @@ class MicroBatch:
 
     Attributes:
         batch: Tokens, positions, visibility and targets.
-        rollout_logprobs, advantages: (rows, length), at the places of the targets.
+        rollout_logprobs, advantages, kinds: (rows, length), at the places of the targets.
     """
 
     batch: Batch
     rollout_logprobs: Tensor
     advantages: Tensor
+    kinds: Tensor
 
     def sampled(self, logprobs: Tensor) -> Sampled:
         """With the (rows, length) log-probabilities of the targets under the weights being trained."""
@@ -88,16 +91,38 @@ def usable_groups(
     return kept, dropped
 
 
-def trajectory(attempt: JudgedRollout, advantage: float) -> Trajectory:
-    """What the engine reported, as a training sequence: the sampled tokens are trained, nothing else is."""
+def scored(judged: Judged) -> Scored:
+    """A valid attempt as credit is worked out from it."""
+    attempt, value = judged.attempt, judged.reward.value
+    if value is None:
+        raise ValueError(f"an attempt at {attempt.problem.id} is {judged.reward.fate}: it has no reward")
+    return Scored(
+        reward=value,
+        segments=segments(attempt.rollout.paths, attempt.structure, len(attempt.rollout.prompt)),
+        branches={branch.path: branch.right for branch in attempt.branches},
+        rejoins=attempt.rejoin_rewards,
+        critical_path=attempt.usage.critical_path_tokens,
+    )
+
+
+def trajectory(attempt: JudgedRollout, advantages: Floats | float, trained: Bools | bool = True) -> Trajectory:
+    """What the engine reported, as a training sequence: no token is trained but those that were sampled.
+
+    Args:
+        attempt: A response with n new tokens.
+        advantages: (n,), or one for all.
+        trained: (n,), or one for all: which of the sampled tokens.
+    """
     rollout = attempt.rollout
     offset = len(rollout.prompt)
     tokens = np.array((*rollout.prompt, *rollout.tokens), dtype=np.int32)
-    trained = np.zeros(len(tokens), dtype=np.bool_)
-    trained[offset:] = ~np.array(rollout.forced, dtype=np.bool_)
-    logprobs = np.zeros(len(tokens), dtype=np.float32)
-    logprobs[offset:] = rollout.logprobs
-    return Trajectory(Example(tokens, trained, rollout_layout(rollout)), logprobs, advantage)
+    mask = np.zeros(len(tokens), dtype=np.bool_)
+    mask[offset:] = ~np.array(rollout.forced, dtype=np.bool_) & trained
+    logprobs, spread = np.zeros((2, len(tokens)), dtype=np.float32)
+    logprobs[offset:], spread[offset:] = rollout.logprobs, advantages
+    of_kind = np.zeros(len(tokens), dtype=np.int8)
+    of_kind[offset:] = kinds(segments(rollout.paths, attempt.structure, offset))
+    return Trajectory(Example(tokens, mask, rollout_layout(rollout)), logprobs, spread, of_kind)
 
 
 def parts(
@@ -137,16 +162,17 @@ def empty_part(row_length: int, rows: int, device: torch.device) -> MicroBatch:
 
 
 def _part(rows: Sequence[Sequence[Trajectory]], length: int, device: torch.device) -> MicroBatch:
-    def at_targets(values: list[list[Floats]]) -> Tensor:
+    def at_targets(values: list[list[npt.NDArray[Any]]], dtype: type[np.generic] = np.float32) -> Tensor:
         """(rows, length) values of the tokens, moved to where they are predicted."""
-        table = np.zeros((len(rows), length), dtype=np.float32)
+        table = np.zeros((len(rows), length), dtype=dtype)
         for row, runs in zip(table, values, strict=True):
-            joined = np.concatenate([*runs, np.zeros(0, dtype=np.float32)])
+            joined = np.concatenate([*runs, np.zeros(0, dtype=dtype)])
             row[: max(len(joined) - 1, 0)] = joined[1:]
         return torch.from_numpy(table).to(device)
 
     return MicroBatch(
         collate([row_of([(0, one.example) for one in row], length) for row in rows], device),
         at_targets([[one.logprobs for one in row] for row in rows]),
-        at_targets([[np.full_like(one.logprobs, one.advantage) for one in row] for row in rows]),
+        at_targets([[one.advantages for one in row] for row in rows]),
+        at_targets([[one.kinds for one in row] for row in rows], np.int8),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from espalier.runtime.engine import Limits, Mode
@@ -33,6 +34,40 @@ class ProblemsConfig:
             raise ConfigError("tasks: the shares add up to nothing")
 
 
+class CreditKind(StrEnum):
+    """OUTCOME: every token of a response gets the response's advantage. SET: see `credit.SetCredit`."""
+
+    OUTCOME = "outcome"
+    SET = "set"
+
+
+@dataclass(frozen=True, slots=True)
+class CreditConfig:
+    """What is made of verdicts, see :mod:`espalier.training.rl.credit`.
+
+    Attributes:
+        kind: "outcome", or "set": branches earn what they add to pass@k of their set (with sequential rollouts the set
+            are the samples of a prompt, and `k` is needed).
+        k: Size of the sets; 0: the mean number of branches of a prompt's blocks.
+        k_until: Optimiser steps after which k is 1; 0: never.
+        divide: Whether advantages are divided by the standard deviation of the batch's verdicts (set credit).
+        balance_kinds: Whether guidelines, steps, takeaways and answers have equal shares of the token mean.
+        shorter: Weight of a shorter critical path among the right responses of a prompt; 0: none.
+    """
+
+    kind: CreditKind = CreditKind.OUTCOME
+    k: int = 0
+    k_until: int = 0
+    divide: bool = True
+    balance_kinds: bool = False
+    shorter: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("k", "k_until", "shorter"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must be at least 0, got {getattr(self, name)}")
+
+
 @dataclass(frozen=True, slots=True)
 class RolloutConfig:
     """How responses are made. Sampling is at temperature 1 without filters: the distribution that is trained.
@@ -46,6 +81,8 @@ class RolloutConfig:
         max_plans: Plans of a block.
         redraws: How often a batch may be filled up with other problems, for objectives that drop groups in which all
             responses are worth the same.
+        judge_branches: Whether the answers of steps are judged where credit does not need it: for the metrics.
+        branch_programs: Different programs in the steps of a prompt's responses that are run at most.
     """
 
     mode: Mode
@@ -55,6 +92,8 @@ class RolloutConfig:
     max_branch_tokens: int = 0
     max_plans: int = 8
     redraws: int = 0
+    judge_branches: bool = False
+    branch_programs: int = 16
 
     def __post_init__(self) -> None:
         for name, least in (("prompts", 1), ("samples", 2), ("max_tokens", 1), ("max_plans", 1)):
@@ -155,8 +194,15 @@ class RlConfig:
     rollout: RolloutConfig
     optimizer: PolicyConfig
     checkpoint_every: int = 1
+    credit: CreditConfig = CreditConfig()
     service: ServiceConfig = ServiceConfig()
     metrics: MetricsConfig = MetricsConfig()
+
+    @property
+    def judges_branches(self) -> bool:
+        """Whether the answers of steps are judged."""
+        forks = self.rollout.mode is Mode.PARALLEL
+        return forks and (self.rollout.judge_branches or self.credit.kind is CreditKind.SET)
 
     def __post_init__(self) -> None:
         if self.optimizer.row_length <= self.rollout.max_tokens:

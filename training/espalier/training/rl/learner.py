@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -16,9 +17,10 @@ from torch.distributed.tensor import DTensor
 from torch.optim import AdamW
 
 from espalier.training.model.network import Policy, checkpoint_layers, compile_layers
-from espalier.training.rl.batch import Judged, MicroBatch, Trajectory, empty_part, parts, trajectory
+from espalier.training.rl.batch import Judged, MicroBatch, Trajectory, empty_part, parts, scored, trajectory
 from espalier.training.rl.config import PolicyConfig
-from espalier.training.rl.objective import Objective, deviation, moments
+from espalier.training.rl.credit import TokenKind, deviation, kind_weights, moments
+from espalier.training.rl.objective import Objective
 from espalier.training.rl.rollout import StaleRolloutError, require_version
 from espalier.training.run.distributed import Group
 from espalier.training.run.errors import NotFiniteError
@@ -37,6 +39,8 @@ class Learned:
         mismatch_max: Largest difference of the log-probability of a token between engine and trainer.
         cut_share: Share of tokens whose ratio was clipped or whose weight was truncated.
         entropy: Mean entropy of the distributions that the trained tokens were drawn from, in nats.
+        entropy_by_kind: The same by kind of token; kinds that were trained only.
+        credit_by_kind: Share of each kind of token in the sum of the absolute advantages, as they enter the loss.
     """
 
     loss: float
@@ -47,6 +51,8 @@ class Learned:
     mismatch_max: float
     cut_share: float
     entropy: float
+    entropy_by_kind: dict[str, float]
+    credit_by_kind: dict[str, float]
 
 
 @dataclass(slots=True)
@@ -101,49 +107,57 @@ class Learner:
             NotFiniteError: Loss or gradient is not finite.
         """
         judged = list(chain.from_iterable(groups))
+        kinds = len(TokenKind)
         if self.version is None:
             raise StaleRolloutError("these weights have made no rollouts yet: one optimiser step for each batch")
         require_version([one.attempt for one in judged], self.version)
 
-        rewards = torch.tensor([one.reward.value for one in judged], dtype=torch.float32)
-        prompts = torch.tensor([number for number, group in enumerate(groups) for _ in group])
-        spread = deviation(self.group.sum(moments(rewards)))
-        advantages = self.objective.advantages(rewards, prompts, spread).tolist()
+        inputs = [[scored(one) for one in group] for group in groups]
+        credit = self.objective.credit.at(step)
+        rewards = moments(torch.tensor([one.reward for group in inputs for one in group]))
+        total = self.group.sum(torch.cat([rewards, credit.sums(inputs)]))
+        credits = chain.from_iterable(credit.advantages(inputs, total[3:]))
         trained = [
-            trajectory(one.attempt, advantage)
-            for one, advantage in zip(judged, advantages, strict=True)
-            if one.reward.trained
+            trajectory(one.attempt, *given) for one, given in zip(judged, credits, strict=True) if one.reward.trained
         ]
-        own = self._parts(trained)
-        tokens = int(self.group.sum(torch.tensor(sum(part.batch.trained for part in own))).item())
+        by_kind = self.group.sum(_by_kind(trained))
+        tokens = int(by_kind[0].sum().item())
         if not tokens:
             return None
+        weights = np.ones(kinds, dtype=np.float32)
+        if self.objective.balance_kinds:
+            weights = np.array(kind_weights(by_kind[0].tolist()), dtype=np.float32)
+        own = self._parts([replace(one, advantages=one.advantages * weights[one.kinds]) for one in trained])
         passes = int(self.group.maximum(torch.tensor(len(own))).item())
         own += [self._empty_part()] * (passes - len(own))
 
-        sums, largest = torch.zeros(4, dtype=torch.float64), torch.zeros(())
+        sums, largest = torch.zeros(3 + kinds, dtype=torch.float64), torch.zeros(())
         for part in own:
             scores = self.policy(part.batch)
             loss, metrics = self.objective.loss(part.sampled(scores.logprobs), tokens)
             loss.backward()  # type: ignore[no-untyped-call]
-            sums += torch.stack(
-                [t.detach().double().cpu() for t in (loss, metrics.divergence, metrics.cut, scores.entropy.sum())]
-            )
+            sums[:3] += torch.stack([t.detach().double().cpu() for t in (loss, metrics.divergence, metrics.cut)])
+            entropies = scores.entropy.detach().double().cpu().flatten()
+            sums[3:].index_add_(0, part.kinds.cpu().flatten().int(), entropies)
             largest = torch.maximum(largest, metrics.difference.cpu())
-        total, divergence, cut, entropy = self.group.sum(sums).tolist()
+        mean_loss, divergence, cut, *entropy = self.group.sum(sums).tolist()
         norm = _whole(torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.config.clip))
-        if not (math.isfinite(total) and math.isfinite(norm)):
-            raise NotFiniteError(self._left_behind(own, total, norm, step, out))
+        if not (math.isfinite(mean_loss) and math.isfinite(norm)):
+            raise NotFiniteError(self._left_behind(own, mean_loss, norm, step, out))
         self._step(step)
         return Learned(
-            loss=total,
+            loss=mean_loss,
             gradient_norm=norm,
             trained_tokens=tokens,
-            deviation=spread,
+            deviation=deviation(total[:3]),
             mismatch_kl=divergence / tokens,
             mismatch_max=self.group.maximum(largest).item(),
             cut_share=cut / tokens,
-            entropy=entropy / tokens,
+            entropy=sum(entropy) / tokens,
+            entropy_by_kind=_named(
+                value / count if count else None for value, count in zip(entropy, by_kind[0].tolist(), strict=True)
+            ),
+            credit_by_kind=_shares((by_kind[1] * torch.from_numpy(weights)).tolist()),
         )
 
     @property
@@ -181,6 +195,27 @@ class Learner:
             f"step {step + 1}: the loss is {loss} and the norm of the gradient {norm}; the weights are those of the "
             f"step before, and the batch is in {path}"
         )
+
+
+def _by_kind(trained: Sequence[Trajectory]) -> Tensor:
+    """(2, kinds) trained tokens, and the sum of their absolute advantages."""
+    sums = np.zeros((2, len(TokenKind)))
+    for one in trained:
+        mask = one.example.trained
+        of_kind = one.kinds[mask]
+        sums[0] += np.bincount(of_kind, minlength=len(TokenKind))
+        sums[1] += np.bincount(of_kind, np.abs(one.advantages[mask]), minlength=len(TokenKind))
+    return torch.from_numpy(sums)
+
+
+def _named(values: Iterable[float | None]) -> dict[str, float]:
+    """By name of the kind of token; without those that have no value."""
+    return {kind.name.lower(): value for kind, value in zip(TokenKind, values, strict=True) if value is not None}
+
+
+def _shares(values: Sequence[float]) -> dict[str, float]:
+    total = sum(values)
+    return _named(value / total if total else None for value in values)
 
 
 def _whole(norm: Tensor | Any) -> float:

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerFast
 from espalier.training.config import ConfigError
 from espalier.training.data.problems import stream
 from espalier.training.model.network import Policy, load_network
+from espalier.training.rl.branches import set_counts, set_metrics
 from espalier.training.rl.config import RlConfig
 from espalier.training.rl.learner import Learned, Learner
 from espalier.training.rl.reward import OUTCOMES, RolloutStatus
@@ -112,7 +113,8 @@ async def _train(
         progress = restore(saved, network, optimizers, group) if resumed else Progress()
         with _journal(config, out, progress, show, group) as record:
             notes.append(record)
-            draw = BatchSampler(config, method, collector, problems, group)
+            judging = replace(collector, judge_branches=config.judges_branches, branch_programs=rollout.branch_programs)
+            draw = BatchSampler(config, method, judging, problems, group)
             learner.version = await publish(collector.engine, network, group)
             fruitless = 0
             while progress.step < config.steps:
@@ -175,13 +177,20 @@ def entry(
         **{fate.value: int(total[fate]) for fate in RolloutStatus},
         "dropped_too_few_valid": int(total["too_few_valid"]),
         "dropped_uninformative": int(total["uninformative"]),
-        **{name: float(f"{value:.9g}") for name, value in asdict(learned).items()},
+        **{name: _rounded(value) for name, value in asdict(learned).items()},
+        **set_metrics(total),
         "seconds_generate": round(seconds.generate, 3),
         "seconds_train": round(seconds.train, 3),
         "seconds_sync": round(seconds.sync, 3),
         "tokens_per_second": round(total["tokens"] / seconds.total),
         "done": round(progress.step / config.steps, 4),
     }
+
+
+def _rounded(value: float | dict[str, float]) -> Any:
+    if isinstance(value, dict):
+        return {name: round(one, 4) for name, one in value.items()}
+    return float(f"{value:.9g}")
 
 
 def _totals(batch: RolloutBatch, tasks: Sequence[str], group: Group) -> dict[str, float]:
@@ -202,6 +211,7 @@ def _totals(batch: RolloutBatch, tasks: Sequence[str], group: Group) -> dict[str
         "too_few_valid": batch.dropped["too_few_valid"],
         "uninformative": batch.dropped["uninformative"],
         **{fate: fates[fate] for fate in RolloutStatus},
+        **set_counts(one.attempt for one in batch.attempts),
         **{f"{RolloutStatus.PASSED}/{name}": of_task[name, RolloutStatus.PASSED] for name in tasks},
         **{f"decided/{name}": sum(of_task[name, fate] for fate in OUTCOMES) for name in tasks},
     }

@@ -1,13 +1,12 @@
 """The objectives of reinforcement learning: pure functions of what was sampled, how it was rewarded, and what the model
 thinks of it now.
 
-Two halves. *Advantages* say how much better a response was than its siblings, one number per response. *Losses* turn
-them into a gradient, one term per trained token, divided by the number of trained tokens of the whole batch: the sum
-of the losses of all micro-batches on all ranks is the loss of the one big batch, and so is the sum of the gradients.
+Two halves. *Credit* (:mod:`espalier.training.rl.credit`) says how much better than expected each token was. *Losses*
+turn that into a gradient, one term per trained token, divided by the number of trained tokens of the whole batch: the
+sum of the losses of all micro-batches on all ranks is the loss of the one big batch, and so is the sum of gradients.
 
-PAPO (arXiv 2512.07461): mean of the prompt's group as baseline, one standard deviation for the whole batch, ratio
-`pi / stop_gradient(pi)`. DAPO (arXiv 2503.14476, equations 8 and 9): standard deviation of the group, ratio against the
-policy that sampled, clipped to [1 - 0.2, 1 + 0.28], mean over tokens. Both without a KL term.
+PAPO (arXiv 2512.07461): ratio `pi / stop_gradient(pi)`. DAPO (arXiv 2503.14476, equation 8): ratio against the policy
+that sampled, clipped to [1 - 0.2, 1 + 0.28], mean over tokens. Both without a KL term.
 """
 
 from __future__ import annotations
@@ -18,8 +17,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-EPSILON = 1e-6
-"""Keeps a batch, or a group, of equal rewards from dividing by zero."""
+from espalier.training.rl.credit import Credit, GroupOutcome, Outcome
 
 
 class Sampled(NamedTuple):
@@ -28,7 +26,7 @@ class Sampled(NamedTuple):
     Attributes:
         logprobs: Log-probability of each token under the weights being trained; carries the gradient.
         rollout_logprobs: The same as the engine reported it when it sampled the token.
-        advantages: Of the response that holds the token.
+        advantages: Of each token.
         mask: True where the token was sampled and is trained; forced tokens, prompts and padding are False.
     """
 
@@ -53,37 +51,6 @@ class Metrics(NamedTuple):
     divergence: Tensor
     difference: Tensor
     cut: Tensor
-
-
-def moments(rewards: Tensor) -> Tensor:
-    """(3,) count, sum and sum of squares of (n,) rewards in float64. Summed over ranks they are those of the batch."""
-    values = rewards.double()
-    return torch.stack([torch.tensor(float(len(values)), dtype=torch.float64), values.sum(), values.square().sum()])
-
-
-def deviation(batch: Tensor) -> float:
-    """Standard deviation (of the population) from the batch's (3,) :func:`moments`; 0 for an empty batch."""
-    count, total, squares = batch.tolist()
-    if not count:
-        return 0.0
-    return float(max(0.0, squares / count - (total / count) ** 2) ** 0.5)
-
-
-def papo_advantages(rewards: Tensor, prompts: Tensor, batch_deviation: float) -> Tensor:
-    """(n,) rewards minus the mean of their prompt's group, over the one deviation of the whole batch.
-
-    Args:
-        rewards: (n,) of the valid responses of this rank.
-        prompts: (n,) which prompt each answers; a group lies on one rank whole.
-        batch_deviation: Of the rewards of all ranks, see :func:`deviation`.
-    """
-    return (_centred(rewards, prompts) / (batch_deviation + EPSILON)).float()
-
-
-def dapo_advantages(rewards: Tensor, prompts: Tensor) -> Tensor:
-    """(n,) rewards minus the mean of their prompt's group, over the standard deviation (population) of that group."""
-    centred = _centred(rewards, prompts)
-    return (centred / (_group_mean(centred.square(), prompts).sqrt() + EPSILON)).float()
 
 
 def papo_loss(sampled: Sampled, tokens: int, weight_cap: float | None = None) -> tuple[Tensor, Metrics]:
@@ -127,27 +94,34 @@ def dapo_loss(sampled: Sampled, tokens: int, clip_low: float = 0.2, clip_high: f
 
 
 class Objective(Protocol):
-    """Advantages and loss together, as the training loop uses them."""
+    """Credit and loss together, as the training loop uses them."""
+
+    @property
+    def credit(self) -> Credit:
+        """From verdicts to advantages."""
+        ...
+
+    @property
+    def balance_kinds(self) -> bool:
+        """Whether each kind of token has the same share of the token mean, see `credit.kind_weights`."""
+        ...
 
     @property
     def only_informative(self) -> bool:
         """Whether groups of equal rewards are dropped instead of counted with an advantage of 0."""
         ...
 
-    def advantages(self, rewards: Tensor, prompts: Tensor, batch_deviation: float) -> Tensor: ...
-
     def loss(self, sampled: Sampled, tokens: int) -> tuple[Tensor, Metrics]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Papo:
-    """See :func:`papo_advantages` and :func:`papo_loss`."""
+    """See :func:`papo_loss`."""
 
     weight_cap: float | None = None
+    credit: Credit = Outcome()
+    balance_kinds: bool = False
     only_informative: bool = False
-
-    def advantages(self, rewards: Tensor, prompts: Tensor, batch_deviation: float) -> Tensor:
-        return papo_advantages(rewards, prompts, batch_deviation)
 
     def loss(self, sampled: Sampled, tokens: int) -> tuple[Tensor, Metrics]:
         return papo_loss(sampled, tokens, self.weight_cap)
@@ -155,14 +129,13 @@ class Papo:
 
 @dataclass(frozen=True, slots=True)
 class Dapo:
-    """See :func:`dapo_advantages` and :func:`dapo_loss`; groups of equal rewards are dropped (dynamic sampling)."""
+    """See :func:`dapo_loss`; groups of equal rewards are dropped (dynamic sampling)."""
 
     clip_low: float = 0.2
     clip_high: float = 0.28
+    credit: Credit = GroupOutcome()
+    balance_kinds: bool = False
     only_informative: bool = True
-
-    def advantages(self, rewards: Tensor, prompts: Tensor, batch_deviation: float) -> Tensor:
-        return dapo_advantages(rewards, prompts)
 
     def loss(self, sampled: Sampled, tokens: int) -> tuple[Tensor, Metrics]:
         return dapo_loss(sampled, tokens, self.clip_low, self.clip_high)
@@ -178,16 +151,3 @@ def _metrics(sampled: Sampled, cut: Tensor) -> Metrics:
     divergence = (difference.expm1() - difference).sum()
     largest = difference.abs().max() if difference.numel() else divergence.new_zeros(())
     return Metrics(mask.sum(), divergence, largest, (cut & mask).sum())
-
-
-def _centred(rewards: Tensor, prompts: Tensor) -> Tensor:
-    """(n,) float64: in float32 the mean of equal rewards like -1.4 is off by more than a tenth of `EPSILON`."""
-    values = rewards.double()
-    return values - _group_mean(values, prompts)
-
-
-def _group_mean(values: Tensor, prompts: Tensor) -> Tensor:
-    """(n,) for each value the mean over the values of its prompt."""
-    _, group, sizes = torch.unique(prompts, return_inverse=True, return_counts=True)
-    means: Tensor = values.new_zeros(len(sizes)).index_add(0, group, values) / sizes
-    return means[group]

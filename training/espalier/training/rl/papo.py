@@ -1,16 +1,37 @@
 """Stage 3, PAPO: reinforcement learning under the computation graph that is served.
 
 The fork/join engine keeps the structure, so the reward is the outcome alone. With `rollout.mode = "sequential"` this is
-the control of the paper, sequential reinforcement learning: everything else is the same.
+the control of the paper, sequential reinforcement learning: everything else is the same. `credit.kind = "set"` gives
+branches, plans and joins credit of their own.
 """
 
 from __future__ import annotations
 
-from espalier.training.rl.config import RlConfig
+from espalier.runtime.engine import Mode
+from espalier.training.config import ConfigError
+from espalier.training.rl.config import CreditKind, RlConfig
+from espalier.training.rl.credit import Credit, Outcome, SampleCredit, SetCredit, ShorterPath
 from espalier.training.rl.objective import Papo
 from espalier.training.rl.sampler import Algorithm
 
 
 def method(config: RlConfig) -> Algorithm:
-    """PAPO with the outcome as reward."""
-    return Algorithm(Papo(config.optimizer.weight_cap or None), format_score=False)
+    """PAPO with the outcome as reward.
+
+    Raises:
+        ConfigError: Set credit for sequential rollouts without a size of the sets.
+    """
+    settings = config.credit
+    credit: Credit = Outcome()
+    if settings.kind is CreditKind.SET and config.rollout.mode is Mode.PARALLEL:
+        credit = SetCredit(settings.k, settings.k_until, settings.divide)
+    elif settings.kind is CreditKind.SET:
+        if not settings.k:
+            raise ConfigError(
+                'credit.k: sequential rollouts have no blocks to take it from; give a number, or kind = "outcome"'
+            )
+        credit = SampleCredit(settings.k, settings.k_until, settings.divide)
+    if settings.shorter:
+        credit = ShorterPath(credit, settings.shorter)
+    objective = Papo(config.optimizer.weight_cap or None, credit, settings.balance_kinds)
+    return Algorithm(objective, format_score=False)

@@ -6,12 +6,12 @@ Nothing travels as text on the way to the trainer. Text is made once, of the ans
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
@@ -34,15 +34,39 @@ from espalier.runtime.layout import Branch, Layout
 from espalier.runtime.layout import Path as BranchPath
 from espalier.runtime.prompt import PromptTemplate
 from espalier.runtime.structure import Response, read
-from espalier.training.rl.reward import RolloutStatus, fate_of
+from espalier.solver.core.claims import branch_answer
+from espalier.training.rl.credit import runs
+from espalier.training.rl.reward import OUTCOMES, RolloutStatus, fate_of
 from espalier.training.rl.verifiers import RetryingVerifiers
 from espalier.training.tasks import Problem
-from espalier.verifiers.check import Claim
-from espalier.verifiers.verdict import Verdict
+from espalier.verifiers.check import Check, Claim, ProgramCheck
+from espalier.verifiers.verdict import Evidence, Status, Verdict
 
 
 class StaleRolloutError(RuntimeError):
     """A response was not made by the weights that are to be trained on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedBranch:
+    """A step that states an answer, and the verdict on it."""
+
+    path: BranchPath
+    answer: str
+    verdict: Verdict
+
+    @property
+    def right(self) -> bool | None:
+        """None: nothing is known of it (UNKNOWN, ERROR)."""
+        return {Status.PASS: True, Status.FAIL: False}.get(self.verdict.status)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejoin:
+    """Another conclusion from the branches of a response: what became of it, and what it cost."""
+
+    fate: RolloutStatus
+    usage: Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +80,8 @@ class JudgedRollout:
         usage: Its tokens.
         structure: Its blocks and faults.
         verdict: On its answer; None for a response that did not end by itself.
+        branches: The steps that state an answer of their own, with the verdicts on it; empty if none were asked for.
+        rejoins: Other conclusions that were drawn from the same finished branches.
         detail: What the engine said of its end.
         refused: Whether the engine would not serve the request at all.
     """
@@ -68,6 +94,13 @@ class JudgedRollout:
     verdict: Verdict | None
     detail: str = ""
     refused: bool = False
+    branches: tuple[JudgedBranch, ...] = ()
+    rejoins: tuple[Rejoin, ...] = ()
+
+    @property
+    def rejoin_rewards(self) -> tuple[float, ...]:
+        """Outcomes of the re-joins that have one."""
+        return tuple(OUTCOMES[one.fate] for one in self.rejoins if one.fate in OUTCOMES)
 
     @property
     def fate(self) -> RolloutStatus:
@@ -113,6 +146,8 @@ class Collector:
         vocabulary: Ids of the tags.
         mode: Whether `</guideline>` forks.
         limits: Of a response.
+        judge_branches: Whether every step that states an answer is judged, too: each text once a prompt.
+        branch_programs: Programs of steps that are run for a prompt at most; further ones have no verdict.
     """
 
     engine: TrainedEngine
@@ -121,6 +156,8 @@ class Collector:
     vocabulary: Vocabulary
     mode: Mode
     limits: Limits
+    judge_branches: bool = False
+    branch_programs: int = 16
 
     async def collect(
         self, problems: Sequence[Problem], samples: int, seed: str, first: int = 0
@@ -146,15 +183,16 @@ class Collector:
         """
         version = self.engine.info.weight_version
         batching = self.engine.together() if isinstance(self.engine, Batching) else nullcontext()
+        judges = [BranchJudge(problem, self.judge, self.branch_programs) for problem in problems]
         asked = [
-            (problem, self._request(problem, f"{seed}/{index}/{number}"))
-            for index, problem in enumerate(problems, start=first)
+            (problem, self._request(problem, f"{seed}/{index}/{number}"), judge)
+            for index, (problem, judge) in enumerate(zip(problems, judges, strict=True), start=first)
             for number in range(samples)
         ]
         try:
             async with asyncio.TaskGroup() as group:
                 with batching:
-                    tasks = [group.create_task(self._attempt(*pair)) for pair in asked]
+                    tasks = [group.create_task(self._attempt(*one)) for one in asked]
                     await asyncio.sleep(0)  # every task has made its request
         except BaseExceptionGroup as failed:
             raise _first(failed) from None  # the rest were cancelled, or failed alike
@@ -169,7 +207,7 @@ class Collector:
             f"rollout-{seed}", prompt, sampling, limits=self.limits, mode=self.mode, final_event_only=True
         )
 
-    async def _attempt(self, problem: Problem, request: GenerateRequest) -> JudgedRollout:
+    async def _attempt(self, problem: Problem, request: GenerateRequest, judge: BranchJudge) -> JudgedRollout:
         refused = False
         try:
             last = await self._finished(request)
@@ -177,11 +215,18 @@ class Collector:
             refused, last = True, _refused(request, error, self.engine.info.weight_version)
         rollout = last.rollout
         structure = read((*rollout.prompt, *rollout.tokens), len(rollout.prompt), self.vocabulary, self.limits.grammar)
-        verdict = None
+        verdict: Verdict | None = None
+        branches: tuple[JudgedBranch, ...] = ()
         if last.reason is FinishReason.STOP:
             claim = Claim(answer_text(rollout, self.vocabulary, self.engine.tokenizer), problem=problem.text)
             verdict = await self.judge.verify(claim, problem.check)
-        return JudgedRollout(problem, rollout, last.reason, last.usage, structure, verdict, last.detail, refused)
+        if self.judge_branches and last.reason in (FinishReason.STOP, FinishReason.LENGTH):
+            branches = await judge.judged(
+                branch_answers(rollout, problem.check, self.vocabulary, self.engine.tokenizer)
+            )
+        return JudgedRollout(
+            problem, rollout, last.reason, last.usage, structure, verdict, last.detail, refused, branches
+        )
 
     async def _finished(self, request: GenerateRequest) -> Finished:
         async with aclosing(self.engine.generate(request)) as events:  # type: ignore[type-var]
@@ -189,6 +234,59 @@ class Collector:
                 if isinstance(event, Finished):
                     return event
         raise EngineError(f"the engine ended {request.request_id} without its last event")
+
+
+@dataclass(slots=True)
+class BranchJudge:
+    """Verdicts on the answers of steps, for the responses to one problem: each text is judged once.
+
+    Attributes:
+        problem: What is asked.
+        judge: Judges.
+        programs: Different programs that are run at most; 0: none.
+    """
+
+    problem: Problem
+    judge: RetryingVerifiers
+    programs: int
+    _verdicts: dict[str, asyncio.Task[Verdict]] = field(default_factory=dict)
+
+    async def judged(self, answers: Mapping[BranchPath, str]) -> tuple[JudgedBranch, ...]:
+        """The steps with these answers, in order."""
+        verdicts = await asyncio.gather(*map(self._asked, answers.values()))
+        return tuple(map(JudgedBranch, answers.keys(), answers.values(), verdicts))
+
+    def _asked(self, answer: str) -> asyncio.Task[Verdict]:
+        if answer not in self._verdicts:
+            beyond = isinstance(self.problem.check, ProgramCheck) and len(self._verdicts) >= self.programs
+            self._verdicts[answer] = asyncio.create_task(_not_run() if beyond else self._verify(answer))
+        return self._verdicts[answer]
+
+    async def _verify(self, answer: str) -> Verdict:
+        return await self.judge.verify(Claim(answer, bare=True, problem=self.problem.text), self.problem.check)
+
+
+async def _not_run() -> Verdict:
+    detail = "more different programs in the steps of a prompt's responses than rollout.branch_programs"
+    return Verdict(Status.UNKNOWN, 0.0, "branch_programs", (Evidence("branch_programs", detail),))
+
+
+def branch_answers(rollout: Rollout, check: Check, vocabulary: Vocabulary, tokenizer: Any) -> dict[BranchPath, str]:
+    """What the finished steps of a response state as their answers, in linearised order; others are missing.
+
+    The text of a step is its own: that of the steps inside it is theirs.
+    """
+    own: dict[BranchPath, list[int]] = {}
+    for start, end, path in runs(rollout.paths):
+        if path:
+            own.setdefault(path, []).extend(rollout.tokens[start:end])
+    found: dict[BranchPath, str] = {}
+    for path, tokens in own.items():
+        if vocabulary.tags.get(tokens[-1]) is Tag.END_STEP:
+            answer = branch_answer(str(tokenizer.decode(tokens[:-1], skip_special_tokens=False)), check)
+            if answer is not None:
+                found[path] = answer
+    return found
 
 
 def require_version(attempts: Sequence[JudgedRollout], version: int) -> None:
@@ -224,7 +322,7 @@ def rollout_layout(rollout: Rollout) -> Layout:
     ends: dict[BranchPath, int] = {(): offset + len(rollout.tokens)}
     index = np.zeros(offset + len(rollout.tokens), dtype=np.int32)
     numbers: dict[BranchPath, int] = {(): 0}
-    for start, end, path in _runs(rollout.paths):
+    for start, end, path in runs(rollout.paths):
         index[offset + start : offset + end] = numbers.setdefault(path, len(numbers))
         for depth in range(1, len(path) + 1):
             starts.setdefault(path[:depth], offset + start)
@@ -240,15 +338,6 @@ def rollout_layout(rollout: Rollout) -> Layout:
     )
     prompt = np.arange(offset, dtype=np.int32)
     return Layout(np.concatenate([prompt, np.array(rollout.positions, dtype=np.int32)]), index, branches)
-
-
-def _runs(paths: Sequence[BranchPath]) -> Iterator[tuple[int, int, BranchPath]]:
-    """Stretches of equal paths as (start, end, path)."""
-    start = 0
-    for at in range(1, len(paths) + 1):
-        if at == len(paths) or paths[at] != paths[start]:
-            yield start, at, paths[start]
-            start = at
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
