@@ -7,14 +7,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 from transformers import AutoTokenizer, Qwen3ForCausalLM
 
-from espalier.runtime.engine import EngineUnavailable, FinishReason, Limits, Mode
+from espalier.runtime.engine import EngineUnavailable, FinishReason, Limits, Mode, Rollout
 from espalier.runtime.grammar import Tag, Vocabulary
+from espalier.runtime.layout import Path as BranchPath
 from espalier.runtime.layout import layout
 from espalier.runtime.local.engine import LocalEngine
 from espalier.runtime.local.sampler import Sampler
@@ -24,17 +26,20 @@ from espalier.training.model.network import build
 from espalier.training.rl.batch import trajectory
 from espalier.training.rl.reward import RolloutStatus
 from espalier.training.rl.rollout import (
+    BranchJudge,
     Collector,
+    JudgedBranch,
     JudgedRollout,
     StaleRolloutError,
     answer_text,
+    branch_answers,
     require_version,
     rollout_layout,
 )
 from espalier.training.rl.rollout_engine import served_copy
 from espalier.training.rl.verifiers import RetryingVerifiers
 from espalier.training.tasks import Problem
-from espalier.verifiers.check import Check, Claim, ReferenceCheck
+from espalier.verifiers.check import Check, Claim, ProgramCheck, ReferenceCheck, StdioCase
 from espalier.verifiers.local import LocalVerifiers, load
 from espalier.verifiers.open import open_verifiers
 from espalier.verifiers.service import ServerSettings
@@ -294,3 +299,71 @@ async def test_an_error_of_a_verifier_that_can_be_reached_stays_an_error() -> No
     patience = RetryingVerifiers(FakeJudge(Verdict(Status.ERROR, 0.0, "fake")), said.append)
     assert (await patience.verify(Claim("4"), ReferenceCheck("4"))).status is Status.ERROR
     assert said == []
+
+
+GOOD_STEP = " 2+2=4 so \\boxed{4}"
+BAD_STEP = " 2+2=5 so \\boxed{5}"
+
+
+def _branched(*steps: str, reason: str = "</step>") -> tuple[Rollout, Vocabulary, Any]:
+    """A response of one block with these steps, as an engine reports it."""
+    tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
+    parts: list[tuple[str, BranchPath]] = [("<guideline><plan>1: a</plan></guideline>", ())]
+    parts += [(f"\n<step>\n{i}:{text}{reason}", ((0, i),)) for i, text in enumerate(steps, start=1)]
+    parts += [("<takeaway>\n</takeaway>\nThe answer is \\boxed{4}.", ())]
+    encoded = [(tokenizer.encode(text, add_special_tokens=False), path) for text, path in parts]
+    tokens = tuple(token for ids, _ in encoded for token in ids)
+    paths = tuple(path for ids, path in encoded for _ in ids)
+    n = len(tokens)
+    return Rollout((5,), tokens, (0.0,) * n, (False,) * n, tuple(range(n)), paths), Vocabulary.of(tokenizer), tokenizer
+
+
+def test_the_steps_that_state_an_answer_are_found_by_their_paths() -> None:
+    rollout, vocabulary, tokenizer = _branched(GOOD_STEP, " 2+2 is more than 3", BAD_STEP)
+    found = branch_answers(rollout, ReferenceCheck("4"), vocabulary, tokenizer)
+    assert found == {((0, 1),): "4", ((0, 3),): "5"}
+
+
+def test_a_step_that_is_not_finished_states_nothing() -> None:
+    rollout, vocabulary, tokenizer = _branched(GOOD_STEP, reason="")
+    assert branch_answers(rollout, ReferenceCheck("4"), vocabulary, tokenizer) == {}
+
+
+async def test_each_answer_of_a_prompts_steps_is_judged_once() -> None:
+    fake = FakeJudge(Verdict(Status.PASS, 1.0, "fake"))
+    judge = BranchJudge(problems(1)[0], RetryingVerifiers(fake, lambda text: None), programs=0)
+    first, second = await asyncio.gather(
+        judge.judged({((0, 1),): "4", ((0, 2),): "5"}), judge.judged({((0, 1),): "5", ((0, 2),): "5"})
+    )
+    assert sorted(fake.claims) == ["4", "5"]
+    assert [branch.answer for branch in (*first, *second)] == ["4", "5", "5", "5"]
+    assert all(branch.right for branch in (*first, *second))
+
+
+async def test_programs_beyond_the_limit_have_no_verdict_and_are_not_run() -> None:
+    fake = FakeJudge()
+    problem = replace(problems(1)[0], check=ProgramCheck((StdioCase("", "4"),)))
+    judge = BranchJudge(problem, RetryingVerifiers(fake, lambda text: None), programs=2)
+    found = await judge.judged({((0, i),): f"print({i})" for i in range(1, 5)})
+    again = await judge.judged({((0, 1),): "print(1)"})
+    assert fake.claims == ["print(1)", "print(2)"]
+    assert [branch.right for branch in (*found, *again)] == [False, False, None, None, False]
+
+
+@pytest.mark.parametrize(("status", "right"), [("pass", True), ("fail", False), ("unknown", None), ("error", None)])
+def test_only_pass_and_fail_say_whether_a_branch_is_right(status: str, right: bool | None) -> None:
+    assert JudgedBranch(((0, 1),), "4", Verdict(Status(status), 0.0, "fake")).right is right
+
+
+@pytest.mark.parametrize("asked", [True, False])
+async def test_branches_are_judged_where_they_are_asked_for(network: Qwen3ForCausalLM, asked: bool) -> None:
+    """Random text states no answer, so every finished step is given one."""
+    judge = FakeJudge(Verdict(Status.ERROR, 0.0, "fake"))
+    async with collecting(network, sampler=scripted(1, 3), judge=judge) as collector:
+        with mock.patch("espalier.training.rl.rollout.branch_answer", return_value="4"):
+            (group,) = await replace(collector, judge_branches=asked).collect(problems(1), 3, SEED)
+    for attempt in group:
+        steps = {path for path in attempt.rollout.paths if path}
+        assert {branch.path for branch in attempt.branches} == (steps if asked else set())
+        assert all(branch.right is None for branch in attempt.branches), "an ERROR masks the branch alone"
+    assert judge.claims.count("4") == asked

@@ -34,11 +34,11 @@ from espalier.runtime.layout import Branch, Layout
 from espalier.runtime.layout import Path as BranchPath
 from espalier.runtime.prompt import PromptTemplate
 from espalier.runtime.structure import Response, read
-from espalier.solver.core.claims import branch_answer
 from espalier.training.rl.credit import runs
 from espalier.training.rl.reward import OUTCOMES, RolloutStatus, fate_of
 from espalier.training.rl.verifiers import RetryingVerifiers
 from espalier.training.tasks import Problem
+from espalier.verifiers.answer import branch_answer
 from espalier.verifiers.check import Check, Claim, ProgramCheck
 from espalier.verifiers.verdict import Evidence, Status, Verdict
 
