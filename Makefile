@@ -73,6 +73,7 @@ docs: .venv/dev.stamp
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 types: .venv/dev.stamp
 	$(BIN)/mypy

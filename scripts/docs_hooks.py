@@ -30,8 +30,6 @@ COPIES = {"results.md": "benchmarks/RESULTS.md", "contributing.md": "CONTRIBUTIN
 SKIPPED = {"cli", "commands", "serve_cli", "harness", "sglang"}
 """Modules that are commands, run elsewhere, or need what is not installed here."""
 
-NOT_RUN = re.compile(r"^\*Not run by the tests: (.+)\*$", re.MULTILINE)
-
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add what is generated."""
@@ -49,7 +47,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Lead links out of docs/ to pages, where there is one, and else show the path; show what tests do not run."""
+    """Lead links out of docs/ to pages, where there is one, and else show the path."""
     here = posixpath.dirname(COPIES.get(page.file.src_uri, f"docs/{page.file.src_uri}"))
     pages = {source: name for name, source in COPIES.items()}
     pages |= {f"docs/{file.src_uri}": file.src_uri for file in files.documentation_pages() if file.generated_by is None}
@@ -68,8 +66,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return f"{text} (`{source}`)" if source not in text else f"{text}"
 
     markdown = re.sub(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)", led, markdown)
-    markdown = re.sub(r"^(```\w+) .*$", r"\1", markdown, flags=re.MULTILINE)  # words for the tests
-    return NOT_RUN.sub(r"<small>Checked, but not run by the tests: \1</small>", markdown)
+    return re.sub(r"^( *```\w+) .*$", r"\1", markdown, flags=re.MULTILINE)  # words for the tests
 
 
 def cli_page() -> str:

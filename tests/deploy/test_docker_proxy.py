@@ -20,7 +20,7 @@ from espalier.verifiers.code.docker import DockerMaker
 from espalier.verifiers.code.sandbox import BoxSpec
 
 ROOT = Path(__file__).parents[2]
-PROFILE = ROOT / "verifiers" / "code" / "seccomp.json"
+PROFILE = ROOT / "verifiers/espalier/verifiers/code/seccomp.json"
 SECCOMP = json.loads(PROFILE.read_text())
 CASES = [json.loads(line) for line in (Path(__file__).parent / "proxy_cases.jsonl").read_text().splitlines()]
 

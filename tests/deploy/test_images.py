@@ -14,7 +14,6 @@ from packaging.requirements import Requirement
 TEXT = DOCKERFILE.read_text()
 STAGES = dict(re.findall(r"(?ms)^FROM \S+ AS ([\w-]+)\n(.*?)(?=^FROM |\Z)", TEXT))
 SERVICES = {"verifier", "solver", "docker-proxy", "engine"}
-IMAGES = ROOT / "deploy" / "images"
 CONSTRAINTS = {
     requirement.name: requirement.specifier
     for requirement in map(Requirement, re.findall(r"(?m)^[^#\n].*", (ROOT / "constraints.txt").read_text()))
@@ -70,26 +69,20 @@ def test_every_dependency_has_its_version_and_that_is_one_the_project_takes() ->
         assert requirement.specifier.contains(pin.version), requirement
 
 
-@pytest.mark.parametrize("name", ["verifier.txt", "engine.txt"])
-def test_lists_of_packages_are_of_pinned_dependencies(name: str) -> None:
-    listed = set((IMAGES / name).read_text().split())
-    assert listed <= CONSTRAINTS.keys()
-    assert listed <= {Requirement(line).name.lower() for line in PROJECT["dependencies"]}
-
-
-def test_verifiers_need_nothing_but_the_packages_of_their_image() -> None:
-    left_out = {Requirement(line).name for line in PROJECT["dependencies"]} - set(
-        (IMAGES / "verifier.txt").read_text().split()
-    )
-    assert "torch" in left_out
+def test_the_base_of_the_package_serves_verifiers_client_and_service_without_torch() -> None:
+    base = {Requirement(line).name for line in PROJECT["dependencies"]}
+    absent = {Requirement(line).name for line in PROJECT["optional-dependencies"]["local"]} - base
+    assert "torch" in absent
     program = f"""
 import sys
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {left_out!r}:
+        if name.partition(".")[0] in {absent!r}:
             raise ModuleNotFoundError(name, name=name)
 sys.meta_path.insert(0, Absent())
 sys.argv = ["espalier", "verifiers", "describe", "--only", "math"]
+import espalier.solver.service.server, espalier.solver.service.servicer, espalier.solver.batch.queue
+import espalier.verifiers.remote, espalier.runtime.sglang.client.engine
 from espalier.solver.cli.main import main
 main()
 """

@@ -1,8 +1,8 @@
 """The blocks of code in the documentation, and what the pages say of running them.
 
 Words behind the language steer the tests: `sandbox` (needs one), `service` (runs against a shared service), `example`
-(its output differs from run to run). A block that cannot run here says so in a visible line of its own before
-it, with the reason: `*Not run by the tests: it needs a GPU.*` Its commands are parsed then.
+(its output differs from run to run), and `not-run="it needs a GPU"`: its commands are parsed, and not run for that
+reason.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ PAGES = (
 )
 
 WORDS = {"sandbox", "service", "example"}
-NOT_RUN = re.compile(r"^\*Not run by the tests: .+\.\*$")
 FENCE = re.compile(
-    r"^(?P<indent> *)```(?P<language>\w*)(?P<words>(?: \w+)*)\n(?P<body>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL
+    r"^(?P<indent> *)```(?P<language>\w*)(?P<words>(?: \w+)*)(?: not-run=\"(?P<not_run>[^\"\n]+)\")?\n"
+    r"(?P<body>.*?)^(?P=indent)```$",
+    re.MULTILINE | re.DOTALL,
 )
+INDENTATION = "a command in a block by indentation"
 INDENTED = re.compile(r"^    ((?:espalier|python|pip|make) .+)$", re.MULTILINE)
 """Commands that stand in blocks by indentation."""
 
@@ -87,7 +89,6 @@ def read(page: Path) -> Iterator[Block]:
     """The blocks of a page, in order."""
     text = page.read_text("utf-8")
     for found in FENCE.finditer(text):
-        before = text[: found.start()].rstrip().rpartition("\n")[2].strip()
         body = re.sub(rf"^{found['indent']}", "", found["body"], flags=re.MULTILINE)
         yield Block(
             page=page,
@@ -95,12 +96,12 @@ def read(page: Path) -> Iterator[Block]:
             language=found["language"],
             words=frozenset(found["words"].split()),
             body=body,
-            not_run=before if NOT_RUN.match(before) else "",
+            not_run=found["not_run"] or "",
         )
     outside = FENCE.sub(lambda found: "\n" * found[0].count("\n"), text)
     for found in INDENTED.finditer(outside):
         line = outside.count("\n", 0, found.start()) + 1
-        yield Block(page, line, "console", frozenset(), f"$ {found[1]}", "a command in a block by indentation")
+        yield Block(page, line, "console", frozenset(), f"$ {found[1]}", INDENTATION)
 
 
 BLOCKS = [block for page in PAGES for block in read(page)]

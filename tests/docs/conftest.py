@@ -27,7 +27,7 @@ ENVIRONMENT = {**os.environ, "PATH": f"{BESIDE}:{os.environ['PATH']}", "OMP_NUM_
 
 
 @dataclass(frozen=True, slots=True)
-class ServerLimits:
+class Service:
     """Where the service is, in place of where the pages say it is."""
 
     grpc: str
@@ -42,13 +42,13 @@ class ServerLimits:
 
 
 @pytest.fixture(scope="session")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerLimits]:
-    directory = tmp_path_factory.mktemp("house")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    directory = tmp_path_factory.mktemp("service")
     with ExitStack() as stack:
         redis = RedisServer(directory)
         redis.start()
         stack.callback(redis.stop)
-        found = ServerLimits(_free(), _free(), redis.url)
+        found = Service(_free(), _free(), redis.url)
         metrics = _free()
         only = ("--only", "math")
         serve = ("serve", "--address", found.grpc, "--http", found.http, "--redis", redis.url, *only)

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.docs.blocks import BLOCKS, NOT_RUN, ROOT, WORDS, Block
-from tests.docs.conftest import ENVIRONMENT, ServerLimits
+from tests.docs.blocks import BLOCKS, INDENTATION, ROOT, WORDS, Block
+from tests.docs.conftest import ENVIRONMENT, Service
 from tests.docs.parsing import commands, fault
 
 SECONDS = 600
@@ -29,7 +29,7 @@ CONSOLE = [block for block in RUN if block.language == "console"]
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A directory of the block's own, beside which the repository's examples lie."""
-    for name in ("examples", "training", "benchmarks"):
+    for name in ("examples", "recipes", "benchmarks"):
         (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path
 
@@ -40,8 +40,8 @@ def prepared(block: Block, request: pytest.FixtureRequest) -> str:
         request.getfixturevalue("sandbox")
     if "service" not in block.words:
         return block.body
-    house: ServerLimits = request.getfixturevalue("house")
-    return house.here(block.body)
+    service: Service = request.getfixturevalue("service")
+    return service.here(block.body)
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
@@ -144,10 +144,7 @@ def test_output_that_is_not_as_shown_is_found() -> None:
     assert not matches(["a"], "a\nb\n")
 
 
-def test_reasons_are_visible_and_stand_before_a_block() -> None:
-    marked = {(block.page, block.not_run) for block in BLOCKS}
+def test_every_fence_is_read() -> None:
     for page in {block.page for block in BLOCKS}:
-        for line in page.read_text("utf-8").splitlines():
-            if line.startswith("*Not run by the tests"):
-                assert NOT_RUN.match(line), line
-                assert (page, line) in marked, f"{page}: no block follows {line}"
+        fences = re.findall(r"^ *```\w", page.read_text("utf-8"), re.MULTILINE)
+        assert len(fences) == sum(block.page == page and block.not_run != INDENTATION for block in BLOCKS), page

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -57,8 +56,9 @@ def test_every_option_that_the_readme_mentions_exists() -> None:
     command = [sys.executable, "-m", "espalier.solver.cli.main", "solve", "--help"]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=60, env={"COLUMNS": "200"}).stdout
     table = README.split("| option | meaning |")[1].split("\n\n")[0]
-    for option in re.findall(r"^\| `(--[a-z-]+)", table, re.MULTILINE):
-        assert option in shown
+    options = re.findall(r"`(--[a-z-]+)", table)
+    assert len(options) >= 6
+    assert not [option for option in options if option not in shown]
 
 
 @pytest.mark.parametrize("kind", [MathOptions, ProgramLimits])
@@ -97,4 +97,4 @@ def test_the_citation_says_what_the_package_is() -> None:
     assert f'version = "{citation["version"]}"' in project
     assert citation["license"] == "Apache-2.0"
     assert {"cff-version", "message", "title", "authors", "references"} <= citation.keys()
-    assert json.dumps(citation, default=str)
+    assert {author.keys() >= {"name"} or author.keys() >= {"family-names"} for author in citation["authors"]} == {True}

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import typer
 
+from espalier.common.distribution import install
 from espalier.common.errors import UnavailableError, first_cause
 
 OK = 0
@@ -106,5 +107,5 @@ def _missing(error: ModuleNotFoundError) -> str:
     """Which extra brings a module that is not installed."""
     top = (error.name or "").partition(".")[0]
     if top in EXTRAS:
-        return f"{top} is not installed; it comes with the extra: pip install 'espalier-npr[{EXTRAS[top]}]'"
+        return f"{top} is not installed; it comes with the extra: {install(EXTRAS[top])}"
     return f"the module {error.name} is not installed"

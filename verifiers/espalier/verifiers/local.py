@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import EntryPoint, entry_points, version
+from importlib.metadata import EntryPoint, entry_points
 from types import TracebackType
 from typing import Protocol, Self, TypeVar, runtime_checkable
 
 import structlog
 
+from espalier.common.distribution import version
 from espalier.common.errors import FieldError, UnansweredError
 from espalier.verifiers.answer import answer_of, no_answer
 from espalier.verifiers.check import Check, Claim, CustomCheck, MathOptions
@@ -353,7 +354,7 @@ def _load(points: Mapping[str, EntryPoint], name: str) -> Verifier:
 def _version(verifier: Verifier) -> str:
     """What it says itself; the built-in ones have the version of this package."""
     own = type(verifier).__module__.partition(".")[0] == "espalier"
-    return str(getattr(verifier, "version", version("espalier-npr") if own else ""))
+    return str(getattr(verifier, "version", version() if own else ""))
 
 
 def _grace(timeout: float) -> float:

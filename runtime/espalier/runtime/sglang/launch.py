@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from espalier.common.distribution import install
 from espalier.runtime.engine import EngineError, EngineUnavailable
 from espalier.runtime.sglang.client.server import Profile, Server, session
 
@@ -70,7 +71,7 @@ class Launch:
         if looks_like_path and not (Path(self.model).expanduser() / "config.json").is_file():
             raise LaunchError(f"no model at {self.model}: there is no config.json")
         if importlib.util.find_spec("sglang") is None:
-            raise LaunchError("SGLang is not installed; pip install 'espalier[sglang]'")
+            raise LaunchError(f"SGLang is not installed; {install('sglang')}")
         if not any(point.value.startswith("espalier.") for point in entry_points(group=PLUGINS)):
             raise LaunchError(f"this installation of Espalier has no entry point {PLUGINS}; install it again with pip")
         if not any(flag.split("=")[0] == "--device" for flag in self.flags) and not _has_gpu():

@@ -79,9 +79,9 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from espalier.common.distribution import version
 
-        typer.echo(f"espalier {version('espalier')}")
+        typer.echo(f"espalier {version()}")
         raise typer.Exit
 
 

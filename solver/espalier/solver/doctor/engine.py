@@ -10,6 +10,7 @@ import time
 from contextlib import aclosing
 from importlib.metadata import PackageNotFoundError, version
 
+from espalier.common.distribution import install
 from espalier.solver.doctor.finding import Finding, note, ok, problem
 
 TOKENS = 16
@@ -89,8 +90,7 @@ def sglang(seconds: float) -> Finding:
     try:
         found = version("sglang")
     except PackageNotFoundError:
-        advice = "only needed where models are served on GPUs: pip install 'espalier[sglang]'"
-        return note("not installed", advice)
+        return note("not installed", f"only needed where models are served on GPUs: {install('sglang')}")
     command = [sys.executable, "-c", SELF_CHECK]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)  # noqa: S603
@@ -100,8 +100,8 @@ def sglang(seconds: float) -> Finding:
         )
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        return problem(f"SGLang {found} cannot be imported: {last}", "pip install --force-reinstall 'espalier[sglang]'")
+        return problem(f"SGLang {found} cannot be imported: {last}", f"install it again: {install('sglang')}")
     faults = json.loads(done.stdout.splitlines()[-1])
     if faults:
-        return problem(f"the plugin does not fit SGLang {found}: {faults[0]}", "pip install 'espalier[sglang]'")
+        return problem(f"the plugin does not fit SGLang {found}: {faults[0]}", install("sglang"))
     return ok(f"SGLang {found}, and the plugin fits it")

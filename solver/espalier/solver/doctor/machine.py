@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
+from espalier.common.distribution import DISTRIBUTION, install
 from espalier.solver.doctor.finding import Finding, note, ok, problem
 
 OLDEST_PYTHON = (3, 11)
@@ -31,10 +32,10 @@ def python() -> Finding:
 
 def packages() -> Finding:
     """Every package that this one needs is installed in a version that it takes."""
-    faults = list(_faults(requires("espalier") or ()))
+    faults = list(_faults(requires(DISTRIBUTION) or ()))
     if faults:
-        return problem("; ".join(faults), "pip install --upgrade espalier")
-    return ok(f"espalier {version('espalier')} and all that it needs")
+        return problem("; ".join(faults), install())
+    return ok(f"espalier {version(DISTRIBUTION)} and all that it needs")
 
 
 def _faults(requirements: Sequence[str]) -> Iterator[str]:

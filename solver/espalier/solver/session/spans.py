@@ -9,6 +9,7 @@ from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from espalier.common.distribution import install
 from espalier.runtime.engine import FinishReason
 from espalier.solver.core.events import (
     Accepted,
@@ -37,7 +38,7 @@ def export() -> bool:
     if not any(os.environ.get(name) for name in ENDPOINTS):
         return False
     if not _installed() or find_spec("opentelemetry.sdk") is None:
-        raise ValueError(f"{ENDPOINTS[0]} is set, and spans need the extra: pip install 'espalier[otel]'")
+        raise ValueError(f"{ENDPOINTS[0]} is set, and spans need the extra: {install('otel')}")
     from opentelemetry import trace
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
 
+from espalier.common.distribution import install
 from espalier.runtime.decoding.transcript import Transcript
 from espalier.runtime.engine import (
     EngineError,
@@ -285,7 +286,7 @@ def _require_possible(request: GenerateRequest, profile: Profile, ids: int) -> N
     if request.mode is Mode.PARALLEL and profile.no_plugin:
         raise RequestRefused(
             f"mode parallel: {profile.no_plugin}; start it with `espalier engine serve --model PATH` "
-            "(pip install 'espalier[sglang]' on its machine), or use mode sequential"
+            f"({install('sglang')}, on its machine), or use mode sequential"
         )
 
 
