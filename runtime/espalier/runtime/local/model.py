@@ -28,6 +28,10 @@ SEEDLING = Path(__file__).parent.parent / "seedling"
 """The bundled model."""
 
 
+_REFUSED = {"attn_logit_softcapping": None, "final_logit_softcapping": None, "logit_scale": 1.0, "logits_scaling": 1.0}
+"""Settings that change logits or scores behind the engine's back, with the value at which they do nothing."""
+
+
 class ModelError(EngineError):
     """The model cannot be loaded or is of a kind that the engine does not serve."""
 
@@ -88,7 +92,7 @@ def load_model(path: str | Path | None, device: torch.device, dtype: torch.dtype
         config = AutoConfig.from_pretrained(source)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"no model at {source}: {_first_line(error)}") from error
-    _require_supported(config, source)
+    require_supported(config, source)
     try:
         loaded = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, attn_implementation=attention.NAME)
         tokenizer = AutoTokenizer.from_pretrained(source)
@@ -104,7 +108,7 @@ def adopt_model(module: Any, tokenizer: Any, name: str = "in memory") -> LoadedM
     Raises:
         ModelError: The architecture is not supported.
     """
-    _require_supported(module.config, name)
+    require_supported(module.config, name)
     module.set_attn_implementation(attention.NAME)
     return LoadedModel(module, tokenizer, name)
 
@@ -192,7 +196,12 @@ def _require_model_files(path: Path) -> None:
         raise ModelError(f"{path} holds no *.safetensors weights")
 
 
-def _require_supported(config: Any, source: object) -> None:
+def require_supported(config: Any, source: object) -> None:
+    """Refuse what the engine would compute differently from the model, by name.
+
+    Raises:
+        ModelError: The architecture is not supported; the message names what it has or lacks.
+    """
     kind = getattr(config, "model_type", "unknown")
     lacks = [
         name for name in ("num_hidden_layers", "num_key_value_heads", "rope_parameters") if not hasattr(config, name)
@@ -205,6 +214,16 @@ def _require_supported(config: Any, source: object) -> None:
     if layers != {"full_attention"}:
         kinds = ", ".join(sorted(layers - {"full_attention"}))
         raise ModelError(f"{source} ({kind}) has {kinds} layers; only full attention is served")
+    window = getattr(config, "sliding_window", None)
+    if window is not None and window < config.max_position_embeddings:
+        raise ModelError(
+            f"{source} ({kind}) has a sliding window of {window} tokens; only full attention is served. Where it "
+            "is used below that length, set sliding_window to null in its config.json"
+        )
+    strange = [name for name, neutral in _REFUSED.items() if getattr(config, name, neutral) not in (None, neutral)]
+    if strange:
+        values = ", ".join(f"{name} = {getattr(config, name)}" for name in strange)
+        raise ModelError(f"{source} ({kind}) has {values}; only plain logits and attention scores are served")
 
 
 def _first_line(error: Exception) -> str:

@@ -40,6 +40,7 @@ MOUNTS = {
     "verify": Mount("espalier.verifiers.cli", "verify_app", "Verifiers an answer or a program."),
     "verifiers": Mount("espalier.verifiers.cli", "verifiers_app", "Serve the verifiers, or ask what they can do."),
     "engine": Mount("espalier.runtime.sglang.cli", "app", "Serve a model on GPUs with SGLang."),
+    "model": Mount("espalier.training.model.cli", "app", "Prepare pretrained models for parallel reasoning."),
     "train": Mount("espalier.training.cli", "app", "Train models."),
 }
 
