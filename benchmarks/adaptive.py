@@ -24,11 +24,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from espalier.common.seeds import derive_seed
 from espalier.runtime.engine import FinishReason, Usage
-from espalier.solver.core.candidate import Candidate
+from espalier.solver.core.candidate import Candidate, Spec
 from espalier.solver.core.loop import VERIFY_SECONDS, Verifiers
 from espalier.solver.core.policies import Adaptive, BestOfK
-from espalier.solver.core.policy import Budget, Policy, Spec, State, begin, seed_of
+from espalier.solver.core.policy import Budget, Policy, PolicyState, begin
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.selection import VerifiedCandidate, select
 from espalier.verifiers.check import Claim, StepCheck
@@ -63,7 +64,7 @@ class Run:
 
 def replay(policy: Policy, recorded: Sequence[Recorded], *, votes: bool, seed: int) -> Run:
     """One solve, with the i-th recorded candidate for the i-th spec."""
-    state: State = begin(seed, Budget(candidates=len(recorded)))
+    state: PolicyState = begin(seed, Budget(candidates=len(recorded)))
     judged: list[VerifiedCandidate] = []
     tokens = 0.0
     while specs := policy.ask(state):
@@ -108,7 +109,7 @@ def compare(problems: Sequence[Sequence[Recorded]], orders: int, seed: int) -> N
     """Print accuracy and tokens of each policy, and what `adaptive` saves."""
     shuffled: list[list[Recorded]] = []
     for number, recorded in enumerate(problems):
-        rng = random.Random(seed_of(seed, number))
+        rng = random.Random(derive_seed(seed, number))
         shuffled += [rng.sample(recorded, len(recorded)) for _ in range(orders)]
     sizes = sorted({len(recorded) for recorded in problems})
     print(f"{len(problems)} problems, k = {', '.join(map(str, sizes))}, {orders} orders each, seed {seed}")

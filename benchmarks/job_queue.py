@@ -34,9 +34,9 @@ from espalier.common.logging import configure_logging
 from espalier.solver.batch.connection import connect
 from espalier.solver.batch.keys import Keys
 from espalier.solver.batch.queue import MAX_JOBS, JobQueue
-from espalier.solver.batch.serve import serve
+from espalier.solver.batch.run import run_worker
 from espalier.solver.core.events import Observer
-from espalier.solver.core.record import Entry, Journal
+from espalier.solver.core.journal import Entry, Journal
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
 
@@ -105,7 +105,7 @@ class Contender:
     done: Callable[[redis.Redis, int], int]
 
 
-async def nothing(job: pb.Job, watch: Observer, journal: Journal, entries: Sequence[Entry]) -> pb.SolveResponse:
+async def nothing(job: pb.Job, observer: Observer, journal: Journal, entries: Sequence[Entry]) -> pb.SolveResponse:
     """The work that does nothing."""
     return pb.SolveResponse(solve_id=job.id, answer=job.problem.text)
 
@@ -143,7 +143,7 @@ async def submit(port: int, jobs: int) -> None:
 
 def work(port: int, slots: int) -> None:
     configure_logging("warning")
-    asyncio.run(serve(f"redis://127.0.0.1:{port}/0", nothing, slots=slots, grace=1.0))
+    asyncio.run(run_worker(f"redis://127.0.0.1:{port}/0", nothing, slots=slots, grace=1.0))
 
 
 @contextmanager

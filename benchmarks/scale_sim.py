@@ -46,7 +46,7 @@ ROWS = {
 
 @dataclass(frozen=True, slots=True)
 class BlockTable:
-    """What a house does.
+    """What a limits does.
 
     Attributes:
         capacity: Jobs a second while there is always work.
@@ -75,11 +75,11 @@ class BlockTable:
         return max(self.loads, key=lambda part: self.loads[part])
 
 
-def simulate(house: ServerLimits, measured: Measured, jobs: int, seed: int) -> BlockTable:
+def simulate(limits: ServerLimits, measured: Measured, jobs: int, seed: int) -> BlockTable:
     """Work off a backlog, then serve jobs as they come."""
     draw = random.Random(seed)
-    backlog = Simulation(house, measured, seed)
-    backlog.run(draw.choices(measured.problems, k=BACKLOG * house.workers))
+    backlog = Simulation(limits, measured, seed)
+    backlog.run(draw.choices(measured.problems, k=BACKLOG * limits.workers))
     done_by = sorted(backlog.tally.seconds)
     middle = len(done_by) * 8 // 10  # the last ones run while others have nothing left to do
     capacity = middle / done_by[middle]
@@ -88,7 +88,7 @@ def simulate(house: ServerLimits, measured: Measured, jobs: int, seed: int) -> B
         "verifier": backlog.verifiers.load(),
         "redis": backlog.redis.load(),
     }
-    serving = Simulation(house, measured, seed + 1)
+    serving = Simulation(limits, measured, seed + 1)
     tally = serving.run(draw.choices(measured.problems, k=jobs), LOAD * capacity)
     elapsed = serving.clock.now
     return BlockTable(capacity, tally.done / elapsed, sorted(tally.seconds), tally, elapsed, loads)
@@ -146,8 +146,8 @@ def main() -> None:
         print(validate(measured, arguments.seed))
         return
     begun = time.perf_counter()
-    chosen = {name: house for name, house in ROWS.items() if arguments.only in (None, name)}
-    rows = {name: simulate(house, measured, arguments.jobs, arguments.seed) for name, house in chosen.items()}
+    chosen = {name: limits for name, limits in ROWS.items() if arguments.only in (None, name)}
+    rows = {name: simulate(limits, measured, arguments.jobs, arguments.seed) for name, limits in chosen.items()}
     print(table(rows, arguments.jobs, measured))
     print(f"simulated in {time.perf_counter() - begun:.0f} s")
 

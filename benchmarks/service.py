@@ -41,12 +41,12 @@ from espalier.runtime.engine import EngineInfo, Event, Finished, FinishReason, G
 from espalier.solver.core.loop import Solver, Verifiers
 from espalier.solver.core.proto import decode_problem, decode_settings
 from espalier.solver.core.settings import ServerLimits
-from espalier.solver.service.admission import Admission
 from espalier.solver.service.http import Endpoint, HttpServer
 from espalier.solver.service.readiness import Readiness
 from espalier.solver.service.server import SolverServer
 from espalier.solver.service.servicer import SolverService
-from espalier.solver.session.metrics import Metrics
+from espalier.solver.session.admission import Admission
+from espalier.solver.session.metrics import SolverMetrics
 from espalier.solver.session.session import SolveSession
 from espalier.v1 import common_pb2, solver_pb2, solver_pb2_grpc
 from espalier.verifiers.check import Check, Claim
@@ -129,20 +129,21 @@ async def nothing() -> tuple[()]:
 
 
 async def start(
-    engine: Any, judge: Verifiers, house: ServerLimits = ServerLimits()
-) -> tuple[SolverServer, Metrics, int, int]:
+    engine: Any, judge: Verifiers, limits: ServerLimits = ServerLimits()
+) -> tuple[SolverServer, SolverMetrics, int, int]:
     """A server that has warmed up, its metrics, and its ports: gRPC's and HTTP's."""
-    desk = SolveSession(Solver(engine, judge), house, Metrics(), Admission(max(CLIENTS), max(CLIENTS)))
-    http = HttpServer(Endpoint(desk, ServerSecurity(), 1 << 20), "127.0.0.1:0", ServerSecurity())
-    service = SolverService(desk, Readiness(desk.solver, nothing, lambda: True))
+    admission = Admission(max(CLIENTS), max(CLIENTS))
+    session = SolveSession(Solver(engine, judge), limits, SolverMetrics(), admission)
+    http = HttpServer(Endpoint(session, ServerSecurity(), 1 << 20), "127.0.0.1:0", ServerSecurity())
+    service = SolverService(session, admission, Readiness(session.solver, nothing, lambda: True))
     server = SolverServer(service, Listening(health_seconds=3600.0), ServerSecurity(), http)
     port = await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         health = health_pb2_grpc.HealthStub(channel)
-        async for reply in health.Observer(health_pb2.HealthCheckRequest()):
+        async for reply in health.Watch(health_pb2.HealthCheckRequest()):
             if reply.status == health_pb2.HealthCheckResponse.SERVING:
                 break
-    return server, desk.metrics, port, http.port
+    return server, session.metrics, port, http.port
 
 
 async def serve(engine_ms: float) -> None:
@@ -270,11 +271,11 @@ DOORS: dict[str, Any] = {BARE: BareClient, "gRPC SolveOnce": GrpcClient, "gRPC S
 async def directly(pause: float, clients: int, seconds: float) -> Measured:
     """The solver itself, in this process."""
     solver = Solver(NoEngine(pause), NoJudge())
-    problem, house = decode_problem(PROBLEM), ServerLimits()
+    problem, limits = decode_problem(PROBLEM), ServerLimits()
     settings = decode_settings(REQUEST.settings)
 
     async def ask() -> None:
-        plan = house.plan(settings)
+        plan = limits.plan(settings)
         await solver.solve(problem, plan.policy, plan.budget, seed=plan.seed)
 
     stop = time.perf_counter() + seconds
@@ -319,9 +320,9 @@ def table(title: str, results: dict[tuple[str, int], Measured], subtracted_ms: C
 async def letting_go(repeats: int) -> None:
     """Time from cancel and from deadline to a free engine, over gRPC, with 4 candidates decoding."""
     engine = endless_engine()
-    house = ServerLimits(policy="best_of_k", k=4, seconds=60, candidate_tokens=1900)
+    limits = ServerLimits(policy="best_of_k", k=4, seconds=60, candidate_tokens=1900)
     async with engine:
-        server, metrics, port, _ = await start(engine, NoJudge(), house)
+        server, metrics, port, _ = await start(engine, NoJudge(), limits)
         request = solver_pb2.SolveRequest(problem=PROBLEM)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             stub: Any = solver_pb2_grpc.SolverStub(channel)  # type: ignore[no-untyped-call]

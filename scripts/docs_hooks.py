@@ -117,7 +117,7 @@ def _cell(text: str) -> str:
 
 def metrics_page() -> str:
     """Every metric of the services."""
-    from espalier.solver.session.metrics import Metrics as OfSolver
+    from espalier.solver.session.metrics import SolverMetrics as OfSolver
     from espalier.verifiers.metrics import Metrics as OfVerifiers
 
     verifiers = {metric.name for metric in OfVerifiers().registry.collect()}

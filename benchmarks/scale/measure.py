@@ -34,12 +34,12 @@ from espalier.solver.batch.connection import connect
 from espalier.solver.batch.keys import Keys
 from espalier.solver.batch.queue import JobQueue
 from espalier.solver.batch.worker import Worker
-from espalier.solver.core.candidate import Candidate
+from espalier.solver.core.candidate import Candidate, Spec
 from espalier.solver.core.events import Observer
+from espalier.solver.core.journal import Entry, Journal
 from espalier.solver.core.loop import Generation, Solver
 from espalier.solver.core.policies import BestOfK
-from espalier.solver.core.policy import Budget, Spec
-from espalier.solver.core.record import Entry, Journal
+from espalier.solver.core.policy import Budget
 from espalier.solver.core.sources import fresh_problems
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
@@ -181,7 +181,7 @@ async def _queue(candidates: int) -> tuple[float, float]:
     spec = Spec(0, 0, 1, 1.0)
     candidate = Candidate(spec, "x" * 1500, "42", (), FinishReason.STOP, Usage(100, 500, 20, 250), 1.0)
 
-    async def work(job: pb.Job, watch: Observer, journal: Journal, entries: Sequence[Entry]) -> pb.SolveResponse:
+    async def work(job: pb.Job, observer: Observer, journal: Journal, entries: Sequence[Entry]) -> pb.SolveResponse:
         for index in range(candidates):
             numbered = replace(candidate, spec=replace(spec, index=index))
             await journal.generated(numbered)

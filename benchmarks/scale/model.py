@@ -1,4 +1,4 @@
-"""A house of hundreds of workers in simulated time: real policies, measured service times, and parts that fail.
+"""A limits of hundreds of workers in simulated time: real policies, measured service times, and parts that fail.
 
 Time jumps from event to event. An engine is shared by the candidates on it: a step takes longer the more branches it
 decodes, as measured. Verifiers and Redis are lines in front of servers. A worker that dies loses what was being
@@ -18,8 +18,8 @@ from itertools import count
 from benchmarks.scale.measured import Measured, Sampled
 
 from espalier.runtime.engine import FinishReason, Usage
-from espalier.solver.core.candidate import Candidate
-from espalier.solver.core.policy import Budget, Policy, Spec, State, begin
+from espalier.solver.core.candidate import Candidate, Spec
+from espalier.solver.core.policy import Budget, Policy, PolicyState, begin
 from espalier.verifiers.verdict import Status, Verdict
 
 Then = Callable[[], None]
@@ -226,23 +226,23 @@ class Simulation:
     """One run.
 
     Args:
-        house: What is simulated.
+        limits: What is simulated.
         measured: Service times, and candidates to draw from.
         seed: Repeats the run.
     """
 
-    def __init__(self, house: ServerLimits, measured: Measured, seed: int) -> None:
-        self.house = house
+    def __init__(self, limits: ServerLimits, measured: Measured, seed: int) -> None:
+        self.limits = limits
         self.measured = measured
         self.clock = Clock()
         self.random = random.Random(seed)
         self.redis = Line(self.clock, 1)
-        self.verifiers = Line(self.clock, house.verifiers)
+        self.verifiers = Line(self.clock, limits.verifiers)
         self.waiting: deque[Job] = deque()
         self.tally = Tally()
         self.free: dict[Worker, None] = {}
         """Workers that would take a job, in turn."""
-        self.workers = [Worker(self) for _ in range(house.workers)]
+        self.workers = [Worker(self) for _ in range(limits.workers)]
 
     def run(self, problems: Sequence[Sequence[Sampled]], per_second: float = 0.0) -> Tally:
         """Submit a job for each problem, all at once or at random times at a rate, and work until all have ended."""
@@ -266,7 +266,7 @@ class Simulation:
         self.waiting.appendleft(job)
         self.offer()
 
-    def ended(self, job: Job, state: State | None, winner: int | None) -> None:
+    def ended(self, job: Job, state: PolicyState | None, winner: int | None) -> None:
         """A job has its result, or is given up."""
         if state is None:
             self.tally.dead += 1
@@ -294,12 +294,12 @@ class Worker:
         self._begin()
 
     def _begin(self) -> None:
-        house, simulation = self._simulation.house, self._simulation
+        limits, simulation = self._simulation.limits, self._simulation
         self.engine = Engine(simulation.clock, simulation.measured.step)
         self.solves: dict[Solve, None] = {}
         self.alive = True
         self.show()
-        for hours, end in ((house.worker_hours, self._die), (house.engine_hours, self._lose_engine)):
+        for hours, end in ((limits.worker_hours, self._die), (limits.engine_hours, self._lose_engine)):
             if hours:
                 seconds = simulation.random.expovariate(1 / (3600 * hours))
                 engine = self.engine
@@ -317,13 +317,13 @@ class Worker:
 
     def show(self) -> None:
         """Be among those that take jobs, if there is a slot free."""
-        if self.alive and len(self.solves) < self._simulation.house.slots:
+        if self.alive and len(self.solves) < self._simulation.limits.slots:
             self._simulation.free[self] = None
 
     def take(self, job: Job) -> None:
         """Begin a job."""
         job.deliveries += 1
-        if job.deliveries > self._simulation.house.max_deliveries:
+        if job.deliveries > self._simulation.limits.max_deliveries:
             self._simulation.ended(job, None, None)
         else:
             self.solves[Solve(self._simulation, self, job)] = None
@@ -331,7 +331,7 @@ class Worker:
 
     def _die(self, engine: Engine) -> None:
         """Nobody says so: its jobs go to others when their leases have run out."""
-        self._end(engine, self._simulation.house.lease)
+        self._end(engine, self._simulation.limits.lease)
 
     def _lose_engine(self, engine: Engine) -> None:
         """The worker hands its jobs back and ends."""
@@ -366,14 +366,14 @@ class Solve:
         self._live = True
         self._decoding: dict[int, Decoding] = {}
         self._judging: set[int] = set()
-        self._state = begin(job.number, Budget(candidates=simulation.house.k))
+        self._state = begin(job.number, Budget(candidates=simulation.limits.k))
         for index in job.judged:
             self._state = self._policy.tell(self._state, *job.stored[index])
         simulation.redis.ask(simulation.measured.redis_seconds, self._ask)
 
     @property
     def _policy(self) -> Policy:
-        return self._simulation.house.policy
+        return self._simulation.limits.policy
 
     def drop(self) -> float:
         """The worker is gone; the tokens that are lost with it."""
@@ -413,7 +413,7 @@ class Solve:
             return
         self._judging.add(index)
         measured = self._simulation.measured
-        found = measured.program_seconds if self._simulation.house.programs else measured.math_seconds
+        found = measured.program_seconds if self._simulation.limits.programs else measured.math_seconds
         self._simulation.verifiers.ask(self._simulation.random.choice(found), lambda: self._judged(index))
 
     def _judged(self, index: int) -> None:
@@ -442,6 +442,6 @@ class Solve:
         self._simulation.offer()
 
 
-def with_failures(house: ServerLimits) -> ServerLimits:
-    """The same house on bad days: a worker dies once in two hours, an engine once in one."""
-    return replace(house, worker_hours=2.0, engine_hours=1.0)
+def with_failures(limits: ServerLimits) -> ServerLimits:
+    """The same limits on bad days: a worker dies once in two hours, an engine once in one."""
+    return replace(limits, worker_hours=2.0, engine_hours=1.0)

@@ -20,7 +20,7 @@ from espalier.solver.core.proto import encode_problem
 from espalier.solver.core.sources import fresh_problems
 from espalier.v1 import solver_pb2 as pb
 
-HOUSE = ServerLimits(Adaptive(), k=8, workers=2, slots=4, verifiers=1)
+LIMITS = ServerLimits(Adaptive(), k=8, workers=2, slots=4, verifiers=1)
 RUNS = 40
 """Simulated runs, with different seeds."""
 
@@ -43,7 +43,8 @@ def validate(measured: Measured, seed: int) -> str:
     simulated = [_simulated(measured, seed + run) for run in range(RUNS)]
     real = asyncio.run(_real(len(measured.problems) // len(TASKS), seed))
     lines = [
-        f"{len(measured.problems)} jobs at once, {HOUSE.workers} workers, {HOUSE.slots} slots, adaptive, k = {HOUSE.k}",
+        f"{len(measured.problems)} jobs at once, {LIMITS.workers} workers, {LIMITS.slots} slots, "
+        f"adaptive, k = {LIMITS.k}",
         f"{'':28}{'real':>9}{'simulated':>11}{'of ' + str(RUNS) + ' runs, 5 to 95 %':>26}",
     ]
     names = {
@@ -63,7 +64,7 @@ def validate(measured: Measured, seed: int) -> str:
 
 
 def _simulated(measured: Measured, seed: int) -> Outcome:
-    simulation = Simulation(HOUSE, measured, seed)
+    simulation = Simulation(LIMITS, measured, seed)
     tally = simulation.run(measured.problems)
     jobs = len(measured.problems)
     tokens = tally.accepted + tally.failed + tally.aborted
@@ -84,7 +85,7 @@ async def _real(problems: int, seed: int) -> Outcome:
 
 
 async def _solve(stack: Stack, problems: list[object], seed: int) -> Outcome:
-    settings = pb.Settings(k=HOUSE.k, candidate_tokens=CANDIDATE_TOKENS, seed=seed)
+    settings = pb.Settings(k=LIMITS.k, candidate_tokens=CANDIDATE_TOKENS, seed=seed)
     async with connect(f"redis://{stack.address('redis', 6379)}/0") as client:
         queue = JobQueue(client)
         begun = time.perf_counter()

@@ -14,7 +14,7 @@ from random import Random
 
 import pytest
 
-from espalier.solver.batch.connection import connect, patiently
+from espalier.solver.batch.connection import connect, wait_out_outage
 from espalier.solver.batch.queue import JobQueue
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
@@ -113,7 +113,7 @@ async def test_poison_ends_in_the_dead_letters_and_stops_nobody(
             assert crew.counts("deliver")[poison] == crew.replaced == 3
         assert dead.state == pb.JOB_STATE_DEAD
         assert "delivered 3 times" in dead.reason
-        (letter,) = await queue.letters()
+        (letter,) = await queue.dead_jobs()
         assert letter.job.problem.text == POISON
 
 
@@ -171,7 +171,7 @@ async def submit(queue: JobQueue, count: int) -> Sequence[str]:
 async def ended(queue: JobQueue, job: str) -> pb.GetJobResponse:
     async for _ in queue.watch(job):
         pass
-    return await patiently(lambda: queue.get(job))
+    return await wait_out_outage(lambda: queue.get(job))
 
 
 async def check_all(queue: JobQueue, jobs: Sequence[str], crew: Crew, *, overlap: bool = False) -> None:

@@ -18,14 +18,15 @@ from dataclasses import dataclass
 from espalier.common.logging import configure_logging
 from espalier.runtime.engine import Event, GenerateRequest
 from espalier.solver.batch.config import QueueConfig
-from espalier.solver.batch.handler import SolveJobHandler, solving
-from espalier.solver.batch.serve import serve
+from espalier.solver.batch.handler import SolveJobHandler
+from espalier.solver.batch.run import run_worker
 from espalier.solver.core.candidate import Candidate
 from espalier.solver.core.events import Observer
+from espalier.solver.core.journal import Entry, Journal
 from espalier.solver.core.loop import Solver
-from espalier.solver.core.record import Entry, Journal
 from espalier.solver.core.settings import ServerLimits
-from espalier.solver.session.metrics import Metrics
+from espalier.solver.session.metrics import SolverMetrics
+from espalier.solver.session.session import SolveSession
 from espalier.v1 import solver_pb2 as pb
 from espalier.verifiers.check import Check, Claim
 from espalier.verifiers.verdict import Verdict
@@ -95,18 +96,18 @@ class NotedJournal:
 class NotedWork:
     """Notes deliveries with what they bring, and dies of poison."""
 
-    solving: SolveJobHandler
+    handler: SolveJobHandler
     log: Log
 
     async def __call__(
-        self, job: pb.Job, watch: Observer, journal: Journal, entries: Sequence[Entry]
+        self, job: pb.Job, observer: Observer, journal: Journal, entries: Sequence[Entry]
     ) -> pb.SolveResponse:
         self.log.note("deliver", job.id)
         for entry in entries:
             self.log.note("stored" if entry.verdict is None else "judged", entry.candidate.spec.seed)
         if job.problem.text == POISON:
             os.kill(os.getpid(), signal.SIGKILL)
-        result = await self.solving(job, watch, NotedJournal(journal, self.log), entries)
+        result = await self.handler(job, observer, NotedJournal(journal, self.log), entries)
         self.log.note("solved", job.id)
         return result
 
@@ -115,11 +116,11 @@ def main(url: str, path: str, lease: str, deliveries: str, seconds: str) -> None
     configure_logging("warning")
     log = Log(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT))
     solver = Solver(NotedEngine(log, float(seconds)), NotedJudge(log))
-    work = NotedWork(solving(solver, ServerLimits(), SLOTS, Metrics()), log)
-    terms = QueueConfig(lease_seconds=float(lease), max_deliveries=int(deliveries))
+    work = NotedWork(SolveJobHandler(SolveSession(solver, ServerLimits(), SolverMetrics())), log)
+    config = QueueConfig(lease_seconds=float(lease), max_deliveries=int(deliveries))
 
     async def run() -> None:
-        serving = asyncio.create_task(serve(url, work, slots=SLOTS, grace=GRACE, terms=terms))
+        serving = asyncio.create_task(run_worker(url, work, slots=SLOTS, grace=GRACE, config=config))
         await asyncio.sleep(0)
         log.note("ready", "-")  # for signals
         await serving

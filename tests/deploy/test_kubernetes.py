@@ -26,10 +26,10 @@ def documents(directory: Path) -> list[dict[str, Any]]:
     return [one for name in kustomization["resources"] for one in yaml.safe_load_all((directory / name).read_text())]
 
 
-HOUSE = documents(MANIFESTS)
+LIMITS = documents(MANIFESTS)
 SANDBOX = documents(MANIFESTS / "sandbox")
 ROUTER = documents(MANIFESTS / "router")
-ALL = (*HOUSE, *SANDBOX, *ROUTER)
+ALL = (*LIMITS, *SANDBOX, *ROUTER)
 EXAMPLES = list(yaml.safe_load_all((MANIFESTS / "secrets.example.yaml").read_text()))
 
 
@@ -127,11 +127,11 @@ def test_services_policies_and_scalers_select_workloads_that_exist() -> None:
 
 
 def test_every_workload_has_a_policy_of_its_own_and_all_else_is_forbidden() -> None:
-    policies = [one for one in HOUSE if one["kind"] == "NetworkPolicy"]
+    policies = [one for one in LIMITS if one["kind"] == "NetworkPolicy"]
     (nothing,) = [one for one in policies if one["metadata"]["name"] == "nothing"]
     assert nothing["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     named = {json.dumps(one["spec"]["podSelector"].get("matchLabels")) for one in policies}
-    for one in HOUSE:
+    for one in LIMITS:
         if one["kind"] in ("Deployment", "StatefulSet"):
             assert json.dumps(one["spec"]["selector"]["matchLabels"]) in named, called(one)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from espalier.solver.session.metrics import Metrics
+from espalier.solver.session.metrics import SolverMetrics
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "espalier.json").read_text())
@@ -23,7 +23,7 @@ PROMETHEUS_OWN = {"up": {"job", "instance"}}
 def known() -> dict[str, set[str]]:
     """Names of series → labels that they have, beside those that scraping adds."""
     names: dict[str, set[str]] = dict(PROMETHEUS_OWN)
-    for collector in Metrics().registry._collector_to_names:
+    for collector in SolverMetrics().registry._collector_to_names:
         labels = set(collector._labelnames)  # type: ignore[attr-defined]
         for metric in collector.collect():
             for suffix in {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}.get(metric.type, ("",)):

@@ -74,19 +74,19 @@ def test_a_line_serves_as_many_at_once_as_it_has_servers() -> None:
     assert line.load() == pytest.approx(1.0)
 
 
-def run(house: ServerLimits, jobs: int = 300, seed: int = 1) -> Simulation:
-    simulation = Simulation(house, PARTS, seed)
+def run(limits: ServerLimits, jobs: int = 300, seed: int = 1) -> Simulation:
+    simulation = Simulation(limits, PARTS, seed)
     simulation.run(random.Random(seed).choices(PARTS.problems, k=jobs), 20.0)
     return simulation
 
 
 def test_the_same_seed_gives_the_same_run() -> None:
-    house = with_failures(ServerLimits(Adaptive(), workers=5))
-    assert run(house).tally == run(house).tally
+    limits = with_failures(ServerLimits(Adaptive(), workers=5))
+    assert run(limits).tally == run(limits).tally
 
 
 @pytest.mark.parametrize(
-    "house",
+    "limits",
     [
         ServerLimits(Adaptive(), workers=5),
         ServerLimits(Adaptive(), workers=40, programs=True, verifiers=1),
@@ -95,8 +95,8 @@ def test_the_same_seed_gives_the_same_run() -> None:
     ],
     ids=["quiet", "verifiers behind", "failures", "given up"],
 )
-def test_every_token_has_one_fate(house: ServerLimits) -> None:
-    simulation = run(house)
+def test_every_token_has_one_fate(limits: ServerLimits) -> None:
+    simulation = run(limits)
     tally = simulation.tally
     fates = tally.accepted + tally.failed + tally.aborted + tally.lost
     assert fates == pytest.approx(sum(worker.tokens for worker in simulation.workers), rel=1e-6)
@@ -106,8 +106,8 @@ def test_every_token_has_one_fate(house: ServerLimits) -> None:
 
 def test_what_was_generated_is_not_generated_again_when_its_worker_dies_before_the_verdict() -> None:
     slow = replace(PARTS, problems=[HARD], program_seconds=[50.0])
-    house = ServerLimits(BestOfK(), k=1, workers=1, slots=1, programs=True, verifiers=1)
-    simulation = Simulation(house, slow, 1)
+    limits = ServerLimits(BestOfK(), k=1, workers=1, slots=1, programs=True, verifiers=1)
+    simulation = Simulation(limits, slow, 1)
     simulation.clock.after(10.0, lambda: simulation.workers[0]._die(simulation.workers[0].engine))
     tally = simulation.run([HARD])
     assert (tally.redelivered, tally.candidates, tally.lost) == (1, 1, 0)
@@ -120,16 +120,16 @@ def test_adaptive_spends_less_than_best_of_k() -> None:
 
 
 def test_workers_that_die_lose_what_was_generated_and_no_job() -> None:
-    house = ServerLimits(Adaptive(), workers=10, worker_hours=0.01, engine_hours=0.01, lease=3.0)
-    tally = run(house).tally
+    limits = ServerLimits(Adaptive(), workers=10, worker_hours=0.01, engine_hours=0.01, lease=3.0)
+    tally = run(limits).tally
     assert tally.done + tally.dead == 300
     assert tally.redelivered > 0
     assert tally.lost > 0
 
 
 def test_a_job_that_is_delivered_too_often_is_given_up() -> None:
-    house = ServerLimits(Adaptive(), workers=2, engine_hours=0.0003, max_deliveries=2)
-    assert run(house, jobs=50).tally.dead > 0
+    limits = ServerLimits(Adaptive(), workers=2, engine_hours=0.0003, max_deliveries=2)
+    assert run(limits, jobs=50).tally.dead > 0
 
 
 def test_the_part_that_is_too_small_is_the_one_that_is_full() -> None:

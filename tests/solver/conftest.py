@@ -1,14 +1,24 @@
-"""A small random model on disk, for tests of the command line that need an engine but no right answers."""
+"""What tests of several folders need: a small random model, a real Redis, the verifiers of mathematics."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+from espalier.solver.batch.connection import connect
+from espalier.verifiers.local import LocalVerifiers, load
+from tests.solver.batch.server import RedisServer
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 
 @pytest.fixture(scope="session")
 def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model on disk for tests that need an engine but no right answers."""
     import torch
     from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 
@@ -32,3 +42,33 @@ def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Qwen3ForCausalLM(config).save_pretrained(path)
     tokenizer.save_pretrained(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"), appendonly=False)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def redis(server: RedisServer) -> AsyncIterator[Redis]:
+    async with connect(server.url, retries=0) as client:
+        await client.flushall()
+        yield client
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """One that the test may kill."""
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[LocalVerifiers]:
+    async with LocalVerifiers(load(["math"])) as verifiers:
+        yield verifiers

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,9 +12,11 @@ import grpc.aio
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 
+from espalier.common.metrics import metrics_server
 from espalier.common.security import ServerSecurity
+from espalier.common.signals import stop_on_signal
 
 UNHEALTHY_SECONDS = 2.0
 """Pause between self-checks while something is unhealthy, and shortest pause at all times."""
@@ -102,7 +103,7 @@ class GrpcServer:
         self._security = security
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs lack it
         self._force_stop = asyncio.Event()
-        self._stop_metrics: Callable[[], None] = lambda: None
+        self._metrics = ExitStack()
 
     @property
     def address(self) -> str:
@@ -122,8 +123,7 @@ class GrpcServer:
         reflection.enable_server_reflection((self._service.name, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         await self._tell(serving=False)
         port = self._security.add_port(server, self._settings.address)
-        if self._settings.metrics is not None:
-            self._stop_metrics = _show_metrics(self._service.registry, self._settings.metrics)
+        self._metrics.enter_context(metrics_server(self._service.registry, self._settings.metrics))
         await server.start()
         self._server = server
         self._watcher = asyncio.create_task(self._watch())
@@ -151,7 +151,7 @@ class GrpcServer:
         await asyncio.wait([self._watcher])
         await self._server.stop(FLUSH_SECONDS)
         await self._service.close()
-        self._stop_metrics()
+        self._metrics.close()
 
     async def _watch(self) -> None:
         """Self-check now, then again and again: sooner on request or while something is unhealthy."""
@@ -184,36 +184,10 @@ async def serve(server: GrpcServer) -> None:
         UnsafeAddressError: The address is not loopback and nothing protects it.
         OSError: An address cannot be listened on.
     """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def leave() -> None:
-        if stop.is_set():
-            server.force_stop()
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, leave)
-    port = await server.start()
-    log.info("listening", address=server.address, port=port)
-    await stop.wait()
-    log.info("draining")
-    await server.drain()
-    log.info("stopped")
-
-
-def _show_metrics(registry: CollectorRegistry, address: str) -> Callable[[], None]:
-    host, _, port = address.rpartition(":")
-    if not port.isdecimal():
-        raise OSError(f"cannot show metrics on {address!r}: give host:port")
-    try:
-        server, thread = start_http_server(int(port), host.strip("[]") or "127.0.0.1", registry=registry)
-    except (OSError, OverflowError) as error:
-        raise OSError(f"cannot show metrics on {address}: {error}") from error
-
-    def stop() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    return stop
+    with stop_on_signal(server.force_stop) as stop:
+        port = await server.start()
+        log.info("listening", address=server.address, port=port)
+        await stop.wait()
+        log.info("draining")
+        await server.drain()
+        log.info("stopped")

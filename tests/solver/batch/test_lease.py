@@ -13,12 +13,11 @@ from espalier.runtime.engine import FinishReason, Usage
 from espalier.solver.batch.config import QueueConfig
 from espalier.solver.batch.keys import GROUP, Keys
 from espalier.solver.batch.lease.heartbeat import Heartbeat
-from espalier.solver.batch.lease.lease import Lease, LeaseLost
+from espalier.solver.batch.lease.lease import Lease, LeaseLostError
 from espalier.solver.batch.lease.store import LeaseStore
 from espalier.solver.batch.queue import JobQueue
-from espalier.solver.core.candidate import Candidate
-from espalier.solver.core.policy import Spec
-from espalier.solver.core.record import Entry
+from espalier.solver.core.candidate import Candidate, Spec
+from espalier.solver.core.journal import Entry
 from espalier.v1 import solver_pb2 as pb
 from espalier.verifiers.verdict import Status, Verdict
 from tests.solver.batch.server import RedisServer
@@ -28,22 +27,22 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 KEYS = Keys()
-TERMS = QueueConfig(lease_seconds=60.0, max_deliveries=3)
+CONFIG = QueueConfig(lease_seconds=60.0, max_deliveries=3)
 """Nothing expires by itself in the time of a test: what has to be old is made old."""
 CANDIDATE = Candidate(Spec(0, 0, 1, 1.0), "42", "42", (), FinishReason.STOP, Usage(1, 2, 3, 4), 0.5)
 VERDICT = Verdict(Status.PASS, 1.0, "test")
 RESULT = pb.SolveResponse(answer="42")
 
 
-async def desks(redis: Redis) -> tuple[LeaseStore, LeaseStore]:
-    one, other = LeaseStore(redis, "one", KEYS, TERMS), LeaseStore(redis, "other", KEYS, TERMS)
-    await one.join()
+async def stores(redis: Redis) -> tuple[LeaseStore, LeaseStore]:
+    one, other = LeaseStore(redis, "one", KEYS, CONFIG), LeaseStore(redis, "other", KEYS, CONFIG)
+    await one.register()
     return one, other
 
 
 async def expire(redis: Redis, *leases: Lease) -> None:
     """Let these leases look as if nobody had renewed them for their time."""
-    idle = round(TERMS.lease_seconds * 1000)
+    idle = round(CONFIG.lease_seconds * 1000)
     for lease in leases:
         again = {"idle": idle, "retrycount": lease.deliveries, "justid": True}
         await redis.xclaim(KEYS.jobs, GROUP, lease.consumer, 0, [lease.entry], **again)
@@ -51,48 +50,48 @@ async def expire(redis: Redis, *leases: Lease) -> None:
 
 async def lost_by_one(redis: Redis) -> tuple[LeaseStore, Lease, LeaseStore, Lease]:
     """Two workers; the job of the first has just been reclaimed by the second."""
-    one, other = await desks(redis)
+    one, other = await stores(redis)
     await JobQueue(redis).submit(problems(1), key="mine")
     (mine,) = await one.read(1, 0.1)
     await one.start(mine)
     await expire(redis, mine)
-    (theirs,) = await other.take(5)
+    (theirs,) = await other.claim_expired(5)
     return one, mine, other, theirs
 
 
 async def test_jobs_submitted_before_the_first_worker_are_delivered(redis: Redis) -> None:
     await JobQueue(redis).submit(problems(2))
-    one, _ = await desks(redis)
-    await one.join()
+    one, _ = await stores(redis)
+    await one.register()
     assert len(await one.read(5, 0.1)) == 2
 
 
 async def test_a_worker_is_known_before_its_first_job(redis: Redis) -> None:
-    one, _ = await desks(redis)
-    await one.join()
+    one, _ = await stores(redis)
+    await one.register()
     assert b"one" in [consumer["name"] for consumer in await redis.xinfo_consumers(KEYS.jobs, "workers")]
 
 
 async def test_no_more_leases_than_asked_for(redis: Redis) -> None:
     await JobQueue(redis).submit(problems(5))
-    one, other = await desks(redis)
+    one, other = await stores(redis)
     leases = await one.read(2, 0.1)
     assert len(leases) == 2
     await expire(redis, *leases)
-    assert len(await other.take(1)) == 1
+    assert len(await other.claim_expired(1)) == 1
 
 
 async def test_a_living_lease_is_not_taken(redis: Redis) -> None:
-    one, other = await desks(redis)
+    one, other = await stores(redis)
     await JobQueue(redis).submit(problems(1))
     await one.read(1, 0.1)
-    assert await other.take(5) == []
+    assert await other.claim_expired(5) == []
 
 
 async def test_an_expired_lease_is_taken_by_one_and_counted(redis: Redis) -> None:
     one, mine, _, theirs = await lost_by_one(redis)
     assert (theirs.job, theirs.entry, theirs.deliveries) == (mine.job, mine.entry, 2)
-    assert await one.take(5) == []
+    assert await one.claim_expired(5) == []
 
 
 async def test_every_write_of_a_lost_lease_is_refused(redis: Redis) -> None:
@@ -100,13 +99,13 @@ async def test_every_write_of_a_lost_lease_is_refused(redis: Redis) -> None:
     for write in (
         one.start(mine),
         one.store(mine, Entry(CANDIDATE)),
-        one.tell(mine, [pb.SolveEvent()]),
+        one.publish_events(mine, [pb.SolveEvent()]),
         one.finish(mine, RESULT),
         one.retry(mine, "trouble", 0.0),
         one.release(mine),
-        one.bury(mine, "no"),
+        one.dead_letter(mine, "no"),
     ):
-        with pytest.raises(LeaseLost):
+        with pytest.raises(LeaseLostError):
             await write
     assert (await other.start(theirs)).entries == ()
     await other.finish(theirs, RESULT)
@@ -114,18 +113,18 @@ async def test_every_write_of_a_lost_lease_is_refused(redis: Redis) -> None:
 
 
 async def test_a_worker_that_reclaims_from_itself_is_fenced_off_its_own_past(redis: Redis) -> None:
-    one, _ = await desks(redis)
+    one, _ = await stores(redis)
     await JobQueue(redis).submit(problems(1))
     (past,) = await one.read(1, 0.1)
     await expire(redis, past)
-    (present,) = await one.take(1)
-    with pytest.raises(LeaseLost):
+    (present,) = await one.claim_expired(1)
+    with pytest.raises(LeaseLostError):
         await one.finish(past, RESULT)
     await one.finish(present, RESULT)
 
 
 async def test_finishing_acknowledges_deletes_and_can_be_repeated(redis: Redis) -> None:
-    one, _ = await desks(redis)
+    one, _ = await stores(redis)
     queue = JobQueue(redis)
     await queue.submit(problems(1))
     (lease,) = await one.read(1, 0.1)
@@ -141,29 +140,29 @@ async def test_finishing_acknowledges_deletes_and_can_be_repeated(redis: Redis) 
 
 
 async def test_what_was_stored_comes_with_the_next_delivery(redis: Redis) -> None:
-    one, other = await desks(redis)
+    one, other = await stores(redis)
     await JobQueue(redis).submit(problems(1))
     (lease,) = await one.read(1, 0.1)
     await one.store(lease, Entry(CANDIDATE))
     await one.store(lease, Entry(CANDIDATE, VERDICT))
     await expire(redis, lease)
-    (theirs,) = await other.take(1)
+    (theirs,) = await other.claim_expired(1)
     assert (await other.start(theirs)).entries == (Entry(CANDIDATE, VERDICT),)
 
 
 async def test_a_release_does_not_count_and_is_free_at_once(redis: Redis) -> None:
-    one, other = await desks(redis)
+    one, other = await stores(redis)
     await JobQueue(redis).submit(problems(1))
     (lease,) = await one.read(1, 0.1)
     await one.release(lease)
-    (theirs,) = await other.take(1)
+    (theirs,) = await other.claim_expired(1)
     assert theirs.deliveries == 1
-    with pytest.raises(LeaseLost):
+    with pytest.raises(LeaseLostError):
         await one.finish(lease, RESULT)
 
 
 async def test_a_retry_counts_and_waits(redis: Redis) -> None:
-    one, other = await desks(redis)
+    one, other = await stores(redis)
     queue = JobQueue(redis)
     await queue.submit(problems(1))
     (lease,) = await one.read(1, 0.1)
@@ -171,24 +170,24 @@ async def test_a_retry_counts_and_waits(redis: Redis) -> None:
     await one.retry(lease, "the engine coughed", 30.0)
     status = (await queue.get(lease.job)).status
     assert (status.state, status.reason) == (pb.JOB_STATE_QUEUED, "the engine coughed")
-    assert await other.take(1) == []
+    assert await other.claim_expired(1) == []
     later = LeaseStore(
-        redis, "later", KEYS, QueueConfig(lease_seconds=TERMS.lease_seconds - 30.0)
+        redis, "later", KEYS, QueueConfig(lease_seconds=CONFIG.lease_seconds - 30.0)
     )  # as if 30 s had passed
-    (theirs,) = await later.take(1)
+    (theirs,) = await later.claim_expired(1)
     assert theirs.deliveries == 2
 
 
 async def test_a_letter_holds_reason_last_error_and_the_trace_so_far(redis: Redis) -> None:
-    one, _ = await desks(redis)
+    one, _ = await stores(redis)
     queue = JobQueue(redis)
     await queue.submit(problems(1))
     (lease,) = await one.read(1, 0.1)
     delivery = await one.start(lease)
     await one.store(lease, Entry(CANDIDATE, VERDICT))
     await redis.hset(KEYS.job(lease.job), "reason", "the last error")
-    await one.bury(lease, "delivered too often")
-    (letter,) = await queue.letters()
+    await one.dead_letter(lease, "delivered too often")
+    (letter,) = await queue.dead_jobs()
     assert (letter.job, letter.reason, letter.error) == (delivery.job, "delivered too often", "the last error")
     assert letter.attempts == 1
     assert letter.entries == (Entry(CANDIDATE, VERDICT),)
@@ -198,12 +197,12 @@ async def test_a_letter_holds_reason_last_error_and_the_trace_so_far(redis: Redi
 
 
 async def test_a_revived_job_starts_counting_anew_with_what_it_has(redis: Redis) -> None:
-    one, _ = await desks(redis)
+    one, _ = await stores(redis)
     queue = JobQueue(redis)
     await queue.submit(problems(1))
     (lease,) = await one.read(1, 0.1)
     await one.store(lease, Entry(CANDIDATE))
-    await one.bury(lease, "no")
+    await one.dead_letter(lease, "no")
     assert await queue.retry_dead() == 1
     assert await queue.retry_dead() == 0
     (again,) = await one.read(1, 0.1)
@@ -213,18 +212,18 @@ async def test_a_revived_job_starts_counting_anew_with_what_it_has(redis: Redis)
 
 
 async def test_a_dead_job_can_be_cancelled(redis: Redis) -> None:
-    one, _ = await desks(redis)
+    one, _ = await stores(redis)
     queue = JobQueue(redis)
     await queue.submit(problems(1))
     (lease,) = await one.read(1, 0.1)
-    await one.bury(lease, "no")
+    await one.dead_letter(lease, "no")
     assert (await queue.cancel(lease.job)).state == pb.JOB_STATE_CANCELLED
     assert (await queue.depth()).dead == 0
     assert await queue.retry_dead() == 0
 
 
 async def test_the_heartbeat_beats_while_the_event_loop_is_blocked(redis: Redis, server: RedisServer) -> None:
-    one, other = await desks(redis)
+    one, other = await stores(redis)
     await JobQueue(redis).submit(problems(1))
     (lease,) = await one.read(1, 0.1)
     lost: list[Lease] = []
@@ -232,16 +231,16 @@ async def test_the_heartbeat_beats_while_the_event_loop_is_blocked(redis: Redis,
         heart.hold(lease)
         await expire(redis, lease)
         with blocking.Redis(port=server.port) as asking:
-            while _idle_ms(asking) > 1000 * TERMS.lease_seconds / 2:  # in pure Python, and never lets the loop run
+            while _idle_ms(asking) > 1000 * CONFIG.lease_seconds / 2:  # in pure Python, and never lets the loop run
                 sum(range(1000))
-        assert await other.take(1) == []
+        assert await other.claim_expired(1) == []
     assert not lost
     await expire(redis, lease)
-    assert len(await other.take(1)) == 1
+    assert len(await other.claim_expired(1)) == 1
 
 
 async def test_the_heartbeat_tells_once_of_a_lease_that_is_lost(redis: Redis, server: RedisServer) -> None:
-    one, _ = await desks(redis)
+    one, _ = await stores(redis)
     await JobQueue(redis).submit(problems(2))
     kept, gone = await one.read(2, 0.1)
     lost: list[Lease] = []
@@ -255,7 +254,7 @@ async def test_the_heartbeat_tells_once_of_a_lease_that_is_lost(redis: Redis, se
 
 
 async def test_a_lease_that_is_held_for_too_long_is_given_up(redis: Redis, server: RedisServer) -> None:
-    one, other = await desks(redis)
+    one, other = await stores(redis)
     await JobQueue(redis).submit(problems(1))
     (lease,) = await one.read(1, 0.1)
     lost: list[Lease] = []
@@ -264,19 +263,19 @@ async def test_a_lease_that_is_held_for_too_long_is_given_up(redis: Redis, serve
         await until(lambda: bool(lost))
         await expire(redis, lease)
         await asyncio.sleep(0.3)  # some beats, which renew it no more
-        assert len(await other.take(1)) == 1
+        assert len(await other.claim_expired(1)) == 1
     assert lost == [lease]
 
 
 async def test_who_was_asleep_takes_nothing_before_the_others_have_had_the_time_to_renew(server: RedisServer) -> None:
-    terms = QueueConfig(lease_seconds=0.5)
-    with Heartbeat(server.url, "one", KEYS, terms, lambda _: None) as heart:
+    config = QueueConfig(lease_seconds=0.5)
+    with Heartbeat(server.url, "one", KEYS, config, lambda _: None) as heart:
         await until(heart.steady)
         with heart._lock:  # no beat comes through
             await until(lambda: not heart.steady())
         woken = time.monotonic()
         await until(heart.steady)
-        assert time.monotonic() - woken >= terms.lease_seconds
+        assert time.monotonic() - woken >= config.lease_seconds
 
 
 def _idle_ms(asking: blocking.Redis) -> int:
@@ -286,11 +285,11 @@ def _idle_ms(asking: blocking.Redis) -> int:
 
 
 async def test_consumers_without_jobs_are_forgotten_and_those_with_jobs_are_not(redis: Redis) -> None:
-    one, other = await desks(redis)
+    one, other = await stores(redis)
     await JobQueue(redis).submit(problems(1))
     await one.read(1, 0.1)
     await other.read(1, 0.01)
-    await one.leave()
-    await other.leave()
+    await one.deregister()
+    await other.deregister()
     consumers = await redis.xinfo_consumers(KEYS.jobs, "workers")
     assert [consumer["name"] for consumer in consumers] == [b"one"]

@@ -11,21 +11,21 @@ import pytest
 from espalier.solver.batch.config import QueueConfig
 from espalier.solver.batch.connection import (
     EvictingRedisError,
-    QueueUnavailable,
+    QueueUnavailableError,
     check_eviction,
     connect,
-    patiently,
     shown,
+    wait_out_outage,
 )
-from espalier.solver.batch.handler import JobRefused
+from espalier.solver.batch.handler import JobRefusedError
 from espalier.solver.batch.keys import Keys
-from espalier.solver.batch.lease.lease import LeaseLost
+from espalier.solver.batch.lease.lease import LeaseLostError
 from espalier.solver.batch.lease.store import LeaseStore
-from espalier.solver.batch.queue import MAX_JOBS, JobQueue, KeyTaken, Repaired
-from espalier.solver.batch.status import UnknownJob
+from espalier.solver.batch.queue import MAX_JOBS, JobQueue, KeyTakenError, Repaired
+from espalier.solver.batch.status import UnknownJobError
 from espalier.v1 import solver_pb2 as pb
 from tests.solver.batch.server import RedisServer
-from tests.solver.batch.working import TERMS, NoWork, ended, problems, working
+from tests.solver.batch.working import CONFIG, NoWork, ended, problems, working
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -52,9 +52,9 @@ async def test_the_same_key_again_returns_the_same_jobs_and_submits_nothing(redi
 async def test_a_key_of_another_request_is_refused(redis: Redis) -> None:
     queue = JobQueue(redis)
     await queue.submit(problems(2), key="mine")
-    with pytest.raises(KeyTaken, match="'mine'"):
+    with pytest.raises(KeyTakenError, match="'mine'"):
         await queue.submit(problems(3), key="mine")
-    with pytest.raises(KeyTaken):
+    with pytest.raises(KeyTakenError):
         await queue.submit(problems(2), pb.Settings(k=3), key="mine")
     assert (await queue.depth()).total == 2
 
@@ -84,7 +84,7 @@ async def test_each_job_gets_a_seed_of_its_own_unless_one_is_given(redis: Redis,
 async def test_unknown_jobs_and_batches_are_said_to_be_unknown(redis: Redis) -> None:
     queue = JobQueue(redis)
     for ask in (queue.get("x-0"), queue.cancel("x-0"), queue.batch("x"), anext(queue.watch("x-0"))):
-        with pytest.raises(UnknownJob, match="x"):
+        with pytest.raises(UnknownJobError, match="x"):
             await ask
 
 
@@ -142,23 +142,23 @@ async def test_depth_counts_waiting_and_held_jobs_also_after_cancels(redis: Redi
     assert (await queue.depth()).total == 0
     jobs = (await queue.submit(problems(5))).job_ids
     assert (await queue.depth()).lag == 5
-    desk = LeaseStore(redis, "w", Keys(), TERMS)
-    await desk.join()
-    assert len(await desk.read(2, 0.1)) == 2
+    leases = LeaseStore(redis, "w", Keys(), CONFIG)
+    await leases.register()
+    assert len(await leases.read(2, 0.1)) == 2
     await queue.cancel(jobs[3])
     depth = await queue.depth()
     assert (depth.lag, depth.pending, depth.total) == (2, 2, 4)
 
 
 async def test_ended_jobs_are_forgotten_in_time_and_leave_nothing_behind(redis: Redis) -> None:
-    queue = JobQueue(redis, terms=QueueConfig(keep_seconds=1))
+    queue = JobQueue(redis, config=QueueConfig(keep_seconds=1))
     jobs = (await queue.submit(problems(3), key="mine")).job_ids
     for job in jobs:
         await queue.cancel(job)
     await asyncio.sleep(1.2)
-    with pytest.raises(UnknownJob):
+    with pytest.raises(UnknownJobError):
         await queue.get(jobs[0])
-    with pytest.raises(UnknownJob):
+    with pytest.raises(UnknownJobError):
         await queue.batch("mine")
     assert not (await queue.list()).jobs
     again = (await queue.submit(problems(1))).job_ids[0]
@@ -167,7 +167,7 @@ async def test_ended_jobs_are_forgotten_in_time_and_leave_nothing_behind(redis: 
 
 
 async def test_results_are_kept_until_the_last_job_of_their_batch_has_ended(redis: Redis) -> None:
-    queue = JobQueue(redis, terms=QueueConfig(keep_seconds=1))
+    queue = JobQueue(redis, config=QueueConfig(keep_seconds=1))
     first, second = (await queue.submit(problems(2), key="mine")).job_ids
     await queue.cancel(first)
     await asyncio.sleep(1.2)
@@ -186,7 +186,7 @@ async def test_dead_jobs_outlive_their_batch_and_a_retry_keeps_all_of_it_again(
 
     async def refuse_one(job: pb.Job) -> None:
         if job.id == dies:
-            raise JobRefused("too hard")
+            raise JobRefusedError("too hard")
 
     async with working(server, NoWork(refuse_one)):
         for job in (dies, ends):
@@ -211,7 +211,7 @@ async def test_a_batch_counts_its_jobs_by_state(redis: Redis) -> None:
 
 
 async def test_batches_are_listed_by_pages_newest_first_until_they_are_forgotten(redis: Redis) -> None:
-    queue = JobQueue(redis, terms=QueueConfig(keep_seconds=1))
+    queue = JobQueue(redis, config=QueueConfig(keep_seconds=1))
     for number in range(5):
         await queue.submit(problems(2), key=f"batch {number}")
     listed, token = [], ""
@@ -235,15 +235,15 @@ async def test_batches_are_listed_by_pages_newest_first_until_they_are_forgotten
 async def test_a_repair_queues_jobs_again_whose_stream_was_lost(redis: Redis, server: RedisServer) -> None:
     queue = JobQueue(redis)
     jobs = (await queue.submit(problems(3), key="mine")).job_ids
-    desk = LeaseStore(redis, "w", Keys(), TERMS)
-    await desk.join()
-    (lease,) = await desk.read(1, 0.1)
-    await desk.start(lease)
+    leases = LeaseStore(redis, "w", Keys(), CONFIG)
+    await leases.register()
+    (lease,) = await leases.read(1, 0.1)
+    await leases.start(lease)
     await redis.delete(Keys().jobs)
     assert await queue.repair() == Repaired(queued=3, dead=0, gone=0)
     assert await queue.repair() == Repaired(queued=0, dead=0, gone=0)
-    with pytest.raises(LeaseLost):
-        await desk.finish(lease, pb.SolveResponse())
+    with pytest.raises(LeaseLostError):
+        await leases.finish(lease, pb.SolveResponse())
     async with working(server, NoWork()):
         for job in jobs:
             assert (await ended(redis, job)).status.state == pb.JOB_STATE_DONE
@@ -266,7 +266,7 @@ async def test_a_repair_rebuilds_lost_records_of_batches_indices_and_dead_jobs(
     redis: Redis, server: RedisServer
 ) -> None:
     async def refuse(_: pb.Job) -> None:
-        raise JobRefused("too hard")
+        raise JobRefusedError("too hard")
 
     queue = JobQueue(redis)
     (dead,) = (await queue.submit(problems(1), key="dies")).job_ids
@@ -302,7 +302,7 @@ async def test_queues_of_different_names_share_nothing(redis: Redis) -> None:
     one, other = JobQueue(redis, Keys("one")), JobQueue(redis, Keys("other"))
     job = (await one.submit(problems(1), key="mine")).job_ids[0]
     assert (await other.depth()).total == 0
-    with pytest.raises(UnknownJob):
+    with pytest.raises(UnknownJobError):
         await other.get(job)
 
 
@@ -311,7 +311,7 @@ async def test_a_dead_redis_is_called_unavailable(own_server: RedisServer) -> No
         queue = JobQueue(client)
         await queue.submit(problems(1))
         own_server.kill()
-        with pytest.raises(QueueUnavailable):
+        with pytest.raises(QueueUnavailableError):
             await queue.submit(problems(1))
         own_server.start()
         assert (await queue.depth()).lag == 1
@@ -325,7 +325,7 @@ async def test_who_watches_waits_for_a_redis_that_is_gone(own_server: RedisServe
         assert (await anext(events)).status.state == pb.JOB_STATE_QUEUED
         own_server.kill()
         watching = asyncio.create_task(anext(events))  # type: ignore[arg-type]
-        looking = asyncio.create_task(patiently(lambda: queue.batch("mine")))
+        looking = asyncio.create_task(wait_out_outage(lambda: queue.batch("mine")))
         done, _ = await asyncio.wait((watching, looking), timeout=1.0)
         assert not done
         own_server.start()
@@ -342,7 +342,7 @@ async def test_a_wrong_password_is_said_to_be_one(tmp_path: Path) -> None:
             await client.config_set("requirepass", "sesame")
         for url in (guarded.url, guarded.url.replace("redis://", "redis://:wrong@")):
             async with connect(url, retries=0) as client:
-                with pytest.raises(QueueUnavailable, match="another user or password; write redis://"):
+                with pytest.raises(QueueUnavailableError, match="another user or password; write redis://"):
                     await JobQueue(client).depth()
     finally:
         guarded.stop()

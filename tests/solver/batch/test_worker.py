@@ -9,21 +9,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from espalier.runtime.engine import EngineUnavailable
-from espalier.solver.batch import handler as at_work
 from espalier.solver.batch.config import QueueConfig
 from espalier.solver.batch.connection import connect
+from espalier.solver.batch.handler import JobRefusedError, SolveJobHandler
 from espalier.solver.batch.keys import Keys
 from espalier.solver.batch.lease.store import LeaseStore
 from espalier.solver.batch.queue import JobQueue
 from espalier.solver.batch.worker import Worker
+from espalier.solver.core.journal import Entry
 from espalier.solver.core.loop import Solver
-from espalier.solver.core.record import Entry
 from espalier.solver.core.settings import ServerLimits
-from espalier.solver.session.metrics import Metrics
+from espalier.solver.session.metrics import SolverMetrics
+from espalier.solver.session.session import SolveSession
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
 from tests.solver.batch.server import RedisServer
-from tests.solver.batch.working import TERMS, NoWork, ended, problems, until, working
+from tests.solver.batch.working import CONFIG, NoWork, ended, problems, until, working
 from tests.solver.scripted import FAIL, PASS, ScriptedEngine, ScriptedJudge, boxed, response
 
 if TYPE_CHECKING:
@@ -35,10 +36,10 @@ CHECKED = common_pb2.Problem(
 FOUR = pb.Settings(policy="best_of_k", k=4, seed=1)
 
 
-def solving(engine: ScriptedEngine, judge: ScriptedJudge | None = None) -> at_work.SolveJobHandler:
+def solving(engine: ScriptedEngine, judge: ScriptedJudge | None = None) -> SolveJobHandler:
     judge = judge or ScriptedJudge({"42": PASS, "41": FAIL, "40": FAIL, "39": FAIL})
     solver = Solver(engine, judge)
-    return at_work.solving(solver, ServerLimits(candidate_tokens=1 << 16), 4, Metrics())
+    return SolveJobHandler(SolveSession(solver, ServerLimits(candidate_tokens=1 << 16), SolverMetrics()))
 
 
 async def test_a_problem_comes_back_solved_with_its_progress(redis: Redis, server: RedisServer) -> None:
@@ -100,29 +101,29 @@ async def test_a_redelivered_job_generates_and_judges_only_what_is_missing(redis
 
 
 async def _first_half(redis: Redis, engine: ScriptedEngine) -> tuple[Entry, ...]:
-    desk = LeaseStore(redis, "gone", Keys(), TERMS)
-    await desk.join()
-    (lease,) = await desk.read(1, 1.0)
-    delivery = await desk.start(lease)
+    leases = LeaseStore(redis, "gone", Keys(), CONFIG)
+    await leases.register()
+    (lease,) = await leases.read(1, 1.0)
+    delivery = await leases.start(lease)
 
     class Half:
         async def generated(self, candidate: Any) -> None:
             if candidate.spec.index < 2:
-                await desk.store(lease, Entry(candidate))
+                await leases.store(lease, Entry(candidate))
 
         async def judged(self, candidate: Any, verdict: Any) -> None:
             if candidate.spec.index == 0:
-                await desk.store(lease, Entry(candidate, verdict))
+                await leases.store(lease, Entry(candidate, verdict))
 
     await solving(engine)(delivery.job, lambda _: None, Half(), ())
-    return (await desk.start(lease)).entries
+    return (await leases.start(lease)).entries
 
 
 async def test_a_cancelled_job_is_aborted_in_the_engine_at_once(redis: Redis, server: RedisServer) -> None:
     queue = JobQueue(redis)
     (job,) = (await queue.submit([CHECKED], FOUR)).job_ids
     engine = ScriptedEngine.of(None)
-    async with working(server, solving(engine), terms=QueueConfig(lease_seconds=60)):
+    async with working(server, solving(engine), config=QueueConfig(lease_seconds=60)):
         await engine.busy.wait()
         assert (await queue.cancel(job)).state == pb.JOB_STATE_CANCELLED
         await until(lambda: not engine.running, 15.0)  # the next heartbeat is 20 s away
@@ -160,10 +161,10 @@ async def test_a_job_that_fails_is_tried_again_up_to_the_maximum(redis: Redis, s
     work = NoWork(fail)
     async with working(server, work):
         dead = await ended(redis, job)
-    assert len(work.seen) == TERMS.max_deliveries
+    assert len(work.seen) == CONFIG.max_deliveries
     assert dead.status.state == pb.JOB_STATE_DEAD
     assert "the moon is full" in dead.status.reason
-    (letter,) = await queue.letters()
+    (letter,) = await queue.dead_jobs()
     assert "the moon is full" in letter.error
 
 
@@ -212,7 +213,7 @@ async def test_what_does_not_end_within_the_grace_is_handed_back_uncounted(redis
     queue = JobQueue(redis)
     (job,) = (await queue.submit([CHECKED], FOUR)).job_ids
     engine = ScriptedEngine.of(None)
-    async with working(server, solving(engine), grace=0.1, terms=QueueConfig(lease_seconds=60)):
+    async with working(server, solving(engine), grace=0.1, config=QueueConfig(lease_seconds=60)):
         await engine.busy.wait()
     assert not engine.running
     status = (await queue.get(job)).status
@@ -243,10 +244,10 @@ async def test_a_suspect_runs_alone(redis: Redis, server: RedisServer) -> None:
     queue = JobQueue(redis)
     suspect = (await queue.submit(problems(1))).job_ids[0]
     for consumer in ("one", "two"):
-        desk = LeaseStore(redis, consumer, Keys(), QueueConfig(lease_seconds=0.001))
-        await desk.join()
+        leases = LeaseStore(redis, consumer, Keys(), QueueConfig(lease_seconds=0.001))
+        await leases.register()
         await asyncio.sleep(0.01)
-        assert await desk.read(1, 0.01) or await desk.take(1)
+        assert await leases.read(1, 0.01) or await leases.claim_expired(1)
     others = (await queue.submit(problems(4), key="others")).job_ids
     running: set[str] = set()
     together: list[set[str]] = []
@@ -303,7 +304,7 @@ async def test_workers_need_a_slot(server: RedisServer) -> None:
 
 async def test_refused_work_says_why(redis: Redis, server: RedisServer) -> None:
     async def refuse(_: pb.Job) -> None:
-        raise at_work.JobRefused("too long")
+        raise JobRefusedError("too long")
 
     (job,) = (await JobQueue(redis).submit(problems(1))).job_ids
     async with working(server, NoWork(refuse)):

@@ -14,7 +14,7 @@ from espalier.solver.batch.handler import JobHandler
 from espalier.solver.batch.queue import JobQueue
 from espalier.solver.batch.worker import Worker
 from espalier.solver.core.events import Observer
-from espalier.solver.core.record import Entry, Journal
+from espalier.solver.core.journal import Entry, Journal
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
 from tests.solver.batch.server import RedisServer
@@ -22,7 +22,7 @@ from tests.solver.batch.server import RedisServer
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-TERMS = QueueConfig(lease_seconds=1.0, max_deliveries=3)
+CONFIG = QueueConfig(lease_seconds=1.0, max_deliveries=3)
 
 
 def problems(count: int) -> list[common_pb2.Problem]:
@@ -37,7 +37,7 @@ class NoWork:
     seen: list[str] = field(default_factory=list)
 
     async def __call__(
-        self, job: pb.Job, watch: Observer, journal: Journal, entries: Sequence[Entry]
+        self, job: pb.Job, observer: Observer, journal: Journal, entries: Sequence[Entry]
     ) -> pb.SolveResponse:
         self.seen.append(job.id)
         if self.before is not None:
@@ -47,12 +47,12 @@ class NoWork:
 
 @asynccontextmanager
 async def working(
-    server: RedisServer, work: JobHandler, *, slots: int = 4, grace: float = 5.0, terms: QueueConfig = TERMS
+    server: RedisServer, work: JobHandler, *, slots: int = 4, grace: float = 5.0, config: QueueConfig = CONFIG
 ) -> AsyncIterator[Worker]:
     """A worker that runs meanwhile, and drains at the end."""
     stop = asyncio.Event()
     async with connect(server.url, retries=0) as redis:
-        worker = Worker(redis, server.url, work, slots=slots, grace=grace, terms=terms)
+        worker = Worker(redis, server.url, work, slots=slots, grace=grace, config=config)
         running = asyncio.create_task(worker.run(stop))
         try:
             yield worker

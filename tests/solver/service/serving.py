@@ -16,19 +16,18 @@ from espalier.common.security import ServerSecurity
 from espalier.solver.batch.queue import JobQueue
 from espalier.solver.core.loop import Solver, Verifiers
 from espalier.solver.core.settings import ServerLimits
-from espalier.solver.service.admission import Admission
 from espalier.solver.service.http import Endpoint, HttpServer
-from espalier.solver.service.jobs import Jobs
 from espalier.solver.service.readiness import Readiness
 from espalier.solver.service.server import SolverServer
 from espalier.solver.service.servicer import SolverService
-from espalier.solver.session.metrics import Metrics
+from espalier.solver.session.admission import Admission
+from espalier.solver.session.metrics import SolverMetrics
 from espalier.solver.session.session import SolveSession
 from espalier.v1 import common_pb2, solver_pb2, solver_pb2_grpc
 from espalier.verifiers.local import LocalVerifiers
 from tests.verifiers.running import SERVING, until_health
 
-HOUSE = ServerLimits(k=4, max_k=8, seconds=60.0, candidate_tokens=512)
+LIMITS = ServerLimits(k=4, max_k=8, seconds=60.0, candidate_tokens=512)
 LISTENING = Listening("127.0.0.1:0", grace_seconds=5.0)
 
 
@@ -37,7 +36,7 @@ class Served:
     """A server that runs."""
 
     server: SolverServer
-    desk: SolveSession
+    session: SolveSession
     address: str
     http: str
     channel: grpc.aio.Channel
@@ -48,7 +47,7 @@ class Served:
 
     def ended(self, end: str) -> int:
         """Solves that ended in this way so far. A solve that was left alone and ran to its limits is none cancelled."""
-        samples = (sample for metric in self.desk.metrics.registry.collect() for sample in metric.samples)
+        samples = (sample for metric in self.session.metrics.registry.collect() for sample in metric.samples)
         return sum(int(s.value) for s in samples if s.name == "espalier_solves_total" and s.labels["end"] == end)
 
 
@@ -57,7 +56,7 @@ async def serving(
     engine: Any,
     judge: Verifiers | LocalVerifiers,
     *,
-    house: ServerLimits = HOUSE,
+    limits: ServerLimits = LIMITS,
     listening: Listening = LISTENING,
     security: ServerSecurity = ServerSecurity(),
     slots: int = 4,
@@ -67,11 +66,12 @@ async def serving(
     warm: bool = True,
 ) -> AsyncIterator[Served]:
     """A server over an engine and a judge, drained at the end; `warm` waits until it has warmed up."""
-    desk = SolveSession(Solver(engine, judge), house, Metrics(), Admission(slots, places), traces)
+    admission = Admission(slots, places)
+    session = SolveSession(Solver(engine, judge), limits, SolverMetrics(), admission, traces)
     verifiers = judge.check if isinstance(judge, LocalVerifiers) else _nothing
-    readiness = Readiness(desk.solver, verifiers, lambda: desk.admission.running > 0)
-    http = HttpServer(Endpoint(desk, security, listening.max_message_mib << 20), "127.0.0.1:0", security)
-    service = SolverService(desk, readiness, Jobs(queue, house) if queue else None)
+    readiness = Readiness(session.solver, verifiers, lambda: admission.running > 0)
+    http = HttpServer(Endpoint(session, security, listening.max_message_mib << 20), "127.0.0.1:0", security)
+    service = SolverService(session, admission, readiness, queue)
     server = SolverServer(service, listening, security, http)
     port = await server.start()
     address = f"127.0.0.1:{port}"
@@ -79,7 +79,7 @@ async def serving(
         async with grpc.aio.insecure_channel(address) as channel:
             if warm:
                 await until_health(channel, SERVING)
-            yield Served(server, desk, address, f"http://127.0.0.1:{http.port}/v1", channel)
+            yield Served(server, session, address, f"http://127.0.0.1:{http.port}/v1", channel)
     finally:
         await server.drain()
 

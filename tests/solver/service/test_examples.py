@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from espalier.solver.batch.handler import SolveJobHandler
 from espalier.solver.batch.queue import JobQueue
 from espalier.verifiers.local import LocalVerifiers
-from tests.solver.batch.conftest import redis, server  # noqa: F401
 from tests.solver.batch.server import RedisServer
 from tests.solver.batch.working import working
 from tests.solver.service.serving import serving
@@ -48,11 +47,11 @@ async def test_the_openai_client_prints_answer_and_evidence(hub: LocalVerifiers)
     assert "answer: 42\nverified: True" in said
 
 
-async def test_the_batch_client_waits_for_its_jobs(hub: LocalVerifiers, redis: Redis, server: RedisServer) -> None:  # noqa: F811
+async def test_the_batch_client_waits_for_its_jobs(hub: LocalVerifiers, redis: Redis, server: RedisServer) -> None:
     async with (
         telling("\\boxed{42}") as engine,
         serving(engine, hub, queue=JobQueue(redis)) as served,
-        working(server, SolveJobHandler(served.desk)),
+        working(server, SolveJobHandler(served.session)),
     ):
         said = await output("batch_client.py", served.address)
         again = await output("batch_client.py", served.address)

@@ -14,7 +14,6 @@ from espalier.solver.batch.connection import connect
 from espalier.solver.batch.queue import JobQueue
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
-from tests.solver.batch.conftest import own_server, redis, server  # noqa: F401
 from tests.solver.batch.server import RedisServer
 from tests.solver.batch.working import NoWork, problems, working
 from tests.solver.scripted import ScriptedJudge
@@ -26,14 +25,14 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-async def served(redis: Redis) -> AsyncIterator[Served]:  # noqa: F811
+async def served(redis: Redis) -> AsyncIterator[Served]:
     async with telling("") as engine, serving(engine, ScriptedJudge(), queue=JobQueue(redis)) as running:
         yield running
 
 
 async def test_jobs_are_submitted_once_by_key_and_answered_by_a_worker(
     served: Served,
-    server: RedisServer,  # noqa: F811
+    server: RedisServer,
 ) -> None:
     request = pb.SubmitJobRequest(problems=problems(3), key="k-1")
     submitted = await served.stub.SubmitJob(request)
@@ -46,7 +45,7 @@ async def test_jobs_are_submitted_once_by_key_and_answered_by_a_worker(
     assert got.result.answer == "What is 0 + 1?"
 
 
-async def test_watching_goes_on_from_an_event(served: Served, server: RedisServer) -> None:  # noqa: F811
+async def test_watching_goes_on_from_an_event(served: Served, server: RedisServer) -> None:
     job = (await served.stub.SubmitJob(pb.SubmitJobRequest(problems=problems(1)))).job_ids[0]
     async with working(server, NoWork()):
         first = [event async for event in served.stub.WatchJob(pb.WatchJobRequest(job_id=job))]
@@ -113,7 +112,7 @@ async def test_a_job_that_nobody_knows_is_not_found(served: Served, method: str,
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-async def test_a_queue_that_is_away_is_unavailable_and_solving_goes_on(own_server: RedisServer) -> None:  # noqa: F811
+async def test_a_queue_that_is_away_is_unavailable_and_solving_goes_on(own_server: RedisServer) -> None:
     async with connect(own_server.url, retries=0) as gone:
         own_server.kill()
         async with (

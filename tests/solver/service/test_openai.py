@@ -16,7 +16,7 @@ import pytest
 from espalier.common.security import ServerSecurity
 from espalier.verifiers.local import LocalVerifiers
 from tests.solver.scripted import ERROR, ScriptedJudge
-from tests.solver.service.serving import HOUSE, Served, serving, until
+from tests.solver.service.serving import LIMITS, Served, serving, until
 from tests.solver.service.telling import Words, free_tokens, telling
 
 RIGHT = "so \\boxed{42}"
@@ -214,7 +214,7 @@ async def test_a_full_server_says_when_to_come_back() -> None:
     judge = ScriptedJudge(gate=asyncio.Event())
     async with telling(RIGHT) as engine, serving(engine, judge, slots=1, places=0) as served, client(served) as ask:
         first = asyncio.ensure_future(ask.chat.completions.create(model="espalier", messages=QUESTION))
-        await until(lambda: served.desk.admission.running == 1)
+        await until(lambda: served.session.admission.running == 1)
         with pytest.raises(openai.RateLimitError) as caught:
             await ask.chat.completions.create(model="espalier", messages=QUESTION)
         assert int(caught.value.response.headers["retry-after"]) >= 1
@@ -258,7 +258,7 @@ async def test_a_client_that_leaves_frees_the_engine(hub: LocalVerifiers, stream
         await until(lambda: free_tokens(engine) < all_free)
         waiting.cancel()
         await asyncio.wait([waiting])
-        await until(lambda: free_tokens(engine) == all_free and served.desk.admission.running == 0)
+        await until(lambda: free_tokens(engine) == all_free and served.session.admission.running == 0)
         assert served.ended("cancelled") == 1
 
 
@@ -269,11 +269,11 @@ async def test_a_client_that_leaves_the_line_leaves_nothing_behind(hub: LocalVer
         first = asyncio.ensure_future(create(model="espalier", messages=QUESTION))
         await until(lambda: free_tokens(engine) < all_free)
         second = asyncio.ensure_future(create(model="espalier", messages=QUESTION, stream=True))
-        await until(lambda: served.desk.admission.waiting == 1)
+        await until(lambda: served.session.admission.waiting == 1)
         for call in (second, first):
             call.cancel()
         await asyncio.wait([first, second])
-        await until(lambda: served.desk.admission.waiting + served.desk.admission.running == 0)
+        await until(lambda: served.session.admission.waiting + served.session.admission.running == 0)
         assert served.ended("cancelled") == 1
 
 
@@ -296,4 +296,4 @@ async def test_paths_that_do_not_exist_answer_in_the_same_shape(hub: LocalVerifi
 
 
 def test_the_most_that_may_be_asked_for_is_what_the_tests_above_think() -> None:
-    assert HOUSE.candidate_tokens == 512
+    assert LIMITS.candidate_tokens == 512

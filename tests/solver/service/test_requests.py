@@ -24,7 +24,6 @@ from espalier.solver.core.settings import Settings
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
 from espalier.verifiers.local import LocalVerifiers, load
-from tests.solver.batch.conftest import server  # noqa: F401
 from tests.solver.batch.server import RedisServer
 from tests.solver.service.serving import Served, asking, serving, until
 from tests.solver.service.telling import Words, free_tokens, telling
@@ -68,7 +67,7 @@ class World:
 
         async def checked() -> None:
             await example
-            admission = self.served.desk.admission
+            admission = self.served.session.admission
             await until(lambda: admission.running + admission.waiting == 0)
             await until(lambda: free_tokens(self.engine) == self.engine.info.details["kv_tokens"])
             await until(lambda: not any(map(_ours, asyncio.all_tasks() - self.before - {asyncio.current_task()})))
@@ -108,7 +107,7 @@ def world() -> Iterator[World]:
 
 
 @pytest.fixture(scope="module")
-def queueing(server: RedisServer) -> Iterator[World]:  # noqa: F811
+def queueing(server: RedisServer) -> Iterator[World]:
     with a_world(server.url) as here:
         yield here
 

@@ -26,7 +26,7 @@ from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
 from espalier.verifiers.local import LocalVerifiers
 from tests.solver.scripted import ERROR, ScriptedJudge
-from tests.solver.service.serving import HOUSE, asking, serving, until
+from tests.solver.service.serving import LIMITS, asking, serving, until
 from tests.solver.service.telling import free_tokens, telling
 from tests.verifiers.doubles import ScriptedVerifier
 from tests.verifiers.running import NOT_SERVING, SERVING, health, until_health
@@ -174,13 +174,13 @@ async def test_a_client_that_cancels_frees_the_engine(hub: LocalVerifiers, metho
         if reading:
             await asyncio.wait([reading])
         await until(lambda: free_tokens(engine) == all_free)
-        await until(lambda: served.desk.admission.running == 0)
+        await until(lambda: served.session.admission.running == 0)
         assert served.ended("cancelled") == 1
 
 
 async def test_a_result_arrives_before_the_deadline_of_a_solve_that_takes_longer(hub: LocalVerifiers) -> None:
-    house = ServerLimits(k=2, seconds=60, candidate_tokens=1900)
-    async with telling(ENDLESS, 1 << 15) as engine, serving(engine, hub, house=house) as served:
+    limits = ServerLimits(k=2, seconds=60, candidate_tokens=1900)
+    async with telling(ENDLESS, 1 << 15) as engine, serving(engine, hub, limits=limits) as served:
         all_free = free_tokens(engine)
         result = await served.stub.SolveOnce(asking(), timeout=2.0)
         assert (result.outcome, result.stopped) == (pb.SolveResponse.OUTCOME_UNSOLVED, "seconds")
@@ -194,7 +194,7 @@ async def test_a_deadline_that_passes_in_the_line_leaves_nothing_behind(hub: Loc
         first = served.stub.SolveOnce(asking(candidate_tokens=512, k=1))
         await until(lambda: free_tokens(engine) < all_free)
         assert await code_of(served.stub.SolveOnce(asking(), timeout=0.05)) is grpc.StatusCode.DEADLINE_EXCEEDED
-        await until(lambda: served.desk.admission.waiting == 0)
+        await until(lambda: served.session.admission.waiting == 0)
         first.cancel()
         await until(lambda: free_tokens(engine) == all_free)
         await until(lambda: served.ended("cancelled") == 1)
@@ -204,7 +204,7 @@ async def test_a_full_server_says_when_to_come_back_and_serves_those_in_line(hub
     judge = ScriptedJudge(gate=asyncio.Event())
     async with telling(RIGHT) as engine, serving(engine, judge, slots=1, places=1) as served:
         inside = [asyncio.ensure_future(served.stub.SolveOnce(asking(policy="greedy"))) for _ in range(2)]
-        await until(lambda: served.desk.admission.running == 1 and served.desk.admission.waiting == 1)
+        await until(lambda: served.session.admission.running == 1 and served.session.admission.waiting == 1)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await served.stub.SolveOnce(asking())
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -276,7 +276,7 @@ async def test_drain_turns_health_off_refuses_new_solves_and_finishes_old_ones()
     judge = ScriptedJudge(gate=asyncio.Event())
     async with telling(RIGHT) as engine, serving(engine, judge) as served:
         old = asyncio.ensure_future(served.stub.SolveOnce(asking(policy="greedy")))
-        await until(lambda: served.desk.admission.running == 1)
+        await until(lambda: served.session.admission.running == 1)
         draining = asyncio.ensure_future(served.server.drain())
         await until_health(served.channel, NOT_SERVING)
         assert await code_of(served.stub.SolveOnce(asking())) is grpc.StatusCode.UNAVAILABLE
@@ -379,8 +379,8 @@ async def test_what_a_cancelled_solve_generated_is_counted_as_aborted(hub: Local
         call = served.stub.SolveOnce(asking(policy="best_of_k", k=3, candidate_tokens=512))
         await until(lambda: free_tokens(engine) < all_free - 3 * 64)
         call.cancel()
-        await until(lambda: served.desk.admission.running == 0)
-        read = served.desk.metrics.registry.get_sample_value
+        await until(lambda: served.session.admission.running == 0)
+        read = served.session.metrics.registry.get_sample_value
         assert read("espalier_aborts_total") == 3
         assert read("espalier_solves_total", {"policy": "best_of_k", "end": "cancelled"}) == 1
         assert (read("espalier_tokens_total", {"fate": "aborted", "origin": "sampled"}) or 0) > 0
@@ -403,7 +403,7 @@ async def test_every_solve_leaves_a_trace(hub: LocalVerifiers, tmp_path: Path) -
 
 async def test_the_house_hands_out_temperatures_and_strategies_in_turn(hub: LocalVerifiers, tmp_path: Path) -> None:
     diverse = ServerLimits(k=3, candidate_tokens=512, policy_settings=diversity([0.5, 1.0], ["Draw it.", "Guess."]))
-    async with telling(WRONG) as engine, serving(engine, hub, house=diverse, traces=tmp_path) as served:
+    async with telling(WRONG) as engine, serving(engine, hub, limits=diverse, traces=tmp_path) as served:
         result = await served.stub.SolveOnce(asking(policy="best_of_k"))
     lines = map(json.loads, (tmp_path / f"{result.solve_id}.jsonl").read_text().splitlines())
     started = [line for line in lines if line["event"] == "candidate_started"]
@@ -437,4 +437,4 @@ def test_the_house_checks_its_own_defaults() -> None:
         ServerLimits(k=9, max_k=8)
     with pytest.raises(ValueError, match="default policy"):
         ServerLimits(policy="guess")
-    assert HOUSE.k <= HOUSE.max_k
+    assert LIMITS.k <= LIMITS.max_k

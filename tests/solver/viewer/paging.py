@@ -15,23 +15,23 @@ from espalier.common.security import ServerSecurity
 from espalier.solver.batch.queue import JobQueue
 from espalier.solver.core.loop import Solver
 from espalier.solver.core.settings import ServerLimits
-from espalier.solver.service.admission import Admission
 from espalier.solver.service.http import Endpoint, HttpServer
-from espalier.solver.session.metrics import Metrics
+from espalier.solver.session.admission import Admission
+from espalier.solver.session.metrics import SolverMetrics
 from espalier.solver.session.session import SolveSession
 from espalier.solver.viewer.live import LiveSolves
 from espalier.solver.viewer.routes import Pages
 from espalier.solver.viewer.runs import Runs
 from tests.solver.scripted import ScriptedEngine, ScriptedJudge
 
-HOUSE = ServerLimits(k=2, max_k=4, seconds=60.0, candidate_tokens=512)
+LIMITS = ServerLimits(k=2, max_k=4, seconds=60.0, candidate_tokens=512)
 
 
 @dataclass(frozen=True, slots=True)
 class Paged:
     """Live pages, and a client of them."""
 
-    desk: SolveSession
+    session: SolveSession
     stage: LiveSolves
     client: httpx.AsyncClient
 
@@ -70,16 +70,16 @@ async def paged(
 ) -> AsyncIterator[Paged]:
     """Live pages over a scripted engine."""
     stage = LiveSolves()
-    desk = SolveSession(
-        Solver(engine, judge or ScriptedJudge()), HOUSE, Metrics(), Admission(1, places), show=stage.show
+    session = SolveSession(
+        Solver(engine, judge or ScriptedJudge()), LIMITS, SolverMetrics(), Admission(1, places), show=stage.show
     )
-    endpoint = Endpoint(desk, security, 1 << 20)
-    endpoint.add(Pages(desk, stage, security, queue, Runs(runs) if runs else None))
+    endpoint = Endpoint(session, security, 1 << 20)
+    endpoint.add(Pages(session, stage, security, queue, Runs(runs) if runs else None))
     server = HttpServer(endpoint, "127.0.0.1:0", security)
     server.start()
     try:
         base = f"http://127.0.0.1:{server.port}"
         async with httpx.AsyncClient(base_url=base, headers=headers, timeout=20) as client:
-            yield Paged(desk, stage, client)
+            yield Paged(session, stage, client)
     finally:
         await server.close()

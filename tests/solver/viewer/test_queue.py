@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from espalier.solver.batch.handler import JobRefused
+from espalier.solver.batch.handler import JobRefusedError
 from espalier.solver.batch.queue import JobQueue
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
-from tests.solver.batch.conftest import redis, server  # noqa: F401
 from tests.solver.batch.server import RedisServer
-from tests.solver.batch.working import TERMS, NoWork, ended, problems, working
+from tests.solver.batch.working import CONFIG, NoWork, ended, problems, working
 from tests.solver.scripted import ScriptedEngine
 from tests.solver.viewer.paging import Paged, paged
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 
 async def refuse(_: pb.Job) -> None:
-    raise JobRefused("no worker can do this")
+    raise JobRefusedError("no worker can do this")
 
 
 async def told(
@@ -40,8 +39,8 @@ async def told_of_job(pages: Paged, job: str, last: str = "") -> list[tuple[str,
     ]
 
 
-async def test_depth_workers_batches_jobs_and_dead_letters_are_told(redis: Redis, server: RedisServer) -> None:  # noqa: F811
-    queue = JobQueue(redis, terms=TERMS)
+async def test_depth_workers_batches_jobs_and_dead_letters_are_told(redis: Redis, server: RedisServer) -> None:
+    queue = JobQueue(redis, config=CONFIG)
     async with paged(ScriptedEngine.of("x"), queue=queue) as pages:
         (job,) = (await queue.submit(problems(1), key="monday")).job_ids
         _, waiting = await told(pages)
@@ -60,8 +59,8 @@ async def test_depth_workers_batches_jobs_and_dead_letters_are_told(redis: Redis
         assert after["depth"]["dead"] == 0
 
 
-async def test_a_watcher_that_knows_how_the_queue_stands_is_told_only_when_it_changes(redis: Redis) -> None:  # noqa: F811
-    queue = JobQueue(redis, terms=TERMS)
+async def test_a_watcher_that_knows_how_the_queue_stands_is_told_only_when_it_changes(redis: Redis) -> None:
+    queue = JobQueue(redis, config=CONFIG)
     async with paged(ScriptedEngine.of("x"), queue=queue) as pages:
         known, _ = await told(pages)
         news = asyncio.create_task(told(pages, last=known))
@@ -71,16 +70,16 @@ async def test_a_watcher_that_knows_how_the_queue_stands_is_told_only_when_it_ch
         assert data["depth"]["lag"] == 2
 
 
-async def test_an_idle_worker_is_not_silent(redis: Redis, server: RedisServer) -> None:  # noqa: F811
+async def test_an_idle_worker_is_not_silent(redis: Redis, server: RedisServer) -> None:
     async with working(server, NoWork()):
         (job,) = (await JobQueue(redis).submit(problems(1))).job_ids
         await ended(redis, job)
-        await asyncio.sleep(2.5 * TERMS.lease_seconds)
-        assert [worker.silent for worker in await JobQueue(redis, terms=TERMS).workers()] == [False]
+        await asyncio.sleep(2.5 * CONFIG.lease_seconds)
+        assert [worker.silent for worker in await JobQueue(redis, config=CONFIG).workers()] == [False]
 
 
-async def test_a_job_is_told_as_a_solve_and_goes_on_behind_an_event(redis: Redis, server: RedisServer) -> None:  # noqa: F811
-    queue = JobQueue(redis, terms=TERMS)
+async def test_a_job_is_told_as_a_solve_and_goes_on_behind_an_event(redis: Redis, server: RedisServer) -> None:
+    queue = JobQueue(redis, config=CONFIG)
     async with paged(ScriptedEngine.of("x"), queue=queue) as pages:
         (job,) = (await queue.submit([common_pb2.Problem(text="What is 6 times 7?")])).job_ids
         async with working(server, NoWork()):
@@ -91,15 +90,15 @@ async def test_a_job_is_told_as_a_solve_and_goes_on_behind_an_event(redis: Redis
         assert await told_of_job(pages, job, whole[0][0]) == whole[1:]
 
 
-async def test_a_queued_job_can_be_cancelled(redis: Redis) -> None:  # noqa: F811
-    queue = JobQueue(redis, terms=TERMS)
+async def test_a_queued_job_can_be_cancelled(redis: Redis) -> None:
+    queue = JobQueue(redis, config=CONFIG)
     async with paged(ScriptedEngine.of("x"), queue=queue) as pages:
         (job,) = (await queue.submit(problems(1))).job_ids
         assert (await pages.client.delete(f"/ui/api/jobs/{job}")).status_code == 204
         assert (await queue.get(job)).status.state == pb.JOB_STATE_CANCELLED
 
 
-async def test_unknown_jobs_are_not_found(redis: Redis) -> None:  # noqa: F811
+async def test_unknown_jobs_are_not_found(redis: Redis) -> None:
     async with paged(ScriptedEngine.of("x"), queue=JobQueue(redis)) as pages:
         assert (await pages.client.get("/ui/api/jobs/none/events")).status_code == 404
         assert (await pages.client.delete("/ui/api/jobs/none")).status_code == 404

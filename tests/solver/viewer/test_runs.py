@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from espalier.solver.viewer import runs as module
-from espalier.solver.viewer.runs import Runs, UnknownRun
+from espalier.solver.viewer.runs import Runs, UnknownRunError
 
 
 def write(root: Path, name: str, *records: object, end: str = "\n") -> Path:
@@ -67,5 +67,5 @@ def test_lines_that_are_no_record_are_left_out_and_numbers_that_json_lacks_are_n
 def test_only_runs_below_the_folder_are_read(tmp_path: Path, name: str) -> None:
     write(tmp_path, "runs/a", {"step": 1})
     write(tmp_path, "secret", {"step": 1})
-    with pytest.raises(UnknownRun):
+    with pytest.raises(UnknownRunError):
         Runs(tmp_path / "runs").read(name, 0)

@@ -10,7 +10,7 @@ from espalier.solver.core.policies import BestOfK
 from espalier.solver.core.policy import Budget
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.result import Result
-from espalier.solver.trace.writer import Trace
+from espalier.solver.trace.writer import TraceWriter
 from espalier.verifiers.check import ReferenceCheck
 from espalier.verifiers.verdict import Verdict
 from tests.solver.scripted import FAIL, ScriptedEngine, ScriptedJudge
@@ -21,10 +21,10 @@ async def traced(
 ) -> Result:
     """Write the trace of a solve with one candidate for each response, of which none passes unless told."""
     solver = Solver(ScriptedEngine.of(*responses), ScriptedJudge(verdicts or {"41": FAIL}))
-    with Trace(path) as trace:
+    with TraceWriter(path) as trace:
         return await solver.solve(
             Problem("p", text, ReferenceCheck("42")),
             BestOfK(),
             Budget(candidates=len(responses)),
-            watch=fan_out(trace.watch("p")),
+            observer=fan_out(trace.observer("p")),
         )

@@ -39,7 +39,7 @@ LONGEST_WAIT = 2.0
 log = structlog.get_logger()
 
 
-class QueueUnavailable(Exception):
+class QueueUnavailableError(Exception):
     """Redis cannot be reached, or cannot take writes. Try again later."""
 
 
@@ -79,7 +79,7 @@ async def check_eviction(redis: Redis, *, allowed: bool) -> None:
 
     Raises:
         EvictingRedisError: It does, and that is not allowed.
-        QueueUnavailable: Redis cannot be asked.
+        QueueUnavailableError: Redis cannot be asked.
     """
     with outage_as_unavailable():
         info: Any = await redis.info("memory")
@@ -103,19 +103,19 @@ def is_outage(error: BaseException) -> bool:
     )
 
 
-def waits() -> Iterator[float]:
+def backoff() -> Iterator[float]:
     """Seconds between tries: doubling up to a limit, with jitter so that many workers do not knock at once."""
     for tries in count():
         yield random.uniform(0.5, 1.0) * min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(tries, 16))
 
 
-async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+async def wait_out_outage(call: Callable[[], Awaitable[T]]) -> T:
     """What the call returns, however long Redis is gone. The call may be made more than once."""
-    for tries, wait in enumerate(waits()):
+    for tries, wait in enumerate(backoff()):
         try:
             value = await call()
-        except (RedisError, QueueUnavailable) as error:
-            if not (isinstance(error, QueueUnavailable) or is_outage(error)):
+        except (RedisError, QueueUnavailableError) as error:
+            if not (isinstance(error, QueueUnavailableError) or is_outage(error)):
                 raise
             if tries == 0:
                 log.debug("redis is gone", error=str(error))
@@ -124,21 +124,21 @@ async def patiently(call: Callable[[], Awaitable[T]]) -> T:
             if tries:
                 log.debug("redis is back", tries=tries)
             return value
-    raise AssertionError("waits never end")
+    raise AssertionError("the back-off never ends")
 
 
 @contextmanager
 def outage_as_unavailable() -> Iterator[None]:
-    """Turn an outage into QueueUnavailable."""
+    """Turn an outage into QueueUnavailableError."""
     try:
         yield
     except RedisError as error:
         if isinstance(error, AuthenticationError):
-            raise QueueUnavailable(
+            raise QueueUnavailableError(
                 "Redis wants another user or password; write redis://USER:PASSWORD@HOST:PORT/0, or redis://:PASSWORD@…"
             ) from error
         if is_outage(error):
-            raise QueueUnavailable(f"Redis cannot serve the queue: {str(error).rstrip('.')}") from error
+            raise QueueUnavailableError(f"Redis cannot serve the queue: {str(error).rstrip('.')}") from error
         raise
 
 

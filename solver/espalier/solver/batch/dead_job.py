@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from espalier.solver.batch.proto import decode_entry
-from espalier.solver.core.record import Entry
+from espalier.solver.core.journal import Entry
 from espalier.v1 import batch_pb2
 from espalier.v1 import solver_pb2 as pb
 
@@ -30,7 +30,7 @@ class DeadJob:
     entries: tuple[Entry, ...]
 
 
-def decode_letter(fields: Mapping[bytes, bytes]) -> DeadJob:
+def decode_dead_job(fields: Mapping[bytes, bytes]) -> DeadJob:
     """A letter from the fields of its entry."""
     stored = (
         decode_entry(batch_pb2.StoredCandidate.FromString(value))

@@ -1,26 +1,21 @@
-"""What a worker does with a job: solve its problem. The worker knows only this port."""
+"""What a worker does with a job: solve its problem. The worker knows only the protocol :class:`JobHandler`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from espalier.common.errors import FieldError
 from espalier.runtime.engine import EngineUnavailable, RequestRefused
 from espalier.solver.core.events import Observer
-from espalier.solver.core.loop import Solver
+from espalier.solver.core.journal import Entry, Journal
 from espalier.solver.core.proto import decode_problem, decode_settings, encode_result
-from espalier.solver.core.record import Entry, Journal
-from espalier.solver.core.settings import ServerLimits
-from espalier.solver.service.admission import Admission
-from espalier.solver.session.metrics import Metrics
-from espalier.solver.session.session import SolveRequest, SolveSession, Unavailable
+from espalier.solver.session.session import SolveRequest, SolveSession, SolveUnavailableError
 from espalier.v1 import solver_pb2 as pb
 
 
-class JobRefused(Exception):
+class JobRefusedError(Exception):
     """The job can never be done as it is; the message says why."""
 
 
@@ -28,17 +23,17 @@ class JobHandler(Protocol):
     """Does a job."""
 
     async def __call__(
-        self, job: pb.Job, watch: Observer, journal: Journal, entries: Sequence[Entry]
+        self, job: pb.Job, observer: Observer, journal: Journal, entries: Sequence[Entry]
     ) -> pb.SolveResponse:
         """
         Args:
             job: What to do.
-            watch: Is told of everything that happens.
+            observer: Is called with every event.
             journal: Keeps finished work.
             entries: What earlier deliveries of the same job kept.
 
         Raises:
-            JobRefused: The job can never be done.
+            JobRefusedError: The job can never be done.
             EngineUnavailable: The engine is gone: this worker cannot do any job.
         """
         ...
@@ -46,36 +41,21 @@ class JobHandler(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SolveJobHandler:
-    """Solves at the desk where live requests are solved, too."""
+    """Solves jobs in a session, as live requests are solved."""
 
-    desk: SolveSession
+    session: SolveSession
 
     async def __call__(
-        self, job: pb.Job, watch: Observer, journal: Journal, entries: Sequence[Entry]
+        self, job: pb.Job, observer: Observer, journal: Journal, entries: Sequence[Entry]
     ) -> pb.SolveResponse:
         try:
-            plan = self.desk.house.plan(decode_settings(job.settings), "settings.")
-            order = SolveRequest(decode_problem(job.problem), plan, id=job.id)
-            result = await self.desk.solve(order, watch, journal, entries)
+            plan = self.session.limits.plan(decode_settings(job.settings), "settings.")
+            request = SolveRequest(decode_problem(job.problem), plan, id=job.id)
+            result = await self.session.solve(request, observer, journal, entries)
         except (FieldError, RequestRefused) as error:
-            raise JobRefused(str(error)) from error
-        except Unavailable as error:
+            raise JobRefusedError(str(error)) from error
+        except SolveUnavailableError as error:
             if isinstance(error.__cause__, EngineUnavailable):
                 raise error.__cause__ from None
             raise
         return encode_result(job.id, result)
-
-
-def solving(
-    solver: Solver, house: ServerLimits, slots: int, metrics: Metrics, traces: Path | None = None
-) -> SolveJobHandler:
-    """JobHandler for so many slots, with a desk of its own.
-
-    Args:
-        solver: The engine and the verifiers.
-        house: Defaults and limits of this side.
-        slots: Jobs at a time.
-        metrics: Counts.
-        traces: Directory for a trace of each job's last delivery; None: no traces.
-    """
-    return SolveJobHandler(SolveSession(solver, house, metrics, Admission(slots, slots), traces))

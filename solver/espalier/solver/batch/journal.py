@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from espalier.solver.batch.connection import patiently
+from espalier.solver.batch.connection import wait_out_outage
 from espalier.solver.batch.lease.lease import Lease
 from espalier.solver.batch.lease.store import LeaseStore
 from espalier.solver.core.candidate import Candidate
-from espalier.solver.core.record import Entry
+from espalier.solver.core.journal import Entry
 from espalier.verifiers.verdict import Status, Verdict
 
 
 class LeasedJournal:
-    """Stores under a lease, and waits while Redis is gone.
+    """Stores under a lease, and backoff while Redis is gone.
 
-    Its methods raise LeaseLost when the job is not this worker's any more, which ends the solve.
+    Its methods raise LeaseLostError when the job is not this worker's any more, which ends the solve.
     """
 
-    def __init__(self, desk: LeaseStore, lease: Lease) -> None:
-        self._desk = desk
+    def __init__(self, leases: LeaseStore, lease: Lease) -> None:
+        self._leases = leases
         self._lease = lease
 
     async def generated(self, candidate: Candidate) -> None:
@@ -33,4 +33,4 @@ class LeasedJournal:
             await self._store(Entry(candidate, verdict))
 
     async def _store(self, entry: Entry) -> None:
-        await patiently(lambda: self._desk.store(self._lease, entry))
+        await wait_out_outage(lambda: self._leases.store(self._lease, entry))

@@ -7,15 +7,15 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from espalier.solver.batch.connection import patiently
-from espalier.solver.batch.lease.lease import Lease, LeaseLost
+from espalier.solver.batch.connection import wait_out_outage
+from espalier.solver.batch.lease.lease import Lease, LeaseLostError
 from espalier.solver.batch.lease.store import LeaseStore
 from espalier.solver.core.events import Solved, SolveEvent
 from espalier.solver.core.proto import encode_event
 from espalier.v1 import solver_pb2 as pb
 
 BUNDLE_SECONDS = 0.05
-"""How long the first event of a bundle waits for others."""
+"""How long the first event of a bundle backoff for others."""
 
 
 class Progress:
@@ -24,15 +24,15 @@ class Progress:
     While Redis is gone the newest events are kept.
     """
 
-    def __init__(self, desk: LeaseStore, lease: Lease, most: int, clock: Callable[[], float]) -> None:
-        self._desk = desk
+    def __init__(self, leases: LeaseStore, lease: Lease, most: int, clock: Callable[[], float]) -> None:
+        self._leases = leases
         self._lease = lease
         self._clock = clock
         self._began = clock()
         self._waiting: deque[pb.SolveEvent] = deque(maxlen=most)
         self._sending: asyncio.Task[None] | None = None
 
-    def watch(self, event: SolveEvent) -> None:
+    def observe(self, event: SolveEvent) -> None:
         """Take in one event."""
         if isinstance(event, Solved):
             return
@@ -56,11 +56,11 @@ class Progress:
 
     async def _send_soon(self) -> None:
         await asyncio.sleep(BUNDLE_SECONDS)
-        with suppress(LeaseLost):  # the solve hears of it by other ways
+        with suppress(LeaseLostError):  # the solve hears of it by other ways
             await self._send()
 
     async def _send(self) -> None:
         while self._waiting:
             bundle = list(self._waiting)
             self._waiting.clear()
-            await patiently(lambda: self._desk.tell(self._lease, bundle))  # noqa: B023
+            await wait_out_outage(lambda: self._leases.publish_events(self._lease, bundle))  # noqa: B023

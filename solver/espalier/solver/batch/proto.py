@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from espalier.runtime.engine import FinishReason, Usage
-from espalier.solver.core.candidate import BranchAnswer, Candidate
+from espalier.solver.core.candidate import BranchAnswer, Candidate, Repair, Spec
+from espalier.solver.core.journal import Entry
 from espalier.solver.core.loop import NOT_JUDGED
-from espalier.solver.core.policy import Repair, Spec
 from espalier.solver.core.proto import encode_candidate, encode_path
-from espalier.solver.core.record import Entry
 from espalier.v1 import batch_pb2 as pb
 from espalier.verifiers.proto import decode_verdict, encode_text
 

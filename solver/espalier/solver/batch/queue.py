@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import ResponseError
 
 from espalier.solver.batch.config import QueueConfig
-from espalier.solver.batch.connection import outage_as_unavailable, patiently
-from espalier.solver.batch.dead_job import DeadJob, decode_letter
+from espalier.solver.batch.connection import outage_as_unavailable, wait_out_outage
+from espalier.solver.batch.dead_job import DeadJob, decode_dead_job
 from espalier.solver.batch.keys import GROUP, Keys, batch_id, job_id
-from espalier.solver.batch.scripts import Scripts, Step
-from espalier.solver.batch.status import ENDED, STATUS, UnknownJob, decode_status
+from espalier.solver.batch.scripts import Script, Scripts
+from espalier.solver.batch.status import ENDED, STATUS, UnknownJobError, decode_status
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
 
@@ -33,10 +33,10 @@ MAX_PAGE = 1000
 DEFAULT_PAGE = 100
 
 WATCH_MS = 2000
-"""How long one read of a watcher waits for news."""
+"""How long one read of a watcher backoff for news."""
 
 
-class KeyTaken(ValueError):
+class KeyTakenError(ValueError):
     """The client's key was used for another request."""
 
 
@@ -142,12 +142,12 @@ class BatchRow:
 
 
 class JobQueue:
-    """A queue in Redis. Every method raises QueueUnavailable when Redis is gone for longer than a moment."""
+    """A queue in Redis. Every method raises QueueUnavailableError when Redis is gone for longer than a moment."""
 
-    def __init__(self, redis: Redis, keys: Keys = Keys(), terms: QueueConfig = QueueConfig()) -> None:
+    def __init__(self, redis: Redis, keys: Keys = Keys(), config: QueueConfig = QueueConfig()) -> None:
         self._redis = redis
         self._keys = keys
-        self._terms = terms
+        self._config = config
         self._scripts = Scripts(redis)
 
     async def submit(
@@ -162,7 +162,7 @@ class JobQueue:
                 kept. Empty: a new one.
 
         Raises:
-            KeyTaken: The key was used for another request.
+            KeyTakenError: The key was used for another request.
             ValueError: No problem, or too many.
         """
         if not 0 < len(problems) <= MAX_JOBS:
@@ -180,7 +180,7 @@ class JobQueue:
                 batch,
                 key,
                 f"{submitted:.6f}",
-                self._terms.max_events,
+                self._config.max_events,
             ]
             for name, problem in zip(ids, problems, strict=True):
                 job = pb.Job(id=name, problem=problem, settings=settings, submitted=submitted)
@@ -188,16 +188,16 @@ class JobQueue:
                     job.settings.seed = secrets.randbelow(1 << 31)
                 keys += (self._keys.job(name), self._keys.events(name))
                 args += (name, job.SerializeToString())
-            outcome = await self._scripts.run(Step.SUBMIT, keys, *args)
+            outcome = await self._scripts.run(Script.SUBMIT, keys, *args)
         if outcome < 0:
-            raise KeyTaken(f"the key {key!r} was used for other problems or settings; take another one")
+            raise KeyTakenError(f"the key {key!r} was used for other problems or settings; take another one")
         return pb.SubmitJobResponse(job_ids=ids, repeated_key=not outcome)
 
     async def get(self, job: str) -> pb.GetJobResponse:
         """How a job stands, and its result once it is done.
 
         Raises:
-            UnknownJob: There is no such job, or it is forgotten.
+            UnknownJobError: There is no such job, or it is forgotten.
         """
         with outage_as_unavailable():
             values: list[Any] = await self._redis.hmget(self._keys.job(job), [*STATUS, "result"])
@@ -211,15 +211,15 @@ class JobQueue:
             from_event_id: Only what comes after this event; empty: from the first that is kept.
 
         Raises:
-            UnknownJob: There is no such job, or it is forgotten.
+            UnknownJobError: There is no such job, or it is forgotten.
             ValueError: The event id is none.
         """
         last = from_event_id or "0"
         if not is_event_id(last):
             raise ValueError(f"event id {last[:40]!r} is not one of ours; it looks like 1700000000000-0")
         while True:
-            ended = (await patiently(lambda: self.get(job))).status.state in ENDED
-            news = await patiently(lambda: self._news(job, last, None if ended else WATCH_MS))  # noqa: B023
+            ended = (await wait_out_outage(lambda: self.get(job))).status.state in ENDED
+            news = await wait_out_outage(lambda: self._news(job, last, None if ended else WATCH_MS))  # noqa: B023
             for number, fields in news:
                 last = number.decode()
                 yield _decode_event(job, last, fields)
@@ -230,15 +230,15 @@ class JobQueue:
         """End a job: a queued one at once, a running one as soon as its worker hears of it; ended ones stay.
 
         Raises:
-            UnknownJob: There is no such job, or it is forgotten.
+            UnknownJobError: There is no such job, or it is forgotten.
         """
-        terms = self._terms
+        config = self._config
         with outage_as_unavailable():
             known = await self._scripts.run(
-                Step.CANCEL, self._keys.of(job), job, terms.keep_seconds, terms.max_events, self._keys.cancels
+                Script.CANCEL, self._keys.of(job), job, config.keep_seconds, config.max_events, self._keys.cancels
             )
         if not known:
-            raise UnknownJob(f"there is no job {job}, or it ended too long ago")
+            raise UnknownJobError(f"there is no job {job}, or it ended too long ago")
         return (await self.get(job)).status
 
     async def list(
@@ -287,27 +287,27 @@ class JobQueue:
         revived = 0
         with outage_as_unavailable():
             for job in jobs or await self._dead():
-                revived += await self._scripts.run(Step.REVIVE, self._keys.of(job), job, self._terms.max_events)
+                revived += await self._scripts.run(Script.REVIVE, self._keys.of(job), job, self._config.max_events)
         return revived
 
-    async def letters(self, count: int = DEFAULT_PAGE) -> Sequence[DeadJob]:
+    async def dead_jobs(self, count: int = DEFAULT_PAGE) -> Sequence[DeadJob]:
         """The oldest dead jobs, with everything that is known of them."""
         with outage_as_unavailable():
-            letters: Any = await self._redis.xrange(self._keys.dead, count=count)
-        return [decode_letter(fields) for _, fields in letters]
+            dead_jobs: Any = await self._redis.xrange(self._keys.dead, count=count)
+        return [decode_dead_job(fields) for _, fields in dead_jobs]
 
     async def batch(self, key: str) -> Batch:
         """A submission by its client's key, or by its id.
 
         Raises:
-            UnknownJob: There is no such batch, or it is forgotten.
+            UnknownJobError: There is no such batch, or it is forgotten.
         """
         with outage_as_unavailable():
             for batch in (batch_id(key), key):
                 fields: Any = await self._redis.hgetall(self._keys.batch(batch))
                 if fields:
                     return _decode_batch(batch, fields)
-        raise UnknownJob(f"there is no batch {key}, or it ended too long ago")
+        raise UnknownJobError(f"there is no batch {key}, or it ended too long ago")
 
     async def batches(self, page_size: int = DEFAULT_PAGE, page_token: str = "") -> tuple[Sequence[Batch], str]:
         """Batches, the newest first, and the token of the next page, empty on the last one.
@@ -347,9 +347,9 @@ class JobQueue:
             async for batch in self._scan(self._keys.batch("")):
                 known.setdefault(batch, 0)
             for batch, count in known.items():
-                keys, terms = self._keys.of(job_id(batch, 0)), self._terms
+                keys, config = self._keys.of(job_id(batch, 0)), self._config
                 queued, dead = await self._scripts.run(
-                    Step.REPAIR, keys, batch, count, terms.max_events, terms.keep_seconds
+                    Script.REPAIR, keys, batch, count, config.max_events, config.keep_seconds
                 )
                 fields: Any = await self._redis.hgetall(self._keys.batch(batch))
                 gone = _decode_batch(batch, fields).gone if fields else 0
@@ -399,16 +399,16 @@ class JobQueue:
                 consumers: Any = await self._redis.xinfo_consumers(self._keys.jobs, GROUP)
         except ResponseError:  # no worker has ever been there
             return ()
-        silence = 2 * self._terms.lease_seconds * 1000
+        silence = 2 * self._config.lease_seconds * 1000
         found = (WorkerStatus(one["name"].decode(), one["pending"], one["idle"] > silence) for one in consumers)
         return sorted(found, key=lambda worker: worker.name)
 
     async def _dead(self) -> Sequence[str]:
-        """Ids of all dead jobs; letters are large, so a few at a time."""
+        """Ids of all dead jobs; dead_jobs are large, so a few at a time."""
         jobs: list[str] = []
         after = "-"
-        while letters := await self._redis.xrange(self._keys.dead, min=after, count=DEFAULT_PAGE):
-            page: Any = letters
+        while dead_jobs := await self._redis.xrange(self._keys.dead, min=after, count=DEFAULT_PAGE):
+            page: Any = dead_jobs
             jobs += (fields[b"id"].decode() for _, fields in page)
             after = f"({page[-1][0].decode()}"
         return jobs

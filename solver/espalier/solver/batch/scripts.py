@@ -27,44 +27,44 @@ CONSTANTS = {
 """What Lua and Python must agree on."""
 
 
-class Step(StrEnum):
+class Script(StrEnum):
     """A script, by the name of its file; each says what it takes and returns."""
 
     SUBMIT = "submit"
     CANCEL = "cancel"
     REVIVE = "revive"
-    TAKE = "take"
+    CLAIM_EXPIRED = "claim_expired"
     RENEW = "renew"
-    LEAVE = "leave"
+    DEREGISTER = "deregister"
     START = "start"
     STORE = "store"
-    TELL = "tell"
+    PUBLISH_EVENTS = "publish_events"
     FINISH = "finish"
-    HAND_BACK = "hand_back"
-    BURY = "bury"
+    NACK = "nack"
+    DEAD_LETTER = "dead_letter"
     REPAIR = "repair"
 
     @property
     def of_a_job(self) -> bool:
         """Whether its keys are those of one job."""
-        return self not in (Step.SUBMIT, Step.TAKE, Step.RENEW, Step.LEAVE)
+        return self not in (Script.SUBMIT, Script.CLAIM_EXPIRED, Script.RENEW, Script.DEREGISTER)
 
 
 @cache
-def source(step: Step) -> str:
+def source(script: Script) -> str:
     """The text of a script with all that it stands on."""
     folder = resources.files(__package__) / "lua"
     constants = "\n".join(f"local {name} = '{value}'" for name, value in CONSTANTS.items())
-    prelude = (folder / "prelude.lua").read_text("utf-8") if step.of_a_job else ""
-    return "\n".join((constants, prelude, (folder / f"{step.value}.lua").read_text("utf-8")))
+    prelude = (folder / "prelude.lua").read_text("utf-8") if script.of_a_job else ""
+    return "\n".join((constants, prelude, (folder / f"{script.value}.lua").read_text("utf-8")))
 
 
 class Scripts:
     """The scripts on one connection pool. Redis may forget them in a restart: they are then sent again."""
 
     def __init__(self, redis: Redis) -> None:
-        self._scripts = {step: redis.register_script(source(step)) for step in Step}
+        self._scripts = {script: redis.register_script(source(script)) for script in Script}
 
-    async def run(self, step: Step, keys: Sequence[str], *args: Value) -> Any:
-        """Take one step."""
-        return await self._scripts[step](keys=list(keys), args=list(args))
+    async def run(self, script: Script, keys: Sequence[str], *args: Value) -> Any:
+        """Run one script."""
+        return await self._scripts[script](keys=list(keys), args=list(args))

@@ -13,7 +13,7 @@ ENDED = frozenset({pb.JOB_STATE_DONE, pb.JOB_STATE_CANCELLED, pb.JOB_STATE_DEAD}
 """States in which nothing more happens by itself."""
 
 
-class UnknownJob(LookupError):
+class UnknownJobError(LookupError):
     """There is no such job, or it is forgotten."""
 
 
@@ -21,11 +21,11 @@ def decode_status(job: str, fields: Mapping[str, bytes | None]) -> pb.JobStatus:
     """The status of a job.
 
     Raises:
-        UnknownJob: The fields are those of no job.
+        UnknownJobError: The fields are those of no job.
     """
     state = fields.get("state")
     if state is None:
-        raise UnknownJob(f"there is no job {job}, or it ended too long ago")
+        raise UnknownJobError(f"there is no job {job}, or it ended too long ago")
     status = pb.JobStatus(id=job, state=pb.JobState.Name(int(state)))
     for name in ("submitted", "started", "finished"):
         if (seconds := fields.get(name)) is not None:

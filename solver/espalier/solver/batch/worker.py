@@ -14,12 +14,12 @@ from redis.exceptions import RedisError, ResponseError
 
 from espalier.runtime.engine import EngineUnavailable
 from espalier.solver.batch.config import QueueConfig
-from espalier.solver.batch.connection import is_outage, patiently, waits
-from espalier.solver.batch.handler import JobHandler, JobRefused
+from espalier.solver.batch.connection import backoff, is_outage, wait_out_outage
+from espalier.solver.batch.handler import JobHandler, JobRefusedError
 from espalier.solver.batch.journal import LeasedJournal
 from espalier.solver.batch.keys import Keys
 from espalier.solver.batch.lease.heartbeat import Heartbeat
-from espalier.solver.batch.lease.lease import Lease, LeaseLost
+from espalier.solver.batch.lease.lease import Lease, LeaseLostError
 from espalier.solver.batch.lease.store import LeaseStore
 from espalier.solver.batch.progress import Progress
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 READ_SECONDS = 1.0
-"""How long one read waits for a job: the longest that a stop goes unnoticed by an idle worker."""
+"""How long one read backoff for a job: the longest that a stop goes unnoticed by an idle worker."""
 
 LOOKS = 4
 """Looks for expired leases in the time of one lease."""
@@ -48,7 +48,7 @@ class Worker:
         slots: Jobs at a time.
         grace: Seconds that running jobs get to end in after a stop; those that do not are handed back.
         keys: Of the queue.
-        terms: Of the queue.
+        config: Of the queue.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Worker:
         slots: int = 4,
         grace: float = 30.0,
         keys: Keys = Keys(),
-        terms: QueueConfig = QueueConfig(),
+        config: QueueConfig = QueueConfig(),
     ) -> None:
         if slots < 1:
             raise ValueError(f"slots must be at least 1, got {slots}")
@@ -70,15 +70,15 @@ class Worker:
         self._slots = slots
         self._grace = grace
         self._keys = keys
-        self._terms = terms
-        self._desk = LeaseStore(redis, self.name, keys, terms)
+        self._config = config
+        self._leases = LeaseStore(redis, self.name, keys, config)
         self._clock = asyncio.get_running_loop().time
         self._look_at = 0.0
         self._running: dict[Lease, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
         self._broken: EngineUnavailable | None = None
         self._loop = asyncio.get_running_loop()
-        self._heart = Heartbeat(url, self.name, keys, terms, self._lost)
+        self._heart = Heartbeat(url, self.name, keys, config, self._lost)
 
     async def run(self, stop: asyncio.Event) -> None:
         """JobHandler until told to stop, then let running jobs end and hand back what does not.
@@ -100,7 +100,7 @@ class Worker:
             for task in (stopping, listening):
                 task.cancel()
             with suppress(RedisError):  # the next worker that leaves forgets this one too
-                await self._desk.leave()
+                await self._leases.deregister()
         log.info("worker has left", worker=self.name)
         if self._broken is not None:
             raise self._broken
@@ -108,7 +108,7 @@ class Worker:
     # Getting jobs.
 
     async def _serve(self, stop: asyncio.Event) -> None:
-        waiting, gone = waits(), False
+        waiting, gone = backoff(), False
         while not stop.is_set() and self._broken is None:
             free = self._slots - len(self._running)
             if not free:
@@ -126,25 +126,25 @@ class Worker:
                 continue
             if gone:
                 log.info("redis is back")
-                waiting, gone = waits(), False
+                waiting, gone = backoff(), False
             await self._accept(leases, stop)
 
     async def _next(self, free: int) -> list[Lease]:
         """Expired leases of others when it is time to look for them, else new jobs."""
         now = self._clock()
         if now >= self._look_at:
-            self._look_at = now + self._terms.lease_seconds / LOOKS
+            self._look_at = now + self._config.lease_seconds / LOOKS
             # After an outage or a sleep everyone needs the time to renew: until then no lease counts as expired.
-            if self._heart.steady() and (taken := await self._desk.take(free)):
+            if self._heart.steady() and (taken := await self._leases.claim_expired(free)):
                 return taken
-        return await self._desk.read(free, max(0.001, min(READ_SECONDS, self._look_at - now)))
+        return await self._leases.read(free, max(0.001, min(READ_SECONDS, self._look_at - now)))
 
     async def _begin_anew(self, error: RedisError) -> None:
         """Make the consumer group again, if that is what was missing."""
         if not (isinstance(error, ResponseError) and str(error).startswith(("NOGROUP", "UNBLOCKED"))):
             raise error
         log.info("the queue is begun")
-        await patiently(self._desk.join)
+        await wait_out_outage(self._leases.register)
 
     async def _accept(self, leases: list[Lease], stop: asyncio.Event) -> None:
         """Begin each job; one that may kill its worker when nothing else runs, and of several such ones only one."""
@@ -152,7 +152,7 @@ class Worker:
             for older in [running for running in self._running if running.entry == lease.entry]:
                 self._revoke(older)
             self._heart.hold(lease)
-        suspects = [lease for lease in leases if lease.deliveries >= self._terms.suspect_deliveries]
+        suspects = [lease for lease in leases if lease.deliveries >= self._config.suspect_deliveries]
         for lease in leases:
             if lease not in suspects:
                 self._begin(lease)
@@ -172,8 +172,8 @@ class Worker:
 
     async def _release(self, lease: Lease) -> None:
         self._heart.drop(lease)
-        with suppress(LeaseLost):
-            await patiently(lambda: self._desk.release(lease))
+        with suppress(LeaseLostError):
+            await wait_out_outage(lambda: self._leases.release(lease))
 
     # Doing them.
 
@@ -190,19 +190,21 @@ class Worker:
         """See a job to its end, whatever that is."""
         structlog.contextvars.bind_contextvars(job=lease.job, attempt=lease.deliveries)
         try:
-            if lease.deliveries > self._terms.max_deliveries:
+            if lease.deliveries > self._config.max_deliveries:
                 times = lease.deliveries - 1
-                await self._bury(lease, f"delivered {times} times and never ended: its workers died or fell silent")
+                await self._dead_letter(
+                    lease, f"delivered {times} times and never ended: its workers died or fell silent"
+                )
             else:
                 await self._do(lease)
-        except LeaseLost:
+        except LeaseLostError:
             log.info("job is not ours any more")
         except asyncio.CancelledError:
-            with suppress(LeaseLost, RedisError):
-                await self._desk.release(lease)
+            with suppress(LeaseLostError, RedisError):
+                await self._leases.release(lease)
             raise
-        except JobRefused as error:
-            await self._bury(lease, str(error))
+        except JobRefusedError as error:
+            await self._dead_letter(lease, str(error))
         except EngineUnavailable as error:
             self._broken = error
             self._changed.set()
@@ -212,31 +214,31 @@ class Worker:
             await self._fail(lease, error)
 
     async def _do(self, lease: Lease) -> None:
-        delivery = await patiently(lambda: self._desk.start(lease))
+        delivery = await wait_out_outage(lambda: self._leases.start(lease))
         log.info("job starts", stored=len(delivery.entries))
-        progress = Progress(self._desk, lease, self._terms.max_events, self._clock)
+        progress = Progress(self._leases, lease, self._config.max_events, self._clock)
         try:
-            journal = LeasedJournal(self._desk, lease)
-            result = await self._work(delivery.job, progress.watch, journal, delivery.entries)
+            journal = LeasedJournal(self._leases, lease)
+            result = await self._work(delivery.job, progress.observe, journal, delivery.entries)
             await progress.flush()
-            await patiently(lambda: self._desk.finish(lease, result))
+            await wait_out_outage(lambda: self._leases.finish(lease, result))
         finally:
             await progress.close()
         log.info("job is done")
 
     async def _fail(self, lease: Lease, error: Exception) -> None:
         trouble = f"{type(error).__name__}: {error}"
-        if lease.deliveries >= self._terms.max_deliveries:
-            await self._bury(lease, f"failed {lease.deliveries} times, at last with {trouble}")
+        if lease.deliveries >= self._config.max_deliveries:
+            await self._dead_letter(lease, f"failed {lease.deliveries} times, at last with {trouble}")
             return
         delay = FIRST_DELAY * 2 ** min(lease.deliveries - 1, 16)
-        with suppress(LeaseLost):
-            await patiently(lambda: self._desk.retry(lease, trouble, delay))
+        with suppress(LeaseLostError):
+            await wait_out_outage(lambda: self._leases.retry(lease, trouble, delay))
 
-    async def _bury(self, lease: Lease, reason: str) -> None:
+    async def _dead_letter(self, lease: Lease, reason: str) -> None:
         log.warning("job is given up", reason=reason)
-        with suppress(LeaseLost):
-            await patiently(lambda: self._desk.bury(lease, reason))
+        with suppress(LeaseLostError):
+            await wait_out_outage(lambda: self._leases.dead_letter(lease, reason))
 
     # Ending.
 
@@ -262,12 +264,12 @@ class Worker:
 
     async def _listen(self) -> None:
         """Hear of cancelled jobs. What is missed here, the next heartbeat tells."""
-        waiting = waits()
+        waiting = backoff()
         while True:
             try:
                 async with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
                     await channel.subscribe(self._keys.cancels)
-                    waiting = waits()
+                    waiting = backoff()
                     while True:
                         message = await channel.get_message(timeout=READ_SECONDS)
                         if message is not None:

@@ -31,7 +31,6 @@ from espalier.solver.cli.options import (
 
 if TYPE_CHECKING:
     from espalier.solver.batch.queue import Batch, BatchRow, Depth, JobQueue, Repaired
-    from espalier.solver.session.metrics import Metrics
     from espalier.v1 import solver_pb2 as pb
 
 LOOK_SECONDS = 0.5
@@ -175,7 +174,7 @@ def watch(
             from rich.console import Console
             from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
-            from espalier.solver.batch.connection import patiently
+            from espalier.solver.batch.connection import wait_out_outage
 
             screen = Console(stderr=True)
             columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn())
@@ -186,7 +185,7 @@ def watch(
                     bar = progress.add_task(_counts(found), total=len(found.jobs), completed=found.ended)
                     while found.ended < len(found.jobs):
                         await asyncio.sleep(LOOK_SECONDS)
-                        before, found = found, await patiently(lambda: jobs.batch(batch))
+                        before, found = found, await wait_out_outage(lambda: jobs.batch(batch))
                         progress.update(bar, description=_counts(found), completed=found.ended)
                         if progress.disable and found != before:
                             typer.echo(f"{found.ended} of {len(found.jobs)}: {_counts(found)}", err=True)
@@ -240,7 +239,7 @@ def results(
 def cancel(what: BatchOrJob, redis: RedisOption = REDIS, queue: QueueOption = QUEUE, debug: Debug = False) -> None:
     """End a job, or all jobs of a batch; those that have ended stay as they are."""
     with _errors(debug):
-        from espalier.solver.batch.status import UnknownJob
+        from espalier.solver.batch.status import UnknownJobError
 
         async def run() -> str:
             async with _queue(redis, queue) as jobs:
@@ -251,7 +250,7 @@ def cancel(what: BatchOrJob, redis: RedisOption = REDIS, queue: QueueOption = QU
                 for job in (await jobs.batch(what)).jobs:
                     try:
                         await jobs.cancel(job)
-                    except UnknownJob:
+                    except UnknownJobError:
                         gone += 1
                 counts = _counts(await jobs.batch(what))
                 return f"{counts}; {gone} are gone from the queue" if gone else counts
@@ -367,21 +366,23 @@ def worker(
     """
     with _errors(debug):
         from espalier.common.logging import configure_logging
+        from espalier.common.metrics import metrics_server
         from espalier.runtime.open import open_engine, template_of
         from espalier.solver.batch.config import QueueConfig
-        from espalier.solver.batch.connection import check_eviction, connect, patiently
-        from espalier.solver.batch.handler import solving
+        from espalier.solver.batch.connection import check_eviction, connect, wait_out_outage
+        from espalier.solver.batch.handler import SolveJobHandler
         from espalier.solver.batch.keys import Keys
-        from espalier.solver.batch.serve import serve
+        from espalier.solver.batch.run import run_worker
         from espalier.solver.core.loop import Solver
         from espalier.solver.core.settings import ServerLimits
-        from espalier.solver.session.metrics import Metrics
+        from espalier.solver.session.metrics import SolverMetrics
+        from espalier.solver.session.session import SolveSession
         from espalier.solver.session.spans import export
         from espalier.verifiers.open import open_verifiers
 
         configure_logging("debug" if debug else log_level)
         export()
-        house = ServerLimits(
+        limits = ServerLimits(
             policy=policy,
             policy_settings=diversity(temperature, hint),
             k=k,
@@ -389,49 +390,38 @@ def worker(
             seconds=seconds,
             candidate_tokens=max_tokens,
         )
-        terms = QueueConfig(lease_seconds=lease, max_deliveries=max_deliveries, keep_seconds=keep)
+        config = QueueConfig(lease_seconds=lease, max_deliveries=max_deliveries, keep_seconds=keep)
         if traces is not None:
             traces.mkdir(parents=True, exist_ok=True)
-        judge = open_verifiers(verifiers, only, verifiers_token_file, verifiers_tls_ca)
+        judging = open_verifiers(verifiers, only, verifiers_token_file, verifiers_tls_ca)
 
         async def run() -> None:
             async with AsyncExitStack() as stack:
                 async with connect(redis, retries=0) as client:
-                    await patiently(lambda: check_eviction(client, allowed=allow_evicting))
+                    await wait_out_outage(lambda: check_eviction(client, allowed=allow_evicting))
                 opened = await stack.enter_async_context(open_engine(engine))
-                await stack.enter_async_context(judge)
-                counted = Metrics()
-                if metrics is not None:
-                    _show(counted, metrics)
-                solver = Solver(opened, judge, template_of(opened, model_instruction))
-                work = solving(solver, house, slots, counted, traces)
-                await serve(redis, work, slots=slots, grace=grace, keys=Keys(queue), terms=terms)
+                await stack.enter_async_context(judging)
+                counted = SolverMetrics()
+                stack.enter_context(metrics_server(counted.registry, metrics))
+                solver = Solver(opened, judging, template_of(opened, model_instruction))
+                handler = SolveJobHandler(SolveSession(solver, limits, counted, traces=traces))
+                await run_worker(redis, handler, slots=slots, grace=grace, keys=Keys(queue), config=config)
 
         asyncio.run(run())
-
-
-def _show(metrics: Metrics, address: str) -> None:
-    """Let Prometheus read, as long as the process lives."""
-    from prometheus_client import start_http_server
-
-    host, _, port = address.rpartition(":")
-    if not port.isdecimal() or not 0 < int(port) < 1 << 16:
-        raise UsageError(f"--metrics {address}: give HOST:PORT")
-    start_http_server(int(port), host.strip("[]") or "127.0.0.1", registry=metrics.registry)
 
 
 @contextmanager
 def _errors(debug: bool) -> Iterator[None]:
     """As everywhere, and what only a queue can say."""
-    from espalier.solver.batch.connection import QueueUnavailable
-    from espalier.solver.batch.status import UnknownJob
+    from espalier.solver.batch.connection import QueueUnavailableError
+    from espalier.solver.batch.status import UnknownJobError
 
     with errors(debug):
         try:
             yield
-        except UnknownJob as error:
+        except UnknownJobError as error:
             raise UsageError(str(error)) from error
-        except QueueUnavailable as error:
+        except QueueUnavailableError as error:
             if debug:
                 raise
             typer.echo(f"espalier: {error}; --redis says where the queue is", err=True)
@@ -521,7 +511,7 @@ def _show_job(response: pb.GetJobResponse, as_json: bool) -> None:
     line = f"{status.id}: {_name(status.state)}, {status.attempts} deliveries, {status.candidates} candidates stored"
     typer.echo(f"{line}; {status.reason}" if status.reason else line)
     if response.HasField("result"):
-        typer.echo(response.result.answer or "NEGATIVE")
+        typer.echo(response.result.answer or "UNSOLVED")
 
 
 async def _show_batch(jobs: JobQueue, batch: Batch, as_json: bool) -> None:

@@ -63,9 +63,9 @@ async def _solve_all(engine: str, seed: int) -> int:
     from rich.console import Console
     from rich.text import Text
 
+    from espalier.common.seeds import derive_seed
     from espalier.runtime.open import open_engine, template_of
     from espalier.solver.core.loop import Solver
-    from espalier.solver.core.policy import seed_of
     from espalier.solver.core.sources import fresh_problems
     from espalier.verifiers.local import LocalVerifiers, load
 
@@ -80,9 +80,9 @@ async def _solve_all(engine: str, seed: int) -> int:
         solver = Solver(opened, hub, template_of(opened, None))
         solved = 0
         for number, task in enumerate((*MATH, PROGRAMMING if programs.healthy else WITHOUT_SANDBOX)):
-            (problem,) = fresh_problems(f"{task}{SETTINGS}", seed_of(seed, number), 1)
+            (problem,) = fresh_problems(f"{task}{SETTINGS}", derive_seed(seed, number), 1)
             console.print(Text(f"\n{number + 1}. {task}", style="bold"))
-            solved += await _solve(solver, problem, seed_of(seed, number), console)
+            solved += await _solve(solver, problem, derive_seed(seed, number), console)
     return solved
 
 
@@ -91,15 +91,15 @@ async def _solve(solver: Solver, problem: Problem, seed: int, console: Console) 
     from rich.text import Text
 
     from espalier.solver.cli.live import view
-    from espalier.solver.cli.report import usage_line, verdict_line
     from espalier.solver.core.policies import Adaptive
     from espalier.solver.core.policy import Budget
+    from espalier.solver.core.report import usage_line, verdict_line
 
     console.print(Text(problem.text), soft_wrap=True)
     with view(console) as watch:
-        result = await solver.solve(problem, Adaptive(), Budget(K), seed=seed, watch=watch)
+        result = await solver.solve(problem, Adaptive(), Budget(K), seed=seed, observer=watch)
     verified = result.selection.verified
-    answer = "NEGATIVE" if result.selection.answer is None else result.selection.answer
+    answer = "UNSOLVED" if result.selection.answer is None else result.selection.answer
     console.print(Text(answer, style="bold"), soft_wrap=True)
     console.print(Text(verdict_line(result), style="green" if verified else "yellow"), soft_wrap=True)
     console.print(Text(usage_line(result), style="dim"), soft_wrap=True)

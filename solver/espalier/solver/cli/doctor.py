@@ -60,7 +60,7 @@ def doctor(
         chosen = {name: check for name, check in checks.items() if name in wanted}
         status = _report(chosen, seconds, need or (), as_json)
     sys.stdout.flush()
-    os._exit(status)  # checks that hang are left behind: nothing waits for their threads
+    os._exit(status)  # checks that hang are left behind: nothing backoff for their threads
 
 
 def _report(checks: Mapping[str, Check], seconds: float, needed: Sequence[str], as_json: bool) -> int:

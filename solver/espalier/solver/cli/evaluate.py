@@ -60,7 +60,7 @@ def evaluate(
         from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
         from espalier.solver.cli.solve import solving_with
-        from espalier.solver.core.evaluate import Measured, Plan, ResultFile, summarise
+        from espalier.solver.core.evaluate import EvaluationPlan, Measured, ResultFile, summarise
         from espalier.solver.core.evaluate import evaluate as measure
         from espalier.solver.core.responses import ResponseFile, Sampling
         from espalier.solver.core.sources import fresh_problems
@@ -71,7 +71,7 @@ def evaluate(
 
         async def run() -> list[Row]:
             async with solving_with(engine, model_instruction, max_tokens, screen) as solver:
-                plan = Plan(names, n, max(sizes), first, temperature, max_tokens, solver.engine.info.model)
+                plan = EvaluationPlan(names, n, max(sizes), first, temperature, max_tokens, solver.engine.info.model)
                 kept = ResultFile(output, plan) if output else None
                 sampling = Sampling(plan.model, first, temperature, max_tokens)
                 drawn = ResponseFile(responses, sampling) if responses else None

@@ -12,7 +12,6 @@ from rich.text import Text
 
 from espalier.runtime.engine import BranchClosed, BranchOpened, Finished, FinishReason, Joined, Tokens
 from espalier.runtime.layout import Path
-from espalier.solver.cli.report import status_mark
 from espalier.solver.core.events import (
     AnswerJudged,
     CandidateFinished,
@@ -22,6 +21,7 @@ from espalier.solver.core.events import (
     SolveEvent,
     Streamed,
 )
+from espalier.solver.core.report import status_mark
 from espalier.verifiers.verdict import Status, Verdict
 
 STYLES = {Status.PASS: "bold green", Status.FAIL: "red", Status.UNKNOWN: "yellow", Status.ERROR: "magenta"}
@@ -60,7 +60,7 @@ class LiveView:
         self._rows: dict[int, _Row] = {}
         self._height = height
 
-    def watch(self, event: SolveEvent) -> None:
+    def observe(self, event: SolveEvent) -> None:
         """Take in one event."""
         match event:
             case CandidateStarted(spec):
@@ -170,4 +170,4 @@ def view(console: Console) -> Iterator[Observer]:
         return
     live = LiveView(max(console.height - 4, 4))
     with Live(live, console=console, refresh_per_second=8, transient=True):
-        yield live.watch
+        yield live.observe

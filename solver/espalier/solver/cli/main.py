@@ -37,7 +37,7 @@ MOUNTS = {
     "worker": Mount("espalier.solver.cli.batch", "worker_app", "Solve the jobs of a queue."),
     "doctor": Mount("espalier.solver.cli.doctor", "app", "Say what is missing on this machine, and what to do."),
     "trace": Mount("espalier.solver.cli.trace", "app", "Read the trace of a solve."),
-    "verify": Mount("espalier.verifiers.cli", "verify_app", "Verifiers an answer or a program."),
+    "verify": Mount("espalier.verifiers.cli", "verify_app", "Judge an answer or a program."),
     "verifiers": Mount("espalier.verifiers.cli", "verifiers_app", "Serve the verifiers, or ask what they can do."),
     "engine": Mount("espalier.runtime.sglang.cli", "app", "Serve a model on GPUs with SGLang."),
     "model": Mount("espalier.training.model.cli", "app", "Prepare pretrained models for parallel reasoning."),

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from espalier.common.cli import UsageError
 from espalier.runtime.open import SETTINGS
+
+if TYPE_CHECKING:
+    from espalier.verifiers.check import Check
 
 EngineOption = Annotated[str, typer.Option("--engine", help=f"Which engine: {SETTINGS}.")]
 Instruction = Annotated[
@@ -50,6 +54,20 @@ def diversity(temperatures: list[float] | None, hints: list[str] | None) -> dict
     """Settings of a policy: the ladder and the strategies that its candidates differ by, where they are given."""
     chosen = {"temperatures": temperatures, "hints": hints}
     return {name: tuple(values) for name, values in chosen.items() if values}
+
+
+def parsed_check(text: str) -> Check:
+    """The check that `--check` describes.
+
+    Raises:
+        UsageError: It describes none.
+    """
+    from espalier.verifiers.check_text import CheckError, parse_check
+
+    try:
+        return parse_check(text)
+    except CheckError as error:
+        raise UsageError(f"--check: {error}") from None
 
 
 def chosen_seed(seed: int | None) -> int:

@@ -125,7 +125,7 @@ def serve(
         serving = _Serving(
             engine=engine,
             instruction=model_instruction,
-            house=ServerLimits(
+            limits=ServerLimits(
                 policy=policy,
                 policy_settings=diversity(temperature, hint),
                 k=k,
@@ -141,7 +141,7 @@ def serve(
                 client_authority=tls_client_ca.read_bytes() if tls_client_ca else None,
                 insecure=insecure,
             ),
-            judge=open_verifiers(verifiers, only, verifiers_token_file, verifiers_tls_ca),
+            verifiers=open_verifiers(verifiers, only, verifiers_token_file, verifiers_tls_ca),
             http=http or (UI_ADDRESS if ui else None),
             ui=ui,
             runs=runs,
@@ -174,10 +174,10 @@ class _Serving:
 
     engine: str
     instruction: Path | None
-    house: ServerLimits
+    limits: ServerLimits
     listening: Listening
     security: ServerSecurity
-    judge: LocalVerifiers | RemoteVerifiers
+    verifiers: LocalVerifiers | RemoteVerifiers
     http: str | None
     ui: bool
     runs: Path | None
@@ -193,51 +193,53 @@ class _Serving:
         """A server, not started yet, over an engine and verifiers that are closed at the end."""
         from espalier.runtime.open import open_engine, template_of
         from espalier.solver.core.loop import Solver
-        from espalier.solver.service.admission import Admission
-        from espalier.solver.service.jobs import Jobs
         from espalier.solver.service.readiness import Readiness
         from espalier.solver.service.server import SolverServer
         from espalier.solver.service.servicer import SolverService
-        from espalier.solver.session.metrics import Metrics
+        from espalier.solver.session.admission import Admission
+        from espalier.solver.session.metrics import SolverMetrics
         from espalier.solver.session.session import SolveSession
         from espalier.solver.viewer.live import LiveSolves
 
         async with AsyncExitStack() as stack:
             job_queue = None
             if self.redis is not None:
-                from espalier.solver.batch.connection import QueueUnavailable, check_eviction, connect
+                from espalier.solver.batch.connection import QueueUnavailableError, check_eviction, connect
                 from espalier.solver.batch.keys import Keys
                 from espalier.solver.batch.queue import JobQueue
 
                 redis = await stack.enter_async_context(connect(self.redis))
-                with suppress(QueueUnavailable):  # live solves need no queue
+                with suppress(QueueUnavailableError):  # live solves need no queue
                     await check_eviction(redis, allowed=self.allow_evicting)
                 job_queue = JobQueue(redis, Keys(self.queue))
-            judge = self.judge
-            await stack.enter_async_context(judge)
+            await stack.enter_async_context(self.verifiers)
             engine = await stack.enter_async_context(open_engine(self.engine))
-            solver = Solver(engine, judge, template_of(engine, self.instruction))
+            solver = Solver(engine, self.verifiers, template_of(engine, self.instruction))
             admission = Admission(self.slots, self.places)
-            stage = LiveSolves() if self.ui else None
-            desk = SolveSession(solver, self.house, Metrics(), admission, self.traces, stage.show if stage else None)
-            readiness = Readiness(solver, _description(judge), lambda: admission.running > 0)
-            jobs = Jobs(job_queue, self.house) if job_queue else None
+            live_solves = LiveSolves() if self.ui else None
+            session = SolveSession(
+                solver, self.limits, SolverMetrics(), admission, self.traces, live_solves.show if live_solves else None
+            )
+            readiness = Readiness(solver, _description(self.verifiers), lambda: admission.running > 0)
             http = None
             if self.http is not None:
                 from espalier.solver.service.http import Endpoint, HttpServer
 
-                endpoint = Endpoint(desk, self.security, self.listening.max_message_mib << 20)
-                if stage is not None:
+                endpoint = Endpoint(session, self.security, self.listening.max_message_mib << 20)
+                if live_solves is not None:
                     from espalier.solver.viewer.routes import Pages
                     from espalier.solver.viewer.runs import Runs
 
-                    endpoint.add(Pages(desk, stage, self.security, job_queue, Runs(self.runs) if self.runs else None))
+                    endpoint.add(
+                        Pages(session, live_solves, self.security, job_queue, Runs(self.runs) if self.runs else None)
+                    )
                 http = HttpServer(endpoint, self.http, self.security)
-            yield SolverServer(SolverService(desk, readiness, jobs), self.listening, self.security, http)
+            service = SolverService(session, admission, readiness, job_queue)
+            yield SolverServer(service, self.listening, self.security, http)
 
 
-def _description(judge: LocalVerifiers | RemoteVerifiers) -> Callable[[], Awaitable[Sequence[VerifierInfo]]]:
+def _description(verifiers: LocalVerifiers | RemoteVerifiers) -> Callable[[], Awaitable[Sequence[VerifierInfo]]]:
     """What self-checks verifiers: this process its own, a server those that it serves."""
     from espalier.verifiers.local import LocalVerifiers
 
-    return judge.check if isinstance(judge, LocalVerifiers) else judge.describe
+    return verifiers.check if isinstance(verifiers, LocalVerifiers) else verifiers.describe

@@ -25,6 +25,7 @@ from espalier.solver.cli.options import (
     Temperatures,
     chosen_seed,
     diversity,
+    parsed_check,
 )
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from espalier.solver.core.policy import Budget, Policy
     from espalier.solver.core.problem import Problem
     from espalier.solver.core.result import Result
-    from espalier.solver.trace.writer import Trace
+    from espalier.solver.trace.writer import TraceWriter
 
 PROBLEMS_AT_ONCE = 4
 """Problems of a file that are solved side by side."""
@@ -83,11 +84,10 @@ def solve(
         from espalier.solver.core.policies import policy as named
         from espalier.solver.core.policy import Budget
         from espalier.solver.core.problem import Problem, lines_of, read_problems, recognised
-        from espalier.verifiers.check_text import parse_check
 
         chosen = named(policy, **diversity(temperature, hint))
         budget = Budget(k, tokens, seconds, rounds)
-        judged_by = parse_check(check) if check else None
+        judged_by = parsed_check(check) if check else None
         first = chosen_seed(seed)
         many = problem.endswith(".jsonl")
         if many:
@@ -98,9 +98,9 @@ def solve(
             problems = (Problem("1", sys.stdin.read() if problem == "-" else problem, judged_by),)
         problems = tuple(map(recognised, problems))
         with ExitStack() as stack:
-            from espalier.solver.trace.writer import Trace
+            from espalier.solver.trace.writer import TraceWriter
 
-            traced = stack.enter_context(Trace(trace)) if trace else None
+            traced = stack.enter_context(TraceWriter(trace)) if trace else None
             run = _Run(engine, model_instruction, max_tokens, chosen, budget, first, traced, as_json)
             results = asyncio.run(run.many(problems) if many else run.one(problems[0]))
         if traced and traced.fault:
@@ -143,7 +143,7 @@ class _Run:
     policy: Policy
     budget: Budget
     seed: int
-    trace: Trace | None
+    trace: TraceWriter | None
     as_json: bool
 
     async def one(self, problem: Problem) -> list[Result]:
@@ -151,18 +151,20 @@ class _Run:
         from rich.console import Console
 
         from espalier.solver.cli.live import view
-        from espalier.solver.cli.report import result_to_json, usage_line, verdict_line
         from espalier.solver.core.events import fan_out
+        from espalier.solver.core.report import result_to_json, usage_line, verdict_line
 
         screen = Console(stderr=True, quiet=self.as_json and not sys.stderr.isatty())
         async with solving_with(self.engine, self.instruction, self.max_tokens, screen) as solver:
             with view(screen) as watch:
-                watches = [watch, self.trace.watch(problem.id)] if self.trace else [watch]
-                result = await solver.solve(problem, self.policy, self.budget, seed=self.seed, watch=fan_out(*watches))
+                watches = [watch, self.trace.observer(problem.id)] if self.trace else [watch]
+                result = await solver.solve(
+                    problem, self.policy, self.budget, seed=self.seed, observer=fan_out(*watches)
+                )
         if self.as_json:
             typer.echo(json.dumps(result_to_json(result), ensure_ascii=False))
         else:
-            typer.echo(result.selection.answer if result.selection.answer is not None else "NEGATIVE")
+            typer.echo(result.selection.answer if result.selection.answer is not None else "UNSOLVED")
             colour = "green" if result.selection.verified else "yellow"
             screen.print(verdict_line(result), style=colour, markup=False, highlight=False, soft_wrap=True)
             screen.print(
@@ -178,28 +180,28 @@ class _Run:
         from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
         from espalier.common.errors import FieldError
+        from espalier.common.seeds import derive_seed
         from espalier.runtime.engine import RequestRefused
-        from espalier.solver.cli.report import result_to_json, verdict_line
         from espalier.solver.core.events import fan_out
-        from espalier.solver.core.policy import seed_of
+        from espalier.solver.core.report import result_to_json, verdict_line
 
         screen = Console(stderr=True)
         columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
         async with solving_with(self.engine, self.instruction, self.max_tokens, screen) as solver:
             free = asyncio.Semaphore(PROBLEMS_AT_ONCE)
             with Progress(*columns, console=screen, disable=not screen.is_terminal) as progress:
-                bar = progress.add_task("SolveJobHandler", total=len(problems))
+                bar = progress.add_task("Solving", total=len(problems))
 
                 async def solve_one(number: int, problem: Problem) -> Result:
-                    watches = [self.trace.watch(problem.id)] if self.trace else []
+                    watches = [self.trace.observer(problem.id)] if self.trace else []
                     async with free:
                         try:
                             result = await solver.solve(
                                 problem,
                                 self.policy,
                                 self.budget,
-                                seed=seed_of(self.seed, number),
-                                watch=fan_out(*watches),
+                                seed=derive_seed(self.seed, number),
+                                observer=fan_out(*watches),
                             )
                         except (RequestRefused, FieldError) as error:
                             raise UsageError(f"problem {problem.id}: {error}") from error
@@ -215,7 +217,7 @@ class _Run:
                         if self.as_json:
                             typer.echo(json.dumps(result_to_json(result), ensure_ascii=False))
                         else:
-                            answer = result.selection.answer or "NEGATIVE"
+                            answer = result.selection.answer or "UNSOLVED"
                             typer.echo(f"{result.problem.id}: {' '.join(answer.split())} ({verdict_line(result)})")
         solved = sum(result.selection.verified for result in results)
         typer.echo(f"{solved} of {len(results)} solved and verified · seed {self.seed}", err=True)

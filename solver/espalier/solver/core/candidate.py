@@ -6,7 +6,38 @@ from dataclasses import dataclass
 
 from espalier.runtime.engine import FinishReason, Usage
 from espalier.runtime.layout import Path
-from espalier.solver.core.policy import Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """An earlier answer to be put right, with what the verifier said of it."""
+
+    candidate: int
+    answer: str
+    feedback: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One candidate to sample.
+
+    Attributes:
+        index: Its number within the solve, from 0.
+        round: The round that it belongs to, from 0.
+        seed: Of its sampling; depends on the solve's seed and the index alone.
+        temperature: Of its sampling.
+        max_tokens: Its share of the token budget; None: no limit from there.
+        hint: A strategy to try, appended to the problem.
+        repair: Set for an attempt to put an earlier answer right.
+    """
+
+    index: int
+    round: int
+    seed: int
+    temperature: float
+    max_tokens: int | None = None
+    hint: str = ""
+    repair: Repair | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from espalier.common.seeds import derive_seed
 from espalier.solver.core.candidate import Candidate
 from espalier.solver.core.loop import Solver
-from espalier.solver.core.policy import seed_of
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.responses import ResponseFile
 from espalier.solver.core.sample import Sample, Verdicts, assess, draw
@@ -22,7 +22,7 @@ RESPONSES_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class EvaluationPlan:
     """What is measured; results of different plans cannot be mixed in one file.
 
     Attributes:
@@ -129,7 +129,7 @@ class ResultFile:
         OSError: It cannot be read or written.
     """
 
-    def __init__(self, path: Path, plan: Plan) -> None:
+    def __init__(self, path: Path, plan: EvaluationPlan) -> None:
         self._path = path
         self.done: dict[tuple[str, str], Measured] = {}
         header = json.dumps({"plan": asdict(plan)})
@@ -155,7 +155,7 @@ class ResultFile:
 
 async def evaluate(
     solver: Solver,
-    plan: Plan,
+    plan: EvaluationPlan,
     problems: Mapping[str, Sequence[Problem]],
     done: Mapping[tuple[str, str], Measured],
     store: Callable[[Measured], None],
@@ -193,7 +193,7 @@ async def evaluate(
         known = done.get((task, problem.id))
         if known is not None:
             return known
-        seed, verdicts = seed_of(plan.seed, number), Verdicts(solver.judge, problem)
+        seed, verdicts = derive_seed(plan.seed, number), Verdicts(solver.verifiers, problem)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one_sample(task, problem, i, seed, verdicts)) for i in range(plan.samples)]
         measured = Measured(task, problem.id, tuple(task.result() for task in tasks))
@@ -212,7 +212,7 @@ def _measured(value: Mapping[str, Any]) -> Measured:
     return Measured(value["task"], value["problem"], tuple(Sample(**one) for one in value["samples"]))
 
 
-def _difference(header: Iterable[str], plan: Plan) -> str:
+def _difference(header: Iterable[str], plan: EvaluationPlan) -> str:
     """In what a file's plan differs from this one."""
     try:
         theirs = json.loads(next(iter(header)))["plan"]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from espalier.runtime.engine import Event, Finished
 from espalier.runtime.layout import Path
-from espalier.solver.core.candidate import Candidate
-from espalier.solver.core.policy import Budget, Spec, State
+from espalier.solver.core.candidate import Candidate, Spec
+from espalier.solver.core.policy import Budget, PolicyState
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.result import Result
 from espalier.verifiers.verdict import Verdict
@@ -70,7 +70,7 @@ class RoundFinished:
     """All candidates of a round are told, or the solve has stopped within it."""
 
     round: int
-    state: State
+    state: PolicyState
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,7 @@ from espalier.runtime.engine import (
 from espalier.runtime.grammar import Vocabulary
 from espalier.runtime.layout import Path
 from espalier.runtime.prompt import PromptTemplate
-from espalier.solver.core.candidate import BranchAnswer, Candidate
-from espalier.solver.core.closing import closing
+from espalier.solver.core.candidate import BranchAnswer, Candidate, Spec
 from espalier.solver.core.events import (
     Accepted,
     AnswerJudged,
@@ -40,10 +39,11 @@ from espalier.solver.core.events import (
     Streamed,
     fan_out,
 )
-from espalier.solver.core.policy import Budget, Policy, Spec, Stop, begin, halt
+from espalier.solver.core.generation import closing
+from espalier.solver.core.journal import Entry, Journal, NoJournal
+from espalier.solver.core.policy import Budget, Policy, Stop, begin, stop
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.prompts import question
-from espalier.solver.core.record import Entry, Journal, NoJournal
 from espalier.solver.core.recorder import CandidateBuilder
 from espalier.solver.core.result import Result, spend
 from espalier.solver.core.selection import VerifiedCandidate, select
@@ -106,7 +106,7 @@ class Solver:
     """An engine and verifiers, ready to solve problems; any number of them at a time."""
 
     engine: Engine
-    judge: Verifiers
+    verifiers: Verifiers
     template: PromptTemplate = PromptTemplate()
     generation: Generation = Generation()
 
@@ -124,7 +124,7 @@ class Solver:
         budget: Budget = Budget(),
         *,
         seed: int = 0,
-        watch: Observer = fan_out(),
+        observer: Observer = fan_out(),
         journal: Journal = NoJournal(),
         entries: Sequence[Entry] = (),
         solve_id: str = "",
@@ -136,7 +136,7 @@ class Solver:
             policy: Spends the budget.
             budget: Hard limits.
             seed: Of all sampling.
-            watch: Is told of everything that happens.
+            observer: Is told of everything that happens.
             journal: Keeps finished work.
             entries: What an earlier run of the same solve kept: it is neither generated nor judged again.
             solve_id: Leads the ids of the engine's requests, so that its logs can be followed.
@@ -149,7 +149,7 @@ class Solver:
             EngineError: The engine is gone.
             FieldError: No verifier can work with the problem's check.
         """
-        run = _Run(self, problem, policy, budget, seed, watch, journal, solve_id)
+        run = _Run(self, problem, policy, budget, seed, observer, journal, solve_id)
         try:
             return await run.complete(entries)
         except BaseExceptionGroup as group:
@@ -166,14 +166,14 @@ class _Run:
         policy: Policy,
         budget: Budget,
         seed: int,
-        watch: Observer,
+        observer: Observer,
         journal: Journal,
         solve_id: str,
     ) -> None:
         self._solver = solver
         self._problem = problem
         self._policy = policy
-        self._watch = watch
+        self._observer = observer
         self._journal = journal
         self._state = begin(seed, budget)
         self._round: int | None = 0
@@ -208,10 +208,10 @@ class _Run:
     # The loop.
 
     async def complete(self, entries: Sequence[Entry]) -> Result:
-        self._watch(Accepted(self._problem, self._policy.name, self._state.budget, self._state.seed))
+        self._observer(Accepted(self._problem, self._policy.name, self._state.budget, self._state.seed))
         with self._alarm():
             async with self._group:
-                self._recall(entries)
+                self._restore(entries)
                 specs = self._policy.ask(self._state)
                 while True:
                     for spec in specs:
@@ -230,10 +230,10 @@ class _Run:
         result = Result(
             self._problem, selection, self._state.stopped or Stop.CANDIDATES, judged, spent, self._state.seed
         )
-        self._watch(Solved(result))
+        self._observer(Solved(result))
         return result
 
-    def _recall(self, entries: Sequence[Entry]) -> None:
+    def _restore(self, entries: Sequence[Entry]) -> None:
         """Go on from what an earlier run stored."""
         for entry in entries:
             if entry.verdict is not None:
@@ -246,7 +246,7 @@ class _Run:
             if entry.verdict is None:
                 self._judge_or_drop(entry.candidate)
                 for found in entry.candidate.branch_answers:
-                    self._look_at(entry.candidate.spec.index, found)
+                    self._verify_branch_answer(entry.candidate.spec.index, found)
 
     @contextmanager
     def _alarm(self) -> Iterator[None]:
@@ -265,7 +265,7 @@ class _Run:
         stopped = self._state.stopped
         match report:
             case None:
-                self._state = halt(self._state, Stop.SECONDS)
+                self._state = stop(self._state, Stop.SECONDS)
             case Candidate():
                 del self._generating[report.spec.index]
                 self._judge_or_drop(report)
@@ -284,13 +284,13 @@ class _Run:
 
     def _settle(self, judged: VerifiedCandidate) -> None:
         self._judged[judged.candidate.spec.index] = judged
-        self._watch(CandidateFinished(judged.candidate, judged.verdict))
+        self._observer(CandidateFinished(judged.candidate, judged.verdict))
 
     def _note_round(self, specs: tuple[Spec, ...]) -> None:
         """Say that a round is over: another one begins, or nothing more is asked for."""
         following = specs[0].round if specs else None
         if self._round is not None and following != self._round:
-            self._watch(RoundFinished(self._round, self._state))
+            self._observer(RoundFinished(self._round, self._state))
         self._round = following
 
     async def _release(self) -> None:
@@ -305,10 +305,10 @@ class _Run:
             branch.cancel()
         if self._generating:
             await asyncio.gather(*map(self._abort, self._generating))
-            self._group.create_task(self._leave_behind())
+            self._group.create_task(self._cancel_stragglers())
 
     def _known(self, candidate: Candidate) -> Verdict:
-        """The verdict on a candidate that nobody waits for any more, if its answer has one already."""
+        """The verdict on a candidate that nobody backoff for any more, if its answer has one already."""
         judging = self._verdicts.get(candidate.answer or "")
         if judging is None or not judging.done() or judging.cancelled() or judging.exception():
             return NOT_JUDGED
@@ -318,7 +318,7 @@ class _Run:
         with suppress(EngineError):  # an engine that is gone runs nothing
             await self._solver.engine.abort(self._request_id(index))
 
-    async def _leave_behind(self) -> None:
+    async def _cancel_stragglers(self) -> None:
         """Close the streams of an engine that does not end its requests, and count what has come of them."""
         if tasks := [response.task for response in self._generating.values()]:  # they may all have reported by now
             await asyncio.wait(tasks, timeout=ABORT_SECONDS)
@@ -345,14 +345,14 @@ class _Run:
         asked = question(self._problem.text, spec)
         prompt = self._solver.template.encode(engine.tokenizer, asked)
         request = self._solver.generation.request(self._request_id(spec.index), prompt, spec, engine.info)
-        self._watch(CandidateStarted(spec, asked, prompt))
+        self._observer(CandidateStarted(spec, asked, prompt))
         try:
             async with closing(engine.generate(request)) as events:
                 async for event in events:
                     found = recorder.feed(event)
-                    self._watch(Streamed(spec.index, event, recorder.text))
+                    self._observer(Streamed(spec.index, event, recorder.text))
                     if found is not None:
-                        self._look_at(spec.index, found)
+                        self._verify_branch_answer(spec.index, found)
         except RequestRefused as error:
             if spec.repair is None:
                 raise
@@ -375,7 +375,7 @@ class _Run:
         if candidate.answer is not None:
             verdict = await self._verdict_on(index, (), candidate.answer, candidate.text)
             if verdict.status is Status.UNKNOWN and self._checkable:
-                verdict = await self._weighed(verdict, candidate.text)
+                verdict = await self._add_step_score(verdict, candidate.text)
         if not verdict.passed:
             await asyncio.gather(*self._branches.get(index, ()))
             if index in self._passed:
@@ -386,13 +386,13 @@ class _Run:
         await self._journal.judged(candidate, verdict)
         self._reports.put_nowait(VerifiedCandidate(candidate, verdict))
 
-    def _look_at(self, index: int, found: BranchAnswer) -> None:
+    def _verify_branch_answer(self, index: int, found: BranchAnswer) -> None:
         """A step has stated an answer: have it judged, if that can help."""
         if self._checkable and not self._state.stopped:
-            task = self._group.create_task(self._judge_branch(index, found))
+            task = self._group.create_task(self._verify_branch(index, found))
             self._branches.setdefault(index, []).append(task)
 
-    async def _judge_branch(self, index: int, found: BranchAnswer) -> None:
+    async def _verify_branch(self, index: int, found: BranchAnswer) -> None:
         """The verdict on a step's answer: if it is right, the rest of the response is not needed."""
         verdict = await self._verdict_on(index, found.path, found.answer, found.answer)
         if verdict.passed and index not in self._passed:
@@ -408,16 +408,18 @@ class _Run:
         judging = self._verdicts.get(claim.text)
         repeated = judging is not None
         if judging is None:
-            judging = self._group.create_task(self._solver.judge.verify(claim, check, timeout=self._patience()))
+            judging = self._group.create_task(
+                self._solver.verifiers.verify(claim, check, timeout=self._verify_timeout())
+            )
             self._verdicts[claim.text] = judging
         verdict = await judging
-        self._watch(AnswerJudged(index, path, answer, verdict, repeated))
+        self._observer(AnswerJudged(index, path, answer, verdict, repeated))
         return verdict
 
-    async def _weighed(self, undecided: Verdict, response: str) -> Verdict:
+    async def _add_step_score(self, undecided: Verdict, response: str) -> Verdict:
         """A verdict of a check that could not decide, with the reasoning's score for the votes that have to."""
         claim = Claim(response, problem=self._problem.text)
-        steps = await self._solver.judge.verify(claim, StepCheck(), timeout=self._patience())
+        steps = await self._solver.verifiers.verify(claim, StepCheck(), timeout=self._verify_timeout())
         if steps.status is Status.ERROR:
             return undecided
         evidence = (*undecided.evidence, *steps.evidence)
@@ -430,13 +432,15 @@ class _Run:
                 if answer == representative:
                     return number
             for number, representative in self._classes.items():
-                if (await self._solver.judge.equivalent(answer, representative, timeout=self._patience())).passed:
+                if (
+                    await self._solver.verifiers.equivalent(answer, representative, timeout=self._verify_timeout())
+                ).passed:
                     return number
             number = max(self._classes, default=-1) + 1  # not how many there are: a lost verdict leaves a gap
             self._classes[number] = answer
             return number
 
-    def _patience(self) -> float:
+    def _verify_timeout(self) -> float:
         """Seconds that a verdict may take."""
         limit = self._state.budget.seconds
         return VERIFY_SECONDS if limit is None else max(0.001, min(VERIFY_SECONDS, limit - self._seconds))

@@ -1,21 +1,17 @@
-"""Policies: who is sampled next, and when to stop. Pure values: a state goes in, a state comes out.
+"""Policies: which candidates are sampled next, and when to stop. Pure values: a state goes in, a state comes out.
 
-The runner (:mod:`.solve`) calls `ask` for the candidates that are missing, generates and judges them, and `tell`s each
-outcome as it comes. Nothing here knows of engines, verifiers or clocks, so a job resumes from the JSON of its state.
+The solving loop (:mod:`.loop`) calls `ask` for the candidates that are missing, generates and judges them, and `tell`s
+each outcome as it comes. Nothing here knows of engines, verifiers or clocks.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import cache
-from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
+from espalier.solver.core.candidate import Candidate, Spec
 from espalier.verifiers.verdict import Status, Verdict
-
-if TYPE_CHECKING:
-    from espalier.solver.core.candidate import Candidate
 
 MAX_CANDIDATES = 1024
 """The largest k."""
@@ -54,38 +50,6 @@ class Budget:
             raise BudgetError(f"seconds must be above 0, got {self.seconds}")
         if self.rounds is not None and self.rounds < 1:
             raise BudgetError(f"rounds must be at least 1, got {self.rounds}")
-
-
-@dataclass(frozen=True, slots=True)
-class Repair:
-    """An earlier answer to be put right, with what the verifier said of it."""
-
-    candidate: int
-    answer: str
-    feedback: str
-
-
-@dataclass(frozen=True, slots=True)
-class Spec:
-    """One candidate to sample.
-
-    Attributes:
-        index: Its number within the solve, from 0.
-        round: The round that it belongs to, from 0.
-        seed: Of its sampling; depends on the solve's seed and the index alone.
-        temperature: Of its sampling.
-        max_tokens: Its share of the token budget; None: no limit from there.
-        hint: A strategy to try, appended to the problem.
-        repair: Set for an attempt to put an earlier answer right.
-    """
-
-    index: int
-    round: int
-    seed: int
-    temperature: float
-    max_tokens: int | None = None
-    hint: str = ""
-    repair: Repair | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +96,11 @@ class Stop(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class PolicyState:
     """Everything a policy knows of one solve.
 
     Attributes:
-        seed: From which the seeds of all candidates follow.
+        seed: From it the seeds of all candidates follow.
         budget: The limits.
         outcomes: Of the candidates told so far, by index.
         stopped: Why nothing more is sampled; None while the solve goes on.
@@ -152,19 +116,6 @@ class State:
         """New tokens spent so far."""
         return sum(outcome.tokens for outcome in self.outcomes)
 
-    def to_json(self) -> str:
-        return str(_codec().dump_json(self).decode())
-
-    @classmethod
-    def from_json(cls, text: str) -> State:
-        """Read what `to_json` wrote.
-
-        Raises:
-            ValueError: The text is not a state.
-        """
-        state: State = _codec().validate_json(text)
-        return state
-
 
 class Policy(Protocol):
     """Spends a budget. Implementations are frozen dataclasses: settings, no state."""
@@ -174,7 +125,7 @@ class Policy(Protocol):
         """As people choose it."""
         ...
 
-    def ask(self, state: State) -> tuple[Spec, ...]:
+    def ask(self, state: PolicyState) -> tuple[Spec, ...]:
         """Every candidate of the current round that has not been told yet; none when the solve is over.
 
         Asking again without a tell in between returns the same: a runner skips those it is working on, and one that
@@ -182,17 +133,17 @@ class Policy(Protocol):
         """
         ...
 
-    def tell(self, state: State, candidate: Candidate, verdict: Verdict) -> State:
+    def tell(self, state: PolicyState, candidate: Candidate, verdict: Verdict) -> PolicyState:
         """The state with one more outcome. Telling the same candidate again, or after the stop, changes nothing."""
         ...
 
 
-def begin(seed: int, budget: Budget) -> State:
+def begin(seed: int, budget: Budget) -> PolicyState:
     """The state before the first candidate."""
-    return State(seed, budget)
+    return PolicyState(seed, budget)
 
 
-def halt(state: State, why: Stop) -> State:
+def stop(state: PolicyState, why: Stop) -> PolicyState:
     """The state after a limit outside of the policy's sight, the clock, was reached."""
     return state if state.stopped else replace(state, stopped=why)
 
@@ -209,15 +160,3 @@ def outcome_of(candidate: Candidate, verdict: Verdict) -> Outcome:
         answer_class=candidate.answer_class,
         feedback=verdict.feedback,
     )
-
-
-def seed_of(seed: int, index: int) -> int:
-    """The sampling seed of a candidate, below 2^31."""
-    return int.from_bytes(blake2b(f"{seed}/{index}".encode(), digest_size=8).digest(), "big") >> 33
-
-
-@cache
-def _codec() -> Any:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(State)

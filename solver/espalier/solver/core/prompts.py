@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from espalier.solver.core.policy import Spec
+from espalier.solver.core.candidate import Spec
 
 REPAIR = """{problem}
 

@@ -10,8 +10,7 @@ from espalier.runtime.engine import BranchClosed, BranchOpened, Event, Finished,
 from espalier.runtime.grammar import Vocabulary
 from espalier.runtime.layout import Path
 from espalier.runtime.structure import read
-from espalier.solver.core.candidate import BranchAnswer, Candidate
-from espalier.solver.core.policy import Spec
+from espalier.solver.core.candidate import BranchAnswer, Candidate, Spec
 from espalier.verifiers.answer import branch_answer, final_answer
 from espalier.verifiers.check import Check
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from espalier.runtime.engine import FinishReason, Usage
-from espalier.solver.core.candidate import BranchAnswer, Candidate
-from espalier.solver.core.policy import Spec
+from espalier.solver.core.candidate import BranchAnswer, Candidate, Spec
 
 Key = tuple[str, str, int]
 """Task, problem and number of the sample."""

@@ -7,14 +7,14 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from espalier.common.seeds import derive_seed
 from espalier.runtime.engine import BranchOpened, Engine, EngineError, Event, Finished, FinishReason, Tokens
 from espalier.runtime.grammar import Vocabulary
 from espalier.runtime.layout import Path
 from espalier.runtime.prompt import PromptTemplate
-from espalier.solver.core.candidate import Candidate
-from espalier.solver.core.closing import closing
+from espalier.solver.core.candidate import Candidate, Spec
+from espalier.solver.core.generation import closing
 from espalier.solver.core.loop import VERIFY_SECONDS, Generation, Solver, Verifiers
-from espalier.solver.core.policy import Spec, seed_of
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.recorder import CandidateBuilder
 from espalier.verifiers.check import Claim
@@ -55,7 +55,7 @@ async def sample(solver: Solver, problem: Problem, number: int, *, seed: int, te
         EngineError: The engine failed.
     """
     drawn = await draw(solver.engine, solver.template, solver.generation, problem, number, seed, temperature)
-    return await assess(Verdicts(solver.judge, problem), drawn)
+    return await assess(Verdicts(solver.verifiers, problem), drawn)
 
 
 async def draw(
@@ -75,7 +75,7 @@ async def draw(
         EngineError: The engine failed.
     """
     ends = engine.info.end_of_turn
-    spec = Spec(number, 0, seed_of(seed, number), temperature)
+    spec = Spec(number, 0, derive_seed(seed, number), temperature)
     vocabulary = Vocabulary.of(engine.tokenizer, end_of_turn=ends) if engine.info.parallel else None
     recorder = CandidateBuilder(spec, engine.tokenizer, vocabulary, problem.check, ends)
     prompt = template.encode(engine.tokenizer, problem.text)
@@ -120,7 +120,7 @@ class Verdicts:
 
 
 async def assess(known: Verdicts, candidate: Candidate) -> Sample:
-    """Verifiers all that a response states."""
+    """Judge all that a response states."""
     stated = dict.fromkeys(
         ([candidate.answer] if candidate.answer else []) + [b.answer for b in candidate.branch_answers]
     )

@@ -74,7 +74,7 @@ class ServerLimits:
         """
         self.plan(Settings(), at="default ")
 
-    def plan(self, settings: Settings, at: str = "") -> Plan:
+    def plan(self, settings: Settings, at: str = "") -> SolvePlan:
         """How to solve with these settings.
 
         Args:
@@ -102,7 +102,7 @@ class ServerLimits:
             if not 0 <= settings.temperature <= MAX_TEMPERATURE:
                 raise FieldError(f"{at}temperature", f"is {settings.temperature}; give 0 to {MAX_TEMPERATURE:g}")
             chosen["temperatures"] = (settings.temperature,)
-        return Plan(
+        return SolvePlan(
             policy=policy(name, **chosen),
             budget=Budget(k, settings.max_tokens, seconds, settings.rounds),
             seed=secrets.randbelow(1 << 31) if settings.seed is None else settings.seed,
@@ -111,7 +111,7 @@ class ServerLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SolvePlan:
     """How a problem is going to be solved.
 
     Attributes:

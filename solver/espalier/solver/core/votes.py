@@ -19,13 +19,13 @@ def tally(outcomes: Iterable[Outcome]) -> dict[int, float]:
     return dict(sorted(weights.items(), key=lambda item: (-item[1], item[0])))
 
 
-def lead(outcomes: Iterable[Outcome]) -> float:
+def leader_probability(outcomes: Iterable[Outcome]) -> float:
     """Posterior probability that the heaviest class is ahead of the next one; 0.5 where nobody has voted."""
     leader, runner_up, *_ = (*tally(outcomes).values(), 0.0, 0.0)
     return _ahead(leader, runner_up)
 
 
-def lacking(outcomes: Iterable[Outcome], certainty: float, most: int) -> int:
+def votes_needed(outcomes: Iterable[Outcome], certainty: float, most: int) -> int:
     """The smallest number of further votes that could settle a vote: all for the leader, each of full weight.
 
     Args:

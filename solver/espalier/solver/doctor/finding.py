@@ -11,7 +11,7 @@ class State(StrEnum):
 
     OK = "ok"
     NOTE = "note"
-    """Something optional is missing, or could be better. SolveJobHandler works."""
+    """Something optional is missing, or could be better. Work goes on."""
     PROBLEM = "problem"
     """Something does not work."""
 

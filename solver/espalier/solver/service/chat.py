@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from espalier.common.errors import FieldError
-from espalier.solver.cli.report import result_to_json
 from espalier.solver.core.events import AnswerJudged, CandidateFinished, CandidateStarted, RoundFinished, SolveEvent
 from espalier.solver.core.problem import Problem
+from espalier.solver.core.report import result_to_json
 from espalier.solver.core.result import Result
-from espalier.solver.core.settings import MAX_TEXT, Plan, ServerLimits, Settings
+from espalier.solver.core.settings import MAX_TEXT, ServerLimits, Settings, SolvePlan
 from espalier.verifiers.check import Check
 from espalier.verifiers.check_text import CheckError, check_from_json, parse_check
 
@@ -74,7 +74,7 @@ def read_request(body: Any, models: Sequence[str]) -> ChatRequest:
         models: Names that the model goes by.
 
     Raises:
-        UnknownModel: The request wants another model.
+        UnknownModelError: The request wants another model.
         FieldError: A field is wrong, or asks for what the solver does not do.
     """
     if not isinstance(body, dict):
@@ -84,7 +84,7 @@ def read_request(body: Any, models: Sequence[str]) -> ChatRequest:
     if not isinstance(model, str):
         raise FieldError("model", f"is missing; there is: {', '.join(models)}")
     if model not in models:
-        raise UnknownModel(model)
+        raise UnknownModelError(model)
     text = _problem_text(fields.pop("messages", None))
     check = _check(fields.pop("check", None))
     stream = _typed(fields, "stream", bool, "true or false") or False
@@ -94,21 +94,21 @@ def read_request(body: Any, models: Sequence[str]) -> ChatRequest:
     return ChatRequest(Problem("", text, check), settings, stream, bool(options.get("include_usage")))
 
 
-class UnknownModel(Exception):
+class UnknownModelError(Exception):
     """The model is not served here."""
 
     def __init__(self, model: str) -> None:
         super().__init__(f"the model {model[:80]!r} does not exist here")
 
 
-def plan_of(request: ChatRequest, house: ServerLimits) -> Plan:
+def plan_of(request: ChatRequest, limits: ServerLimits) -> SolvePlan:
     """How to solve what was asked for.
 
     Raises:
         FieldError: A setting makes no sense or asks for too much; the error speaks of the request's own field.
     """
     try:
-        return house.plan(request.settings)
+        return limits.plan(request.settings)
     except FieldError as error:
         raise FieldError(FIELD_OF.get(error.field, error.field), error.problem) from None
 

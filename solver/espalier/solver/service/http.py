@@ -1,4 +1,4 @@
-"""`POST /v1/chat/completions` and `GET /v1/models` over the desk, for every client that speaks OpenAI's protocol."""
+"""`POST /v1/chat/completions` and `GET /v1/models` over the session, for every client that speaks OpenAI's protocol."""
 
 from __future__ import annotations
 
@@ -26,10 +26,9 @@ from espalier.common.grpc_errors import REQUEST_ID, known_or_new
 from espalier.common.security import ServerSecurity
 from espalier.runtime.engine import RequestRefused
 from espalier.solver.core.events import Solved
-from espalier.solver.service.admission import Closed, Full
 from espalier.solver.service.chat import (
     ChatRequest,
-    UnknownModel,
+    UnknownModelError,
     chunk,
     completion,
     last_chunks,
@@ -37,7 +36,8 @@ from espalier.solver.service.chat import (
     progress,
     read_request,
 )
-from espalier.solver.session.session import SlowReader, SolveRequest, SolveSession, Unavailable
+from espalier.solver.session.admission import AdmissionFullError, DrainingError
+from espalier.solver.session.session import SlowReaderError, SolveRequest, SolveSession, SolveUnavailableError
 
 ALIAS = "espalier"
 """A model name that every server answers to."""
@@ -57,7 +57,7 @@ Guard = Callable[[Handler], Handler]
 log = structlog.get_logger()
 
 
-class Refusal(Exception):
+class HttpError(Exception):
     """A request that gets an error in OpenAI's shape.
 
     Attributes:
@@ -87,7 +87,7 @@ class Refusal(Exception):
         return JSONResponse(self.body, self.status, headers)
 
 
-class Gone(Exception):
+class ClientGoneError(Exception):
     """The client has left."""
 
 
@@ -101,18 +101,18 @@ class Endpoint:
     """The handlers.
 
     Args:
-        desk: Solves.
+        session: Solves.
         security: Who may call.
         max_body: Largest body in bytes.
     """
 
-    def __init__(self, desk: SolveSession, security: ServerSecurity, max_body: int) -> None:
-        self._desk = desk
+    def __init__(self, session: SolveSession, security: ServerSecurity, max_body: int) -> None:
+        self._session = session
         self._security = security
         self._max_body = max_body
         self._more: list[BaseRoute] = []
         self._created = int(time.time())
-        self._model = Path(desk.solver.engine.info.model).name or ALIAS
+        self._model = Path(session.solver.engine.info.model).name or ALIAS
 
     def app(self) -> Starlette:
         """As an ASGI application."""
@@ -133,21 +133,21 @@ class Endpoint:
     async def _complete(self, request: Request) -> Response:
         body = await self._body(request)
         chat = read_request(body, (self._model, ALIAS))
-        order = SolveRequest(chat.problem, plan_of(chat, self._desk.house))
+        solve_request = SolveRequest(chat.problem, plan_of(chat, self._session.limits))
         created = int(time.time())
         if not chat.stream:
-            result = await _unless_gone(request, self._desk.solve(order))
-            return JSONResponse(completion(order.id, self._model, created, result))
-        chunks = self._chunks(order, chat, created)
+            result = await _unless_gone(request, self._session.solve(solve_request))
+            return JSONResponse(completion(solve_request.id, self._model, created, result))
+        chunks = self._chunks(solve_request, chat, created)
         # Whatever keeps a solve from beginning is still an ordinary reply: the first chunk is made before the head.
         first = await _unless_gone(request, anext(chunks))
         return EventStream(first, chunks)
 
-    async def _chunks(self, order: SolveRequest, chat: ChatRequest, created: int) -> AsyncGenerator[str]:
+    async def _chunks(self, solve_request: SolveRequest, chat: ChatRequest, created: int) -> AsyncGenerator[str]:
         """The stream as server-sent events."""
-        head = (order.id, self._model, created)
+        head = (solve_request.id, self._model, created)
         started = False
-        async with aclosing(self._desk.events(order, tokens=False)) as events:
+        async with aclosing(self._session.events(solve_request, tokens=False)) as events:
             try:
                 async for _, event in events:
                     if not started:
@@ -171,7 +171,7 @@ class Endpoint:
     async def _one_model(self, request: Request) -> Response:
         wanted = request.path_params["model"]
         if wanted not in (self._model, ALIAS):
-            raise UnknownModel(wanted)
+            raise UnknownModelError(wanted)
         return JSONResponse(self._described())
 
     def _described(self) -> dict[str, Any]:
@@ -182,7 +182,7 @@ class Endpoint:
         async for part in request.stream():
             content += part
             if len(content) > self._max_body:
-                raise Refusal(413, "invalid_request_error", f"the body is larger than {self._max_body >> 20} MiB")
+                raise HttpError(413, "invalid_request_error", f"the body is larger than {self._max_body >> 20} MiB")
         try:
             return json.loads(content)
         except RecursionError:
@@ -199,19 +199,19 @@ class Endpoint:
             structlog.contextvars.bind_contextvars(request_id=request_id, method=request.url.path)
             try:
                 if not self._security.admits(request.headers.get("authorization", "")):
-                    raise Refusal(
+                    raise HttpError(
                         401,
                         "authentication_error",
                         "send the bearer token as the API key",
                         code="invalid_api_key",
                     )
-                with self._desk.metrics.call():
+                with self._session.metrics.call():
                     response = await handle(request)
-            except Gone:
+            except ClientGoneError:
                 return Response(status_code=499)
             except Exception as error:
                 refusal = _refusal_of(error)
-                self._desk.metrics.refused(refusal.code or refusal.kind)
+                self._session.metrics.refused(refusal.code or refusal.kind)
                 response = refusal.response()
             response.headers[REQUEST_ID] = request_id
             return response
@@ -294,14 +294,14 @@ async def _unless_gone(request: Request, made: Awaitable[Made]) -> Made:
     """What is being made, unless the client leaves first: then it is cancelled.
 
     Raises:
-        Gone: The client left.
+        ClientGoneError: The client left.
     """
     making = asyncio.ensure_future(made)
     leaving = asyncio.create_task(_disconnect(request))
     try:
         await asyncio.wait((making, leaving), return_when=asyncio.FIRST_COMPLETED)
         if not making.done():
-            raise Gone
+            raise ClientGoneError
         return making.result()
     finally:
         leaving.cancel()
@@ -320,30 +320,30 @@ def _sse(value: Any) -> str:
     return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"
 
 
-def _refusal_of(error: Exception) -> Refusal:
+def _refusal_of(error: Exception) -> HttpError:
     """An error in OpenAI's shape."""
     match error:
-        case Refusal():
+        case HttpError():
             return error
         case FieldError():
-            return Refusal(400, "invalid_request_error", str(error), param=error.field, code="invalid_value")
+            return HttpError(400, "invalid_request_error", str(error), param=error.field, code="invalid_value")
         case RequestRefused():
-            return Refusal(400, "invalid_request_error", str(error), param="messages", code="invalid_value")
-        case UnknownModel():
-            return Refusal(404, "invalid_request_error", str(error), param="model", code="model_not_found")
-        case Full():
-            return Refusal(429, "rate_limit_error", str(error), code="rate_limit_exceeded", delay=error.delay)
-        case SlowReader():
-            return Refusal(429, "rate_limit_error", str(error), code="slow_reader")
-        case Closed() | Unavailable():
-            return Refusal(503, "server_error", str(error), code="unavailable")
+            return HttpError(400, "invalid_request_error", str(error), param="messages", code="invalid_value")
+        case UnknownModelError():
+            return HttpError(404, "invalid_request_error", str(error), param="model", code="model_not_found")
+        case AdmissionFullError():
+            return HttpError(429, "rate_limit_error", str(error), code="rate_limit_exceeded", delay=error.delay)
+        case SlowReaderError():
+            return HttpError(429, "rate_limit_error", str(error), code="slow_reader")
+        case DrainingError() | SolveUnavailableError():
+            return HttpError(503, "server_error", str(error), code="unavailable")
     log.error("internal error", exc_info=error)
-    return Refusal(500, "server_error", "internal error; the server's log has it", code="internal_error")
+    return HttpError(500, "server_error", "internal error; the server's log has it", code="internal_error")
 
 
 async def _no_such_path(request: Request, _: Exception) -> Response:
     message = f"there is no {request.method} {request.url.path}"
-    return Refusal(404, "invalid_request_error", message, code="unknown_url").response()
+    return HttpError(404, "invalid_request_error", message, code="unknown_url").response()
 
 
 def _listen(address: str) -> socket.socket:

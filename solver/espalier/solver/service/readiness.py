@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Sequence
 
 from espalier.runtime.engine import Finished, FinishReason, GenerateRequest, Limits, Mode
-from espalier.solver.core.closing import closing
+from espalier.solver.core.generation import closing
 from espalier.solver.core.loop import Solver
 from espalier.verifiers.verifier import VerifierInfo
 

@@ -1,4 +1,4 @@
-"""The solving server: gRPC and HTTP over one desk."""
+"""The solving server: gRPC and HTTP over one session."""
 
 from __future__ import annotations
 

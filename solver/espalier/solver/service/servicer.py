@@ -1,4 +1,4 @@
-"""`espalier.v1.Solver`: live solves over the desk, jobs over the queue."""
+"""`espalier.v1.Solver`: live solves in a session, jobs in the queue. Requests are checked here."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from prometheus_client import CollectorRegistry
 from espalier.common.errors import FieldError
 from espalier.common.grpc_errors import MAX_MESSAGE, refuse_field, refuse_for_now, request_id_of, seconds_left
 from espalier.runtime.engine import RequestRefused
-from espalier.solver.batch.connection import QueueUnavailable
-from espalier.solver.batch.status import UnknownJob
+from espalier.solver.batch.connection import QueueUnavailableError
+from espalier.solver.batch.queue import DEFAULT_PAGE, MAX_JOBS, MAX_PAGE, JobQueue, KeyTakenError, is_event_id
+from espalier.solver.batch.status import UnknownJobError
 from espalier.solver.core import proto
-from espalier.solver.service.admission import Closed, Full
-from espalier.solver.service.jobs import Jobs
 from espalier.solver.service.readiness import Readiness
-from espalier.solver.session.metrics import Metrics
-from espalier.solver.session.session import SlowReader, SolveRequest, SolveSession, Unavailable
+from espalier.solver.session.admission import Admission, AdmissionFullError, DrainingError
+from espalier.solver.session.metrics import SolverMetrics
+from espalier.solver.session.session import SlowReaderError, SolveRequest, SolveSession, SolveUnavailableError
 from espalier.v1 import solver_pb2 as pb
 from espalier.v1 import solver_pb2_grpc
 
@@ -31,13 +31,16 @@ if TYPE_CHECKING:
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Solver"].full_name
 
+MAX_NAME = 256
+"""Characters of a client's key, and of the id of a job."""
+
 SLOW_READER_SECONDS = 1.0
 """When a client that could not keep up may come back."""
 
 log = structlog.get_logger()
 
 
-class NoQueue(Exception):
+class NoQueueError(Exception):
     """The server runs without a queue."""
 
 
@@ -45,50 +48,67 @@ class SolverService(solver_pb2_grpc.SolverServicer):
     """Answers the calls of the contract.
 
     Args:
-        desk: Solves.
-        readiness: Says whether it can.
-        jobs: Answers the calls about jobs; None: there is no queue.
+        session: Solves.
+        admission: Bounds the session's solves; closed when the server drains.
+        readiness: Checks engine and verifiers.
+        queue: Keeps jobs; None: the calls about jobs are refused.
     """
 
-    def __init__(self, desk: SolveSession, readiness: Readiness, jobs: Jobs | None = None) -> None:
-        self._desk = desk
+    def __init__(
+        self, session: SolveSession, admission: Admission, readiness: Readiness, queue: JobQueue | None = None
+    ) -> None:
+        self._session = session
+        self._admission = admission
         self._readiness = readiness
-        self._jobs = jobs
+        self._jobs = queue
 
     async def Solve(self, request: pb.SolveRequest, context: Context) -> None:  # noqa: N802
         async with self._call("Solve", context):
-            order = self._order(request, context)
-            async with aclosing(self._desk.events(order, tokens=request.deltas)) as events:
+            solve_request = self._solve_request(request, context)
+            async with aclosing(self._session.events(solve_request, tokens=request.deltas)) as events:
                 async for seconds, event in events:
-                    message = proto.encode_event(order.id, event, seconds, deltas=request.deltas)
+                    message = proto.encode_event(solve_request.id, event, seconds, deltas=request.deltas)
                     if message is not None:
                         await context.write(message)
 
     async def SolveOnce(self, request: pb.SolveRequest, context: Context) -> pb.SolveResponse:  # noqa: N802
         async with self._call("SolveOnce", context):
-            order = self._order(request, context)
-            return proto.encode_result(order.id, await self._desk.solve(order))
+            solve_request = self._solve_request(request, context)
+            return proto.encode_result(solve_request.id, await self._session.solve(solve_request))
 
     async def SubmitJob(self, request: pb.SubmitJobRequest, context: Context) -> pb.SubmitJobResponse:  # noqa: N802
         async with self._call("SubmitJob", context):
-            return await self._queue().submit(request)
+            queue = self._queue()
+            self._check_submission(request)
+            try:
+                return await queue.submit(request.problems, request.settings, request.key)
+            except KeyTakenError as error:
+                raise FieldError("key", str(error)) from None
 
     async def GetJob(self, request: pb.GetJobRequest, context: Context) -> pb.GetJobResponse:  # noqa: N802
         async with self._call("GetJob", context):
-            return await self._queue().get(request)
+            return await self._queue().get(_job_id(request.job_id))
 
     async def WatchJob(self, request: pb.WatchJobRequest, context: Context) -> None:  # noqa: N802
         async with self._call("WatchJob", context):
-            async for event in self._queue().watch(request):
+            queue, last = self._queue(), request.from_event_id
+            if last and not is_event_id(last):
+                raise FieldError(
+                    "from_event_id", f"{last[:40]!r} is no id of an event; give one that was sent, or none"
+                )
+            async for event in queue.watch(_job_id(request.job_id), last):
                 await context.write(event)
 
     async def CancelJob(self, request: pb.CancelJobRequest, context: Context) -> pb.CancelJobResponse:  # noqa: N802
         async with self._call("CancelJob", context):
-            return await self._queue().cancel(request)
+            return pb.CancelJobResponse(status=await self._queue().cancel(_job_id(request.job_id)))
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:  # noqa: N802
         async with self._call("ListJobs", context):
-            return await self._queue().list(request)
+            queue = self._queue()
+            size = request.page_size if request.HasField("page_size") else DEFAULT_PAGE
+            _check_page(request, size)
+            return await queue.list(request.states, size, request.page_token)
 
     # What its server has to know of it.
 
@@ -97,17 +117,17 @@ class SolverService(solver_pb2_grpc.SolverServicer):
         return SERVICE_NAME
 
     @property
-    def metrics(self) -> Metrics:
-        return self._desk.metrics
+    def metrics(self) -> SolverMetrics:
+        return self._session.metrics
 
     @property
     def registry(self) -> CollectorRegistry:
         """Holds the metrics."""
-        return self._desk.metrics.registry
+        return self._session.metrics.registry
 
     @property
     def health_check_requested(self) -> asyncio.Event:
-        return self._desk.health_check_requested
+        return self._session.health_check_requested
 
     def add_to(self, server: grpc.aio.Server) -> None:
         solver_pb2_grpc.add_SolverServicer_to_server(self, server)  # type: ignore[no-untyped-call]
@@ -115,27 +135,36 @@ class SolverService(solver_pb2_grpc.SolverServicer):
     async def check(self) -> Mapping[str, str]:
         """Reasons of what is not healthy, by name. A queue that is away keeps no problem from being solved."""
         if self._jobs is not None:
-            with suppress(QueueUnavailable):
-                self._desk.metrics.queued(await self._jobs.depth())
+            with suppress(QueueUnavailableError):
+                self._session.metrics.queued((await self._jobs.depth()).total)
         return await self._readiness.check()
 
     async def drain(self, grace: float) -> bool:
         """Let no solve in, wait for those on their way, and say whether all ended within `grace` seconds."""
-        return await self._desk.admission.drain(grace)
+        return await self._admission.drain(grace)
 
     async def close(self) -> None:
         """Engine and verifiers belong to who opened them."""
 
-    def _queue(self) -> Jobs:
+    def _queue(self) -> JobQueue:
         if self._jobs is None:
-            raise NoQueue("this server has no queue; start it with --redis URL")
+            raise NoQueueError("this server has no queue; start it with --redis URL")
         return self._jobs
 
-    def _order(self, request: pb.SolveRequest, context: Context) -> SolveRequest:
+    def _solve_request(self, request: pb.SolveRequest, context: Context) -> SolveRequest:
         problem = proto.decode_problem(request.problem)
-        plan = self._desk.house.plan(proto.decode_settings(request.settings), at="settings.")
+        plan = self._session.limits.plan(proto.decode_settings(request.settings), at="settings.")
         left = seconds_left(context)
         return SolveRequest(problem, plan, None if left is None else asyncio.get_running_loop().time() + left)
+
+    def _check_submission(self, request: pb.SubmitJobRequest) -> None:
+        if not 0 < len(request.problems) <= MAX_JOBS:
+            raise FieldError("problems", f"has {len(request.problems)} entries; give 1 to {MAX_JOBS}")
+        for number, problem in enumerate(request.problems):
+            proto.decode_problem(problem, f"problems[{number}]")
+        self._session.limits.plan(proto.decode_settings(request.settings), at="settings.")
+        if len(request.key) > MAX_NAME:
+            raise FieldError("key", f"has {len(request.key)} characters; give at most {MAX_NAME}")
 
     @asynccontextmanager
     async def _call(self, method: str, context: Context) -> AsyncIterator[None]:
@@ -151,24 +180,43 @@ class SolverService(solver_pb2_grpc.SolverServicer):
         except RequestRefused as error:
             self.metrics.refused("invalid")
             await refuse_field(context, FieldError("problem.text", str(error)))
-        except Full as error:
+        except AdmissionFullError as error:
             self.metrics.refused("load")
             await refuse_for_now(context, str(error), error.delay)
-        except SlowReader as error:
+        except SlowReaderError as error:
             self.metrics.refused("slow_reader")
             await refuse_for_now(context, str(error), SLOW_READER_SECONDS)
-        except Closed as error:
+        except DrainingError as error:
             self.metrics.refused("draining")
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
-        except NoQueue as error:
+        except NoQueueError as error:
             self.metrics.refused("no_queue")
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
-        except UnknownJob as error:
+        except UnknownJobError as error:
             self.metrics.refused("unknown_job")
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error)[:MAX_MESSAGE])
-        except (Unavailable, QueueUnavailable) as error:
+        except (SolveUnavailableError, QueueUnavailableError) as error:
             self.metrics.refused("unavailable")
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error)[:MAX_MESSAGE])
         except Exception:
             log.exception("internal error")
             await context.abort(grpc.StatusCode.INTERNAL, "internal error; the server's log has it")
+
+
+def _check_page(request: pb.ListJobsRequest, size: int) -> None:
+    if not 0 < size <= MAX_PAGE:
+        raise FieldError("page_size", f"is {size}; give 1 to {MAX_PAGE}")
+    token = request.page_token
+    if token and not (token.isascii() and token.isdecimal() and len(token) <= MAX_NAME):
+        raise FieldError("page_token", f"{token[:40]!r} is none; give the one of the page before, or none")
+    for number, state in enumerate(request.states):
+        if state not in pb.JobState.values():
+            raise FieldError(f"states[{number}]", f"has the unknown value {state}")
+
+
+def _job_id(text: str) -> str:
+    if not text.strip():
+        raise FieldError("job_id", "is empty; give the id of a job")
+    if len(text) > MAX_NAME:
+        raise FieldError("job_id", f"has {len(text)} characters; ids have at most {MAX_NAME}")
+    return text

@@ -20,7 +20,7 @@ CANDIDATES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 """Buckets of the number of candidates."""
 
 
-class Metrics(metrics.Metrics):
+class SolverMetrics(metrics.Metrics):
     """Counters of one solving service: what a verifier service counts, and solves."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Metrics(metrics.Metrics):
         self._running = Gauge("espalier_solves_running", "Solves on their way", registry=registry)
         self._depth = Gauge(
             "espalier_queue_depth",
-            "What waits: live solves for admission, jobs for a worker",
+            "What backoff: live solves for admission, jobs for a worker",
             ("queue",),
             registry=registry,
         )
@@ -77,7 +77,7 @@ class Metrics(metrics.Metrics):
 
 @dataclass(slots=True)
 class Tally:
-    """Watches a solve, so that its tokens are known even if it never comes to a result.
+    """Observes a solve, so that its tokens are known even if it never comes to a result.
 
     Attributes:
         started: Candidates that were asked for; those that an earlier run kept are not.
@@ -89,7 +89,7 @@ class Tally:
     open: set[int] = field(default_factory=set)
     usage: Usage = field(default_factory=Usage)
 
-    def watch(self, event: SolveEvent) -> None:
+    def observe(self, event: SolveEvent) -> None:
         """Take in one event."""
         match event:
             case CandidateStarted(spec):

@@ -1,4 +1,4 @@
-"""Where every front door brings its problems: one solve each, with all that watches over it."""
+"""One solve with its limits, metrics and trace: what batch, gRPC, HTTP and the pages solve with."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from pathlib import Path
 
 import structlog
 
+from espalier.common.errors import UnavailableError
 from espalier.runtime.engine import EngineError, RequestRefused, Tokens
 from espalier.solver.core.events import Observer, Solved, SolveEvent, Streamed, fan_out
+from espalier.solver.core.journal import Entry, Journal, NoJournal
 from espalier.solver.core.loop import Solver
 from espalier.solver.core.policy import Budget
 from espalier.solver.core.problem import Problem, recognised
-from espalier.solver.core.record import Entry, Journal, NoJournal
 from espalier.solver.core.result import Result
-from espalier.solver.core.settings import Plan, ServerLimits
-from espalier.solver.service.admission import Admission
-from espalier.solver.service.measured import MeasuredJudge
-from espalier.solver.session.metrics import Metrics, Tally, ending
+from espalier.solver.core.settings import ServerLimits, SolvePlan
+from espalier.solver.session.admission import Admission
+from espalier.solver.session.metrics import SolverMetrics, Tally, ending
 from espalier.solver.session.spans import spans
-from espalier.solver.trace.writer import Trace
+from espalier.solver.session.verifiers import MeasuredVerifiers
+from espalier.solver.trace.writer import TraceWriter
 
 MAX_PENDING = 65_536
 """Events that may wait for a slow reader."""
@@ -34,12 +35,12 @@ MIN_SECONDS = 0.001
 log = structlog.get_logger()
 
 
-class Unavailable(Exception):
+class SolveUnavailableError(UnavailableError):
     """The engine or the verifiers do not work, and that is why there is no answer."""
 
 
-class SlowReader(Exception):
-    """Whoever reads the events cannot keep up."""
+class SlowReaderError(Exception):
+    """The reader of the events cannot keep up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +49,13 @@ class SolveRequest:
 
     Attributes:
         problem: What to solve.
-        plan: How.
-        deadline: When the result must be there, in the time of the event loop; None: whenever it is.
-        id: Of the solve.
+        plan: How to solve it.
+        deadline: When the result must be there, in the time of the event loop; None: there is no deadline.
+        id: Names the solve in events, logs, traces and the engine's requests.
     """
 
     problem: Problem
-    plan: Plan
+    plan: SolvePlan
     deadline: float | None = None
     id: str = field(default_factory=lambda: os.urandom(8).hex())
 
@@ -68,73 +69,80 @@ class SolveRequest:
 
 
 class SolveSession:
-    """Takes orders, as many at a time as admission lets in.
+    """Solves requests, each with its admission, metrics, log, spans and trace.
 
     Args:
-        solver: Solves.
-        house: Defaults and limits for orders.
-        metrics: Counts.
-        admission: Who is let in.
+        solver: Engine and verifiers.
+        limits: Defaults and limits for requests.
+        metrics: Counts solves, tokens and verdicts.
+        admission: Bounds the solves that run and wait; None where the caller bounds them itself, as a worker does.
         traces: Directory for a trace of each solve; None: no traces.
-        show: Makes a watcher for each solve, for people who look on; None: nobody does.
+        show: Makes an observer of each solve for the live pages; None: there are no pages.
     """
 
     def __init__(
         self,
         solver: Solver,
-        house: ServerLimits,
-        metrics: Metrics,
-        admission: Admission,
+        limits: ServerLimits,
+        metrics: SolverMetrics,
+        admission: Admission | None = None,
         traces: Path | None = None,
         show: Callable[[SolveRequest], AbstractContextManager[Observer]] | None = None,
     ) -> None:
-        self.house = house
+        self.limits = limits
         self.metrics = metrics
         self.admission = admission
         self.health_check_requested = asyncio.Event()
-        """Set when engine or verifiers failed: whoever watches over health should look."""
-        self.solver = replace(solver, judge=MeasuredJudge(solver.judge, metrics)).within(house.candidate_tokens)
+        """Set when engine or verifiers failed, so that the server checks its health at once."""
+        self.solver = replace(solver, verifiers=MeasuredVerifiers(solver.verifiers, metrics)).within(
+            limits.candidate_tokens
+        )
         self._traces = traces
         self._show = show or (lambda _: nullcontext(fan_out()))
-        metrics.show_load(lambda: admission.running, lambda: admission.waiting)
+        self._running = 0
+        metrics.show_load(lambda: self._running, lambda: admission.waiting if admission else 0)
 
     async def solve(
         self,
-        order: SolveRequest,
-        watch: Observer = fan_out(),
+        request: SolveRequest,
+        observer: Observer = fan_out(),
         journal: Journal = NoJournal(),
         entries: Sequence[Entry] = (),
     ) -> Result:
         """Solve, and account for it. Cancelling it aborts the work in the engine.
 
         Args:
-            order: What to solve.
-            watch: Is told of everything that happens.
+            request: What to solve.
+            observer: Is called with every event.
             journal: Keeps finished work.
-            entries: What an earlier run of the same order kept.
+            entries: What an earlier run of the same request kept.
 
         Raises:
-            Full: There is no place in line.
-            Closed: The server drains.
+            AdmissionFullError: Every slot and every place in line is taken.
+            DrainingError: The server drains.
             RequestRefused: The problem can never be put to the engine.
             FieldError: No verifier can work with the check.
-            Unavailable: The engine or the verifiers do not work.
+            SolveUnavailableError: The engine or the verifiers do not work.
         """
-        with structlog.contextvars.bound_contextvars(solve_id=order.id):
-            async with self.admission.enter():
-                return await self._solve(order, watch, journal, entries)
+        with structlog.contextvars.bound_contextvars(solve_id=request.id):
+            async with self.admission.enter() if self.admission else nullcontext():
+                self._running += 1
+                try:
+                    return await self._solve(request, observer, journal, entries)
+                finally:
+                    self._running -= 1
 
-    async def events(self, order: SolveRequest, *, tokens: bool) -> AsyncGenerator[tuple[float, SolveEvent]]:
-        """Solve, and yield what happens, each with its second; the last event is :class:`Solved`.
+    async def events(self, request: SolveRequest, *, tokens: bool) -> AsyncGenerator[tuple[float, SolveEvent]]:
+        """Solve, and yield what happens, each event with its second; the last event is :class:`Solved`.
 
         Use with `aclosing`: closing the iterator early ends the solve.
 
         Args:
-            order: What to solve.
+            request: What to solve.
             tokens: Whether tokens are events.
 
         Raises:
-            SlowReader: Too many events wait to be read.
+            SlowReaderError: Too many events wait to be read.
             Exception: As `solve`.
         """
         clock = asyncio.get_running_loop().time
@@ -142,7 +150,7 @@ class SolveSession:
         start = clock()
         behind = False
 
-        def watch(event: SolveEvent) -> None:
+        def observe(event: SolveEvent) -> None:
             nonlocal behind
             if isinstance(event, Solved) or (not tokens and _is_tokens(event)):
                 return
@@ -152,55 +160,57 @@ class SolveSession:
                 return
             pending.put_nowait((clock() - start, event))
 
-        solving = asyncio.create_task(self.solve(order, watch))
+        solving = asyncio.create_task(self.solve(request, observe))
         solving.add_done_callback(lambda _: pending.put_nowait(None))
         try:
             while (entry := await pending.get()) is not None:
                 yield entry
             if behind:
-                raise SlowReader(f"{MAX_PENDING} events wait to be read; read faster, or ask for no tokens")
+                raise SlowReaderError(f"{MAX_PENDING} events wait to be read; read faster, or ask for no tokens")
             result = await solving
             yield clock() - start, Solved(result)
         finally:
             solving.cancel()
             await asyncio.wait([solving])
             if not solving.cancelled():
-                solving.exception()  # whoever closes early does not want to know
+                solving.exception()  # a reader that closes early does not want to know
 
-    async def _solve(self, order: SolveRequest, watch: Observer, journal: Journal, entries: Sequence[Entry]) -> Result:
-        plan = order.plan
-        problem = recognised(order.problem)
+    async def _solve(
+        self, request: SolveRequest, observer: Observer, journal: Journal, entries: Sequence[Entry]
+    ) -> Result:
+        plan = request.plan
+        problem = recognised(request.problem)
         solver = self.solver.within(plan.candidate_tokens)
         tally = Tally()
         loop = asyncio.get_running_loop()
-        # Nobody waits for what is only written down: the engine is asked first, and the reply sent.
+        # Logs and metrics wait for the next turn of the loop: the engine is asked first, and the reply sent first.
         loop.call_later(0, self._note_begin, plan)
         with (
             self._ending(plan.policy.name, tally),
-            spans(order.id) as span,
-            self._trace(order) as trace,
-            self._show(order) as show,
+            spans(request.id) as span,
+            self._trace(request) as trace,
+            self._show(request) as show,
         ):
             result = await solver.solve(
                 problem,
                 plan.policy,
-                order.budget(loop.time()),
+                request.budget(loop.time()),
                 seed=plan.seed,
-                watch=fan_out(tally.watch, span, trace, show, watch),
+                observer=fan_out(tally.observe, span, trace, show, observer),
                 journal=journal,
                 entries=entries,
-                solve_id=order.id,
+                solve_id=request.id,
             )
             if result.trouble:
                 self.health_check_requested.set()
-                raise Unavailable(result.trouble)
+                raise SolveUnavailableError(result.trouble)
         loop.call_soon(self._note_end, plan, result)
         return result
 
-    def _note_begin(self, plan: Plan) -> None:
+    def _note_begin(self, plan: SolvePlan) -> None:
         log.info("solving", policy=plan.policy.name, k=plan.budget.candidates, seed=plan.seed)
 
-    def _note_end(self, plan: Plan, result: Result) -> None:
+    def _note_end(self, plan: SolvePlan, result: Result) -> None:
         self.metrics.solved(plan.policy.name, result)
         log.info(
             "solved",
@@ -226,24 +236,24 @@ class SolveSession:
             log.warning("failed", error=f"{type(error).__name__}: {error}")
             if isinstance(error, EngineError) and not isinstance(error, RequestRefused):
                 self.health_check_requested.set()
-                raise Unavailable(f"the engine failed: {error}") from error
+                raise SolveUnavailableError(f"the engine failed: {error}") from error
             raise
 
     @contextmanager
-    def _trace(self, order: SolveRequest) -> Iterator[Observer]:
-        """A watcher that writes the trace; a trace that cannot be written does not keep a problem from being solved."""
+    def _trace(self, request: SolveRequest) -> Iterator[Observer]:
+        """Writes the trace; a trace that cannot be written does not keep a problem from being solved."""
         if self._traces is None:
             yield fan_out()
             return
-        path = self._traces / f"{order.id}.jsonl"
+        path = self._traces / f"{request.id}.jsonl"
         try:
-            trace = Trace(path)
+            trace = TraceWriter(path)
         except OSError as error:
             log.warning("no trace", path=str(path), reason=str(error))
             yield fan_out()
             return
         with trace:
-            yield trace.watch(order.problem.id or order.id)
+            yield trace.observer(request.problem.id or request.id)
         if trace.fault:
             log.warning("the trace is not complete", path=str(path), reason=trace.fault)
 

@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from espalier.runtime.engine import BranchClosed, BranchOpened, Event, Finished, Joined, Tokens
-from espalier.solver.cli.report import result_to_json
 from espalier.solver.core.events import (
     Accepted,
     AnswerJudged,
@@ -26,10 +25,11 @@ from espalier.solver.core.events import (
     SolveEvent,
     Streamed,
 )
+from espalier.solver.core.report import result_to_json
 from espalier.verifiers.check_text import check_to_json
 
 
-class Trace:
+class TraceWriter:
     """A trace file. A disk that is full does not end a solve: the trace stops, and `fault` says why.
 
     Raises:
@@ -54,7 +54,7 @@ class Trace:
         except OSError as fault:
             self.fault = self.fault or str(fault)
 
-    def watch(self, problem: str) -> Observer:
+    def observer(self, problem: str) -> Observer:
         """A watcher for the solve of one problem."""
 
         def write(event: SolveEvent) -> None:

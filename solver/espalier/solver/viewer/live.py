@@ -34,9 +34,9 @@ class LiveSolve:
         end: How it ended, in a word or a sentence; empty while it is on its way.
     """
 
-    def __init__(self, order: SolveRequest, clock: Callable[[], float]) -> None:
-        self.id = order.id
-        self.text = order.problem.text
+    def __init__(self, request: SolveRequest, clock: Callable[[], float]) -> None:
+        self.id = request.id
+        self.text = request.problem.text
         self.began = time.time()
         self.end = ""
         self._clock = clock
@@ -44,7 +44,7 @@ class LiveSolve:
         self._condenser = EventCompactor()
         self._log: list[str] = []
 
-    def watch(self, event: SolveEvent) -> None:
+    def observe(self, event: SolveEvent) -> None:
         """Take in one event."""
         entry = self._condenser.feed({"at": self._clock() - self._start, **event_to_json(event)})
         if isinstance(event, Solved):
@@ -95,19 +95,19 @@ class LiveSolves:
     def __init__(self) -> None:
         self._plays: dict[str, LiveSolve] = {}
 
-    def open(self, order: SolveRequest) -> LiveSolve:
+    def open(self, request: SolveRequest) -> LiveSolve:
         """The play of a solve that is about to begin."""
-        if order.id not in self._plays:
-            self._plays[order.id] = LiveSolve(order, asyncio.get_running_loop().time)
+        if request.id not in self._plays:
+            self._plays[request.id] = LiveSolve(request, asyncio.get_running_loop().time)
             self._forget()
-        return self._plays[order.id]
+        return self._plays[request.id]
 
     @contextmanager
-    def show(self, order: SolveRequest) -> Iterator[Observer]:
-        """A watcher for a solve, as the desk wants it."""
-        play = self.open(order)
+    def show(self, request: SolveRequest) -> Iterator[Observer]:
+        """A watcher for a solve, as the session wants it."""
+        play = self.open(request)
         try:
-            yield play.watch
+            yield play.observe
         except asyncio.CancelledError:
             play.break_off("cancelled")
             raise

@@ -9,11 +9,11 @@ from dataclasses import asdict
 from hashlib import blake2b
 from typing import Any
 
-from espalier.solver.batch.connection import QueueUnavailable, patiently
+from espalier.solver.batch.connection import QueueUnavailableError, wait_out_outage
 from espalier.solver.batch.dead_job import DeadJob
 from espalier.solver.batch.keys import batch_of
 from espalier.solver.batch.queue import Batch, JobQueue
-from espalier.solver.batch.status import UnknownJob
+from espalier.solver.batch.status import UnknownJobError
 from espalier.solver.viewer.entries import Entry
 from espalier.solver.viewer.jobs import entry_of, outcome_of
 from espalier.v1 import solver_pb2 as pb
@@ -60,32 +60,32 @@ class QueueMonitor:
             if now - self._looked >= LOOK_SECONDS / 2:
                 try:
                     self._seen = await snapshot(self._queue)
-                except QueueUnavailable as error:
+                except QueueUnavailableError as error:
                     self._seen = {"away": str(error)}
                 self._looked = asyncio.get_running_loop().time()
         return self._seen
 
 
 async def snapshot(queue: JobQueue) -> dict[str, Any]:
-    """Depth, workers, the newest batches and jobs, the oldest dead letters.
+    """Depth, workers, the newest batches and jobs, the oldest dead dead_jobs.
 
     Raises:
-        QueueUnavailable: Redis is gone.
+        QueueUnavailableError: Redis is gone.
     """
-    depth, workers, letters = await queue.depth(), await queue.workers(), await queue.letters(LETTERS)
+    depth, workers, dead_jobs = await queue.depth(), await queue.workers(), await queue.dead_jobs(LETTERS)
     jobs = (await queue.list(page_size=JOBS)).jobs
     batches = []
     for batch in list(dict.fromkeys(batch_of(job.id) for job in jobs))[:BATCHES]:
         try:
             batches.append(_batch(await queue.batch(batch)))
-        except UnknownJob:
+        except UnknownJobError:
             continue  # forgotten meanwhile
     return {
         "depth": asdict(depth),
         "workers": [asdict(worker) for worker in workers],
         "batches": batches,
         "jobs": [status_to_json(job) for job in jobs],
-        "dead": [_letter(letter) for letter in letters],
+        "dead": [_letter(letter) for letter in dead_jobs],
     }
 
 
@@ -98,7 +98,7 @@ async def job_events(queue: JobQueue, job: str, last: str) -> AsyncGenerator[tup
         last: Id of the last event that is known; empty: none.
 
     Raises:
-        UnknownJob: There is no such job.
+        UnknownJobError: There is no such job.
     """
     event = None
     async for event in queue.watch(job, last):
@@ -108,7 +108,7 @@ async def job_events(queue: JobQueue, job: str, last: str) -> AsyncGenerator[tup
                 continue
             entry = made
         yield event.event_id, entry
-    response = await patiently(lambda: queue.get(job))
+    response = await wait_out_outage(lambda: queue.get(job))
     if response.HasField("result"):
         yield (event.event_id if event else last), outcome_of(response.result)
 

@@ -15,17 +15,17 @@ from starlette.routing import BaseRoute, Route
 
 from espalier.common.errors import FieldError
 from espalier.common.security import ServerSecurity, is_local
-from espalier.solver.batch.connection import QueueUnavailable
+from espalier.solver.batch.connection import QueueUnavailableError
 from espalier.solver.batch.queue import JobQueue
-from espalier.solver.batch.status import UnknownJob
+from espalier.solver.batch.status import UnknownJobError
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.settings import MAX_TEXT, Settings
-from espalier.solver.service.http import Guard, Handler, Refusal
+from espalier.solver.service.http import Guard, Handler, HttpError
 from espalier.solver.session.session import SolveRequest, SolveSession
 from espalier.solver.viewer.live import LiveSolve, LiveSolves
 from espalier.solver.viewer.page import POLICY, SCRIPT, STATIC, STYLE, shell
 from espalier.solver.viewer.queue import QueueMonitor, job_events
-from espalier.solver.viewer.runs import Runs, UnknownRun
+from espalier.solver.viewer.runs import Runs, UnknownRunError
 from espalier.solver.viewer.sse import event_stream
 from espalier.verifiers.check_text import CheckError, parse_check
 
@@ -47,14 +47,14 @@ class Pages:
     """The handlers.
 
     Attributes:
-        desk: Solves what is asked for on the page.
+        session: Solves what is asked for on the page.
         stage: Has the solves that can be watched.
         security: Who may call.
         queue: Of jobs; None: there is none.
         runs: Of training; None: there are none.
     """
 
-    desk: SolveSession
+    session: SolveSession
     stage: LiveSolves
     security: ServerSecurity
     queue: JobQueue | None = None
@@ -90,13 +90,13 @@ class Pages:
     # Solves.
 
     async def _about(self, _: Request) -> Response:
-        house = self.desk.house
+        limits = self.session.limits
         return JSONResponse(
             {
-                "model": self.desk.solver.engine.info.model,
-                "policy": house.policy,
-                "k": house.k,
-                "max_k": house.max_k,
+                "model": self.session.solver.engine.info.model,
+                "policy": limits.policy,
+                "k": limits.k,
+                "max_k": limits.max_k,
                 "queue": self.queue is not None,
                 "runs": self.runs is not None,
             }
@@ -107,15 +107,15 @@ class Pages:
 
     async def _ask(self, request: Request) -> Response:
         asked = await _body(request)
-        order = SolveRequest(_problem(asked), self.desk.house.plan(_settings(asked)))
-        play = self.stage.open(order)
-        solving = asyncio.create_task(self.desk.solve(order))
-        self._asked[order.id] = solving
+        solve_request = SolveRequest(_problem(asked), self.session.limits.plan(_settings(asked)))
+        play = self.stage.open(solve_request)
+        solving = asyncio.create_task(self.session.solve(solve_request))
+        self._asked[solve_request.id] = solving
         solving.add_done_callback(lambda task: self._answered(play, task))
         await asyncio.sleep(0)  # whoever is turned away at the door is told at once
         if solving.done() and not solving.cancelled() and (error := solving.exception()) is not None:
             raise error
-        return JSONResponse({"id": order.id}, 201)
+        return JSONResponse({"id": solve_request.id}, 201)
 
     def _answered(self, play: LiveSolve, task: asyncio.Task[Any]) -> None:
         del self._asked[play.id]
@@ -204,23 +204,23 @@ class Pages:
             origin = request.headers.get("origin")
             elsewhere = origin is not None and urlsplit(origin).netloc != host
             if elsewhere or request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-                raise Refusal(403, "permission_error", "another site may not ask on your behalf", code="cross_site")
+                raise HttpError(403, "permission_error", "another site may not ask on your behalf", code="cross_site")
             # Without any token a name that another site has pointed at this machine would be as good as ours.
             open_to_all = self.security.token is None and self.security.certificate is None
             if open_to_all and not self.security.insecure and not is_local(host if ":" in host else f"{host}:80"):
-                raise Refusal(403, "permission_error", f"this server is not called {host[:80]}", code="wrong_host")
+                raise HttpError(403, "permission_error", f"this server is not called {host[:80]}", code="wrong_host")
             try:
                 return await handle(request)
-            except (UnknownJob, UnknownRun) as error:
+            except (UnknownJobError, UnknownRunError) as error:
                 raise _missing(str(error)) from None
-            except QueueUnavailable as error:
-                raise Refusal(503, "server_error", str(error), code="unavailable") from None
+            except QueueUnavailableError as error:
+                raise HttpError(503, "server_error", str(error), code="unavailable") from None
 
         return handled
 
 
-def _missing(message: str) -> Refusal:
-    return Refusal(404, "invalid_request_error", message, code="not_found")
+def _missing(message: str) -> HttpError:
+    return HttpError(404, "invalid_request_error", message, code="not_found")
 
 
 async def _home(_: Request) -> Response:
@@ -238,12 +238,12 @@ async def _file(request: Request) -> Response:
 async def _body(request: Request) -> dict[str, Any]:
     # A page of another site could send a form, but not this type.
     if request.headers.get("content-type", "").partition(";")[0] != "application/json":
-        raise Refusal(415, "invalid_request_error", "send JSON as application/json")
+        raise HttpError(415, "invalid_request_error", "send JSON as application/json")
     content = bytearray()
     async for part in request.stream():
         content += part
         if len(content) > MAX_BODY:
-            raise Refusal(413, "invalid_request_error", f"the body has more than {MAX_BODY} bytes")
+            raise HttpError(413, "invalid_request_error", f"the body has more than {MAX_BODY} bytes")
     try:
         value = json.loads(content)
     except (ValueError, RecursionError):

@@ -14,7 +14,7 @@ PAGE = 4 << 20
 """Bytes that are read at a time."""
 
 
-class UnknownRun(LookupError):
+class UnknownRunError(LookupError):
     """There is no such run."""
 
 
@@ -43,14 +43,14 @@ class Runs:
 
         Returns:
             `records`, and `offset`: where to go on. Lines that are no JSON object are left out, and a last one that is
-            being written waits for the next time.
+            being written backoff for the next time.
 
         Raises:
-            UnknownRun: There is none of this name.
+            UnknownRunError: There is none of this name.
         """
         file = self._files().get(name)
         if file is None:
-            raise UnknownRun(f"there is no run {name[:80]!r}")
+            raise UnknownRunError(f"there is no run {name[:80]!r}")
         with file.open("rb") as content:
             if offset > file.stat().st_size:
                 offset = 0  # the run has begun anew

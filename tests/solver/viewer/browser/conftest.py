@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
-from tests.solver.batch.conftest import server  # noqa: F401
 from tests.solver.viewer.browser.running import CHROMIUM, FLAGS
 
 collect_ignore_glob = [] if os.environ.get("UI") else ["test_*.py"]

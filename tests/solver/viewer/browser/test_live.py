@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from espalier.solver.batch.connection import connect
-from espalier.solver.batch.handler import JobRefused
+from espalier.solver.batch.handler import JobRefusedError
 from espalier.solver.batch.queue import JobQueue
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
@@ -97,7 +97,7 @@ def test_a_solve_is_followed_to_its_end_also_over_a_reload(known: Page) -> None:
 
 def test_a_dead_letter_tells_why_and_is_revived_by_its_button(known: Page, server: RedisServer) -> None:
     async def refuse(_: pb.Job) -> None:
-        raise JobRefused("</script> no worker can do this")
+        raise JobRefusedError("</script> no worker can do this")
 
     async def work(how: NoWork) -> str:
         async with connect(server.url) as redis, working(server, how):

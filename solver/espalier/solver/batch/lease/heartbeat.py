@@ -18,7 +18,7 @@ from espalier.solver.batch.config import QueueConfig
 from espalier.solver.batch.connection import CONNECT_SECONDS, REPLY_SECONDS
 from espalier.solver.batch.keys import Keys
 from espalier.solver.batch.lease.lease import Lease
-from espalier.solver.batch.scripts import Step, source
+from espalier.solver.batch.scripts import Script, source
 
 BEATS = 3
 """Renewals in the time of one lease."""
@@ -36,27 +36,27 @@ class Heartbeat:
         url: Of Redis; the thread has its own connection.
         consumer: Whose leases.
         keys: Of the queue.
-        terms: How long a lease lasts, and how long one may be renewed.
+        config: How long a lease lasts, and how long one may be renewed.
         lost: Called in the thread, once for each lease that cannot be renewed any more.
     """
 
-    def __init__(self, url: str, consumer: str, keys: Keys, terms: QueueConfig, lost: Callable[[Lease], None]) -> None:
+    def __init__(self, url: str, consumer: str, keys: Keys, config: QueueConfig, lost: Callable[[Lease], None]) -> None:
         self._consumer = consumer
         self._jobs = keys.jobs
-        self._terms = terms
+        self._config = config
         self._lost = lost
         self._held: dict[str, tuple[Lease, float]] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._steady_since: float | None = None
         self._beat_at = 0.0
-        self._period = terms.lease_seconds / BEATS
+        self._period = config.lease_seconds / BEATS
         reply = min(REPLY_SECONDS, self._period)
         connect = min(CONNECT_SECONDS, self._period)
         self._redis = redis.Redis.from_url(
             url, socket_timeout=reply, socket_connect_timeout=connect, retry=Retry(NoBackoff(), 0)
         )
-        self._renew: Any = self._redis.register_script(source(Step.RENEW))
+        self._renew: Any = self._redis.register_script(source(Script.RENEW))
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
@@ -87,7 +87,7 @@ class Heartbeat:
         Only then a lease that looks expired has expired: otherwise its owner, too, may have had no time to renew it.
         """
         since, now = self._steady_since, time.monotonic()
-        return since is not None and now - since >= self._terms.lease_seconds > now - self._beat_at
+        return since is not None and now - since >= self._config.lease_seconds > now - self._beat_at
 
     def _beat(self) -> None:
         wait = 0.0
@@ -102,17 +102,17 @@ class Heartbeat:
                 wait = min(self._period, AGAIN_SECONDS)
             else:
                 now = time.monotonic()
-                if self._steady_since is None or now - self._beat_at >= self._terms.lease_seconds:
+                if self._steady_since is None or now - self._beat_at >= self._config.lease_seconds:
                     self._steady_since = now
                 self._beat_at = now
                 wait = self._period
 
     def _give_up_old_ones(self) -> None:
-        oldest = time.monotonic() - self._terms.max_seconds
+        oldest = time.monotonic() - self._config.max_seconds
         with self._lock:
             old = [lease for lease, since in self._held.values() if since < oldest]
         for lease in old:
-            log.warning("job runs for too long", job=lease.job, seconds=self._terms.max_seconds)
+            log.warning("job runs for too long", job=lease.job, seconds=self._config.max_seconds)
             self._give_up(lease)
 
     def _renew_all(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-class LeaseLost(Exception):
+class LeaseLostError(Exception):
     """Somebody else has the job now, or nobody: it was reclaimed, cancelled or ended."""
 
 

@@ -10,10 +10,10 @@ from redis.exceptions import ResponseError
 
 from espalier.solver.batch.config import QueueConfig
 from espalier.solver.batch.keys import GROUP, Keys
-from espalier.solver.batch.lease.lease import Lease, LeaseLost
+from espalier.solver.batch.lease.lease import Lease, LeaseLostError
 from espalier.solver.batch.proto import decode_entry, encode_entry
-from espalier.solver.batch.scripts import Scripts, Step, Value
-from espalier.solver.core.record import Entry
+from espalier.solver.batch.scripts import Script, Scripts, Value
+from espalier.solver.core.journal import Entry
 from espalier.v1 import batch_pb2
 from espalier.v1 import solver_pb2 as pb
 
@@ -43,17 +43,17 @@ class Delivery:
 class LeaseStore:
     """Where one worker deals with the queue. Each method is one step of Redis, and safe to repeat.
 
-    Methods that take a lease raise LeaseLost when it is not held any more; nothing is written then.
+    Methods that take a lease raise LeaseLostError when it is not held any more; nothing is written then.
     """
 
-    def __init__(self, redis: Redis, consumer: str, keys: Keys, terms: QueueConfig) -> None:
+    def __init__(self, redis: Redis, consumer: str, keys: Keys, config: QueueConfig) -> None:
         self._redis = redis
         self._consumer = consumer
         self._keys = keys
-        self._terms = terms
+        self._config = config
         self._scripts = Scripts(redis)
 
-    async def join(self) -> None:
+    async def register(self) -> None:
         """Enter the consumer group, which is made at the stream's beginning unless it is there."""
         try:
             await self._redis.xgroup_create(self._keys.jobs, GROUP, id="0", mkstream=True)
@@ -62,9 +62,9 @@ class LeaseStore:
                 raise
         await self._redis.xgroup_createconsumer(self._keys.jobs, GROUP, self._consumer)  # seen before its first job
 
-    async def leave(self) -> None:
+    async def deregister(self) -> None:
         """Forget this worker in the group, and others that have long been silent."""
-        await self._scripts.run(Step.LEAVE, [self._keys.jobs], FORGET_MS, self._consumer)
+        await self._scripts.run(Script.DEREGISTER, [self._keys.jobs], FORGET_MS, self._consumer)
 
     async def read(self, count: int, wait: float) -> list[Lease]:
         """Leases on jobs that nobody has had yet.
@@ -79,15 +79,15 @@ class LeaseStore:
         entries = streams[0][1] if streams else ()
         return [Lease(fields[b"id"].decode(), entry.decode(), self._consumer, 1) for entry, fields in entries]
 
-    async def take(self, count: int) -> list[Lease]:
+    async def claim_expired(self, count: int) -> list[Lease]:
         """Leases, at most as many, on jobs whose worker has not been heard of for the time of a lease."""
-        idle = round(self._terms.lease_seconds * 1000)
-        taken = await self._scripts.run(Step.TAKE, [self._keys.jobs], self._consumer, idle, count)
+        idle = round(self._config.lease_seconds * 1000)
+        taken = await self._scripts.run(Script.CLAIM_EXPIRED, [self._keys.jobs], self._consumer, idle, count)
         return [Lease(job.decode(), entry.decode(), self._consumer, deliveries) for entry, job, deliveries in taken]
 
     async def start(self, lease: Lease) -> Delivery:
         """Note that the job runs, and fetch it with all that was stored of it."""
-        found = await self._run(Step.START, lease, self._terms.max_events)
+        found = await self._run(Script.START, lease, self._config.max_events)
         job, stored = found
         entries = sorted(
             (decode_entry(batch_pb2.StoredCandidate.FromString(candidate)) for candidate in stored),
@@ -98,36 +98,41 @@ class LeaseStore:
     async def store(self, lease: Lease, entry: Entry) -> None:
         """Store a candidate, in place of what was stored of it before."""
         number = entry.candidate.spec.index
-        await self._run(Step.STORE, lease, number, encode_entry(entry).SerializeToString())
+        await self._run(Script.STORE, lease, number, encode_entry(entry).SerializeToString())
 
-    async def tell(self, lease: Lease, events: Sequence[pb.SolveEvent]) -> None:
+    async def publish_events(self, lease: Lease, events: Sequence[pb.SolveEvent]) -> None:
         """Add events of the solve to the job's progress."""
-        await self._run(Step.TELL, lease, self._terms.max_events, *(event.SerializeToString() for event in events))
+        await self._run(
+            Script.PUBLISH_EVENTS, lease, self._config.max_events, *(event.SerializeToString() for event in events)
+        )
 
     async def finish(self, lease: Lease, result: pb.SolveResponse) -> None:
         """Write the result, acknowledge and delete the entry: the job is done."""
-        terms = self._terms
-        await self._run(Step.FINISH, lease, terms.max_events, lease.job, terms.keep_seconds, result.SerializeToString())
+        config = self._config
+        await self._run(
+            Script.FINISH, lease, config.max_events, lease.job, config.keep_seconds, result.SerializeToString()
+        )
 
     async def release(self, lease: Lease) -> None:
         """Give the job to whoever wants it, at once; this delivery does not count."""
-        await self._hand_back(lease, lease.deliveries - 1, 0.0, "")
+        await self._nack(lease, lease.deliveries - 1, 0.0, "")
 
     async def retry(self, lease: Lease, trouble: str, delay: float) -> None:
         """Give the job to whoever wants it, after some seconds (at most those of a lease); this delivery counts."""
-        await self._hand_back(lease, lease.deliveries, delay, trouble[:MAX_TROUBLE])
+        await self._nack(lease, lease.deliveries, delay, trouble[:MAX_TROUBLE])
 
-    async def bury(self, lease: Lease, reason: str) -> None:
+    async def dead_letter(self, lease: Lease, reason: str) -> None:
         """Move the job into the dead-letter stream, with the last trouble and everything that was stored of it."""
-        terms = self._terms
-        await self._run(Step.BURY, lease, terms.max_events, lease.job, terms.keep_seconds, reason[:MAX_TROUBLE])
+        config = self._config
+        args = (config.max_events, lease.job, config.keep_seconds, reason[:MAX_TROUBLE])
+        await self._run(Script.DEAD_LETTER, lease, *args)
 
-    async def _hand_back(self, lease: Lease, counted: int, delay: float, trouble: str) -> None:
-        idle = max(0, round((self._terms.lease_seconds - delay) * 1000))
-        await self._run(Step.HAND_BACK, lease, self._terms.max_events, counted, idle, trouble)
+    async def _nack(self, lease: Lease, counted: int, delay: float, trouble: str) -> None:
+        idle = max(0, round((self._config.lease_seconds - delay) * 1000))
+        await self._run(Script.NACK, lease, self._config.max_events, counted, idle, trouble)
 
-    async def _run(self, step: Step, lease: Lease, *args: Value) -> Any:
-        outcome = await self._scripts.run(step, self._keys.of(lease.job), *lease.token, *args)
+    async def _run(self, script: Script, lease: Lease, *args: Value) -> Any:
+        outcome = await self._scripts.run(script, self._keys.of(lease.job), *lease.token, *args)
         if not outcome:
-            raise LeaseLost(f"job {lease.job} is not this worker's any more")
+            raise LeaseLostError(f"job {lease.job} is not this worker's any more")
         return outcome

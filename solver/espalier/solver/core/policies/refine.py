@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from espalier.solver.core.candidate import Repair
 from espalier.solver.core.policies.adaptive import Adaptive
-from espalier.solver.core.policy import Outcome, Repair
+from espalier.solver.core.policy import Outcome
 from espalier.verifiers.verdict import Status
 
 

@@ -6,8 +6,9 @@ from bisect import insort
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from espalier.solver.core.candidate import Candidate
-from espalier.solver.core.policy import MIN_TOKENS, Outcome, Repair, Spec, State, Stop, outcome_of, seed_of
+from espalier.common.seeds import derive_seed
+from espalier.solver.core.candidate import Candidate, Repair, Spec
+from espalier.solver.core.policy import MIN_TOKENS, Outcome, PolicyState, Stop, outcome_of
 from espalier.verifiers.verdict import Status, Verdict
 
 
@@ -54,12 +55,12 @@ class Rounds:
         """What the first candidates of a round of `size` have to put right; the others are fresh samples."""
         return ()
 
-    def ask(self, state: State) -> tuple[Spec, ...]:
+    def ask(self, state: PolicyState) -> tuple[Spec, ...]:
         """See :meth:`espalier.solver.core.policy.Policy.ask`."""
         following = self._next(state)
         return () if isinstance(following, Stop) else following
 
-    def tell(self, state: State, candidate: Candidate, verdict: Verdict) -> State:
+    def tell(self, state: PolicyState, candidate: Candidate, verdict: Verdict) -> PolicyState:
         """See :meth:`espalier.solver.core.policy.Policy.tell`."""
         if state.stopped or any(outcome.index == candidate.spec.index for outcome in state.outcomes):
             return state
@@ -69,7 +70,7 @@ class Rounds:
         following = self._next(state)
         return replace(state, stopped=following) if isinstance(following, Stop) else state
 
-    def _next(self, state: State) -> tuple[Spec, ...] | Stop:
+    def _next(self, state: PolicyState) -> tuple[Spec, ...] | Stop:
         """The missing candidates of the current round, or why there is no further one."""
         if state.stopped:
             return state.stopped
@@ -105,7 +106,7 @@ class Rounds:
             Spec(
                 index=index,
                 round=number,
-                seed=seed_of(seed, index),
+                seed=derive_seed(seed, index),
                 temperature=self.temperatures[index % len(self.temperatures)],
                 max_tokens=share,
                 hint=self.hints[index % len(self.hints)] if self.hints else "",

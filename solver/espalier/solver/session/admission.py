@@ -14,7 +14,7 @@ MEMORY = 0.8
 """Weight of the past in the running mean of how long a solve takes."""
 
 
-class Full(Exception):
+class AdmissionFullError(Exception):
     """Every slot and every place in line is taken.
 
     Attributes:
@@ -28,7 +28,7 @@ class Full(Exception):
         self.delay = delay
 
 
-class Closed(Exception):
+class DrainingError(Exception):
     """The server drains."""
 
 
@@ -56,13 +56,13 @@ class Admission:
         """Wait for a slot and hold it.
 
         Raises:
-            Full: There is no place in line either.
-            Closed: Nobody is let in any more.
+            AdmissionFullError: There is no place in line either.
+            DrainingError: Nobody is let in any more.
         """
         if self._closed:
-            raise Closed("the server is going away; ask another")
+            raise DrainingError("the server is going away; ask another")
         if self.waiting >= self._places and self.running + self.waiting >= self._slots:
-            raise Full(self.running + self.waiting, self._delay())
+            raise AdmissionFullError(self.running + self.waiting, self._delay())
         self._empty.clear()
         self.waiting += 1
         try:

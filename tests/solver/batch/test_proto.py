@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 
 from espalier.runtime.engine import FinishReason, Usage
 from espalier.solver.batch.proto import decode_entry, encode_entry
-from espalier.solver.core.candidate import BranchAnswer, Candidate
-from espalier.solver.core.policy import Repair, Spec
-from espalier.solver.core.record import Entry
+from espalier.solver.core.candidate import BranchAnswer, Candidate, Repair, Spec
+from espalier.solver.core.journal import Entry
 from espalier.v1 import batch_pb2
 from espalier.verifiers.verdict import Evidence, Status, Verdict
 

@@ -67,7 +67,7 @@ def verdict_line(result: Result) -> str:
     """Whether and how the answer was verified, in one line."""
     selection = result.selection
     if selection.answer is None:
-        return f"NEGATIVE: {selection.reason}; stopped by {result.stopped.value}"
+        return f"UNSOLVED: {selection.reason}; stopped by {result.stopped.value}"
     if selection.verified:
         passed = next(entry.verdict for entry in result.judged if entry.candidate.spec.index == selection.candidate)
         seen = _observations(passed)

@@ -9,12 +9,12 @@ import pytest
 from rich.console import Console
 
 from espalier.solver.cli.live import LiveView, plain_lines, view
-from espalier.solver.cli.report import result_to_json, usage_line, verdict_line
 from espalier.solver.core.events import SolveEvent, fan_out
 from espalier.solver.core.loop import Solver
 from espalier.solver.core.policies import BestOfK
 from espalier.solver.core.policy import Budget
 from espalier.solver.core.problem import Problem
+from espalier.solver.core.report import result_to_json, usage_line, verdict_line
 from espalier.solver.core.result import Result
 from espalier.verifiers.check import ReferenceCheck
 from espalier.verifiers.verdict import Evidence
@@ -31,7 +31,7 @@ async def solved(*watches: object) -> tuple[Result, list[SolveEvent]]:
         PROBLEM,
         BestOfK(),
         Budget(candidates=2),
-        watch=fan_out(events.append, *watches),  # type: ignore[arg-type]
+        observer=fan_out(events.append, *watches),  # type: ignore[arg-type]
     )
     return result, events
 
@@ -46,7 +46,7 @@ async def test_the_view_shows_open_branches_then_the_outcome() -> None:
     _, events = await solved()
     live, views = LiveView(height=40), []
     for event in events:
-        live.watch(event)
+        live.observe(event)
         views.append(drawn(live))
     middle = next(text for text in views if "✗" in text)
     assert "plan 1" in middle
@@ -59,7 +59,7 @@ async def test_the_view_never_outgrows_the_screen() -> None:
     _, events = await solved()
     live = LiveView(height=3)
     for event in events:
-        live.watch(event)
+        live.observe(event)
         assert len(drawn(live).splitlines()) <= 3
 
 

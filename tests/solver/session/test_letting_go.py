@@ -19,7 +19,6 @@ from espalier.solver.batch.queue import JobQueue
 from espalier.solver.core.settings import ServerLimits
 from espalier.solver.service.servicer import SERVICE_NAME
 from espalier.verifiers.local import LocalVerifiers
-from tests.solver.batch.conftest import redis, server  # noqa: F401
 from tests.solver.batch.server import RedisServer
 from tests.solver.batch.working import working
 from tests.solver.service.serving import Served, asking, serving, until
@@ -32,7 +31,7 @@ PROMISED = 0.25
 """Seconds from the cancel, or the deadline, to an engine that holds nothing of the solve any more."""
 
 TRIES = 5
-HOUSE = ServerLimits(policy="best_of_k", k=4, seconds=60, candidate_tokens=1900)
+LIMITS = ServerLimits(policy="best_of_k", k=4, seconds=60, candidate_tokens=1900)
 KV_TOKENS = 1 << 14
 
 Begin = Callable[[Served], Awaitable[Callable[[], object]]]
@@ -63,7 +62,7 @@ async def by_http(served: Served) -> Callable[[], object]:
 
 @pytest.mark.parametrize("begin", [by_grpc, by_a_stream, by_http])
 async def test_a_client_that_leaves_frees_the_engine_in_time(hub: LocalVerifiers, begin: Begin) -> None:
-    async with telling(None, KV_TOKENS) as engine, serving(engine, hub, house=HOUSE) as served:
+    async with telling(None, KV_TOKENS) as engine, serving(engine, hub, limits=LIMITS) as served:
         seconds = []
         for tried in range(1, TRIES + 1):
             leave = await begin(served)
@@ -79,7 +78,7 @@ async def test_a_client_that_leaves_frees_the_engine_in_time(hub: LocalVerifiers
 
 async def test_the_engine_is_free_when_a_deadline_comes(hub: LocalVerifiers) -> None:
     limit = 0.6
-    async with telling(None, KV_TOKENS) as engine, serving(engine, hub, house=HOUSE) as served:
+    async with telling(None, KV_TOKENS) as engine, serving(engine, hub, limits=LIMITS) as served:
         seconds = []
         for _ in range(TRIES):
             begun = time.perf_counter()
@@ -94,13 +93,13 @@ async def test_the_engine_is_free_when_a_deadline_comes(hub: LocalVerifiers) -> 
 
 async def test_a_cancelled_job_frees_the_engine_in_time(
     hub: LocalVerifiers,
-    redis: Redis,  # noqa: F811
-    server: RedisServer,  # noqa: F811
+    redis: Redis,
+    server: RedisServer,
 ) -> None:
     queue = JobQueue(redis)
-    async with telling(None, KV_TOKENS) as engine, serving(engine, hub, house=HOUSE) as served:
+    async with telling(None, KV_TOKENS) as engine, serving(engine, hub, limits=LIMITS) as served:
         seconds = []
-        async with working(server, SolveJobHandler(served.desk)):
+        async with working(server, SolveJobHandler(served.session)):
             for _ in range(TRIES):
                 (job,) = (await queue.submit([asking().problem])).job_ids
                 await until(lambda: free_tokens(engine) < KV_TOKENS - 4 * 64)

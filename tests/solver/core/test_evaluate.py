@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from espalier.runtime.engine import EngineError
-from espalier.solver.core.evaluate import Measured, Plan, ResultFile, evaluate, pass_at_k, summarise
+from espalier.solver.core.evaluate import EvaluationPlan, Measured, ResultFile, evaluate, pass_at_k, summarise
 from espalier.solver.core.loop import Solver
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.sample import Sample, sample
@@ -20,7 +20,7 @@ from espalier.verifiers.check import ReferenceCheck
 from tests.solver.scripted import ERROR, FAIL, PASS, ScriptedEngine, ScriptedJudge, boxed, response
 
 PROBLEM = Problem("p", "What is 6 times 7?", ReferenceCheck("42"))
-PLAN = Plan(("t",), 3, 2, 0, 1.0, 100, "scripted")
+PLAN = EvaluationPlan(("t",), 3, 2, 0, 1.0, 100, "scripted")
 GOOD = Sample(True, True, False, True, True, True, False, 10, 5)
 BAD = replace(GOOD, correct=False, reachable=False)
 

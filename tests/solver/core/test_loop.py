@@ -11,11 +11,11 @@ import pytest
 from espalier.runtime.engine import EngineInfo, EngineUnavailable, FinishReason, Limits, Mode, RequestRefused
 from espalier.solver.core.candidate import Candidate
 from espalier.solver.core.events import AnswerJudged, CandidateFinished, RoundFinished, Solved
+from espalier.solver.core.journal import Entry
 from espalier.solver.core.loop import Generation, Solver
 from espalier.solver.core.policies import Adaptive, BestOfK, Greedy, Refine
 from espalier.solver.core.policy import Budget, Stop
 from espalier.solver.core.problem import Problem
-from espalier.solver.core.record import Entry
 from espalier.solver.core.result import Result
 from espalier.solver.core.selection import DecidedBy
 from espalier.verifiers.check import ReferenceCheck, StepCheck
@@ -91,7 +91,7 @@ async def test_the_same_answer_is_judged_once() -> None:
     engine = ScriptedEngine.of(response(boxed("41"), boxed("41"), answer=boxed("41")))
     judge = ScriptedJudge(JUDGE)
     events: list[object] = []
-    await solver(engine, judge).solve(CHECKED, BestOfK(), Budget(candidates=3), watch=events.append)
+    await solver(engine, judge).solve(CHECKED, BestOfK(), Budget(candidates=3), observer=events.append)
     assert judge.asked == {"41": 1}
     judged = [event for event in events if isinstance(event, AnswerJudged)]
     assert len(judged) == 9
@@ -304,7 +304,7 @@ async def test_a_stored_pass_ends_the_solve_at_once() -> None:
 async def test_events_tell_the_whole_story() -> None:
     events: list[object] = []
     engine = ScriptedEngine.of(boxed("41"), boxed("41"), boxed("42"))
-    result: Result = await solver(engine).solve(CHECKED, Adaptive(), Budget(candidates=4), watch=events.append)
+    result: Result = await solver(engine).solve(CHECKED, Adaptive(), Budget(candidates=4), observer=events.append)
     assert [event.round for event in events if isinstance(event, RoundFinished)] == [0, 1]
     assert sum(isinstance(event, CandidateFinished) for event in events) == len(result.judged)
     assert isinstance(events[-1], Solved)

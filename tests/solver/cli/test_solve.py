@@ -45,7 +45,7 @@ def test_every_command_explains_itself(name: str) -> None:
         (["--tokens", "3", "x"], "tokens must be at least 64"),
         (["--seconds", "0", "x"], "seconds must be above 0"),
         (["--policy", "magic", "x"], "unknown policy 'magic'; there are: greedy, best_of_k, adaptive, refine"),
-        (["--check", "answer:3", "x"], "unknown kind 'answer'"),
+        (["--check", "answer:3", "x"], "--check: unknown kind 'answer'"),
         (["--check", '{"reference": {}}', "x"], "check.reference.answer"),
         (["--engine", "magic", "x"], "unknown engine 'magic'; write local"),
         (["--engine", "local:/no/such/model", "x"], "no model directory at /no/such/model"),
@@ -161,7 +161,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, name)
     done = espalier("eval", "--tasks", "gcd", "--n", "1")
     assert done.exit_code == 3
-    assert "pip install 'espalier[train]'" in done.output
+    assert "pip install 'espalier-npr[train]'" in done.output
 
 
 class TestSeedling:

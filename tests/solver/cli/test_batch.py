@@ -142,10 +142,10 @@ async def test_list_and_repair_show_and_mend_batches(redis: Redis, espalier: Any
 async def test_dead_jobs_show_their_reason_and_can_be_retried(
     server: RedisServer, espalier: Any, problems: Path
 ) -> None:
-    from espalier.solver.batch.handler import JobRefused
+    from espalier.solver.batch.handler import JobRefusedError
 
     async def refuse(_: Any) -> None:
-        raise JobRefused("too hard")
+        raise JobRefusedError("too hard")
 
     await asyncio.to_thread(espalier, "submit", problems, "--key", "monday")
     async with working(server, NoWork(refuse)):
@@ -188,7 +188,7 @@ def test_a_worker_exports_spans_where_the_environment_says(monkeypatch: pytest.M
     monkeypatch.setattr("espalier.solver.session.spans._installed", lambda: False)
     result = CliRunner().invoke(worker_app, [])
     assert result.exit_code == 2
-    assert "espalier[otel]" in result.output
+    assert "espalier-npr[otel]" in result.output
 
 
 def test_help_teaches() -> None:

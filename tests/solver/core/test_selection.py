@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from espalier.runtime.engine import FinishReason, Usage
-from espalier.solver.core.candidate import Candidate
-from espalier.solver.core.policy import Spec, Stop
+from espalier.solver.core.candidate import Candidate, Spec
+from espalier.solver.core.policy import Stop
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.result import Result, spend
 from espalier.solver.core.selection import DecidedBy, VerifiedCandidate, select

@@ -58,7 +58,7 @@ async def test_a_right_step_ends_its_response_and_the_losers_and_frees_everythin
         free = free_tokens(engine)
         events: list[SolveEvent] = []
         result = await Solver(engine, hub, generation=ENDLESS).solve(
-            MAKE_65, BestOfK(), Budget(candidates=3), watch=events.append
+            MAKE_65, BestOfK(), Budget(candidates=3), observer=events.append
         )
         await idle(engine, free)
     assert (result.selection.answer, result.selection.decided_by) == (RIGHT, DecidedBy.CHECK)
@@ -154,7 +154,7 @@ async def test_a_repair_is_asked_for_with_the_case_that_failed_its_input_what_wa
         pass  # or a skip, where there is none
     async with LocalVerifiers(load()) as hub, telling(lambda number: right if number == 1 else wrong) as engine:
         result = await Solver(engine, hub).solve(
-            Problem("p", "Double it.", check), Refine(first=1), Budget(candidates=2), watch=watch
+            Problem("p", "Double it.", check), Refine(first=1), Budget(candidates=2), observer=watch
         )
     assert result.selection.answer == right.removeprefix("```python\n").removesuffix("```\n")
     asked = " ".join(questions[1].split())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from espalier.solver.core.evaluate import Plan, evaluate
+from espalier.solver.core.evaluate import EvaluationPlan, evaluate
 from espalier.solver.core.loop import Solver
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.responses import ResponseFile, Sampling, read
@@ -17,7 +17,7 @@ from espalier.verifiers.check import ReferenceCheck
 from tests.solver.scripted import FAIL, PASS, ScriptedEngine, ScriptedJudge, boxed, response
 
 PROBLEM = Problem("p", "What is 6 times 7?", ReferenceCheck("42"))
-PLAN = Plan(("t",), 3, 2, 0, 1.0, 100, "scripted")
+PLAN = EvaluationPlan(("t",), 3, 2, 0, 1.0, 100, "scripted")
 SAMPLING = Sampling("scripted", 0, 1.0, 100)
 PROBLEMS = {"t": [replace(PROBLEM, id=str(number)) for number in range(3)]}
 

@@ -42,7 +42,7 @@ async def test_a_cancelled_solve_leaves_no_span_open(exporter: InMemorySpanExpor
         call = served.stub.SolveOnce(asking(policy="best_of_k", k=3))
         await until(lambda: engine.info.details["running"] == 3)
         call.cancel()
-        await until(lambda: served.desk.admission.running == 0)
+        await until(lambda: served.session.admission.running == 0)
     *candidates, solve = finished(exporter)
     assert solve.name == "solve"
     reasons = [span.attributes["espalier.finish_reason"] for span in candidates if span.attributes]
@@ -55,5 +55,5 @@ def test_spans_are_exported_only_where_the_environment_says(monkeypatch: pytest.
     assert export() is False
     monkeypatch.setenv(ENDPOINTS[0], "http://127.0.0.1:4318")
     monkeypatch.setattr("espalier.solver.session.spans._installed", lambda: False)
-    with pytest.raises(ValueError, match=r"espalier\[otel\]"):
+    with pytest.raises(ValueError, match=r"espalier-npr\[otel\]"):
         export()

@@ -10,14 +10,14 @@ import pytest
 from rich.console import Console
 
 from espalier.solver.core.events import fan_out
+from espalier.solver.core.journal import Entry
 from espalier.solver.core.loop import Solver
 from espalier.solver.core.policies import Adaptive
 from espalier.solver.core.policy import Budget
 from espalier.solver.core.problem import Problem
-from espalier.solver.core.record import Entry
 from espalier.solver.core.result import Result
 from espalier.solver.trace.reader import TraceError, read_trace, tree
-from espalier.solver.trace.writer import Trace
+from espalier.solver.trace.writer import TraceWriter
 from espalier.verifiers.check import ReferenceCheck
 from tests.solver.scripted import FAIL, PASS, ScriptedEngine, ScriptedJudge, boxed, response
 
@@ -29,8 +29,8 @@ async def traced(path: Path) -> tuple[Result, ScriptedEngine]:
         response("try " + boxed("41"), "other", answer=boxed("40")), boxed("39"), response("so " + boxed("42"), "late")
     )
     solver = Solver(engine, ScriptedJudge({"42": PASS, "41": FAIL, "40": FAIL, "39": FAIL}))
-    with Trace(path) as trace:
-        result = await solver.solve(PROBLEM, Adaptive(), Budget(candidates=4), watch=fan_out(trace.watch("p")))
+    with TraceWriter(path) as trace:
+        result = await solver.solve(PROBLEM, Adaptive(), Budget(candidates=4), observer=fan_out(trace.observer("p")))
     return result, engine
 
 
@@ -64,9 +64,9 @@ async def test_candidates_that_an_earlier_delivery_kept_are_shown_with_their_tex
     entries = [Entry(judged.candidate) for judged in result.judged[:2]]
     entries[0] = Entry(entries[0].candidate, result.judged[0].verdict)
     engine, judge = ScriptedEngine.of(boxed("42")), ScriptedJudge({"42": PASS, "41": FAIL, "40": FAIL, "39": FAIL})
-    with Trace(tmp_path / "t.jsonl") as trace:
+    with TraceWriter(tmp_path / "t.jsonl") as trace:
         await Solver(engine, judge).solve(
-            PROBLEM, Adaptive(), Budget(candidates=4), watch=trace.watch("p"), entries=entries
+            PROBLEM, Adaptive(), Budget(candidates=4), observer=trace.observer("p"), entries=entries
         )
     (solve,) = read_trace((tmp_path / "t.jsonl").read_text().splitlines(), "t")
     assert [(index, kept.kept) for index, kept in sorted(solve.candidates.items())][:3] == [
@@ -101,7 +101,7 @@ async def test_what_is_no_trace_is_named_with_its_line(line: str, tmp_path: Path
 
 
 async def test_a_full_disk_ends_the_trace_but_not_the_solve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    trace = Trace(tmp_path / "t.jsonl")
+    trace = TraceWriter(tmp_path / "t.jsonl")
 
     def full(_: str) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -109,7 +109,7 @@ async def test_a_full_disk_ends_the_trace_but_not_the_solve(tmp_path: Path, monk
     monkeypatch.setattr(trace, "_file", type("Full", (), {"write": staticmethod(full), "close": lambda _: None})())
     with trace:
         result = await Solver(ScriptedEngine.of(boxed("42")), ScriptedJudge({"42": PASS})).solve(
-            PROBLEM, Adaptive(), watch=trace.watch("p")
+            PROBLEM, Adaptive(), observer=trace.observer("p")
         )
     assert result.selection.verified
     assert "No space left" in trace.fault
