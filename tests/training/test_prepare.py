@@ -28,7 +28,7 @@ from espalier.runtime.engine import EngineError
 from espalier.runtime.grammar import EIGHT_TAGS, Tag, Vocabulary
 from espalier.runtime.prompt import PromptTemplate
 from espalier.training.model.cli import app
-from espalier.training.model.prepare import INSTRUCTION, PrepareError, check, prepare
+from espalier.training.model.prepare import INSTRUCTION, PrepareError, check, prepare, tie
 
 SIZES = {
     "hidden_size": 48,
@@ -106,6 +106,20 @@ def test_a_tag_starts_as_the_mean_of_what_it_was_split_into(tmp_path, tied):
         assert torch.allclose(table[row].float(), table[pieces].float().mean(0), atol=2e-3)
     rows = model.get_input_embeddings().weight[list(made.tags)]
     assert len({tuple(row.tolist()) for row in rows}) == 8  # an opening and its closing begin apart
+
+
+def test_one_table_that_was_quantised_twice_is_tied_again_and_two_tables_are_not(tmp_path):
+    folder = source(tmp_path / "in", tied=False)
+    for noise, tied in ((0.02, True), (3.0, False)):
+        model = AutoModelForCausalLM.from_pretrained(folder)
+        table, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+        with torch.no_grad():
+            table.copy_(head + noise * head.std() * torch.randn_like(head))
+        kept = head.clone()
+        tie(model)
+        assert model.config.tie_word_embeddings is tied
+        assert (model.get_input_embeddings().weight is model.get_output_embeddings().weight) is tied
+        assert torch.equal(model.get_output_embeddings().weight, kept)
 
 
 def test_rows_are_appended_where_none_is_unused(tmp_path):

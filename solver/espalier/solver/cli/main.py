@@ -40,6 +40,7 @@ MOUNTS = {
     "verify": Mount("espalier.verifiers.cli", "verify_app", "Judge an answer or a program."),
     "verifiers": Mount("espalier.verifiers.cli", "verifiers_app", "Serve the verifiers, or ask what they can do."),
     "engine": Mount("espalier.runtime.sglang.cli", "app", "Serve a model on GPUs with SGLang."),
+    "data": Mount("espalier.training.data.cli", "app", "Convert data sets, sample a model, assemble a cold start."),
     "model": Mount("espalier.training.model.cli", "app", "Prepare pretrained models for parallel reasoning."),
     "train": Mount("espalier.training.cli", "app", "Train models."),
 }

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import gzip
+import json
+
+import pyarrow as arrow
+import pytest
+from pyarrow import parquet
+from typer.testing import CliRunner
+
+from espalier.solver.core.problem import Problem, read_problems
+from espalier.training.data.cli import app
+from espalier.training.data.datasets import DatasetError, Fields, Kind, problems, to_json
+from espalier.training.data.overlap import HeldOut, grams, split
+from espalier.verifiers.check import AssertCase, ProgramCheck, ReferenceCheck
+
+CLIPS = {"question": "How many clips?", "answer": "48/2 = <<48/2=24>>24\nSum 72.\n#### 1,072"}
+
+
+def write(path, *rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "text", "answer"),
+    [
+        (Kind.GSM8K, CLIPS, "How many clips?", "1072"),
+        (Kind.MATH, {"problem": "Find a+b.", "answer": "\\frac{1}{2}", "level": 5}, "Find a+b.", "\\frac{1}{2}"),
+        (Kind.MATH, {"problem": "Find a.", "answer": [3]}, "Find a.", "3"),
+        (Kind.FIELDS, {"q": "Say 2.", "gold": 2, "n": 7}, "Say 2.", "2"),
+    ],
+)
+def test_math_sets_become_problems_with_references(tmp_path, kind, row, text, answer):
+    (found,) = problems(write(tmp_path / "set.jsonl", row), kind, Fields("q", "gold", "n"))
+    assert (found.text, found.check) == (text, ReferenceCheck(answer))
+    assert read_problems([to_json(found)], "x") == (found,)
+
+
+def test_the_same_rows_are_read_from_every_kind_of_file(tmp_path):
+    rows = [{"problem": f"Add {n} and 1.", "answer": str(n + 1), "id": n} for n in range(3)]
+    write(tmp_path / "set.jsonl", *rows)
+    (tmp_path / "set.json").write_text(json.dumps(rows))
+    (tmp_path / "set.jsonl.gz").write_bytes(gzip.compress((tmp_path / "set.jsonl").read_bytes()))
+    parquet.write_table(arrow.Table.from_pylist(rows), tmp_path / "set.parquet")
+    read = [list(problems(path, Kind.MATH)) for path in sorted(tmp_path.iterdir())]
+    assert len(read) == 4
+    assert all(one == read[0] for one in read)
+    assert [one.id for one in read[0]] == ["set-0", "set-1", "set-2"]
+
+
+def test_programs_are_judged_by_their_assertions(tmp_path):
+    row = {"task_id": 3, "text": "Add.", "test_setup_code": "import math", "test_list": ["assert add(1, 2) == 3"]}
+    (found,) = problems(write(tmp_path / "mbpp.jsonl", row), Kind.MBPP)
+    assert found.check == ProgramCheck((AssertCase("import math\nassert add(1, 2) == 3"),))
+    assert found.text.endswith("assert add(1, 2) == 3")
+    assert found.id == "mbpp-3"
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "message"),
+    [
+        (Kind.GSM8K, {"question": "x", "answer": "72"}, r"set\.jsonl: row 1: field 'answer' does not end"),
+        (Kind.MATH, {"problem": "x"}, "no answer in field 'answer'"),
+        (Kind.MATH, {"question": "x", "answer": "1"}, "no text in field 'problem'; the row has answer, question"),
+        (Kind.MBPP, {"text": "x", "test_list": []}, "no assertions in field 'test_list'"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_named(tmp_path, kind, row, message):
+    with pytest.raises(DatasetError, match=message):
+        list(problems(write(tmp_path / "set.jsonl", row), kind))
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "broken.jsonl").write_text('{"a": 1}\n{"a"\n')
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "no.parquet").write_text("x")
+    for name, message in (("broken.jsonl", r"broken\.jsonl"), ("empty.jsonl", "no row"), ("no.parquet", "no.parquet")):
+        with pytest.raises(DatasetError, match=message):
+            list(problems(tmp_path / name, Kind.MATH))
+
+
+STORY = "Natalia sold clips to 48 of her friends in April, and then she sold half as many clips in May."
+
+
+def test_a_run_of_words_gives_a_held_out_problem_away_whatever_its_punctuation():
+    held_out = HeldOut.of({"test": [Problem("1", STORY + " How many did she sell?")]})
+    assert held_out.found_in("Note: NATALIA sold clips to 48 of her friends - in April and then she left.") == {"test"}
+    assert not held_out.found_in("Natalia sold clips to 47 of her friends in April, and she sold no clips in May.")
+
+
+def test_a_short_problem_is_found_whole():
+    held_out = HeldOut.of({"test": [Problem("1", "What is 2 plus 3 times 4?")]})
+    assert held_out.found_in("Quick: what is 2 plus 3 times 4, my friend? Think before you say anything at all.") == {
+        "test"
+    }
+    assert not held_out.found_in("What is 2 plus 3?")
+    assert len(grams("a b c", 13)) == 1
+
+
+def test_overlaps_are_left_out_and_counted_by_set():
+    held_out = HeldOut.of({"one": [Problem("1", STORY)], "two": [Problem("2", "Nothing alike in here at all.")]})
+    kept, counts = split([Problem("a", STORY), Problem("b", "Something else.")], held_out)
+    assert [problem.id for problem in kept] == ["b"]
+    assert counts == {"one": 1, "two": 0}
+
+
+def test_the_command_leaves_held_out_problems_out_and_overlap_says_so(tmp_path):
+    row = {"question": STORY, "answer": "#### 72"}
+    source = write(tmp_path / "train.jsonl", row, CLIPS, {"question": "far too many words " * 9, "answer": "#### 1"})
+    test = tmp_path / "test.jsonl"
+    test.write_text(to_json(Problem("t", STORY, ReferenceCheck("72"))) + "\n")
+    options = ["--kind", "gsm8k", "--out", str(tmp_path / "out.jsonl"), "--max-words", "30"]
+    ran = CliRunner().invoke(app, ["convert", str(source), *options, "--held-out", str(test)])
+    assert ran.exit_code == 0, ran.output
+    assert "1 share 13 words with a held-out problem and are left out: test 1" in ran.stderr
+    assert "1 of 3 problems" in ran.output
+    assert CliRunner().invoke(app, ["overlap", str(test), "--against", str(test)]).exit_code == 1
+    assert CliRunner().invoke(app, ["overlap", str(tmp_path / "out.jsonl"), "--against", str(test)]).exit_code == 0

@@ -1,0 +1,175 @@
+"""Public data sets as files of problems with checks: GSM8K, MATH and DeepScaleR, MBPP, EvalPlus, and fields by name."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from espalier.solver.core.problem import Problem
+from espalier.verifiers.check import AssertCase, Check, ProgramCheck, ReferenceCheck
+from espalier.verifiers.check_text import check_to_json
+
+
+class DatasetError(ValueError):
+    """A file is no data set of its kind; the message names file, row and field."""
+
+
+class Kind(StrEnum):
+    """What the rows of a data set look like."""
+
+    GSM8K = "gsm8k"
+    """`question`, and `answer` whose last line is `#### RESULT`."""
+    MATH = "math"
+    """`problem` and `answer`: MATH, MATH-500, DeepScaleR, AIME and the like."""
+    MBPP = "mbpp"
+    """`text` or `prompt`, and `test_list` with assertions."""
+    EVALPLUS = "evalplus"
+    """HumanEval+ and MBPP+: expected values are computed from `canonical_solution`, see :mod:`.evalplus`."""
+    FIELDS = "fields"
+    """Question and answer in fields that the caller names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """Names of the fields of a row of kind `FIELDS`; `id` may be missing, and the row's number stands for it."""
+
+    text: str = "problem"
+    answer: str = "answer"
+    id: str = "id"
+
+
+def rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    """The rows of a JSON Lines file (also gzipped), a JSON list, or a Parquet file.
+
+    Raises:
+        DatasetError: It cannot be read as what its name says.
+    """
+    name = path.name.removesuffix(".gz")
+    try:
+        if name.endswith(".parquet"):
+            yield from _parquet(path)
+            return
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        text = raw.decode("utf-8-sig")
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    if name.endswith(".json"):
+        yield from _list(path, text)
+        return
+    for number, line in enumerate(text.split("\n"), start=1):  # not splitlines: JSON may hold other ends of lines
+        if line.strip():
+            yield _object(_parsed(line, f"{path}:{number}"), f"{path}:{number}")
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{where}: {error}") from None
+
+
+def _object(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise DatasetError(f"{where}: a row must be a JSON object")
+    return value
+
+
+def _list(path: Path, text: str) -> Iterator[Mapping[str, Any]]:
+    found = _parsed(text, str(path))
+    if not isinstance(found, list):
+        raise DatasetError(f"{path}: a .json file must hold a list of rows; name JSON lines .jsonl")
+    for number, row in enumerate(found, start=1):
+        yield _object(row, f"{path}: row {number}")
+
+
+def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
+    import pyarrow as arrow
+    from pyarrow import parquet
+
+    try:
+        file = parquet.ParquetFile(path)
+        for batch in file.iter_batches():
+            yield from batch.to_pylist()
+    except arrow.ArrowException as error:
+        raise DatasetError(f"{path}: {error}") from None
+
+
+def problems(path: Path, kind: Kind, fields: Fields = Fields()) -> Iterator[Problem]:
+    """The problems of a data set with their checks, in its order. Not for :attr:`Kind.EVALPLUS`, which needs a sandbox.
+
+    Raises:
+        DatasetError: A row lacks a field or holds something else in it.
+    """
+    read = {Kind.GSM8K: _gsm8k, Kind.MATH: _math, Kind.MBPP: _mbpp}.get(kind)
+    number = 0
+    for number, row in enumerate(rows(path), start=1):
+        where = f"{path}: row {number}"
+        identity = f"{path.name.partition('.')[0]}-{row.get(fields.id, row.get('task_id', number))}"
+        text, check = read(row, where) if read else _by_fields(row, fields, where)
+        yield Problem(identity, text, check)
+    if not number:
+        raise DatasetError(f"{path}: there is no row in it")
+
+
+def to_json(problem: Problem) -> str:
+    """A line of a file of problems, as `espalier solve --problems` and the stages of training read it."""
+    check = {"check": check_to_json(problem.check)} if problem.check else {}
+    return json.dumps({"id": problem.id, "text": problem.text, **check}, ensure_ascii=False)
+
+
+def text_field(row: Mapping[str, Any], name: str, where: str) -> str:
+    """A field with text in it.
+
+    Raises:
+        DatasetError: It is missing, empty or something else.
+    """
+    value = row.get(name)
+    if not isinstance(value, str) or not value.strip():
+        there = ", ".join(sorted(row))
+        raise DatasetError(f"{where}: no text in field {name!r}; the row has {there}")
+    return value
+
+
+def _answer(row: Mapping[str, Any], name: str, where: str) -> ReferenceCheck:
+    value = row.get(name)
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
+        raise DatasetError(f"{where}: no answer in field {name!r}")
+    return ReferenceCheck(str(value).strip())
+
+
+def _gsm8k(row: Mapping[str, Any], where: str) -> tuple[str, Check]:
+    _, mark, result = text_field(row, "answer", where).rpartition("####")
+    if not mark or not result.strip():
+        raise DatasetError(f"{where}: field 'answer' does not end with a line '#### RESULT'")
+    return text_field(row, "question", where), ReferenceCheck(result.strip().replace(",", ""))
+
+
+def _math(row: Mapping[str, Any], where: str) -> tuple[str, Check]:
+    return text_field(row, "problem", where), _answer(row, "answer", where)
+
+
+def _by_fields(row: Mapping[str, Any], fields: Fields, where: str) -> tuple[str, Check]:
+    return text_field(row, fields.text, where), _answer(row, fields.answer, where)
+
+
+def _mbpp(row: Mapping[str, Any], where: str) -> tuple[str, Check]:
+    tests = row.get("test_list")
+    if not isinstance(tests, list) or not tests or not all(isinstance(one, str) for one in tests):
+        raise DatasetError(f"{where}: no assertions in field 'test_list'")
+    imports = row.get("test_imports") or []
+    before = "\n".join([*imports, row.get("test_setup_code") or ""]).strip()
+    cases = tuple(AssertCase(f"{before}\n{test}".strip()) for test in tests)
+    task = text_field(row, "text" if "text" in row else "prompt", where)
+    return f"{task}\nYour program must pass this test:\n{tests[0]}", ProgramCheck(cases)
+
+
+def within(found: Iterable[Problem], max_words: int) -> Iterator[Problem]:
+    """The problems whose text has at most so many words."""
+    return (problem for problem in found if len(problem.text.split()) <= max_words)

@@ -1,0 +1,89 @@
+"""HumanEval+ and MBPP+ as problems: expected values are what the canonical solution returns in the sandbox."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from espalier.solver.core.problem import Problem
+from espalier.training.data.datasets import DatasetError, rows, text_field
+from espalier.verifiers.check import CallCase, Comparison, ProgramCheck
+from espalier.verifiers.code.languages import JOB, LANGUAGES
+from espalier.verifiers.code.sandbox import BoxSpec, Command, Job, Sandbox
+
+ASK = (
+    "Please provide a self-contained Python script that solves the following problem in a markdown code block:\n"
+    "```python\n{prompt}\n```"
+)
+MEMORY_MIB = 512
+CASE_SECONDS = 10.0
+
+
+async def problems(path: Path, sandbox: Sandbox, max_cases: int = 60) -> AsyncIterator[tuple[Problem, int]]:
+    """The problems of an EvalPlus file, and how many of their inputs are left out.
+
+    An input is left out where the canonical solution does not return a JSON value for it in time. All base inputs come
+    first, then plus inputs up to `max_cases` in all. A problem without any case is left out.
+
+    Args:
+        path: `HumanEvalPlus.jsonl.gz` or `MbppPlus.jsonl.gz`.
+        sandbox: Where the canonical solutions run.
+        max_cases: Cases of a problem at most.
+
+    Raises:
+        DatasetError: A row lacks a field.
+        SandboxError: The sandbox failed.
+    """
+    for number, row in enumerate(rows(path), start=1):
+        where = f"{path}: row {number}"
+        prompt, function = text_field(row, "prompt", where), text_field(row, "entry_point", where)
+        inputs = [*_inputs(row, "base_input", where), *_inputs(row, "plus_input", where)][:max_cases]
+        source = prompt + "\n" + text_field(row, "canonical_solution", where)
+        cases = [case for case in await _expected(sandbox, source, function, inputs) if case]
+        if cases:
+            tolerance = max(float(row.get("atol") or 0), 1e-6)
+            check = ProgramCheck(tuple(cases), comparison=Comparison.FLOAT, tolerance=tolerance)
+            text = ASK.format(prompt=prompt.strip())
+            yield Problem(str(row.get("task_id", number)), text, check), len(inputs) - len(cases)
+
+
+def _inputs(row: Mapping[str, Any], name: str, where: str) -> list[list[Any]]:
+    value = row.get(name, [])
+    try:
+        found = ast.literal_eval(value) if isinstance(value, str) else value
+    except (ValueError, SyntaxError) as error:
+        raise DatasetError(f"{where}: field {name!r}: {error}") from None
+    if not isinstance(found, list):
+        raise DatasetError(f"{where}: field {name!r} must hold a list of argument lists")
+    return [one for one in found if isinstance(one, list)]
+
+
+async def _expected(sandbox: Sandbox, source: str, function: str, inputs: list[list[Any]]) -> list[CallCase | None]:
+    """A case for each input, or None where there is no JSON value to expect."""
+    language = LANGUAGES["python"]
+    asked = [json.dumps(arguments) if _plain(arguments) else None for arguments in inputs]
+    commands = [
+        Command(language.call or (), json.dumps({"function": function, "arguments": json.loads(one)}), CASE_SECONDS)
+        for one in asked
+        if one is not None
+    ]
+    job = Job(BoxSpec(language.image, MEMORY_MIB), commands, {f"{JOB}/{language.source}": source})
+    outcomes = [outcome async for outcome in sandbox.run(job)]
+    answers = iter(outcomes)
+    cases: list[CallCase | None] = []
+    for one in asked:
+        outcome = next(answers, None) if one is not None else None
+        good = outcome is not None and outcome.exit_code == 0 and outcome.stopped is None and outcome.result
+        cases.append(CallCase(function, one or "", outcome.result.decode()) if good and outcome else None)
+    return cases
+
+
+def _plain(value: object) -> bool:
+    """Whether JSON gives the value back as it was: EvalPlus also has tuples, sets and complex numbers."""
+    try:
+        return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
+    except (TypeError, ValueError):
+        return False

@@ -1,0 +1,71 @@
+"""Held-out problems among training problems, found by content: n-grams of words that both have.
+
+A row is held out if it shares a run of `n` words with a held-out problem (13, as in arXiv 2005.14165, appendix C), or
+if a held-out problem of fewer words than that is contained in it whole.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from espalier.solver.core.problem import Problem
+
+WORDS = 13
+
+_WORD = re.compile(r"\w+")
+
+Gram = tuple[str, ...]
+
+
+def grams(text: str, n: int = WORDS) -> frozenset[Gram]:
+    """The runs of `n` words of a text, in lower case and without punctuation; a shorter text is one run."""
+    words = tuple(_WORD.findall(text.lower()))
+    if len(words) <= n:
+        return frozenset({words} if words else ())
+    return frozenset(words[at : at + n] for at in range(len(words) - n + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """What must not be trained on.
+
+    Attributes:
+        n: Words of a run.
+        sets: By run of words, the names of the sets that have it.
+        lengths: Lengths of the runs, `n` and those of shorter problems.
+    """
+
+    n: int
+    sets: Mapping[Gram, frozenset[str]]
+    lengths: frozenset[int]
+
+    @classmethod
+    def of(cls, sets: Mapping[str, Iterable[Problem]], n: int = WORDS) -> HeldOut:
+        """From the problems of each set. A problem of fewer than 4 words says too little to be recognised by."""
+        found: dict[Gram, frozenset[str]] = {}
+        for name, problems in sets.items():
+            for problem in problems:
+                for gram in grams(problem.text, n):
+                    if len(gram) >= min(4, n):
+                        found[gram] = found.get(gram, frozenset()) | {name}
+        return cls(n, found, frozenset(map(len, found)))
+
+    def found_in(self, text: str) -> frozenset[str]:
+        """The sets with a problem that the text shares a run of words with."""
+        runs = (gram for length in self.lengths for gram in grams(text, length) if len(gram) == length)
+        return frozenset().union(*(self.sets.get(gram, frozenset()) for gram in runs))
+
+
+def split(problems: Iterable[Problem], held_out: HeldOut) -> tuple[list[Problem], dict[str, int]]:
+    """The problems that may be trained on, and how many overlap with each held-out set."""
+    kept: list[Problem] = []
+    counts: dict[str, int] = {name: 0 for names in held_out.sets.values() for name in names}
+    for problem in problems:
+        names = held_out.found_in(problem.text)
+        if not names:
+            kept.append(problem)
+        for name in names:
+            counts[name] += 1
+    return kept, counts
