@@ -34,6 +34,7 @@ EXTRAS = {
     "sglang": "sglang",
     "starlette": "http",
     "uvicorn": "http",
+    "openai": "openai",
 }
 """Which extra brings a module."""
 

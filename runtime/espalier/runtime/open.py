@@ -1,4 +1,4 @@
-"""From one setting to an engine: `local[:PATH][?rows=N&…]` or `sglang://HOST:PORT[,HOST:PORT…][?key-file=FILE&…]`."""
+"""From one setting to an engine: `local[:PATH]`, `sglang://HOST:PORT[,HOST:PORT…]` or `openai://HOST:PORT/v1`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from espalier.runtime.openai.setting import SCHEMES as OPENAI_SCHEMES
+from espalier.runtime.openai.setting import engine_of
 from espalier.runtime.prompt import PromptTemplate
-from espalier.runtime.sglang.client.setting import SCHEME, EngineSettingError, client_of, options_of
+from espalier.runtime.setting import EngineSettingError, options_of
+from espalier.runtime.sglang.client.setting import SCHEME, client_of
 
 if TYPE_CHECKING:
     from espalier.runtime.engine import Engine
@@ -19,8 +22,10 @@ __all__ = ["SETTINGS", "EngineSettingError", "open_engine", "template_of"]
 
 SETTINGS = (
     "local (the bundled model), local:PATH (a model directory; ?rows=N branches at once, ?kv-tokens=N tokens in "
-    "memory) or sglang://HOST:PORT[,HOST:PORT...] (servers with one "
-    "model; ?key-file=FILE if they want a key, ?tokenizer=PATH if theirs is not on this machine)"
+    "memory), sglang://HOST:PORT[,HOST:PORT...] (servers with one "
+    "model; ?key-file=FILE if they want a key, ?tokenizer=PATH if theirs is not on this machine) or "
+    "openai://HOST:PORT/v1?model=NAME (any server of OpenAI's chat completions, openai+https:// with TLS; "
+    "?key-file=FILE, ?concurrent=N requests at once)"
 )
 
 
@@ -43,6 +48,9 @@ async def open_engine(setting: str) -> AsyncIterator[Engine]:
     elif setting.startswith(SCHEME):
         async with client_of(setting) as remote:
             yield remote
+    elif setting.startswith(OPENAI_SCHEMES):
+        async with engine_of(setting) as server:
+            yield server
     else:
         raise EngineSettingError(f"unknown engine {setting!r}; write {SETTINGS}")
 

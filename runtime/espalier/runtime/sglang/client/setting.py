@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
+
+from espalier.runtime.setting import EngineSettingError, options_of, read_key
 
 if TYPE_CHECKING:
     from espalier.runtime.sglang.client.engine import SglangEngine
 
 SCHEME = "sglang://"
-
-
-class EngineSettingError(ValueError):
-    """A setting that names no engine; the message says what to write."""
 
 
 def client_of(setting: str) -> SglangEngine:
@@ -29,20 +27,8 @@ def client_of(setting: str) -> SglangEngine:
     options = options_of(setting, address.query, "key-file", "tokenizer")
     from espalier.runtime.sglang.client.engine import ClientConfig, SglangEngine
 
-    key = _read_key(Path(options["key-file"]).expanduser()) if "key-file" in options else None
+    key = read_key(Path(options["key-file"]).expanduser()) if "key-file" in options else None
     return SglangEngine(*urls, config=ClientConfig(tokenizer=options.get("tokenizer"), key=key))
-
-
-def options_of(setting: str, query: str, *known: str) -> dict[str, str]:
-    """What stands behind the `?` of an engine's setting.
-
-    Raises:
-        EngineSettingError: An option is unknown.
-    """
-    options = dict(parse_qsl(query, keep_blank_values=True))
-    if unknown := sorted(options.keys() - set(known)):
-        raise EngineSettingError(f"{setting} has the unknown option {unknown[0]!r}; there are {' and '.join(known)}")
-    return options
 
 
 def _http(address: str, setting: str) -> str:
@@ -56,13 +42,3 @@ def _http(address: str, setting: str) -> str:
     if parts.username is not None:
         raise EngineSettingError("a URL is no place for a secret; write sglang://HOST:PORT?key-file=FILE")
     return f"http://{address}"
-
-
-def _read_key(path: Path) -> str:
-    try:
-        key = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise EngineSettingError(f"key-file {path} cannot be read: {error}") from None
-    if not key or not key.isprintable() or " " in key:
-        raise EngineSettingError(f"key-file {path} must hold one key and nothing else")
-    return key

@@ -1,0 +1,37 @@
+"""What the settings of all engines share: options behind a `?`, keys in files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+
+class EngineSettingError(ValueError):
+    """A setting that names no engine; the message says what to write."""
+
+
+def options_of(setting: str, query: str, *known: str) -> dict[str, str]:
+    """What stands behind the `?` of an engine's setting.
+
+    Raises:
+        EngineSettingError: An option is unknown.
+    """
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    if unknown := sorted(options.keys() - set(known)):
+        raise EngineSettingError(f"{setting} has the unknown option {unknown[0]!r}; there are {' and '.join(known)}")
+    return options
+
+
+def read_key(path: Path) -> str:
+    """A server's API key.
+
+    Raises:
+        EngineSettingError: The file cannot be read or holds no key.
+    """
+    try:
+        key = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise EngineSettingError(f"key-file {path} cannot be read: {error}") from None
+    if not key or not key.isprintable() or " " in key:
+        raise EngineSettingError(f"key-file {path} must hold one key and nothing else")
+    return key
