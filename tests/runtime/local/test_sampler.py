@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from espalier.runtime.decoding.branch import branch_noise
 from espalier.runtime.engine import RequestRefused, SamplingParams
-from espalier.runtime.local.sampler import DefaultSampler, Draw, branch_noise
+from espalier.runtime.local.sampler import DefaultSampler, Draw
 
 LOGITS = torch.log(torch.tensor([0.5, 0.25, 0.15, 0.07, 0.03]))
 

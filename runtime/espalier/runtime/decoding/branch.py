@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from espalier.runtime.grammar import State
 from espalier.runtime.layout import Path
-from espalier.runtime.local.kv_pages import BlockTable
+
+if TYPE_CHECKING:
+    from espalier.runtime.local.kv_pages import BlockTable
+
+
+def branch_noise(seed: int | None, path: Path) -> np.random.Generator:
+    """The randomness of one branch: a function of the request's seed and the branch's path alone."""
+    if seed is None:
+        return np.random.default_rng()
+    return np.random.default_rng([seed, *(number for turn in path for number in turn)])
 
 
 @dataclass(eq=False, slots=True)

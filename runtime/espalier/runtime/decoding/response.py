@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from espalier.runtime.decoding.branch import Branch, Fork
+from espalier.runtime.decoding.branch import Branch, Fork, branch_noise
 from espalier.runtime.engine import (
     BranchClosed,
     BranchOpened,
@@ -35,7 +35,6 @@ from espalier.runtime.grammar import (
 )
 from espalier.runtime.grammar import Fork as ForkAction
 from espalier.runtime.layout import Path
-from espalier.runtime.local.sampler import branch_noise
 
 
 @dataclass(eq=False)

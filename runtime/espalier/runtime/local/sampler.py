@@ -70,13 +70,6 @@ class DefaultSampler:
         return list(map(int, tokens)), values
 
 
-def branch_noise(seed: int | None, path: Path) -> np.random.Generator:
-    """The randomness of one branch: a function of the request's seed and the branch's path alone."""
-    if seed is None:
-        return np.random.default_rng()
-    return np.random.default_rng([seed, *(number for turn in path for number in turn)])
-
-
 def _penalise(draws: Sequence[Draw], logits: torch.Tensor) -> torch.Tensor:
     logits = logits.clone()
     for row, draw in enumerate(draws):
