@@ -35,6 +35,7 @@ EXTRAS = {
     "starlette": "http",
     "uvicorn": "http",
     "openai": "openai",
+    "mcp": "mcp",
 }
 """Which extra brings a module."""
 

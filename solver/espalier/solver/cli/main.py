@@ -33,6 +33,7 @@ MOUNTS = {
     "eval": Mount("espalier.solver.cli.evaluate", "app", "Measure accuracy, pass@k and parallelism on tasks."),
     "demo": Mount("espalier.solver.cli.demo", "app", "Solve ten fresh problems with the bundled model."),
     "serve": Mount("espalier.solver.cli.serve", "app", "Serve the solver: gRPC, OpenAI's protocol, jobs."),
+    "mcp": Mount("espalier.solver.cli.mcp", "app", "Offer verifiers and solver to agents (MCP)."),
     "batch": Mount("espalier.solver.cli.batch", "app", "Solve many problems over a queue."),
     "worker": Mount("espalier.solver.cli.batch", "worker_app", "Solve the jobs of a queue."),
     "doctor": Mount("espalier.solver.cli.doctor", "app", "Say what is missing on this machine, and what to do."),

@@ -1,0 +1,1 @@
+"""Verifiers and solver as tools of the Model Context Protocol, for agents."""

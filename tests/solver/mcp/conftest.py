@@ -1,0 +1,3 @@
+from tests.verifiers.conftest import sandbox
+
+__all__ = ["sandbox"]
