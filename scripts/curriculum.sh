@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 
 folder=${1:-runs/curriculum}
 minutes=${2:-8}
-config=${CONFIG:-training/configs/curriculum-seedling.toml}
+config=${CONFIG:-recipes/configs/curriculum-seedling.toml}
 read -ra espalier <<< "${ESPALIER:-.venv/bin/espalier}"
 mkdir -p "$folder"
 train() { "${espalier[@]}" train "$@"; }

@@ -31,7 +31,7 @@ def some_examples(codec: Codec, tiny: SftConfig) -> list[tuple[int, Example]]:
 @pytest.fixture(scope="session")
 def tiny() -> SftConfig:
     """A run of seconds: two layers, cheap tasks, everything in this process."""
-    config = load(ROOT / "training" / "configs" / "tiny.toml")
+    config = load(ROOT / "recipes" / "configs" / "tiny.toml")
     return replace(
         config,
         held_out_rows=1,

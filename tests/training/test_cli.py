@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from espalier.training.cli import app
 from tests.training.conftest import ROOT
 
-CONFIGS = ROOT / "training" / "configs"
+CONFIGS = ROOT / "recipes" / "configs"
 
 
 def _run(*arguments: str | Path) -> tuple[int, str]:

@@ -18,7 +18,7 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "training" / "configs").glob("*.toml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes" / "configs").glob("*.toml")), ids=lambda p: p.stem)
 def test_every_shipped_config_loads(path: Path) -> None:
     config = load_as(KINDS.get(path.stem.partition("-")[0], SftConfig), path)
     if isinstance(config, SftConfig | BetaConfig):
@@ -39,7 +39,7 @@ def test_every_shipped_config_loads(path: Path) -> None:
 )
 def test_a_wrong_setting_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
     path = tmp_path / "tiny.toml"
-    path.write_text((ROOT / "training" / "configs" / "tiny.toml").read_text().replace(old, new))
+    path.write_text((ROOT / "recipes" / "configs" / "tiny.toml").read_text().replace(old, new))
     with pytest.raises(ConfigError, match=message):
         load(path)
 
@@ -65,7 +65,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_setting_of_reinforcement_learning_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
-    text = (ROOT / "training" / "configs" / "papo-tiny.toml").read_text()
+    text = (ROOT / "recipes" / "configs" / "papo-tiny.toml").read_text()
     assert old in text
     path = tmp_path / "papo-tiny.toml"
     path.write_text(text.replace(old, new, 1))

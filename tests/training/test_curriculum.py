@@ -23,7 +23,7 @@ from espalier.verifiers.verdict import Status, Verdict
 from tests.training.conftest import ROOT
 from tests.training.test_beta import _attempt
 
-CONFIGS = ROOT / "training" / "configs"
+CONFIGS = ROOT / "recipes" / "configs"
 
 
 def _measured(accuracy: float | None) -> Measured:
