@@ -44,9 +44,9 @@ from espalier.runtime.local.pool import EnginePool
 from espalier.runtime.local.sampler import Sampler
 from espalier.runtime.local.scheduler import Capacity
 from espalier.runtime.prompt import PromptTemplate
+from espalier.training.config import PolicyConfig
 from espalier.training.model.network import Policy, build
 from espalier.training.rl.batch import VerifiedCandidate
-from espalier.training.rl.config import PolicyConfig
 from espalier.training.rl.learner import Learner
 from espalier.training.rl.loop import load_network
 from espalier.training.rl.objective import Papo

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from espalier.training.config import SftConfig, load
+from espalier.training.config import SeedlingConfig, load
 from espalier.training.data.example import Example
 from espalier.training.data.stream import Codec, examples
 from espalier.training.tasks import Split
@@ -23,13 +23,13 @@ def codec() -> Codec:
 
 
 @pytest.fixture(scope="session")
-def some_examples(codec: Codec, tiny: SftConfig) -> list[tuple[int, Example]]:
+def some_examples(codec: Codec, tiny: SeedlingConfig) -> list[tuple[int, Example]]:
     """A few examples of cheap tasks, spoilt steps among them."""
     return list(islice(examples(codec, tiny.data, Split.TRAIN, 0), 40))
 
 
 @pytest.fixture(scope="session")
-def tiny() -> SftConfig:
+def tiny() -> SeedlingConfig:
     """A run of seconds: two layers, cheap tasks, everything in this process."""
     config = load(ROOT / "recipes" / "configs" / "tiny.toml")
     return replace(
@@ -43,7 +43,8 @@ def tiny() -> SftConfig:
             rows_per_shard=2,
             weights={"countdown": 0.0, "puzzle24": 0.0, "polynomial_equations": 0.0, "gcd": 5.0},
         ),
-        optimizer=replace(config.optimizer, rows_per_step=2, rows_per_pass=1, warm_up=2),
+        batch_size=2,
+        trainer=replace(config.trainer, sequence_length=512, micro_batch_size=1, warmup_steps=2),
     )
 
 

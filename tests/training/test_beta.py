@@ -11,18 +11,18 @@ import pytest
 
 from espalier.runtime.engine import FinishReason, Mode, Rollout, Usage
 from espalier.runtime.structure import read
-from espalier.training.config import Form, OptimizerConfig
-from espalier.training.data.example import Example
+from espalier.training.config import BetaConfig, Form, ProblemsConfig, ServiceConfig, TrainerConfig
+from espalier.training.data.example import Example, response_example
+from espalier.training.data.responses import ExampleSource
 from espalier.training.data.stream import Codec
-from espalier.training.rejection_sampling import Kept, KeptRows, NothingKeptError, example, keep, sample
-from espalier.training.rl.config import BetaConfig, ProblemsConfig, ServiceConfig
+from espalier.training.rejection_sampling import Kept, NothingKeptError, keep, sample
 from espalier.training.rl.rollout import JudgedRollout
 from espalier.training.run.deadline import Deadline
 from espalier.verifiers.verdict import Status, Verdict
 from tests.training.test_reward import GOOD
 from tests.training.test_rollout import problems
 
-OPTIMIZER = OptimizerConfig(2, 2, 1e-3, 1e-3, 0.0, 1, 0.5, 1.0)
+TRAINER = TrainerConfig(sequence_length=256, learning_rate=1e-3, micro_batch_size=2)
 CONFIG = BetaConfig(
     seed=1,
     form=Form.PARALLEL,
@@ -30,8 +30,8 @@ CONFIG = BetaConfig(
     count=20,
     max_tokens=64,
     epochs=1,
-    row_length=256,
-    optimizer=OPTIMIZER,
+    batch_size=2,
+    trainer=TRAINER,
     tries=4,
     keep=2,
     service=ServiceConfig(rows=16),
@@ -58,8 +58,8 @@ def test_only_what_is_correct_and_well_formed_is_kept(codec: Codec) -> None:
 def test_a_kept_response_is_laid_out_as_fork_and_join_decode_it(codec: Codec) -> None:
     rollout = _attempt(codec).rollout
     kept = Kept("0", rollout.prompt, rollout.tokens)
-    parallel = example(kept, Form.PARALLEL, codec.vocabulary)
-    plain = example(kept, Form.SEQUENTIAL, codec.vocabulary)
+    parallel = response_example(kept.prompt, kept.tokens, Form.PARALLEL, codec.vocabulary)
+    plain = response_example(kept.prompt, kept.tokens, Form.SEQUENTIAL, codec.vocabulary)
     assert parallel.tokens.tolist() == plain.tokens.tolist() == [*rollout.prompt, *rollout.tokens]
     assert parallel.layout.critical_path < plain.layout.critical_path == len(plain.tokens)
     opening = codec.vocabulary.step_opening(2)
@@ -72,7 +72,7 @@ def test_a_kept_response_is_laid_out_as_fork_and_join_decode_it(codec: Codec) ->
 
 
 def test_rows_go_on_at_any_position_and_every_pass_has_them_all(some_examples: list[tuple[int, Example]]) -> None:
-    source = KeptRows([one for _, one in some_examples[:12]], 1024, seed=1)
+    source = ExampleSource([one for _, one in some_examples[:12]], 1024, seed=1)
     count = len(source)
     stream = [row.tokens.tobytes() for row in islice(source.rows(0), 3 * count)]
     assert set(stream[:count]) == set(stream[count : 2 * count]) == set(stream[2 * count :])
@@ -125,7 +125,7 @@ async def test_a_model_that_gets_nothing_right_is_named(codec: Codec, tmp_path: 
 
 def test_the_mask_of_a_kept_response_is_that_of_a_written_trace(codec: Codec) -> None:
     rollout = _attempt(codec).rollout
-    found = example(Kept("0", rollout.prompt, rollout.tokens), Form.PARALLEL, codec.vocabulary)
+    found = response_example(rollout.prompt, rollout.tokens, Form.PARALLEL, codec.vocabulary)
     assert found.trained.sum() == len(rollout.tokens) - np.sum(
         [len(codec.vocabulary.step_opening(i)) for i in (1, 2)] + [len(codec.vocabulary.takeaway_opening())]
     )

@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 from torch.optim import AdamW
 
 from espalier.training.model.network import Policy
+from espalier.training.model.weights import full_weights
 from espalier.training.run.checkpoint import Progress, restore, save
-from espalier.training.run.distributed import ALONE, full_weights, process_group
+from espalier.training.run.distributed import ALONE, process_group
 from tests.training.conftest import ROOT
 from tests.training.synthetic import policy, rows
 from tests.training.two_ranks import ROWS, step

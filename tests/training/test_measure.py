@@ -76,7 +76,7 @@ async def test_only_what_no_verifier_could_judge_is_judged_later() -> None:
     problems: list[Problem] = list(task("gcd").problems(Split.HELD_OUT, 1, 2))
     asked = Asked()
     found = await judge(asked, problems, _groups("pel", "fue"))  # type: ignore[arg-type]
-    assert [[one.fate for one in group] for group in found] == [
+    assert [[one.status for one in group] for group in found] == [
         [RolloutStatus.PASSED, RolloutStatus.PASSED, RolloutStatus.TRUNCATED],
         [RolloutStatus.FAILED, RolloutStatus.UNKNOWN, RolloutStatus.PASSED],
     ]

@@ -8,10 +8,10 @@ import torch
 from transformers import AutoTokenizer, Qwen3ForCausalLM
 
 from espalier.runtime.layout import dense_mask, pack
-from espalier.training.config import SftConfig
+from espalier.training.config import SeedlingConfig
 from espalier.training.data.example import Example
 from espalier.training.data.packing import fill_rows
-from espalier.training.model.network import Batch, block_mask, build, checkpoint_layers, collate, token_losses
+from espalier.training.model.network import Batch, block_mask, build, checkpoint_layers, collate, score
 from tests.training.conftest import TOKENIZER
 from tests.training.synthetic import forked, policy, random_row, rows
 
@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def model(tiny: SftConfig) -> Qwen3ForCausalLM:
+def model(tiny: SeedlingConfig) -> Qwen3ForCausalLM:
     torch.manual_seed(0)
     return build(tiny.model, AutoTokenizer.from_pretrained(TOKENIZER))
 
@@ -35,7 +35,7 @@ def test_packed_rows_give_the_losses_and_gradients_of_each_example_alone(
 ) -> None:
     chosen = [pair for pair in some_examples if len(pair[1].tokens) < 500][:4]
     packed = collate(list(fill_rows([*chosen, *some_examples], 1024, 2)), CPU)
-    total = token_losses(model, packed).sum()
+    total = -score(model, packed).logprobs.sum()
     total.backward()
     together = _gradients(model)
 
@@ -50,7 +50,10 @@ def test_packed_rows_give_the_losses_and_gradients_of_each_example_alone(
             visible = torch.from_numpy(dense_mask(row.packed)[np.ix_(at, at)])[None, None]
             targets = torch.full_like(tokens, -100)
             targets[0, :-1] = torch.where(torch.from_numpy(row.trained[at][1:]), tokens[0, 1:], -100)
-            loss = token_losses(model, Batch(tokens, positions, targets, targets, visible, 0)).sum()
+            none = torch.zeros(tokens.shape)
+            loss = -score(
+                model, Batch(tokens, positions, targets, targets, visible, 0, none, none, none)
+            ).logprobs.sum()
             loss.backward()
             alone += loss.detach()
     assert torch.allclose(total, alone, rtol=1e-5)
@@ -70,7 +73,7 @@ def test_block_mask_and_dense_mask_are_the_same_attention() -> None:
     dense = collate(mixed, CPU)
     blocks = replace(dense, visible=block_mask([row.packed for row in mixed], CPU))
     with torch.no_grad():
-        assert torch.allclose(token_losses(network, dense), token_losses(network, blocks), atol=1e-5)
+        assert torch.allclose(score(network, dense).logprobs, score(network, blocks).logprobs, atol=1e-5)
 
 
 def test_activation_checkpointing_changes_no_gradient() -> None:
@@ -104,7 +107,7 @@ def test_a_step_does_not_feel_its_siblings(model: Qwen3ForCausalLM, some_example
         out = model.model(
             input_ids=torch.from_numpy(tokens.astype(np.int64))[None],
             position_ids=positions,
-            attention_mask={"full_attention": visible},
+            visible=visible,
             use_cache=False,
         )
         return out.last_hidden_state[0]

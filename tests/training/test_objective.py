@@ -48,7 +48,7 @@ def test_the_importance_weight_is_truncated_and_off_by_default() -> None:
     # Trainer's over engine's probability: 1/2, 3.
     rollout = [-1.0 + math.log(2), -1.0 - math.log(3)]
     sampled = _sampled([-1.0, -1.0], [1.0, 1.0], [True, True], rollout)
-    loss, metrics = papo_loss(sampled, tokens=2, weight_cap=2.0)
+    loss, metrics = papo_loss(sampled, tokens=2, max_weight=2.0)
     assert loss.item() == pytest.approx(-(0.5 + 2.0) / 2)
     assert metrics.cut == 1
     assert papo_loss(sampled, tokens=2)[0].item() == pytest.approx(-1.0)
@@ -59,7 +59,7 @@ def test_mismatch_is_measured_by_hand() -> None:
     _, metrics = papo_loss(sampled, tokens=2)
     # r = 1/2: r - 1 - log r = -1/2 + log 2. The masked token counts nowhere.
     assert metrics.divergence.item() == pytest.approx(math.log(2) - 0.5, abs=1e-6)
-    assert metrics.difference.item() == pytest.approx(math.log(2), abs=1e-6)
+    assert metrics.max_logprob_diff.item() == pytest.approx(math.log(2), abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 from espalier.runtime.engine import EngineError, EngineUnavailable, GenerateRequest, Limits, Mode, RequestRefused
 from espalier.runtime.local.engine import LocalConfig
 from espalier.runtime.local.pool import EnginePool
-from espalier.training.config import ConfigError
-from espalier.training.rl.config import ServiceConfig
+from espalier.training.config import ConfigError, ServiceConfig
 from espalier.training.rl.reward import RolloutStatus
 from espalier.training.rl.rollout import Collector, JudgedRollout
 from tests.training.conftest import TOKENIZER
@@ -93,7 +92,7 @@ async def test_a_request_that_is_refused_or_given_up_ends_no_other(model_folder:
         given_up.cancel()
         await asyncio.gather(given_up, return_exceptions=True)
         ((one, _),) = await collector.collect(problems(1), 2, SEED)
-        assert one.fate is RolloutStatus.TRUNCATED
+        assert one.status is RolloutStatus.TRUNCATED
 
 
 async def _last(pool: EnginePool, request: GenerateRequest) -> None:
@@ -151,13 +150,13 @@ async def test_a_model_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
 
 
 def test_a_run_that_samples_in_two_processes_takes_the_steps_of_one(model_folder: Path, tmp_path: Path) -> None:
-    config = replace(CONFIG, steps=2, optimizer=replace(CONFIG.optimizer, rate=1e-4))
+    config = replace(CONFIG, steps=2, trainer=replace(CONFIG.trainer, learning_rate=1e-4))
     pool = replace(config, service=ServiceConfig(processes=2))
     one, two = _train(config, model_folder, tmp_path / "one"), _train(pool, model_folder, tmp_path / "two")
     for alone, shared in zip(one, two, strict=True):
         assert shared["trained_tokens"] == alone["trained_tokens"]
-        assert shared["mismatch_max"] < 1e-4
-        for name in ("loss", "gradient_norm", "deviation", "reward", "entropy"):
+        assert shared["max_logprob_diff"] < 1e-4
+        for name in ("loss", "grad_norm", "reward_std", "reward", "entropy"):
             assert shared[name] == pytest.approx(alone[name], rel=1e-3, abs=1e-6), name
 
 

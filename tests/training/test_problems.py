@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from espalier.training.config import ConfigError
+from espalier.training.config import ConfigError, ProblemsConfig
 from espalier.training.data.problems import DatasetError, read_problems, stream
-from espalier.training.rl.config import ProblemsConfig
 from espalier.training.tasks import Split, task
 from espalier.verifiers.check import ReferenceCheck
 

@@ -8,24 +8,24 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
 from safetensors.torch import load_file
 from transformers import Qwen3ForCausalLM
 
+from espalier.runtime.engine import Finished
 from espalier.training import rejection_sampling as beta
-from espalier.training.config import Form, OptimizerConfig
+from espalier.training.config import BetaConfig, Form, OptimizerName, ProblemsConfig, Schedule, TrainerConfig
 from espalier.training.data.stream import Codec
 from espalier.training.rejection_sampling import SAMPLES
-from espalier.training.rl.batch import Judged
-from espalier.training.rl.config import BetaConfig, ProblemsConfig
-from espalier.training.rl.reward import RolloutStatus, reward
-from espalier.training.rl.rollout import JudgedRollout
-from espalier.training.rl.sampler import BatchSampler
+from espalier.training.rl.reward import Reward, RolloutStatus, reward
+from espalier.training.rl.rollout import Collector
 from espalier.training.run.checkpoint import restore
 from espalier.training.run.deadline import Deadline
-from espalier.training.sft import optimizers
+from espalier.training.run.distributed import ALONE
+from espalier.training.trainer import Trainer
 from tests.training import test_rl
 from tests.training.test_reward import GOOD
 from tests.training.test_rl import CONFIG, _by_parity, _train, model_folder, network
@@ -47,7 +47,7 @@ with process_group("cpu") as group, by_parity:
 leave()
 """
 
-CONFIG_OF_TWO = replace(CONFIG, steps=2, optimizer=replace(CONFIG.optimizer, rate=1e-4))
+CONFIG_OF_TWO = replace(CONFIG, steps=2, trainer=replace(CONFIG.trainer, learning_rate=1e-4))
 
 
 def _in_two_processes(program: str, initial: Path, out: Path) -> None:
@@ -66,11 +66,11 @@ def _in_two_processes(program: str, initial: Path, out: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def without_the_last_problem(self: BatchSampler, attempt: JudgedRollout) -> Judged:
+def without_the_last_problem(self: Collector, last: Finished, *rest: Any) -> Reward:
     """In the second batch, of problems 2 and 3, the second process has nothing to train on."""
-    if attempt.problem.id == self.problems(3).id:
-        return Judged(attempt, reward(RolloutStatus.VERIFIER_ERROR))
-    return _by_parity(self, attempt)
+    if last.request_id.startswith("rollout-1/3/"):
+        return reward(RolloutStatus.VERIFIER_ERROR)
+    return _by_parity(self, last, *rest)
 
 
 def test_two_processes_take_the_steps_of_one(model_folder: Path, tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_two_processes_take_the_steps_of_one(model_folder: Path, tmp_path: Path)
         [entry["dropped_too_few_valid"] for entry in one] == [entry["dropped_too_few_valid"] for entry in two] == [0, 1]
     )
     for alone, together in zip(one, two, strict=True):
-        for name in ("loss", "gradient_norm", "deviation", "reward", "trained_tokens", "entropy"):
+        for name in ("loss", "grad_norm", "reward_std", "reward", "trained_tokens", "entropy"):
             assert together[name] == pytest.approx(alone[name], rel=1e-4, abs=1e-6), name
     weights, expected = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("two", "one"))
     for name in expected:
@@ -116,8 +116,17 @@ BETA = BetaConfig(
     count=2,
     max_tokens=64,
     epochs=4,
-    row_length=128,
-    optimizer=OptimizerConfig(2, 1, 1e-3, 1e-3, 0.1, 1, 0.5, 1.0, checkpoint_every=2),
+    batch_size=2,
+    checkpoint_every=2,
+    trainer=TrainerConfig(
+        sequence_length=128,
+        learning_rate=1e-3,
+        optimizer=OptimizerName.MUON,
+        muon_learning_rate=1e-3,
+        weight_decay=0.1,
+        schedule=Schedule.LINEAR,
+        decay_share=0.5,
+    ),
 )
 
 
@@ -142,9 +151,8 @@ def test_two_processes_fine_tune_as_one_does(model_folder: Path, codec: Codec, t
         close = (weights[name].float() - expected[name].float()).abs() < 1e-3
         assert close.float().mean() > 0.99, name
     network = Qwen3ForCausalLM.from_pretrained(tmp_path / "one" / "model")
-    assert (
-        restore(tmp_path / "two" / "checkpoint", network, optimizers(network, BETA.optimizer)).step == one[-1]["step"]
-    )
+    trainer = Trainer.of(network, None, BETA.trainer, ALONE)
+    assert restore(tmp_path / "two" / "checkpoint", network, trainer.optimizers).step == one[-1]["step"]
 
 
 def test_samples_without_a_good_one_are_named_again_when_the_run_is_begun_again(

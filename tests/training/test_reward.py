@@ -6,7 +6,7 @@ from espalier.runtime.engine import FinishReason
 from espalier.runtime.grammar import FaultKind
 from espalier.runtime.structure import read
 from espalier.training.data.stream import Codec
-from espalier.training.rl.reward import FORMAT_SCORES, RolloutStatus, fate_of, format_score, reward
+from espalier.training.rl.reward import FORMAT_SCORES, RolloutStatus, format_score, reward, status_of
 from espalier.verifiers.verdict import Status
 
 GOOD = (
@@ -48,7 +48,7 @@ def test_every_fault_has_a_score_and_every_score_is_in_range() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "status", "fate", "value", "trained"),
+    ("reason", "verdict", "status", "value", "trained"),
     [
         (FinishReason.STOP, Status.PASS, RolloutStatus.PASSED, 1.0, True),
         (FinishReason.STOP, Status.FAIL, RolloutStatus.FAILED, -1.0, True),
@@ -61,10 +61,10 @@ def test_every_fault_has_a_score_and_every_score_is_in_range() -> None:
     ],
 )
 def test_a_verdict_becomes_a_number_only_when_it_is_about_the_claim(
-    reason: FinishReason, status: Status | None, fate: RolloutStatus, value: float | None, trained: bool
+    reason: FinishReason, verdict: Status | None, status: RolloutStatus, value: float | None, trained: bool
 ) -> None:
-    found = reward(fate_of(reason, status))
-    assert (found.fate, found.value, found.trained) == (fate, value, trained)
+    found = reward(status_of(reason, verdict))
+    assert (found.status, found.value, found.trained) == (status, value, trained)
 
 
 def test_the_format_score_is_added_to_outcomes_and_never_makes_one() -> None:

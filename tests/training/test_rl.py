@@ -17,36 +17,37 @@ import torch
 from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
-from espalier.runtime.engine import FinishReason, Limits, Mode
-from espalier.training.config import ConfigError, SftConfig
-from espalier.training.model.network import Policy, build
+from espalier.runtime.engine import Finished, FinishReason, Limits, Mode
+from espalier.training.config import ConfigError, ProblemsConfig, RlConfig, RolloutConfig, SeedlingConfig, TrainerConfig
+from espalier.training.model.network import build
 from espalier.training.rl import loop as rl
 from espalier.training.rl import papo, zero
-from espalier.training.rl.batch import Judged, parts, usable_groups
-from espalier.training.rl.config import PolicyConfig, ProblemsConfig, RlConfig, RolloutConfig
+from espalier.training.rl.batch import example_of, micro_batches, usable_groups
 from espalier.training.rl.learner import Learner
 from espalier.training.rl.objective import Papo
 from espalier.training.rl.reward import Reward, RolloutStatus, reward
-from espalier.training.rl.rollout import JudgedRollout, StaleRolloutError
-from espalier.training.rl.sampler import BatchSampler, RolloutBatch
+from espalier.training.rl.rollout import Collector, JudgedRollout, StaleRolloutError
+from espalier.training.rl.rollout_engine import served_copy
+from espalier.training.rl.sampler import RolloutBatch
 from espalier.training.run.checkpoint import Progress, export
 from espalier.training.run.deadline import Deadline
 from espalier.training.run.distributed import ALONE
 from espalier.training.run.errors import NotFiniteError
+from espalier.training.trainer import Trainer
 from espalier.verifiers.verdict import Evidence, Status, Verdict
 from tests.training.conftest import TOKENIZER
 from tests.training.test_rollout import FakeJudge, collecting, network, problems
 
 __all__ = ["network"]
 
-OPTIMIZER = PolicyConfig(rate=1e-3, row_length=256, rows_per_pass=2)
+TRAINER = TrainerConfig(sequence_length=256, learning_rate=1e-3, micro_batch_size=2)
 
 CONFIG = RlConfig(
     seed=1,
     steps=3,
     problems=ProblemsConfig(1, tasks={"chain_sum": 1.0}),
     rollout=RolloutConfig(Mode.SEQUENTIAL, prompts=2, samples=3, max_tokens=12),
-    optimizer=OPTIMIZER,
+    trainer=TRAINER,
 )
 
 
@@ -55,10 +56,14 @@ async def _attempts(network: Qwen3ForCausalLM, prompts: int = 3, samples: int = 
         return await collector.collect(problems(prompts), samples, "s")
 
 
-def _judged(groups: list[list[JudgedRollout]]) -> list[list[Judged]]:
+def _worth(one: JudgedRollout, status: RolloutStatus) -> JudgedRollout:
+    return replace(one, reward=reward(status))
+
+
+def _judged(groups: list[list[JudgedRollout]]) -> list[list[JudgedRollout]]:
     """Every other response passes."""
-    fates = (RolloutStatus.PASSED, RolloutStatus.FAILED)
-    return [[Judged(one, reward(fates[i % 2])) for i, one in enumerate(group)] for group in groups]
+    statuses = (RolloutStatus.PASSED, RolloutStatus.FAILED)
+    return [[_worth(one, statuses[i % 2]) for i, one in enumerate(group)] for group in groups]
 
 
 async def test_the_metrics_of_a_step_tell_the_accuracy_of_each_task(network: Qwen3ForCausalLM, tmp_path: Path) -> None:
@@ -66,9 +71,9 @@ async def test_the_metrics_of_a_step_tell_the_accuracy_of_each_task(network: Qwe
     first = [replace(one, problem=replace(one.problem, task="chain_sum")) for one in first]
     second = [replace(one, problem=replace(one.problem, task="lcm")) for one in second]
     judged = [one for group in _judged([first]) for one in group] + [
-        Judged(one, reward(RolloutStatus.PASSED)) for one in second
+        _worth(one, RolloutStatus.PASSED) for one in second
     ]
-    judged[-1] = Judged(second[-1], reward(RolloutStatus.UNKNOWN))
+    judged[-1] = _worth(second[-1], RolloutStatus.UNKNOWN)
     config = replace(CONFIG, problems=ProblemsConfig(1, tasks={"chain_sum": 1.0, "lcm": 1.0, "gcd": 1.0}))
     learned = _learner(network).learn([judged[:4]], 0, tmp_path)
     assert learned is not None
@@ -78,7 +83,8 @@ async def test_the_metrics_of_a_step_tell_the_accuracy_of_each_task(network: Qwe
 
 
 def _learner(network: Qwen3ForCausalLM, **settings: Any) -> Learner:
-    learner = Learner(Policy(network), Papo(), replace(OPTIMIZER, **settings), ALONE)
+    trainer = Trainer.of(network, None, replace(TRAINER, **settings), ALONE)
+    learner = Learner(trainer, Papo(), 0.1)
     learner.version = 0
     return learner
 
@@ -89,23 +95,25 @@ async def test_the_trainer_sees_the_log_probabilities_that_the_engine_reported(
     groups = _judged(await _attempts(network))
     learned = _learner(network).learn(groups, 0, tmp_path)
     assert learned is not None
-    assert learned.mismatch_max < 1e-4
+    assert learned.max_logprob_diff < 1e-4
     assert abs(learned.mismatch_kl) < 1e-6
-    assert learned.trained_tokens == sum(one.attempt.usage.sampled_tokens for group in groups for one in group)
+    assert learned.trained_tokens == sum(one.usage.sampled_tokens for group in groups for one in group)
 
 
 async def test_micro_batches_give_the_step_of_the_whole_batch(network: Qwen3ForCausalLM, tmp_path: Path) -> None:
     groups = _judged(await _attempts(network))
     start = {name: p.detach().clone() for name, p in network.named_parameters()}
     found = []
-    for rows_per_pass, row_length in ((16, 512), (1, 96)):
+    for micro_batch_size, sequence_length in ((16, 512), (1, 96)):
         network.load_state_dict(start, strict=False)
-        learned = _learner(network, rows_per_pass=rows_per_pass, row_length=row_length).learn(groups, 0, tmp_path)
+        learned = _learner(network, micro_batch_size=micro_batch_size, sequence_length=sequence_length).learn(
+            groups, 0, tmp_path
+        )
         assert learned is not None
         found.append((learned, {name: p.detach().clone() for name, p in network.named_parameters()}))
     (whole, after_whole), (small, after_small) = found
     assert whole.loss == pytest.approx(small.loss, abs=1e-6)
-    assert whole.gradient_norm == pytest.approx(small.gradient_norm, rel=1e-4)
+    assert whole.grad_norm == pytest.approx(small.grad_norm, rel=1e-4)
     # Adam's first step is the sign of the gradient: compare where the gradient is not noise.
     assert all(((after_whole[name] - after_small[name]).abs() < 1e-4).float().mean() > 0.99 for name in start)
 
@@ -120,8 +128,8 @@ async def test_on_a_gpu_all_micro_batches_have_one_shape_and_padding_changes_no_
     for one_shape in (False, True):
         network.load_state_dict(start, strict=False)
         shapes = set()
-        learner = _learner(network, rows_per_pass=4, row_length=96)
-        learner.policy.register_forward_pre_hook(lambda _, given, seen=shapes: seen.add(given[0].tokens.shape))  # type: ignore[misc]
+        learner = _learner(network, micro_batch_size=4, sequence_length=96)
+        learner.trainer.policy.register_forward_pre_hook(lambda _, given, seen=shapes: seen.add(given[0].tokens.shape))  # type: ignore[misc]
         with mock.patch.object(Learner, "_one_shape", one_shape):
             learned = learner.learn(groups, 0, tmp_path)
         assert learned is not None
@@ -131,7 +139,7 @@ async def test_on_a_gpu_all_micro_batches_have_one_shape_and_padding_changes_no_
     assert even == {(4, 96)}
     assert padded.trained_tokens == expected.trained_tokens
     assert padded.loss == pytest.approx(expected.loss, abs=1e-6)
-    assert padded.gradient_norm == pytest.approx(expected.gradient_norm, rel=1e-4)
+    assert padded.grad_norm == pytest.approx(expected.grad_norm, rel=1e-4)
 
 
 async def test_a_batch_trains_one_step_only(network: Qwen3ForCausalLM, tmp_path: Path) -> None:
@@ -147,7 +155,7 @@ async def test_a_batch_trains_one_step_only(network: Qwen3ForCausalLM, tmp_path:
 
 async def test_a_loss_that_is_no_number_stops_with_the_batch_saved(network: Qwen3ForCausalLM, tmp_path: Path) -> None:
     groups = _judged(await _attempts(network))
-    groups[0][0] = Judged(groups[0][0].attempt, Reward(RolloutStatus.PASSED, float("nan"), trained=True))
+    groups[0][0] = replace(groups[0][0], reward=Reward(RolloutStatus.PASSED, float("nan"), trained=True))
     before = [p.detach().clone() for p in network.parameters()]
     with pytest.raises(NotFiniteError, match=r"step 5: the loss is nan .* the batch is in .*not-finite-5-0"):
         _learner(network).learn(groups, 4, tmp_path)
@@ -158,16 +166,16 @@ async def test_a_loss_that_is_no_number_stops_with_the_batch_saved(network: Qwen
 
 async def test_masked_and_malformed_responses_train_nothing(network: Qwen3ForCausalLM, tmp_path: Path) -> None:
     ((first, second, third),) = await _attempts(network, 1, 3)
-    for fate, tokens in (
+    for status, tokens in (
         (RolloutStatus.VERIFIER_ERROR, 40),
         (RolloutStatus.UNKNOWN, 40),
         (RolloutStatus.MALFORMED, 40),
         (RolloutStatus.TRUNCATED, 60),
     ):
         group = [
-            Judged(first, reward(RolloutStatus.PASSED)),
-            Judged(second, reward(RolloutStatus.FAILED)),
-            Judged(third, reward(fate)),
+            _worth(first, RolloutStatus.PASSED),
+            _worth(second, RolloutStatus.FAILED),
+            _worth(third, status),
         ]
         kept, _ = usable_groups([group], only_informative=False)
         learned = _learner(network).learn(kept, 0, tmp_path)
@@ -178,8 +186,8 @@ async def test_masked_and_malformed_responses_train_nothing(network: Qwen3ForCau
 async def test_groups_that_cannot_be_compared_are_dropped_and_counted(network: Qwen3ForCausalLM) -> None:
     (group,) = await _attempts(network, 1, 3)
 
-    def judged(*fates: RolloutStatus) -> list[Judged]:
-        return [Judged(one, reward(fate)) for one, fate in zip(group, fates, strict=True)]
+    def judged(*statuses: RolloutStatus) -> list[JudgedRollout]:
+        return [_worth(one, status) for one, status in zip(group, statuses, strict=True)]
 
     lone = judged(RolloutStatus.PASSED, RolloutStatus.VERIFIER_ERROR, RolloutStatus.UNKNOWN)
     equal = judged(RolloutStatus.FAILED, RolloutStatus.FAILED, RolloutStatus.UNKNOWN)
@@ -193,11 +201,9 @@ async def test_groups_that_cannot_be_compared_are_dropped_and_counted(network: Q
 
 
 async def test_a_response_that_fits_no_row_is_named(network: Qwen3ForCausalLM) -> None:
-    from espalier.training.rl.batch import trajectory
-
     ((attempt,),) = await _attempts(network, 1, 1)
-    with pytest.raises(ValueError, match=r"optimizer.row_length is too small"):
-        parts([trajectory(attempt, 1.0)], 16, 1, torch.device("cpu"))
+    with pytest.raises(ValueError, match=r"trainer.sequence_length is too small"):
+        micro_batches([example_of(attempt, 1.0)], replace(TRAINER, sequence_length=16), torch.device("cpu"))
 
 
 @pytest.fixture
@@ -206,14 +212,14 @@ def model_folder(network: Qwen3ForCausalLM, tmp_path: Path) -> Path:
     return tmp_path / "initial"
 
 
-def _by_parity(self: BatchSampler, attempt: JudgedRollout) -> Judged:
+def _by_parity(_: Collector, last: Finished, *__: Any) -> Reward:
     """Stands in for verdicts: an untrained model answers nothing, and equal rewards would train nothing."""
-    return Judged(attempt, reward(RolloutStatus.PASSED if sum(attempt.rollout.tokens) % 2 else RolloutStatus.FAILED))
+    return reward(RolloutStatus.PASSED if sum(last.rollout.tokens) % 2 else RolloutStatus.FAILED)
 
 
 def _train(config: RlConfig, model: Path, out: Path, **options: Any) -> list[dict[str, Any]]:
     shown: list[dict[str, Any]] = []
-    with mock.patch.object(BatchSampler, "_judged", _by_parity):
+    with mock.patch.object(Collector, "_reward", _by_parity):
         rl.train(config, papo.method(config), model, out, shown.append, **options)
     return shown
 
@@ -324,15 +330,10 @@ def test_stage_zero_decodes_sequentially() -> None:
         zero.method(replace(CONFIG, rollout=replace(CONFIG.rollout, mode=Mode.PARALLEL)))
 
 
-def test_the_smallest_model_is_served_as_it_is_trained(tiny: SftConfig) -> None:
-    """The engine's copy shares its parameters: a step is seen without a copy."""
-    from espalier.training.rl.rollout_engine import served_copy
-
+def test_the_served_copy_has_weights_of_its_own(tiny: SeedlingConfig) -> None:
+    """Under an adapter the engine has merged weights, and the network that is trained has not."""
     network = build(tiny.model, PreTrainedTokenizerFast.from_pretrained(TOKENIZER))
     served = served_copy(network)
-    with torch.no_grad():
-        network.model.layers[0].mlp.up_proj.weight.add_(1.0)
-        network.model.embed_tokens.weight.add_(1.0)
-    assert torch.equal(served.model.layers[0].mlp.up_proj.weight, network.model.layers[0].mlp.up_proj.weight)
-    assert served.lm_head.weight is network.lm_head.weight
+    assert served.lm_head.weight is served.model.embed_tokens.weight
+    assert served.lm_head.weight is not network.lm_head.weight
     assert served.config is not network.config

@@ -21,9 +21,9 @@ from espalier.runtime.layout import layout
 from espalier.runtime.local.engine import LocalEngine
 from espalier.runtime.local.sampler import Sampler
 from espalier.runtime.prompt import PromptTemplate
-from espalier.training.config import SftConfig
+from espalier.training.config import SeedlingConfig
 from espalier.training.model.network import build
-from espalier.training.rl.batch import trajectory
+from espalier.training.rl.batch import example_of
 from espalier.training.rl.reward import RolloutStatus
 from espalier.training.rl.rollout import (
     BranchJudge,
@@ -80,7 +80,7 @@ def problems(count: int) -> list[Problem]:
 
 
 @pytest.fixture
-def network(tiny: SftConfig) -> Qwen3ForCausalLM:
+def network(tiny: SeedlingConfig) -> Qwen3ForCausalLM:
     torch.manual_seed(0)
     return build(tiny.model, AutoTokenizer.from_pretrained(TOKENIZER)).eval()
 
@@ -116,7 +116,7 @@ async def test_the_trained_ids_are_the_sampled_ids(network: Qwen3ForCausalLM) ->
     """No text round trip: random token ids of an untrained model would not survive one."""
     for attempt in await _scripted_attempts(network):
         rollout = attempt.rollout
-        example = trajectory(attempt, 1.0).example
+        example = example_of(attempt, 1.0)
         offset = len(rollout.prompt)
         assert tuple(example.tokens) == (*rollout.prompt, *rollout.tokens)
         sampled = [token for token, forced in zip(rollout.tokens, rollout.forced, strict=True) if not forced]
@@ -128,7 +128,7 @@ async def test_the_trained_ids_are_the_sampled_ids(network: Qwen3ForCausalLM) ->
 async def test_sampled_tags_are_trained_and_forced_ones_are_not(network: Qwen3ForCausalLM) -> None:
     vocabulary = Vocabulary.of(AutoTokenizer.from_pretrained(TOKENIZER))
     for attempt in await _scripted_attempts(network):
-        example = trajectory(attempt, 1.0).example
+        example = example_of(attempt, 1.0)
         tags = [vocabulary.tags.get(int(token)) for token in example.tokens]
         for tag, trained in zip(tags, example.trained, strict=True):
             if tag in (Tag.STEP, Tag.TAKEAWAY):
@@ -164,9 +164,9 @@ async def test_over_long_and_malformed_responses_are_named(network: Qwen3ForCaus
     judge = FakeJudge()
     async with collecting(network, limits=Limits(max_tokens=5), sampler=sampler, judge=judge) as collector:
         ((malformed, cut),) = await collector.collect(problems(1), 2, SEED)
-    assert (malformed.reason, malformed.fate) == (FinishReason.MALFORMED, RolloutStatus.MALFORMED)
+    assert (malformed.reason, malformed.status) == (FinishReason.MALFORMED, RolloutStatus.MALFORMED)
     assert "unexpected_tag" in malformed.detail
-    assert (cut.reason, cut.fate, len(cut.rollout.tokens)) == (FinishReason.LENGTH, RolloutStatus.TRUNCATED, 5)
+    assert (cut.reason, cut.status, len(cut.rollout.tokens)) == (FinishReason.LENGTH, RolloutStatus.TRUNCATED, 5)
     assert judge.claims == []
 
 
@@ -174,9 +174,9 @@ async def test_a_prompt_that_is_too_long_ends_no_run(network: Qwen3ForCausalLM) 
     endless = Problem("long", "t", "1+" * 5000, ReferenceCheck("1"), {})
     async with collecting(network, limits=Limits(max_tokens=5)) as collector:
         (refused,), (served,) = await collector.collect([endless, *problems(1)], 1, SEED)
-    assert refused.fate is RolloutStatus.ENGINE_ERROR
+    assert refused.status is RolloutStatus.ENGINE_ERROR
     assert "context holds" in refused.detail
-    assert served.fate is RolloutStatus.TRUNCATED
+    assert served.status is RolloutStatus.TRUNCATED
 
 
 async def test_the_claim_is_the_text_behind_the_last_block(network: Qwen3ForCausalLM) -> None:
@@ -262,7 +262,7 @@ async def test_the_verifiers_of_this_process_judge_what_was_answered(network: Qw
     ):
         collector = replace(one, judge=RetryingVerifiers(judge, lambda text: None))
         (group,) = await collector.collect(problems(1), 3, SEED)
-    assert [attempt.fate for attempt in group] == [RolloutStatus.PASSED, RolloutStatus.FAILED, RolloutStatus.PASSED]
+    assert [attempt.status for attempt in group] == [RolloutStatus.PASSED, RolloutStatus.FAILED, RolloutStatus.PASSED]
     assert not any(attempt.well_formed for attempt in group)
 
 

@@ -14,8 +14,9 @@ from torch.distributed.tensor import DTensor
 
 from espalier.training.data.packing import Row, row_of
 from espalier.training.model.network import Policy, checkpoint_layers, collate
+from espalier.training.model.weights import full_weights
 from espalier.training.run.checkpoint import Progress, restore, save
-from espalier.training.run.distributed import Group, full_weights, process_group
+from espalier.training.run.distributed import Group, process_group
 from espalier.training.run.torchrun import leave
 from tests.training.synthetic import policy, rows
 

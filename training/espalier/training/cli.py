@@ -15,7 +15,7 @@ from espalier.training.run.torchrun import leave
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from espalier.training.rl.config import RlConfig
+    from espalier.training.config import RlConfig
     from espalier.training.rl.sampler import Algorithm
 
 FAILED = 1
@@ -88,7 +88,7 @@ def tokenizer(
 
 
 @app.command()
-def sft(
+def base(
     config: Config,
     tokenizer: Annotated[Path, typer.Option(help="Folder of the tokenizer.")],
     out: Out,
@@ -104,9 +104,9 @@ def sft(
     device: Device = "auto",
     debug: Debug = False,
 ) -> None:
-    """Supervised fine-tuning on generated traces.
+    """Train a small model from nothing on generated traces.
 
-    espalier train sft --config recipes/configs/tiny.toml --tokenizer DIR --out runs/sft --steps 500
+    espalier train base --config recipes/configs/tiny.toml --tokenizer DIR --out runs/sft --steps 500
     """
     with errors(debug, interrupted=INTERRUPTED):
         from espalier.training.config import load
@@ -123,6 +123,39 @@ def sft(
             if not group.is_main:
                 return
         typer.echo(f"weights: {out / 'model'}")
+
+
+@app.command()
+def sft(
+    initial: From,
+    data: Annotated[Path, typer.Option(help="Responses to train on (JSON lines: prompt and response, or messages).")],
+    out: Out,
+    config: Annotated[Path | None, typer.Option(help="Settings of the run (TOML); without it the usual ones.")] = None,
+    resume: Resume = False,
+    minutes: Minutes = None,
+    device: Device = "auto",
+    debug: Debug = False,
+) -> None:
+    """Supervised fine-tuning of a pretrained model on your own responses.
+
+    espalier train sft --from DIR --data responses.jsonl --out runs/sft
+    """
+    with errors(debug, interrupted=INTERRUPTED):
+        from espalier.training.config import SftConfig, load_as
+        from espalier.training.run.deadline import Deadline
+        from espalier.training.run.distributed import process_group
+        from espalier.training.run.progress import reporter
+        from espalier.training.sft import fine_tune
+
+        run = load_as(SftConfig, config) if config else SftConfig()
+        with process_group(_device(device)) as group, reporter() as report:
+            if group.is_main:
+                _print_settings(run)
+            deadline = Deadline.after(minutes)
+            done = fine_tune(run, initial, data, out, report, deadline=deadline, group=group, resume=resume)
+            if done and not group.is_main:
+                return
+        _conclude(done, out)
 
 
 @app.command()
@@ -175,8 +208,7 @@ def _reinforce(
     minutes: float | None,
     device: str,
 ) -> None:
-    from espalier.training.config import load_as
-    from espalier.training.rl.config import RlConfig
+    from espalier.training.config import RlConfig, load_as
     from espalier.training.rl.loop import train
     from espalier.training.run.deadline import Deadline
     from espalier.training.run.distributed import process_group
@@ -210,9 +242,8 @@ def beta(
     With form = "sequential" in the settings it is the control: sequential fine-tuning.
     """
     with errors(debug, interrupted=INTERRUPTED):
-        from espalier.training.config import load_as
+        from espalier.training.config import BetaConfig, load_as
         from espalier.training.rejection_sampling import train
-        from espalier.training.rl.config import BetaConfig
         from espalier.training.run.deadline import Deadline
         from espalier.training.run.distributed import process_group
         from espalier.training.run.progress import reporter
@@ -252,8 +283,8 @@ def curriculum(
     with errors(debug, interrupted=INTERRUPTED):
         import torch
 
-        from espalier.training.config import load_as
-        from espalier.training.pipeline import CurriculumConfig, Pipeline
+        from espalier.training.config import CurriculumConfig, load_as
+        from espalier.training.pipeline import Pipeline
         from espalier.training.run.deadline import Deadline
         from espalier.training.run.progress import reporter
         from espalier.training.run.table import holds, last_line, table

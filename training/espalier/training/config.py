@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from espalier.runtime.engine import Limits, Mode
+from espalier.runtime.grammar import GrammarLimits
+
+STRICT = ConfigDict(extra="forbid", strict=True)
+"""How a file of settings is read: unknown settings are refused, and nothing is converted."""
 
 
 class ConfigError(ValueError):
@@ -68,30 +77,91 @@ class DataConfig:
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
+class OptimizerName(StrEnum):
+    """ADAMW updates everything; MUON the matrices of the layers, and AdamW the embeddings and norms."""
+
+    ADAMW = "adamw"
+    MUON = "muon"
+
+
+class Schedule(StrEnum):
+    """What the learning rate does behind its warm-up."""
+
+    CONSTANT = "constant"
+    LINEAR = "linear"
+    COSINE = "cosine"
+
+
 @dataclass(frozen=True, slots=True)
-class OptimizerConfig:
-    """Muon for matrices, AdamW for embeddings and norms; warm-up, constant, linear decay.
+class LoraConfig:
+    """A low-rank adapter that is trained instead of the weights (arXiv 2106.09685), by `peft`.
 
     Attributes:
-        rows_per_step: Rows in an optimiser step.
-        rows_per_pass: Rows in one forward and backward pass; divides `rows_per_step`.
-        muon_rate, adam_rate: Peak learning rates.
-        weight_decay: Of the matrices.
-        warm_up: Optimiser steps of linear warm-up.
-        decay_share: Share of the whole schedule over which the rates fall to zero.
-        clip: Largest norm of the gradient.
-        checkpoint_every: Optimiser steps between checkpoints; 0: only where a part of the run ends.
+        rank: Columns of the factors.
+        alpha: Scale of the update: alpha / rank times the product of the factors.
+        targets: Names of the linear layers that are adapted.
+        tag_rows: Whether the rows of the eight tags in the embedding (and in the output layer) are trained, too.
     """
 
-    rows_per_step: int
-    rows_per_pass: int
-    muon_rate: float
-    adam_rate: float
-    weight_decay: float
-    warm_up: int
-    decay_share: float
-    clip: float
-    checkpoint_every: int = 0
+    rank: int = 16
+    alpha: int = 32
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    tag_rows: bool = True
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ConfigError(f"rank must be at least 1, got {self.rank}")
+        if not self.targets:
+            raise ConfigError("targets must name at least one layer")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerConfig:
+    """How weights are updated, in every stage.
+
+    Attributes:
+        sequence_length: Tokens in a packed sequence; a prompt with its longest response has to fit.
+        learning_rate: Peak of the learning rate.
+        micro_batch_size: Packed sequences in one forward and backward pass.
+        optimizer: See :class:`OptimizerName`.
+        muon_learning_rate: Peak for the matrices that Muon updates.
+        betas: AdamW's moving averages of the gradient and of its square.
+        weight_decay: Decoupled, of matrices.
+        warmup_steps: Optimiser steps until the peak.
+        schedule: See :class:`Schedule`.
+        decay_share: Share of the run, at its end, over which a schedule that is not constant falls.
+        min_learning_rate_ratio: What is left of the peak at the end of such a schedule.
+        max_grad_norm: The gradient is scaled down to this norm.
+        recompute: Whether the backward pass computes the inside of the layers again instead of keeping it.
+        lora: Train an adapter; without it all weights are trained.
+    """
+
+    sequence_length: int
+    learning_rate: float
+    micro_batch_size: int = 1
+    optimizer: OptimizerName = OptimizerName.ADAMW
+    muon_learning_rate: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 0.0
+    warmup_steps: int = 0
+    schedule: Schedule = Schedule.CONSTANT
+    decay_share: float = 1.0
+    min_learning_rate_ratio: float = 0.0
+    max_grad_norm: float = 1.0
+    recompute: bool = False
+    lora: LoraConfig | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("sequence_length", "micro_batch_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 < self.decay_share <= 1:
+            raise ConfigError(f"decay_share must be above 0 and at most 1, got {self.decay_share}")
+        muon = self.optimizer is OptimizerName.MUON
+        if muon != (self.muon_learning_rate > 0):
+            raise ConfigError('muon_learning_rate goes with optimizer = "muon", and has to be above 0')
+        if muon and self.lora:
+            raise ConfigError('lora goes with optimizer = "adamw": Muon would orthogonalise the factors')
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,68 +178,351 @@ class MetricsConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class SftConfig:
-    """A supervised run."""
+class SeedlingConfig:
+    """A supervised run on generated traces.
+
+    Attributes:
+        seed: Of weights.
+        held_out_rows: Packed sequences on which the loss is measured at the end.
+        batch_size: Packed sequences in an optimiser step.
+        checkpoint_every: Optimiser steps between checkpoints; 0: only where a part of the run ends.
+    """
 
     seed: int
     held_out_rows: int
     model: ModelConfig
     data: DataConfig
-    optimizer: OptimizerConfig
+    trainer: TrainerConfig
+    batch_size: int
+    checkpoint_every: int = 0
     metrics: MetricsConfig = MetricsConfig()
+
+    __pydantic_config__ = STRICT
+
+
+@dataclass(frozen=True, slots=True)
+class SftConfig:
+    """Supervised fine-tuning of a pretrained model on a file of responses.
+
+    Attributes:
+        seed: Of the order of the responses.
+        form: "parallel": responses with blocks are laid out as fork and join decode them; "sequential": all of them one
+            token after the other.
+        epochs: Passes over the file.
+        batch_size: Packed sequences in an optimiser step, over all processes.
+        checkpoint_every: Optimiser steps between checkpoints; 0: only where a part of the run ends.
+    """
+
+    seed: int = 0
+    form: Form = Form.PARALLEL
+    epochs: int = 1
+    batch_size: int = 8
+    checkpoint_every: int = 0
+    trainer: TrainerConfig = TrainerConfig(
+        sequence_length=4096,
+        learning_rate=1e-5,
+        weight_decay=0.1,
+        warmup_steps=10,
+        schedule=Schedule.COSINE,
+        recompute=True,
+    )
+    metrics: MetricsConfig = MetricsConfig()
+
+    __pydantic_config__ = STRICT
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise ConfigError(f"epochs must be at least 1, got {self.epochs}")
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemsConfig:
+    """Where problems come from.
+
+    Attributes:
+        seed: Of the stream of problems.
+        tasks: Share of every task; none: `file` says.
+        settings: By task, settings of its generator instead of the usual ones.
+        file: JSON lines, one problem each: {"text": …, "check": {…}}, see docs/training.md.
+    """
+
+    seed: int
+    tasks: dict[str, float] = field(default_factory=dict)
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    file: str = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.tasks) == bool(self.file):
+            raise ConfigError("give either tasks or file")
+        if self.tasks and not sum(self.tasks.values()) > 0:
+            raise ConfigError("tasks: the shares add up to nothing")
+
+
+class CreditKind(StrEnum):
+    """OUTCOME: every token of a response gets the response's advantage. SET: see `credit.SetCredit`."""
+
+    OUTCOME = "outcome"
+    SET = "set"
+
+
+@dataclass(frozen=True, slots=True)
+class CreditConfig:
+    """What is made of verdicts, see :mod:`espalier.training.rl.credit`.
+
+    Attributes:
+        kind: "outcome", or "set": branches earn what they add to pass@k of their set (with sequential rollouts the set
+            are the samples of a prompt, and `k` is needed).
+        k: Size of the sets; 0: the mean number of branches of a prompt's blocks.
+        k_until: Optimiser steps after which k is 1; 0: never.
+        divide: Whether advantages are divided by the standard deviation of the batch's verdicts (set credit).
+        balance_kinds: Whether guidelines, steps, takeaways and answers have equal shares of the token mean.
+        shorter: Weight of a shorter critical path among the right responses of a prompt; 0: none.
+    """
+
+    kind: CreditKind = CreditKind.OUTCOME
+    k: int = 0
+    k_until: int = 0
+    divide: bool = True
+    balance_kinds: bool = False
+    shorter: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("k", "k_until", "shorter"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must be at least 0, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutConfig:
+    """How responses are made. Sampling is at temperature 1 without filters: the distribution that is trained.
+
+    Attributes:
+        mode: "parallel" decodes with fork and join; "sequential" one token after the other.
+        prompts: Problems in a batch, over all processes.
+        samples: Responses to each.
+        max_tokens: New tokens of a response, all branches together.
+        max_branch_tokens: Tokens of a step, after which it is closed; 0: no such limit.
+        max_plans: Plans of a block.
+        redraws: How often a batch may be filled up with other problems, for objectives that drop groups in which all
+            responses are worth the same.
+        judge_branches: Whether the answers of steps are judged where credit does not need it: for the metrics.
+        branch_programs: Different programs in the steps of a prompt's responses that are run at most.
+    """
+
+    mode: Mode
+    prompts: int
+    samples: int
+    max_tokens: int
+    max_branch_tokens: int = 0
+    max_plans: int = 8
+    redraws: int = 0
+    judge_branches: bool = False
+    branch_programs: int = 16
+
+    def __post_init__(self) -> None:
+        for name, least in (("prompts", 1), ("samples", 2), ("max_tokens", 1), ("max_plans", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+    @property
+    def limits(self) -> Limits:
+        """As engines take them."""
+        grammar = GrammarLimits(max_plans=self.max_plans)
+        return Limits(max_tokens=self.max_tokens, max_branch_tokens=self.max_branch_tokens or None, grammar=grammar)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectiveConfig:
+    """The objective of reinforcement learning.
+
+    Attributes:
+        max_importance_weight: Cap of the importance weights that correct for a mismatch of engine and trainer (PAPO);
+            0: no weights.
+        clip_low, clip_high: How far the ratio may fall below and rise above 1 (DAPO).
+        max_mismatch_kl: A run stops where the estimate of KL(engine || trainer) per token exceeds this: the two do not
+            compute the same model.
+    """
+
+    max_importance_weight: float = 0.0
+    clip_low: float = 0.2
+    clip_high: float = 0.28
+    max_mismatch_kl: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceConfig:
+    """Engine and verifiers.
+
+    Attributes:
+        engine: "local": in this process, on the weights being trained; or "sglang://HOST:PORT".
+        processes: Of the local engine: 1 decodes in this process, more decode in processes of their own on one device.
+        rows: Branches that the local engine decodes at once, in all its processes together.
+        kv_tokens: Tokens whose keys and values the local engine keeps, in all its processes together; 0: what it finds
+            room for, which several processes cannot share on a GPU.
+        verifiers: Addresses of verifier servers; none: the verifiers of this process.
+        token_file: Holds the bearer token of the servers.
+        tls_ca: PEM root of the servers' certificates; turns TLS on.
+        verify_seconds: Limit of one verdict.
+        instruction: File with the instruction text; empty: what the model's directory holds.
+    """
+
+    engine: str = "local"
+    processes: int = 1
+    rows: int = 64
+    kv_tokens: int = 0
+    verifiers: tuple[str, ...] = ()
+    token_file: str = ""
+    tls_ca: str = ""
+    verify_seconds: float = 30.0
+    instruction: str = ""
+
+    def __post_init__(self) -> None:
+        if self.processes < 1:
+            raise ConfigError(f"processes must be at least 1, got {self.processes}")
+        if self.rows < self.processes:
+            raise ConfigError(f"rows must be at least {self.processes}, one for each process, got {self.rows}")
+
+
+@dataclass(frozen=True, slots=True)
+class RlConfig:
+    """A run of reinforcement learning.
+
+    Attributes:
+        seed: Of the sampling.
+        steps: Optimiser steps, one per batch of rollouts.
+        checkpoint_every: Steps between checkpoints.
+    """
+
+    seed: int
+    steps: int
+    problems: ProblemsConfig
+    rollout: RolloutConfig
+    trainer: TrainerConfig
+    objective: ObjectiveConfig = ObjectiveConfig()
+    credit: CreditConfig = CreditConfig()
+    checkpoint_every: int = 1
+    service: ServiceConfig = ServiceConfig()
+    metrics: MetricsConfig = MetricsConfig()
+
+    __pydantic_config__ = STRICT
+
+    @property
+    def judges_branches(self) -> bool:
+        """Whether the answers of steps are judged."""
+        forks = self.rollout.mode is Mode.PARALLEL
+        return forks and (self.rollout.judge_branches or self.credit.kind is CreditKind.SET)
+
+    def __post_init__(self) -> None:
+        if self.trainer.sequence_length <= self.rollout.max_tokens:
+            raise ConfigError(
+                f"trainer.sequence_length {self.trainer.sequence_length} holds no prompt with a response of "
+                f"rollout.max_tokens {self.rollout.max_tokens}"
+            )
+        if self.checkpoint_every < 1:
+            raise ConfigError(f"checkpoint_every must be at least 1, got {self.checkpoint_every}")
+
+
+@dataclass(frozen=True, slots=True)
+class BetaConfig:
+    """Rejection sampling from a model, and fine-tuning on what is kept.
+
+    Attributes:
+        seed: Of sampling and of the order of rows.
+        form: "parallel": samples are laid out as an engine would have decoded them with fork and join; "sequential":
+            as they were decoded (the control).
+        count: Problems to sample.
+        tries: Responses to each.
+        keep: Of them kept at most, correct, well-formed and different from each other.
+        max_tokens: Of a response.
+        epochs: Passes over what is kept.
+        batch_size: Packed sequences in an optimiser step of the fine-tuning.
+        checkpoint_every: Its optimiser steps between checkpoints; 0: only where a part of the run ends.
+    """
+
+    seed: int
+    form: Form
+    problems: ProblemsConfig
+    count: int
+    max_tokens: int
+    epochs: int
+    trainer: TrainerConfig
+    batch_size: int
+    checkpoint_every: int = 0
+    tries: int = 8
+    keep: int = 4
+    service: ServiceConfig = ServiceConfig()
+    metrics: MetricsConfig = MetricsConfig()
+
+    __pydantic_config__ = STRICT
+
+    def __post_init__(self) -> None:
+        if self.trainer.sequence_length <= self.max_tokens:
+            raise ConfigError(
+                f"trainer.sequence_length {self.trainer.sequence_length} holds no prompt with a response of "
+                f"max_tokens {self.max_tokens}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationConfig:
+    """How every model is measured: at temperature 1, on problems that training never draws.
+
+    Attributes:
+        seed: Of problems and sampling.
+        tasks: Their names.
+        problems: Of each task.
+        samples: Of each problem.
+        max_tokens: Of a response.
+        settings: By task, settings of its generator instead of the usual ones.
+    """
+
+    seed: int
+    tasks: tuple[str, ...]
+    problems: int
+    samples: int
+    max_tokens: int
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CurriculumConfig:
+    """A curriculum.
+
+    Attributes:
+        tokenizer: Folder of the tokenizer; like the files below relative to this file.
+        base, zero, beta, papo: Settings of the stages.
+        base_steps: Length of the base's schedule in optimiser steps; 0: `base_model` is the base.
+        base_model: Directory of a model to begin from.
+        controls: Whether to train and measure the two controls: sequential fine-tuning on Zero's samples, and
+            sequential reinforcement learning from Beta with as many rollouts as PAPO.
+        margin: How much higher than Beta's accuracy that of PAPO has to be, in percentage points.
+    """
+
+    tokenizer: str
+    zero: str
+    beta: str
+    papo: str
+    evaluation: EvaluationConfig
+    margin: float
+    base: str = ""
+    base_steps: int = 0
+    base_model: str = ""
+    controls: bool = False
+    service: ServiceConfig = ServiceConfig()
+
+    __pydantic_config__ = STRICT
+
+    def __post_init__(self) -> None:
+        if bool(self.base_model) == bool(self.base and self.base_steps):
+            raise ConfigError("give either base and base_steps, or base_model")
 
 
 T = TypeVar("T")
 
-TOML_NAMES: dict[Any, str] = {dict: "table", tuple: "list"}
-"""What TOML calls some types of Python."""
 
-
-def _section(kind: type[T], table: dict[str, Any], where: str) -> T:
-    hints = get_type_hints(kind)
-    names = {f.name for f in fields(kind)}  # type: ignore[arg-type]
-    if unknown := sorted(set(table) - names):
-        raise ConfigError(f"{where}: unknown setting {unknown[0]!r}; known: {', '.join(sorted(names))}")
-    values: dict[str, Any] = {}
-    for name, value in table.items():
-        values[name] = _value(hints[name], value, f"{where}.{name}")
-    try:
-        return kind(**values)
-    except TypeError as error:
-        missing = sorted(f.name for f in fields(kind) if f.name not in values and _required(f))  # type: ignore[arg-type]
-        raise ConfigError(f"{where}: missing {', '.join(missing)}") from error
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from None
-
-
-def _required(setting: Field[Any]) -> bool:
-    return setting.default is MISSING and setting.default_factory is MISSING
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    if hint is Any:
-        return value
-    if isinstance(value, dict) and hasattr(hint, "__dataclass_fields__"):
-        return _section(hint, value, where)
-    if get_origin(hint) is dict and isinstance(value, dict):
-        return {name: _value(get_args(hint)[1], one, f"{where}.{name}") for name, one in value.items()}
-    if get_origin(hint) is tuple and isinstance(value, list):
-        return tuple(_value(get_args(hint)[0], one, where) for one in value)
-    if hint is float and type(value) is int:
-        return float(value)
-    if isinstance(hint, type) and issubclass(hint, StrEnum):
-        if value not in list(hint):
-            raise ConfigError(f"{where}: expected one of {', '.join(hint)}, got {value!r}")
-        return hint(value)
-    expected = get_origin(hint) or hint
-    if isinstance(expected, type) and type(value) is not expected:
-        raise ConfigError(f"{where}: expected {TOML_NAMES.get(expected, expected.__name__)}, got {value!r}")
-    return value
-
-
-def load(path: Path) -> SftConfig:
+def load(path: Path) -> SeedlingConfig:
     """Read the settings of a supervised run; see :func:`load_as`."""
-    return load_as(SftConfig, path)
+    return load_as(SeedlingConfig, path)
 
 
 def load_as(kind: type[T], path: Path) -> T:
@@ -184,4 +537,22 @@ def load_as(kind: type[T], path: Path) -> T:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from error
-    return _section(kind, table, str(path))
+    try:  # as JSON: there lists are tuples and words members of enumerations, and nothing else is converted
+        return TypeAdapter(kind).validate_json(json.dumps(table, default=str))
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_first(error)}") from None
+
+
+def _first(error: ValidationError) -> str:
+    """The first wrong setting, in a line."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    match first["type"]:
+        case "unexpected_keyword_argument":
+            return f"unknown setting {where}"
+        case "missing":
+            return f"{where} is missing"
+        case "value_error":
+            return f"{where}: {first['ctx']['error']}" if where else str(first["ctx"]["error"])
+    message = first["msg"].removeprefix("Input ")
+    return f"{where}: {message}, got {first['input']!r}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,10 @@ from transformers import PreTrainedTokenizerFast
 from espalier.runtime.engine import Limits, Mode
 from espalier.training import rejection_sampling as beta
 from espalier.training import sft
-from espalier.training.config import ConfigError, Form, SftConfig, load_as
+from espalier.training.config import BetaConfig, ConfigError, CurriculumConfig, Form, RlConfig, SeedlingConfig, load_as
 from espalier.training.model.network import load_network
 from espalier.training.rl import loop as rl
 from espalier.training.rl import papo, zero
-from espalier.training.rl.config import BetaConfig, RlConfig, ServiceConfig
 from espalier.training.rl.measure import Measured, Outcome, judge, measure, summarise
 from espalier.training.rl.reward import RolloutStatus
 from espalier.training.rl.rollout_engine import collector_for, judging
@@ -37,58 +36,6 @@ from espalier.training.tasks import Problem, Split, task
 TOGETHER = 3
 """Tasks that are measured at once: while the last responses of one end, those of others fill the passes. What is
 measured at once is lost when the run is killed."""
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationConfig:
-    """How every model is measured: at temperature 1, on problems that training never draws.
-
-    Attributes:
-        seed: Of problems and sampling.
-        tasks: Their names.
-        problems: Of each task.
-        samples: Of each problem.
-        max_tokens: Of a response.
-        settings: By task, settings of its generator instead of the usual ones.
-    """
-
-    seed: int
-    tasks: tuple[str, ...]
-    problems: int
-    samples: int
-    max_tokens: int
-    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class CurriculumConfig:
-    """A curriculum.
-
-    Attributes:
-        tokenizer: Folder of the tokenizer; like the files below relative to this file.
-        base, zero, beta, papo: Settings of the stages.
-        base_steps: Length of the base's schedule in optimiser steps; 0: `base_model` is the base.
-        base_model: Directory of a model to begin from.
-        controls: Whether to train and measure the two controls: sequential fine-tuning on Zero's samples, and
-            sequential reinforcement learning from Beta with as many rollouts as PAPO.
-        margin: How much higher than Beta's accuracy that of PAPO has to be, in percentage points.
-    """
-
-    tokenizer: str
-    zero: str
-    beta: str
-    papo: str
-    evaluation: EvaluationConfig
-    margin: float
-    base: str = ""
-    base_steps: int = 0
-    base_model: str = ""
-    controls: bool = False
-    service: ServiceConfig = ServiceConfig()
-
-    def __post_init__(self) -> None:
-        if bool(self.base_model) == bool(self.base and self.base_steps):
-            raise ConfigError("give either base and base_steps, or base_model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +136,7 @@ class Pipeline:
         if self.config.base_model:
             folder.mkdir(parents=True, exist_ok=True)
             return True
-        config = self._read(SftConfig, self.config.base)
+        config = self._read(SeedlingConfig, self.config.base)
         budget = sft.Budget(steps=self.config.base_steps, stop_after=self.deadline.minutes_left())
         resume = any((folder / "checkpoint").glob("[0-9]*"))
         tokenizer = self.home / self.config.tokenizer
@@ -250,7 +197,7 @@ class Pipeline:
         """What a task says; its responses are kept while a verdict is missing."""
         measured = summarise(groups)
         path = self._undecided(leg, name)
-        if any(one.fate is RolloutStatus.VERIFIER_ERROR for group in groups for one in group):
+        if any(one.status is RolloutStatus.VERIFIER_ERROR for group in groups for one in group):
             write(path, json.dumps([[asdict(one) for one in group] for group in groups]) + "\n")
         else:
             path.unlink(missing_ok=True)
@@ -264,7 +211,7 @@ class Pipeline:
         async with judging(self.config.service, self._tell) as patience:
             for name in lacking:
                 stored = json.loads(self._undecided(leg, name).read_text(encoding="utf-8"))
-                groups = [[Outcome(**{**one, "fate": RolloutStatus(one["fate"])}) for one in group] for group in stored]
+                groups = [[_outcome(one) for one in group] for group in stored]
                 results[name] = self._kept(leg, name, await judge(patience, self._held_out(name), groups))
                 self._tell(f"{leg.name}: {name} judged, accuracy {results[name].accuracy}")
         _store(path, results)
@@ -280,6 +227,10 @@ class Pipeline:
 
     def _tell(self, text: str) -> None:
         self.report({"note": text})
+
+
+def _outcome(stored: dict[str, Any]) -> Outcome:
+    return Outcome(**{**stored, "status": RolloutStatus(stored["status"])})
 
 
 def _store(path: Path, results: dict[str, Measured]) -> None:

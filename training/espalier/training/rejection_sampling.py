@@ -12,25 +12,19 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
-from random import Random
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import PreTrainedTokenizerFast
 
 from espalier.runtime.engine import Limits, Mode, Rollout
 from espalier.runtime.grammar import Vocabulary
-from espalier.runtime.layout import layout_of
-from espalier.runtime.structure import read
-from espalier.training.config import Form
-from espalier.training.data.example import Example, forced_mask, sequential_layout
-from espalier.training.data.packing import Row, bins, row_of
+from espalier.training.config import BetaConfig
+from espalier.training.data.example import response_example
 from espalier.training.data.problems import Stream, stream
+from espalier.training.data.responses import ExampleSource
 from espalier.training.model.network import load_network
-from espalier.training.rl.config import BetaConfig
 from espalier.training.rl.reward import RolloutStatus
 from espalier.training.rl.rollout import Collector, JudgedRollout
 from espalier.training.rl.rollout_engine import collector_for
@@ -68,7 +62,7 @@ def keep(attempts: Sequence[JudgedRollout], most: int) -> list[JudgedRollout]:
     """The first `most` attempts at a problem that pass, are well-formed, and differ from each other."""
     good: dict[tuple[int, ...], JudgedRollout] = {}
     for attempt in attempts:
-        if attempt.fate is RolloutStatus.PASSED and attempt.well_formed:
+        if attempt.status is RolloutStatus.PASSED and attempt.well_formed:
             good.setdefault(attempt.rollout.tokens, attempt)
     return list(good.values())[:most]
 
@@ -94,7 +88,7 @@ async def sample(
         numbers = range(start, min(start + at_once, config.count))
         groups = await collector.collect([problems(i) for i in numbers], config.tries, str(config.seed), start)
         fresh = [_kept(one.problem.id, one.rollout) for group in groups for one in keep(group, config.keep)]
-        passed += sum(one.fate is RolloutStatus.PASSED for group in groups for one in group)
+        passed += sum(one.status is RolloutStatus.PASSED for group in groups for one in group)
         with path.open("a", encoding="utf-8") as file:
             line = [[one.problem, one.prompt, one.tokens] for one in fresh]
             file.write(json.dumps({"problems": numbers.stop, "kept": line}) + "\n")
@@ -136,48 +130,6 @@ def _kept(problem: str, rollout: Rollout) -> Kept:
     return Kept(problem, rollout.prompt, rollout.tokens)
 
 
-def example(kept: Kept, form: Form, vocabulary: Vocabulary) -> Example:
-    """A kept response as a training sequence.
-
-    In the parallel form the openings of steps and takeaways are not trained, though Zero has sampled them: from here
-    on the engine forces them. In the sequential form every token of the response is trained.
-    """
-    tokens = np.array((*kept.prompt, *kept.tokens), dtype=np.int32)
-    trained = np.arange(len(tokens)) >= len(kept.prompt)
-    if form is Form.SEQUENTIAL:
-        return Example(tokens, trained, sequential_layout(len(tokens)))
-    response = read(tokens.tolist(), len(kept.prompt), vocabulary)
-    trained &= ~forced_mask(response, len(tokens), vocabulary)
-    return Example(tokens, trained, layout_of(response, len(tokens)))
-
-
-class KeptRows:
-    """The rows of kept responses, every row once in each pass, in an order of its own."""
-
-    def __init__(self, examples: Sequence[Example], row_length: int, seed: int) -> None:
-        """
-        Raises:
-            ValueError: One is longer than a row.
-        """
-        shares = bins([len(one.tokens) for one in examples], row_length)
-        self._rows = [row_of([(0, examples[index]) for index in share], row_length) for share in shares]
-        self._seed = seed
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def rows(self, position: int) -> Iterator[Row]:
-        """See :class:`espalier.training.sft.Source`."""
-        for number in count(position):
-            epoch, place = divmod(number, len(self._rows))
-            order = Random(f"{self._seed}/{epoch}").sample(range(len(self._rows)), len(self._rows))
-            yield self._rows[order[place]]
-
-    def held_out(self) -> list[Row]:
-        """None: what counts is the accuracy, which is measured with the engine."""
-        return []
-
-
 def train(config: BetaConfig, initial: Path, out: Path, budget: Deadline, report: Report, group: Group = ALONE) -> bool:
     """Sample from the model in `initial`, keep what is good, and fine-tune the model on it into `out/model`.
 
@@ -205,11 +157,22 @@ def train(config: BetaConfig, initial: Path, out: Path, budget: Deadline, report
         return False
     _require_some(kept, config)
     vocabulary = Vocabulary.of(tokenizer)
-    source = KeptRows([example(one, config.form, vocabulary) for one in kept], config.row_length, config.seed)
-    steps = max(1, config.epochs * len(source) // config.optimizer.rows_per_step)
+    examples = [response_example(one.prompt, one.tokens, config.form, vocabulary) for one in kept]
+    source = ExampleSource(examples, config.trainer.sequence_length, config.seed)
+    steps = max(1, config.epochs * len(source) // config.batch_size)
     resume = any((out / "checkpoint").glob("[0-9]*"))
     length = Budget(steps=steps, stop_after=budget.minutes_left())
-    run = Run(config.optimizer, config.metrics, out, length, report, group, resume)
+    run = Run(
+        config.trainer,
+        config.batch_size,
+        config.checkpoint_every,
+        config.metrics,
+        out,
+        length,
+        report,
+        group,
+        resume,
+    )
     progress = fit(network, tokenizer, source, run)
     return progress.step >= steps
 

@@ -1,40 +1,38 @@
-"""Supervised fine-tuning on traces, with the parallel mask and positions.
+"""Supervised fine-tuning with the parallel mask and positions.
 
-The loss is the mean over all trained tokens of an optimiser step. Matrices are updated by Muon, embeddings and norms by
-AdamW. The learning rate warms up, stays, and falls linearly to zero over the last part of the schedule, which is
-measured in steps or in minutes.
+The loss is the mean over all trained tokens of an optimiser step. The schedule is measured in steps or in minutes.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
-from torch.optim import AdamW, Optimizer
-from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from espalier.training.config import ConfigError, DataConfig, MetricsConfig, OptimizerConfig, SftConfig
+from espalier.runtime.prompt import PromptTemplate
+from espalier.training.config import ConfigError, DataConfig, MetricsConfig, SeedlingConfig, SftConfig, TrainerConfig
 from espalier.training.data.packing import Row
+from espalier.training.data.responses import ExampleSource, ResponseFileError, read_examples
 from espalier.training.data.stream import TASK_NAMES, held_out_rows, rows
-from espalier.training.model.muon import Muon
-from espalier.training.model.network import Batch, Policy, build, collate, compile_layers
+from espalier.training.model.logprobs import Scores
+from espalier.training.model.network import Batch, Policy, build, collate, load_network
 from espalier.training.run.checkpoint import Progress, export, load_weights, restore, save
+from espalier.training.run.deadline import Deadline
 from espalier.training.run.directory import prepare
 from espalier.training.run.distributed import ALONE, Group
-from espalier.training.run.errors import NotFiniteError
 from espalier.training.run.metrics import Report, journal
+from espalier.training.trainer import Trainer
 
 REPORT_EVERY = 20
-"""Optimiser steps between two reports; reading the loss makes the host wait for the device."""
+"""Optimiser steps between two reports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,50 +60,8 @@ class Budget:
         return min(1.0, progress.step / (self.steps or 1))
 
 
-def rate(config: OptimizerConfig, step: int, done: float) -> float:
-    """Factor of the peak learning rate: linear warm-up, constant, linear decay."""
-    warm = min(1.0, (step + 1) / max(1, config.warm_up))
-    decay = min(1.0, (1.0 - done) / config.decay_share) if config.decay_share > 0 else 1.0
-    return warm * decay
-
-
-def optimizers(model: Qwen3ForCausalLM, config: OptimizerConfig) -> dict[str, Optimizer]:
-    """Muon for the matrices of the layers, AdamW for all else."""
-    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "layers." in n]
-    others = [p for n, p in model.named_parameters() if not (p.ndim == 2 and "layers." in n)]
-    return {
-        "muon": Muon(matrices, lr=config.muon_rate, weight_decay=config.weight_decay),
-        "adam": AdamW(others, lr=config.adam_rate, betas=(0.9, 0.95), weight_decay=0.0),
-    }
-
-
-def update(
-    policy: Policy,
-    step_optimizers: dict[str, Optimizer],
-    own_rows: list[Row],
-    config: OptimizerConfig,
-    factor: float,
-    group: Group,
-) -> Tensor:
-    """One optimiser step on the rows of all processes.
-
-    Returns:
-        This process's share of the mean loss over the trained tokens, on the device.
-    """
-    batches = [collate(part, group.device) for part in _parts(own_rows, config.rows_per_pass)]
-    total = group.total(sum(batch.trained for batch in batches))
-    loss = torch.zeros((), device=group.device)
-    for batch in batches:
-        part = -policy(batch).logprobs.sum() / total
-        part.backward()
-        loss += part.detach()
-    torch.nn.utils.clip_grad_norm_(policy.parameters(), config.clip)
-    for name, optimizer in step_optimizers.items():
-        for parameters in optimizer.param_groups:
-            parameters["lr"] = factor * (config.muon_rate if name == "muon" else config.adam_rate)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-    return loss
+def _loss(_: Batch, scores: Scores, tokens: int) -> Tensor:
+    return -scores.logprobs.sum() / tokens
 
 
 def _parts(items: list[Row], size: int) -> Iterator[list[Row]]:
@@ -153,7 +109,7 @@ class TraceSource:
 
 
 def train(
-    config: SftConfig,
+    config: SeedlingConfig,
     tokenizer_folder: Path,
     out: Path,
     budget: Budget,
@@ -191,7 +147,9 @@ def train(
     if initial is not None:
         load_weights(initial, model)
     source = TraceSource(tokenizer_folder, config.data, config.held_out_rows)
-    run = Run(config.optimizer, config.metrics, out, budget, report, group, resume)
+    run = Run(
+        config.trainer, config.batch_size, config.checkpoint_every, config.metrics, out, budget, report, group, resume
+    )
     return fit(model, tokenizer, source, run)
 
 
@@ -200,7 +158,9 @@ class Run:
     """What :func:`fit` is told beside model and rows.
 
     Attributes:
-        optimizer: Settings of the optimisers.
+        trainer: How weights are updated.
+        batch_size: Packed sequences in an optimiser step, over all processes.
+        checkpoint_every: Optimiser steps between checkpoints; 0: only where this part of the run ends.
         metrics: Where metrics go.
         out: Folder for checkpoints, weights and metrics.
         budget: When to stop.
@@ -209,7 +169,9 @@ class Run:
         resume: Go on from the checkpoint in `out`.
     """
 
-    optimizer: OptimizerConfig
+    trainer: TrainerConfig
+    batch_size: int
+    checkpoint_every: int
     metrics: MetricsConfig
     out: Path
     budget: Budget
@@ -217,30 +179,29 @@ class Run:
     group: Group = ALONE
     resume: bool = False
 
+    def __post_init__(self) -> None:
+        at_once = self.trainer.micro_batch_size * self.group.size
+        if self.batch_size < 1 or self.batch_size % at_once:
+            raise ConfigError(
+                f"batch_size {self.batch_size} cannot be shared out to {self.group.size} processes in micro-batches of "
+                f"{self.trainer.micro_batch_size}: write a multiple of {at_once}"
+            )
 
-def fit(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, source: Source, run: Run) -> Progress:
+
+def fit(network: Any, tokenizer: Any, source: Source, run: Run) -> Progress:
     """Train a model on rows, write a checkpoint to `out/checkpoint` and the usable weights to `out/model`.
 
     On CUDA the layers are compiled and computed in bfloat16; anywhere else it is plain float32.
 
     Raises:
-        ConfigError: The rows of a step cannot be shared out to the processes.
         CheckpointError: `resume` is asked for and there is no fitting checkpoint.
-        NotFiniteError: The loss is not finite where it is looked at: where it is reported, and before a checkpoint is
-            written. The rows of that step are in `out`.
+        NotFiniteError: The loss is not finite. The micro-batches of that step are in `out`.
     """
-    config, budget, group, saved = run.optimizer, run.budget, run.group, run.out / "checkpoint"
-    if config.rows_per_step % group.size:
-        raise ConfigError(f"rows_per_step {config.rows_per_step} cannot be shared out to {group.size} processes")
-    torch.set_float32_matmul_precision("high")
-    policy = Policy(model)
-    policy.train()
-    group.shard(policy)
-    run_optimizers = optimizers(model, config)
-    begun = restore(saved, model, run_optimizers, group) if run.resume else Progress()
-    if group.device.type == "cuda":
-        compile_layers(model)
-    held_out_batches = [collate(part, group.device) for part in _parts(source.held_out(), config.rows_per_pass)]
+    budget, group, saved = run.budget, run.group, run.out / "checkpoint"
+    trainer = Trainer.of(network, tokenizer, run.trainer, group)
+    begun = restore(saved, network, trainer.optimizers, group) if run.resume else Progress()
+    size = run.trainer.micro_batch_size
+    held_out_batches = [collate(part, group.device) for part in _parts(source.held_out(), size)]
     stream = source.rows(begun.rows)
     started, tokens = time.monotonic(), 0
 
@@ -251,46 +212,101 @@ def fit(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, source: Sou
     progress = begun
     with _journal(run, begun.step) as record:
         while not over(progress):
-            factor = rate(config, progress.step, budget.done(progress))
-            step_rows = list(islice(stream, config.rows_per_step))
-            own_rows = step_rows[group.rank :: group.size]
-            loss = update(policy, run_optimizers, own_rows, config, factor, group)
+            step_rows = list(islice(stream, run.batch_size))
+            batches = [collate(part, group.device) for part in _parts(step_rows[group.rank :: group.size], size)]
+            step = trainer.step(batches, _loss, progress.step, budget.done(progress), run.out)
             tokens += sum(len(row.tokens) for row in step_rows)
             seconds = group.largest(begun.seconds + time.monotonic() - started)
-            progress = Progress(progress.step + 1, progress.rows + config.rows_per_step, seconds)
-            due = config.checkpoint_every and progress.step % config.checkpoint_every == 0
-            if due or over(progress) or progress.step % REPORT_EVERY == 0:
-                value = group.sum(loss).item()
-                if not math.isfinite(value):
-                    raise NotFiniteError(_left_behind(own_rows, progress.step, value, run))
+            progress = Progress(progress.step + 1, progress.rows + run.batch_size, seconds)
+            due = run.checkpoint_every and progress.step % run.checkpoint_every == 0
+            if step and (due or over(progress) or progress.step % REPORT_EVERY == 0):
                 record(
                     {
                         "step": progress.step,
-                        "loss": round(value, 4),
-                        "rate": round(factor, 4),
+                        "loss": round(step.loss, 4),
+                        "grad_norm": round(step.grad_norm, 4),
+                        "learning_rate": float(f"{step.learning_rate:.4g}"),
                         "tokens_per_second": round(tokens / (seconds - begun.seconds)),
                         "done": round(budget.done(progress), 4),
                     }
                 )
             if due and not over(progress):
-                save(saved, model, run_optimizers, progress, group)
-        by_task = losses_by_task(policy, held_out_batches) if held_out_batches else {}
+                save(saved, network, trainer.optimizers, progress, group)
+        by_task = losses_by_task(trainer.policy, held_out_batches) if held_out_batches else {}
         record({"step": progress.step, "held_out": {name: round(value, 4) for name, value in by_task.items()}})
-    save(saved, model, run_optimizers, progress, group)
-    export(run.out / "model", model, tokenizer, group)
+    save(saved, network, trainer.optimizers, progress, group)
+    export(run.out / "model", network, tokenizer, group)
     return progress
+
+
+def fine_tune(
+    config: SftConfig,
+    initial: Path,
+    data: Path,
+    out: Path,
+    report: Report,
+    *,
+    deadline: Deadline = Deadline(),
+    group: Group = ALONE,
+    resume: bool = False,
+) -> bool:
+    """Fine-tune a pretrained model on a file of responses into `out/model`.
+
+    Args:
+        config: The run's settings.
+        initial: Model directory with a tokenizer that has a chat template.
+        data: See :func:`espalier.training.data.responses.read_examples`.
+        out: Folder for checkpoint, weights and `metrics.jsonl`.
+        report: Shows an entry of the metrics, or a note.
+        deadline: When this part of the run has to stop, with a checkpoint.
+        group: The processes that train together.
+        resume: Go on from the checkpoint in `out`, if there is one.
+
+    Returns:
+        Whether the run is finished.
+
+    Raises:
+        ConfigError: Settings or model cannot be trained with, or the settings differ from those of the run resumed.
+        ResponseFileError: The file cannot be trained on.
+        CheckpointError: A checkpoint cannot be read or written.
+        NotFiniteError: The loss is not finite.
+    """
+    if group.is_main:
+        prepare(config, out, resume=resume, free=("checkpoint_every", "metrics"))
+    group.barrier()
+    torch.manual_seed(config.seed)
+    tokenizer = AutoTokenizer.from_pretrained(initial)
+    examples = read_examples(data, tokenizer, PromptTemplate.load(initial), config.form)
+    fitting = [one for one in examples if len(one.tokens) <= config.trainer.sequence_length]
+    if len(fitting) < len(examples):
+        longest = max(len(one.tokens) for one in examples)
+        left_out = (
+            f"{len(examples) - len(fitting)} of {len(examples)} responses are longer than trainer.sequence_length"
+        )
+        note = f"{left_out} {config.trainer.sequence_length} and left out; the longest has {longest} tokens"
+        if not fitting:
+            raise ResponseFileError(f"{data}: {note}")
+        if group.is_main:
+            report({"note": note})
+    source = ExampleSource(fitting, config.trainer.sequence_length, config.seed)
+    steps = max(1, config.epochs * len(source) // config.batch_size)
+    network = load_network(initial, group.device)
+    run = Run(
+        config.trainer,
+        config.batch_size,
+        config.checkpoint_every,
+        config.metrics,
+        out,
+        Budget(steps=steps, stop_after=deadline.minutes_left()),
+        report,
+        group,
+        resume and any((out / "checkpoint").glob("[0-9]*")),
+    )
+    return fit(network, tokenizer, source, run).step >= steps
 
 
 def _journal(run: Run, step: int) -> AbstractContextManager[Report]:
     """Only the main process keeps a journal."""
     if not run.group.is_main:
         return nullcontext(lambda entry: None)
-    return journal(run.out, run.metrics, step, asdict(run.optimizer), run.report)
-
-
-def _left_behind(own_rows: list[Row], step: int, loss: float, run: Run) -> str:
-    path = run.out / f"not-finite-{step}-{run.group.rank}.safetensors"
-    tokens = torch.stack([torch.from_numpy(row.tokens) for row in own_rows])
-    trained = torch.stack([torch.from_numpy(row.trained) for row in own_rows])
-    save_file({"tokens": tokens, "trained": trained}, path)
-    return f"step {step}: the loss is {loss}; lower the learning rates. The rows of this step are in {path}"
+    return journal(run.out, run.metrics, step, asdict(run.trainer), run.report)

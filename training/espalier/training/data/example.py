@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +15,32 @@ from tokenizers import Tokenizer
 from espalier.runtime.grammar import EIGHT_TAGS, Tag, Vocabulary
 from espalier.runtime.layout import Layout, LayoutBuilder, layout_of
 from espalier.runtime.structure import Response, read
+from espalier.training.config import Form
 from espalier.training.data.tokenizer import END, prompt_text
 from espalier.training.traces import Block, Demonstration
 
 _TAG = re.compile("|".join(map(re.escape, EIGHT_TAGS)))
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutTokens:
+    """What reinforcement learning knows of n tokens.
+
+    Attributes:
+        logprobs: (n,) as the engine reported them when it sampled; 0 where it did not.
+        advantages: (n,)
+        kinds: (n,) the :class:`espalier.training.rl.credit.TokenKind` of each token; 0 in the prompt.
+    """
+
+    logprobs: npt.NDArray[np.float32]
+    advantages: npt.NDArray[np.float32]
+    kinds: npt.NDArray[np.int8]
+
+    @classmethod
+    def none(cls, length: int) -> RolloutTokens:
+        """Tokens that no engine sampled."""
+        floats = np.zeros((2, length), dtype=np.float32)
+        return cls(floats[0], floats[1], np.zeros(length, dtype=np.int8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +52,13 @@ class Example:
         trained: (n,) whether the token is predicted: sampled tokens of the response, so neither the prompt nor the
             forced openings nor a step that was spoilt on purpose.
         layout: Positions and visibility.
+        rollout: What reinforcement learning needs to know of each token; None in supervised training.
     """
 
     tokens: npt.NDArray[np.int32]
     trained: npt.NDArray[np.bool_]
     layout: Layout
+    rollout: RolloutTokens | None = None
 
 
 def _block_text(block: Block) -> str:
@@ -107,6 +133,32 @@ def encode_plain(question: str, text: str, tokenizer: Tokenizer) -> Example:
     tokens: list[int] = prompt + tokenizer.encode(text, add_special_tokens=False).ids
     trained = np.arange(len(tokens)) >= len(prompt)
     return Example(np.array(tokens, dtype=np.int32), trained, sequential_layout(len(tokens)))
+
+
+_FORCED = re.compile(rf"(\n{re.escape(Tag.STEP)}\n\d+:|{re.escape(Tag.TAKEAWAY)}\n)")
+
+
+def response_tokens(text: str, tokenizer: Any) -> list[int]:
+    """Token ids of a response, tags as tags. What an engine forces is encoded on its own, as the engine encodes it."""
+    return [
+        token for piece in _FORCED.split(text) if piece for token in tokenizer.encode(piece, add_special_tokens=False)
+    ]
+
+
+def response_example(prompt: Sequence[int], response: Sequence[int], form: Form, vocabulary: Vocabulary) -> Example:
+    """A prompt and a response that was decoded sequentially, or written, as a training sequence.
+
+    In the parallel form it is laid out as fork and join decode it, and the openings of steps and takeaways are not
+    trained, since an engine forces them. In the sequential form every token of the response is trained, and so it is in
+    a response without blocks.
+    """
+    tokens = np.array((*prompt, *response), dtype=np.int32)
+    trained = np.arange(len(tokens)) >= len(prompt)
+    if form is Form.SEQUENTIAL:
+        return Example(tokens, trained, sequential_layout(len(tokens)))
+    structure = read(tokens.tolist(), len(prompt), vocabulary)
+    trained &= ~forced_mask(structure, len(tokens), vocabulary)
+    return Example(tokens, trained, layout_of(structure, len(tokens)))
 
 
 def sequential_layout(length: int) -> Layout:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from espalier.runtime.layout import Packed, pack, with_tables
-
-if TYPE_CHECKING:
-    from espalier.training.data.example import Example
+from espalier.training.data.example import Example, RolloutTokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +21,14 @@ class Row:
         trained: (length,) whether the token is predicted.
         task: (length,) index of the task the token belongs to, for loss by task.
         packed: Positions and visibility.
+        rollout: As in the examples.
     """
 
     tokens: npt.NDArray[np.int32]
     trained: npt.NDArray[np.bool_]
     task: npt.NDArray[np.int8]
     packed: Packed
+    rollout: RolloutTokens | None = None
 
 
 def row_of(examples: Sequence[tuple[int, Example]], length: int) -> Row:
@@ -41,12 +40,16 @@ def row_of(examples: Sequence[tuple[int, Example]], length: int) -> Row:
     tokens = np.zeros(length, dtype=np.int32)
     trained = np.zeros(length, dtype=np.bool_)
     task = np.zeros(length, dtype=np.int8)
+    rollout = RolloutTokens.none(length) if any(example.rollout for _, example in examples) else None
     start = 0
     for kind, example in examples:
-        end = start + len(example.tokens)
-        tokens[start:end], trained[start:end], task[start:end] = example.tokens, example.trained, kind
-        start = end
-    return Row(tokens, trained, task, with_tables(pack([example.layout for _, example in examples], length)))
+        at = slice(start, start + len(example.tokens))
+        tokens[at], trained[at], task[at] = example.tokens, example.trained, kind
+        if rollout and example.rollout:
+            own = example.rollout
+            rollout.logprobs[at], rollout.advantages[at], rollout.kinds[at] = own.logprobs, own.advantages, own.kinds
+        start = at.stop
+    return Row(tokens, trained, task, with_tables(pack([example.layout for _, example in examples], length)), rollout)
 
 
 def fill_rows(examples: Iterable[tuple[int, Example]], length: int, rows: int) -> Iterator[Row]:

@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf.json_format import ParseDict, ParseError
 
 from espalier.common.errors import FieldError
-from espalier.training.rl.config import ProblemsConfig
+from espalier.training.config import ProblemsConfig
 from espalier.training.tasks import Problem, Split, task
 from espalier.v1 import common_pb2
 from espalier.verifiers.proto import decode_check

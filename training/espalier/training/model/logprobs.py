@@ -74,10 +74,11 @@ class _Chunked(torch.autograd.Function):
         return logprobs, entropy
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor, _entropy: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor, _entropy: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
         hidden, weight, targets, norms = ctx.saved_tensors
         of_hidden = torch.empty_like(hidden)
-        of_weight = torch.zeros_like(weight, dtype=torch.float32)
+        learns = ctx.needs_input_grad[1]  # an output layer under an adapter is frozen
+        of_weight = torch.zeros_like(weight, dtype=torch.float32) if learns else None
         for part in _parts(len(targets), ctx.size):
             # d logprob / d logit = [logit is the target] - probability
             logits = F.linear(hidden[part], weight).float()
@@ -85,8 +86,9 @@ class _Chunked(torch.autograd.Function):
             slope.scatter_add_(-1, targets[part, None], gradient[part, None])
             slope = slope.to(hidden.dtype)
             of_hidden[part] = slope @ weight
-            of_weight += slope.T @ hidden[part]
-        return of_hidden, of_weight.to(weight.dtype), None, None
+            if of_weight is not None:
+                of_weight += slope.T @ hidden[part]
+        return of_hidden, None if of_weight is None else of_weight.to(weight.dtype), None, None
 
 
 def _parts(count: int, size: int) -> list[slice]:

@@ -1,7 +1,9 @@
-"""The seedling's network, and its forward pass over packed rows.
+"""A `transformers` network, and its forward pass over packed sequences.
 
-The network is `transformers`' Qwen3 as it is. Only its attention function is this module's: it takes visibility as
-`runtime/espalier/runtime/layout.py` describes it, as a FlexAttention block mask (CUDA) or as a dense mask (anywhere).
+The network is a decoder-only architecture as `transformers` has it. Only its attention function is this module's: it
+takes visibility as :mod:`espalier.runtime.layout` describes it, as a FlexAttention block mask (CUDA) or as a dense mask
+(anywhere), in an argument of its own (`visible`) that the layers hand through. Whether an architecture does so, and
+computes nothing beside what :func:`score` computes, is checked when it is loaded (:func:`check_architecture`).
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from transformers import (
 
 from espalier.runtime.layout import Packed, batch_block_mask, dense_mask
 from espalier.training.config import ConfigError, ModelConfig
+from espalier.training.data.example import RolloutTokens
 from espalier.training.data.packing import Row
 from espalier.training.model.logprobs import IGNORED, Scores, token_logprobs
 
@@ -49,11 +52,16 @@ def _attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
+    _attention_mask: Tensor | None,
+    *,
     visible: BlockMask | Tensor,
     scaling: float,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Attention of (batch, heads, length, dim) under a block mask or a (batch, 1, length, length) boolean mask."""
+    """Attention of (batch, heads, length, dim) under a block mask or a (batch, 1, length, length) boolean mask.
+
+    What `transformers` makes of an attention mask differs between architectures, so it is not looked at.
+    """
     if isinstance(visible, BlockMask):
         alone = query.is_cuda and not torch.compiler.is_compiling()
         attend: Any = _fused_attention() if alone else flex_attention
@@ -91,17 +99,22 @@ def build(config: ModelConfig, tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCa
 
 
 def load_network(folder: Path, device: torch.device) -> Any:
-    """The network of a model directory in float32, ready for packed rows.
+    """The network of a model directory in float32, ready for packed sequences.
 
     Raises:
-        ConfigError: There is no model.
+        ConfigError: There is no model, or it cannot be trained here (:func:`check_architecture`).
     """
     if not (folder / "config.json").is_file():
         raise ConfigError(f"no model in {folder}: config.json is missing")
     network: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     network.config.use_cache = False
     network.set_attn_implementation(ATTENTION)
-    return network.to(device)
+    network = network.to(device)
+    try:
+        check_architecture(network)
+    except ConfigError as error:
+        raise ConfigError(f"{folder}: {error}") from None
+    return network
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +128,8 @@ class Batch:
         task: (rows, length) task index of the target.
         visible: Block mask, or (rows, 1, length, length) boolean.
         trained: Number of trained targets.
+        rollout_logprobs, advantages, kinds: (rows, length) of the targets that an engine sampled, 0 elsewhere; see
+            :class:`espalier.training.data.example.RolloutTokens`.
     """
 
     tokens: Tensor
@@ -123,6 +138,14 @@ class Batch:
     task: Tensor
     visible: BlockMask | Tensor
     trained: int
+    rollout_logprobs: Tensor
+    advantages: Tensor
+    kinds: Tensor
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a person needs to look into a batch that has broken a step."""
+        names = ("tokens", "positions", "targets", "rollout_logprobs", "advantages")
+        return {name: getattr(self, name).contiguous().cpu() for name in names}
 
 
 def collate(rows: Sequence[Row], device: torch.device) -> Batch:
@@ -142,6 +165,13 @@ def collate(rows: Sequence[Row], device: torch.device) -> Batch:
         tensor = torch.from_numpy(array)
         return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
+    length = tokens.shape[1]
+    rollouts = [row.rollout or RolloutTokens.none(length) for row in rows]
+
+    def at_targets(values: Sequence[np.ndarray[Any, Any]]) -> Tensor:
+        """Values of tokens, moved to where they are predicted."""
+        return move(np.pad(np.stack(values)[:, 1:], ((0, 0), (0, 1))))
+
     packed = [row.packed for row in rows]
     positions = np.stack([item.positions for item in packed]).astype(np.int64)
     return Batch(
@@ -151,6 +181,9 @@ def collate(rows: Sequence[Row], device: torch.device) -> Batch:
         move(task),
         visibility(packed, device),
         int((targets >= 0).sum()),
+        at_targets([one.logprobs for one in rollouts]),
+        at_targets([one.advantages for one in rollouts]),
+        at_targets([one.kinds for one in rollouts]),
     )
 
 
@@ -172,17 +205,74 @@ def block_mask(rows: Sequence[Packed], device: torch.device) -> BlockMask:
     return batch_block_mask(even, device)
 
 
-def score(network: Qwen3ForCausalLM, batch: Batch) -> Scores:
+def score(network: Any, batch: Batch) -> Scores:
     """(rows, length) log-probability of every trained target at its place; bf16 arithmetic on CUDA."""
     device = batch.tokens.device
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-        hidden = network.model(
-            input_ids=batch.tokens,
-            position_ids=batch.positions,
-            attention_mask={"full_attention": batch.visible},
-            use_cache=False,
-        ).last_hidden_state
-        return token_logprobs(hidden, network.lm_head.weight, batch.targets)
+        return _score(network, batch)
+
+
+def _score(network: Any, batch: Batch) -> Scores:
+    hidden = network.base_model(
+        input_ids=batch.tokens, position_ids=batch.positions, use_cache=False, visible=batch.visible
+    ).last_hidden_state
+    return token_logprobs(hidden, network.get_output_embeddings().weight, batch.targets)
+
+
+CHECKED_TOKENS = 64
+MAX_LOGPROB_DIFF = 1e-3
+"""Largest difference of a log-probability, in float32, between :func:`score` and a network's own forward pass."""
+
+
+@torch.no_grad()
+def check_architecture(network: Any) -> None:
+    """Refuse a network that :func:`score` would compute otherwise than the network computes itself.
+
+    Sliding windows are refused by name, since they show only in long sequences. Anything else (an attention that is
+    not handed the visibility, capped or scaled logits, a bias of the output layer) shows in the log-probabilities of 64
+    tokens, which have to be those of the network's own causal forward pass.
+
+    Raises:
+        ConfigError: The network is refused; the message says why.
+    """
+    config = network.config
+    name = type(network).__name__
+    kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
+    window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
+    if kinds or (window and not getattr(config, "layer_types", None)):
+        said = f"layers of kind {', '.join(sorted(kinds))}" if kinds else f"a sliding window of {window} tokens"
+        raise ConfigError(f"{name} has {said}, and only full attention can be trained")
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(config.vocab_size, (1, CHECKED_TOKENS), generator=generator).to(network.device)
+    training = network.training
+    network.eval()
+    try:
+        own = _score(network, _causal_batch(tokens)).logprobs[0, :-1]
+        network.set_attn_implementation("sdpa")
+        theirs = network(input_ids=tokens, use_cache=False).logits[0, :-1].float().log_softmax(-1)
+    except (TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"{name} cannot be trained: its layers do not hand visibility to attention ({error})"
+        ) from None
+    finally:
+        network.set_attn_implementation(ATTENTION)
+        network.train(training)
+    difference = (own - theirs.gather(-1, tokens[0, 1:, None])[:, 0]).abs().max().item()
+    if not difference <= MAX_LOGPROB_DIFF:
+        raise ConfigError(
+            f"{name} cannot be trained: its own forward pass differs from the trainer's by {difference:.3g} in the "
+            f"log-probability of a token, at most {MAX_LOGPROB_DIFF:g} is rounding"
+        )
+
+
+def _causal_batch(tokens: Tensor) -> Batch:
+    """One sequence without blocks, (1, n) tokens, all of them targets."""
+    length = tokens.shape[1]
+    positions = torch.arange(length, device=tokens.device)[None]
+    targets = F.pad(tokens[:, 1:], (0, 1), value=IGNORED)
+    visible = torch.ones(1, 1, length, length, dtype=torch.bool, device=tokens.device).tril()
+    nothing = torch.zeros(tokens.shape, device=tokens.device)
+    return Batch(tokens, positions, targets, torch.zeros_like(tokens), visible, length - 1, nothing, nothing, nothing)
 
 
 class Policy(torch.nn.Module):
@@ -191,7 +281,7 @@ class Policy(torch.nn.Module):
     `network` is the `transformers` model; weights for engines and files are named after it.
     """
 
-    def __init__(self, network: Qwen3ForCausalLM) -> None:
+    def __init__(self, network: Any) -> None:
         super().__init__()
         self.network = network
 
@@ -200,18 +290,18 @@ class Policy(torch.nn.Module):
         return score(self.network, batch)
 
 
-def token_losses(network: Qwen3ForCausalLM, batch: Batch) -> Tensor:
-    """(rows, length) cross-entropy of each trained target, 0 elsewhere."""
-    return -score(network, batch).logprobs
+def decoder_layers(network: Any) -> list[torch.nn.Module]:
+    """The layers of a network, first to last."""
+    return list(network.base_model.layers)
 
 
-def compile_layers(model: Qwen3ForCausalLM) -> None:
+def compile_layers(network: Any) -> None:
     """Compile every decoder layer in place; one compilation serves all."""
-    for layer in model.model.layers:
+    for layer in decoder_layers(network):
         layer.forward = torch.compile(layer.forward, dynamic=False)
 
 
-def checkpoint_layers(model: Qwen3ForCausalLM) -> None:
+def checkpoint_layers(network: Any) -> None:
     """Keep only the input of every decoder layer for the backward pass, which computes the rest again."""
-    for layer in model.model.layers:
+    for layer in decoder_layers(network):
         layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)

@@ -15,9 +15,9 @@ def set_counts(attempts: Iterable[JudgedRollout]) -> dict[str, float]:
     sums = dict.fromkeys(COUNTS, 0.0)
     for attempt in attempts:
         verdicts = [branch.right for branch in attempt.branches if branch.right is not None]
-        if not verdicts or attempt.fate not in OUTCOMES:
+        if not verdicts or attempt.status not in OUTCOMES:
             continue
-        right, passed = any(verdicts), attempt.fate is RolloutStatus.PASSED
+        right, passed = any(verdicts), attempt.status is RolloutStatus.PASSED
         sums["branches"] += len(verdicts)
         sums["branches_right"] += sum(verdicts)
         sums["sets"] += 1

@@ -18,21 +18,21 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from espalier.training.config import ConfigError
+from espalier.training.config import ConfigError, RlConfig
 from espalier.training.data.problems import stream
-from espalier.training.model.network import Policy, load_network
+from espalier.training.model.network import load_network
 from espalier.training.rl.branches import set_counts, set_metrics
-from espalier.training.rl.config import RlConfig
 from espalier.training.rl.learner import Learned, Learner
 from espalier.training.rl.reward import OUTCOMES, RolloutStatus
 from espalier.training.rl.rollout import JudgedRollout
-from espalier.training.rl.rollout_engine import collector_for, publish
+from espalier.training.rl.rollout_engine import collector_for, sync_weights
 from espalier.training.rl.sampler import Algorithm, BatchSampler, RolloutBatch
 from espalier.training.run.checkpoint import Progress, export, restore, save
 from espalier.training.run.deadline import Deadline
 from espalier.training.run.directory import prepare
 from espalier.training.run.distributed import ALONE, Group
 from espalier.training.run.metrics import Report, journal
+from espalier.training.trainer import Trainer
 
 FRUITLESS = 3
 """Batches in a row without anything to train on after which a run gives up."""
@@ -106,35 +106,40 @@ async def _train(
 
     opened = collector_for(config.service, network, tokenizer, initial, rollout.mode, rollout.limits, tell)
     async with opened as collector:
-        learner = Learner(Policy(network), method.objective, config.optimizer, group)
-        optimizers = {"adam": learner.optimizer}
+        trainer = Trainer.of(network, tokenizer, config.trainer, group)
+        learner = Learner(trainer, method.objective, config.objective.max_mismatch_kl)
         saved = out / "checkpoint"
         resumed = resume and any(saved.glob("[0-9]*"))
-        progress = restore(saved, network, optimizers, group) if resumed else Progress()
+        progress = restore(saved, network, trainer.optimizers, group) if resumed else Progress()
         with _journal(config, out, progress, show, group) as record:
             notes.append(record)
-            judging = replace(collector, judge_branches=config.judges_branches, branch_programs=rollout.branch_programs)
+            judging = replace(
+                collector,
+                judge_branches=config.judges_branches,
+                branch_programs=rollout.branch_programs,
+                format_reward=method.format_reward,
+            )
             draw = BatchSampler(config, method, judging, problems, group)
-            learner.version = await publish(collector.engine, network, group)
+            learner.version = await sync_weights(collector.engine, network, group)
             fruitless = 0
             while progress.step < config.steps:
                 started = time.monotonic()
                 batch = await draw(progress.rows)
                 generated = time.monotonic()
-                learned = learner.learn(batch.groups, progress.step, out)
+                learned = learner.learn(batch.groups, progress.step, out, progress.step / config.steps)
                 trained = time.monotonic()
                 if learned is None:
                     fruitless = _no_step(batch, progress, fruitless, record, group)
                     progress = Progress(progress.step, progress.rows + 1, progress.seconds)
                     continue
                 fruitless = 0
-                learner.version = await publish(collector.engine, network, group)
+                learner.version = await sync_weights(collector.engine, network, group)
                 seconds = Seconds(generated - started, trained - generated, time.monotonic() - trained)
                 progress = Progress(progress.step + 1, progress.rows + 1, progress.seconds + seconds.total)
                 record(entry(progress, config, batch, learned, seconds, group))
                 stop = group.maximum(torch.tensor(int(deadline.passed()))).item() and progress.step < config.steps
                 if stop or progress.step % config.checkpoint_every == 0 or progress.step == config.steps:
-                    save(saved, network, optimizers, progress, group)
+                    save(saved, network, trainer.optimizers, progress, group)
                 if stop:
                     return False
             export(out / "model", network, tokenizer, group)
@@ -174,7 +179,7 @@ def entry(
         "parallel": round(total["forked"] / attempts, 4),
         "tokens": round(total["tokens"] / attempts, 1),
         "critical_path": round(total["critical_path"] / attempts, 1),
-        **{fate.value: int(total[fate]) for fate in RolloutStatus},
+        **{status.value: int(total[status]) for status in RolloutStatus},
         "dropped_too_few_valid": int(total["too_few_valid"]),
         "dropped_uninformative": int(total["uninformative"]),
         **{name: _rounded(value) for name, value in asdict(learned).items()},
@@ -196,24 +201,23 @@ def _rounded(value: float | dict[str, float]) -> Any:
 def _totals(batch: RolloutBatch, tasks: Sequence[str], group: Group) -> dict[str, float]:
     """Sums over the attempts of all processes; some also by task."""
     values = [one.reward.value for one in batch.attempts if one.reward.value is not None]
-    fates = Counter(one.reward.fate for one in batch.attempts)
-    of_task = Counter((one.attempt.problem.task, one.reward.fate) for one in batch.attempts)
-    attempts = [one.attempt for one in batch.attempts]
+    statuses = Counter(one.status for one in batch.attempts)
+    of_task = Counter((one.problem.task, one.status) for one in batch.attempts)
     sums: dict[str, float] = {
-        "attempts": len(attempts),
+        "attempts": len(batch.attempts),
         "rewarded": len(values),
         "reward": sum(values),
-        "decided": sum(count for fate, count in fates.items() if fate in OUTCOMES),
-        "well_formed": sum(one.well_formed for one in attempts),
-        "forked": sum(one.forked for one in attempts),
-        "tokens": sum(one.usage.new_tokens for one in attempts),
-        "critical_path": sum(one.usage.critical_path_tokens for one in attempts),
+        "decided": sum(count for status, count in statuses.items() if status in OUTCOMES),
+        "well_formed": sum(one.well_formed for one in batch.attempts),
+        "forked": sum(one.forked for one in batch.attempts),
+        "tokens": sum(one.usage.new_tokens for one in batch.attempts),
+        "critical_path": sum(one.usage.critical_path_tokens for one in batch.attempts),
         "too_few_valid": batch.dropped["too_few_valid"],
         "uninformative": batch.dropped["uninformative"],
-        **{fate: fates[fate] for fate in RolloutStatus},
-        **set_counts(one.attempt for one in batch.attempts),
+        **{status: statuses[status] for status in RolloutStatus},
+        **set_counts(batch.attempts),
         **{f"{RolloutStatus.PASSED}/{name}": of_task[name, RolloutStatus.PASSED] for name in tasks},
-        **{f"decided/{name}": sum(of_task[name, fate] for fate in OUTCOMES) for name in tasks},
+        **{f"decided/{name}": sum(of_task[name, status] for status in OUTCOMES) for name in tasks},
     }
     return dict(zip(sums, group.sum(torch.tensor(list(sums.values()), dtype=torch.float64)).tolist(), strict=True))
 
@@ -225,8 +229,8 @@ def _no_step(batch: RolloutBatch, progress: Progress, fruitless: int, record: Re
         NoTrainableDataError: It is `FRUITLESS`.
     """
     total = _totals(batch, (), group)
-    became = ", ".join(f"{int(total[fate])} {fate.value}" for fate in RolloutStatus if total[fate])
-    details = {_evidence(one.attempt) or one.attempt.detail for one in batch.attempts if one.reward.value is None}
+    became = ", ".join(f"{int(total[status])} {status.value}" for status in RolloutStatus if total[status])
+    details = {_evidence(one) or one.detail for one in batch.attempts if one.reward.value is None}
     said = next(iter(sorted(details - {""})), "")
     note = f"no step: nothing to train on in this batch ({became})" + (f"; for example: {said}" if said else "")
     record({"step": progress.step, "note": note})

@@ -10,7 +10,7 @@ from itertools import chain, islice
 from statistics import fmean, variance
 
 from espalier.runtime.engine import EngineError, FinishReason
-from espalier.training.rl.reward import RolloutStatus, fate_of
+from espalier.training.rl.reward import RolloutStatus, status_of
 from espalier.training.rl.rollout import Collector, JudgedRollout, answer_text
 from espalier.training.rl.verifiers import RetryingVerifiers
 from espalier.training.tasks import Problem
@@ -22,14 +22,14 @@ class Outcome:
     """What is measured of one response.
 
     Attributes:
-        fate: What became of it.
+        status: What became of it.
         answer: What the verifier was asked about, so that another one can be; "" for a response that did not end by
             itself.
         well_formed, parallel: See :class:`Measured`.
         tokens, critical_path: New ones.
     """
 
-    fate: RolloutStatus
+    status: RolloutStatus
     answer: str
     well_formed: bool
     parallel: bool
@@ -95,7 +95,9 @@ async def measure(
     """
     every = list(chain.from_iterable(problems.values()))
     collected = await collector.collect(every, samples, f"measure/{seed}", first)
-    broken = [one for group in collected for one in group if one.fate is RolloutStatus.ENGINE_ERROR and not one.refused]
+    broken = [
+        one for group in collected for one in group if one.status is RolloutStatus.ENGINE_ERROR and not one.refused
+    ]
     if broken:
         total = samples * len(every)
         raise EngineError(f"the engine failed on {len(broken)} of {total} responses; for example: {broken[0].detail}")
@@ -112,10 +114,10 @@ async def judge(
     """Ask for the verdicts that the verifier could not give before, on another machine perhaps."""
 
     async def judged(problem: Problem, one: Outcome) -> Outcome:
-        if one.fate is not RolloutStatus.VERIFIER_ERROR:
+        if one.status is not RolloutStatus.VERIFIER_ERROR:
             return one
         verdict = await patience.verify(Claim(one.answer, problem=problem.text), problem.check)
-        return replace(one, fate=fate_of(FinishReason.STOP, verdict.status))
+        return replace(one, status=status_of(FinishReason.STOP, verdict.status))
 
     pairs = zip(problems, groups, strict=True)
     waiting = [asyncio.gather(*(judged(problem, one) for one in group)) for problem, group in pairs]
@@ -125,7 +127,7 @@ async def judge(
 def _outcome(attempt: JudgedRollout, collector: Collector) -> Outcome:
     ended = attempt.reason is FinishReason.STOP
     return Outcome(
-        attempt.fate,
+        attempt.status,
         answer_text(attempt.rollout, collector.vocabulary, collector.engine.tokenizer) if ended else "",
         attempt.well_formed,
         attempt.forked,
@@ -137,10 +139,10 @@ def _outcome(attempt: JudgedRollout, collector: Collector) -> Outcome:
 def summarise(groups: Sequence[Sequence[Outcome]]) -> Measured:
     """What the responses to each problem say together."""
     every = [one for group in groups for one in group]
-    fates = {one.fate for one in every}
+    statuses = {one.status for one in every}
     # Where the verifier never worked, what ended without its help says nothing of the rest.
-    mute = RolloutStatus.VERIFIER_ERROR in fates and not fates & _VERDICTS
-    decided = [[one.fate for one in group if one.fate not in _UNDECIDED and not mute] for group in groups]
+    mute = RolloutStatus.VERIFIER_ERROR in statuses and not statuses & _VERDICTS
+    decided = [[one.status for one in group if one.status not in _UNDECIDED and not mute] for group in groups]
     shares = [own.count(RolloutStatus.PASSED) / len(own) for own in decided if own]
     return Measured(
         problems=len(shares),
@@ -157,10 +159,11 @@ def summarise(groups: Sequence[Sequence[Outcome]]) -> Measured:
 
 def _pass_at(decided: Sequence[Sequence[RolloutStatus]], k: int) -> float | None:
     """Mean of 1 - C(n - c, k) / C(n, k) (Chen et al. 2021, arXiv 2107.03374, eq. 1); None without enough responses."""
-    enough = [fates for fates in decided if len(fates) >= k]
+    enough = [statuses for statuses in decided if len(statuses) >= k]
     if not enough:
         return None
     misses = (
-        math.comb(len(fates) - fates.count(RolloutStatus.PASSED), k) / math.comb(len(fates), k) for fates in enough
+        math.comb(len(statuses) - statuses.count(RolloutStatus.PASSED), k) / math.comb(len(statuses), k)
+        for statuses in enough
     )
     return 1 - fmean(misses)

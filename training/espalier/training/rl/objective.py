@@ -43,17 +43,17 @@ class Metrics(NamedTuple):
         tokens: Trained tokens.
         divergence: Sum over them of `r - 1 - log r`, r = trainer's over engine's probability: divided by the tokens it
             estimates KL(engine || trainer) without bias (Schulman 2020, "k3").
-        difference: Largest absolute difference of the two log-probabilities.
+        max_logprob_diff: Largest absolute difference of the two log-probabilities.
         cut: Tokens whose ratio was clipped or whose importance weight was truncated.
     """
 
     tokens: Tensor
     divergence: Tensor
-    difference: Tensor
+    max_logprob_diff: Tensor
     cut: Tensor
 
 
-def papo_loss(sampled: Sampled, tokens: int, weight_cap: float | None = None) -> tuple[Tensor, Metrics]:
+def papo_loss(sampled: Sampled, tokens: int, max_weight: float | None = None) -> tuple[Tensor, Metrics]:
     """Strictly on-policy: the ratio is `pi / stop_gradient(pi)`, whose value is 1 and whose gradient is that of log pi.
 
     Nothing is clipped, so the tags, whose probability moves most, always keep their gradient.
@@ -61,7 +61,7 @@ def papo_loss(sampled: Sampled, tokens: int, weight_cap: float | None = None) ->
     Args:
         sampled: A micro-batch.
         tokens: Trained tokens of the whole batch: of all micro-batches on all ranks.
-        weight_cap: Corrects for an engine whose probabilities differ from the trainer's: each token is weighted by
+        max_weight: Corrects for an engine whose probabilities differ from the trainer's: each token is weighted by
             min(trainer's / engine's probability, cap). None: no weights.
 
     Returns:
@@ -69,10 +69,10 @@ def papo_loss(sampled: Sampled, tokens: int, weight_cap: float | None = None) ->
     """
     ratio = (sampled.logprobs - sampled.logprobs.detach()).exp()
     cut = torch.zeros_like(sampled.mask)
-    if weight_cap is not None:
+    if max_weight is not None:
         weight = (sampled.logprobs.detach() - sampled.rollout_logprobs).exp()
-        cut = weight > weight_cap
-        ratio = ratio * weight.clamp(max=weight_cap)
+        cut = weight > max_weight
+        ratio = ratio * weight.clamp(max=max_weight)
     return _mean(ratio * sampled.advantages, sampled.mask, tokens), _metrics(sampled, cut)
 
 
@@ -118,13 +118,13 @@ class Objective(Protocol):
 class Papo:
     """See :func:`papo_loss`."""
 
-    weight_cap: float | None = None
+    max_weight: float | None = None
     credit: Credit = Outcome()
     balance_kinds: bool = False
     only_informative: bool = False
 
     def loss(self, sampled: Sampled, tokens: int) -> tuple[Tensor, Metrics]:
-        return papo_loss(sampled, tokens, self.weight_cap)
+        return papo_loss(sampled, tokens, self.max_weight)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,7 @@ branches, plans and joins credit of their own.
 from __future__ import annotations
 
 from espalier.runtime.engine import Mode
-from espalier.training.config import ConfigError
-from espalier.training.rl.config import CreditKind, RlConfig
+from espalier.training.config import ConfigError, CreditKind, RlConfig
 from espalier.training.rl.credit import Credit, Outcome, SampleCredit, SetCredit, ShorterPath
 from espalier.training.rl.objective import Papo
 from espalier.training.rl.sampler import Algorithm
@@ -33,5 +32,5 @@ def method(config: RlConfig) -> Algorithm:
         credit = SampleCredit(settings.k, settings.k_until, settings.divide)
     if settings.shorter:
         credit = ShorterPath(credit, settings.shorter)
-    objective = Papo(config.optimizer.weight_cap or None, credit, settings.balance_kinds)
-    return Algorithm(objective, format_score=False)
+    objective = Papo(config.objective.max_importance_weight or None, credit, settings.balance_kinds)
+    return Algorithm(objective, format_reward=False)

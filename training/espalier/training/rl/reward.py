@@ -57,9 +57,9 @@ OUTCOMES: Mapping[RolloutStatus, float] = {
     RolloutStatus.TRUNCATED: -1.0,
     RolloutStatus.MALFORMED: -1.0,
 }
-"""The outcome reward; fates that are missing are masked out."""
+"""The outcome reward; statuses that are missing are masked out."""
 
-_BY_STATUS = {
+_BY_VERDICT = {
     Status.PASS: RolloutStatus.PASSED,
     Status.FAIL: RolloutStatus.FAILED,
     Status.UNKNOWN: RolloutStatus.UNKNOWN,
@@ -74,33 +74,33 @@ class Reward:
     """A response's worth.
 
     Attributes:
-        fate: What became of it.
+        status: What became of it.
         value: Outcome plus format score; None: masked out of statistics and gradient.
         trained: Whether its tokens get a gradient.
     """
 
-    fate: RolloutStatus
+    status: RolloutStatus
     value: float | None
     trained: bool
 
 
-def fate_of(reason: FinishReason, status: Status | None) -> RolloutStatus:
+def status_of(reason: FinishReason, verdict: Status | None) -> RolloutStatus:
     """What became of a response.
 
     Args:
         reason: Why the engine ended it.
-        status: The verdict on its answer; only for responses that ended by themselves.
+        verdict: On its answer; only for responses that ended by themselves.
     """
-    if reason is FinishReason.STOP and status is not None:
-        return _BY_STATUS[status]
+    if reason is FinishReason.STOP and verdict is not None:
+        return _BY_VERDICT[verdict]
     return _BY_REASON.get(reason, RolloutStatus.ENGINE_ERROR)
 
 
-def reward(fate: RolloutStatus, format_score: float = 0.0) -> Reward:
+def reward(status: RolloutStatus, format_score: float = 0.0) -> Reward:
     """The reward of a response; `format_score` is 0 outside of stage 1."""
-    outcome = OUTCOMES.get(fate)
+    outcome = OUTCOMES.get(status)
     value = None if outcome is None else outcome + format_score
-    return Reward(fate, value, value is not None and fate is not RolloutStatus.MALFORMED)
+    return Reward(status, value, value is not None and status is not RolloutStatus.MALFORMED)
 
 
 def format_score(response: Response) -> float:

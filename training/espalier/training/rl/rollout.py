@@ -35,7 +35,7 @@ from espalier.runtime.layout import Path as BranchPath
 from espalier.runtime.prompt import PromptTemplate
 from espalier.runtime.structure import Response, read
 from espalier.training.rl.credit import runs
-from espalier.training.rl.reward import OUTCOMES, RolloutStatus, fate_of
+from espalier.training.rl.reward import OUTCOMES, Reward, RolloutStatus, format_score, reward, status_of
 from espalier.training.rl.verifiers import RetryingVerifiers
 from espalier.training.tasks import Problem
 from espalier.verifiers.answer import branch_answer
@@ -65,7 +65,7 @@ class JudgedBranch:
 class Rejoin:
     """Another conclusion from the branches of a response: what became of it, and what it cost."""
 
-    fate: RolloutStatus
+    status: RolloutStatus
     usage: Usage
 
 
@@ -80,6 +80,7 @@ class JudgedRollout:
         usage: Its tokens.
         structure: Its blocks and faults.
         verdict: On its answer; None for a response that did not end by itself.
+        reward: What it is worth.
         branches: The steps that state an answer of their own, with the verdicts on it; empty if none were asked for.
         rejoins: Other conclusions that were drawn from the same finished branches.
         detail: What the engine said of its end.
@@ -92,6 +93,7 @@ class JudgedRollout:
     usage: Usage
     structure: Response
     verdict: Verdict | None
+    reward: Reward
     detail: str = ""
     refused: bool = False
     branches: tuple[JudgedBranch, ...] = ()
@@ -100,12 +102,12 @@ class JudgedRollout:
     @property
     def rejoin_rewards(self) -> tuple[float, ...]:
         """Outcomes of the re-joins that have one."""
-        return tuple(OUTCOMES[one.fate] for one in self.rejoins if one.fate in OUTCOMES)
+        return tuple(OUTCOMES[one.status] for one in self.rejoins if one.status in OUTCOMES)
 
     @property
-    def fate(self) -> RolloutStatus:
-        """See :func:`espalier.training.rl.reward.fate_of`."""
-        return fate_of(self.reason, self.verdict.status if self.verdict else None)
+    def status(self) -> RolloutStatus:
+        """See :func:`espalier.training.rl.reward.status_of`."""
+        return self.reward.status
 
     @property
     def well_formed(self) -> bool:
@@ -148,6 +150,7 @@ class Collector:
         limits: Of a response.
         judge_branches: Whether every step that states an answer is judged, too: each text once a prompt.
         branch_programs: Programs of steps that are run for a prompt at most; further ones have no verdict.
+        format_reward: Whether keeping to the grammar is rewarded, too.
     """
 
     engine: TrainedEngine
@@ -158,6 +161,7 @@ class Collector:
     limits: Limits
     judge_branches: bool = False
     branch_programs: int = 16
+    format_reward: bool = False
 
     async def collect(
         self, problems: Sequence[Problem], samples: int, seed: str, first: int = 0
@@ -224,9 +228,14 @@ class Collector:
             branches = await judge.judged(
                 branch_answers(rollout, problem.check, self.vocabulary, self.engine.tokenizer)
             )
+        worth = self._reward(last, structure, verdict)
         return JudgedRollout(
-            problem, rollout, last.reason, last.usage, structure, verdict, last.detail, refused, branches
+            problem, rollout, last.reason, last.usage, structure, verdict, worth, last.detail, refused, branches
         )
+
+    def _reward(self, last: Finished, structure: Response, verdict: Verdict | None) -> Reward:
+        extra = format_score(structure) if self.format_reward else 0.0
+        return reward(status_of(last.reason, verdict.status if verdict else None), extra)
 
     async def _finished(self, request: GenerateRequest) -> Finished:
         async with aclosing(self.engine.generate(request)) as events:  # type: ignore[type-var]

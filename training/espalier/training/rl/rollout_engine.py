@@ -17,11 +17,11 @@ from espalier.runtime.local.pool import EnginePool
 from espalier.runtime.local.scheduler import Capacity
 from espalier.runtime.prompt import PromptTemplate
 from espalier.runtime.sglang.client.setting import SCHEME, client_of
-from espalier.training.config import ConfigError
-from espalier.training.rl.config import ServiceConfig
+from espalier.training.config import ConfigError, ServiceConfig
+from espalier.training.model.weights import full_weights
 from espalier.training.rl.rollout import Collector, TrainedEngine
 from espalier.training.rl.verifiers import RetryingVerifiers, Tell
-from espalier.training.run.distributed import Group, full_weights
+from espalier.training.run.distributed import Group
 from espalier.verifiers.open import open_verifiers
 
 TOKENS_IN_A_PASS = 8192
@@ -31,8 +31,8 @@ TOKENS_IN_A_PASS = 8192
 async def engine_for(config: ServiceConfig, network: Any, tokenizer: Any, folder: Path) -> AsyncIterator[TrainedEngine]:
     """The engine of a run, closed at the end.
 
-    The local engine serves a copy of the network that shares its parameters on the CPU, and one of its own in bfloat16
-    on CUDA. Call this before the network is sharded. In processes of their own it serves the model in `folder`.
+    The local engine serves a copy of the network, in bfloat16 on CUDA. Call this before the network gets an adapter or
+    is sharded. In processes of their own the engine serves the model in `folder`.
 
     Raises:
         ValueError: the setting names no engine, or several processes are to share a GPU's memory without saying how.
@@ -102,7 +102,7 @@ async def judging(config: ServiceConfig, tell: Tell) -> AsyncIterator[RetryingVe
         yield RetryingVerifiers(judge, tell, config.verify_seconds)
 
 
-async def publish(engine: TrainedEngine, network: Any, group: Group) -> int:
+async def sync_weights(engine: TrainedEngine, network: Any, group: Group) -> int:
     """Put the weights being trained into the engine; every process calls it. The new weight version.
 
     Local engines belong to their process. Servers belong to all of them: the main process updates them.
@@ -120,8 +120,6 @@ async def publish(engine: TrainedEngine, network: Any, group: Group) -> int:
 
 
 def served_copy(network: Any) -> Any:
-    """What the local engine serves: on the CPU a second module, of its own attention, over the same parameters."""
-    if network.device.type == "cuda":
-        return copy.deepcopy(network).to(torch.bfloat16).eval()
-    shared = {id(parameter): parameter for parameter in network.parameters()}
-    return copy.deepcopy(network, shared).eval()
+    """What the local engine serves: a second module over weights of its own, in bfloat16 on CUDA."""
+    served = copy.deepcopy(network).eval()
+    return served.to(torch.bfloat16) if network.device.type == "cuda" else served

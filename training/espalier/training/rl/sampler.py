@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from espalier.training.config import RlConfig
 from espalier.training.data.problems import Stream
-from espalier.training.rl.batch import Judged, usable_groups
-from espalier.training.rl.config import RlConfig
+from espalier.training.rl.batch import usable_groups
 from espalier.training.rl.objective import Objective
-from espalier.training.rl.reward import format_score, reward
 from espalier.training.rl.rollout import Collector, JudgedRollout
 from espalier.training.run.distributed import Group
 
@@ -20,11 +19,11 @@ class Algorithm:
 
     Attributes:
         objective: From rewards to a gradient.
-        format_score: Whether keeping to the grammar is rewarded, too.
+        format_reward: Whether keeping to the grammar is rewarded, too.
     """
 
     objective: Objective
-    format_score: bool
+    format_reward: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +36,8 @@ class RolloutBatch:
         dropped: Groups that were dropped, by reason.
     """
 
-    attempts: tuple[Judged, ...]
-    groups: list[list[Judged]]
+    attempts: tuple[JudgedRollout, ...]
+    groups: list[list[JudgedRollout]]
     dropped: Counter[str]
 
 
@@ -58,8 +57,8 @@ class BatchSampler:
         """Batch number `number`; filled up with other problems while groups are dropped and redraws are left."""
         rollout = self.config.rollout
         share = rollout.prompts // self.group.size
-        attempts: list[Judged] = []
-        groups: list[list[Judged]] = []
+        attempts: list[JudgedRollout] = []
+        groups: list[list[JudgedRollout]] = []
         dropped: Counter[str] = Counter()
         for turn in range(1 + rollout.redraws):
             first = (number * (1 + rollout.redraws) + turn) * rollout.prompts + self.group.rank * share
@@ -68,13 +67,8 @@ class BatchSampler:
                 break
             asked = [self.problems(i) for i in wanted]
             fresh = await self.collector.collect(asked, rollout.samples, str(self.config.seed), first)
-            judged = [[self._judged(attempt) for attempt in attempts] for attempts in fresh]
-            kept, lost = usable_groups(judged, only_informative=self.method.objective.only_informative)
-            attempts += [one for group in judged for one in group]
+            kept, lost = usable_groups(fresh, only_informative=self.method.objective.only_informative)
+            attempts += [one for group in fresh for one in group]
             groups += kept
             dropped += lost
         return RolloutBatch(tuple(attempts), groups, dropped)
-
-    def _judged(self, attempt: JudgedRollout) -> Judged:
-        extra = format_score(attempt.structure) if self.method.format_score else 0.0
-        return Judged(attempt, reward(attempt.fate, extra))

@@ -7,8 +7,7 @@ Responses are decoded one token after the other. The reward is the outcome plus 
 from __future__ import annotations
 
 from espalier.runtime.engine import Mode
-from espalier.training.config import ConfigError
-from espalier.training.rl.config import RlConfig
+from espalier.training.config import ConfigError, RlConfig
 from espalier.training.rl.objective import Dapo
 from espalier.training.rl.sampler import Algorithm
 
@@ -21,4 +20,4 @@ def method(config: RlConfig) -> Algorithm:
     """
     if config.rollout.mode is not Mode.SEQUENTIAL:
         raise ConfigError('rollout.mode: stage zero decodes sequentially; write mode = "sequential"')
-    return Algorithm(Dapo(config.optimizer.clip_low, config.optimizer.clip_high), format_score=True)
+    return Algorithm(Dapo(config.objective.clip_low, config.objective.clip_high), format_reward=True)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -31,12 +32,14 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 from torch.optim import Optimizer
-from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
+from transformers import AutoModelForCausalLM
 
+from espalier.training.config import ConfigError
 from espalier.training.data.tokenizer import save as save_tokenizer
-from espalier.training.run.distributed import ALONE, Group, full_weights
+from espalier.training.model.weights import full_weights, is_adapter, plain_name
+from espalier.training.run.distributed import ALONE, Group
 
-SHARD_SIZE = "15MB"
+SHARD_SIZE = "5GB"
 
 _WRITING = "writing"
 _FLAT = StateDictOptions(flatten_optimizer_state_dict=True)
@@ -57,7 +60,7 @@ class Progress:
 
 def save(
     folder: Path,
-    model: Qwen3ForCausalLM,
+    model: Any,
     optimizers: Mapping[str, Optimizer],
     progress: Progress,
     group: Group = ALONE,
@@ -92,9 +95,7 @@ def save(
             shutil.rmtree(path, ignore_errors=True)
 
 
-def restore(
-    folder: Path, model: Qwen3ForCausalLM, optimizers: Mapping[str, Optimizer], group: Group = ALONE
-) -> Progress:
+def restore(folder: Path, model: Any, optimizers: Mapping[str, Optimizer], group: Group = ALONE) -> Progress:
     """Load the latest checkpoint into a model and its optimisers. All processes must call it.
 
     A process beyond the number that saved keeps its random state.
@@ -127,11 +128,12 @@ def _saved(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*") if path.name.isdecimal())
 
 
-def _weights(model: Qwen3ForCausalLM) -> dict[str, Tensor]:
-    return {f"model.{name}": parameter.detach() for name, parameter in model.named_parameters()}
+def _weights(model: Any) -> dict[str, Tensor]:
+    """What is trained: all parameters, or those of the adapter alone."""
+    return {f"model.{name}": p.detach() for name, p in model.named_parameters() if p.requires_grad}
 
 
-def _optimizer_state(model: Qwen3ForCausalLM, optimizers: Mapping[str, Optimizer]) -> dict[str, Tensor]:
+def _optimizer_state(model: Any, optimizers: Mapping[str, Optimizer]) -> dict[str, Tensor]:
     return _tensors(get_optimizer_state_dict(model, tuple(optimizers.values()), options=_FLAT))
 
 
@@ -181,7 +183,7 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def load_weights(folder: Path, model: Qwen3ForCausalLM) -> None:
+def load_weights(folder: Path, model: Any) -> None:
     """Copy exported weights into a model.
 
     Raises:
@@ -193,7 +195,7 @@ def load_weights(folder: Path, model: Qwen3ForCausalLM) -> None:
     _copy(weights, model, folder)
 
 
-def _copy(weights: Mapping[str, Tensor], model: Qwen3ForCausalLM, folder: Path) -> None:
+def _copy(weights: Mapping[str, Tensor], model: Any, folder: Path) -> None:
     parameters = dict(model.named_parameters())
     if any(name not in weights or weights[name].shape != p.shape for name, p in parameters.items()):
         raise CheckpointError(f"{folder} holds no weights of a model of this shape")
@@ -202,25 +204,42 @@ def _copy(weights: Mapping[str, Tensor], model: Qwen3ForCausalLM, folder: Path) 
             parameter.copy_(weights[name])
 
 
+def exported(network: Any) -> Any:
+    """A network of the plain architecture in bfloat16, without weights: what an export fills and writes.
+
+    Raises:
+        ConfigError: `transformers` makes other parameters of the config than the network has.
+    """
+    config = copy.deepcopy(network.config)
+    config.use_cache = True
+    with torch.device("meta"):
+        plain: Any = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)  # type: ignore[no-untyped-call]
+    here = {plain_name(name): p.shape for name, p in network.named_parameters() if not is_adapter(name)}
+    there = {name: p.shape for name, p in plain.named_parameters()}
+    if here != there:
+        strange = sorted(set(here.items()) ^ set(there.items()))[0][0]
+        raise ConfigError(f"{type(network).__name__} cannot be exported: {strange} is not what its config says")
+    return plain
+
+
 def export(
     folder: Path,
-    model: Qwen3ForCausalLM,
-    tokenizer: PreTrainedTokenizerFast,
+    network: Any,
+    tokenizer: Any,
     group: Group = ALONE,
     shard_size: str = SHARD_SIZE,
 ) -> None:
-    """Write weights (bfloat16), config and tokenizer as `AutoModelForCausalLM` reads them.
+    """Write weights (bfloat16, adapters merged), config and tokenizer as `AutoModelForCausalLM` reads them.
 
-    All processes must call it.
+    All processes must call it, before the network is sharded or after.
     """
-    weights = full_weights(model)
+    weights = full_weights(network)
     if not group.is_main:
         for _ in weights:  # gathering takes everyone
             pass
         return
-    config = copy.deepcopy(model.config)
-    config.use_cache = True
-    exported = Qwen3ForCausalLM(config).bfloat16()
-    _copy(dict(weights), exported, folder)
-    exported.save_pretrained(folder, max_shard_size=shard_size)
+    plain = exported(network)
+    plain.load_state_dict({name: weight.cpu() for name, weight in weights}, strict=False, assign=True)
+    plain.tie_weights()
+    plain.save_pretrained(folder, max_shard_size=shard_size)
     save_tokenizer(tokenizer, folder)

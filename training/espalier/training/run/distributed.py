@@ -16,7 +16,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor
 
 from espalier.training.run.torchrun import launched
 
@@ -115,17 +114,6 @@ def process_group(device: str) -> Iterator[Group]:
         group.barrier()
     finally:
         dist.destroy_process_group()
-
-
-def full_weights(model: nn.Module, dtype: torch.dtype = torch.bfloat16) -> Iterator[tuple[str, Tensor]]:
-    """The parameters by name, whole and in the type that engines serve, one after the other.
-
-    Only one parameter at a time is gathered, already in `dtype`; a caller that keeps none needs the memory of the
-    largest. All processes must consume it alike, since gathering is collective. Tied weights come once.
-    """
-    for name, parameter in model.named_parameters():
-        weight = parameter.detach().to(dtype)
-        yield name, weight.full_tensor() if isinstance(weight, DTensor) else weight
 
 
 def _layers(model: nn.Module) -> list[nn.Module]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from espalier.training.pipeline import CurriculumConfig
+from espalier.training.config import CurriculumConfig
 from espalier.training.rl.measure import KS, Measured
 
 Results = Mapping[str, Mapping[str, Measured]]

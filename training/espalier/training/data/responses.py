@@ -1,0 +1,106 @@
+"""Files of prompts and responses for supervised fine-tuning."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import count
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from espalier.runtime.grammar import EIGHT_TAGS, Vocabulary
+from espalier.runtime.prompt import PromptTemplate
+from espalier.runtime.structure import read
+from espalier.training.config import Form
+from espalier.training.data.example import Example, response_example, response_tokens
+from espalier.training.data.packing import Row, bins, row_of
+
+
+class ResponseFileError(ValueError):
+    """A file of responses cannot be trained on; the message names file and line."""
+
+
+def read_examples(path: Path, tokenizer: Any, template: PromptTemplate, form: Form) -> list[Example]:
+    """Read JSON lines, each with a prompt and the response that is trained.
+
+    A line is `{"prompt": …, "response": …}`: the prompt is a question, put to the model as it is when the model is
+    served (instruction text and chat template). Or it is `{"messages": [{"role": …, "content": …}, …]}`: the chat
+    template alone is applied, and the last message, of the assistant, is trained. A response may hold the tags of the
+    grammar; it gets the end of the turn if it does not have it.
+
+    Args:
+        path: The file.
+        tokenizer: Of the model, with a chat template.
+        template: The model's instruction text.
+        form: See :func:`espalier.training.data.example.response_example`.
+
+    Raises:
+        ResponseFileError: The file cannot be read, is empty, or holds a line that is no example: not of this form, or
+            with tags that break the grammar.
+    """
+    vocabulary = Vocabulary.of(tokenizer)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ResponseFileError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    examples = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            examples.append(_example(json.loads(line), tokenizer, template, form, vocabulary))
+        except (ValueError, RecursionError) as error:
+            raise ResponseFileError(f"{path}:{number}: {error}") from None
+    if not examples:
+        raise ResponseFileError(f"{path}: there is no response in it")
+    return examples
+
+
+def _example(value: Any, tokenizer: Any, template: PromptTemplate, form: Form, vocabulary: Vocabulary) -> Example:
+    match value:
+        case {"prompt": str(question), "response": str(text)}:
+            prompt = template.encode(tokenizer, question)
+        case {"messages": [*turns, {"role": "assistant", "content": str(text)}]} if turns:
+            rendered = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+            prompt = tuple(tokenizer.encode(rendered, add_special_tokens=False))
+        case _:
+            raise ValueError(
+                'write {"prompt": "…", "response": "…"}, or {"messages": […]} whose last message is the assistant\'s'
+            )
+    response = response_tokens(text, tokenizer)
+    if tokenizer.eos_token_id is not None and response[-1:] != [tokenizer.eos_token_id]:
+        response.append(tokenizer.eos_token_id)
+    structure = read((*prompt, *response), len(prompt), vocabulary)
+    tags = {vocabulary.id_of(tag) for tag in EIGHT_TAGS}
+    if form is Form.PARALLEL and structure.faults and tags & set(response):
+        fault = structure.faults[0]
+        raise ValueError(f"the response breaks the grammar: {fault.kind.value}, {fault.detail}")
+    return response_example(prompt, response, form, vocabulary)
+
+
+class ExampleSource:
+    """The rows of a set of examples, every row once in each pass, in an order of its own."""
+
+    def __init__(self, examples: Sequence[Example], sequence_length: int, seed: int) -> None:
+        """
+        Raises:
+            ValueError: One is longer than a row.
+        """
+        shares = bins([len(one.tokens) for one in examples], sequence_length)
+        self._rows = [row_of([(0, examples[index]) for index in share], sequence_length) for share in shares]
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def rows(self, position: int) -> Iterator[Row]:
+        """See :class:`espalier.training.sft.Source`."""
+        for number in count(position):
+            epoch, place = divmod(number, len(self._rows))
+            order = Random(f"{self._seed}/{epoch}").sample(range(len(self._rows)), len(self._rows))
+            yield self._rows[order[place]]
+
+    def held_out(self) -> list[Row]:
+        """None: what counts is the accuracy, which is measured with the engine."""
+        return []
