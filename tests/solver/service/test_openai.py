@@ -283,7 +283,9 @@ async def test_a_client_that_leaves_the_line_leaves_nothing_behind(hub: LocalVer
 )
 async def test_a_body_that_is_no_request_is_refused(hub: LocalVerifiers, content: bytes, status: int) -> None:
     async with answering(RIGHT, hub) as ask:
-        reply = await ask._client.post("chat/completions", content=content)
+        reply = await ask._client.post(
+            "chat/completions", content=content, headers={"Content-Type": "application/json"}
+        )
         assert reply.status_code == status
         assert set(reply.json()["error"]) == {"message", "type", "param", "code"}
 

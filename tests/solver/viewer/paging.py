@@ -74,7 +74,7 @@ async def paged(
         Solver(engine, judge or ScriptedJudge()), LIMITS, SolverMetrics(), Admission(1, places), show=stage.show
     )
     endpoint = Endpoint(session, security, 1 << 20)
-    endpoint.add(Pages(session, stage, security, queue, Runs(runs) if runs else None))
+    endpoint.add(Pages(session, stage, queue, Runs(runs) if runs else None))
     server = HttpServer(endpoint, "127.0.0.1:0", security)
     server.start()
     try:

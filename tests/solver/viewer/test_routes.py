@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from espalier.common.security import ServerSecurity
+from espalier.solver.batch.queue import JobQueue
 from tests.solver.scripted import PASS, ScriptedEngine, ScriptedJudge, boxed, response
 from tests.solver.service.serving import until
 from tests.solver.viewer.paging import Paged, paged
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 RIGHT = response("try " + boxed("41"), "other", answer=boxed("42"))
 TOKEN = "a-token-of-some-length"  # noqa: S105
@@ -161,6 +165,23 @@ async def test_another_site_cannot_ask_through_a_browser_on_this_machine(headers
         reply = await pages.client.post("/ui/api/solves", json={"text": "x"}, headers=headers)
         assert reply.status_code == 403
         assert not pages.stage.plays()
+
+
+async def test_half_a_surrogate_pair_is_refused_and_the_list_of_solves_goes_on() -> None:
+    async with paged(ScriptedEngine.of(RIGHT), judge()) as pages:
+        body = b'{"text": "What is 6 times 7? \\ud800", "check": "reference:42"}'
+        headers = {"Content-Type": "application/json"}
+        refused = await pages.client.post("/ui/api/solves", content=body, headers=headers)
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "text")
+        await pages.ask()
+        assert len((await pages.client.get("/ui/api/solves")).json()["solves"]) == 1
+
+
+async def test_an_event_id_of_other_digits_is_refused(redis: Redis) -> None:
+    async with paged(ScriptedEngine.of(RIGHT), queue=JobQueue(redis)) as pages:
+        headers = {"Last-Event-ID": "\u0661-\u0662".encode()}
+        reply = await pages.client.get("/ui/api/jobs/x/events", headers=headers)
+        assert reply.status_code == 400
 
 
 async def test_a_form_of_another_site_is_no_json() -> None:

@@ -230,9 +230,7 @@ class _Serving:
                     from espalier.solver.viewer.routes import Pages
                     from espalier.solver.viewer.runs import Runs
 
-                    endpoint.add(
-                        Pages(session, live_solves, self.security, job_queue, Runs(self.runs) if self.runs else None)
-                    )
+                    endpoint.add(Pages(session, live_solves, job_queue, Runs(self.runs) if self.runs else None))
                 http = HttpServer(endpoint, self.http, self.security)
             service = SolverService(session, admission, readiness, job_queue)
             yield SolverServer(service, self.listening, self.security, http)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import socket
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -36,6 +35,8 @@ from espalier.solver.service.chat import (
     progress,
     read_request,
 )
+from espalier.solver.service.http_error import HttpError
+from espalier.solver.service.requests import read_json, require_same_origin
 from espalier.solver.session.admission import AdmissionFullError, DrainingError
 from espalier.solver.session.session import SlowReaderError, SolveRequest, SolveSession, SolveUnavailableError
 
@@ -55,36 +56,6 @@ Guard = Callable[[Handler], Handler]
 """Makes a handler one that asks for the token, counts calls and turns errors into replies."""
 
 log = structlog.get_logger()
-
-
-class HttpError(Exception):
-    """A request that gets an error in OpenAI's shape.
-
-    Attributes:
-        status: Of HTTP.
-        kind: OpenAI's type of error.
-        param: The field that is wrong.
-        code: OpenAI's code.
-        delay: Seconds after which to come back.
-    """
-
-    def __init__(
-        self, status: int, kind: str, message: str, param: str | None = None, code: str | None = None, delay: float = 0
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.kind = kind
-        self.param = param
-        self.code = code
-        self.delay = delay
-
-    @property
-    def body(self) -> dict[str, Any]:
-        return {"error": {"message": str(self), "type": self.kind, "param": self.param, "code": self.code}}
-
-    def response(self) -> Response:
-        headers = {"Retry-After": str(math.ceil(self.delay))} if self.delay else None
-        return JSONResponse(self.body, self.status, headers)
 
 
 class ClientGoneError(Exception):
@@ -131,7 +102,7 @@ class Endpoint:
         self._more.extend(pages.routes(self._guarded))
 
     async def _complete(self, request: Request) -> Response:
-        body = await self._body(request)
+        body = await read_json(request, self._max_body)
         chat = read_request(body, (self._model, ALIAS))
         solve_request = SolveRequest(chat.problem, plan_of(chat, self._session.limits))
         created = int(time.time())
@@ -177,27 +148,15 @@ class Endpoint:
     def _described(self) -> dict[str, Any]:
         return {"id": self._model, "object": "model", "created": self._created, "owned_by": ALIAS}
 
-    async def _body(self, request: Request) -> Any:
-        content = bytearray()
-        async for part in request.stream():
-            content += part
-            if len(content) > self._max_body:
-                raise HttpError(413, "invalid_request_error", f"the body is larger than {self._max_body >> 20} MiB")
-        try:
-            return json.loads(content)
-        except RecursionError:
-            raise FieldError("body", "is nested too deeply") from None
-        except ValueError as error:
-            raise FieldError("body", f"is not JSON: {error}") from None
-
     def _guarded(self, handle: Handler) -> Handler:
-        """A handler with the token asked for, a request id bound, and errors in OpenAI's shape."""
+        """A handler for our own pages and callers with the token, with a request id and errors in OpenAI's shape."""
 
         async def guarded(request: Request) -> Response:
             request_id = known_or_new(request.headers.get(REQUEST_ID))
             structlog.contextvars.clear_contextvars()
             structlog.contextvars.bind_contextvars(request_id=request_id, method=request.url.path)
             try:
+                require_same_origin(request, self._security)
                 if not self._security.admits(request.headers.get("authorization", "")):
                     raise HttpError(
                         401,

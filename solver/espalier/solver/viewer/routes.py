@@ -7,20 +7,20 @@ import json
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from espalier.common.errors import FieldError
-from espalier.common.security import ServerSecurity, is_local
 from espalier.solver.batch.connection import QueueUnavailableError
-from espalier.solver.batch.queue import JobQueue
+from espalier.solver.batch.queue import JobQueue, is_event_id
 from espalier.solver.batch.status import UnknownJobError
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.settings import MAX_TEXT, Settings
-from espalier.solver.service.http import Guard, Handler, HttpError
+from espalier.solver.service.http import Guard, Handler
+from espalier.solver.service.http_error import HttpError
+from espalier.solver.service.requests import read_json
 from espalier.solver.session.session import SolveRequest, SolveSession
 from espalier.solver.viewer.live import LiveSolve, LiveSolves
 from espalier.solver.viewer.page import POLICY, SCRIPT, STATIC, STYLE, shell
@@ -49,14 +49,12 @@ class Pages:
     Attributes:
         session: Solves what is asked for on the page.
         stage: Has the solves that can be watched.
-        security: Who may call.
         queue: Of jobs; None: there is none.
         runs: Of training; None: there are none.
     """
 
     session: SolveSession
     stage: LiveSolves
-    security: ServerSecurity
     queue: JobQueue | None = None
     runs: Runs | None = None
     _asked: dict[str, asyncio.Task[Any]] = field(default_factory=dict)
@@ -66,7 +64,7 @@ class Pages:
         """Everything below `/ui`."""
 
         def api(path: str, handle: Handler, method: str = "GET") -> Route:
-            return Route(f"{ROOT}/api/{path}", guard(self._from_here(handle)), methods=[method])
+            return Route(f"{ROOT}/api/{path}", guard(self._in_words(handle)), methods=[method])
 
         return (
             Route("/", _home),
@@ -153,7 +151,7 @@ class Pages:
 
     async def _watch_job(self, request: Request) -> Response:
         last = _last_event(request)
-        if last and not all(part.isdecimal() for part in last.split("-", 1)):
+        if last and not is_event_id(last):
             raise FieldError("last-event-id", "is none of ours")
 
         async def events() -> AsyncGenerator[tuple[str, str]]:
@@ -194,21 +192,10 @@ class Pages:
             raise _missing("this server shows no training runs; start it with --runs DIR")
         return self.runs
 
-    # Who asks.
-
-    def _from_here(self, handle: Handler) -> Handler:
-        """Refuse what another site makes a browser ask for, and put errors of the queue into words."""
+    def _in_words(self, handle: Handler) -> Handler:
+        """Put errors of the queue into words."""
 
         async def handled(request: Request) -> Response:
-            host = request.headers.get("host", "")
-            origin = request.headers.get("origin")
-            elsewhere = origin is not None and urlsplit(origin).netloc != host
-            if elsewhere or request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-                raise HttpError(403, "permission_error", "another site may not ask on your behalf", code="cross_site")
-            # Without any token a name that another site has pointed at this machine would be as good as ours.
-            open_to_all = self.security.token is None and self.security.certificate is None
-            if open_to_all and not self.security.insecure and not is_local(host if ":" in host else f"{host}:80"):
-                raise HttpError(403, "permission_error", f"this server is not called {host[:80]}", code="wrong_host")
             try:
                 return await handle(request)
             except (UnknownJobError, UnknownRunError) as error:
@@ -236,18 +223,7 @@ async def _file(request: Request) -> Response:
 
 
 async def _body(request: Request) -> dict[str, Any]:
-    # A page of another site could send a form, but not this type.
-    if request.headers.get("content-type", "").partition(";")[0] != "application/json":
-        raise HttpError(415, "invalid_request_error", "send JSON as application/json")
-    content = bytearray()
-    async for part in request.stream():
-        content += part
-        if len(content) > MAX_BODY:
-            raise HttpError(413, "invalid_request_error", f"the body has more than {MAX_BODY} bytes")
-    try:
-        value = json.loads(content)
-    except (ValueError, RecursionError):
-        raise FieldError("body", "is not JSON") from None
+    value = await read_json(request, MAX_BODY)
     if not isinstance(value, dict):
         raise FieldError("body", "is no object")
     return value

@@ -1,0 +1,38 @@
+"""Requests over HTTP that get an error instead of an answer, in OpenAI's shape."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+
+
+class HttpError(Exception):
+    """A request that gets an error in OpenAI's shape.
+
+    Attributes:
+        status: Of HTTP.
+        kind: OpenAI's type of error.
+        param: The field that is wrong.
+        code: OpenAI's code.
+        delay: Seconds after which to come back.
+    """
+
+    def __init__(
+        self, status: int, kind: str, message: str, param: str | None = None, code: str | None = None, delay: float = 0
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.kind = kind
+        self.param = param
+        self.code = code
+        self.delay = delay
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return {"error": {"message": str(self), "type": self.kind, "param": self.param, "code": self.code}}
+
+    def response(self) -> Response:
+        headers = {"Retry-After": str(math.ceil(self.delay))} if self.delay else None
+        return JSONResponse(self.body, self.status, headers)
