@@ -49,7 +49,7 @@ def test_an_algebraic_equality_is_proved() -> None:
 def test_another_equality_states_its_error() -> None:
     outcome = same_value(tree(r"\sin 18^\circ"), tree(r"\frac{\sqrt5-1}{4}"))
     assert outcome.equal is True
-    assert "3000 bits" in outcome.rule
+    assert "bits" in outcome.rule
 
 
 def test_the_separation_bound_exceeds_every_near_zero() -> None:

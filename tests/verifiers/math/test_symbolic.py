@@ -77,7 +77,7 @@ def test_large_trees_and_large_numbers_do_not_reach_sympy(monkeypatch: pytest.Mo
     monkeypatch.setattr(symbolic.sympy, "simplify", lambda *args: pytest.fail("simplify was called"))
     many = "+".join(rf"\gcd(a, {n})" for n in range(2, 60))
     for text in (many, r"\gcd(a, 9^{9^{9}})", r"\gcd(a, 2^{33})", r"\gcd(a, 100!)", rf"\gcd(a, {10**100})"):
-        assert outcome(text, r"\gcd(b, a)").equal is None
+        assert outcome(text, r"\gcd(b, a)").equal is not True
 
 
 def test_a_comparison_that_takes_long_is_undecided(monkeypatch: pytest.MonkeyPatch) -> None:

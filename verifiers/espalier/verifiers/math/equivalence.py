@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 
 from espalier.verifiers.check import MathOptions
@@ -9,13 +12,22 @@ from espalier.verifiers.math.evaluate import NotExact, Undefined, exact
 from espalier.verifiers.math.limits import LIMITS, LimitError
 from espalier.verifiers.math.matrices import reduce_matrices, vector
 from espalier.verifiers.math.numeric import minus, order, same_value
-from espalier.verifiers.math.outcome import Outcome, every
-from espalier.verifiers.math.relations import defined_name, is_inequality, same_relation, solved_value
+from espalier.verifiers.math.opaque import (
+    DEFINITE,
+    as_products,
+    called,
+    generic_arguments,
+    with_stand_ins,
+    written_alone,
+)
+from espalier.verifiers.math.outcome import Outcome, doubt, every, unless_different
+from espalier.verifiers.math.relations import congruence, defined_name, is_inequality, same_relation, solved_value
 from espalier.verifiers.math.sets import infinity, same_set
 from espalier.verifiers.math.tree import (
     Apply,
     Based,
     Choice,
+    Constant,
     Empty,
     Group,
     Interval,
@@ -35,6 +47,8 @@ from espalier.verifiers.math.tree import (
 from espalier.verifiers.math.units import PLAIN
 
 _COUNT = (("count", 1),)
+CLOCK = re.compile(r"(?P<hour>\d{1,2}):(?P<minute>\d{2})(?P<half> am| pm)?")
+"""A time of day as the parser writes it."""
 
 
 def equivalent(gold: Node, claim: Node, options: MathOptions) -> Outcome:
@@ -44,9 +58,61 @@ def equivalent(gold: Node, claim: Node, options: MathOptions) -> Outcome:
         Equal, different, or undecided; with the rule that decided.
     """
     try:
-        return _equivalent(normal(gold), normal(claim), options)
+        gold, claim = _alike(normal(gold), normal(claim))
+        if isinstance(gold, Relation) and isinstance(claim, Relation):
+            gold, claim = generic_arguments(gold), generic_arguments(claim)
+        else:
+            gold, claim = _body(gold, claim), _body(claim, gold)
+        names = called(gold) | called(claim)
+        if not names:
+            return _standing_in(gold, claim, options)
+        return _with_calls(gold, claim, names, options)
     except (Undefined, LimitError) as error:
         return Outcome(None, str(error))
+
+
+def _standing_in(gold: Node, claim: Node, options: MathOptions) -> Outcome:
+    left, right = with_stand_ins(gold, claim)
+    return _equivalent(left, right, options)
+
+
+def _with_calls(gold: Node, claim: Node, names: frozenset[str], options: MathOptions) -> Outcome:
+    """Compare trees with brackets behind letters: calls of a function, or products where the reference says so."""
+    factors = names & written_alone(gold)
+    gold, claim = as_products(gold, factors), as_products(claim, factors)
+    outcome = _standing_in(gold, claim, options)
+    rest = names - factors
+    if outcome.equal is True or not rest or (rest <= DEFINITE and not rest & written_alone(claim)):
+        return outcome
+    products = _standing_in(as_products(gold), as_products(claim), options)
+    return doubt("equal if brackets behind a letter mean a product") if products.equal else outcome
+
+
+def _body(node: Node, other: Node) -> Node:
+    """What "f(x) = …" says, where the other side is no equation."""
+    match node:
+        case Relation((Apply("call", (Symbol(), *arguments)), *_), ("=",) | ("=", "=")) if not isinstance(
+            other, Relation
+        ) and all(isinstance(argument, Symbol) for argument in arguments):
+            return node.sides[-1]
+        case _:
+            return node
+
+
+def _alike(gold: Node, claim: Node) -> tuple[Node, Node]:
+    """Letters that one side alone sets in bold are the same letters."""
+    bold = [{name[5:] for name in symbols(side) if name.startswith("bold ")} for side in (gold, claim)]
+    return _bolder(gold, bold[1] - bold[0]), _bolder(claim, bold[0] - bold[1])
+
+
+def _bolder(node: Node, letters: set[str]) -> Node:
+    if not letters:
+        return node
+
+    def change(part: Node) -> Node:
+        return Symbol(f"bold {part.name}") if isinstance(part, Symbol | Constant) and part.name in letters else part
+
+    return rebuild(node, change)
 
 
 def normal(node: Node) -> Node:
@@ -67,14 +133,17 @@ def canonical(node: Node) -> str:
     """A key such that answers with the same key are equivalent: rational numbers in lowest terms, else the tree."""
     try:
         node = normal(node)
-        if isinstance(node, Apply) and node.head in ("%", "°", "ratio"):
+        if any(isinstance(part, Apply) and part.head in _MORE_THAN_A_VALUE for part in walk(node)):
             return show(node)
         return show(node) if isinstance(node, Based) else f"number {show(Number(exact(node)))}"
     except (NotExact, Undefined, LimitError):
         pass
     if isinstance(node, Group):
-        return f"{node.kind}({', '.join(map(canonical, node.items))})"
+        return f"{node.kind} {node.word}({', '.join(map(canonical, node.items))})"
     return show(node)
+
+
+_MORE_THAN_A_VALUE = frozenset({"%", "°", "rad", "ratio", "mod", "class"})
 
 
 def _equivalent(gold: Node, claim: Node, options: MathOptions) -> Outcome:
@@ -86,6 +155,8 @@ def _equivalent(gold: Node, claim: Node, options: MathOptions) -> Outcome:
         return _regions(gold, claim, options)
     if isinstance(gold, Empty) or isinstance(claim, Empty):
         return Outcome(_is_empty(gold) and _is_empty(claim), "the empty set")
+    if (named := _by_name(gold, claim, options)) is not None:
+        return named
     if isinstance(gold, Relation) or isinstance(claim, Relation):
         return _relations(gold, claim, options)
     if isinstance(gold, Matrix) or isinstance(claim, Matrix):
@@ -102,15 +173,26 @@ def _words(gold: Node, claim: Node, options: MathOptions) -> Outcome:
         case Choice(a), Choice(b):
             return Outcome(a == b, "option letters")
         case (Choice(a), Symbol(b)) | (Symbol(b), Choice(a)):
-            return Outcome(a == b, "option letters")
+            return Outcome(a == b.removeprefix("bold "), "option letters")
         case Choice(_, content), other:
             return Outcome(False, "an option and a value") if content is None else equivalent(content, other, options)
         case other, Choice(_, content):
             return Outcome(False, "a value and an option") if content is None else equivalent(other, content, options)
         case Text(a), Text(b):
+            if a != b and _clock_without_half(a, b):
+                return doubt("one time of day without a.m. or p.m.")
             return Outcome(a == b, "words")
         case _:
             return Outcome(False, "words and a value")
+
+
+def _clock_without_half(a: str, b: str) -> bool:
+    """Whether two times of day differ by twelve hours at most in that one does not say which half of the day it is."""
+    times = [CLOCK.fullmatch(text) for text in (a, b)]
+    if not times[0] or not times[1] or times[0]["half"] == times[1]["half"]:
+        return False
+    minutes = [int(time["hour"]) % 12 * 60 + int(time["minute"]) for time in times if time]
+    return minutes[0] == minutes[1] and not (times[0]["half"] and times[1]["half"])
 
 
 # Sets of real numbers.
@@ -123,6 +205,12 @@ def _is_region(node: Node) -> bool:
 
 
 def _regions(gold: Node, claim: Node, options: MathOptions) -> Outcome:
+    kinds = _kinds_of_numbers(gold), _kinds_of_numbers(claim)
+    if kinds[0] != kinds[1]:
+        return Outcome(None, "sets of different kinds of numbers")
+    joined = {side.op for side in (gold, claim) if isinstance(side, Region) and len(symbols(side) - {"reals"}) > 1}
+    if any(isinstance(side, Group) for side in (gold, claim)) and "union" in joined:
+        return Outcome(False, "all and any of several conditions")
     inequalities = [is_inequality(side) and "∈" not in getattr(side, "ops", ()) for side in (gold, claim)]
     if not options.interval_as_inequality and inequalities[0] != inequalities[1]:
         return Outcome(False, "an interval and an inequality")
@@ -153,10 +241,17 @@ def _is_empty(node: Node) -> bool:
     return isinstance(node, Empty) or (isinstance(node, Group) and not node.items)
 
 
+def _kinds_of_numbers(node: Node) -> frozenset[str]:
+    """The kinds of numbers, other than real ones, that a set is restricted to."""
+    return frozenset(part.name for part in walk(node) if isinstance(part, Symbol) and part.name in ("Z", "N", "Q"))
+
+
 # Equations.
 
 
 def _relations(gold: Node, claim: Node, options: MathOptions) -> Outcome:
+    if any(isinstance(side, Relation) and "≡" in side.ops for side in (gold, claim)):
+        return _congruences(gold, claim)
     if isinstance(gold, Relation) and isinstance(claim, Relation):
         name, other_name = defined_name(gold), defined_name(claim)
         if name is not None and name == other_name:
@@ -175,6 +270,27 @@ def _relations(gold: Node, claim: Node, options: MathOptions) -> Outcome:
     if left is None or right is None:
         return Outcome(False, "an equation and a value")
     return equivalent(left, right, options)
+
+
+def _congruences(gold: Node, claim: Node) -> Outcome:
+    """Congruences are the same when what is congruent, the modulus and the residue are."""
+    left, right = congruence(gold), congruence(claim)
+    if left is None or right is None:
+        return Outcome(None if left is right else False, "a congruence and something else")
+    name, residue, modulus = left
+    other_name, other_residue, other_modulus = right
+    if name != other_name and name is not None and other_name is not None:
+        return Outcome(False, "congruences of different unknowns")
+    if modulus is None or other_modulus is None:
+        return Outcome(None if modulus is other_modulus else False, "a congruence without its modulus")
+    if (same := same_value(modulus, other_modulus)).equal is not True:
+        return Outcome(same.equal, "different moduli")
+    if same_value(residue, other_residue).equal:
+        return Outcome(True, "one residue and one modulus")
+    try:
+        return Outcome(exact(Apply("mod", (minus(residue, other_residue), modulus))) == 0, "residues of one modulus")
+    except (NotExact, Undefined):
+        return Outcome(None, "residues that cannot be told apart")
 
 
 def _is_value_of(relation: Relation) -> bool:
@@ -209,22 +325,106 @@ def _entries(node: Node) -> tuple[Node, ...] | None:
             return None
 
 
+def _named(node: Node) -> dict[str, Node] | None:
+    """The values by name of "x = 1, y = 2", "(x, y) = (1, 2)" and their likes; None for anything else."""
+    match node:
+        case Relation((Group("tuple" | "list", names), Group("tuple" | "list", values)), ("=",)):
+            if len(names) != len(values) or not all(isinstance(name, Symbol) for name in names):
+                return None
+            return {name.name: value for name, value in zip(names, values, strict=True) if isinstance(name, Symbol)}
+        case Group("list" | "tuple" | "set", items):
+            named = {
+                item.sides[0].name: item.sides[-1]
+                for item in items
+                if isinstance(item, Relation) and item.ops == ("=",) and isinstance(item.sides[0], Symbol)
+            }
+            return named if len(named) == len(items) > 1 else None
+        case _:
+            return None
+
+
+def _by_name(gold: Node, claim: Node, options: MathOptions) -> Outcome | None:
+    """Compare where one side names several values; None where none does."""
+    left, right = _named(gold), _named(claim)
+    if left is None and right is None:
+        return None
+    if left is not None and right is not None:
+        if left.keys() != right.keys():
+            return Outcome(False, "values of different names")
+        words = {side.word for side in (gold, claim) if isinstance(side, Group)}
+        if "or" in words and words != {"or"}:
+            return Outcome(False, "all and any of several values")
+        return every([equivalent(left[name], right[name], options) for name in left], "value by name")
+    named, plain = (left or {}, claim) if left is not None else (right or {}, gold)
+    names = list(named)
+    if not isinstance(plain, Group) or len(plain.items) != len(names):
+        return Outcome(False, "named values and something else")
+    if any(isinstance(item, Relation) for item in plain.items):
+        return Outcome(False, "values of different names")
+    values = [named[name] for name in names]
+    in_order = every(
+        [equivalent(*pair, options) for pair in zip(values, plain.items, strict=True)],
+        "values in the order of their names",
+    )
+    if plain.kind == "tuple" and names == sorted(names):
+        return in_order
+    if in_order.equal:
+        return doubt("values without their names")
+    return Outcome(False if in_order.equal is False else None, in_order.rule)
+
+
 def _groups(gold: Node, claim: Node, options: MathOptions) -> Outcome:
+    words = {side.word for side in (gold, claim) if isinstance(side, Group)}
+    if words >= {"and", "or"} and not _one_unknown(gold, claim):
+        return doubt("joined by and, and by or")
+    for side, other in ((gold, claim), (claim, gold)):
+        match side:
+            case Group("set", (Group("tuple") as only,)) if isinstance(other, Group) and other.kind == "tuple":
+                return equivalent(*((only, other) if side is gold else (other, only)), options)
     left = gold.items if isinstance(gold, Group) else (gold,)
     right = claim.items if isinstance(claim, Group) else (claim,)
     kinds = {node.kind if isinstance(node, Group) else "value" for node in (gold, claim)}
     if kinds == {"tuple", "set"} or (kinds == {"bracket", "set"} and max(len(left), len(right)) > 1):
         return Outcome(False, "different brackets")
-    if kinds == {"tuple", "bracket"} and len(left) == 2 and _ascends(left):
-        return Outcome(False, "an open and a closed interval, or a pair in different brackets")
-    if "set" in kinds:
+    if kinds == {"tuple", "bracket"} and len(left) == 2 and len(right) == 2:
+        if _ascends(left):
+            return Outcome(False, "an open and a closed interval, or a pair in different brackets")
+        pair = every([equivalent(a, b, options) for a, b in zip(left, right, strict=True)], "element by element")
+        return unless_different(pair, "a pair in different brackets")
+    if "set" in kinds and max(len(left), len(right)) > 1:
         left, right = _distinct(left, options), _distinct(right, options)
     if len(left) != len(right):
         return Outcome(False, f"{len(left)} elements and {len(right)}")
     ordered = kinds <= {"tuple", "bracket"} or "tuple" in kinds or (options.ordered_lists and "set" not in kinds)
+    nested = isinstance(gold, Group) and isinstance(claim, Group)
+    if nested and sorted(map(_shape, left)) != sorted(map(_shape, right)):
+        return Outcome(False, "elements that are sets, and elements that are not")
     if ordered:
         return every([equivalent(a, b, options) for a, b in zip(left, right, strict=True)], "element by element")
     return _matching(left, right, options)
+
+
+def _shape(node: Node) -> str:
+    """Whether an element is a set, brackets or a single value."""
+    if isinstance(node, Empty):
+        return "set"
+    if not isinstance(node, Group) or node.kind == "list":
+        return "value"
+    return "set" if node.kind == "set" else "brackets"
+
+
+def _one_unknown(gold: Node, claim: Node) -> bool:
+    """Whether both sides only list values of one and the same unknown, where "and" is as good as "or"."""
+    sides = [item for side in (gold, claim) if isinstance(side, Group) for item in side.items]
+    names = {item.sides[0] for item in sides if isinstance(item, Relation) and item.ops == ("=",)}
+    return len(names) == 1 and all(isinstance(item, Relation) for item in sides)
+
+
+def _fraction(node: Node) -> Fraction | None:
+    try:
+        return exact(node)
+    except (NotExact, Undefined, LimitError):
+        return None
 
 
 def _ascends(items: tuple[Node, ...]) -> bool:
@@ -235,15 +435,33 @@ def _ascends(items: tuple[Node, ...]) -> bool:
 
 
 def _distinct(items: tuple[Node, ...], options: MathOptions) -> tuple[Node, ...]:
+    """Each element once. Rational numbers are told apart by their value; only others are compared in pairs."""
     kept: list[Node] = []
+    rational: dict[Fraction, Node] = {}
     for item in items:
+        try:
+            rational.setdefault(exact(item), item)
+            continue
+        except (NotExact, Undefined, LimitError):
+            pass
+        if len(kept) > _PAIRED:
+            raise LimitError(f"more than {_PAIRED} elements that are no fractions")
         if not any(equivalent(item, other, options).equal for other in kept):
             kept.append(item)
-    return tuple(kept)
+    return (*rational.values(), *kept)
+
+
+_PAIRED = 48
+"""Most elements that are no rational numbers and are compared in pairs."""
 
 
 def _matching(left: tuple[Node, ...], right: tuple[Node, ...], options: MathOptions) -> Outcome:
     """Elements in any order; equivalence is transitive, so the first partner is as good as any."""
+    rational = [Counter(value for item in side if (value := _fraction(item)) is not None) for side in (left, right)]
+    if rational[0].total() == len(left) and rational[1].total() == len(right):
+        return Outcome(rational[0] == rational[1], "exact fractions in any order")
+    if len(left) > _PAIRED:
+        raise LimitError(f"more than {_PAIRED} elements that are no fractions")
     remaining = list(right)
     alone: list[Node] = []
     found: list[Outcome] = []
@@ -275,17 +493,39 @@ def _values(gold: Node, claim: Node, options: MathOptions) -> Outcome:
         return _ratios(gold, claim)
     if infinity(gold) or infinity(claim):
         return Outcome(infinity(gold) == infinity(claim), "infinities")
-    if isinstance(gold, Based) != isinstance(claim, Based) and options.missing_unit_ok:
+    if isinstance(gold, Based) != isinstance(claim, Based):
         based, plain = (gold, claim) if isinstance(gold, Based) else (claim, gold)
-        if isinstance(based, Based) and isinstance(plain, Number):
-            return Outcome(plain.decimals is None and str(plain.value) == based.digits, "digits, the base left out")
+        if isinstance(based, Based) and isinstance(plain, Number) and options.missing_unit_ok:
+            same = Outcome(plain.decimals is None and str(plain.value) == based.digits, "digits, the base left out")
+            if isinstance(gold, Based):
+                return same
+            return unless_different(same, "a base that only the answer names")
+    if _is("class", gold) or _is("class", claim):
+        if isinstance(gold, Apply) and _is("class", gold) and isinstance(claim, Number):
+            return same_value(gold.args[0], claim) if options.missing_unit_ok else Outcome(None, "no modulus")
+        return _congruences(gold, claim)
+    if isinstance(gold, Apply) and isinstance(claim, Apply) and gold.head == claim.head == "mod":
+        same = same_value(gold, claim)
+        moduli = same_value(gold.args[1], claim.args[1])
+        return same if moduli.equal else unless_different(same, "remainders of different moduli")
+    if _is("mod", claim) and isinstance(gold, Number):
+        return unless_different(same_value(gold, claim), "a modulus that only the answer names")
+    if _is("rad", gold) != _is("rad", claim) and not _is("°", gold) and not _is("°", claim):
+        same = same_value(gold, claim)
+        return (
+            same
+            if _is("rad", gold) or Constant("pi") in walk(gold)
+            else unless_different(same, "radians, in the answer only")
+        )
     if _is("%", gold) != _is("%", claim) and not options.percent_as_fraction:
         return Outcome(False, "a percentage and a plain number")
     if _is("°", gold) != _is("°", claim) and options.missing_unit_ok:
         left = gold.args[0] if _is("°", gold) and isinstance(gold, Apply) else gold
         right = claim.args[0] if _is("°", claim) and isinstance(claim, Apply) else claim
-        if same_value(left, right).equal:
-            return Outcome(True, "degrees, named on one side")
+        if not _is("rad", left) and not _is("rad", right) and same_value(left, right).equal:
+            if _is("°", gold):
+                return Outcome(True, "degrees, left out in the answer")
+            return doubt("degrees that only the answer names")
     if _is("°", gold) and _is("°", claim) and isinstance(gold, Apply) and isinstance(claim, Apply):
         return _rounded(gold.args[0], claim.args[0], options)
     return _rounded(gold, claim, options)
@@ -327,9 +567,9 @@ def _quantities(gold: Node, claim: Node, options: MathOptions) -> Outcome:
     if isinstance(gold, Quantity) and isinstance(claim, Quantity):
         a, b = gold.unit, claim.unit
         if a.dimensions == b.dimensions:
-            left: Node = Apply("*", (gold.value, Number(a.factor)))
-            right: Node = Apply("*", (claim.value, Number(b.factor)))
-            return _rounded(gold.value, claim.value, options) if a.factor == b.factor else same_value(left, right)
+            if (a.factor, a.offset) == (b.factor, b.offset):
+                return _rounded(gold.value, claim.value, options)
+            return same_value(_in_base_units(gold), _in_base_units(claim))
         generic = "unit" in dict(a.dimensions) or "unit" in dict(b.dimensions)
         if generic and options.missing_unit_ok and _powers(a.dimensions) == _powers(b.dimensions):
             return _rounded(gold.value, claim.value, options)
@@ -343,7 +583,13 @@ def _quantities(gold: Node, claim: Node, options: MathOptions) -> Outcome:
     if not options.missing_unit_ok:
         return Outcome(False, f"{unit.name} on one side only")
     compared = _values(left, right, options)
-    return Outcome(compared.equal, f"{compared.rule}; {unit.name} on one side only")
+    if isinstance(claim, Quantity):
+        return unless_different(compared, f"the unit {unit.name}, which only the answer has")
+    return replace(compared, rule=f"{compared.rule}; {unit.name} left out in the answer")
+
+
+def _in_base_units(quantity: Quantity) -> Node:
+    return Apply("+", (Apply("*", (quantity.value, Number(quantity.unit.factor))), Number(quantity.unit.offset)))
 
 
 def _powers(dimensions: tuple[tuple[str, int], ...]) -> list[int]:
@@ -356,7 +602,7 @@ def _powers(dimensions: tuple[tuple[str, int], ...]) -> list[int]:
 def expand_signs(node: Node) -> Node:
     """Write "1 ± a" as the list "1 + a, 1 - a"; within sets and lists its values become elements."""
     match node:
-        case Group(kind, items):
+        case Group(kind, items, word):
             flat: list[Node] = []
             for item in items:
                 expanded = expand_signs(item)
@@ -366,7 +612,7 @@ def expand_signs(node: Node) -> Node:
                     flat.append(expanded)
             if len(flat) > LIMITS.elements:
                 raise LimitError(f"more than {LIMITS.elements} elements")
-            return Group(kind, tuple(flat))
+            return Group(kind, tuple(flat), word)
         case Relation((name, value), ("=",)) if _has_signs(value):
             return Group("list", tuple(Relation((name, side), ("=",)) for side in _both(value)))
         case Apply() if _has_signs(node):

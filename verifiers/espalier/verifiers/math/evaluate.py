@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from itertools import pairwise
 
 from flint import acb, arb, ctx, fmpq, fmpz, fmpz_poly
 
 from espalier.verifiers.math.limits import LIMITS, LimitError, check_bits
-from espalier.verifiers.math.tree import Apply, Based, Constant, Node, Number, Quantity, Symbol
+from espalier.verifiers.math.tree import Apply, Based, Constant, Node, Number, Quantity, Relation, Symbol
 
 
 class NotExact(ValueError):
@@ -224,6 +225,8 @@ _SIMPLE: dict[str, Callable[..., acb]] = {
     "neg": lambda x: -x,
     "%": lambda x: x / 100,
     "°": lambda x: x * acb.pi() / 180,
+    "rad": lambda x: x,
+    "cis": lambda x: (x * acb(0, 1)).exp(),
     "sqrt": lambda x: x.sqrt(),
     "exp": lambda x: x.exp(),
     "ln": lambda x: x.log(),
@@ -265,6 +268,42 @@ _SIMPLE: dict[str, Callable[..., acb]] = {
 _INTEGER_HEADS = frozenset({"gcd", "lcm", "mod", "factorial2"})
 
 
+def _piece(args: tuple[Node, ...], values: Mapping[str, Fraction]) -> Node:
+    """The value of the first piece whose condition holds."""
+    for value, condition in zip(args[::2], args[1::2], strict=True):
+        if condition == Symbol("otherwise") or (isinstance(condition, Relation) and _holds(condition, values)):
+            return value
+    raise Undefined("no piece for this value")
+
+
+_ORDERED: dict[str, Callable[[int], bool]] = {
+    "=": lambda sign: sign == 0,
+    "!=": lambda sign: sign != 0,
+    "<": lambda sign: sign < 0,
+    "<=": lambda sign: sign <= 0,
+    ">": lambda sign: sign > 0,
+    ">=": lambda sign: sign >= 0,
+}
+
+
+def _holds(condition: Relation, values: Mapping[str, Fraction]) -> bool:
+    for (left, right), op in zip(pairwise(condition.sides), condition.ops, strict=True):
+        if op not in _ORDERED:
+            raise Undefined(f"a condition with {op}")
+        difference = Apply("+", (left, Apply("neg", (right,))))
+        try:
+            gap = exact(difference, values)
+            sign = (gap > 0) - (gap < 0)
+        except NotExact:
+            real = _ball(difference, values).real
+            if real.contains(0):
+                raise Undefined("a condition that cannot be told") from None
+            sign = 1 if real > 0 else -1
+        if not _ORDERED[op](sign):
+            return False
+    return True
+
+
 def max_real(values: list[arb]) -> arb:
     """A ball that holds the largest of several real balls."""
     largest = values[0]
@@ -299,6 +338,8 @@ def _apply(head: str, args: tuple[Node, ...], values: Mapping[str, Fraction]) ->
             return from_fraction(exact(Apply(head, args), values))
         except NotExact as error:
             raise Undefined(f"{head} of numbers that are not whole") from error
+    if head == "piecewise":
+        return _ball(_piece(args, values), values)
     if head == "root_of":
         return _root_of(args)
     rule = _SIMPLE.get(head)

@@ -11,7 +11,9 @@ from fractions import Fraction
 from espalier.verifiers.math.limits import LIMITS, LimitError, check_text
 from espalier.verifiers.math.words import (
     CHARACTERS,
+    COLOURED,
     COMMANDS,
+    DROPPED,
     FUNCTIONS,
     GREEK,
     GREEK_LETTERS,
@@ -58,7 +60,14 @@ class ParseError(ValueError):
 _GROUPED = re.compile(
     r"\d{1,3}(?:(?:,\\!\s?|\\,|\{,\}|\\ |[ \u00a0\u2009\u202f'](?=\d{3})|,)\d{3})+(?![\d])(?!\s*/)(\.\d+)?"
 )
-_REPEATING = re.compile(r"(\d*)\.(\d*)\\overline\s*\{?(\d+)\}?")
+_REPEATING = re.compile(
+    r"(?P<whole>\d*)\.(?P<head>\d*)(?:\\(?:overline|bar)\s*(?:\{\s*(?P<line>\d+)\s*\}|(?P<digit>\d))|\((?P<round>\d+)\)"
+    r"|\\dot\s*\{?(?P<first>\d)\}?(?:(?P<middle>\d*)\\dot\s*\{?(?P<last>\d)\}?)?)(?![\d.])"
+)
+_GOES_ON = re.compile(r"\d*\.\d+\s*(?:\.\.+|…|\\(?:ldots|dots|cdots)\b)")
+_GROUP = re.compile(r"\s*\{[^{}]*\}")
+_BOLD = re.compile(r"\s*\{\s*([A-Za-z])\s*\}|\s+([A-Za-z])(?![A-Za-z])")
+_KINDS = "RZNQC"
 _PLAIN = re.compile(r"(?:\d+\.\d+|\d+\.(?![\d.])|\d+|\.\d+)(?:[eE][+-]?\d{1,4}(?![\w.]))?")
 _PREFIXED = re.compile(r"0x[0-9a-fA-F]+|0b[01]+|0o[0-7]+")
 _WORD = re.compile(r"[A-Za-z]+")
@@ -144,7 +153,7 @@ class _Lexer:
         if (
             (character.isdigit() and character.isascii())
             or (character == "." and text[at + 1 : at + 2].isdigit())
-            or text.startswith((".\\overline", ".\\bar"), at)
+            or text.startswith((".\\overline", ".\\bar", ".\\dot", ".("), at)
         ):
             self._number()
         elif word := _WORD.match(text, at):
@@ -154,8 +163,12 @@ class _Lexer:
             self._command()
         elif character == "$":
             self._dollar()
-        elif character in "'’′″" and not self.quoted and at and (text[at - 1].isalpha() or text[at - 1] in ")}'′"):
-            raise ParseError("a prime")
+        elif character in "'’′″\"" and not self.quoted and at and text[at - 1].isdigit():
+            raise ParseError("a prime behind a number: minutes, feet or nothing")
+        elif character in "'’′″" and not self.quoted and at and (text[at - 1].isalpha() or text[at - 1] in ")}'′°"):
+            self.at += 1
+            for _ in range(2 if character == "″" else 1):
+                self._operator("′")
         elif character in "'\"`’‘“”′″":
             self.at += 1
         elif operator := _OPERATOR.match(text, at):
@@ -164,7 +177,7 @@ class _Lexer:
         elif character in CHARACTERS:
             self.at += 1
             self._named(CHARACTERS[character])
-        elif character in "∪∩∈∅±∓°≈≡⟨⟩⌊⌋⌈⌉∖⇒":
+        elif character in "∪∩∈∅±∓°≈≡⟨⟩⌊⌋⌈⌉∖⇒∥⟂≅∼":
             self.at += 1
             self._operator(character)
         elif character in "€£¢":
@@ -179,6 +192,12 @@ class _Lexer:
         elif character == "ℝ":
             self.at += 1
             self._emit(Kind.WORD, "reals")
+        elif character in "ℤℕℚℂ":
+            self.at += 1
+            self._emit(Kind.WORD, "ZNQC"["ℤℕℚℂ".index(character)])
+        elif character in "△∠⊙□":
+            self.at += 1
+            self._emit(Kind.COMMAND, ("\\triangle", "\\angle", "\\odot", "\\square")["△∠⊙□".index(character)])
         elif power := _SUPERSCRIPT.match(text, at):
             self._script("^", power.group().translate(SUPERSCRIPTS), power.end())
         elif index := _SUBSCRIPT.match(text, at):
@@ -214,12 +233,10 @@ class _Lexer:
             self._emit(Kind.NUMBER, prefixed.group(), Fraction(int(prefixed.group(), 0)))
             return
         if repeating := _REPEATING.match(text, at):
-            whole, head, period = repeating.groups()
-            self.at = repeating.end()
-            scale = 10 ** len(head)
-            tail = Fraction(int(period), (10 ** len(period) - 1) * scale)
-            self._emit(Kind.NUMBER, "½", Fraction(int(whole + head or "0"), scale) + tail)
+            self._repeating(repeating)
             return
+        if _GOES_ON.match(text, at) and not self.depth:
+            raise ParseError("a decimal that goes on")
         grouped = _GROUPED.match(text, at)
         if grouped and self._joins(grouped.group()):
             self.at = grouped.end()
@@ -232,6 +249,15 @@ class _Lexer:
         self.at = plain.end()
         written = plain.group().rstrip(".") or "0"
         self._emit(Kind.NUMBER, written, Fraction(written))
+
+    def _repeating(self, match: re.Match[str]) -> None:
+        """0.1(6), 0.1\\overline{6}, 0.1\\dot6 and 0.\\dot16\\dot2."""
+        part = match.groupdict(default="")
+        period = part["line"] or part["digit"] or part["round"] or part["first"] + part["middle"] + part["last"]
+        self.at = match.end()
+        scale = 10 ** len(part["head"])
+        tail = Fraction(int(period), (10 ** len(period) - 1) * scale)
+        self._emit(Kind.NUMBER, "½", Fraction(int(part["whole"] + part["head"] or "0"), scale) + tail)
 
     def _joins(self, written: str) -> bool:
         """Whether separated groups of digits are one number: never by a bare comma where commas separate."""
@@ -263,7 +289,17 @@ class _Lexer:
             return
         name = command.group(1)
         self.at = command.end()
-        if name in SPACING:
+        if name in DROPPED or name in COLOURED:
+            group = _GROUP.match(text, self.at)
+            self.at = group.end() if group else self.at
+            self.spaced = True
+        elif name in ("mathbf", "boldsymbol", "bm") and (bold := _BOLD.match(text, self.at)):
+            letter = bold.group(1) or bold.group(2)
+            self.at = bold.end()
+            if letter not in _KINDS:
+                self._emit(Kind.COMMAND, r"\bold")
+            self._emit(Kind.WORD, "reals" if letter == "R" else letter)
+        elif name in SPACING:
             if name in ("left", "right") and text[self.at : self.at + 1] == ".":
                 self.at += 1
             self.spaced = True
@@ -274,6 +310,10 @@ class _Lexer:
             self._roman()
         elif name in COMMANDS:
             self._named(COMMANDS[name])
+        elif name == "prime":
+            self._operator("′")
+        elif name in ("lvert", "rvert", "lVert", "rVert"):
+            self._operator("|")
         elif name in GREEK or name in FUNCTIONS:
             self._emit(Kind.COMMAND, name)
         elif name == "pi":

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from fractions import Fraction
+from itertools import pairwise
 
 from flint import acb, arb
 
 from espalier.verifiers.math.evaluate import NotExact, Undefined, ball, exact
 from espalier.verifiers.math.limits import LimitError
-from espalier.verifiers.math.outcome import Outcome
+from espalier.verifiers.math.outcome import Outcome, doubt
 from espalier.verifiers.math.tree import Apply, Constant, Node, Number, symbols, walk
 
 PRECISIONS = (128, 512, 3400)
 """Bits of the successive attempts to tell two numbers apart; 3400 bits are about 1000 digits."""
 
-_PROOF_BITS = 20_000
+_PROOF_BITS = 100_000
+_SCALE_BITS = 8_000
 _POINTS = 8
 _POINT_BITS = 1024
 _random = random.SystemRandom()  # points that nobody who writes an answer can know
@@ -60,14 +62,34 @@ def _same_number(a: Node, b: Node) -> Outcome:
         gap = ball(difference, bound + 256)
         if gap.is_finite() and gap.contains(0) and gap.abs_upper() < arb(2) ** -bound:
             return Outcome(True, f"algebraic numbers closer than their separation bound of 2^-{bound}")
-    gap = ball(difference, PRECISIONS[-1])
+    scale = scale_of(difference)
+    if scale is None:
+        return Outcome(None, "numbers too large or too small to be told apart")
+    bits = PRECISIONS[-1] + 4 * scale
+    gap = ball(difference, bits)
     if not gap.is_finite():
         return Outcome(None, "no finite ball")
     if not gap.contains(0):
-        return Outcome(False, f"disjoint balls at {PRECISIONS[-1]} bits")
-    if gap.abs_upper() < arb(2) ** -3000 * (1 + ball(a, 64).abs_upper()):
-        return Outcome(True, "balls agree to 3000 bits")
+        return Outcome(False, f"disjoint balls at {bits} bits")
+    if gap.abs_upper() < arb(2) ** -(3000 + scale):
+        return Outcome(True, f"balls agree to {3000 + scale} bits")
     return Outcome(None, "balls too wide to tell")
+
+
+def scale_of(node: Node) -> int | None:
+    """log2 of the largest or smallest number in a tree, in size; None beyond what balls can be made fine enough for."""
+    largest = 0
+    for part in walk(node):
+        if isinstance(part, Number | Apply):
+            value = ball(part, 64).abs_upper()
+            if not value.is_finite():
+                return None
+            if value > 0:
+                size = abs(value.log() / arb(2).log()).upper()
+                if not size < _SCALE_BITS:
+                    return None
+                largest = max(largest, int(size.ceil().unique_fmpz() or 0))
+    return largest
 
 
 def _exact_or_none(node: Node) -> Fraction | None:
@@ -195,11 +217,12 @@ def _is_rational(node: Node) -> bool:
 
 
 def _same_at_points(a: Node, b: Node, names: list[str]) -> Outcome:
-    """Balls at random points of both signs; where only one side is real, the point is outside of their domain."""
+    """Balls at random points of both signs and of all sizes; where only one side is real, the point is outside of their
+    domain. Functions of several pieces are also compared on both sides of the numbers that they are written with.
+    """
     agreed = agreed_complex = 0
-    differs_complex = False
-    for attempt in range(6 * _POINTS):
-        point = {name: _point(attempt) for name in names}
+    differs_complex = one_sided = False
+    for point in _points(a, b, names):
         try:
             left, right = ball(a, _POINT_BITS, point), ball(b, _POINT_BITS, point)
         except (Undefined, ZeroDivisionError):
@@ -208,7 +231,9 @@ def _same_at_points(a: Node, b: Node, names: list[str]) -> Outcome:
             continue
         same = (left - right).contains(0)
         if _real(left) and _real(right):
-            if not (_stays_real(a, point) and _stays_real(b, point)):
+            stays = _stays_real(a, point), _stays_real(b, point)
+            one_sided = one_sided or (stays[0] != stays[1] and not same)
+            if not all(stays):
                 continue
             if not same:
                 return Outcome(False, "disjoint balls at a random point")
@@ -217,9 +242,10 @@ def _same_at_points(a: Node, b: Node, names: list[str]) -> Outcome:
             agreed_complex += 1
         else:
             differs_complex = True
-        if agreed == 2 * _POINTS:
-            break
+            one_sided = one_sided or _real(left) != _real(right)
     if agreed >= _POINTS:
+        if one_sided and _has(a, {"abs"}) != _has(b, {"abs"}):
+            return doubt("equal only where both sides are real")
         return Outcome(True, f"balls of {_POINT_BITS} bits agree at {agreed} random points")
     if differs_complex:
         return Outcome(False, "disjoint balls at a random point")
@@ -228,10 +254,62 @@ def _same_at_points(a: Node, b: Node, names: list[str]) -> Outcome:
     return Outcome(None, "too few random points where both are defined")
 
 
+_PIECES = frozenset({"abs", "sgn", "max", "min", "floor", "ceil", "mod", "piecewise", "sqrt", "root", "cbrt", "^"})
+_JUMPS = frozenset({"sgn", "floor", "ceil", "mod", "piecewise", "max", "min"})
+_CRITICAL = 12
+"""Most numbers in the trees around which points are taken."""
+
+
+def _points(a: Node, b: Node, names: list[str]) -> Iterator[dict[str, Fraction]]:
+    for attempt in range(3 * _POINTS):
+        yield {name: _point(attempt) for name in names}
+    for attempt in range(_POINTS):
+        yield (
+            {name: _wide_point() for name in names}
+            if attempt % 2
+            else {
+                name: _wide_point() if name == names[attempt // 2 % len(names)] else _point(attempt) for name in names
+            }
+        )
+    if not (_has(a, _PIECES) or _has(b, _PIECES)):
+        return
+    critical = sorted(_literals(a) | _literals(b), key=lambda value: (value.denominator, abs(value)))[:_CRITICAL]
+    critical = sorted({sign * value for value in critical for sign in (1, -1)} | {Fraction(0)})
+    middles = [(low + high) / 2 for low, high in pairwise(critical)]
+    for name in names:
+        others = {other: _point(position) for position, other in enumerate(names)}
+        for value in (*critical, *middles):
+            for shift in (_point(0) / 1000, -_point(0) / 1000):
+                yield {**others, name: value + shift}
+        if _has(a, _JUMPS) or _has(b, _JUMPS):
+            for value in (*critical, *map(Fraction, range(-3, 4))):
+                yield {**others, name: value}
+
+
+def _has(node: Node, heads: Collection[str]) -> bool:
+    return any(isinstance(part, Apply) and part.head in heads for part in walk(node))
+
+
+def _literals(node: Node) -> set[Fraction]:
+    """The values of the numbers and of the quotients, powers and products of numbers in a tree."""
+    found: set[Fraction] = set()
+    for part in walk(node):
+        value = _exact_or_none(part) if isinstance(part, Number | Apply) and not symbols(part) else None
+        if value is not None:
+            found.add(value)
+    return found
+
+
 def _point(attempt: int) -> Fraction:
     """Points in (0, 1), (1, 4), (-4, 0), in turn: branches of roots and logarithms show on either side of 0 and 1."""
     low, high = ((0, 1), (1, 4), (-4, 0))[attempt % 3]
     return Fraction(_random.randrange((low << 30) + 1, high << 30), 1 << 30)
+
+
+def _wide_point() -> Fraction:
+    """A point of any size up to 2^60, of either sign."""
+    size = _random.randrange(2, 60)
+    return _random.choice((1, -1)) * Fraction(_random.randrange(1 << 30, 1 << 31), 1 << 30) * (1 << size)
 
 
 _BRANCHING = frozenset({"sqrt", "root", "^", "ln", "log", "log10", "asin", "acos", "acosh", "atanh"})

@@ -10,8 +10,9 @@ from fractions import Fraction
 from typing import Final
 
 from espalier.verifiers.math.grammar.arithmetic import Arithmetic
+from espalier.verifiers.math.grammar.calculus import Calculus
+from espalier.verifiers.math.grammar.calendar import calendar
 from espalier.verifiers.math.grammar.combine import bare
-from espalier.verifiers.math.grammar.functions import Functions
 from espalier.verifiers.math.grammar.quantities import RELATIONS, SEPARATING_WORDS
 from espalier.verifiers.math.grammar.reading import Reading, is_letters, is_name, split_letters
 from espalier.verifiers.math.lexer import Kind, ParseError, Token, tokenize
@@ -29,12 +30,18 @@ from espalier.verifiers.math.tree import (
     Symbol,
     Text,
     children,
+    show,
     symbols,
 )
 from espalier.verifiers.math.units import LETTER_UNITS
-from espalier.verifiers.math.words import EMPTY, EXCEPTIONS, FUNCTIONS, GREEK, MANY_ARGUMENTS, NUMERALS, PHRASES
+from espalier.verifiers.math.words import EMPTY, EXCEPTIONS, FUNCTIONS, GREEK, MANY_ARGUMENTS, NUMERALS, PHRASES, SHAPES
 
-DECORATIONS: Final = frozenset({r"\vec", r"\hat", r"\bar", r"\tilde", r"\overline", r"\overrightarrow", r"\widehat"})
+DECORATIONS: Final = frozenset(
+    {r"\vec", r"\hat", r"\bar", r"\tilde", r"\overline", r"\overrightarrow", r"\widehat", r"\bold"}
+)
+BIG_OPERATORS: Final = frozenset({r"\sum", r"\prod", r"\int", r"\lim"})
+_CALLABLE: Final = frozenset("fghpquvwyABDFGHLMPQRSTUVW") | {"phi", "varphi", "psi", "Phi", "Psi", "sigma", "tau"}
+_RELATED: Final = frozenset({"∥", "⟂", "≅", "∼"})
 _OPTIONS: Final = frozenset("ABCDEFGHIJ")
 
 
@@ -51,6 +58,8 @@ def parse(text: str) -> tuple[Node, ...]:
         LimitError: It goes beyond the static limits.
         ParseError: The grammar does not know it.
     """
+    if (moment := calendar(text)) is not None:
+        return (moment,)
     tokens = tokenize(text)
     readings = [Reading()]
     if any(token.commas for token in tokens):
@@ -151,7 +160,7 @@ def _choice(tokens: list[Token], reading: Reading) -> Node | None:
         return None
     if not rest:
         return Choice(letter.text)
-    if not rest[0].spaced or rest[0].text in ("+", "*", "/", "^", "∪", "∩", "=", ",", "and", "or"):
+    if not rest[0].spaced or rest[0].text in ("+", "*", "×", "·", "/", "^", "∪", "∩", "=", ",", "and", "or"):
         return None
     if any(
         a.text == "(" and c.text == ")" and b.text in _OPTIONS
@@ -165,7 +174,7 @@ def _choice(tokens: list[Token], reading: Reading) -> Node | None:
     return Choice(letter.text, content)
 
 
-class Grammar(Arithmetic, Functions):
+class Grammar(Arithmetic, Calculus):
     """The whole: lists of relations between sets or quantities, and the primaries of these."""
 
     def answer(self) -> Node:
@@ -177,7 +186,7 @@ class Grammar(Arithmetic, Functions):
     def items(self) -> Node:
         """A list of relations, separated by commas, semicolons, "and" or "or"."""
         items = [self.relation()]
-        separators: list[str] = []
+        separators: list[str] = []  # commas add nothing to "and" and "or"
         while self.token.text in (",", ";") or self.is_word(*SEPARATING_WORDS):
             separators.append(self.token.text)
             self.at += 1
@@ -194,9 +203,12 @@ class Grammar(Arithmetic, Functions):
         if all(_is_condition(item) for item in items):
             if set(separators) == {"or"}:
                 return Region("union", tuple(items))
-            if set(separators) == {"and"}:
+            if set(separators) <= {"and", ","} and "and" in separators:
                 return Region("intersection", tuple(items))
-        return Group("list", tuple(items))
+            if set(separators) <= {"or", ","} and "or" in separators:
+                return Region("union", tuple(items))
+        words = set(separators) & {"and", "or"}
+        return Group("list", tuple(items), words.pop() if len(words) == 1 else "")
 
     def relation(self) -> Node:
         sides = [self.region()]
@@ -262,6 +274,8 @@ class Grammar(Arithmetic, Functions):
                 return inner
             case "∅":
                 return Empty()
+            case "]" if self.at < len(self.tokens):
+                return self.reversed_interval()
             case "|":
                 self.bars += 1
                 inside = self.sum()
@@ -285,7 +299,13 @@ class Grammar(Arithmetic, Functions):
         token = self.token
         name = token.text
         self.at += 1
+        if name in BIG_OPERATORS:
+            return self.big_operator(name)
         if name == r"\frac":
+            self.at -= 1
+            if (derivative := self.derivative()) is not None:
+                return derivative
+            self.at += 1
             over = self.argument()
             return Apply("/", (over, self.argument()))
         if name == r"\binom":
@@ -296,20 +316,27 @@ class Grammar(Arithmetic, Functions):
         if name in DECORATIONS:
             inner = self.argument()
             if symbols(inner):
-                return Symbol(f"{name[1:]} {''.join(sorted(symbols(inner)))}")
+                return Symbol(f"{name[1:]} {show(inner)}")
             return Apply("conj", (inner,)) if name in (r"\overline", r"\bar") else inner
         if name in FUNCTIONS:
             return self.function(FUNCTIONS[name])
         if name.startswith("\\") and name[1:] in MANY_ARGUMENTS:
             return self.function_of_many(MANY_ARGUMENTS[name[1:]])
         if name in GREEK:
-            return self.subscripted(name)
+            return self.named(name)
+        if name[1:] in SHAPES:
+            return self.shape(name[1:])
         raise ParseError(f"unknown command {name}")
 
     def word(self) -> Node:
         token = self.token
         word = token.text
         self.at += 1
+        if word == "d" and self.token.kind is Kind.WORD and self.ahead().text == "/":
+            self.at -= 1
+            if (derivative := self.derivative()) is not None:
+                return derivative
+            self.at += 1
         if word == "pi":
             return Constant("pi")
         if word in ("oo", "inf", "infinity", "infty"):
@@ -325,16 +352,58 @@ class Grammar(Arithmetic, Functions):
         if word in FUNCTIONS:
             return self.function(FUNCTIONS[word])
         if word in GREEK:
-            return self.subscripted(word)
+            return self.named(word)
         if word == "C" and self.token.text == "(" and self.ahead().kind is Kind.NUMBER and self.ahead(2).text == ",":
             return self.function_of_many("binomial")
         if len(word) == 1:
-            return self.subscripted(word)
+            return self.named(word)
         if word.isupper() and len(word) <= 3:  # a segment, an angle, a triangle
             return self.subscripted(word)
         if word == "answer":
             return Symbol(word)
         raise ParseError(f"unknown word {word!r}")
+
+    def shape(self, name: str) -> Node:
+        """The letters of a figure: one name, "triangle ABC"."""
+        letters = ""
+        while self.token.kind is Kind.WORD and (
+            self.token.text.isupper() or (not letters and len(self.token.text) == 1)
+        ):
+            letters += self.token.text
+            self.at += 1
+        if not letters and self.token.text.isdigit():
+            letters = self.token.text
+            self.at += 1
+        if not letters:
+            raise ParseError(f"a {name} without letters")
+        same = {"measuredangle": "angle", "sphericalangle": "angle", "Box": "square"}.get(name, name)
+        return Symbol(f"{same} {letters}")
+
+    def named(self, name: str) -> Node:
+        """A letter with its index and primes; with arguments where it can name a function."""
+        symbol = self.subscripted(name)
+        primes = ""
+        while self.accept("′"):
+            primes += "′"
+        if self.token.text == "^" and self.ahead().text == "′":  # f^\\prime
+            self.at += 2
+            primes += "′"
+        if not isinstance(symbol, Symbol):
+            return symbol
+        symbol = Symbol(symbol.name + primes)
+        if name not in _CALLABLE and not primes:
+            return symbol
+        if self.token.text == "(" and not self.token.spaced:
+            self.at += 1
+            return Apply("call", (symbol, *self.elements(")")))
+        start = self.at
+        if self.accept("^"):
+            power = self.exponent()
+            if self.token.text == "(" and not self.token.spaced and name in "fgh":
+                self.at += 1
+                return Apply("call", (Symbol(f"{symbol.name}^{show(power)}"), *self.elements(")")))
+            self.at = start
+        return symbol
 
     def subscripted(self, name: str) -> Node:
         if not self.accept("_"):

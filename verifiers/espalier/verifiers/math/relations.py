@@ -8,12 +8,11 @@ from itertools import pairwise
 
 from espalier.verifiers.math.evaluate import NotExact, Undefined
 from espalier.verifiers.math.limits import LimitError
-from espalier.verifiers.math.numeric import minus, same_value, sign
+from espalier.verifiers.math.numeric import minus, order, same_value, sign
 from espalier.verifiers.math.outcome import Outcome
 from espalier.verifiers.math.polynomial import quotient, squarefree
 from espalier.verifiers.math.tree import Apply, Group, Node, Number, Relation, Symbol, substitute, symbols
 
-_FUNCTION_NAMES = frozenset("fghpqPQFGHyrsvVATS")
 _DIRECTION = {"<": -1, "<=": -1, ">": 1, ">=": 1, "=": 0}
 _random = random.SystemRandom()
 
@@ -33,8 +32,6 @@ def defined_name(node: Node) -> Node | None:
             name: Node = left
         case Group("tuple", items) if all(isinstance(item, Symbol) for item in items):
             name = left
-        case Apply("*", (Symbol(function), Symbol() as argument)) if function in _FUNCTION_NAMES:
-            return Apply("*", (Symbol(function), argument))
         case _:
             return None
     if any(symbols(name) & symbols(side) for side in node.sides[1:]):
@@ -53,6 +50,10 @@ def solved_value(node: Relation) -> Node | None:
         return None
     sides = list(node.sides)
     if "≈" in node.ops:
+        if not all(
+            _near(left, right) for (left, right), op in zip(pairwise(sides), node.ops, strict=True) if op == "≈"
+        ):
+            return None
         kept = node.ops.index("≈") + 1
         sides = sides[: kept if kept > 1 or defined_name(node) is None else kept + 1]
     if defined_name(node) is not None:
@@ -65,6 +66,35 @@ def solved_value(node: Relation) -> Node | None:
     return sides[-1] if sides else None
 
 
+Congruence = tuple[Node | None, Node, Node | None]
+
+
+def congruence(node: Node) -> Congruence | None:
+    """What is congruent (None where it is not named), to what, and the modulus (None without one).
+
+    None for anything but a congruence.
+
+    "x ≡ 3 (mod 7)", "3 (mod 7)" and "x ≡ 3 mod 7" are congruences.
+    """
+    match node:
+        case Apply("class" | "mod", (residue, modulus)):
+            return None, residue, modulus
+        case Relation((left, Apply("class" | "mod", (residue, modulus))), ("≡" | "=",)):
+            return left, residue, modulus
+        case Relation((left, residue), ("≡",)):
+            return left, residue, None
+        case _:
+            return None
+
+
+def _near(left: Node, right: Node) -> bool:
+    """Whether a written approximation is within one unit of its last place; true where a side is no number."""
+    if symbols(left) or symbols(right) or not isinstance(right, Number):
+        return True
+    unit = Number(Fraction(1, 10 ** (right.decimals or 0)))
+    return order(Apply("abs", (minus(left, right),)), unit) == -1
+
+
 def same_relation(a: Relation, b: Relation) -> Outcome:
     """Compare two equations or two inequalities in several variables, of two sides each, up to equivalence.
 
@@ -73,8 +103,6 @@ def same_relation(a: Relation, b: Relation) -> Outcome:
     """
     if len(a.ops) != 1 or len(b.ops) != 1:
         return Outcome(False, "relations of different form")
-    if a.ops == b.ops == ("≡",):
-        return Outcome(all(same_value(p, q).equal for p, q in zip(a.sides, b.sides, strict=True)), "congruences")
     if a.ops[0] not in _DIRECTION or b.ops[0] not in _DIRECTION or ("=" in a.ops[0]) != ("=" in b.ops[0]):
         return Outcome(False, "different relations")
     if symbols(a) != symbols(b):

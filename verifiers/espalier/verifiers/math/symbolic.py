@@ -112,6 +112,9 @@ def _decide(gold: Node, claim: Node) -> Outcome:
     kinds = stated(gold), stated(claim)
     if all(kinds) and set(kinds[0].values()) != set(kinds[1].values()):
         raise Unsupported("parameters of different kinds")
+    for own, other in ((kinds[0], claim), (kinds[1], gold)):
+        if own.keys() - stated(other).keys() & symbols(other):
+            raise Unsupported("a kind of numbers that one side does not state")
     gold, claim = without_memberships(gold), without_memberships(claim)
     if _is_set(gold) or _is_set(claim):
         return _same_set(gold, claim)

@@ -11,9 +11,10 @@ from espalier.verifiers.math.constraints import satisfies
 from espalier.verifiers.math.equivalence import canonical, equivalent
 from espalier.verifiers.math.lexer import ParseError
 from espalier.verifiers.math.limits import LimitError
-from espalier.verifiers.math.outcome import Outcome
+from espalier.verifiers.math.outcome import TOO_COSTLY, UNREADABLE, Outcome
 from espalier.verifiers.math.parameters import integers
 from espalier.verifiers.math.parser import parse
+from espalier.verifiers.math.plain import is_plain
 from espalier.verifiers.math.recognise import recognise
 from espalier.verifiers.math.steps import check_steps
 from espalier.verifiers.math.tree import Node, show
@@ -46,8 +47,10 @@ def read(text: str) -> Parsed:
 
 def compare(gold: Parsed, claim: Parsed, options: MathOptions) -> Outcome:
     """Compare in every pair of readings: equal if one pair is, different if all are."""
-    if not gold.readings or not claim.readings:
-        return Outcome(None, "a side could not be parsed")
+    if not gold.readings:
+        return Outcome(None, f"the reference cannot be read: {gold.fault}")
+    if not claim.readings:
+        return Outcome(False, f"the answer cannot be read: {claim.fault}", cause=UNREADABLE)
     pairs = [(left, right) for left in gold.readings for right in claim.readings]
     outcomes: list[Outcome] = []
     for left, right in pairs:
@@ -58,12 +61,15 @@ def compare(gold: Parsed, claim: Parsed, options: MathOptions) -> Outcome:
     if len(pairs) <= _PROVED_PAIRS:
         outcomes = [_proved(left, right, outcome) for (left, right), outcome in zip(pairs, outcomes, strict=True)]
     by_merit = {True: 0, None: 1, False: 2}
-    return min(outcomes, key=lambda outcome: by_merit[outcome.equal])
+    best = min(outcomes, key=lambda outcome: (by_merit[outcome.equal], not outcome.doubtful))
+    if best.equal is None and not best.doubtful and is_plain(gold.readings[0]):
+        return Outcome(False, f"the answer has no form that can be compared: {best.rule}", cause=TOO_COSTLY)
+    return best
 
 
 def _proved(gold: Node, claim: Node, outcome: Outcome) -> Outcome:
     """What sympy makes of an undecided comparison, or of a difference seen where a parameter was not whole."""
-    if outcome.equal is False and not integers(gold) | integers(claim):
+    if outcome.doubtful or (outcome.equal is False and not integers(gold) | integers(claim)):
         return outcome
     # Imported on first use: it takes 0.27 s on top of the 0.16 s that a worker takes to start, and few answers need it.
     from espalier.verifiers.math.symbolic import decide
@@ -75,7 +81,13 @@ def _proved(gold: Node, claim: Node, outcome: Outcome) -> Outcome:
 def _equivalent(request: Json) -> Json:
     gold, claim = read(request["gold"]), read(request["claim"])
     outcome = compare(gold, claim, MathOptions(**request["options"]))
-    return {"equal": outcome.equal, "rule": outcome.rule, "gold": gold.shown, "claim": claim.shown}
+    return {
+        "equal": outcome.equal,
+        "rule": outcome.rule,
+        "cause": outcome.cause,
+        "gold": gold.shown,
+        "claim": claim.shown,
+    }
 
 
 def _constraints(request: Json) -> Json:

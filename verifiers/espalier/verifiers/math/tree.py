@@ -62,10 +62,14 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Several values: (a, b) is a tuple, [a, b] a bracket, {a, b} a set, and "a, b" a list."""
+    """Several values: (a, b) is a tuple, [a, b] a bracket, {a, b} a set, and "a, b" a list.
+
+    `word` is the "and" or "or" that joins a list; "" for commas.
+    """
 
     kind: Literal["tuple", "bracket", "set", "list"]
     items: tuple[Node, ...]
+    word: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +150,7 @@ def children(node: Node) -> tuple[Node, ...]:
             return args
         case Relation(sides, _):
             return sides
-        case Group(_, items):
+        case Group(_, items, _):
             return items
         case Interval(low, high, _, _):
             return (low, high)
@@ -220,8 +224,8 @@ def rebuild(node: Node, change: Callable[[Node], Node]) -> Node:
             node = Apply(head, tuple(rebuild(arg, change) for arg in args))
         case Relation(sides, ops):
             node = Relation(tuple(rebuild(side, change) for side in sides), ops)
-        case Group(kind, items):
-            node = Group(kind, tuple(rebuild(item, change) for item in items))
+        case Group(kind, items, word):
+            node = Group(kind, tuple(rebuild(item, change) for item in items), word)
         case Interval(low, high, open_low, open_high):
             node = Interval(rebuild(low, change), rebuild(high, change), open_low, open_high)
         case Region(op, args):

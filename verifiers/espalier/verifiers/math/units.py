@@ -16,6 +16,8 @@ class Unit:
     name: str
     factor: Fraction
     dimensions: tuple[tuple[str, int], ...]
+    offset: Fraction = Fraction(0)
+    """What is added in base units: temperatures have zeros of their own."""
 
     def power(self, exponent: int) -> Unit:
         name = self.name if exponent == 1 else f"{self.name}^{exponent}"
@@ -29,6 +31,8 @@ class Unit:
         return Unit(f"{self.name} {other.name}".strip(), self.factor * other.factor, dimensions)
 
 
+CELSIUS = Unit("°C", Fraction(1), (("temperature", 1),), Fraction(27315, 100))
+FAHRENHEIT = Unit("°F", Fraction(5, 9), (("temperature", 1),), Fraction(27315, 100) - Fraction(160, 9))
 PLAIN = Unit("", Fraction(1), ())
 DEGREE = Unit("°", Fraction(1), (("degree", 1),))
 
@@ -70,11 +74,65 @@ _TABLE: dict[str, tuple[str, str, int]] = {
     **dict.fromkeys(("Hz", "hertz"), ("1", "time", -1)),
     **dict.fromkeys(("dozen",), ("12", "count", 1)),
     **dict.fromkeys(("unit",), ("1", "unit", 1)),
+    **dict.fromkeys(("gal", "gallon"), ("473176473/125000000000", "length", 3)),
+    **dict.fromkeys(("quart", "qt"), ("473176473/500000000000", "length", 3)),
+    **dict.fromkeys(("pint",), ("473176473/1000000000000", "length", 3)),
+    **dict.fromkeys(("cup",), ("473176473/2000000000000", "length", 3)),
+    **dict.fromkeys(("decade",), ("120", "month", 1)),
+    **dict.fromkeys(("century", "centuries"), ("1200", "month", 1)),
+    **dict.fromkeys(("kelvin",), ("1", "temperature", 1)),
+    **dict.fromkeys(("pair",), ("2", "count", 1)),
 }
+
+# name: (factor, dimensions) in metres, grams, seconds, amperes and moles.
+_SI: dict[str, tuple[str, tuple[tuple[str, int], ...]]] = {
+    **dict.fromkeys(("m", "meter", "metre"), ("1", (("length", 1),))),
+    **dict.fromkeys(("g", "gram"), ("1", (("mass", 1),))),
+    **dict.fromkeys(("s", "second"), ("1", (("time", 1),))),
+    **dict.fromkeys(("L", "l", "liter", "litre"), ("1/1000", (("length", 3),))),
+    **dict.fromkeys(("A", "ampere", "amp"), ("1", (("current", 1),))),
+    **dict.fromkeys(("mol", "mole"), ("1", (("amount", 1),))),
+    **dict.fromkeys(("N", "newton"), ("1000", (("length", 1), ("mass", 1), ("time", -2)))),
+    **dict.fromkeys(("J", "joule"), ("1000", (("length", 2), ("mass", 1), ("time", -2)))),
+    **dict.fromkeys(("W", "watt"), ("1000", (("length", 2), ("mass", 1), ("time", -3)))),
+    **dict.fromkeys(("Pa", "pascal"), ("1000", (("length", -1), ("mass", 1), ("time", -2)))),
+    **dict.fromkeys(("Hz", "hertz"), ("1", (("time", -1),))),
+    **dict.fromkeys(("C", "coulomb"), ("1", (("current", 1), ("time", 1)))),
+    **dict.fromkeys(("V", "volt"), ("1000", (("current", -1), ("length", 2), ("mass", 1), ("time", -3)))),
+    **dict.fromkeys(("ohm", "Omega"), ("1000", (("current", -2), ("length", 2), ("mass", 1), ("time", -3)))),
+    **dict.fromkeys(("T", "tesla"), ("1000", (("current", -1), ("mass", 1), ("time", -2)))),
+    **dict.fromkeys(("eV", "electronvolt"), ("1602176634/10000000000000000000000000",
+                                             (("length", 2), ("mass", 1), ("time", -2)))),
+}  # fmt: skip
+_PREFIXES = {
+    "T": 12, "G": 9, "M": 6, "k": 3, "h": 2, "da": 1, "d": -1, "c": -2, "m": -3, "u": -6, "mu": -6, "n": -9, "p": -12,
+    "tera": 12, "giga": 9, "mega": 6, "kilo": 3, "hecto": 2, "deca": 1, "deci": -1, "centi": -2, "milli": -3,
+    "micro": -6, "nano": -9, "pico": -12,
+}  # fmt: skip
+_CALORIES = {"cal": "4184", "calorie": "4184", "kcal": "4184000", "kilocalorie": "4184000"}
+_ENERGY = (("length", 2), ("mass", 1), ("time", -2))
+
+
+def _prefixed(word: str) -> Unit | None:
+    """A unit of the SI with a prefix: a sign before a sign (kN), a name before a name (kilonewton)."""
+    if word in _CALORIES:
+        return Unit(word, Fraction(_CALORIES[word]), _ENERGY)
+    if word in ("Wh", "kWh", "MWh"):
+        return Unit(word, Fraction(3_600_000) * {"Wh": 1, "kWh": 1000, "MWh": 10**6}[word], _ENERGY)
+    if len(word) > 1 and word in _SI:
+        factor, dimensions = _SI[word]
+        return Unit(word, Fraction(factor), dimensions)
+    for length in (5, 4, 3, 2, 1):
+        prefix, name = word[:length], word[length:]
+        if prefix in _PREFIXES and name in _SI and (len(prefix) > 2) == (len(name) > 3):
+            factor, dimensions = _SI[name]
+            return Unit(word, Fraction(factor) * Fraction(10) ** _PREFIXES[prefix], dimensions)
+    return None
+
 
 _COMPOUND: dict[str, tuple[str, str]] = {"mph": ("mile", "hour"), "kph": ("km", "hour"), "kmh": ("km", "hour")}
 
-LETTER_UNITS = frozenset({"m", "g", "s", "h", "L", "l"})
+LETTER_UNITS = frozenset({"m", "g", "s", "h", "L", "l", "N", "J", "W", "V"})
 
 
 def _known(word: str) -> Unit | None:
@@ -85,7 +143,7 @@ def _known(word: str) -> Unit | None:
             return Unit(word, *_parts(first.times(second.power(-1))))
     row = _TABLE.get(word)
     if row is None:
-        return None
+        return Unit(word, Fraction(_SI[word][0]), _SI[word][1]) if word in ("N", "J", "W", "V") else _prefixed(word)
     factor, dimension, power = row
     return Unit(word, Fraction(factor), ((dimension, power),))
 

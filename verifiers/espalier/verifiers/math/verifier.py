@@ -14,6 +14,7 @@ from espalier.verifiers.answer import Answer, answer_of, no_answer
 from espalier.verifiers.check import Check, Claim, ConstraintCheck, MathOptions, ReferenceCheck, StepCheck
 from espalier.verifiers.consensus import EquivalenceClass, equivalence_classes
 from espalier.verifiers.math.limits import LIMITS
+from espalier.verifiers.math.outcome import TOO_COSTLY, UNREADABLE
 from espalier.verifiers.math.workers import PoolLimits, WorkerError, WorkerPool
 from espalier.verifiers.verdict import Evidence, Status, Verdict
 
@@ -27,8 +28,9 @@ _CACHED_CHARACTERS = 512
 class MathVerifier:
     """Judges mathematical answers. An async context manager; one event loop.
 
-    - `ReferenceCheck`: PASS when the claim is equivalent to the reference, FAIL when it differs, UNKNOWN when a side
-      cannot be read or the comparison cannot be decided.
+    - `ReferenceCheck`: PASS when the claim is equivalent to the reference; FAIL when it differs, cannot be read
+      (`unreadable`) or cannot be worked out within the limits (`too_costly`); UNKNOWN when the reference cannot be
+      read, or the values agree and whether more was meant cannot be told.
     - `ConstraintCheck`: PASS when every constraint is satisfied and one of them is more than a domain; with no
       constraints, those that the problem's text states are used (:mod:`espalier.verifiers.math.recognise`).
     - `StepCheck`: always UNKNOWN; its score is the share of true equalities in the text, 1 when it has none.
@@ -143,7 +145,8 @@ class MathVerifier:
         except WorkerError as error:
             return _error("reference", error, extracted)
         parsed = Evidence("parse", f"reference {reply['gold']}; claim {reply['claim']}")
-        return _verdict(reply["equal"], (extracted, parsed, Evidence("equivalence", reply["rule"])), answer.text)
+        evidence = (extracted, parsed, Evidence(reply["cause"] or "equivalence", reply["rule"]))
+        return _verdict(reply["equal"], evidence, answer.text, reply["cause"] or "reference")
 
     async def _compare(self, gold: str, claim: str, options: MathOptions, timeout: float | None) -> dict[str, Any]:
         key = (gold, claim, options)
@@ -231,12 +234,19 @@ def _extraction(answer: Answer) -> Evidence:
     return Evidence("extraction", f"{answer.text[:200]!r}: {answer.found}{boxes}")
 
 
-def _verdict(equal: bool | None, evidence: tuple[Evidence, ...], claim: str) -> Verdict:
+def _verdict(equal: bool | None, evidence: tuple[Evidence, ...], claim: str, decided_by: str = "reference") -> Verdict:
     if equal is None:
-        return Verdict(Status.UNKNOWN, 0.0, "reference", evidence)
+        return Verdict(Status.UNKNOWN, 0.0, decided_by, evidence)
     if equal:
-        return Verdict(Status.PASS, 1.0, "reference", evidence)
-    return Verdict(Status.FAIL, 0.0, "reference", evidence, f"The answer {claim[:200]} is not the expected one.")
+        return Verdict(Status.PASS, 1.0, decided_by, evidence)
+    return Verdict(Status.FAIL, 0.0, decided_by, evidence, _FEEDBACK[decided_by].format(claim[:200]))
+
+
+_FEEDBACK = {
+    "reference": "The answer {} is not the expected one.",
+    UNREADABLE: "The answer {} cannot be read as mathematics; write it in plain LaTeX.",
+    TOO_COSTLY: "The answer {} cannot be worked out; write it in a simpler form.",
+}
 
 
 def _error(method: str, fault: WorkerError, *evidence: Evidence) -> Verdict:

@@ -11,8 +11,8 @@ def _names(text: str) -> frozenset[str]:
 SPACING = _names(
     """
     left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr middle quad qquad displaystyle
-    textstyle scriptstyle limits nolimits thinspace enspace hspace vspace phantom nobreak allowbreak mathstrut
-    strut hfill bf rm it sf tt large Large boldmath angle triangle therefore because
+    textstyle scriptstyle limits nolimits thinspace enspace nobreak allowbreak mathstrut
+    strut hfill bf rm it sf tt large Large boldmath therefore because
     """
 )
 
@@ -23,10 +23,21 @@ TEXT_COMMANDS = _names(
     """
 )
 
+DROPPED = _names("hspace vspace phantom hphantom vphantom color label tag kern mkern rule")
+"""Commands that show nothing: they go with the group behind them."""
+
+COLOURED = _names("textcolor colorbox")
+"""Commands whose first group is a colour and whose second is shown."""
+
+SHAPES = _names("triangle angle measuredangle sphericalangle odot square parallelogram Box arc")
+"""Signs before the letters of a figure."""
+
 # LaTeX command → token text.
 COMMANDS: dict[str, str] = {
     **dict.fromkeys(("frac", "dfrac", "tfrac", "cfrac"), r"\frac"),
-    **dict.fromkeys(("cdot", "times", "ast", "bullet"), "*"),
+    **dict.fromkeys(("ast", "star"), "*"),
+    **dict.fromkeys(("cdot", "bullet", "cdotp"), "·"),
+    "times": "×",
     **dict.fromkeys(("div",), "/"),
     **dict.fromkeys(("le", "leq", "leqslant", "leqq"), "<="),
     **dict.fromkeys(("ge", "geq", "geqslant", "geqq"), ">="),
@@ -63,12 +74,17 @@ COMMANDS: dict[str, str] = {
     **dict.fromkeys(("infty",), "oo"),
     **dict.fromkeys(("binom", "dbinom", "tbinom"), r"\binom"),
     **dict.fromkeys(("ldots", "dots", "cdots", "dotsc", "dotsb"), "…"),
-    **dict.fromkeys(("bmod", "pmod", "mod"), "mod"),
+    **dict.fromkeys(("bmod", "mod"), "mod"),
+    **dict.fromkeys(("pmod", "pod"), "pmod"),
+    **dict.fromkeys(("sim",), "∼"),
+    **dict.fromkeys(("cong",), "≅"),
+    **dict.fromkeys(("parallel",), "∥"),
+    **dict.fromkeys(("perp",), "⟂"),
 }
 
 # One character → token text.
 CHARACTERS: dict[str, str] = {
-    "×": "*", "·": "*", "⋅": "*", "∙": "*", "•": "*", "∗": "*", "÷": "/", "∕": "/", "⁄": "/",
+    "×": "×", "·": "·", "⋅": "·", "∙": "·", "•": "·", "∗": "*", "÷": "/", "∕": "/", "⁄": "/",
     "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "﹣": "-", "＋": "+", "＝": "=",
     "≤": "<=", "⩽": "<=", "≦": "<=", "≥": ">=", "⩾": ">=", "≧": ">=", "≠": "!=", "≃": "≈",
     "∞": "oo", "π": "pi", "∖": "∖", "º": "°", "˚": "°", "√": "sqrt", "…": "…",

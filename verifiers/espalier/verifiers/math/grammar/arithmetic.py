@@ -1,10 +1,11 @@
+# ruff: noqa: RUF001 (mathematical signs are meant as they look)
 """Sums, products, powers and postfix signs."""
 
 from __future__ import annotations
 
 from fractions import Fraction
 
-from espalier.verifiers.math.grammar.combine import bare, flat, negative
+from espalier.verifiers.math.grammar.combine import bare, flat, multiplied, negative
 from espalier.verifiers.math.grammar.quantities import Quantities
 from espalier.verifiers.math.grammar.reading import KNOWN_WORDS
 from espalier.verifiers.math.lexer import Kind, ParseError, Token
@@ -18,7 +19,7 @@ from espalier.verifiers.math.tree import (
     Quantity,
     symbols,
 )
-from espalier.verifiers.math.units import LETTER_UNITS, lookup, noun
+from espalier.verifiers.math.units import CELSIUS, FAHRENHEIT, LETTER_UNITS, lookup
 from espalier.verifiers.math.words import SCALES
 
 
@@ -53,17 +54,20 @@ class Arithmetic(Quantities):
     def term(self) -> Node:
         product = self.signed()
         while True:
-            if self.accept("*") or (self.is_word("times") and self.skip()):
-                product = flat("*", product, self.signed())
+            if sign := self.multiplication():
+                product = multiplied(sign, product, self.signed())
             elif self.accept("/"):
                 product = Apply("/", (bare(product), bare(self.signed())))
             elif self.is_word("mod"):
                 self.at += 1
                 product = Apply("mod", (product, self.signed()))
-            elif self.token.text == "(" and self.ahead().text == "mod":
+            elif self.token.text == "(" and self.ahead().text in ("mod", "pmod"):
                 self.at += 2
-                product = Apply("mod", (product, self.signed()))
+                product = Apply("class", (product, self.signed()))
                 self.expect(")")
+            elif self.is_word("pmod"):
+                self.at += 1
+                product = Apply("class", (product, bare(self.argument_of_class())))
             elif self.is_word(*SCALES):
                 product = flat("*", product, Number(Fraction(SCALES[self.token.text])))
                 self.at += 1
@@ -76,6 +80,20 @@ class Arithmetic(Quantities):
                 product = flat("*", product, self.power())
             else:
                 return product
+
+    def multiplication(self) -> str:
+        """The sign of a product, passed over; "" where there is none."""
+        for sign in ("*", "×", "·"):
+            if self.accept(sign):
+                return sign
+        return "×" if self.is_word("times") and self.skip() else ""
+
+    def argument_of_class(self) -> Node:
+        if self.accept("{"):
+            modulus = self.sum()
+            self.expect("}")
+            return modulus
+        return self.signed()
 
     def signed(self) -> Node:
         minus = False
@@ -99,7 +117,7 @@ class Arithmetic(Quantities):
 
     def _word_is_factor(self, token: Token) -> bool:
         word = token.text
-        if word in ("or", "and", "in", "mod", "percent", "per", "choose", "times", "$", "U", "€", "£", "¢"):
+        if word in ("or", "and", "in", "mod", "pmod", "percent", "per", "choose", "times", "$", "U", "€", "£", "¢"):
             return False
         if word in SCALES or word in ("deg", "degree", "degrees", "radian", "radians", "rad", "reals"):
             return False
@@ -180,5 +198,8 @@ class Arithmetic(Quantities):
         """What a degree sign makes of a value: an angle, or a temperature when C or F follows."""
         if self.is_word("C", "F") and not symbols(node):
             self.at += 1
-            return Quantity(node, noun("degrees C" if self.ahead(-1).text == "C" else "degrees F"))
+            return Quantity(node, CELSIUS if self.ahead(-1).text == "C" else FAHRENHEIT)
+        if self.is_word("Celsius", "celsius", "Fahrenheit", "fahrenheit") and not symbols(node):
+            self.at += 1
+            return Quantity(node, CELSIUS if self.ahead(-1).text.lower() == "celsius" else FAHRENHEIT)
         return Apply("°", (bare(node),))

@@ -1,9 +1,10 @@
+# ruff: noqa: RUF001 (mathematical signs are meant as they look)
 """Nodes from tokens and from smaller nodes."""
 
 from __future__ import annotations
 
 from espalier.verifiers.math.lexer import ParseError, Token
-from espalier.verifiers.math.tree import Apply, Group, Node, Number
+from espalier.verifiers.math.tree import Apply, Group, Node, Number, Symbol
 
 
 def literal(token: Token) -> Number:
@@ -32,3 +33,31 @@ def flat(head: str, left: Node, right: Node) -> Node:
     if isinstance(left, Apply) and left.head == head:
         return Apply(head, (*left.args, right))
     return Apply(head, (left, right))
+
+
+def multiplied(sign: str, left: Node, right: Node) -> Node:
+    """A product; of two vectors a cross product or a dot product, which the sign tells apart."""
+    if sign == "*" or not is_vector(left) or not is_vector(right):
+        return flat("*", left, right)
+    scalars: list[Node] = []
+    parts = []
+    for side in (left, right):
+        factors = side.args if isinstance(side, Apply) and side.head == "*" else (side,)
+        vectors = [factor for factor in factors if is_vector(factor)]
+        scalars.extend(factor for factor in factors if not is_vector(factor))
+        parts.append(vectors[0] if len(vectors) == 1 else side)
+    product = Apply("cross" if sign == "×" else "dot", tuple(parts))
+    return Apply("*", (*scalars, product)) if scalars else product
+
+
+def is_vector(node: Node) -> bool:
+    """Whether a node is written as a vector: in bold, with an arrow, or made of such nodes."""
+    match node:
+        case Symbol(name):
+            return name.startswith(("vec ", "overrightarrow ", "bold ", "hat ", "widehat "))
+        case Apply("cross", _):
+            return True
+        case Apply("+" | "neg" | "*", args):
+            return any(map(is_vector, args))
+        case _:
+            return False

@@ -57,8 +57,12 @@ class Cursor(ABC):
         """Sides between signs of equality and order."""
 
     @abstractmethod
+    def term(self) -> Node:
+        """Factors between signs of multiplication and division."""
+
+    @abstractmethod
     def sum(self) -> Node:
-        """QueueConfig between plus and minus."""
+        """Terms between plus and minus."""
 
     @abstractmethod
     def signed(self) -> Node:

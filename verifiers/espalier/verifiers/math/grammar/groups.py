@@ -15,6 +15,8 @@ from espalier.verifiers.math.tree import (
     Node,
     Region,
     Relation,
+    Symbol,
+    symbols,
 )
 
 
@@ -48,7 +50,9 @@ class Groups(Cursor):
             if len(items) > LIMITS.elements:
                 raise LimitError(f"more than {LIMITS.elements} elements")
         self.bars = bars
-        if self.accept(other):
+        if self.accept(other) or (kind == "bracket" and len(items) == 2 and self.accept("[")):
+            if kind == "bracket" and self.tokens[self.at - 1].text == "[":
+                return Interval(items[0], items[1], False, True)
             if len(items) != 2:
                 raise ParseError("brackets that do not match")
             return Interval(items[0], items[1], kind == "tuple", kind != "tuple")
@@ -60,6 +64,17 @@ class Groups(Cursor):
             if len(rows) > 1 and len({len(row) for row in rows}) == 1:
                 return Matrix(rows)
         return Group("bracket", tuple(items))
+
+    def reversed_interval(self) -> Node:
+        """What follows a leading "]": an interval that is open at its low end, as in ]0, 1[ and ]0, 1]."""
+        low = self.relation()
+        if not self.accept(",", ";"):
+            raise ParseError("a closing bracket at the start")
+        high = self.relation()
+        if self.accept("["):
+            return Group("tuple", (low, high))
+        self.expect("]")
+        return Interval(low, high, True, False)
 
     def braces(self, closing: str) -> Node:
         """What follows an opening brace: a set, a set with a condition, or nothing."""
@@ -73,9 +88,11 @@ class Groups(Cursor):
             condition = self.items()
             self.expect(closing)
             self.bars = bars
+            if isinstance(condition, Group) and condition.kind == "list":
+                condition = Region("intersection", condition.items)
             if not isinstance(condition, Relation | Region):
                 raise ParseError("a set with a condition that is no relation")
-            return condition
+            return _builder(items[0], condition)
         while self.accept(",", ";"):
             if self.token.text in (closing, "…"):
                 break
@@ -85,6 +102,17 @@ class Groups(Cursor):
         self.bars = bars
         self.expect(closing)
         return Group("set", tuple(items))
+
+    def cell(self) -> Node:
+        """An entry of an environment; conditions of cases may begin with a word or be one."""
+        if self.is_word("otherwise", "else"):
+            self.at += 1
+            return Symbol("otherwise")
+        if self.is_word("if", "for", "when"):
+            self.at += 1
+        cell = bare(self.relation())
+        self.accept(",", ";")
+        return cell
 
     def environment(self, name: str) -> Node:
         if name not in (
@@ -106,7 +134,7 @@ class Groups(Cursor):
         while self.token.text != end:
             if self.token is END:
                 raise ParseError(f"an unclosed {name}")
-            row.append(bare(self.relation()))
+            row.append(self.cell())
             if self.accept("&"):
                 continue
             rows.append(tuple(row))
@@ -120,8 +148,24 @@ class Groups(Cursor):
         if len(rows) * len(rows[0]) > LIMITS.elements:
             raise LimitError(f"more than {LIMITS.elements} entries")
         if name in ("cases", "aligned"):
+            if len(rows[0]) == 2 and name == "cases":
+                return Apply("piecewise", tuple(entry for entries in rows for entry in entries))
             if len(rows[0]) != 1:
                 raise ParseError(f"{name} with several columns")
             return Group("list", tuple(entries[0] for entries in rows))
         matrix = Matrix(tuple(rows))
         return Apply("det", (matrix,)) if name == "vmatrix" else matrix
+
+
+def _builder(element: Node, condition: Relation | Region) -> Node:
+    """The set of what is written before the bar: its condition where that is the variable alone, else an image."""
+    match element:
+        case Symbol(name) if symbols(condition) - _SETS == {name}:
+            return condition
+        case Relation((Symbol(name), _), ("∈",)) if symbols(condition) - _SETS <= {name}:
+            return Region("intersection", (element, condition))
+        case _:
+            return Apply("image", (element, condition))
+
+
+_SETS = frozenset({"reals", "R", "Z", "N", "Q"})

@@ -11,7 +11,9 @@ from espalier.verifiers.math.units import lookup
 from espalier.verifiers.math.words import FUNCTIONS, GREEK, MANY_ARGUMENTS
 
 KNOWN_WORDS: Final = (
-    frozenset({"pi", "oo", "inf", "infinity", "reals", "mod", "in", "U", "percent", "per", "times", "deg", "degree"})
+    frozenset(
+        {"pi", "oo", "inf", "infinity", "reals", "mod", "pmod", "in", "U", "percent", "per", "times", "deg", "degree"}
+    )
     | {"degrees", "radian", "radians", "rad", "or", "and", "sqrt", "$", "choose", "infty"}
     | GREEK
     | FUNCTIONS.keys()

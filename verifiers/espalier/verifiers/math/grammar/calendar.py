@@ -1,0 +1,48 @@
+"""Times of day and dates in words and digits, as one text each."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from espalier.verifiers.math.tree import Text
+
+_MONTHS: Final = (
+    *("january", "february", "march", "april", "may", "june", "july", "august", "september", "october"),
+    *("november", "december"),
+)
+_MONTH: Final = "|".join(f"{month[:3]}(?:{month[3:]})?\\.?" for month in _MONTHS)
+_CLOCK: Final = re.compile(
+    r"(?P<hour>\d{1,2})(?::(?P<minute>[0-5]\d))?\s*(?P<half>[ap])\.?\s?m\b\.?|(?P<word>12:00\s*noon|12:00\s*midnight|noon|midnight)",
+    re.IGNORECASE,
+)
+_DATES: Final = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        rf"(?P<month>{_MONTH})\s+(?P<day>\d{{1,2}})(?:st|nd|rd|th)?(?:\s*,?\s*(?P<year>\d{{4}}))?",
+        rf"(?P<day>\d{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?(?P<month>{_MONTH})(?:\s*,?\s*(?P<year>\d{{4}}))?",
+    )
+)
+_UPRIGHT: Final = re.compile(r"\\(?:text|mathrm|mbox|textrm|textnormal)\s*\{([^{}]*)\}|[${}~]|\\[,;:! ]")
+
+
+def calendar(text: str) -> Text | None:
+    """The time of day "15:30 pm" or the date "2024-3-5" that a short text is; None for anything else."""
+    if len(text) > 60:
+        return None
+    plain = " ".join(_UPRIGHT.sub(lambda match: match.group(1) or " ", text).split()).rstrip(".,")
+    if clock := _CLOCK.fullmatch(plain) or _CLOCK.fullmatch(plain + "."):
+        return _time(clock)
+    for pattern in _DATES:
+        if date := pattern.fullmatch(plain):
+            month = next(number for number, name in enumerate(_MONTHS, 1) if name.startswith(date["month"][:3].lower()))
+            return Text(f"date {date['year'] or '?'}-{month}-{int(date['day'])}")
+    return None
+
+
+def _time(clock: re.Match[str]) -> Text | None:
+    if clock["word"]:
+        return Text(f"12:00 {'pm' if 'noon' in clock['word'].lower() else 'am'}")
+    if not 1 <= int(clock["hour"]) <= 12:
+        return None
+    return Text(f"{int(clock['hour'])}:{clock['minute'] or '00'} {clock['half'].lower()}m")

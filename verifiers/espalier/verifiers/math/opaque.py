@@ -1,0 +1,109 @@
+# ruff: noqa: RUF001 (mathematical signs are meant as they look)
+"""Nodes without a value of their own: functions that only have a name, products of vectors, derivatives, images.
+
+Two such nodes are the same when their parts are. For a comparison each becomes a variable that stands for it.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from espalier.verifiers.math.numeric import same_value
+from espalier.verifiers.math.tree import (
+    Apply,
+    Constant,
+    Node,
+    Number,
+    Relation,
+    Symbol,
+    children,
+    rebuild,
+    show,
+    walk,
+)
+
+HEADS = frozenset({"call", "cross", "dot", "derivative"})
+DEFINITE = frozenset({"f", "g", "h", "F", "G", "H", "phi", "varphi", "psi", "varpsi"})
+"""Names that are functions where they stand before a bracket; other letters may be factors."""
+
+
+def called(node: Node) -> frozenset[str]:
+    """The names that a tree uses as functions."""
+    return frozenset(_base(part) for part in walk(node) if isinstance(part, Apply) and part.head == "call")
+
+
+def written_alone(node: Node) -> frozenset[str]:
+    """The names that a tree uses as values, outside of calls of their own."""
+    names: set[str] = set()
+    stack = [node]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, Apply) and part.head == "call":
+            stack.extend(part.args[1:])
+        elif isinstance(part, Symbol):
+            names.add(part.name.rstrip("′"))
+        else:
+            stack.extend(children(part))
+    return frozenset(names)
+
+
+def as_products(node: Node, names: frozenset[str] | None = None) -> Node:
+    """The tree with calls of these names (of all, when None) read as products."""
+
+    def change(part: Node) -> Node:
+        is_call = isinstance(part, Apply) and part.head == "call" and len(part.args) == 2
+        if isinstance(part, Apply) and is_call and (names is None or _base(part) in names):
+            return Apply("*", part.args)
+        return part
+
+    return rebuild(node, change)
+
+
+def _base(call: Apply) -> str:
+    name = call.args[0]
+    return name.name.partition("^")[0].rstrip("′") if isinstance(name, Symbol) else ""
+
+
+def with_stand_ins(*trees: Node) -> tuple[Node, ...]:
+    """The trees with each node that has no value of its own replaced by a variable, the same one for the same node."""
+    known: list[tuple[Apply, Symbol]] = []
+
+    def change(part: Node) -> Node:
+        if not isinstance(part, Apply) or part.head not in HEADS:
+            return part
+        if part.head == "cross" and show(part.args[0]) > show(part.args[1]):
+            return Apply("neg", (change(Apply("cross", part.args[::-1])),))
+        if part.head == "dot" and show(part.args[0]) > show(part.args[1]):
+            return change(Apply("dot", part.args[::-1]))
+        if part.head == "cross" and part.args[0] == part.args[1]:
+            return Number(Fraction(0))
+        for other, name in known:
+            if other.head == part.head and len(other.args) == len(part.args) and _same(other, part):
+                return name
+        name = Symbol(f"§{len(known)}")
+        known.append((part, name))
+        return name
+
+    return tuple(rebuild(tree, change) for tree in trees)
+
+
+def _same(a: Apply, b: Apply) -> bool:
+    return all(p == q or (_is_value(p) and _is_value(q) and same_value(p, q).equal is True)
+               for p, q in zip(a.args, b.args, strict=True))  # fmt: skip
+
+
+def _is_value(node: Node) -> bool:
+    return isinstance(node, Apply | Number | Constant)
+
+
+def generic_arguments(node: Relation) -> Relation:
+    """A definition "f(t) = t^2" with its arguments under names that do not depend on how they were chosen."""
+    match node.sides[0]:
+        case Apply("call", (Symbol() as function, *arguments)) if all(
+            isinstance(argument, Symbol) for argument in arguments
+        ) and len(set(arguments)) == len(arguments):
+            fresh = {argument: Symbol(f"§argument {place}") for place, argument in enumerate(arguments)}
+            changed = rebuild(node, lambda part: fresh.get(part, part) if isinstance(part, Symbol) else part)
+            if isinstance(changed, Relation):
+                return Relation((Symbol(f"{function.name}()"), *changed.sides[1:]), changed.ops)
+    return node
