@@ -122,32 +122,43 @@ class StepCheck(_message.Message):
     def __init__(self) -> None: ...
 
 class ProgramCheck(_message.Message):
-    __slots__ = ("language", "cases", "comparison", "tolerance", "stop_at_first_failure", "limits")
+    __slots__ = ("language", "cases", "comparison", "tolerance", "stop_at_first_failure", "limits", "files")
+    class FilesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     LANGUAGE_FIELD_NUMBER: _ClassVar[int]
     CASES_FIELD_NUMBER: _ClassVar[int]
     COMPARISON_FIELD_NUMBER: _ClassVar[int]
     TOLERANCE_FIELD_NUMBER: _ClassVar[int]
     STOP_AT_FIRST_FAILURE_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
     language: str
     cases: _containers.RepeatedCompositeFieldContainer[ProgramCase]
     comparison: Comparison
     tolerance: float
     stop_at_first_failure: bool
     limits: ProgramLimits
-    def __init__(self, language: _Optional[str] = ..., cases: _Optional[_Iterable[_Union[ProgramCase, _Mapping]]] = ..., comparison: _Optional[_Union[Comparison, str]] = ..., tolerance: _Optional[float] = ..., stop_at_first_failure: bool = ..., limits: _Optional[_Union[ProgramLimits, _Mapping]] = ...) -> None: ...
+    files: _containers.ScalarMap[str, str]
+    def __init__(self, language: _Optional[str] = ..., cases: _Optional[_Iterable[_Union[ProgramCase, _Mapping]]] = ..., comparison: _Optional[_Union[Comparison, str]] = ..., tolerance: _Optional[float] = ..., stop_at_first_failure: bool = ..., limits: _Optional[_Union[ProgramLimits, _Mapping]] = ..., files: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class ProgramCase(_message.Message):
-    __slots__ = ("stdio", "call", "asserts", "checker")
+    __slots__ = ("stdio", "call", "asserts", "checker", "hidden")
     STDIO_FIELD_NUMBER: _ClassVar[int]
     CALL_FIELD_NUMBER: _ClassVar[int]
     ASSERTS_FIELD_NUMBER: _ClassVar[int]
     CHECKER_FIELD_NUMBER: _ClassVar[int]
+    HIDDEN_FIELD_NUMBER: _ClassVar[int]
     stdio: StdioCase
     call: CallCase
     asserts: AssertCase
     checker: CheckerCase
-    def __init__(self, stdio: _Optional[_Union[StdioCase, _Mapping]] = ..., call: _Optional[_Union[CallCase, _Mapping]] = ..., asserts: _Optional[_Union[AssertCase, _Mapping]] = ..., checker: _Optional[_Union[CheckerCase, _Mapping]] = ...) -> None: ...
+    hidden: bool
+    def __init__(self, stdio: _Optional[_Union[StdioCase, _Mapping]] = ..., call: _Optional[_Union[CallCase, _Mapping]] = ..., asserts: _Optional[_Union[AssertCase, _Mapping]] = ..., checker: _Optional[_Union[CheckerCase, _Mapping]] = ..., hidden: bool = ...) -> None: ...
 
 class StdioCase(_message.Message):
     __slots__ = ("stdin", "expected")
@@ -168,10 +179,12 @@ class CallCase(_message.Message):
     def __init__(self, function: _Optional[str] = ..., arguments_json: _Optional[str] = ..., expected_json: _Optional[str] = ...) -> None: ...
 
 class AssertCase(_message.Message):
-    __slots__ = ("source",)
+    __slots__ = ("source", "entry_point")
     SOURCE_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_POINT_FIELD_NUMBER: _ClassVar[int]
     source: str
-    def __init__(self, source: _Optional[str] = ...) -> None: ...
+    entry_point: str
+    def __init__(self, source: _Optional[str] = ..., entry_point: _Optional[str] = ...) -> None: ...
 
 class CheckerCase(_message.Message):
     __slots__ = ("stdin", "expected", "source")

@@ -35,10 +35,13 @@ in_module_loop = pytest.mark.asyncio(loop_scope="module")
 
 
 def case_of(row: dict[str, Any]) -> Case:
+    if "nested" in row:
+        nested = "[" * row["nested"] + "]" * row["nested"]
+        return CallCase(row["function"], f"[{nested}]", nested)
     if "function" in row:
         return CallCase(row["function"], json.dumps(row["arguments"]), json.dumps(row["value"]))
     if "asserts" in row:
-        return AssertCase(row["asserts"])
+        return AssertCase(row["asserts"], row.get("entry_point", ""))
     stdin, expected = row["stdin"], row["expected"]
     if "stdin_repeat" in row:
         text, times = row["stdin_repeat"]
@@ -149,6 +152,7 @@ async def test_the_verifier_accepts_gold_and_rejects_bad(sandbox: PooledSandbox)
         (ProgramCheck((StdioCase("", ""),), limits=ProgramLimits(memory_mib=1 << 20)), "limits.memory_mib"),
         (ProgramCheck((StdioCase("", ""),), limits=ProgramLimits(case_seconds=0)), "limits"),
         (ProgramCheck((StdioCase("", ""),), tolerance=float("nan")), "tolerance"),
+        (ProgramCheck((StdioCase("", ""),), files=(("program.py", ""),)), "files"),
         (ReferenceCheck("1"), "check"),
     ],
 )
@@ -156,6 +160,70 @@ async def test_a_check_that_cannot_be_judged_names_its_field(check: Any, field: 
     with pytest.raises(FieldError) as raised:
         await CodeVerifier().verify(Claim("x", bare=True), check)
     assert raised.value.field.endswith(field)
+
+
+@in_module_loop
+@pytest.mark.parametrize(
+    "source",
+    [
+        "x = f(1)",
+        "def check(candidate):\n    candidate(1)",
+        "def helper(candidate):\n    assert candidate(1) == 1",
+        "for x in []:\n    assert f(x) == x",
+        "def test_f():\n    f(1)",
+        "import pytest\n@pytest.mark.skip\ndef test_f():\n    assert f(1) == 1",
+        "assert f(1) == (",
+    ],
+)
+async def test_tests_that_assert_nothing_are_a_fault_of_the_check(sandbox: PooledSandbox, source: str) -> None:
+    with pytest.raises(FieldError, match=r"asserts nothing|does not compile") as raised:
+        await CodeVerifier(sandbox=sandbox).verify(
+            Claim("def f(a):\n    return a", bare=True), ProgramCheck((AssertCase(source),))
+        )
+    assert raised.value.field == "check.program.cases[0].asserts.source"
+
+
+MARK = "hidden-4711"
+
+
+@in_module_loop
+@pytest.mark.parametrize(
+    "program", ["import sys\nx = sys.stdin.read()\nprint(x)\nsys.exit(x)", "def f(x):\n    raise ValueError(x)"]
+)
+@pytest.mark.parametrize(
+    "case",
+    [
+        StdioCase(MARK, MARK + "!", hidden=True),
+        CallCase("f", json.dumps([MARK]), json.dumps(MARK), hidden=True),
+        AssertCase(f"assert f('{MARK}') == '{MARK}', '{MARK}'", hidden=True),
+        CheckerCase(MARK, MARK, f"import sys\nsys.exit('{MARK}')", hidden=True),
+    ],
+    ids=lambda case: type(case).__name__,
+)
+async def test_nothing_of_a_hidden_case_is_told(sandbox: PooledSandbox, program: str, case: Case) -> None:
+    verdict = await CodeVerifier(sandbox=sandbox).verify(Claim(program, bare=True), ProgramCheck((case,)))
+    assert verdict.status is Status.FAIL
+    assert "hidden" in verdict.feedback
+    assert MARK not in verdict.feedback + str(verdict.evidence)
+
+
+@in_module_loop
+async def test_a_failure_that_may_be_told_is_told_before_a_hidden_one(sandbox: PooledSandbox) -> None:
+    cases = (StdioCase("1", "1"), StdioCase("2", MARK, hidden=True), StdioCase("3", "4"))
+    check = ProgramCheck(cases, stop_at_first_failure=False)
+    verdict = await CodeVerifier(sandbox=sandbox).verify(Claim(ECHO, bare=True), check)
+    assert "Case 3 of 3 failed" in verdict.feedback
+    assert "1 further case fails" in verdict.feedback
+    assert MARK not in verdict.feedback
+
+
+@in_module_loop
+async def test_files_of_the_check_stand_beside_the_program(sandbox: PooledSandbox) -> None:
+    files = (("words.txt", "one two"), ("helper.py", "def count(text):\n    return len(text.split())"))
+    program = "import helper\ndef f():\n    return helper.count(open('/tmp/job/words.txt').read())"
+    cases = (CallCase("f", "[]", "2"), AssertCase("import helper\nassert f() == helper.count('a b') == 2"))
+    verdict = await CodeVerifier(sandbox=sandbox).verify(Claim(program, bare=True), ProgramCheck(cases, files=files))
+    assert verdict.passed, verdict.feedback
 
 
 CPP_SUM = "#include <iostream>\nint main() { long a, b; std::cin >> a >> b; std::cout << a + b << std::endl; }"
@@ -173,6 +241,18 @@ JS_SUM = "console.log(require('fs').readFileSync(0, 'utf8').split(' ').map(Numbe
         ("javascript", JS_SUM, StdioCase("1 2", "3"), Status.PASS),
         ("javascript", "const f = (a) => a.reverse()", CallCase("f", "[[1, 2]]", "[2, 1]"), Status.PASS),
         ("javascript", "function f(a) { return a }", CallCase("f", "[[1, 2]]", "[2, 1]"), Status.FAIL),
+        (
+            "javascript",
+            "async function f(a) { return a.n + 1n }",
+            CallCase("f", '[{"n": 9007199254740993}]', "9007199254740994"),
+            Status.PASS,
+        ),
+        (
+            "javascript",
+            "function* f(n) { yield NaN; yield new Set([n]); yield new Map([[1, undefined]]) }",
+            CallCase("f", "[2]", '[NaN, [2], {"1": null}]'),
+            Status.PASS,
+        ),
         ("javascript", "throw new Error('no')", StdioCase("", ""), Status.FAIL),
     ],
 )

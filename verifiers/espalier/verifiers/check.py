@@ -91,10 +91,11 @@ class Comparison(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StdioCase:
-    """Standard input in, standard output out."""
+    """Standard input in, standard output out. Nothing of a hidden case is told in feedback or evidence."""
 
     stdin: str
     expected: str
+    hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +105,22 @@ class CallCase:
     function: str
     arguments_json: str
     expected_json: str
+    hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class AssertCase:
-    """Python source with assert statements or pytest functions that exercise the program."""
+    """Python source that exercises the program: asserts, pytest functions, unittest classes or `check(candidate)`.
+
+    Attributes:
+        source: The tests. They run in a process of their own.
+        entry_point: The function that `check` is called with; empty: the last one that the program defines.
+        hidden: Nothing of the case is told in feedback or evidence.
+    """
 
     source: str
+    entry_point: str = ""
+    hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +130,7 @@ class CheckerCase:
     stdin: str
     expected: str
     source: str
+    hidden: bool = False
 
 
 Case = StdioCase | CallCase | AssertCase | CheckerCase
@@ -127,7 +138,14 @@ Case = StdioCase | CallCase | AssertCase | CheckerCase
 
 @dataclass(frozen=True, slots=True)
 class ProgramLimits:
-    """Limits of one program check."""
+    """Limits of one program check.
+
+    Attributes:
+        case_seconds: Processor time of one case. Waiting is limited too, to 5 times as much.
+        total_seconds: Processor time of all cases, likewise.
+        memory_mib: Memory of the program, its files included.
+        output_bytes: Standard output of one case.
+    """
 
     case_seconds: float = 5.0
     total_seconds: float = 30.0
@@ -137,7 +155,17 @@ class ProgramLimits:
 
 @dataclass(frozen=True, slots=True)
 class ProgramCheck:
-    """The answer is a program that must pass every case, in the sandbox."""
+    """The answer is a program that must pass every case, in the sandbox.
+
+    Attributes:
+        cases: What it must pass.
+        language: A row of the language table.
+        comparison: How outputs and values are compared.
+        tolerance: Absolute and relative tolerance of `Comparison.FLOAT`.
+        stop_at_first_failure: Whether the cases after a failed one are left out.
+        limits: Time, memory and output.
+        files: Name and text of files beside the program: modules that it may import, headers, data.
+    """
 
     cases: tuple[Case, ...]
     language: str = "python"
@@ -145,6 +173,7 @@ class ProgramCheck:
     tolerance: float = 1e-6
     stop_at_first_failure: bool = True
     limits: ProgramLimits = field(default_factory=ProgramLimits)
+    files: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,6 +45,9 @@ MAX_ROUND_TO = 1000
 
 MAX_CLAIM = 1 << 20
 """Characters of a claim, and of the problem that comes with it."""
+
+FILE_NAME = re.compile(r"[A-Za-z_][\w.-]{0,99}", re.ASCII)
+"""Names of files beside a program."""
 
 MAX_SECONDS = 24 * 3600.0
 """Longest time limit that a check may carry."""
@@ -143,6 +147,7 @@ def decode_program(message: pb.ProgramCheck, at: str = "check.program") -> Progr
         tolerance=tolerance,
         stop_at_first_failure=stop,
         limits=_decode_limits(message.limits, f"{at}.limits"),
+        files=tuple(sorted((_file_name(name, f"{at}.files"), text) for name, text in message.files.items())),
     )
 
 
@@ -210,24 +215,38 @@ def _decode_custom(message: pb.CustomCheck, at: str) -> CustomCheck:
 
 
 def _decode_case(message: pb.ProgramCase, at: str) -> Case:
+    hidden = message.hidden
     match message.WhichOneof("kind"):
         case "stdio":
-            return StdioCase(message.stdio.stdin, message.stdio.expected)
+            return StdioCase(message.stdio.stdin, message.stdio.expected, hidden)
         case "call":
             call = message.call
-            if not call.function.isidentifier():
+            if not all(part.isidentifier() for part in call.function.split(".")):
                 raise FieldError(f"{at}.call.function", f"{call.function[:80]!r} is not the name of a function")
             if not isinstance(_json(call.arguments_json, f"{at}.call.arguments_json"), list):
                 raise FieldError(f"{at}.call.arguments_json", "is not a JSON list")
             _json(call.expected_json, f"{at}.call.expected_json")
-            return CallCase(call.function, call.arguments_json, call.expected_json)
+            return CallCase(call.function, call.arguments_json, call.expected_json, hidden)
         case "asserts":
-            return AssertCase(_filled(message.asserts.source, f"{at}.asserts.source"))
+            entry_point = message.asserts.entry_point
+            if entry_point and not all(part.isidentifier() for part in entry_point.split(".")):
+                raise FieldError(f"{at}.asserts.entry_point", f"{entry_point[:80]!r} is not the name of a function")
+            return AssertCase(_filled(message.asserts.source, f"{at}.asserts.source"), entry_point, hidden)
         case "checker":
             checker = message.checker
-            return CheckerCase(checker.stdin, checker.expected, _filled(checker.source, f"{at}.checker.source"))
+            source = _filled(checker.source, f"{at}.checker.source")
+            return CheckerCase(checker.stdin, checker.expected, source, hidden)
         case _:
             raise FieldError(f"{at}.kind", "is not set; set one of stdio, call, asserts, checker")
+
+
+def _file_name(name: str, at: str) -> str:
+    if not FILE_NAME.fullmatch(name):
+        raise FieldError(
+            at,
+            f"{name[:80]!r} is no file name: letters, digits, '_', '-' and '.', none of them first but a letter or '_'",
+        )
+    return name
 
 
 def _decode_limits(message: pb.ProgramLimits, at: str) -> ProgramLimits:
@@ -319,6 +338,7 @@ def _encode_program(check: ProgramCheck) -> pb.ProgramCheck:
         cases=map(_encode_case, check.cases),
         comparison=_COMPARISON_NUMBERS[check.comparison],
         tolerance=check.tolerance,
+        files={encode_text(name): encode_text(text) for name, text in check.files},
         stop_at_first_failure=check.stop_at_first_failure,
         limits=pb.ProgramLimits(
             case_seconds=limits.case_seconds,
@@ -331,22 +351,24 @@ def _encode_program(check: ProgramCheck) -> pb.ProgramCheck:
 
 def _encode_case(case: Case) -> pb.ProgramCase:
     match case:
-        case StdioCase(stdin, expected):
-            return pb.ProgramCase(stdio=pb.StdioCase(stdin=encode_text(stdin), expected=encode_text(expected)))
-        case CallCase(function, arguments, expected):
+        case StdioCase(stdin, expected, hidden):
+            stdio = pb.StdioCase(stdin=encode_text(stdin), expected=encode_text(expected))
+            return pb.ProgramCase(stdio=stdio, hidden=hidden)
+        case CallCase(function, arguments, expected, hidden):
             call = pb.CallCase(
                 function=encode_text(function),
                 arguments_json=encode_text(arguments),
                 expected_json=encode_text(expected),
             )
-            return pb.ProgramCase(call=call)
-        case AssertCase(source):
-            return pb.ProgramCase(asserts=pb.AssertCase(source=encode_text(source)))
-        case CheckerCase(stdin, expected, source):
+            return pb.ProgramCase(call=call, hidden=hidden)
+        case AssertCase(source, entry_point, hidden):
+            asserts = pb.AssertCase(source=encode_text(source), entry_point=encode_text(entry_point))
+            return pb.ProgramCase(asserts=asserts, hidden=hidden)
+        case CheckerCase(stdin, expected, source, hidden):
             checker = pb.CheckerCase(
                 stdin=encode_text(stdin), expected=encode_text(expected), source=encode_text(source)
             )
-            return pb.ProgramCase(checker=checker)
+            return pb.ProgramCase(checker=checker, hidden=hidden)
 
 
 # Replies: forgiving.

@@ -12,7 +12,7 @@ from typing import Any
 
 from espalier.verifiers.code.sandbox import BoxSpec, Command, Outcome, SandboxError, Stop
 
-GRACE_SECONDS = 10.0
+GRACE_SECONDS = 5.0
 """Our clock ends a box this long after the runner should have; only a broken box needs it."""
 
 RUNNER_COMMAND = (
@@ -75,7 +75,8 @@ class Box:
             "files": dict(files or {}),
             "command": command.argv,
             "stdin": command.stdin,
-            "seconds": command.seconds,
+            "cpu_seconds": command.seconds,
+            "wall_seconds": command.wall_seconds,
             "output_bytes": command.output_bytes,
         }
         self._commands += 1
@@ -84,7 +85,7 @@ class Box:
             await self._write(len(body).to_bytes(4, "big") + body)
         except OSError as error:
             raise SandboxError(f"the box is gone: {error}") from error
-        reply = await self._receive(command.seconds + GRACE_SECONDS, limit=4 * command.output_bytes + (1 << 20))
+        reply = await self._receive(command.wall_seconds + GRACE_SECONDS, limit=4 * command.output_bytes + (1 << 20))
         self._answered += 1
         try:
             return self._outcome(reply)

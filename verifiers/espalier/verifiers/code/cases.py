@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-import secrets
 import signal
 from dataclasses import dataclass
+from typing import Any
 
 from espalier.common.errors import FieldError
 from espalier.verifiers.check import AssertCase, CallCase, Case, CheckerCase, ProgramCheck, StdioCase
-from espalier.verifiers.code.compare import same_json, same_text
-from espalier.verifiers.code.languages import Language
+from espalier.verifiers.code.compare import parse_integer, parse_json, same_text, same_value
+from espalier.verifiers.code.languages import PROGRAM_SERVER, Language
 from espalier.verifiers.code.sandbox import Command, Outcome, Stop
+from espalier.verifiers.code.values import NotDataError, decode, encode, to_text
+
+WALL_FACTOR = 5.0
+"""A program may wait this many times as long as it may compute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,8 @@ class CaseResult:
         expected: What it should have given back.
         got: What it gave back.
         stderr: What it said on standard error.
+        hidden: Nothing of the case may be told: what the program said may repeat its input.
+        starved: It was stopped while it computed, with processor time left: the machine was busy.
     """
 
     passed: bool
@@ -34,7 +40,10 @@ class CaseResult:
     got: str
     stderr: str
     seconds: float
+    cpu_seconds: float
     memory_mib: float
+    hidden: bool = False
+    starved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,55 +52,67 @@ class Trial:
 
     Attributes:
         case: The case.
+        where: Its field in the check, for errors.
         argv: What to run in the program's box.
-        stdin: Its standard input: nothing in it tells what is expected, but for the asserts of an AssertCase.
-        token: What an AssertCase reports after its last assertion.
+        stdin: Its standard input. What is expected is not in it, but for the tests of an AssertCase, which no process
+            of the program sees.
+        expected: What a CallCase expects, as a value.
     """
 
     case: Case
+    where: str
     argv: tuple[str, ...]
     stdin: str
-    token: str = ""
+    expected: Any = None
 
-    def command(self, seconds: float, output_bytes: int) -> Command:
-        return Command(self.argv, self.stdin, seconds, output_bytes)
+    def command(self, seconds: float, wall_seconds: float, output_bytes: int) -> Command:
+        return Command(self.argv, self.stdin, seconds, wall_seconds, output_bytes)
 
 
-def prepare(case: Case, index: int, language: Language, name: str) -> Trial:
+def prepare(case: Case, index: int, language: Language, check: ProgramCheck) -> Trial:
     """Make a case ready.
 
     Raises:
         FieldError: The language cannot serve such a case, or the case is malformed.
     """
+    where = f"check.program.cases[{index}]"
     match case:
         case StdioCase() | CheckerCase():
-            return Trial(case, language.run, case.stdin)
+            return Trial(case, where, language.run, case.stdin)
         case CallCase():
+            where += ".call"
             if language.call is None:
-                raise FieldError(
-                    f"check.program.cases[{index}].call", f"{name} programs can be given stdio and checker cases"
-                )
-            where = f"check.program.cases[{index}].call"
+                raise FieldError(where, f"{check.language} programs can be given stdio and checker cases")
             arguments = _json(case.arguments_json, f"{where}.arguments_json")
             if not isinstance(arguments, list):
                 raise FieldError(f"{where}.arguments_json", "must be a JSON list, one item per argument")
-            _json(case.expected_json, f"{where}.expected_json")
+            expected = _json(case.expected_json, f"{where}.expected_json")
             if not all(part.isidentifier() for part in case.function.split(".")):
                 raise FieldError(f"{where}.function", f"{case.function!r} is no function name")
-            return Trial(case, language.call, f'{{"function": "{case.function}", "arguments": {case.arguments_json}}}')
+            request = {"function": case.function, "arguments": encode(arguments)}
+            return Trial(case, where, language.call, json.dumps(request), expected)
         case AssertCase():
+            where += ".asserts"
             if language.asserts is None:
-                raise FieldError(
-                    f"check.program.cases[{index}].asserts", "asserts are Python; use stdio or checker cases"
-                )
-            token = secrets.token_hex(16)
-            return Trial(case, language.asserts, json.dumps({"tests": case.source, "token": token}), token)
+                raise FieldError(where, "asserts are Python; use stdio or checker cases")
+            request = {
+                "tests": case.source,
+                "entry_point": case.entry_point,
+                "program": language.source_path,
+                "modules": [name.removesuffix(".py") for name, _ in check.files if name.endswith(".py")],
+                "server": PROGRAM_SERVER,
+            }
+            return Trial(case, where, language.asserts, json.dumps(request))
 
 
-def judge(trial: Trial, outcome: Outcome, check: ProgramCheck, seconds: float) -> CaseResult:
-    """Judge what the command of a trial did. For a CheckerCase: whether there is an output for the checker to judge."""
+def judge(trial: Trial, outcome: Outcome, check: ProgramCheck, command: Command) -> CaseResult:
+    """Judge what the command of a trial did. For a CheckerCase: whether there is an output for the checker to judge.
+
+    Raises:
+        FieldError: The tests of an AssertCase cannot judge any program.
+    """
     case = trial.case
-    trouble = _trouble(outcome, check, seconds)
+    trouble = _trouble(outcome, check, command)
     stdout = outcome.stdout.decode(errors="replace")
     got, wrong = stdout, ""
     match case:
@@ -106,15 +127,10 @@ def judge(trial: Trial, outcome: Outcome, check: ProgramCheck, seconds: float) -
             given, expected = case.stdin, case.expected
         case CallCase():
             given, expected = f"{case.function}(*{case.arguments_json})", case.expected_json
-            got = outcome.result.decode(errors="replace")
-            if not outcome.result:
-                wrong = "the function did not return"
-            elif not same_json(expected, got, check.comparison, check.tolerance):
-                wrong = "wrong value"
+            got, wrong = _judge_value(trial.expected, outcome, check)
         case AssertCase():
             given, expected = case.source, "every assertion holds"
-            if outcome.result.decode(errors="replace") != trial.token:
-                wrong = "the program ended before the assertions did"
+            got, wrong = _judge_tests(trial, outcome, stdout)
     reason = trouble or wrong
     return CaseResult(
         passed=not reason,
@@ -124,15 +140,61 @@ def judge(trial: Trial, outcome: Outcome, check: ProgramCheck, seconds: float) -
         got=got,
         stderr=outcome.stderr.decode(errors="replace"),
         seconds=outcome.seconds,
+        cpu_seconds=outcome.cpu_seconds,
         memory_mib=outcome.memory_mib,
+        hidden=case.hidden,
+        starved=outcome.stopped is Stop.WALL and outcome.cpu_seconds > IDLE_SHARE * outcome.seconds,
     )
 
 
-def _trouble(outcome: Outcome, check: ProgramCheck, seconds: float) -> str:
+TESTS_FAIL = "the tests fail"
+
+IDLE_SHARE = 0.02
+"""What uses less of the processor than this while the clock runs out waits for something else."""
+
+
+def _judge_value(expected: Any, outcome: Outcome, check: ProgramCheck) -> tuple[str, str]:
+    """What a function returned, as text, and what is wrong with it."""
+    if not outcome.result:
+        return "", "the function did not return"
+    try:
+        value = decode(json.loads(outcome.result, parse_int=parse_integer), integer=parse_integer)
+    except (NotDataError, TypeError, ValueError, RecursionError):
+        return outcome.result.decode(errors="replace"), "the value is malformed"
+    same = same_value(expected, value, check.comparison, check.tolerance)
+    return _shown(value), "" if same else "wrong value"
+
+
+def _shown(value: Any) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):
+        try:
+            return repr(value)
+        except (ValueError, RecursionError):
+            return to_text(encode(value))
+
+
+def _judge_tests(trial: Trial, outcome: Outcome, stdout: str) -> tuple[str, str]:
+    """What the process of the tests reported. The program's process cannot write there."""
+    if not outcome.result:
+        return stdout, f"{TESTS_FAIL}: they did not come to their end"
+    report = json.loads(outcome.result)
+    if "fault" in report:
+        raise FieldError(f"{trial.where}.source", report["fault"])
+    return report["detail"] or stdout, "" if report["passed"] else f"{TESTS_FAIL}: {report['reason']}"
+
+
+def _trouble(outcome: Outcome, check: ProgramCheck, command: Command) -> str:
     """What kept the program from ending well, in words; empty when it did."""
     match outcome.stopped:
         case Stop.TIME:
-            return f"time limit of {seconds:.3g} s exceeded"
+            return f"time limit of {command.seconds:.3g} s of processor time exceeded"
+        case Stop.WALL:
+            return (
+                f"time limit of {command.wall_seconds:.3g} s on the clock exceeded "
+                f"({outcome.cpu_seconds:.2g} s of processor time used)"
+            )
         case Stop.OUTPUT:
             return f"output limit of {check.limits.output_bytes} bytes exceeded"
         case Stop.START:
@@ -161,8 +223,8 @@ def _is_text(data: bytes) -> bool:
     return True
 
 
-def _json(text: str, where: str) -> object:
+def _json(text: str, where: str) -> Any:
     try:
-        return json.loads(text, parse_int=str)
+        return parse_json(text)
     except (ValueError, RecursionError) as error:
         raise FieldError(where, f"is no JSON: {error}") from error

@@ -19,7 +19,7 @@ class Language:
         source: File name of the program inside /tmp/job.
         run: Command line that runs it.
         compile: Command line that makes it runnable, if any.
-        compile_seconds: Wall-clock limit of that.
+        compile_seconds: Limit of its processor time.
         executable_tmp: The compiled program is executed out of /tmp.
         call: Command line that serves CallCase, where the language has a harness.
         asserts: Command line that serves AssertCase, likewise.
@@ -34,13 +34,22 @@ class Language:
     call: tuple[str, ...] | None = None
     asserts: tuple[str, ...] | None = None
 
+    @property
+    def source_path(self) -> str:
+        """Where the program's source lies in the box."""
+        return f"{JOB}/{self.source}"
 
-def _harness(name: str) -> str:
-    return resources.files(__package__).joinpath("harness", name).read_text("utf-8")
+
+def _harness(*names: str) -> str:
+    """Files of this package as one program: boxes get texts, not packages."""
+    return "\n".join(resources.files(__package__).joinpath(*name.split("/")).read_text("utf-8") for name in names)
 
 
 # Isolated from its environment; numbers of any length may be printed.
 _PYTHON = ("/usr/bin/python3", "-I", "-B", "-X", "utf8", "-X", "int_max_str_digits=0")
+
+PROGRAM_SERVER = _harness("values.py", "harness/load.py", "harness/program.py")
+"""What the process of a program runs beside the process of its tests."""
 
 LANGUAGES: Mapping[str, Language] = MappingProxyType(
     {
@@ -48,8 +57,13 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
             image="python",
             source="program.py",
             run=(*_PYTHON, f"{JOB}/program.py"),
-            call=(*_PYTHON, "-c", _harness("call.py"), f"{JOB}/program.py"),
-            asserts=(*_PYTHON, "-c", _harness("asserts.py"), f"{JOB}/program.py"),
+            call=(*_PYTHON, "-c", _harness("values.py", "harness/load.py", "harness/call.py"), f"{JOB}/program.py"),
+            asserts=(
+                *_PYTHON,
+                "-c",
+                _harness("values.py", "harness/remote.py", "harness/tests.py"),
+                f"{JOB}/program.py",
+            ),
         ),
         "cpp": Language(
             image="cpp",
@@ -62,7 +76,7 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
             image="javascript",
             source="program.js",
             run=("/usr/bin/node", f"{JOB}/program.js"),
-            call=("/usr/bin/node", "-e", _harness("call.js"), f"{JOB}/program.js"),
+            call=("/usr/bin/node", "-e", _harness("harness/call.js"), f"{JOB}/program.js"),
         ),
     }
 )

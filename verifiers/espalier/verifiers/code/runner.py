@@ -1,4 +1,4 @@
-# ruff: noqa: PTH102, PTH123 (pathlib would cost every box its import)
+# ruff: noqa: PTH102, PTH123, PTH208 (pathlib would cost every box its import)
 """The resident of every box: runs one command after the other under limits and reports raw results.
 
 The service never runs this file. Its text is handed to the interpreter inside the box, where it must be process 1:
@@ -6,9 +6,9 @@ there no program of the box can kill or stop it, and `kill(-1)` ends every proce
 either (not dumpable), so its channel to the owner, standard input and output, stays out of the programs' reach.
 
 Frames in both directions: four bytes of length, big-endian, then JSON.
-    request   nonce, files {name: text}, command, stdin, seconds, output_bytes
-    reply     nonce, stdout, stderr, result (base64), exit_code, signal, stopped ("time" | "output" | null), seconds,
-              cpu_seconds, memory_kib; or nonce, unusable: why the command could not be started
+    request   nonce, files {name: text}, command, stdin, cpu_seconds, wall_seconds, output_bytes
+    reply     nonce, stdout, stderr, result (base64), exit_code, signal, stopped ("time" | "wall" | "output" | null),
+              seconds, cpu_seconds, memory_kib; or nonce, unusable: why the command could not be started
 It ends when its standard input ends, so a box does not outlive its owner.
 """
 
@@ -32,6 +32,10 @@ CHUNK = 1 << 16
 OWNER = 0
 """Descriptor of the requests; its hang-up means that the owner is gone."""
 PR_SET_DUMPABLE = 4
+TICKS = os.sysconf("SC_CLK_TCK")
+PROCESSORS = os.sysconf("SC_NPROCESSORS_ONLN")
+CLOCK_SECONDS = 0.02
+"""How exactly a limit of processor time is kept."""
 ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
     "HOME": WORK,
@@ -102,7 +106,8 @@ def run(request: "dict[str, Any]", directory: str) -> "dict[str, Any]":
         result: Stream("result", request["output_bytes"]),
     }
     stdin = memoryview(request["stdin"].encode("utf-8", "surrogatepass"))
-    report = supervise(process.pid, process.stdin, stdin, dict(streams), wake, started + request["seconds"])
+    limits = Limits(request["cpu_seconds"], started + request["wall_seconds"])
+    report = supervise(process.pid, process.stdin, stdin, dict(streams), wake, limits)
     report["seconds"] = report.pop("ended") - started
     signal.set_wakeup_fd(-1)
     for fd in (result, wake, wake_end):
@@ -113,6 +118,51 @@ def run(request: "dict[str, Any]", directory: str) -> "dict[str, Any]":
     return {**report, **{stream.name: stream.encoded() for stream in streams.values()}}
 
 
+class Limits:
+    """Processor time of all processes of the command together, and the time on the clock."""
+
+    def __init__(self, cpu_seconds: float, deadline: float) -> None:
+        self.cpu_seconds, self.deadline = cpu_seconds, deadline
+        self.before = reaped_seconds()
+        self.look_at = self.next_look(0.0)
+
+    def used(self) -> float:
+        """Processor seconds so far: of what has ended and what is alive."""
+        return reaped_seconds() - self.before + sum(map(alive_seconds, filter(str.isdigit, os.listdir("/proc"))))
+
+    def exceeded(self) -> "str | None":
+        """The limit that is exceeded, if any; reads /proc no more often than the limit can be near."""
+        now = time.monotonic()
+        if now >= self.look_at:
+            used = self.used()
+            if used >= self.cpu_seconds:
+                return "time"
+            self.look_at = self.next_look(used)
+        return "wall" if now >= self.deadline else None
+
+    def next_look(self, used: float) -> float:
+        return time.monotonic() + max(CLOCK_SECONDS, (self.cpu_seconds - used) / PROCESSORS)
+
+    def milliseconds(self) -> float:
+        return max(0.0, min(self.look_at, self.deadline) - time.monotonic()) * 1000 + 1
+
+
+def reaped_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def alive_seconds(pid: str) -> float:
+    """Processor time of a process and the children that it has waited for; 0 for ourselves."""
+    if pid == "1":
+        return 0.0
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return sum(map(int, file.read().rpartition(")")[2].split()[11:15])) / TICKS
+    except OSError:
+        return 0.0
+
+
 class Stream:
     """What one pipe brought, up to a cap; past it the rest is dropped, or the command is to be ended."""
 
@@ -120,36 +170,42 @@ class Stream:
         self.name, self.cap, self.truncate = name, cap, truncate
         self.data = bytearray()
 
-    def add(self, chunk: bytes) -> bool:
-        """Keep what fits; whether the command may go on."""
+    def read(self, fd: int) -> str:
+        """Keep what fits of what is there: there may be "more", it is "over" the cap, the pipe is "empty" or at its
+        "end"."""
+        try:
+            chunk = os.read(fd, CHUNK)
+        except BlockingIOError:
+            return "empty"
+        if not chunk:
+            return "end"
         room = self.cap - len(self.data)
         self.data += chunk[:room]
-        return self.truncate or len(chunk) <= room
+        return "more" if self.truncate or len(chunk) <= room else "over"
 
     def encoded(self) -> str:
         return base64.b64encode(self.data).decode("ascii")
 
 
 def supervise(
-    pid: int, stdin: "IO[bytes]", pending: memoryview, streams: "dict[int, Stream]", wake: int, deadline: float
+    pid: int, stdin: "IO[bytes]", pending: memoryview, streams: "dict[int, Stream]", wake: int, limits: Limits
 ) -> "dict[str, Any]":
-    """Feed and drain the command until it has ended and its pipes are empty."""
+    """Feed and drain the command until it has ended, then read what is left in its pipes.
+
+    Their end is not waited for: what holds them open then is no process, but a socket in a message that nobody reads.
+    """
     poll = select.poll()
     poll.register(OWNER, 0)  # hang-up only
     for fd in (wake, *streams):
+        os.set_blocking(fd, False)
         poll.register(fd, select.POLLIN)
     os.set_blocking(stdin.fileno(), False)
     input_fd = stdin.fileno()
     poll.register(input_fd, select.POLLOUT)
     stopped: str | None = None
-    report: dict[str, Any] | None = None
 
-    while report is None or streams:
-        left = deadline - time.monotonic()
-        if report is None and stopped is None and left <= 0:
-            stopped = "time"
-            kill_all()
-        for fd, _ in poll.poll(left * 1000 + 1 if stopped is None and report is None else None):
+    while True:
+        for fd, _ in poll.poll(limits.milliseconds() if stopped is None else None):
             if fd == OWNER:
                 kill_all()
                 os._exit(1)
@@ -160,26 +216,32 @@ def supervise(
                 if not pending:
                     poll.unregister(input_fd)
                     stdin.close()
-            elif chunk := os.read(fd, CHUNK):
-                if not streams[fd].add(chunk) and stopped is None:
-                    stopped = "output"
-                    kill_all()
-            else:
+            elif (found := streams[fd].read(fd)) == "end":
                 poll.unregister(fd)
                 del streams[fd]
-        if report is None:
-            ended, status, usage = os.wait4(pid, os.WNOHANG)
-            if ended:
-                report = {
-                    "exit_code": os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
-                    "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
-                    "cpu_seconds": usage.ru_utime + usage.ru_stime,
-                    "memory_kib": usage.ru_maxrss,
-                    "ended": time.monotonic(),
-                }
-                kill_all()  # what it left behind holds the pipes open
-    reap_all()
-    return {**report, "stopped": stopped}
+            elif found == "over" and stopped is None:
+                stopped = "output"
+                kill_all()
+        ended, status, usage = os.wait4(pid, os.WNOHANG)
+        if ended:
+            break
+        if stopped is None and (stopped := limits.exceeded()):
+            kill_all()
+    ended_at = time.monotonic()
+    end_all()
+    for fd, stream in streams.items():
+        while (found := stream.read(fd)) == "more":
+            pass
+        if found == "over":
+            stopped = stopped or "output"
+    return {
+        "exit_code": os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
+        "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
+        "cpu_seconds": reaped_seconds() - limits.before,
+        "memory_kib": usage.ru_maxrss,
+        "ended": ended_at,
+        "stopped": stopped,
+    }
 
 
 def feed(fd: int, pending: memoryview) -> memoryview:
@@ -205,9 +267,11 @@ def kill_all() -> None:
         os.kill(-1, signal.SIGKILL)
 
 
-def reap_all() -> None:
+def end_all() -> None:
+    """Kill and wait for every process of the command."""
     with contextlib.suppress(ChildProcessError):
         while True:
+            kill_all()
             os.waitpid(-1, 0)
 
 

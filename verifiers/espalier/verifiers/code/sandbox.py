@@ -17,6 +17,9 @@ class Stop(StrEnum):
     """Why a command was ended before it ended itself."""
 
     TIME = "time"
+    """Its processor time was used up."""
+    WALL = "wall"
+    """It had processor time left, but the clock had run out: it waited, or the machine was too busy."""
     OUTPUT = "output"
     START = "start"
     """It could not be started any more, because of what an earlier command left in the box (a full disk)."""
@@ -29,13 +32,15 @@ class Command:
     Attributes:
         argv: The command line.
         stdin: Its standard input.
-        seconds: Wall-clock limit.
+        seconds: Limit of processor time, of all its processes together.
+        wall_seconds: Limit of time on the clock.
         output_bytes: Cap of standard output and of the result channel, each; at the cap the command is ended.
     """
 
     argv: tuple[str, ...]
     stdin: str = ""
     seconds: float = 5.0
+    wall_seconds: float = 25.0
     output_bytes: int = 1 << 20
 
 
@@ -51,7 +56,7 @@ class Outcome:
         signal: The signal that ended it.
         stopped: Set when the box ended it.
         seconds: Wall-clock time.
-        cpu_seconds: Processor time of the process and its waited-for children.
+        cpu_seconds: Processor time of all its processes together.
         memory_mib: Peak resident memory of the largest process.
     """
 

@@ -14,7 +14,7 @@ from typing import Self
 from espalier.common.errors import FieldError
 from espalier.verifiers.answer import answer_of, no_answer
 from espalier.verifiers.check import CallCase, Check, CheckerCase, Claim, ProgramCheck, StdioCase
-from espalier.verifiers.code.cases import CaseResult, Trial, judge, prepare
+from espalier.verifiers.code.cases import TESTS_FAIL, WALL_FACTOR, CaseResult, Trial, judge, prepare
 from espalier.verifiers.code.languages import JOB, LANGUAGES, Language
 from espalier.verifiers.code.sandbox import BoxSpec, Command, Job, Outcome, Sandbox, SandboxError
 from espalier.verifiers.code.settings import SandboxSettings, open_sandbox
@@ -33,6 +33,14 @@ SHOWN = 600
 
 KEPT = 4000
 """Characters of a text that evidence keeps."""
+
+UNTELLING = {
+    "rejected by the checker": "rejected by the checker",
+    TESTS_FAIL: TESTS_FAIL,
+    "exit code": "its exit code is not 0",
+    "ended by signal": "ended by a signal",
+}
+"""What is said of a hidden case instead of a reason that begins so."""
 
 CHECKER_SECONDS = 30.0
 """Limit of a checker program; one that needs longer is a fault of the check."""
@@ -136,7 +144,10 @@ class CodeVerifier:
             raise FieldError("check.program.limits", "must be positive")
         if not 0 <= check.tolerance < math.inf:
             raise FieldError("check.program.tolerance", f"must be at least 0 and finite, not {check.tolerance}")
-        return language, [prepare(case, i, language, check.language) for i, case in enumerate(check.cases)]
+        for name, _ in check.files:
+            if name == language.source or "/" in name or name.startswith("."):
+                raise FieldError("check.program.files", f"{name!r} cannot stand beside the program {language.source}")
+        return language, [prepare(case, i, language, check) for i, case in enumerate(check.cases)]
 
     async def _attempt(self, source: str, check: ProgramCheck, language: Language, trials: list[Trial]) -> Verdict:
         try:
@@ -146,35 +157,67 @@ class CodeVerifier:
             return _error(str(error))
 
     async def _judge(self, source: str, check: ProgramCheck, language: Language, trials: list[Trial]) -> Verdict:
-        """Run the trials one after the other; each outcome is judged here before the next command is given out."""
+        results: list[CaseResult] = []
+        again = True
+        while True:
+            broken = await self._run_trials(source, check, language, trials, results)
+            if broken is not None:
+                return broken
+            if not (again and results and results[-1].starved):
+                break
+            again = False
+            results.pop()  # the machine was too busy: once more, in a fresh box
+        ran_out = len(results) < len(trials) and not (check.stop_at_first_failure and not results[-1].passed)
+        results = await self._consult_checkers(trials, results, check)
+        return _verdict(results, len(trials), ran_out=ran_out, check=check)
+
+    async def _run_trials(
+        self,
+        source: str,
+        check: ProgramCheck,
+        language: Language,
+        trials: list[Trial],
+        results: list[CaseResult],
+    ) -> Verdict | None:
+        """Run the trials that have no result yet, one after the other in one box; each outcome is judged here before
+        the next command is given out. Ends early at a failure that ends the check, at a case that the machine was too
+        busy for, and when the total limits are used up. Gives a verdict where the program does not compile.
+        """
         assert self._sandbox is not None  # noqa: S101 (started by the caller)
         limits = check.limits
-        left = limits.total_seconds
-        seconds = 0.0
+        clock = asyncio.get_running_loop().time
+        left = limits.total_seconds - sum(result.cpu_seconds for result in results)
+        wall_left = WALL_FACTOR * limits.total_seconds - sum(result.seconds for result in results)
+        deadline = math.inf  # set when the first case is about to run: waiting for a box is not the program's time
+        current = Command(())
 
         def commands() -> Iterator[Command]:
-            nonlocal seconds
+            nonlocal current, deadline
             if language.compile is not None:
-                yield Command(language.compile, seconds=language.compile_seconds)
-            for trial in trials:
+                yield Command(language.compile, "", language.compile_seconds, WALL_FACTOR * language.compile_seconds)
+            deadline = clock() + wall_left
+            for trial in trials[len(results) :]:
                 seconds = min(limits.case_seconds, left)
-                yield trial.command(seconds, limits.output_bytes)
+                wall_seconds = min(WALL_FACTOR * seconds, deadline - clock())
+                current = trial.command(seconds, max(wall_seconds, 0.001), limits.output_bytes)
+                yield current
 
         spec = BoxSpec(language.image, limits.memory_mib, language.executable_tmp)
-        results: list[CaseResult] = []
-        async with aclosing(self._sandbox.run(Job(spec, commands(), {language.source: source}))) as outcomes:
+        files = {**dict(check.files), language.source: source}
+        async with aclosing(self._sandbox.run(Job(spec, commands(), files))) as outcomes:
             if language.compile is not None:
                 compiled = await anext(outcomes)
                 if compiled.exit_code != 0:
                     return _does_not_compile(compiled)
-            for trial in trials:
+            for trial in trials[len(results) :]:
                 outcome = await anext(outcomes)
-                results.append(judge(trial, outcome, check, seconds))
-                left -= outcome.seconds
-                if left <= 0 or (check.stop_at_first_failure and not results[-1].passed):
+                results.append(judge(trial, outcome, check, current))
+                left -= outcome.cpu_seconds
+                if results[-1].starved or (check.stop_at_first_failure and not results[-1].passed):
                     break
-        results = await self._consult_checkers(trials, results, check)
-        return _verdict(results, len(trials), ran_out=len(results) < len(trials) and left <= 0, check=check)
+                if left <= 0 or clock() >= deadline:
+                    break
+        return None
 
     async def _consult_checkers(
         self, trials: list[Trial], results: list[CaseResult], check: ProgramCheck
@@ -194,6 +237,7 @@ class CodeVerifier:
                 (*python.run[:-1], f"{JOB}/checker{index}.py"),
                 json.dumps({"stdin": case.stdin, "stdout": result.got, "expected": case.expected}),
                 CHECKER_SECONDS,
+                WALL_FACTOR * CHECKER_SECONDS,
             )
             for index, (case, result) in pending.items()
         )
@@ -231,6 +275,13 @@ def _verdict(results: list[CaseResult], total: int, *, ran_out: bool, check: Pro
 
 
 def _record(result: CaseResult) -> dict[str, str | float | bool]:
+    measured = {
+        "seconds": round(result.seconds, 4),
+        "cpu_seconds": round(result.cpu_seconds, 4),
+        "memory_mib": round(result.memory_mib, 1),
+    }
+    if result.hidden:
+        return {"passed": result.passed, "hidden": True, "reason": _untelling(result.reason), **measured}
     return {
         "passed": result.passed,
         "reason": result.reason,
@@ -238,23 +289,32 @@ def _record(result: CaseResult) -> dict[str, str | float | bool]:
         "expected": _short(result.expected, KEPT),
         "got": _short(result.got, KEPT),
         "stderr": _short(result.stderr, KEPT),
-        "seconds": round(result.seconds, 4),
-        "memory_mib": round(result.memory_mib, 1),
+        **measured,
     }
 
 
+def _untelling(reason: str) -> str:
+    """A reason without what a program, a checker or a test puts into it, which may repeat what is hidden."""
+    return next((plain for start, plain in UNTELLING.items() if reason.startswith(start)), reason)
+
+
 def _feedback(results: list[CaseResult], total: int, ran_out: bool, check: ProgramCheck) -> str:
-    """The first failure in full, the number of others; what a repair prompt needs."""
-    number, first = next(((n, r) for n, r in enumerate(results, 1) if not r.passed), (0, None))
-    if first is None:
+    """The first failure in full, the number of others; what a repair prompt needs. A case that is not hidden is told
+    of before one that is."""
+    failed = [(number, result) for number, result in enumerate(results, 1) if not result.passed]
+    if not failed:
         return (
             f"The program used up the {check.limits.total_seconds:.3g} s for all cases after {len(results)} of {total}."
         )
-    parts = [f"Case {number} of {total} failed: {first.reason}.", f"Input:\n{_short(first.given)}"]
-    parts += [f"Expected:\n{_short(first.expected)}", f"Got:\n{_short(first.got)}"]
-    if first.stderr.strip():
-        parts.append(f"Standard error:\n{_short(first.stderr.strip())}")
-    others = sum(not result.passed for result in results) - 1
+    number, first = min(failed, key=lambda pair: pair[1].hidden)
+    if first.hidden:
+        parts = [f"Case {number} of {total} failed: {_untelling(first.reason)}.", "Its input is hidden."]
+    else:
+        parts = [f"Case {number} of {total} failed: {first.reason}.", f"Input:\n{_short(first.given)}"]
+        parts += [f"Expected:\n{_short(first.expected)}", f"Got:\n{_short(first.got)}"]
+        if first.stderr.strip():
+            parts.append(f"Standard error:\n{_short(first.stderr.strip())}")
+    others = len(failed) - 1
     if others:
         parts.append(f"{others} further {'case fails' if others == 1 else 'cases fail'}.")
     if ran_out:

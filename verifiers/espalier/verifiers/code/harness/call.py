@@ -1,39 +1,47 @@
-# ruff: noqa: PTH123 (pathlib would cost every case its import)
-"""Runs inside the box, beside the program: calls one of its functions and writes the value it returned as JSON.
+"""Runs inside the box, beside the program: calls one of its functions and writes the value it returned as data.
 
-Standard input: {"function": name, "arguments": [...]}. The name may have dots; a name that the module lacks is looked
-up on an instance of its class `Solution`. What the function should return is not known here.
+Standard input: {"function": name, "arguments": items} as values.py writes them. What the function should return is not
+known here. Iterators are run to their end, awaitables awaited, arrays of numpy made lists.
 """
 
 import json
 import os
 import sys
-import types
-from collections.abc import Callable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from espalier.verifiers.code.harness.load import find, finish, load
+    from espalier.verifiers.code.values import Instead, decode, encode, refuse, to_text
 
 
 def main(path: str) -> None:
     request = json.load(sys.stdin)
     result = int(os.environ.pop("RESULT_FD"))
-    module = types.ModuleType("solution")
-    module.__file__ = path
-    sys.modules["solution"] = module
-    with open(path, encoding="utf-8", errors="surrogatepass") as file:
-        source = file.read()
-    exec(compile(source, path, "exec"), module.__dict__)  # noqa: S102 (in the box)
-    value = find(module, request["function"])(*request["arguments"])
-    body = json.dumps(value).encode()
+    value = find(load(path), request["function"])(*decode(request["arguments"]))
+    body = to_text(encode(value, instead)).encode()
     while body:
         body = body[os.write(result, body) :]
 
 
-def find(module: types.ModuleType, name: str) -> "Callable[..., object]":
-    first = name.split(".")[0]
-    owner: object = module if hasattr(module, first) or not hasattr(module, "Solution") else module.Solution()
-    for part in name.split("."):
-        owner = getattr(owner, part)
-    assert callable(owner), f"{name} is no function"  # noqa: S101 (the program's fault, told by its traceback)
-    return owner
+def instead(value: "Any") -> "Any":
+    kind = type(value)
+    if hasattr(kind, "__await__") or hasattr(kind, "cr_await"):
+        return Instead(finish(value))
+    if hasattr(kind, "__anext__"):
+        return Instead(finish(collect(value)))
+    if hasattr(kind, "__next__"):
+        return Instead(list(value))
+    if kind.__module__ == "numpy" and hasattr(value, "tolist"):
+        return Instead(value.tolist())
+    if hasattr(kind, "__members__"):
+        return Instead(value.value)
+    return refuse(value)
+
+
+async def collect(items: "Any") -> "list[Any]":
+    return [item async for item in items]
 
 
 main(sys.argv[1])

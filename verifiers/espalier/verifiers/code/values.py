@@ -1,0 +1,251 @@
+"""Values as data: what travels between a program's process, the process of its tests and the verifier.
+
+A value is written as a flat list of items, children before their container, so that no depth of nesting needs
+recursion. None, booleans, texts, integers below 2^53 and finite floats stand for themselves; a list `[tag, …]` builds
+what JSON lacks out of the items before it. Decoding makes builtins and types of the standard library only: an object
+of a program never comes along, so its `__eq__` decides nothing.
+
+The text of this file is also handed to interpreters inside boxes (harness/), so it imports nothing of this package.
+"""
+
+from __future__ import annotations
+
+import json
+
+TYPE_CHECKING = False  # typing's own would cost every box its import
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+EXACT_INTEGER = 1 << 53
+"""Integers of at least this size are written as text: JavaScript's numbers are floats."""
+
+PLAIN = frozenset({type(None), bool, str})
+
+
+class NotDataError(TypeError):
+    """A value that cannot be written as data, or data that is no value."""
+
+
+def refuse(value: object) -> Any:
+    """The default for what is no data."""
+    raise NotDataError(f"a value of type {type(value).__name__} is no data: not JSON serializable, no set, no number")
+
+
+class Instead:
+    """What is to be written in place of a value that is no data."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+
+def encode(value: object, foreign: Callable[[Any], Any] = refuse) -> list[Any]:
+    """A value as a list of items.
+
+    Args:
+        value: What to write.
+        foreign: Told of every object that is no data: gives its item, `[tag, …]`, or `Instead(value)`.
+
+    Raises:
+        NotDataError: It holds itself, or `foreign` refused it.
+    """
+    items: list[Any] = []
+    todo: list[tuple[Any, int]] = [(value, 0)]  # with the identity of the container that an item closes
+    within: set[int] = set()
+    while todo:
+        part, closes = todo.pop()
+        if closes:
+            items.append(part)
+            within.discard(closes)
+            continue
+        kind = type(part)
+        if kind in PLAIN:
+            items.append(part)
+        elif kind is int:
+            items.append(part if -EXACT_INTEGER < part < EXACT_INTEGER else ["int", str(part)])
+        elif kind is float:
+            items.append(part if part - part == 0 else ["float", repr(part)])
+        elif (found := children(part)) is not None:
+            tag, inner = found
+            if _flat(inner):
+                items.append(["items", tag, inner])
+                continue
+            if id(part) in within:
+                raise NotDataError("a value that holds itself is no data")
+            within.add(id(part))
+            todo.append(([*tag, len(inner)] if isinstance(tag, list) else [tag, len(inner)], id(part)))
+            todo.extend((child, 0) for child in reversed(inner))
+        elif (leaf := _leaf(part)) is not None:
+            items.append(leaf)
+        elif isinstance(part, (int, float, str)) and not hasattr(kind, "__members__"):
+            base: type = str if isinstance(part, str) else float if isinstance(part, float) else int
+            todo.append((base(part), 0))
+        else:
+            item = foreign(part)
+            if isinstance(item, Instead):
+                todo.append((item.value, 0))
+            else:
+                items.append(item)
+    return items
+
+
+def children(part: Any) -> tuple[Any, list[Any]] | None:
+    """The tag and the members of a container; None for anything else."""
+    if isinstance(part, list):
+        return "list", list(part)
+    if isinstance(part, tuple):
+        fields = getattr(part, "_fields", None)
+        if type(part) is tuple or not isinstance(fields, tuple):
+            return "tuple", list(part)
+        return ["named", type(part).__name__, list(map(str, fields))], list(part)
+    if isinstance(part, dict):
+        return "dict", [item for pair in part.items() for item in pair]
+    if isinstance(part, frozenset):
+        return "frozenset", list(part)
+    if isinstance(part, set):
+        return "set", list(part)
+    if type(part).__name__ in ("dict_keys", "dict_values", "dict_items"):
+        return "list", list(part)
+    if type(part).__module__ == "collections" and type(part).__name__ == "deque":
+        return "deque", list(part)
+    return None
+
+
+def _flat(inner: list[Any]) -> bool:
+    """Whether all members stand for themselves: long lists of numbers or texts are written in one go."""
+    kinds = set(map(type, inner))
+    if kinds <= PLAIN:
+        return True
+    numbers = (part for part in inner if type(part) is int or type(part) is float)
+    return kinds <= {*PLAIN, int, float} and all(-EXACT_INTEGER < number < EXACT_INTEGER for number in numbers)
+
+
+def _leaf(part: Any) -> list[Any] | None:
+    """The item of a value of the standard library that has no members."""
+    match type(part).__module__, type(part).__name__:
+        case "builtins", "bytes" | "bytearray" as name:
+            return [name, part.hex()]
+        case "builtins", "complex":
+            return ["complex", repr(part.real), repr(part.imag)]
+        case "builtins", "range":
+            return ["range", str(part.start), str(part.stop), str(part.step)]
+        case "builtins", "ellipsis":
+            return ["ellipsis"]
+        case "decimal", "Decimal":
+            return ["decimal", str(part)]
+        case "fractions", "Fraction":
+            return ["fraction", str(part.numerator), str(part.denominator)]
+        case "datetime", "date" | "datetime" | "time" as name:
+            return [name, part.isoformat()]
+        case "datetime", "timedelta":
+            return ["timedelta", part.days, part.seconds, part.microseconds]
+    return None
+
+
+def decode(
+    items: Iterable[Any], foreign: Callable[[list[Any]], Any] = refuse, integer: Callable[[str], Any] = int
+) -> Any:
+    """The value behind a list of items of unknown origin.
+
+    Args:
+        items: What `encode` wrote.
+        foreign: Makes something of items with other tags.
+        integer: Reads a long integer.
+
+    Raises:
+        NotDataError: They are not the items of one value.
+    """
+    stack: list[Any] = []
+    try:
+        for item in items:
+            if not isinstance(item, list):
+                stack.append(item)
+                continue
+            tag = item[0]
+            if tag == "items":
+                stack.append(_build(item[1], [part for part in item[2] if not isinstance(part, (list, dict))]))
+            elif tag in CONTAINERS:
+                count = item[-1]
+                if not (isinstance(count, int) and 0 <= count <= len(stack)):
+                    raise NotDataError("the data of a value is cut off")
+                members = stack[len(stack) - count :]
+                del stack[len(stack) - count :]
+                stack.append(_build(item[:-1] if tag == "named" else tag, members))
+            elif tag == "int":
+                stack.append(integer(item[1]))
+            elif tag in LEAVES:
+                stack.append(_value(tag, item[1:]))
+            else:
+                stack.append(foreign(item))
+    except NotDataError:
+        raise
+    except (ArithmeticError, AttributeError, IndexError, KeyError, LookupError, TypeError, ValueError) as error:
+        raise NotDataError(f"the data of a value makes no sense: {error!r}") from None
+    if len(stack) != 1:
+        raise NotDataError("the data is not that of one value")
+    return stack[0]
+
+
+CONTAINERS = frozenset({"list", "tuple", "named", "dict", "set", "frozenset", "deque"})
+LEAVES = frozenset(
+    {"float", "bytes", "bytearray", "complex", "range", "ellipsis", "decimal", "fraction"}
+    | {"date", "datetime", "time", "timedelta"}
+)
+
+
+def _build(tag: Any, members: list[Any]) -> Any:
+    if isinstance(tag, list):
+        from collections import namedtuple
+
+        _, name, fields = tag
+        return namedtuple(name, fields)(*members)
+    match tag:
+        case "list":
+            return members
+        case "tuple":
+            return tuple(members)
+        case "dict":
+            return dict(zip(members[::2], members[1::2], strict=True))
+        case "set":
+            return set(members)
+        case "frozenset":
+            return frozenset(members)
+        case "deque":
+            from collections import deque
+
+            return deque(members)
+    raise NotDataError(f"the data has the unknown tag {tag!r}")
+
+
+def _value(tag: str, fields: list[Any]) -> Any:
+    match tag:
+        case "float":
+            return float(fields[0])
+        case "bytes":
+            return bytes.fromhex(fields[0])
+        case "bytearray":
+            return bytearray.fromhex(fields[0])
+        case "complex":
+            return complex(float(fields[0]), float(fields[1]))
+        case "range":
+            return range(*map(int, fields))
+        case "ellipsis":
+            return ...
+        case "decimal":
+            from decimal import Decimal
+
+            return Decimal(str(fields[0]))
+        case "fraction":
+            from fractions import Fraction
+
+            return Fraction(int(fields[0]), int(fields[1]))
+    import datetime
+
+    if tag == "timedelta":
+        return datetime.timedelta(fields[0], fields[1], fields[2])
+    return getattr(datetime, tag).fromisoformat(fields[0])
+
+
+def to_text(items: list[Any]) -> str:
+    """Items as JSON text: short, ASCII, on one line."""
+    return json.dumps(items, separators=(",", ":"))
