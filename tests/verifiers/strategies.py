@@ -51,10 +51,12 @@ constraints = st.one_of(
     st.builds(c.Domain, filled),
 )
 cases = st.one_of(
-    st.builds(c.StdioCase, texts, texts),
-    st.builds(c.CallCase, names, st.lists(json_values, max_size=3).map(json.dumps), json_values.map(json.dumps)),
-    st.builds(c.AssertCase, filled),
-    st.builds(c.CheckerCase, texts, texts, filled),
+    st.builds(c.StdioCase, texts, texts, st.booleans()),
+    st.builds(
+        c.CallCase, names, st.lists(json_values, max_size=3).map(json.dumps), json_values.map(json.dumps), st.booleans()
+    ),
+    st.builds(c.AssertCase, filled, st.just("") | names, st.booleans()),
+    st.builds(c.CheckerCase, texts, texts, filled, st.booleans()),
 )
 limits = st.builds(
     c.ProgramLimits,
@@ -121,7 +123,10 @@ def _fill(draw: st.DrawFn, message: Message, field: FieldDescriptor, depth: int)
     if of_messages and depth == 0:
         return
     value = messages(field.message_type, depth - 1) if of_messages else _SCALARS[field.type]
-    if field.is_repeated:
+    if of_messages and field.message_type.GetOptions().map_entry:
+        key, held = (_SCALARS[field.message_type.fields_by_name[name].type] for name in ("key", "value"))
+        getattr(message, field.name).update(draw(st.dictionaries(key, held, max_size=3)))
+    elif field.is_repeated:
         getattr(message, field.name).extend(draw(st.lists(value, max_size=3)))
     elif of_messages:
         getattr(message, field.name).CopyFrom(draw(value))
