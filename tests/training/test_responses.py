@@ -69,9 +69,33 @@ def test_a_response_with_tags_is_laid_out_as_engines_decode_it(data: Path) -> No
     assert sequential.layout.critical_path == len(sequential.tokens)
 
 
+def test_steps_that_are_context_are_not_trained(tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
+    line = {"prompt": "2+2?", "response": PARALLEL}
+    path = write(tmp_path / "data.jsonl", line, line | {"untrained_steps": [2]})
+    whole, some = read_examples(path, tokenizer, PromptTemplate(), Form.PARALLEL)
+    hidden = tokenizer.decode(some.tokens[whole.trained & ~some.trained])
+    assert hidden.endswith("</step>")
+    assert PARALLEL.split("\n2:")[1].startswith(hidden)
+
+
+def test_a_run_leaves_what_its_model_is_prompted_with_and_its_adapter(data: Path, tmp_path: Path) -> None:
+    source = pretrained(tmp_path / "source", "qwen2")
+    PromptTemplate("Solve: {question}", {"enable_thinking": False}).save(source)
+    (source / "generation_config.json").write_text('{"eos_token_id": [2, 3]}')
+    config = replace(CONFIG, epochs=1, trainer=replace(CONFIG.trainer, lora=LoraConfig(rank=4, alpha=8)))
+    assert fine_tune(config, source, data, tmp_path / "run", lambda entry: None)
+    for folder in (tmp_path / "run" / "model", tmp_path / "run" / "adapter"):
+        assert PromptTemplate.load(folder) == PromptTemplate.load(source)
+        assert json.loads((folder / "generation_config.json").read_text())["eos_token_id"] == [2, 3]
+    assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").exists()
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
+        ({"prompt": "a", "response": PARALLEL, "untrained_steps": [3]}, "untrained_steps: 3 is no step"),
+        ({"prompt": "a", "response": "b", "extra": 1}, "unknown field 'extra'"),
         ({"prompt": "a"}, r'data.jsonl:2: write \{"prompt": "…", "response": "…"\}'),
         ({"messages": [{"role": "user", "content": "a"}]}, r"data.jsonl:2: write .* whose last message is the assist"),
         (

@@ -172,6 +172,7 @@ def train(config: BetaConfig, initial: Path, out: Path, budget: Deadline, report
         report,
         group,
         resume,
+        initial,
     )
     progress = fit(network, tokenizer, source, run)
     return progress.step >= steps

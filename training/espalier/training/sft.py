@@ -24,7 +24,7 @@ from espalier.training.data.responses import ExampleSource, ResponseFileError, r
 from espalier.training.data.stream import TASK_NAMES, held_out_rows, rows
 from espalier.training.model.logprobs import Scores
 from espalier.training.model.network import Batch, Policy, build, collate, load_network
-from espalier.training.run.checkpoint import Progress, export, load_weights, restore, save
+from espalier.training.run.checkpoint import Progress, finish, load_weights, restore, save
 from espalier.training.run.deadline import Deadline
 from espalier.training.run.directory import prepare
 from espalier.training.run.distributed import ALONE, Group
@@ -167,6 +167,7 @@ class Run:
         report: Shows an entry of the metrics.
         group: The processes that train together.
         resume: Go on from the checkpoint in `out`.
+        initial: Model directory that the run began from; None: random weights.
     """
 
     trainer: TrainerConfig
@@ -178,6 +179,7 @@ class Run:
     report: Report
     group: Group = ALONE
     resume: bool = False
+    initial: Path | None = None
 
     def __post_init__(self) -> None:
         at_once = self.trainer.micro_batch_size * self.group.size
@@ -235,7 +237,7 @@ def fit(network: Any, tokenizer: Any, source: Source, run: Run) -> Progress:
         by_task = losses_by_task(trainer.policy, held_out_batches) if held_out_batches else {}
         record({"step": progress.step, "held_out": {name: round(value, 4) for name, value in by_task.items()}})
     save(saved, network, trainer.optimizers, progress, group)
-    export(run.out / "model", network, tokenizer, group)
+    finish(run.out, network, tokenizer, run.initial, group)
     return progress
 
 
@@ -301,6 +303,7 @@ def fine_tune(
         report,
         group,
         resume and any((out / "checkpoint").glob("[0-9]*")),
+        initial,
     )
     return fit(network, tokenizer, source, run).step >= steps
 

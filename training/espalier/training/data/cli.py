@@ -286,6 +286,7 @@ def cold_start(
     ] = None,
     min_steps: Annotated[int, typer.Option(min=2, help="Steps of a response at least.")] = 3,
     max_steps: Annotated[int, typer.Option(min=2, help="Steps of a response at most.")] = 5,
+    max_step_words: Annotated[int, typer.Option(min=1, help="Longer solutions are not used.")] = 220,
     per_problem: Annotated[int, typer.Option(min=1, help="Responses made of a problem at most.")] = 1,
     mixed: Annotated[bool, typer.Option(help="Only problems with right and wrong solutions.")] = True,
     held_out: Annotated[
@@ -306,7 +307,7 @@ def cold_start(
         from espalier.training.data.sampling import by_problem, solutions
         from espalier.verifiers.open import open_verifiers
 
-        settings = Assembly(seed, min_steps, max_steps, per_problem, mixed)
+        settings = Assembly(seed, min_steps, max_steps, per_problem, mixed, max_step_words=max_step_words)
         found = _read(problems)
         if held_out:
             kept, overlaps = split(found, _held_out(held_out, n))

@@ -83,7 +83,8 @@ class Assembled:
 def assemble(problem: Problem, solutions: Sequence[Solution], settings: Assembly) -> list[Assembled]:
     """Responses made of the solutions to one problem; none if they do not support the right answer.
 
-    In every response the right answer is stated by more steps than any wrong one. Equal arguments make equal responses.
+    In every response the right answer is stated by more steps than any wrong one. Shorter solutions are taken first.
+    Equal arguments make equal responses.
     """
     rng = Random(f"{settings.seed}/{problem.id}")
     whole = [_whole(one) for one in solutions if _usable(one, settings)]
@@ -92,8 +93,8 @@ def assemble(problem: Problem, solutions: Sequence[Solution], settings: Assembly
     wrong = [one for one in distinct if not one.right]
     if settings.mixed and not (right and wrong):
         return []
-    rng.shuffle(right)
-    rng.shuffle(wrong)
+    for found in (right, wrong):  # shorter ones first: a user waits for the longest step
+        found.sort(key=lambda one: len(one.text))
     made: list[Assembled] = []
     while len(made) < settings.per_problem:
         steps = _choose(right, wrong, settings, rng)
@@ -110,10 +111,13 @@ def _usable(one: Solution, settings: Assembly) -> bool:
 
 
 def _whole(one: Solution) -> Solution:
-    """The solution up to the end of the line with its last box."""
+    """The solution up to the end of the line with its last box, a displayed formula closed behind it."""
     text = one.text.strip()
     end = text.find("\n", text.rindex(r"\boxed{"))
-    return Solution(text if end < 0 else text[:end].rstrip(), one.answer, one.right)
+    text = text if end < 0 else text[:end].rstrip()
+    if text.count(r"\[") > text.count(r"\]"):  # the box stood in a displayed formula
+        text += "\n\\]"
+    return Solution(text, one.answer, one.right)
 
 
 def _choose(

@@ -27,7 +27,8 @@ def read_examples(path: Path, tokenizer: Any, template: PromptTemplate, form: Fo
     A line is `{"prompt": …, "response": …}`: the prompt is a question, put to the model as it is when the model is
     served (instruction text and chat template). Or it is `{"messages": [{"role": …, "content": …}, …]}`: the chat
     template alone is applied, and the last message, of the assistant, is trained. A response may hold the tags of the
-    grammar; it gets the end of the turn if it does not have it.
+    grammar; it gets the end of the turn if it does not have it. With `"untrained_steps": [2, 3]` these steps of its
+    first block (counted from 1) are context and not trained: attempts that failed, say.
 
     Args:
         path: The file.
@@ -58,8 +59,14 @@ def read_examples(path: Path, tokenizer: Any, template: PromptTemplate, form: Fo
 
 
 def _example(value: Any, tokenizer: Any, template: PromptTemplate, form: Form, vocabulary: Vocabulary) -> Example:
+    context: Any = ()
     match value:
-        case {"prompt": str(question), "response": str(text)}:
+        case {"prompt": str(question), "response": str(text), **more}:
+            context = more.pop("untrained_steps", ())
+            if more:
+                raise ValueError(
+                    f"unknown field {sorted(map(str, more))[0]!r}; there are: prompt, response, untrained_steps"
+                )
             prompt = template.encode(tokenizer, question)
         case {"messages": [*turns, {"role": "assistant", "content": str(text)}]} if turns:
             rendered = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
@@ -76,7 +83,13 @@ def _example(value: Any, tokenizer: Any, template: PromptTemplate, form: Form, v
     if form is Form.PARALLEL and structure.faults and tags & set(response):
         fault = structure.faults[0]
         raise ValueError(f"the response breaks the grammar: {fault.kind.value}, {fault.detail}")
-    return response_example(prompt, response, form, vocabulary)
+    example = response_example(prompt, response, form, vocabulary)
+    steps = structure.blocks[0].steps if structure.blocks else ()
+    for number in context:
+        if type(number) is not int or not 1 <= number <= len(steps):
+            raise ValueError(f"untrained_steps: {number!r} is no step of the response's first block")
+        example.trained[steps[number - 1].start : steps[number - 1].end] = False
+    return example
 
 
 class ExampleSource:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, variance
 
+from espalier.common.seeds import derive_seed
 from espalier.runtime.engine import Engine, FinishReason
 from espalier.runtime.prompt import PromptTemplate
 from espalier.solver.core.candidate import Candidate
@@ -70,7 +71,8 @@ async def sample(
     async def work() -> None:
         nonlocal done
         for problem, number in queue:  # one iterator for all workers: each takes the next
-            drawn = await draw(engine, template, generation, problem, number, draws.seed, draws.temperature)
+            seed = derive_seed(draws.seed, problem.id)
+            drawn = await draw(engine, template, generation, problem, number, seed, draws.temperature)
             kept.add(TASK, problem.id, drawn)
             done += 1
             progress(done, total)

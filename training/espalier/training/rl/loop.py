@@ -27,7 +27,7 @@ from espalier.training.rl.reward import OUTCOMES, RolloutStatus
 from espalier.training.rl.rollout import JudgedRollout
 from espalier.training.rl.rollout_engine import collector_for, sync_weights
 from espalier.training.rl.sampler import Algorithm, BatchSampler, RolloutBatch
-from espalier.training.run.checkpoint import Progress, export, restore, save
+from espalier.training.run.checkpoint import Progress, finish, restore, save
 from espalier.training.run.deadline import Deadline
 from espalier.training.run.directory import prepare
 from espalier.training.run.distributed import ALONE, Group
@@ -142,7 +142,7 @@ async def _train(
                     save(saved, network, trainer.optimizers, progress, group)
                 if stop:
                     return False
-            export(out / "model", network, tokenizer, group)
+            finish(out, network, tokenizer, initial, group)
     return True
 
 

@@ -34,9 +34,10 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.optim import Optimizer
 from transformers import AutoModelForCausalLM
 
+from espalier.runtime.prompt import CHAT_TEMPLATE_KWARGS_FILE, INSTRUCTION_FILE
 from espalier.training.config import ConfigError
 from espalier.training.data.tokenizer import save as save_tokenizer
-from espalier.training.model.weights import full_weights, is_adapter, plain_name
+from espalier.training.model.weights import full_weights, has_adapter, is_adapter, plain_name, save_adapter
 from espalier.training.run.distributed import ALONE, Group
 
 SHARD_SIZE = "5GB"
@@ -220,6 +221,26 @@ def exported(network: Any) -> Any:
         strange = sorted(set(here.items()) ^ set(there.items()))[0][0]
         raise ConfigError(f"{type(network).__name__} cannot be exported: {strange} is not what its config says")
     return plain
+
+
+KEPT_FILES = (INSTRUCTION_FILE, CHAT_TEMPLATE_KWARGS_FILE, "generation_config.json")
+"""What a model is prompted with and where it ends a turn: the same from stage to stage."""
+
+
+def finish(out: Path, network: Any, tokenizer: Any, initial: Path | None, group: Group = ALONE) -> None:
+    """Write what a run leaves: the model to `out/model`, and its adapter, if it has one, to `out/adapter`.
+
+    Instruction text, arguments of the chat template and generation config of the model in `initial` go along with both.
+    All processes must call it.
+    """
+    if has_adapter(network):
+        save_adapter(network, out / "adapter", str(initial))
+    export(out / "model", network, tokenizer, group)
+    for folder in (out / "model", out / "adapter"):
+        if group.is_main and initial is not None and folder.is_dir():
+            for name in KEPT_FILES:
+                if (initial / name).is_file():
+                    shutil.copyfile(initial / name, folder / name)
 
 
 def export(
