@@ -7,7 +7,7 @@ import pytest
 from espalier.training.config import ConfigError, ProblemsConfig
 from espalier.training.data.problems import DatasetError, read_problems, stream
 from espalier.training.tasks import Split, task
-from espalier.verifiers.check import ReferenceCheck
+from espalier.verifiers.check import ConstraintCheck, ReferenceCheck
 
 GOOD = '{"id": "a", "text": "2+2?", "check": {"reference": {"answer": "4"}}}'
 
@@ -49,14 +49,25 @@ def test_a_line_ends_where_json_lines_say_so(tmp_path: Path) -> None:
     assert [problem.text for problem in read_problems(path)] == [text, text]
 
 
+def test_shorthands_empty_lines_and_checks_in_the_text_work_as_for_solving(tmp_path: Path) -> None:
+    path = tmp_path / "problems.jsonl"
+    path.write_text(
+        '{"text": "What is 6 times 7?", "check": "reference:42"}\n\n'
+        '{"text": "Using the numbers 19, 36, 55 and 7, each once, make 65"}\n'
+    )
+    shorthand, recognised = read_problems(path)
+    assert shorthand.check == ReferenceCheck("42")
+    assert isinstance(recognised.check, ConstraintCheck)
+    assert (recognised.id, recognised.task) == ("3", "file")
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("", r":2: the line is empty"),
         ("{", r":2: Expecting property name"),
-        ("[]", r":2: write a JSON object like"),
-        ('{"text": " "}', r":2: write a JSON object like"),
-        ('{"text": "2+2?"}', r":2: check: give how an answer is judged"),
+        ("[]", r":2: a line must be a JSON object like"),
+        ('{"text": " "}', r":2: text is empty"),
+        ('{"text": "2+2?"}', r":2: check: say how an answer is judged"),
         ('{"text": "2+2?", "chekc": {}}', r":2: unknown field 'chekc'; there are: check, id, text"),
         ('{"text": "2+2?", "check": {"reference": {"anser": "4"}}}', r":2: check: .*anser"),
         ('{"text": "2+2?", "check": {}}', r":2: check"),
@@ -64,7 +75,7 @@ def test_a_line_ends_where_json_lines_say_so(tmp_path: Path) -> None:
 )
 def test_a_line_that_is_no_problem_is_named_with_its_number(tmp_path: Path, line: str, message: str) -> None:
     path = tmp_path / "problems.jsonl"
-    path.write_text(f"{GOOD}\n{line}\n{GOOD}\n")
+    path.write_text(f"{GOOD}\n{line}\n")
     with pytest.raises(DatasetError, match=rf"problems.jsonl{message}"):
         read_problems(path)
 
@@ -73,7 +84,7 @@ def test_an_empty_or_missing_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(DatasetError, match=r"empty.jsonl: there is no problem in it"):
         read_problems(tmp_path / "empty.jsonl")
-    with pytest.raises(DatasetError, match=r"none.jsonl: No such file"):
+    with pytest.raises(DatasetError, match=r"cannot read .*none.jsonl: No such file"):
         read_problems(tmp_path / "none.jsonl")
 
 

@@ -76,7 +76,7 @@ class FakeJudge:
 
 
 def problems(count: int) -> list[Problem]:
-    return [Problem(str(i), "t", f"What is {i}+{i}?", ReferenceCheck(str(2 * i)), {}) for i in range(count)]
+    return [Problem(str(i), f"What is {i}+{i}?", ReferenceCheck(str(2 * i))) for i in range(count)]
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ async def test_over_long_and_malformed_responses_are_named(network: Qwen3ForCaus
 
 
 async def test_a_prompt_that_is_too_long_ends_no_run(network: Qwen3ForCausalLM) -> None:
-    endless = Problem("long", "t", "1+" * 5000, ReferenceCheck("1"), {})
+    endless = Problem("long", "1+" * 5000, ReferenceCheck("1"))
     async with collecting(network, limits=Limits(max_tokens=5)) as collector:
         (refused,), (served,) = await collector.collect([endless, *problems(1)], 1, SEED)
     assert refused.status is RolloutStatus.ENGINE_ERROR

@@ -87,7 +87,7 @@ def test_a_task_has_easier_problems_on_the_same_side_of_the_split(name: str) -> 
 
 def test_puzzles_of_larger_numbers_have_a_solution_and_the_library_s_wording() -> None:
     for problem in TASKS["puzzle24"].problems(Split.TRAIN, 1, 5):
-        numbers = problem.facts["numbers"]
+        numbers = problem.metadata["numbers"]
         assert problem.text.startswith(f"Make 24 using {', '.join(map(str, numbers))}.")
         assert any(values == 24 for order in permutations(numbers) for values in _left_to_right(order))
 
@@ -117,7 +117,7 @@ def test_every_wording_can_be_filled_in(task: str, text: str) -> None:
 @EVERY_TASK
 def test_other_words_keep_every_number_of_the_problem(name: str) -> None:
     problem = TASKS[name].generate(Split.TRAIN, 3, 0)
-    facts = problem.facts
+    facts = problem.metadata
     numbers = facts.get("numbers") or facts.get("sequence", [0])[:-1]
     for text in {reword(problem, Random(seed)) for seed in range(8)}:
         assert all(str(n) in text for n in islice(numbers, 8))

@@ -43,7 +43,7 @@ async def test_every_trace_is_well_formed_and_its_answer_passes_the_check(name: 
 async def test_a_fraction_that_comes_to_a_whole_number_is_written_as_one() -> None:
     facts = {"numerator": 12, "denominator": 4, "simplified_numerator": 3, "simplified_denominator": 1}
     check = ConstraintCheck((Relation("answer = 12/4"), Domain("lowest terms")))
-    trace = write(Problem("x", "fraction_simplification", "12/4", check, facts), Random(0))
+    trace = write(Problem("x", "12/4", check, "fraction_simplification", facts), Random(0))
     assert trace is not None
     async with MathVerifier() as verifier:
         assert (await verifier.verify(Claim(trace.closing), check)).passed

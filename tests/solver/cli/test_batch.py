@@ -188,7 +188,7 @@ def test_a_worker_exports_spans_where_the_environment_says(monkeypatch: pytest.M
     monkeypatch.setattr("espalier.solver.session.spans._installed", lambda: False)
     result = CliRunner().invoke(worker_app, [])
     assert result.exit_code == 2
-    assert "espalier-npr[otel]" in result.output
+    assert "[otel]" in result.output
 
 
 def test_help_teaches() -> None:

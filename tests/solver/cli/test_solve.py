@@ -161,7 +161,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, name)
     done = espalier("eval", "--tasks", "gcd", "--n", "1")
     assert done.exit_code == 3
-    assert "pip install 'espalier-npr[train]'" in done.output
+    assert "pip install '.[train]'" in done.output
 
 
 class TestSeedling:

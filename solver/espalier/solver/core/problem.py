@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,21 @@ class ProblemError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A task for the solver.
+    """A problem to solve, to train on or to measure with.
 
     Attributes:
         id: Names it in results and traces.
         text: As a person would type it.
         check: How an answer is judged; None when nothing but votes can judge it.
+        task: The task that it was drawn from, or the file that it comes from; empty when it was typed.
+        metadata: What its maker knows of it, for example the numbers in it. Neither compared nor sent anywhere.
     """
 
     id: str
     text: str
     check: Check | None = None
+    task: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.text.strip():
@@ -44,6 +48,17 @@ def recognised(problem: Problem) -> Problem:
     from espalier.verifiers.math.recognise import recognise
 
     return replace(problem, check=recognise(problem.text))
+
+
+def check_of(problem: Problem) -> Check:
+    """The check of a problem that has to have one.
+
+    Raises:
+        ProblemError: It has none.
+    """
+    if problem.check is None:
+        raise ProblemError(f"the problem {problem.id!r} has no check; nothing can judge its answers")
+    return problem.check
 
 
 def lines_of(path: Path) -> list[str]:
@@ -60,7 +75,16 @@ def lines_of(path: Path) -> list[str]:
         raise ProblemError(f"cannot read {path}: {error.strerror}") from None
 
 
-def read_problems(lines: Iterable[str], name: str) -> tuple[Problem, ...]:
+def read_problem_file(path: Path, *, checked: bool = False) -> tuple[Problem, ...]:
+    """The problems of a file; see :func:`read_problems`.
+
+    Raises:
+        ProblemError: The file cannot be read, a line is wrong, or there is no problem in it.
+    """
+    return read_problems(lines_of(path), str(path), checked=checked)
+
+
+def read_problems(lines: Iterable[str], name: str, *, checked: bool = False) -> tuple[Problem, ...]:
     """Read JSON lines: {"text": …, "id": …, "check": …}.
 
     `check` is a shorthand or a JSON object, `id` the line's number unless given. Empty lines are skipped.
@@ -68,6 +92,7 @@ def read_problems(lines: Iterable[str], name: str) -> tuple[Problem, ...]:
     Args:
         lines: The file.
         name: What the file is called in messages.
+        checked: Every problem must have a check: its own, or the one that its text states.
 
     Raises:
         ProblemError: A line is wrong, or there is no problem at all. Every line is read before any is returned.
@@ -79,6 +104,8 @@ def read_problems(lines: Iterable[str], name: str) -> tuple[Problem, ...]:
             continue
         try:
             problem = _read(json.loads(line), str(number))
+            if checked and (problem := recognised(problem)).check is None:
+                raise ProblemError('check: say how an answer is judged, for example "reference:42"')
         except (ValueError, RecursionError) as error:
             raise ProblemError(f"{name}:{number}: {error}") from None
         if (other := seen.setdefault(problem.id, number)) != number:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from random import Random
-from typing import Any
 
-from google.protobuf.json_format import ParseDict, ParseError
-
-from espalier.common.errors import FieldError
+from espalier.solver.core.problem import Problem, ProblemError, read_problem_file
 from espalier.training.config import ProblemsConfig
-from espalier.training.tasks import Problem, Split, task
-from espalier.v1 import common_pb2
-from espalier.verifiers.proto import decode_check
+from espalier.training.tasks import Split, task
 
 Stream = Callable[[int], Problem]
 """From a number to a problem."""
+
+FILE = "file"
+"""The task of every problem that comes from a file."""
 
 
 class DatasetError(ValueError):
@@ -61,36 +59,12 @@ def _from_file(problems: list[Problem], seed: int) -> Stream:
 
 
 def read_problems(path: Path) -> list[Problem]:
-    """Read JSON lines: {"text": …, "check": {…}, "id": …}, with the check in the JSON form of the contract.
+    """The problems of a file, each with a check: its own, or the one that its text states.
 
     Raises:
-        DatasetError: the file cannot be read, is empty, or holds a line that is no problem.
+        DatasetError: The file cannot be read, is empty, or holds a line that is no problem or that nothing can check.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")  # JSON may hold other line ends
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
-    if lines == [""]:
-        raise DatasetError(f"{path}: there is no problem in it")
-    problems = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            problems.append(_problem(json.loads(line), number))
-        except (ValueError, RecursionError) as error:
-            reason = "the line is empty" if not line.strip() else str(error)
-            raise DatasetError(f"{path}:{number}: {reason}") from None
-    return problems
-
-
-def _problem(value: Any, number: int) -> Problem:
-    if not isinstance(value, dict) or not isinstance(value.get("text"), str) or not value["text"].strip():
-        raise ValueError('write a JSON object like {"text": "2+2?", "check": {"reference": {"answer": "4"}}}')
-    if unknown := sorted(value.keys() - {"id", "text", "check"}):
-        raise ValueError(f"unknown field {unknown[0]!r}; there are: check, id, text")
-    if not isinstance(value.get("check"), dict):
-        raise ValueError("check: give how an answer is judged, as an object")
-    try:
-        check = decode_check(ParseDict(value["check"], common_pb2.Check()))
-    except (ParseError, FieldError) as error:
-        raise ValueError(f"check: {error}") from None
-    return Problem(str(value.get("id", number)), "file", value["text"], check, {})
+        return [replace(problem, task=FILE) for problem in read_problem_file(path, checked=True)]
+    except ProblemError as error:
+        raise DatasetError(str(error)) from None

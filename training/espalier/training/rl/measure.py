@@ -10,10 +10,10 @@ from itertools import chain, islice
 from statistics import fmean, variance
 
 from espalier.runtime.engine import EngineError, FinishReason
+from espalier.solver.core.problem import Problem, check_of
 from espalier.training.rl.reward import RolloutStatus, status_of
 from espalier.training.rl.rollout import Collector, JudgedRollout, answer_text
 from espalier.training.rl.verifiers import RetryingVerifiers
-from espalier.training.tasks import Problem
 from espalier.verifiers.check import Claim
 
 
@@ -116,7 +116,7 @@ async def judge(
     async def judged(problem: Problem, one: Outcome) -> Outcome:
         if one.status is not RolloutStatus.VERIFIER_ERROR:
             return one
-        verdict = await patience.verify(Claim(one.answer, problem=problem.text), problem.check)
+        verdict = await patience.verify(Claim(one.answer, problem=problem.text), check_of(problem))
         return replace(one, status=status_of(FinishReason.STOP, verdict.status))
 
     pairs = zip(problems, groups, strict=True)

@@ -34,10 +34,10 @@ from espalier.runtime.layout import Branch, Layout
 from espalier.runtime.layout import Path as BranchPath
 from espalier.runtime.prompt import PromptTemplate
 from espalier.runtime.structure import Response, read
+from espalier.solver.core.problem import Problem, check_of
 from espalier.training.rl.credit import runs
 from espalier.training.rl.reward import OUTCOMES, Reward, RolloutStatus, format_score, reward, status_of
 from espalier.training.rl.verifiers import RetryingVerifiers
-from espalier.training.tasks import Problem
 from espalier.verifiers.answer import branch_answer
 from espalier.verifiers.check import Check, Claim, ProgramCheck
 from espalier.verifiers.verdict import Evidence, Status, Verdict
@@ -223,10 +223,10 @@ class Collector:
         branches: tuple[JudgedBranch, ...] = ()
         if last.reason is FinishReason.STOP:
             claim = Claim(answer_text(rollout, self.vocabulary, self.engine.tokenizer), problem=problem.text)
-            verdict = await self.judge.verify(claim, problem.check)
+            verdict = await self.judge.verify(claim, check_of(problem))
         if self.judge_branches and last.reason in (FinishReason.STOP, FinishReason.LENGTH):
             branches = await judge.judged(
-                branch_answers(rollout, problem.check, self.vocabulary, self.engine.tokenizer)
+                branch_answers(rollout, check_of(problem), self.vocabulary, self.engine.tokenizer)
             )
         worth = self._reward(last, structure, verdict)
         return JudgedRollout(
@@ -267,12 +267,12 @@ class BranchJudge:
 
     def _asked(self, answer: str) -> asyncio.Task[Verdict]:
         if answer not in self._verdicts:
-            beyond = isinstance(self.problem.check, ProgramCheck) and len(self._verdicts) >= self.programs
+            beyond = isinstance(check_of(self.problem), ProgramCheck) and len(self._verdicts) >= self.programs
             self._verdicts[answer] = asyncio.create_task(_not_run() if beyond else self._verify(answer))
         return self._verdicts[answer]
 
     async def _verify(self, answer: str) -> Verdict:
-        return await self.judge.verify(Claim(answer, bare=True, problem=self.problem.text), self.problem.check)
+        return await self.judge.verify(Claim(answer, bare=True, problem=self.problem.text), check_of(self.problem))
 
 
 async def _not_run() -> Verdict:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from espalier.solver.core.problem import Problem
 from espalier.training.tasks import gym, programming
-from espalier.training.tasks.task import Draft, Problem, Split, Task
+from espalier.training.tasks.task import Draft, Split, Task
 
 __all__ = ["EASIER_TASKS", "TASKS", "Draft", "Problem", "Split", "Task", "problems", "task"]
 

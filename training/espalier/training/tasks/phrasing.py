@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 from random import Random
 
-from espalier.training.tasks.task import Problem
+from espalier.solver.core.problem import Problem
 
 
 @cache
@@ -32,7 +32,7 @@ def fields(problem: Problem) -> dict[str, str]:
     Numbers: `list` "4, 6 and 10", `commas` "4, 6, 10", `spaced` "4 6 10". Expressions: as generated, `tight` without
     spaces, `words` and `cross` with "times" and "x", `human` "3x + 5" and "x^2", `powers` "3*x^2", `squared` "3x²".
     """
-    facts = problem.facts
+    facts = problem.metadata
     fields: dict[str, str] = {name: str(facts[name]) for name in ("target", "variable", "equation") if name in facts}
     numbers = facts.get("numbers")
     if problem.task == "products":

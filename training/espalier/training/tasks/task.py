@@ -9,6 +9,7 @@ from hashlib import blake2b
 from itertools import count
 from typing import Any
 
+from espalier.solver.core.problem import Problem
 from espalier.verifiers.check import Check
 
 HELD_OUT_SHARE = 8
@@ -39,17 +40,6 @@ class Draft:
     facts: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One problem of a task."""
-
-    id: str
-    task: str
-    text: str
-    check: Check
-    facts: Mapping[str, Any]
-
-
 def _hash(text: str) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=7).digest(), "big")
 
@@ -75,7 +65,8 @@ class Task:
         for attempt in count():
             draft = self.draw(_hash(f"{self.name}/{seed}/{index}/{attempt}"))
             if self.split_of(draft) is split:
-                return Problem(f"{self.name}-{split}-{seed}-{index}", self.name, draft.text, draft.check, draft.facts)
+                name = f"{self.name}-{split}-{seed}-{index}"
+                return Problem(name, draft.text, draft.check, self.name, draft.facts)
         raise AssertionError("unreachable: count() does not end")
 
     def problems(self, split: Split, seed: int, size: int) -> Iterator[Problem]:

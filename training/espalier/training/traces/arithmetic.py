@@ -43,8 +43,8 @@ def _sum_methods(terms: list[int]) -> Iterator[Branch]:
 
 def chain_sum(problem: Problem, rng: Random) -> Demonstration | None:
     """Add a chain of signed numbers."""
-    terms = _signed_terms(problem.facts["expression"])
-    return majority(list(_sum_methods(terms)), problem.facts["answer"], rng)
+    terms = _signed_terms(problem.metadata["expression"])
+    return majority(list(_sum_methods(terms)), problem.metadata["answer"], rng)
 
 
 def partial_products(a: int, b: int) -> tuple[str, int]:
@@ -86,5 +86,5 @@ def _product_methods(a: int, b: int) -> Iterator[Branch]:
 
 def products(problem: Problem, rng: Random) -> Demonstration | None:
     """Multiply two numbers."""
-    a, b = (int(factor) for factor in problem.facts["expression"].split(" * "))
-    return majority(list(_product_methods(a, b)), problem.facts["answer"], rng)
+    a, b = (int(factor) for factor in problem.metadata["expression"].split(" * "))
+    return majority(list(_product_methods(a, b)), problem.metadata["answer"], rng)

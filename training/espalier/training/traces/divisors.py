@@ -92,7 +92,7 @@ def _gcd_methods(numbers: list[int], rng: Random) -> Iterator[Branch]:
 
 def gcd(problem: Problem, rng: Random) -> Demonstration | None:
     """The greatest common divisor of two or more numbers."""
-    return majority(list(_gcd_methods(problem.facts["numbers"], rng)), problem.facts["answer"], rng)
+    return majority(list(_gcd_methods(problem.metadata["numbers"], rng)), problem.metadata["answer"], rng)
 
 
 def factors(n: int) -> list[int]:
@@ -169,7 +169,7 @@ def _lcm_methods(numbers: list[int], rng: Random) -> Iterator[Branch]:
 
 def lcm(problem: Problem, rng: Random) -> Demonstration | None:
     """The least common multiple of two or more numbers."""
-    return majority(list(_lcm_methods(problem.facts["numbers"], rng)), problem.facts["answer"], rng)
+    return majority(list(_lcm_methods(problem.metadata["numbers"], rng)), problem.metadata["answer"], rng)
 
 
 def _cancelled(n: int, d: int) -> tuple[str, str]:
@@ -198,7 +198,7 @@ def _fraction_methods(n: int, d: int) -> Iterator[Branch]:
 
 def fraction_simplification(problem: Problem, rng: Random) -> Demonstration | None:
     """A fraction in lowest terms."""
-    facts = problem.facts
+    facts = problem.metadata
     answer = _ratio(facts["simplified_numerator"], facts["simplified_denominator"])
     methods = list(_fraction_methods(facts["numerator"], facts["denominator"]))
     return majority(methods, answer, rng)

@@ -63,12 +63,12 @@ def _linear_methods(a: int, b: int, c: int, x: str, rng: Random) -> Iterator[Bra
 
 def simple_equations(problem: Problem, rng: Random) -> Demonstration | None:
     """One linear equation with a whole solution."""
-    left, right = problem.facts["equation"].split(" = ")
-    found, x = coefficients(left), problem.facts["variable"]
+    left, right = problem.metadata["equation"].split(" = ")
+    found, x = coefficients(left), problem.metadata["variable"]
     a, b, c = found.get(1, 0), found.get(0, 0), int(right)
     if a == 0:
         return None
-    return majority(list(_linear_methods(a, b, c, x, rng)), problem.facts["answer"], rng)
+    return majority(list(_linear_methods(a, b, c, x, rng)), problem.metadata["answer"], rng)
 
 
 def decimal(value: Fraction) -> str:
@@ -141,7 +141,7 @@ def _trial(a: int, b: int, c: int, rng: Random) -> tuple[str, list[Fraction]] | 
 
 def polynomial_equations(problem: Problem, rng: Random) -> Demonstration | None:
     """One quadratic equation with rational roots."""
-    found = coefficients(problem.facts["polynomial_expr"])
+    found = coefficients(problem.metadata["polynomial_expr"])
     a, b, c = (found.get(degree, 0) for degree in (2, 1, 0))
     if a == 0:
         return None
@@ -155,4 +155,4 @@ def polynomial_equations(problem: Problem, rng: Random) -> Demonstration | None:
         if attempt is not None:
             work, roots = attempt
             methods.append(Branch(f" {plan}", concluded(f" {work}", _answer(roots)), _answer(roots)))
-    return majority(methods, problem.facts["answer"], rng)
+    return majority(methods, problem.metadata["answer"], rng)

@@ -112,8 +112,8 @@ def closings(numbers: list[int], target: int) -> Iterator[Branch]:
 
 def search(problem: Problem, rng: Random) -> Demonstration | None:
     """A few closing operations at a time; another block with others when they come to nothing."""
-    numbers: list[int] = list(problem.facts["numbers"])
-    branches = list(closings(numbers, int(problem.facts.get("target", 24))))
+    numbers: list[int] = list(problem.metadata["numbers"])
+    branches = list(closings(numbers, int(problem.metadata.get("target", 24))))
     rng.shuffle(branches)
     remaining = iter(branches)
     blocks: list[Block] = []

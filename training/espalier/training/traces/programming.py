@@ -69,9 +69,9 @@ def _furthest(blocks: Sequence[Block]) -> Branch:
 
 def search(problem: Problem, rng: Random) -> Demonstration | None:
     """Near misses and the right program in random order; sometimes after blocks without the right one."""
-    target: Program = problem.facts["program"]
-    examples: list[list[int]] = problem.facts["examples"]
-    hidden: list[list[int]] = problem.facts["hidden"]
+    target: Program = problem.metadata["program"]
+    examples: list[list[int]] = problem.metadata["examples"]
+    hidden: list[list[int]] = problem.metadata["hidden"]
     wanted = [run(target, xs)[-1] for xs in examples]
     by_phrase: dict[str, Program] = {phrase(target): target}
 

@@ -97,7 +97,7 @@ GIVING_UP = 0.06
 
 def number_sequence(problem: Problem, rng: Random) -> Demonstration | None:
     """The next term: a few hypotheses at a time."""
-    *xs, answer = problem.facts["sequence"]
+    *xs, answer = problem.metadata["sequence"]
     guesses = list(_guesses(xs))
     if all(abs(x) > 200 for x in xs[-2:]):
         guesses = [g for g in guesses if not g.plan.startswith(" square") or g.result]
