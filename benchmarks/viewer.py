@@ -33,93 +33,92 @@ FRAME_MS = 1000 / 60
 def trace(candidates: int, tokens: int) -> Iterator[dict[str, Any]]:
     """Lines of a trace: all candidates side by side, a token of each branch every 15 ms."""
     draw = random.Random(0)
-    budget = {"candidates": candidates, "tokens": None, "seconds": None, "rounds": None}
-    text = "Using the numbers 19, 36, 55 and 7, each once, make 65"
-    yield {
-        "at": 0.0,
-        "event": "accepted",
-        "text": text,
-        "check": None,
-        "policy": "best_of_k",
-        "budget": budget,
-        "seed": 1,
-    }
+    problem = {"id": "p", "text": "Using the numbers 19, 36, 55 and 7, each once, make 65"}
+    accepted = {"problem": problem, "policy": "best_of_k", "budget": {"candidates": candidates}, "seed": "1"}
+    yield _event(0.0, "accepted", accepted)
     judged = []
     for index in range(candidates):
         yield from _candidate(index, tokens, draw)
         answer = str(draw.choice([65, 64, 63, 66, 12]))
-        status = "pass" if index == candidates // 2 else "fail"
+        status = "STATUS_PASS" if index == candidates // 2 else "STATUS_FAIL"
         evidence = [
             {"rule": "parse", "detail": f"claim {answer}"},
             {"rule": "constraint", "detail": f"65 is not {answer}"},
         ]
         verdict = {"status": status, "score": 0.0, "decided_by": "constraints", "evidence": evidence, "feedback": "no"}
-        said = {"path": [], "answer": answer, "verdict": verdict, "repeated": False}
-        yield {"at": 9.0, "event": "answer_judged", "candidate": index, **said}
-        usage = {
-            "prompt_tokens": 40,
-            "sampled_tokens": tokens,
-            "forced_tokens": 20,
-            "critical_path_tokens": tokens // 3,
-        }
-        shared = {
+        said = {"candidate": index, "path": {"turns": []}, "answer": answer, "verdict": verdict}
+        yield _event(9.0, "answer_judged", {**said, "already_judged": False})
+        candidate = {
+            "spec": _spec(index),
+            "text": "",
             "answer": answer,
-            "answer_class": None,
-            "reason": "stop",
-            "usage": usage,
-            "seconds": 9.0,
+            "branch_answers": [],
+            "finish_reason": "stop",
             "detail": "",
+            "usage": _usage(tokens),
+            "verdict": verdict,
+            "well_formed": True,
+            "forked": True,
+            "seconds": 9.0,
         }
-        candidate = {"spec": {"index": index}, "text": "", **shared, "forked": True, "well_formed": True}
-        judged.append({"at": 9.1, "event": "candidate_finished", "candidate": candidate, "verdict": verdict})
+        judged.append(_event(9.1, "candidate_finished", {"candidate": candidate}))
     yield from judged
-    names = ("new", "forced", "accepted", "failed", "aborted", "critical_path")
-    usage = {f"{name}_tokens": candidates * tokens for name in names} | {"parallel_speedup": 3.0, "seconds": 9.2}
+    fates = {fate: _usage(candidates * tokens) for fate in ("accepted", "failed", "aborted")}
     result = {
+        "outcome": "OUTCOME_VERIFIED",
         "answer": "65",
-        "verified": True,
-        "decided_by": "check",
+        "decided_by": "DECIDED_BY_CHECK",
         "reason": "satisfied",
         "candidate": candidates // 2,
+        "stopped": "passed",
+        "candidates": [],
+        "spent": {**fates, "critical_path_tokens": candidates * tokens, "seconds": 9.2},
+        "seed": "1",
     }
-    yield {"at": 9.2, "event": "solved", "result": {**result, "stopped": "passed", "usage": usage}}
+    yield _event(9.2, "solved", result)
+
+
+def _event(seconds: float, kind: str, told: dict[str, Any]) -> dict[str, Any]:
+    return {"seconds": seconds, "solve_id": "s", kind: told}
+
+
+def _spec(index: int) -> dict[str, Any]:
+    return {"index": index, "round": 0, "seed": index, "temperature": 1.0, "hint": ""}
+
+
+def _usage(tokens: int) -> dict[str, int]:
+    return {
+        "prompt_tokens": 40,
+        "sampled_tokens": tokens,
+        "forced_tokens": 20,
+        "critical_path_tokens": tokens // 3,
+    }
 
 
 def _candidate(index: int, tokens: int, draw: random.Random) -> Iterator[dict[str, Any]]:
-    spec = {
-        "index": index,
-        "round": 0,
-        "seed": index,
-        "temperature": 1.0,
-        "max_tokens": None,
-        "hint": "",
-        "repair": None,
-    }
-    yield {"at": 0.0, "event": "candidate_started", "spec": spec, "question": "?", "prompt": [1] * 40}
+    yield _event(0.0, "candidate_started", {"spec": _spec(index), "question": "?", "prompt": [1] * 40})
     each = tokens // (STEPS + 2)
     fork = each * 0.015 + draw.random() / 4
     yield from _tokens(index, [], 0.01, each, 40)
     for step in range(1, STEPS + 1):
-        path = [[0, step]]
-        yield {
-            "at": fork,
-            "event": "branch_opened",
-            "candidate": index,
-            "path": path,
-            "text": f"{step}: end with +{step}",
-        }
+        path = [{"block": 0, "step": step}]
+        place = {"candidate": index, "path": {"turns": path}}
+        yield _event(fork, "branch_opened", {**place, "plan": f"{step}: end with +{step}", "plan_tokens": []})
         length = draw.randint(each // 2, each)
         yield from _tokens(index, path, fork, length, 40 + each)
-        yield {"at": fork + length * 0.015, "event": "branch_closed", "candidate": index, "path": path, "cut": False}
+        yield _event(fork + length * 0.015, "branch_closed", {**place, "cut": False})
     join = fork + each * 0.015
-    yield {"at": join, "event": "joined", "candidate": index, "path": [], "block": 0}
+    yield _event(join, "joined", {"candidate": index, "path": {"turns": []}, "block": 0})
     yield from _tokens(index, [], join, each, 40 + 2 * each)
 
 
-def _tokens(index: int, path: list[list[int]], start: float, count: int, position: int) -> Iterator[dict[str, Any]]:
+def _tokens(
+    index: int, turns: list[dict[str, int]], start: float, count: int, position: int
+) -> Iterator[dict[str, Any]]:
     for number in range(count):
-        one = {"tokens": [7], "logprobs": [-0.1], "forced": [False], "positions": [position + number], "text": " 36-7"}
-        yield {"at": start + 0.015 * number, "event": "tokens", "candidate": index, "path": path, **one}
+        one = {"token_ids": [7], "logprobs": [-0.1], "forced": [False], "positions": [position + number]}
+        place = {"candidate": index, "path": {"turns": turns}}
+        yield _event(start + 0.015 * number, "delta", {**place, "text": " 36-7", **one})
 
 
 def measure(browser: Browser, page_file: Path) -> dict[str, float]:
@@ -168,8 +167,8 @@ def main() -> None:
 
 
 def _row(browser: Browser, folder: Path, candidates: int, tokens: int) -> str:
-    lines = [json.dumps({"problem": "p", **entry}) for entry in trace(candidates, tokens)]
-    count = sum('"event": "tokens"' in line for line in lines)
+    lines = [json.dumps(entry) for entry in trace(candidates, tokens)]
+    count = sum('"delta": ' in line for line in lines)
     (folder / "t.jsonl").write_text("\n".join(lines))
     began = time.perf_counter()
     (folder / "t.html").write_text(traces_page([folder / "t.jsonl"]), encoding="utf-8")

@@ -249,15 +249,13 @@ class Evidence(_message.Message):
     def __init__(self, rule: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class Usage(_message.Message):
-    __slots__ = ("prompt_tokens", "sampled_tokens", "forced_tokens", "critical_path_tokens", "seconds")
+    __slots__ = ("prompt_tokens", "sampled_tokens", "forced_tokens", "critical_path_tokens")
     PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     SAMPLED_TOKENS_FIELD_NUMBER: _ClassVar[int]
     FORCED_TOKENS_FIELD_NUMBER: _ClassVar[int]
     CRITICAL_PATH_TOKENS_FIELD_NUMBER: _ClassVar[int]
-    SECONDS_FIELD_NUMBER: _ClassVar[int]
     prompt_tokens: int
     sampled_tokens: int
     forced_tokens: int
     critical_path_tokens: int
-    seconds: float
-    def __init__(self, prompt_tokens: _Optional[int] = ..., sampled_tokens: _Optional[int] = ..., forced_tokens: _Optional[int] = ..., critical_path_tokens: _Optional[int] = ..., seconds: _Optional[float] = ...) -> None: ...
+    def __init__(self, prompt_tokens: _Optional[int] = ..., sampled_tokens: _Optional[int] = ..., forced_tokens: _Optional[int] = ..., critical_path_tokens: _Optional[int] = ...) -> None: ...

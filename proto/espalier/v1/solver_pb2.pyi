@@ -66,39 +66,68 @@ class BranchPath(_message.Message):
     turns: _containers.RepeatedCompositeFieldContainer[BranchPath.Turn]
     def __init__(self, turns: _Optional[_Iterable[_Union[BranchPath.Turn, _Mapping]]] = ...) -> None: ...
 
+class Budget(_message.Message):
+    __slots__ = ("candidates", "tokens", "seconds", "rounds")
+    CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    ROUNDS_FIELD_NUMBER: _ClassVar[int]
+    candidates: int
+    tokens: int
+    seconds: float
+    rounds: int
+    def __init__(self, candidates: _Optional[int] = ..., tokens: _Optional[int] = ..., seconds: _Optional[float] = ..., rounds: _Optional[int] = ...) -> None: ...
+
 class SolveEvent(_message.Message):
-    __slots__ = ("seconds", "accepted", "candidate_started", "branch_opened", "branch_closed", "delta", "answer_judged", "candidate_finished", "round_finished", "solved")
+    __slots__ = ("seconds", "solve_id", "accepted", "candidate_started", "branch_opened", "delta", "branch_closed", "joined", "response_finished", "answer_judged", "candidate_finished", "round_finished", "solved")
     class Accepted(_message.Message):
-        __slots__ = ("solve_id", "problem", "policy", "seed")
-        SOLVE_ID_FIELD_NUMBER: _ClassVar[int]
+        __slots__ = ("problem", "policy", "budget", "seed")
         PROBLEM_FIELD_NUMBER: _ClassVar[int]
         POLICY_FIELD_NUMBER: _ClassVar[int]
+        BUDGET_FIELD_NUMBER: _ClassVar[int]
         SEED_FIELD_NUMBER: _ClassVar[int]
-        solve_id: str
         problem: _common_pb2.Problem
         policy: str
+        budget: Budget
         seed: int
-        def __init__(self, solve_id: _Optional[str] = ..., problem: _Optional[_Union[_common_pb2.Problem, _Mapping]] = ..., policy: _Optional[str] = ..., seed: _Optional[int] = ...) -> None: ...
+        def __init__(self, problem: _Optional[_Union[_common_pb2.Problem, _Mapping]] = ..., policy: _Optional[str] = ..., budget: _Optional[_Union[Budget, _Mapping]] = ..., seed: _Optional[int] = ...) -> None: ...
     class CandidateStarted(_message.Message):
-        __slots__ = ("candidate", "round", "temperature", "repairs")
-        CANDIDATE_FIELD_NUMBER: _ClassVar[int]
-        ROUND_FIELD_NUMBER: _ClassVar[int]
-        TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
-        REPAIRS_FIELD_NUMBER: _ClassVar[int]
-        candidate: int
-        round: int
-        temperature: float
-        repairs: int
-        def __init__(self, candidate: _Optional[int] = ..., round: _Optional[int] = ..., temperature: _Optional[float] = ..., repairs: _Optional[int] = ...) -> None: ...
+        __slots__ = ("spec", "question", "prompt")
+        SPEC_FIELD_NUMBER: _ClassVar[int]
+        QUESTION_FIELD_NUMBER: _ClassVar[int]
+        PROMPT_FIELD_NUMBER: _ClassVar[int]
+        spec: CandidateSpec
+        question: str
+        prompt: _containers.RepeatedScalarFieldContainer[int]
+        def __init__(self, spec: _Optional[_Union[CandidateSpec, _Mapping]] = ..., question: _Optional[str] = ..., prompt: _Optional[_Iterable[int]] = ...) -> None: ...
     class BranchOpened(_message.Message):
-        __slots__ = ("candidate", "path", "plan")
+        __slots__ = ("candidate", "path", "plan", "plan_tokens")
         CANDIDATE_FIELD_NUMBER: _ClassVar[int]
         PATH_FIELD_NUMBER: _ClassVar[int]
         PLAN_FIELD_NUMBER: _ClassVar[int]
+        PLAN_TOKENS_FIELD_NUMBER: _ClassVar[int]
         candidate: int
         path: BranchPath
         plan: str
-        def __init__(self, candidate: _Optional[int] = ..., path: _Optional[_Union[BranchPath, _Mapping]] = ..., plan: _Optional[str] = ...) -> None: ...
+        plan_tokens: _containers.RepeatedScalarFieldContainer[int]
+        def __init__(self, candidate: _Optional[int] = ..., path: _Optional[_Union[BranchPath, _Mapping]] = ..., plan: _Optional[str] = ..., plan_tokens: _Optional[_Iterable[int]] = ...) -> None: ...
+    class Delta(_message.Message):
+        __slots__ = ("candidate", "path", "text", "token_ids", "forced", "logprobs", "positions")
+        CANDIDATE_FIELD_NUMBER: _ClassVar[int]
+        PATH_FIELD_NUMBER: _ClassVar[int]
+        TEXT_FIELD_NUMBER: _ClassVar[int]
+        TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
+        FORCED_FIELD_NUMBER: _ClassVar[int]
+        LOGPROBS_FIELD_NUMBER: _ClassVar[int]
+        POSITIONS_FIELD_NUMBER: _ClassVar[int]
+        candidate: int
+        path: BranchPath
+        text: str
+        token_ids: _containers.RepeatedScalarFieldContainer[int]
+        forced: _containers.RepeatedScalarFieldContainer[bool]
+        logprobs: _containers.RepeatedScalarFieldContainer[float]
+        positions: _containers.RepeatedScalarFieldContainer[int]
+        def __init__(self, candidate: _Optional[int] = ..., path: _Optional[_Union[BranchPath, _Mapping]] = ..., text: _Optional[str] = ..., token_ids: _Optional[_Iterable[int]] = ..., forced: _Optional[_Iterable[bool]] = ..., logprobs: _Optional[_Iterable[float]] = ..., positions: _Optional[_Iterable[int]] = ...) -> None: ...
     class BranchClosed(_message.Message):
         __slots__ = ("candidate", "path", "cut")
         CANDIDATE_FIELD_NUMBER: _ClassVar[int]
@@ -108,64 +137,83 @@ class SolveEvent(_message.Message):
         path: BranchPath
         cut: bool
         def __init__(self, candidate: _Optional[int] = ..., path: _Optional[_Union[BranchPath, _Mapping]] = ..., cut: bool = ...) -> None: ...
-    class Delta(_message.Message):
-        __slots__ = ("candidate", "path", "text", "tokens", "forced")
+    class Joined(_message.Message):
+        __slots__ = ("candidate", "path", "block")
         CANDIDATE_FIELD_NUMBER: _ClassVar[int]
         PATH_FIELD_NUMBER: _ClassVar[int]
-        TEXT_FIELD_NUMBER: _ClassVar[int]
-        TOKENS_FIELD_NUMBER: _ClassVar[int]
-        FORCED_FIELD_NUMBER: _ClassVar[int]
+        BLOCK_FIELD_NUMBER: _ClassVar[int]
         candidate: int
         path: BranchPath
-        text: str
-        tokens: int
-        forced: bool
-        def __init__(self, candidate: _Optional[int] = ..., path: _Optional[_Union[BranchPath, _Mapping]] = ..., text: _Optional[str] = ..., tokens: _Optional[int] = ..., forced: bool = ...) -> None: ...
+        block: int
+        def __init__(self, candidate: _Optional[int] = ..., path: _Optional[_Union[BranchPath, _Mapping]] = ..., block: _Optional[int] = ...) -> None: ...
+    class ResponseFinished(_message.Message):
+        __slots__ = ("candidate", "finish_reason", "usage", "detail")
+        CANDIDATE_FIELD_NUMBER: _ClassVar[int]
+        FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
+        USAGE_FIELD_NUMBER: _ClassVar[int]
+        DETAIL_FIELD_NUMBER: _ClassVar[int]
+        candidate: int
+        finish_reason: str
+        usage: _common_pb2.Usage
+        detail: str
+        def __init__(self, candidate: _Optional[int] = ..., finish_reason: _Optional[str] = ..., usage: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ..., detail: _Optional[str] = ...) -> None: ...
     class AnswerJudged(_message.Message):
-        __slots__ = ("candidate", "path", "answer", "verdict")
+        __slots__ = ("candidate", "path", "answer", "verdict", "already_judged")
         CANDIDATE_FIELD_NUMBER: _ClassVar[int]
         PATH_FIELD_NUMBER: _ClassVar[int]
         ANSWER_FIELD_NUMBER: _ClassVar[int]
         VERDICT_FIELD_NUMBER: _ClassVar[int]
+        ALREADY_JUDGED_FIELD_NUMBER: _ClassVar[int]
         candidate: int
         path: BranchPath
         answer: str
         verdict: _common_pb2.Verdict
-        def __init__(self, candidate: _Optional[int] = ..., path: _Optional[_Union[BranchPath, _Mapping]] = ..., answer: _Optional[str] = ..., verdict: _Optional[_Union[_common_pb2.Verdict, _Mapping]] = ...) -> None: ...
+        already_judged: bool
+        def __init__(self, candidate: _Optional[int] = ..., path: _Optional[_Union[BranchPath, _Mapping]] = ..., answer: _Optional[str] = ..., verdict: _Optional[_Union[_common_pb2.Verdict, _Mapping]] = ..., already_judged: bool = ...) -> None: ...
     class CandidateFinished(_message.Message):
         __slots__ = ("candidate",)
         CANDIDATE_FIELD_NUMBER: _ClassVar[int]
         candidate: Candidate
         def __init__(self, candidate: _Optional[_Union[Candidate, _Mapping]] = ...) -> None: ...
     class RoundFinished(_message.Message):
-        __slots__ = ("round",)
+        __slots__ = ("round", "stopped", "tokens")
         ROUND_FIELD_NUMBER: _ClassVar[int]
+        STOPPED_FIELD_NUMBER: _ClassVar[int]
+        TOKENS_FIELD_NUMBER: _ClassVar[int]
         round: int
-        def __init__(self, round: _Optional[int] = ...) -> None: ...
+        stopped: str
+        tokens: int
+        def __init__(self, round: _Optional[int] = ..., stopped: _Optional[str] = ..., tokens: _Optional[int] = ...) -> None: ...
     SECONDS_FIELD_NUMBER: _ClassVar[int]
+    SOLVE_ID_FIELD_NUMBER: _ClassVar[int]
     ACCEPTED_FIELD_NUMBER: _ClassVar[int]
     CANDIDATE_STARTED_FIELD_NUMBER: _ClassVar[int]
     BRANCH_OPENED_FIELD_NUMBER: _ClassVar[int]
-    BRANCH_CLOSED_FIELD_NUMBER: _ClassVar[int]
     DELTA_FIELD_NUMBER: _ClassVar[int]
+    BRANCH_CLOSED_FIELD_NUMBER: _ClassVar[int]
+    JOINED_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_FINISHED_FIELD_NUMBER: _ClassVar[int]
     ANSWER_JUDGED_FIELD_NUMBER: _ClassVar[int]
     CANDIDATE_FINISHED_FIELD_NUMBER: _ClassVar[int]
     ROUND_FINISHED_FIELD_NUMBER: _ClassVar[int]
     SOLVED_FIELD_NUMBER: _ClassVar[int]
     seconds: float
+    solve_id: str
     accepted: SolveEvent.Accepted
     candidate_started: SolveEvent.CandidateStarted
     branch_opened: SolveEvent.BranchOpened
-    branch_closed: SolveEvent.BranchClosed
     delta: SolveEvent.Delta
+    branch_closed: SolveEvent.BranchClosed
+    joined: SolveEvent.Joined
+    response_finished: SolveEvent.ResponseFinished
     answer_judged: SolveEvent.AnswerJudged
     candidate_finished: SolveEvent.CandidateFinished
     round_finished: SolveEvent.RoundFinished
     solved: SolveResponse
-    def __init__(self, seconds: _Optional[float] = ..., accepted: _Optional[_Union[SolveEvent.Accepted, _Mapping]] = ..., candidate_started: _Optional[_Union[SolveEvent.CandidateStarted, _Mapping]] = ..., branch_opened: _Optional[_Union[SolveEvent.BranchOpened, _Mapping]] = ..., branch_closed: _Optional[_Union[SolveEvent.BranchClosed, _Mapping]] = ..., delta: _Optional[_Union[SolveEvent.Delta, _Mapping]] = ..., answer_judged: _Optional[_Union[SolveEvent.AnswerJudged, _Mapping]] = ..., candidate_finished: _Optional[_Union[SolveEvent.CandidateFinished, _Mapping]] = ..., round_finished: _Optional[_Union[SolveEvent.RoundFinished, _Mapping]] = ..., solved: _Optional[_Union[SolveResponse, _Mapping]] = ...) -> None: ...
+    def __init__(self, seconds: _Optional[float] = ..., solve_id: _Optional[str] = ..., accepted: _Optional[_Union[SolveEvent.Accepted, _Mapping]] = ..., candidate_started: _Optional[_Union[SolveEvent.CandidateStarted, _Mapping]] = ..., branch_opened: _Optional[_Union[SolveEvent.BranchOpened, _Mapping]] = ..., delta: _Optional[_Union[SolveEvent.Delta, _Mapping]] = ..., branch_closed: _Optional[_Union[SolveEvent.BranchClosed, _Mapping]] = ..., joined: _Optional[_Union[SolveEvent.Joined, _Mapping]] = ..., response_finished: _Optional[_Union[SolveEvent.ResponseFinished, _Mapping]] = ..., answer_judged: _Optional[_Union[SolveEvent.AnswerJudged, _Mapping]] = ..., candidate_finished: _Optional[_Union[SolveEvent.CandidateFinished, _Mapping]] = ..., round_finished: _Optional[_Union[SolveEvent.RoundFinished, _Mapping]] = ..., solved: _Optional[_Union[SolveResponse, _Mapping]] = ...) -> None: ...
 
 class SolveResponse(_message.Message):
-    __slots__ = ("solve_id", "outcome", "answer", "decided_by", "verdict", "candidate", "stopped", "candidates", "spent", "seed")
+    __slots__ = ("solve_id", "problem", "outcome", "answer", "decided_by", "reason", "verdict", "candidate", "stopped", "candidates", "spent", "seed")
     class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         OUTCOME_UNSPECIFIED: _ClassVar[SolveResponse.Outcome]
@@ -189,9 +237,11 @@ class SolveResponse(_message.Message):
     DECIDED_BY_ONLY_CANDIDATE: SolveResponse.DecidedBy
     DECIDED_BY_NONE: SolveResponse.DecidedBy
     SOLVE_ID_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     ANSWER_FIELD_NUMBER: _ClassVar[int]
     DECIDED_BY_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     VERDICT_FIELD_NUMBER: _ClassVar[int]
     CANDIDATE_FIELD_NUMBER: _ClassVar[int]
     STOPPED_FIELD_NUMBER: _ClassVar[int]
@@ -199,40 +249,81 @@ class SolveResponse(_message.Message):
     SPENT_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     solve_id: str
+    problem: _common_pb2.Problem
     outcome: SolveResponse.Outcome
     answer: str
     decided_by: SolveResponse.DecidedBy
+    reason: str
     verdict: _common_pb2.Verdict
     candidate: int
     stopped: str
     candidates: _containers.RepeatedCompositeFieldContainer[Candidate]
     spent: Spent
     seed: int
-    def __init__(self, solve_id: _Optional[str] = ..., outcome: _Optional[_Union[SolveResponse.Outcome, str]] = ..., answer: _Optional[str] = ..., decided_by: _Optional[_Union[SolveResponse.DecidedBy, str]] = ..., verdict: _Optional[_Union[_common_pb2.Verdict, _Mapping]] = ..., candidate: _Optional[int] = ..., stopped: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., spent: _Optional[_Union[Spent, _Mapping]] = ..., seed: _Optional[int] = ...) -> None: ...
+    def __init__(self, solve_id: _Optional[str] = ..., problem: _Optional[_Union[_common_pb2.Problem, _Mapping]] = ..., outcome: _Optional[_Union[SolveResponse.Outcome, str]] = ..., answer: _Optional[str] = ..., decided_by: _Optional[_Union[SolveResponse.DecidedBy, str]] = ..., reason: _Optional[str] = ..., verdict: _Optional[_Union[_common_pb2.Verdict, _Mapping]] = ..., candidate: _Optional[int] = ..., stopped: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., spent: _Optional[_Union[Spent, _Mapping]] = ..., seed: _Optional[int] = ...) -> None: ...
 
-class Candidate(_message.Message):
-    __slots__ = ("index", "round", "text", "answer", "finish_reason", "detail", "usage", "verdict", "well_formed", "forked")
+class CandidateSpec(_message.Message):
+    __slots__ = ("index", "round", "seed", "temperature", "max_tokens", "hint", "repair")
+    class Repair(_message.Message):
+        __slots__ = ("candidate", "answer", "feedback")
+        CANDIDATE_FIELD_NUMBER: _ClassVar[int]
+        ANSWER_FIELD_NUMBER: _ClassVar[int]
+        FEEDBACK_FIELD_NUMBER: _ClassVar[int]
+        candidate: int
+        answer: str
+        feedback: str
+        def __init__(self, candidate: _Optional[int] = ..., answer: _Optional[str] = ..., feedback: _Optional[str] = ...) -> None: ...
     INDEX_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    HINT_FIELD_NUMBER: _ClassVar[int]
+    REPAIR_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    round: int
+    seed: int
+    temperature: float
+    max_tokens: int
+    hint: str
+    repair: CandidateSpec.Repair
+    def __init__(self, index: _Optional[int] = ..., round: _Optional[int] = ..., seed: _Optional[int] = ..., temperature: _Optional[float] = ..., max_tokens: _Optional[int] = ..., hint: _Optional[str] = ..., repair: _Optional[_Union[CandidateSpec.Repair, _Mapping]] = ...) -> None: ...
+
+class BranchAnswer(_message.Message):
+    __slots__ = ("path", "answer")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    path: BranchPath
+    answer: str
+    def __init__(self, path: _Optional[_Union[BranchPath, _Mapping]] = ..., answer: _Optional[str] = ...) -> None: ...
+
+class Candidate(_message.Message):
+    __slots__ = ("spec", "text", "answer", "branch_answers", "finish_reason", "detail", "usage", "verdict", "well_formed", "forked", "seconds", "answer_class")
+    SPEC_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     ANSWER_FIELD_NUMBER: _ClassVar[int]
+    BRANCH_ANSWERS_FIELD_NUMBER: _ClassVar[int]
     FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
     VERDICT_FIELD_NUMBER: _ClassVar[int]
     WELL_FORMED_FIELD_NUMBER: _ClassVar[int]
     FORKED_FIELD_NUMBER: _ClassVar[int]
-    index: int
-    round: int
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_CLASS_FIELD_NUMBER: _ClassVar[int]
+    spec: CandidateSpec
     text: str
     answer: str
+    branch_answers: _containers.RepeatedCompositeFieldContainer[BranchAnswer]
     finish_reason: str
     detail: str
     usage: _common_pb2.Usage
     verdict: _common_pb2.Verdict
     well_formed: bool
     forked: bool
-    def __init__(self, index: _Optional[int] = ..., round: _Optional[int] = ..., text: _Optional[str] = ..., answer: _Optional[str] = ..., finish_reason: _Optional[str] = ..., detail: _Optional[str] = ..., usage: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ..., verdict: _Optional[_Union[_common_pb2.Verdict, _Mapping]] = ..., well_formed: bool = ..., forked: bool = ...) -> None: ...
+    seconds: float
+    answer_class: int
+    def __init__(self, spec: _Optional[_Union[CandidateSpec, _Mapping]] = ..., text: _Optional[str] = ..., answer: _Optional[str] = ..., branch_answers: _Optional[_Iterable[_Union[BranchAnswer, _Mapping]]] = ..., finish_reason: _Optional[str] = ..., detail: _Optional[str] = ..., usage: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ..., verdict: _Optional[_Union[_common_pb2.Verdict, _Mapping]] = ..., well_formed: bool = ..., forked: bool = ..., seconds: _Optional[float] = ..., answer_class: _Optional[int] = ...) -> None: ...
 
 class Spent(_message.Message):
     __slots__ = ("accepted", "failed", "aborted", "critical_path_tokens", "seconds")

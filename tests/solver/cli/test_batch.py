@@ -66,7 +66,7 @@ async def test_submit_watch_and_results_give_every_problem_its_line(
     out = tmp_path / "out.jsonl"
     assert (await asyncio.to_thread(espalier, "results", "monday", "-o", out)).exit_code == 0
     lines = _lines(out)
-    assert [(line["id"], line["state"], line["answer"]) for line in lines] == [
+    assert [(line["id"], line["state"], line["result"]["answer"]) for line in lines] == [
         ("a", "done", "What is 6 times 7?"),
         ("b", "done", "What is 1 + 1?"),
     ]

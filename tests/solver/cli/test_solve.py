@@ -124,7 +124,7 @@ def test_a_file_of_problems_comes_back_in_order(random_model: Path, tmp_path: Pa
     limits = ("--k", "1", "--max-tokens", "20", "--seed", "1")
     done = espalier("solve", "--engine", f"local:{random_model}", *limits, "--json", str(file))
     results = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [result["id"] for result in results] == [f"p{i}" for i in range(6)]
+    assert [result["problem"]["id"] for result in results] == [f"p{i}" for i in range(6)]
     assert "6" in done.stderr
 
 
@@ -180,18 +180,25 @@ class TestSeedling:
     def test_a_problem_comes_from_standard_input(self) -> None:
         done = espalier("solve", "--seed", "1", "--json", "-", stdin=GCD)
         result = json.loads(done.stdout)
-        assert (result["answer"], result["verified"], result["decided_by"]) == ("42", True, "check")
-        assert result["usage"]["parallel_speedup"] > 1
+        assert (result["answer"], result["outcome"]) == ("42", "OUTCOME_VERIFIED")
+        assert result["decided_by"] == "DECIDED_BY_CHECK"
+        accepted = result["spent"]["accepted"]
+        assert accepted["sampled_tokens"] + accepted["forced_tokens"] > accepted["critical_path_tokens"]
 
     def test_a_wrong_check_is_not_satisfied(self) -> None:
         done = espalier("solve", "--seed", "1", "--k", "2", "--json", "--check", "reference:41", GCD)
         assert done.exit_code == 1
-        assert json.loads(done.stdout)["answer"] is None
+        result = json.loads(done.stdout)
+        assert "answer" not in result
+        assert result["outcome"] == "OUTCOME_UNSOLVED"
 
     def test_the_same_seed_repeats_a_greedy_solve(self) -> None:
         # Nothing passes, so nothing is aborted: where an abort falls depends on how long a verdict takes.
         command = ("solve", "--policy", "greedy", "--seed", "1", "--json", "--check", "reference:41", GCD)
         first, second = (json.loads(espalier(*command).stdout) for _ in range(2))
         for result in (first, second):
-            del result["usage"]["seconds"]
+            for part in (result, *result["candidates"]):
+                part.pop("solve_id", None)
+                part.pop("seconds", None)
+            del result["spent"]["seconds"]
         assert first == second

@@ -91,6 +91,8 @@ async def test_a_stream_tells_the_whole_story_in_order(hub: LocalVerifiers) -> N
         "delta",
         "branch_opened",
         "branch_closed",
+        "joined",
+        "response_finished",
         "answer_judged",
         "candidate_finished",
         "round_finished",
@@ -103,11 +105,11 @@ async def test_a_stream_tells_the_whole_story_in_order(hub: LocalVerifiers) -> N
     assert sorted(steps) == [1, 2]
     second = "".join(e.delta.text for e in events if e.delta.path.turns and e.delta.path.turns[0].step == 2)
     assert "seven is 7" in second
-    assert any(event.delta.forced for event in events)
+    assert any(any(event.delta.forced) for event in events)
     seconds = [event.seconds for event in events]
     assert seconds == sorted(seconds)
     solved = events[-1].solved
-    assert solved.solve_id == events[0].accepted.solve_id
+    assert solved.solve_id == events[0].solve_id
     assert solved.candidates[0].forked
     assert solved.candidates[0].well_formed
 
@@ -398,7 +400,8 @@ async def test_every_solve_leaves_a_trace(hub: LocalVerifiers, tmp_path: Path) -
     async with telling(RIGHT) as engine, serving(engine, hub, traces=tmp_path) as served:
         result = await served.stub.SolveOnce(asking())
     lines = [json.loads(line) for line in (tmp_path / f"{result.solve_id}.jsonl").read_text().splitlines()]
-    assert (lines[0]["event"], lines[-1]["event"]) == ("accepted", "solved")
+    assert "accepted" in lines[0]
+    assert "solved" in lines[-1]
 
 
 async def test_the_house_hands_out_temperatures_and_strategies_in_turn(hub: LocalVerifiers, tmp_path: Path) -> None:
@@ -406,7 +409,7 @@ async def test_the_house_hands_out_temperatures_and_strategies_in_turn(hub: Loca
     async with telling(WRONG) as engine, serving(engine, hub, limits=diverse, traces=tmp_path) as served:
         result = await served.stub.SolveOnce(asking(policy="best_of_k"))
     lines = map(json.loads, (tmp_path / f"{result.solve_id}.jsonl").read_text().splitlines())
-    started = [line for line in lines if line["event"] == "candidate_started"]
+    started = [line["candidate_started"] for line in lines if "candidate_started" in line]
     assert [line["spec"]["temperature"] for line in started] == [0.5, 1.0, 0.5]
     assert [line["question"].rpartition("\n\n")[2] for line in started] == ["Draw it.", "Guess.", "Draw it."]
 

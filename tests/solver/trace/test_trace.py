@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from google.protobuf.json_format import ParseDict
 from rich.console import Console
 
 from espalier.solver.core.events import fan_out
@@ -15,9 +16,11 @@ from espalier.solver.core.loop import Solver
 from espalier.solver.core.policies import Adaptive
 from espalier.solver.core.policy import Budget
 from espalier.solver.core.problem import Problem
+from espalier.solver.core.proto import to_json
 from espalier.solver.core.result import Result
 from espalier.solver.trace.reader import TraceError, read_trace, tree
 from espalier.solver.trace.writer import TraceWriter
+from espalier.v1 import solver_pb2 as pb
 from espalier.verifiers.check import ReferenceCheck
 from tests.solver.scripted import FAIL, PASS, ScriptedEngine, ScriptedJudge, boxed, response
 
@@ -37,16 +40,24 @@ async def traced(path: Path) -> tuple[Result, ScriptedEngine]:
 async def test_a_trace_holds_prompts_branches_token_ids_times_verdicts_and_the_decision(tmp_path: Path) -> None:
     result, engine = await traced(tmp_path / "t.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
-    assert [line["at"] for line in lines] == sorted(line["at"] for line in lines)
-    prompts = [tuple(line["prompt"]) for line in lines if line["event"] == "candidate_started"]
+    assert [line["seconds"] for line in lines] == sorted(line["seconds"] for line in lines)
+    assert {line["solve_id"] for line in lines} == {"p"}
+    prompts = [tuple(line["candidate_started"]["prompt"]) for line in lines if "candidate_started" in line]
     assert prompts == [request.prompt for request in engine.requests]
-    tokens = sum(len(line["tokens"]) for line in lines if line["event"] == "tokens")
+    tokens = sum(len(line["delta"]["token_ids"]) for line in lines if "delta" in line)
     assert tokens == result.spent.total.new_tokens
-    assert {line["plan"] is not None for line in lines if line["event"] == "branch_opened"} == {True}
-    judged = {line["answer"]: line["verdict"]["status"] for line in lines if line["event"] == "answer_judged"}
-    assert judged == {"41": "fail", "40": "fail", "39": "fail", "42": "pass"}
-    assert lines[-1]["event"] == "solved"
-    assert lines[-1]["result"]["answer"] == "42"
+    assert all(line["branch_opened"]["plan_tokens"] for line in lines if "branch_opened" in line)
+    judgements = [line["answer_judged"] for line in lines if "answer_judged" in line]
+    judged = {one["answer"]: one["verdict"]["status"] for one in judgements}
+    assert judged == {"41": "STATUS_FAIL", "40": "STATUS_FAIL", "39": "STATUS_FAIL", "42": "STATUS_PASS"}
+    assert lines[-1]["solved"]["answer"] == "42"
+
+
+async def test_every_line_of_a_trace_is_an_event_of_the_contract(tmp_path: Path) -> None:
+    await traced(tmp_path / "t.jsonl")
+    for line in (tmp_path / "t.jsonl").read_text().splitlines():
+        event = ParseDict(json.loads(line), pb.SolveEvent())
+        assert to_json(event) == json.loads(line)
 
 
 async def test_a_trace_is_shown_as_a_tree(tmp_path: Path) -> None:
@@ -90,7 +101,7 @@ async def test_a_trace_that_breaks_off_is_shown_as_far_as_it_goes(tmp_path: Path
     assert solve.result is None
 
 
-@pytest.mark.parametrize("line", ["x", "[]", "{}", '{"problem": "p", "event": "tokens"}'])
+@pytest.mark.parametrize("line", ["x", "[]", "{}", '{"solve_id": "p", "delta": {}}'])
 async def test_what_is_no_trace_is_named_with_its_line(line: str, tmp_path: Path) -> None:
     await traced(tmp_path / "t.jsonl")
     lines = (tmp_path / "t.jsonl").read_text().splitlines()
@@ -98,6 +109,11 @@ async def test_what_is_no_trace_is_named_with_its_line(line: str, tmp_path: Path
         read_trace([lines[0], line, *lines[1:]], "t")
     with pytest.raises(TraceError, match="t is empty"):
         read_trace([], "t")
+
+
+async def test_a_trace_of_an_older_version_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(TraceError, match=r"old\.jsonl:1: an older version of Espalier wrote this trace"):
+        read_trace(['{"at": 0, "problem": "p", "event": "accepted"}', '{"at": 1}'], "old.jsonl")
 
 
 async def test_a_full_disk_ends_the_trace_but_not_the_solve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

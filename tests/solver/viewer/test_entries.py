@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from espalier.solver.trace.reader import TraceError, read_trace
+from espalier.solver.trace.reader import TraceError, path_of, read_trace
 from espalier.solver.viewer.entries import Recorded, recorded
 from tests.solver.scripted import boxed, response
 from tests.solver.viewer.tracing import traced
@@ -30,28 +30,30 @@ async def test_tokens_of_a_branch_become_one_entry_with_text_times_and_positions
     entries = (await solve(file)).entries
     (whole,) = read_trace(file.read_text().splitlines(), "t")
     lines = [json.loads(line) for line in file.read_text().splitlines()]
-    tokens = {(entry["candidate"], str(entry["path"])): entry for entry in entries if entry["event"] == "tokens"}
+    gathered = [(entry["seconds"], entry["deltas"]) for entry in entries if "deltas" in entry]
+    tokens = {(deltas["candidate"], path_of(deltas)): (seconds, deltas) for seconds, deltas in gathered}
     for index, candidate in whole.candidates.items():
         for path, branch in candidate.branches.items():
-            key = [list(turn) for turn in path]
-            entry = tokens.pop((index, str(key)))
+            seconds, deltas = tokens.pop((index, path))
             own = [
                 line
                 for line in lines
-                if line["event"] == "tokens" and line["candidate"] == index and line["path"] == key
+                if "delta" in line and line["delta"]["candidate"] == index and path_of(line["delta"]) == path
             ]
-            assert entry["text"] == branch.text
-            assert len(entry["steps"]) == branch.sampled + branch.forced
-            assert entry["forced"] == branch.forced
-            assert list(entry["positions"]) == [own[0]["positions"][0], own[-1]["positions"][-1]]
-            assert entry["at"] + sum(entry["steps"]) / 1000 == pytest.approx(own[-1]["at"], abs=0.001)
+            assert deltas["text"] == branch.text
+            assert len(deltas["steps"]) == branch.sampled + branch.forced
+            assert deltas["forced"] == branch.forced
+            first, last = own[0]["delta"]["positions"], own[-1]["delta"]["positions"]
+            assert list(deltas["positions"]) == [first[0], last[-1]]
+            assert seconds + sum(deltas["steps"]) / 1000 == pytest.approx(own[-1]["seconds"], abs=0.001)
     assert not tokens
 
 
 async def test_what_no_page_shows_is_left_out(tmp_path: Path) -> None:
     file = tmp_path / "t.jsonl"
     small = json.dumps((await solve(file)).entries)
-    assert '"tokens": [' not in small
+    assert '"token_ids": [' not in small
+    assert '"plan_tokens": [' not in small
     assert '"prompt": [' not in small
     assert small.count("so \\\\boxed{39}") == 1
     assert len(small) < file.stat().st_size / 4
@@ -62,19 +64,20 @@ async def test_a_candidate_of_an_earlier_run_keeps_its_text(tmp_path: Path) -> N
     lines = [
         line
         for line in (tmp_path / "t.jsonl").read_text().splitlines()
-        if json.loads(line)["event"] in ("accepted", "candidate_finished")
+        if json.loads(line).keys() & {"accepted", "candidate_finished"}
     ]
     (solve,) = recorded(lines, "t")
     accepted, *finished = solve.entries
-    assert accepted["text"] == "What is 6 times 7?"
-    assert [entry["text"] for entry in sorted(finished, key=lambda entry: entry["candidate"])] == [*RESPONSES]
+    assert accepted["accepted"]["problem"]["text"] == "What is 6 times 7?"
+    candidates = [entry["candidate_finished"]["candidate"] for entry in finished]
+    assert [one["text"] for one in sorted(candidates, key=lambda one: one["spec"]["index"])] == [*RESPONSES]
 
 
 async def test_several_solves_of_one_trace_are_told_apart(tmp_path: Path) -> None:
     await traced(tmp_path / "a.jsonl", RESPONSES[0])
     await traced(tmp_path / "b.jsonl", RESPONSES[1])
     first, second = ((tmp_path / name).read_text().splitlines() for name in ("a.jsonl", "b.jsonl"))
-    second = [line.replace('"problem": "p"', '"problem": "q"') for line in second]
+    second = [line.replace('"solve_id": "p"', '"solve_id": "q"').replace('"id": "p"', '"id": "q"') for line in second]
     mixed = [line for pair in zip(first, second, strict=False) for line in pair] + first[len(second) :]
     assert [solve.id for solve in recorded(mixed, "t")] == ["p", "q"]
     assert recorded(mixed, "t")[0].entries == recorded(first, "t")[0].entries
@@ -86,12 +89,11 @@ async def test_a_trace_that_breaks_off_is_read_up_to_there(tmp_path: Path) -> No
     await traced(tmp_path / "t.jsonl", *RESPONSES)
     lines = (tmp_path / "t.jsonl").read_text().splitlines()
     (solve,) = recorded([*lines[:40], lines[40][:30]], "t")
-    assert sum(len(entry["steps"]) for entry in solve.entries if entry["event"] == "tokens") == sum(
-        '"event": "tokens"' in line for line in lines[:40]
-    )
+    shown = sum(len(entry["deltas"]["steps"]) for entry in solve.entries if "deltas" in entry)
+    assert shown == sum('"delta": ' in line for line in lines[:40]) > 0
 
 
-@pytest.mark.parametrize("broken", ["{", '{"at": 1}', '{"at": 1, "problem": "p", "event": "dance"}', "[]", ""])
+@pytest.mark.parametrize("broken", ["{", '{"seconds": 1}', '{"seconds": 1, "solve_id": "q", "joined": {}}', "[]", ""])
 async def test_a_line_that_is_none_of_a_trace_is_named(tmp_path: Path, broken: str) -> None:
     await traced(tmp_path / "t.jsonl", *RESPONSES)
     lines = (tmp_path / "t.jsonl").read_text().splitlines()

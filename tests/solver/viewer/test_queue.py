@@ -84,9 +84,9 @@ async def test_a_job_is_told_as_a_solve_and_goes_on_behind_an_event(redis: Redis
         (job,) = (await queue.submit([common_pb2.Problem(text="What is 6 times 7?")])).job_ids
         async with working(server, NoWork()):
             whole = await told_of_job(pages, job)
-        states = [entry["state"] for _, entry in whole if entry["event"] == "status"]
+        states = [entry["status"]["state"] for _, entry in whole if "status" in entry]
         assert states == ["queued", "running", "done"]
-        assert whole[-1][1]["result"]["answer"] == "What is 6 times 7?"
+        assert whole[-1][1]["solved"]["answer"] == "What is 6 times 7?"
         assert await told_of_job(pages, job, whole[0][0]) == whole[1:]
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from espalier.solver.batch.proto import decode_entry
 from espalier.solver.core.journal import Entry
-from espalier.v1 import batch_pb2
+from espalier.solver.core.proto import decode_entry
 from espalier.v1 import solver_pb2 as pb
 
 
@@ -33,9 +32,7 @@ class DeadJob:
 def decode_dead_job(fields: Mapping[bytes, bytes]) -> DeadJob:
     """A letter from the fields of its entry."""
     stored = (
-        decode_entry(batch_pb2.StoredCandidate.FromString(value))
-        for name, value in fields.items()
-        if name.startswith(b"candidate:")
+        decode_entry(pb.Candidate.FromString(value)) for name, value in fields.items() if name.startswith(b"candidate:")
     )
     return DeadJob(
         job=pb.Job.FromString(fields[b"job"]),

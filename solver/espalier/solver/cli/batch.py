@@ -504,9 +504,9 @@ def _show_depth(depth: Depth, as_json: bool) -> None:
 def _show_job(response: pb.GetJobResponse, as_json: bool) -> None:
     status = response.status
     if as_json:
-        from google.protobuf.json_format import MessageToDict
+        from espalier.solver.core.proto import to_json
 
-        typer.echo(json.dumps(MessageToDict(response, preserving_proto_field_name=True), ensure_ascii=False))
+        typer.echo(json.dumps(to_json(response), ensure_ascii=False))
         return
     line = f"{status.id}: {_name(status.state)}, {status.attempts} deliveries, {status.candidates} candidates stored"
     typer.echo(f"{line}; {status.reason}" if status.reason else line)
@@ -541,13 +541,11 @@ def _missing(row: BatchRow) -> str:
 
 
 def _result(job: pb.Job, response: pb.GetJobResponse) -> dict[str, Any]:
-    from google.protobuf.json_format import MessageToDict
+    from espalier.solver.core.proto import to_json
 
-    told = {"id": job.problem.id, "job": job.id, "state": _name(response.status.state)}
+    told: dict[str, Any] = {"id": job.problem.id, "job": job.id, "state": _name(response.status.state)}
     if response.status.reason:
         told["reason"] = response.status.reason
-    result = response.result
-    if not response.HasField("result"):
-        return told
-    answer = {"answer": result.answer or None, "verified": result.outcome == result.OUTCOME_VERIFIED}
-    return {**told, **answer, "result": MessageToDict(result, preserving_proto_field_name=True)}
+    if response.HasField("result"):
+        told["result"] = to_json(response.result)
+    return told

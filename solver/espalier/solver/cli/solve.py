@@ -31,6 +31,7 @@ from espalier.solver.cli.options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from espalier.solver.core.events import Observer
     from espalier.solver.core.loop import Solver
     from espalier.solver.core.policy import Budget, Policy
     from espalier.solver.core.problem import Problem
@@ -151,18 +152,23 @@ class _Run:
         from rich.console import Console
 
         from espalier.solver.cli.live import view
-        from espalier.solver.core.events import fan_out
-        from espalier.solver.core.report import result_to_json, usage_line, verdict_line
+        from espalier.solver.core.events import fan_out, new_solve_id
+        from espalier.solver.core.report import usage_line, verdict_line
 
         screen = Console(stderr=True, quiet=self.as_json and not sys.stderr.isatty())
         async with solving_with(self.engine, self.instruction, self.max_tokens, screen) as solver:
-            with view(screen) as watch:
-                watches = [watch, self.trace.observer(problem.id)] if self.trace else [watch]
+            with view(screen) as observer:
+                solve_id = new_solve_id()
                 result = await solver.solve(
-                    problem, self.policy, self.budget, seed=self.seed, observer=fan_out(*watches)
+                    problem,
+                    self.policy,
+                    self.budget,
+                    seed=self.seed,
+                    observer=fan_out(observer, self._traced(solve_id)),
+                    solve_id=solve_id,
                 )
         if self.as_json:
-            typer.echo(json.dumps(result_to_json(result), ensure_ascii=False))
+            typer.echo(_json_line(solve_id, result))
         else:
             typer.echo(result.selection.answer if result.selection.answer is not None else "UNSOLVED")
             colour = "green" if result.selection.verified else "yellow"
@@ -182,8 +188,8 @@ class _Run:
         from espalier.common.errors import FieldError
         from espalier.common.seeds import derive_seed
         from espalier.runtime.engine import RequestRefused
-        from espalier.solver.core.events import fan_out
-        from espalier.solver.core.report import result_to_json, verdict_line
+        from espalier.solver.core.events import new_solve_id
+        from espalier.solver.core.report import verdict_line
 
         screen = Console(stderr=True)
         columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
@@ -192,8 +198,8 @@ class _Run:
             with Progress(*columns, console=screen, disable=not screen.is_terminal) as progress:
                 bar = progress.add_task("Solving", total=len(problems))
 
-                async def solve_one(number: int, problem: Problem) -> Result:
-                    watches = [self.trace.observer(problem.id)] if self.trace else []
+                async def solve_one(number: int, problem: Problem) -> tuple[str, Result]:
+                    solve_id = new_solve_id()
                     async with free:
                         try:
                             result = await solver.solve(
@@ -201,21 +207,22 @@ class _Run:
                                 self.policy,
                                 self.budget,
                                 seed=derive_seed(self.seed, number),
-                                observer=fan_out(*watches),
+                                observer=self._traced(solve_id),
+                                solve_id=solve_id,
                             )
                         except (RequestRefused, FieldError) as error:
                             raise UsageError(f"problem {problem.id}: {error}") from error
                     progress.advance(bar)
-                    return result
+                    return solve_id, result
 
                 async with asyncio.TaskGroup() as group:
                     tasks = [group.create_task(solve_one(i, problem)) for i, problem in enumerate(problems)]
                     results = []
                     for task in tasks:
-                        result = await task
+                        solve_id, result = await task
                         results.append(result)
                         if self.as_json:
-                            typer.echo(json.dumps(result_to_json(result), ensure_ascii=False))
+                            typer.echo(_json_line(solve_id, result))
                         else:
                             answer = result.selection.answer or "UNSOLVED"
                             typer.echo(f"{result.problem.id}: {' '.join(answer.split())} ({verdict_line(result)})")
@@ -224,3 +231,15 @@ class _Run:
         for trouble in {result.trouble for result in results if result.trouble}:
             typer.echo(f"espalier: {trouble}", err=True)
         return results
+
+    def _traced(self, solve_id: str) -> Observer:
+        """Writes the trace of a solve, if there is a trace."""
+        from espalier.solver.core.events import fan_out
+
+        return self.trace.observer(solve_id) if self.trace else fan_out()
+
+
+def _json_line(solve_id: str, result: Result) -> str:
+    from espalier.solver.core.proto import encode_result, to_json
+
+    return json.dumps(to_json(encode_result(solve_id, result)), ensure_ascii=False)

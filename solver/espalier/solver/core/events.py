@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -26,10 +27,10 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class CandidateStarted:
-    """A response is asked for."""
+    """A response is asked for. `question` is what the model is asked where that is not the problem's text alone."""
 
     spec: Spec
-    question: str
+    question: str | None
     prompt: tuple[int, ...]
 
 
@@ -84,6 +85,11 @@ SolveEvent = Accepted | CandidateStarted | Streamed | AnswerJudged | CandidateFi
 
 Observer = Callable[[SolveEvent], None]
 """Called in order, in the event loop: must return at once and not raise."""
+
+
+def new_solve_id() -> str:
+    """A name for a solve that no other solve has: 16 hexadecimal digits."""
+    return os.urandom(8).hex()
 
 
 def fan_out(*watches: Observer) -> Observer:

@@ -345,7 +345,7 @@ class _Run:
         asked = question(self._problem.text, spec)
         prompt = self._solver.template.encode(engine.tokenizer, asked)
         request = self._solver.generation.request(self._request_id(spec.index), prompt, spec, engine.info)
-        self._observer(CandidateStarted(spec, asked, prompt))
+        self._observer(CandidateStarted(spec, asked if asked != self._problem.text else None, prompt))
         try:
             async with closing(engine.generate(request)) as events:
                 async for event in events:

@@ -1,16 +1,22 @@
-"""Protobuf messages of the solver's contract to dataclasses and back.
+"""Protobuf messages of the solver's contract to dataclasses and back, and their JSON form.
 
-Decoding is strict: the first field that nothing can be done with raises :class:`FieldError` with its path.
+Where the fields of a dataclass and of its message have the same names, no mapping is written. Decoding is strict: the
+first field that nothing can be done with raises :class:`FieldError` with its path.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
 
 from espalier.common.errors import FieldError
-from espalier.runtime.engine import BranchClosed, BranchOpened, Tokens
-from espalier.runtime.engine import Usage as EngineUsage
-from espalier.solver.core.candidate import Candidate
+from espalier.runtime.engine import BranchClosed, BranchOpened, Finished, FinishReason, Joined, Tokens, Usage
+from espalier.runtime.layout import Path
+from espalier.solver.core.candidate import BranchAnswer, Candidate, Repair, Spec
 from espalier.solver.core.events import (
     Accepted,
     AnswerJudged,
@@ -21,17 +27,15 @@ from espalier.solver.core.events import (
     SolveEvent,
     Streamed,
 )
+from espalier.solver.core.journal import Entry
 from espalier.solver.core.problem import Problem
-from espalier.solver.core.result import Result, Spent
+from espalier.solver.core.result import Result
 from espalier.solver.core.selection import DecidedBy, Selection
 from espalier.solver.core.settings import MAX_TEXT, Settings
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
-from espalier.verifiers.proto import decode_check, encode_check, encode_text, encode_verdict
+from espalier.verifiers.proto import decode_check, decode_verdict, encode_check, encode_text, encode_verdict
 from espalier.verifiers.verdict import Verdict
-
-if TYPE_CHECKING:
-    from espalier.runtime.layout import Path
 
 _DECIDED_BY = {
     DecidedBy.CHECK: pb.SolveResponse.DECIDED_BY_CHECK,
@@ -39,6 +43,35 @@ _DECIDED_BY = {
     DecidedBy.ONLY_CANDIDATE: pb.SolveResponse.DECIDED_BY_ONLY_CANDIDATE,
     DecidedBy.NONE: pb.SolveResponse.DECIDED_BY_NONE,
 }
+
+
+# JSON.
+
+
+def to_json(message: Message) -> dict[str, Any]:
+    """The JSON form of an event, a result or another message: the proto's field names, defaults written out.
+
+    As protobuf's JSON has it, 64-bit numbers are strings and enums are names; absent optional fields are left out.
+    """
+    if isinstance(message, pb.SolveEvent) and message.HasField("delta"):
+        return _delta_to_json(message)
+    return MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+
+
+def _delta_to_json(message: pb.SolveEvent) -> dict[str, Any]:
+    """What `MessageToDict` makes of a delta, in a tenth of the time: a solve has one for every token."""
+    delta = message.delta
+    told: dict[str, Any] = {"seconds": message.seconds, "solve_id": message.solve_id}
+    told["delta"] = {
+        "candidate": delta.candidate,
+        "path": {"turns": [{"block": turn.block, "step": turn.step} for turn in delta.path.turns]},
+        "text": delta.text,
+        "token_ids": list(delta.token_ids),
+        "forced": list(delta.forced),
+        "logprobs": [float(f"{value:.6g}") for value in delta.logprobs],
+        "positions": list(delta.positions),
+    }
+    return told
 
 
 # Requests.
@@ -71,76 +104,156 @@ def decode_settings(message: pb.Settings) -> Settings:
 
 def encode_settings(settings: Settings) -> pb.Settings:
     """Settings as a message."""
-    return pb.Settings(
-        policy=settings.policy,
-        k=settings.k,
-        max_tokens=settings.max_tokens,
-        seconds=settings.seconds,
-        rounds=settings.rounds,
-        seed=settings.seed,
-        temperature=settings.temperature,
-        candidate_tokens=settings.candidate_tokens,
-    )
+    return pb.Settings(**_values(settings))
 
 
-# Replies.
+# Events and results.
 
 
 def encode_event(solve_id: str, event: SolveEvent, seconds: float, *, deltas: bool) -> pb.SolveEvent | None:
-    """An event as a message; None for what the contract does not speak of.
+    """An event as a message.
 
     Args:
-        solve_id: Of the solve.
+        solve_id: Names the solve.
         event: What happened.
         seconds: When, since the solve began.
-        deltas: Whether tokens are spoken of.
+        deltas: Whether tokens are told, and token ids of prompts and plans.
+
+    Returns:
+        The message; None for tokens without `deltas`.
     """
-    message = pb.SolveEvent(seconds=seconds)
+    message = pb.SolveEvent(seconds=seconds, solve_id=solve_id)
     match event:
-        case Accepted(problem, policy, _, seed):
-            message.accepted.solve_id = solve_id
-            message.accepted.problem.CopyFrom(encode_problem(problem))
-            message.accepted.policy = policy
-            message.accepted.seed = seed
-        case CandidateStarted(spec):
+        case Streamed():
+            return _encode_streamed(message, event, deltas=deltas)
+        case Accepted(problem, policy, budget, seed):
+            accepted = message.accepted
+            accepted.problem.CopyFrom(encode_problem(problem))
+            accepted.policy, accepted.seed = encode_text(policy), seed
+            accepted.budget.CopyFrom(pb.Budget(**_values(budget)))
+        case CandidateStarted(spec, question, prompt):
             started = message.candidate_started
-            started.candidate, started.round, started.temperature = spec.index, spec.round, spec.temperature
-            if spec.repair is not None:
-                started.repairs = spec.repair.candidate
-        case Streamed(candidate, BranchOpened(path=path), text):
-            opened = pb.SolveEvent.BranchOpened(candidate=candidate, path=encode_path(path), plan=encode_text(text))
+            started.spec.CopyFrom(pb.CandidateSpec(**_values(spec)))
+            if question is not None:
+                started.question = encode_text(question)
+            if deltas:
+                started.prompt.extend(prompt)
+        case AnswerJudged(candidate, path, answer, verdict, repeated):
+            judged = pb.SolveEvent.AnswerJudged(
+                candidate=candidate,
+                path=encode_path(path),
+                answer=encode_text(answer),
+                verdict=encode_verdict(verdict),
+                already_judged=repeated,
+            )
+            message.answer_judged.CopyFrom(judged)
+        case CandidateFinished(candidate, verdict):
+            message.candidate_finished.candidate.CopyFrom(encode_candidate(candidate, verdict))
+        case RoundFinished(number, state):
+            stopped = state.stopped.value if state.stopped else None
+            finished = pb.SolveEvent.RoundFinished(round=number, stopped=stopped, tokens=state.tokens)
+            message.round_finished.CopyFrom(finished)
+        case Solved(result):
+            message.solved.CopyFrom(encode_result(solve_id, result))
+    return message
+
+
+def _encode_streamed(message: pb.SolveEvent, event: Streamed, *, deltas: bool) -> pb.SolveEvent | None:
+    match event:
+        case Streamed(candidate, Tokens(path=path) as tokens, text):
+            if not deltas:
+                return None
+            delta = message.delta
+            delta.candidate, delta.text = candidate, encode_text(text)
+            delta.path.CopyFrom(encode_path(path))
+            delta.token_ids.extend(tokens.tokens)
+            delta.forced.extend(tokens.forced)
+            delta.logprobs.extend(tokens.logprobs)
+            delta.positions.extend(tokens.positions)
+        case Streamed(candidate, BranchOpened(path=path, plan=plan), text):
+            opened = pb.SolveEvent.BranchOpened(
+                candidate=candidate,
+                path=encode_path(path),
+                plan=encode_text(text),
+                plan_tokens=plan if deltas else (),
+            )
             message.branch_opened.CopyFrom(opened)
         case Streamed(candidate, BranchClosed(path=path, cut=cut)):
             closed = pb.SolveEvent.BranchClosed(candidate=candidate, path=encode_path(path), cut=cut)
             message.branch_closed.CopyFrom(closed)
-        case Streamed(candidate, Tokens(path=path, tokens=tokens, forced=forced), text) if deltas:
-            message.delta.CopyFrom(
-                pb.SolveEvent.Delta(
-                    candidate=candidate,
-                    path=encode_path(path),
-                    text=encode_text(text),
-                    tokens=len(tokens),
-                    forced=all(forced),
-                )
+        case Streamed(candidate, Joined(path=path, block=block)):
+            message.joined.CopyFrom(pb.SolveEvent.Joined(candidate=candidate, path=encode_path(path), block=block))
+        case Streamed(candidate, Finished(reason=reason, usage=usage, detail=detail)):
+            ended = pb.SolveEvent.ResponseFinished(
+                candidate=candidate,
+                finish_reason=reason.value,
+                usage=common_pb2.Usage(**_values(usage)),
+                detail=encode_text(detail),
             )
-        case Streamed():
-            return None
-        case AnswerJudged(candidate, path, answer, verdict):
-            message.answer_judged.CopyFrom(
-                pb.SolveEvent.AnswerJudged(
-                    candidate=candidate,
-                    path=encode_path(path),
-                    answer=encode_text(answer),
-                    verdict=encode_verdict(verdict),
-                )
-            )
-        case CandidateFinished(candidate, verdict):
-            message.candidate_finished.candidate.CopyFrom(encode_candidate(candidate, verdict))
-        case RoundFinished(number):
-            message.round_finished.round = number
-        case Solved(result):
-            message.solved.CopyFrom(encode_result(solve_id, result))
+            message.response_finished.CopyFrom(ended)
     return message
+
+
+def encode_result(solve_id: str, result: Result) -> pb.SolveResponse:
+    """The outcome of a solve."""
+    selection, spent = result.selection, result.spent
+    chosen = next((entry.verdict for entry in result.judged if entry.candidate.spec.index == selection.candidate), None)
+    return pb.SolveResponse(
+        solve_id=solve_id,
+        problem=encode_problem(result.problem),
+        outcome=_outcome(selection),
+        answer=None if selection.answer is None else encode_text(selection.answer),
+        decided_by=_DECIDED_BY[selection.decided_by],
+        reason=encode_text(selection.reason),
+        verdict=None if chosen is None else encode_verdict(chosen),
+        candidate=selection.candidate,
+        stopped=result.stopped.value,
+        candidates=(encode_candidate(entry.candidate, entry.verdict) for entry in result.judged),
+        spent=pb.Spent(**_values(spent)),
+        seed=result.seed,
+    )
+
+
+def encode_candidate(candidate: Candidate, verdict: Verdict | None) -> pb.Candidate:
+    """A candidate, with its verdict if it has one."""
+    return pb.Candidate(
+        spec=pb.CandidateSpec(**_values(candidate.spec)),
+        text=encode_text(candidate.text),
+        answer=None if candidate.answer is None else encode_text(candidate.answer),
+        branch_answers=(
+            pb.BranchAnswer(path=encode_path(found.path), answer=encode_text(found.answer))
+            for found in candidate.branch_answers
+        ),
+        finish_reason=candidate.reason.value,
+        detail=encode_text(candidate.detail),
+        usage=common_pb2.Usage(**_values(candidate.usage)),
+        verdict=None if verdict is None else encode_verdict(verdict),
+        well_formed=candidate.well_formed,
+        forked=candidate.forked,
+        seconds=candidate.seconds,
+        answer_class=candidate.answer_class,
+    )
+
+
+def decode_entry(message: pb.Candidate) -> Entry:
+    """What `encode_candidate` was given: a solve goes on from it as it began."""
+    spec = _arguments(message.spec)
+    if message.spec.HasField("repair"):
+        spec["repair"] = Repair(**_arguments(message.spec.repair))
+    candidate = Candidate(
+        spec=Spec(**spec),
+        text=message.text,
+        answer=message.answer if message.HasField("answer") else None,
+        branch_answers=tuple(BranchAnswer(decode_path(found.path), found.answer) for found in message.branch_answers),
+        reason=FinishReason(message.finish_reason),
+        usage=Usage(**_arguments(message.usage)),
+        seconds=message.seconds,
+        forked=message.forked,
+        well_formed=message.well_formed,
+        detail=message.detail,
+        answer_class=message.answer_class if message.HasField("answer_class") else None,
+    )
+    return Entry(candidate, decode_verdict(message.verdict) if message.HasField("verdict") else None)
 
 
 def encode_path(path: Path) -> pb.BranchPath:
@@ -148,62 +261,32 @@ def encode_path(path: Path) -> pb.BranchPath:
     return pb.BranchPath(turns=(pb.BranchPath.Turn(block=block, step=step) for block, step in path))
 
 
-def encode_candidate(candidate: Candidate, verdict: Verdict) -> pb.Candidate:
-    """A candidate with its verdict."""
-    return pb.Candidate(
-        index=candidate.spec.index,
-        round=candidate.spec.round,
-        text=encode_text(candidate.text),
-        answer=None if candidate.answer is None else encode_text(candidate.answer),
-        finish_reason=candidate.reason.value,
-        detail=encode_text(candidate.detail),
-        usage=encode_usage(candidate.usage, candidate.seconds),
-        verdict=encode_verdict(verdict),
-        well_formed=candidate.well_formed,
-        forked=candidate.forked,
-    )
-
-
-def encode_result(solve_id: str, result: Result) -> pb.SolveResponse:
-    """The outcome of a solve."""
-    selection = result.selection
-    chosen = next((entry.verdict for entry in result.judged if entry.candidate.spec.index == selection.candidate), None)
-    return pb.SolveResponse(
-        solve_id=solve_id,
-        outcome=_outcome(selection),
-        answer=encode_text(selection.answer or ""),
-        decided_by=_DECIDED_BY[selection.decided_by],
-        verdict=None if chosen is None else encode_verdict(chosen),
-        candidate=selection.candidate,
-        stopped=result.stopped.value,
-        candidates=(encode_candidate(entry.candidate, entry.verdict) for entry in result.judged),
-        spent=_encode_spent(result.spent),
-        seed=result.seed,
-    )
-
-
-def encode_usage(usage: EngineUsage, seconds: float = 0.0) -> common_pb2.Usage:
-    """Tokens of one response, or of several."""
-    return common_pb2.Usage(
-        prompt_tokens=usage.prompt_tokens,
-        sampled_tokens=usage.sampled_tokens,
-        forced_tokens=usage.forced_tokens,
-        critical_path_tokens=usage.critical_path_tokens,
-        seconds=seconds,
-    )
-
-
-def _encode_spent(spent: Spent) -> pb.Spent:
-    return pb.Spent(
-        accepted=encode_usage(spent.accepted),
-        failed=encode_usage(spent.failed),
-        aborted=encode_usage(spent.aborted),
-        critical_path_tokens=spent.critical_path_tokens,
-        seconds=spent.seconds,
-    )
+def decode_path(message: pb.BranchPath) -> Path:
+    """The place of a branch."""
+    return tuple((turn.block, turn.step) for turn in message.turns)
 
 
 def _outcome(selection: Selection) -> pb.SolveResponse.Outcome:
     if selection.answer is None:
         return pb.SolveResponse.OUTCOME_UNSOLVED
     return pb.SolveResponse.OUTCOME_VERIFIED if selection.verified else pb.SolveResponse.OUTCOME_ANSWERED
+
+
+def _values(value: Any) -> dict[str, Any]:
+    """Fields of a dataclass for the message whose fields have the same names; None stands for an absent one."""
+    return {field.name: _value(getattr(value, field.name)) for field in fields(value)}
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, str):
+        return encode_text(value)
+    return _values(value) if is_dataclass(value) else value
+
+
+def _arguments(message: Message) -> dict[str, Any]:
+    """Fields of a message for the dataclass whose fields have the same names; None for an absent one."""
+    names: Mapping[str, Any] = message.DESCRIPTOR.fields_by_name
+    return {
+        name: None if field.has_presence and not message.HasField(name) else getattr(message, name)
+        for name, field in names.items()
+    }

@@ -1,12 +1,8 @@
-"""Results for machines and for people."""
+"""Results as lines for people."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
-
 from espalier.solver.core.result import Result
-from espalier.verifiers.check_text import check_to_json
 from espalier.verifiers.verdict import Status, Verdict
 
 MANY = 3
@@ -14,53 +10,6 @@ MANY = 3
 
 LINE = 200
 """Characters of what a verdict rests on."""
-
-
-def result_to_json(result: Result) -> dict[str, Any]:
-    """A result as a JSON object; docs/solver.md describes its fields."""
-    selection, spent = result.selection, result.spent
-    total = spent.total
-    return {
-        "id": result.problem.id,
-        "problem": result.problem.text,
-        "check": check_to_json(result.problem.check) if result.problem.check else None,
-        "answer": selection.answer,
-        "verified": selection.verified,
-        "decided_by": selection.decided_by,
-        "reason": selection.reason,
-        "candidate": selection.candidate,
-        "stopped": result.stopped,
-        "seed": result.seed,
-        "usage": {
-            "prompt_tokens": total.prompt_tokens,
-            "new_tokens": total.new_tokens,
-            "sampled_tokens": total.sampled_tokens,
-            "forced_tokens": total.forced_tokens,
-            "accepted_tokens": spent.accepted.new_tokens,
-            "failed_tokens": spent.failed.new_tokens,
-            "aborted_tokens": spent.aborted.new_tokens,
-            "critical_path_tokens": spent.critical_path_tokens,
-            "parallel_speedup": round(spent.speedup, 2),
-            "seconds": round(spent.seconds, 3),
-        },
-        "candidates": [
-            {
-                "index": entry.candidate.spec.index,
-                "round": entry.candidate.spec.round,
-                "answer": entry.candidate.answer,
-                "answer_class": entry.candidate.answer_class,
-                "status": entry.verdict.status,
-                "score": entry.verdict.score,
-                "decided_by": entry.verdict.decided_by,
-                "evidence": [asdict(evidence) for evidence in entry.verdict.evidence],
-                "finished": entry.candidate.reason,
-                "new_tokens": entry.candidate.usage.new_tokens,
-                "forked": entry.candidate.forked,
-                "well_formed": entry.candidate.well_formed,
-            }
-            for entry in result.judged
-        ],
-    }
 
 
 def verdict_line(result: Result) -> str:

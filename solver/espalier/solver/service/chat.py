@@ -13,7 +13,7 @@ from typing import Any
 from espalier.common.errors import FieldError
 from espalier.solver.core.events import AnswerJudged, CandidateFinished, CandidateStarted, RoundFinished, SolveEvent
 from espalier.solver.core.problem import Problem
-from espalier.solver.core.report import result_to_json
+from espalier.solver.core.proto import encode_event, encode_result, to_json
 from espalier.solver.core.result import Result
 from espalier.solver.core.settings import MAX_TEXT, ServerLimits, Settings, SolvePlan
 from espalier.verifiers.check import Check
@@ -233,20 +233,12 @@ def last_chunks(solve_id: str, model: str, created: int, result: Result, *, with
     return chunks
 
 
-def progress(event: SolveEvent) -> dict[str, Any] | None:
-    """What a stream says of an event on the way to the answer; None: nothing."""
-    match event:
-        case CandidateStarted(spec):
-            return {"event": "candidate_started", "candidate": spec.index, "round": spec.round}
-        case AnswerJudged(candidate, path, answer, verdict):
-            said = {"candidate": candidate, "branch": list(path), "answer": answer, "status": verdict.status}
-            return {"event": "answer_judged", **said}
-        case CandidateFinished(candidate, verdict):
-            said = {"candidate": candidate.spec.index, "answer": candidate.answer, "status": verdict.status}
-            return {"event": "candidate_finished", **said}
-        case RoundFinished(number):
-            return {"event": "round_finished", "round": number}
-    return None
+def progress(solve_id: str, event: SolveEvent, seconds: float) -> dict[str, Any] | None:
+    """What a stream says of an event on the way to the answer, in the JSON form of the contract; None: nothing."""
+    if not isinstance(event, CandidateStarted | AnswerJudged | CandidateFinished | RoundFinished):
+        return None
+    message = encode_event(solve_id, event, seconds, deltas=False)
+    return None if message is None else to_json(message)
 
 
 def usage(result: Result) -> dict[str, Any]:
@@ -276,4 +268,4 @@ def _finish_reason(result: Result) -> str:
 
 
 def _metadata(solve_id: str, result: Result) -> dict[str, Any]:
-    return {"solve_id": solve_id, **result_to_json(result)}
+    return to_json(encode_result(solve_id, result))

@@ -120,14 +120,14 @@ class Endpoint:
         started = False
         async with aclosing(self._session.events(solve_request, tokens=False)) as events:
             try:
-                async for _, event in events:
+                async for seconds, event in events:
                     if not started:
                         yield _sse(chunk(*head, {"role": "assistant", "content": ""}))
                         started = True
                     if isinstance(event, Solved):
                         for last in last_chunks(*head, event.result, with_usage=chat.usage):
                             yield _sse(last)
-                    elif (said := progress(event)) is not None:
+                    elif (said := progress(solve_request.id, event, seconds)) is not None:
                         yield _sse(chunk(*head, {}, said))
             except Exception as error:
                 if not started:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,7 @@ import structlog
 
 from espalier.common.errors import UnavailableError
 from espalier.runtime.engine import EngineError, RequestRefused, Tokens
-from espalier.solver.core.events import Observer, Solved, SolveEvent, Streamed, fan_out
+from espalier.solver.core.events import Observer, Solved, SolveEvent, Streamed, fan_out, new_solve_id
 from espalier.solver.core.journal import Entry, Journal, NoJournal
 from espalier.solver.core.loop import Solver
 from espalier.solver.core.policy import Budget
@@ -57,7 +56,7 @@ class SolveRequest:
     problem: Problem
     plan: SolvePlan
     deadline: float | None = None
-    id: str = field(default_factory=lambda: os.urandom(8).hex())
+    id: str = field(default_factory=new_solve_id)
 
     def budget(self, now: float) -> Budget:
         """The plan's budget, cut to end by the deadline."""
@@ -253,7 +252,7 @@ class SolveSession:
             yield fan_out()
             return
         with trace:
-            yield trace.observer(request.problem.id or request.id)
+            yield trace.observer(request.id)
         if trace.fault:
             log.warning("the trace is not complete", path=str(path), reason=trace.fault)
 

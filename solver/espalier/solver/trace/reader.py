@@ -23,6 +23,10 @@ class TraceError(ValueError):
     """A trace that cannot be read; the message names the line."""
 
 
+Event = dict[str, Any]
+"""A `SolveEvent` in its JSON form."""
+
+
 @dataclass(slots=True)
 class TracedBranch:
     """One branch: its plan, its text, its tokens by kind, when it began and ended, and the verdicts on its answers."""
@@ -38,7 +42,7 @@ class TracedBranch:
 
 @dataclass(slots=True)
 class TracedCandidate:
-    """One candidate; `finished` and `verdict` are None when the trace ends before they were known.
+    """One candidate; `finished` is None when the trace ends before the candidate did.
 
     One that an earlier delivery of a job had made is `kept`: the trace has its text, but not how it came to be.
     """
@@ -46,7 +50,6 @@ class TracedCandidate:
     spec: dict[str, Any]
     branches: dict[Path, TracedBranch]
     finished: dict[str, Any] | None = None
-    verdict: dict[str, Any] | None = None
     kept: bool = False
 
 
@@ -66,12 +69,12 @@ def read_trace(lines: Iterable[str], name: str) -> list[TracedSolve]:
         TraceError: A line is not part of a trace.
     """
     solves: dict[str, TracedSolve] = {}
-    each_entry(lines, name, lambda entry: _take(solves, entry["problem"], entry["event"], entry))
+    each_event(lines, name, lambda event, kind: _take(solves, event, kind))
     return list(solves.values())
 
 
-def each_entry(lines: Iterable[str], name: str, take: Callable[[dict[str, Any]], None]) -> None:
-    """Pass on every entry of a trace. A last line that cannot be read is where the trace broke off.
+def each_event(lines: Iterable[str], name: str, take: Callable[[Event, str], None]) -> None:
+    """Pass on every event of a trace with the name of its kind. A last line that cannot be read is where it broke off.
 
     Raises:
         TraceError: A line is no JSON, or `take` raises ValueError, KeyError or TypeError for it.
@@ -83,7 +86,12 @@ def each_entry(lines: Iterable[str], name: str, take: Callable[[dict[str, Any]],
             if fault is not None:
                 raise fault
             try:
-                take(json.loads(line))
+                event = json.loads(line)
+                if "event" in event:
+                    raise TraceError(f"{name}:{number}: an older version of Espalier wrote this trace; trace it again")
+                take(event, kind_of(event))
+            except TraceError:
+                raise
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 fault = TraceError(f"{name}:{number}: no line of a trace ({type(error).__name__}: {error})")
     except UnicodeDecodeError as error:
@@ -92,12 +100,30 @@ def each_entry(lines: Iterable[str], name: str, take: Callable[[dict[str, Any]],
         raise fault or TraceError(f"{name} is empty")
 
 
+def kind_of(event: Event) -> str:
+    """What an event is about: the name of the one field beside its time and its solve.
+
+    Raises:
+        KeyError: It has no such field.
+    """
+    for name in event:
+        if name not in ("seconds", "solve_id"):
+            return name
+    raise KeyError("kind")
+
+
+def path_of(place: dict[str, Any]) -> Path:
+    """The place of a branch, from the JSON form of what happened there."""
+    return tuple((turn["block"], turn["step"]) for turn in place["path"]["turns"])
+
+
 def tree(solve: TracedSolve, *, full: bool = False) -> Tree:
     """The tree of a solve."""
-    root = Tree(Text(" ".join(solve.accepted["text"].split()), style="bold"))
+    problem = solve.accepted["problem"]
+    root = Tree(Text(" ".join(problem["text"].split()), style="bold"))
     facts = f"policy {solve.accepted['policy']}, seed {solve.accepted['seed']}"
-    if solve.accepted["check"] is not None:
-        facts += f", check {json.dumps(solve.accepted['check'], ensure_ascii=False)}"
+    if "check" in problem:
+        facts += f", check {json.dumps(problem['check'], ensure_ascii=False)}"
     root.add(Text(facts, style="dim"))
     for candidate in solve.candidates.values():
         _add_candidate(root, candidate, full)
@@ -105,51 +131,51 @@ def tree(solve: TracedSolve, *, full: bool = False) -> Tree:
     return root
 
 
-def _take(solves: dict[str, TracedSolve], problem: str, event: str, entry: dict[str, Any]) -> None:
-    if event == "accepted":
-        solves[problem] = TracedSolve(entry)
+def _take(solves: dict[str, TracedSolve], event: Event, kind: str) -> None:
+    told = event[kind]
+    if kind == "accepted":
+        solves[event["solve_id"]] = TracedSolve(told)
         return
-    solve = solves[problem]
-    if event == "solved":
-        solve.result = entry["result"]
-    elif event == "candidate_started":
-        spec = entry["spec"]
-        solve.candidates[spec["index"]] = TracedCandidate(spec, {(): TracedBranch(began=entry["at"])})
-    elif event == "candidate_finished":
-        finished = entry["candidate"]
+    solve = solves[event["solve_id"]]
+    if kind == "solved":
+        solve.result = told
+    elif kind == "candidate_started":
+        spec = told["spec"]
+        solve.candidates[spec["index"]] = TracedCandidate(spec, {(): TracedBranch(began=event["seconds"])})
+    elif kind == "candidate_finished":
+        finished = told["candidate"]
         spec = finished["spec"]
         kept = TracedCandidate(spec, {(): TracedBranch(text=finished["text"])}, kept=True)
-        candidate = solve.candidates.setdefault(spec["index"], kept)
-        candidate.finished, candidate.verdict = finished, entry["verdict"]
-    elif event == "answer_judged" and entry["candidate"] not in solve.candidates:
+        solve.candidates.setdefault(spec["index"], kept).finished = finished
+    elif kind == "answer_judged" and told["candidate"] not in solve.candidates:
         return  # one that was kept: its end tells the verdict
-    elif event != "round_finished":
-        _take_branch(solve.candidates[entry["candidate"]], event, entry)
+    elif kind in ("branch_opened", "delta", "branch_closed", "answer_judged"):
+        _take_branch(solve.candidates[told["candidate"]], event["seconds"], kind, told)
 
 
-def _take_branch(candidate: TracedCandidate, event: str, entry: dict[str, Any]) -> None:
-    path: Path = tuple((block, step) for block, step in entry.get("path", ()))
-    if event == "branch_opened":
-        candidate.branches[path] = TracedBranch(plan=entry["text"], began=entry["at"])
+def _take_branch(candidate: TracedCandidate, seconds: float, kind: str, told: dict[str, Any]) -> None:
+    path = path_of(told)
+    if kind == "branch_opened":
+        candidate.branches[path] = TracedBranch(plan=told["plan"], began=seconds)
         return
     branch = candidate.branches[path]
-    branch.ended = entry["at"]
-    if event == "tokens":
-        forced = sum(entry["forced"])
-        branch.text += entry["text"]
+    branch.ended = seconds
+    if kind == "delta":
+        forced = sum(told["forced"])
+        branch.text += told["text"]
         branch.forced += forced
-        branch.sampled += len(entry["tokens"]) - forced
-    elif event == "answer_judged":
-        branch.verdicts.append((entry["answer"], entry["verdict"]))
+        branch.sampled += len(told["token_ids"]) - forced
+    elif kind == "answer_judged":
+        branch.verdicts.append((told["answer"], told["verdict"]))
 
 
 def _add_candidate(root: Tree, candidate: TracedCandidate, full: bool) -> None:
     spec, finished = candidate.spec, candidate.finished
     label = Text(f"candidate {spec['index']}", style="bold")
     label.append(f"  round {spec['round']}, temperature {spec['temperature']:g}, seed {spec['seed']}", style="dim")
-    if finished is not None and candidate.verdict is not None:
-        label.append(f"  {finished['reason']} after {finished['seconds']:.2f} s  ")
-        label.append_text(_verdict(finished["answer"], candidate.verdict))
+    if finished is not None:
+        label.append(f"  {finished['finish_reason']} after {finished['seconds']:.2f} s  ")
+        label.append_text(_verdict(finished.get("answer"), finished["verdict"]))
     else:
         label.append("  the trace ends here", style="yellow")
     node = root.add(label)
@@ -169,7 +195,7 @@ def _add_candidate(root: Tree, candidate: TracedCandidate, full: bool) -> None:
 
 
 def _verdict(answer: str | None, verdict: dict[str, Any]) -> Text:
-    status = Status(verdict["status"])
+    status = Status(verdict["status"].removeprefix("STATUS_").lower())
     line = Text(f"{status_mark(status)} {' '.join((answer or 'no answer').split())}", style="bold" if answer else "dim")
     seen = "; ".join(evidence["detail"] for evidence in verdict["evidence"])
     line.append(f"  {status.value} by {verdict['decided_by']}" + (f": {seen}" if seen else ""), style="dim")
@@ -179,11 +205,13 @@ def _verdict(answer: str | None, verdict: dict[str, Any]) -> Text:
 def _decision(result: dict[str, Any] | None) -> Text:
     if result is None:
         return Text("the trace ends before the solve did", style="yellow")
-    usage = result["usage"]
-    said = result["answer"] if result["answer"] is not None else "UNSOLVED"
-    line = Text(f"{'verified' if result['verified'] else 'not verified'}: {said}", style="bold")
+    spent = result["spent"]
+    verified = result["outcome"] == "OUTCOME_VERIFIED"
+    fates = (spent["accepted"], spent["failed"], spent["aborted"])
+    tokens = sum(usage["sampled_tokens"] + usage["forced_tokens"] for usage in fates)
+    line = Text(f"{'verified' if verified else 'not verified'}: {result.get('answer', 'UNSOLVED')}", style="bold")
     line.append(f"  {result['reason']}; stopped by {result['stopped']}", style="dim")
-    cost = f"{usage['new_tokens']} tokens, critical path {usage['critical_path_tokens']}, {usage['seconds']} s"
+    cost = f"{tokens} tokens, critical path {spent['critical_path_tokens']}, {spent['seconds']:.3f} s"
     line.append(f"; {cost}", style="dim")
     return line
 

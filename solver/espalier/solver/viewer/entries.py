@@ -1,8 +1,9 @@
-"""What the pages are told of a solve: the entries of its trace, made small.
+"""What the pages are told of a solve: its events in their JSON form, made small.
 
-An entry is a line of a trace (`espalier.solver.trace.writer`) without what no page shows. Tokens of one branch are
-gathered into one entry: their text, and the time of each. The pages fold entries into a picture (`web/src/model.ts`),
-whether they come from a file or from a solve that is on its way.
+The pages read the events of the contract (`SolveEvent`, see `espalier.solver.core.proto.to_json`), with two
+differences: token ids are left out, and the deltas of a branch are gathered into one entry of the kind `deltas`, which
+has their text and the time of each token. The pages fold entries into a picture (`web/src/solve/model.ts`), whether
+they come from a file or from a solve that is on its way.
 """
 
 from __future__ import annotations
@@ -11,19 +12,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from espalier.solver.trace.reader import each_entry
+from espalier.solver.trace.reader import Event, each_event, kind_of
 
 Entry = dict[str, Any]
+"""An event, or what a page is told beside events: `deltas`, `status` of a job, `broken_off`."""
 
 MILLISECONDS = 1000
 
 
 @dataclass(slots=True)
 class _Gathered:
-    """Tokens of one branch that are not passed on yet."""
+    """Deltas of one branch that are not passed on yet."""
 
     candidate: int
-    path: list[list[int]]
+    path: Entry
     first: int
     last: int
     steps: list[int] = field(default_factory=list)
@@ -32,21 +34,19 @@ class _Gathered:
     positions: tuple[int, int] = (0, 0)
     logprob: float = 0.0
 
-    def add(self, at: int, entry: Entry) -> None:
-        count = len(entry["tokens"])
+    def add(self, at: int, delta: Entry) -> None:
+        count = len(delta["token_ids"])
         self.steps += (at - self.last, *([0] * (count - 1))) if count else ()
         self.last = at
-        self.texts.append(entry["text"])
-        self.forced += sum(entry["forced"])
-        positions = entry["positions"]
+        self.texts.append(delta["text"])
+        self.forced += sum(delta["forced"])
+        positions = delta["positions"]
         if positions:
             self.positions = (self.positions[0] if len(self.steps) > count else positions[0], positions[-1])
-        self.logprob += sum(entry["logprobs"])
+        self.logprob += sum(delta["logprobs"])
 
     def entry(self) -> Entry:
-        return {
-            "event": "tokens",
-            "at": self.first / MILLISECONDS,
+        deltas = {
             "candidate": self.candidate,
             "path": self.path,
             "steps": self.steps,
@@ -55,28 +55,29 @@ class _Gathered:
             "positions": self.positions,
             "logprob": round(self.logprob, 3),
         }
+        return {"seconds": self.first / MILLISECONDS, "deltas": deltas}
 
 
 class EventCompactor:
-    """Makes the entries of one solve small. Feed it in order; `flush` now and then, and at the end."""
+    """Makes the events of one solve small. Feed it in order; `flush` now and then, and at the end."""
 
     def __init__(self) -> None:
         self._gathered: dict[tuple[int, str], _Gathered] = {}
         self._started: set[int] = set()
-        self._text = ""
 
-    def feed(self, entry: Entry) -> Entry | None:
-        """The entry made small; None for tokens, which wait for `flush`.
+    def feed(self, event: Event) -> Entry | None:
+        """The event made small; None for deltas, which wait for `flush`.
 
         Raises:
-            KeyError: It is no entry of a trace.
+            KeyError: It is no event.
             TypeError: As KeyError.
         """
-        at, event = entry["at"], entry["event"]
-        if event == "tokens":
-            self._gather(round(at * MILLISECONDS), entry)
+        kind = kind_of(event)
+        told = event[kind]
+        if kind == "delta":
+            self._gather(round(event["seconds"] * MILLISECONDS), told)
             return None
-        return {"event": event, "at": round(at, 3), **self._small(event, entry)}
+        return {"seconds": round(event["seconds"], 3), kind: self._small(kind, told)}
 
     def flush(self) -> list[Entry]:
         """All tokens since the last time, one entry for each branch."""
@@ -84,53 +85,33 @@ class EventCompactor:
         self._gathered.clear()
         return entries
 
-    def _gather(self, at: int, entry: Entry) -> None:
-        path = [list(turn) for turn in entry["path"]]
-        key = (entry["candidate"], str(path))
+    def _gather(self, at: int, delta: Entry) -> None:
+        key = (delta["candidate"], str(delta["path"]))
         gathered = self._gathered.get(key)
         if gathered is None:
-            gathered = self._gathered[key] = _Gathered(entry["candidate"], path, at, at)
-        gathered.add(at, entry)
+            gathered = self._gathered[key] = _Gathered(delta["candidate"], delta["path"], at, at)
+        gathered.add(at, delta)
 
-    def _small(self, event: str, entry: Entry) -> Entry:
-        match event:
-            case "accepted":
-                self._text = entry["text"]
-                return _only(entry, "text", "check", "policy", "budget", "seed")
+    def _small(self, kind: str, told: Entry) -> Entry:
+        """Without token ids, and without the text of a candidate whose tokens the page has been told."""
+        match kind:
             case "candidate_started":
-                self._started.add(entry["spec"]["index"])
-                asked = {} if entry["question"] == self._text else {"question": entry["question"]}
-                return {"spec": entry["spec"], "prompt_tokens": len(entry["prompt"]), **asked}
+                self._started.add(told["spec"]["index"])
+                return _without(told, "prompt")
             case "branch_opened":
-                return {**_only(entry, "candidate", "path"), "plan": entry["text"]}
-            case "branch_closed":
-                return _only(entry, "candidate", "path", "cut")
-            case "joined":
-                return _only(entry, "candidate", "path", "block")
-            case "response_finished":
-                return _only(entry, "candidate", "reason", "usage", "detail")
-            case "answer_judged":
-                return _only(entry, "candidate", "path", "answer", "verdict", "repeated")
+                return _without(told, "plan_tokens")
             case "candidate_finished":
-                return self._finished(entry)
-            case "round_finished":
-                return _only(entry, "round", "stopped", "tokens")
+                candidate = _without(told["candidate"], "branch_answers")
+                streamed = candidate["spec"]["index"] in self._started
+                return {"candidate": _without(candidate, "text") if streamed else candidate}
             case "solved":
-                told = ("answer", "verified", "decided_by", "reason", "candidate", "stopped", "usage")
-                return {"result": _only(entry["result"], *told)}
-        raise KeyError(event)
-
-    def _finished(self, entry: Entry) -> Entry:
-        candidate = entry["candidate"]
-        index = candidate["spec"]["index"]
-        told = ("answer", "answer_class", "reason", "usage", "seconds", "forked", "well_formed", "detail")
-        recalled = {} if index in self._started else {"spec": candidate["spec"], "text": candidate["text"]}
-        return {"candidate": index, **_only(candidate, *told), "verdict": entry["verdict"], **recalled}
+                return _without(told, "candidates", "problem")
+        return told
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One solve of a trace: the id of its problem, and its entries."""
+    """One solve of a trace: the id of its problem or, without one, of the solve; and its entries."""
 
     id: str
     source: str
@@ -144,29 +125,30 @@ def recorded(lines: Iterable[str], name: str) -> list[Recorded]:
         TraceError: A line is not part of a trace.
     """
     solves: list[Recorded] = []
-    condensers: dict[str, tuple[Recorded, EventCompactor]] = {}
+    compactors: dict[str, tuple[Recorded, EventCompactor]] = {}
 
-    def take(entry: Entry) -> None:
-        problem = entry["problem"]
-        if entry["event"] == "accepted":
-            _close(condensers.pop(problem, None))
-            condensers[problem] = (Recorded(problem, name, []), EventCompactor())
-            solves.append(condensers[problem][0])
-        solve, condenser = condensers[problem]
-        if (small := condenser.feed(entry)) is not None:
+    def take(event: Event, kind: str) -> None:
+        solve_id = event["solve_id"]
+        if kind == "accepted":
+            _close(compactors.pop(solve_id, None))
+            label = event["accepted"]["problem"]["id"] or solve_id
+            compactors[solve_id] = (Recorded(label, name, []), EventCompactor())
+            solves.append(compactors[solve_id][0])
+        solve, compactor = compactors[solve_id]
+        if (small := compactor.feed(event)) is not None:
             solve.entries.append(small)
 
-    each_entry(lines, name, take)
-    for pair in condensers.values():
+    each_event(lines, name, take)
+    for pair in compactors.values():
         _close(pair)
     return solves
 
 
 def _close(pair: tuple[Recorded, EventCompactor] | None) -> None:
     if pair is not None:
-        solve, condenser = pair
-        solve.entries.extend(condenser.flush())
+        solve, compactor = pair
+        solve.entries.extend(compactor.flush())
 
 
-def _only(entry: Entry, *names: str) -> Entry:
-    return {name: entry[name] for name in names}
+def _without(entry: Entry, *names: str) -> Entry:
+    return {name: value for name, value in entry.items() if name not in names}

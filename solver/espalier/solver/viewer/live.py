@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from espalier.solver.core.events import Observer, Solved, SolveEvent
+from espalier.solver.core.proto import encode_event, to_json
 from espalier.solver.session.metrics import ending
 from espalier.solver.session.session import SolveRequest
-from espalier.solver.trace.writer import event_to_json
 from espalier.solver.viewer.entries import Entry, EventCompactor
 
 KEPT = 64
@@ -41,12 +41,13 @@ class LiveSolve:
         self.end = ""
         self._clock = clock
         self._start = clock()
-        self._condenser = EventCompactor()
+        self._compactor = EventCompactor()
         self._log: list[str] = []
 
     def observe(self, event: SolveEvent) -> None:
         """Take in one event."""
-        entry = self._condenser.feed({"at": self._clock() - self._start, **event_to_json(event)})
+        message = encode_event(self.id, event, self._clock() - self._start, deltas=True)
+        entry = None if message is None else self._compactor.feed(to_json(message))
         if isinstance(event, Solved):
             self._flush()
             self.end = ending(event.result.selection)
@@ -57,7 +58,7 @@ class LiveSolve:
         """It will not come to a result."""
         if not self.end:
             self._flush()
-            self._note({"event": "broken_off", "at": self._clock() - self._start, "reason": reason})
+            self._note({"seconds": self._clock() - self._start, "broken_off": {"reason": reason}})
             self.end = reason
 
     async def follow(self, seen: int) -> AsyncGenerator[tuple[int, list[str]]]:
@@ -85,7 +86,7 @@ class LiveSolve:
         self._log.append(json.dumps(entry, ensure_ascii=True, separators=(",", ":")))
 
     def _flush(self) -> None:
-        for entry in self._condenser.flush():
+        for entry in self._compactor.flush():
             self._note(entry)
 
 

@@ -14,8 +14,8 @@ from espalier.solver.batch.dead_job import DeadJob
 from espalier.solver.batch.keys import batch_of
 from espalier.solver.batch.queue import Batch, JobQueue
 from espalier.solver.batch.status import UnknownJobError
-from espalier.solver.viewer.entries import Entry
-from espalier.solver.viewer.jobs import entry_of, outcome_of
+from espalier.solver.core.proto import to_json
+from espalier.solver.viewer.entries import Entry, EventCompactor
 from espalier.v1 import solver_pb2 as pb
 from espalier.verifiers.verdict import Status
 
@@ -101,16 +101,18 @@ async def job_events(queue: JobQueue, job: str, last: str) -> AsyncGenerator[tup
         UnknownJobError: There is no such job.
     """
     event = None
+    compactor = EventCompactor()
     async for event in queue.watch(job, last):
-        entry = {"event": "status", "at": 0.0, **status_to_json(event.status)}
         if event.HasField("solve"):
-            if (made := entry_of(event.solve)) is None:
-                continue
-            entry = made
-        yield event.event_id, entry
+            if (entry := compactor.feed(to_json(event.solve))) is not None:
+                yield event.event_id, entry
+        else:
+            yield event.event_id, {"seconds": 0.0, "status": status_to_json(event.status)}
     response = await wait_out_outage(lambda: queue.get(job))
     if response.HasField("result"):
-        yield (event.event_id if event else last), outcome_of(response.result)
+        solved = pb.SolveEvent(seconds=response.result.spent.seconds, solve_id=job, solved=response.result)
+        if (entry := compactor.feed(to_json(solved))) is not None:
+            yield (event.event_id if event else last), entry
 
 
 def status_to_json(status: pb.JobStatus) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from espalier.solver.trace.reader import path_of
 from tests.solver.viewer.browser.conftest import Seen
 
 Entries = list[dict[str, Any]]
@@ -51,22 +52,25 @@ def test_a_branch_opens_from_the_table_and_shows_text_verdict_and_evidence(
     page: Page, opened: Path, told: Entries
 ) -> None:
     page.goto(opened.as_uri())
-    judged = next(line for line in told if line["event"] == "answer_judged")
-    index, path = judged["candidate"], judged["path"][:1]
+    judged = next(line["answer_judged"] for line in told if "answer_judged" in line)
+    index, path = judged["candidate"], path_of(judged)[:1]
     page.get_by_role("button", name=f"Details of candidate {index}", exact=True).click()
     detail = page.get_by_role("complementary", name="Details")
     items = detail.locator(".steps button")
-    forked = [line["path"] for line in told if line["event"] == "branch_opened" and line["candidate"] == index]
+    opened_branches = [line["branch_opened"] for line in told if "branch_opened" in line]
+    forked = [path_of(branch) for branch in opened_branches if branch["candidate"] == index]
     steps = sorted(place for place in forked if len(place) == 1)
     expect(items).to_have_count(len(steps))
     if path:
         items.nth(steps.index(path)).click()
         expect(detail.get_by_role("heading", level=2)).to_contain_text("step")
-    expect(detail.locator(".verdict").first).to_contain_text(judged["verdict"]["status"])
+    expect(detail.locator(".verdict").first).to_contain_text(
+        judged["verdict"]["status"].removeprefix("STATUS_").lower()
+    )
     for evidence in judged["verdict"]["evidence"]:
         expect(detail.locator(".evidence").first).to_contain_text(evidence["detail"])
-    of_branch = ("tokens", index, path)
-    own = [line for line in told if (line["event"], line.get("candidate"), line.get("path")) == of_branch]
+    deltas = [line["delta"] for line in told if "delta" in line]
+    own = [delta for delta in deltas if (delta["candidate"], path_of(delta)) == (index, path)]
     expect(detail).not_to_contain_text("<step>")
     detail.get_by_label("as written").check()
     assert detail.locator(".raw").first.text_content() == "".join(line["text"] for line in own)

@@ -11,10 +11,9 @@ from redis.exceptions import ResponseError
 from espalier.solver.batch.config import QueueConfig
 from espalier.solver.batch.keys import GROUP, Keys
 from espalier.solver.batch.lease.lease import Lease, LeaseLostError
-from espalier.solver.batch.proto import decode_entry, encode_entry
 from espalier.solver.batch.scripts import Script, Scripts, Value
 from espalier.solver.core.journal import Entry
-from espalier.v1 import batch_pb2
+from espalier.solver.core.proto import decode_entry, encode_candidate
 from espalier.v1 import solver_pb2 as pb
 
 if TYPE_CHECKING:
@@ -90,15 +89,15 @@ class LeaseStore:
         found = await self._run(Script.START, lease, self._config.max_events)
         job, stored = found
         entries = sorted(
-            (decode_entry(batch_pb2.StoredCandidate.FromString(candidate)) for candidate in stored),
+            (decode_entry(pb.Candidate.FromString(candidate)) for candidate in stored),
             key=lambda entry: entry.candidate.spec.index,
         )
         return Delivery(pb.Job.FromString(job), tuple(entries))
 
     async def store(self, lease: Lease, entry: Entry) -> None:
         """Store a candidate, in place of what was stored of it before."""
-        number = entry.candidate.spec.index
-        await self._run(Script.STORE, lease, number, encode_entry(entry).SerializeToString())
+        stored = encode_candidate(entry.candidate, entry.verdict)
+        await self._run(Script.STORE, lease, entry.candidate.spec.index, stored.SerializeToString())
 
     async def publish_events(self, lease: Lease, events: Sequence[pb.SolveEvent]) -> None:
         """Add events of the solve to the job's progress."""

@@ -3,33 +3,42 @@ import { test } from "node:test";
 import { lanesOf, laneAt, ticks } from "../src/picture/lanes";
 import { Reader } from "../src/pages/sse";
 import { criticalPath, longestChain } from "../src/solve/critical";
-import type { Entry, Path, Status } from "../src/solve/entries";
-import { branchStanding, fold, standing } from "../src/solve/model";
+import type { Entry } from "../src/solve/entries";
+import { branchStanding, fold, type Path, standing, type Status } from "../src/solve/model";
 import { caseOf } from "../src/solve/shown";
 import { answerClasses, tableRows, type View } from "../src/solve/votes";
 
-const spec = (index: number, round = 0) => ({ index, round, seed: 1, temperature: 1, max_tokens: null, hint: "", repair: null });
-const tokens = (candidate: number, path: Path, at: number, count: number): Entry => ({
-  event: "tokens", at, candidate, path, steps: [0, ...new Array<number>(count - 1).fill(10)], text: "x".repeat(count), forced: 1, positions: [5, 5 + count - 1], logprob: -1,
+const spec = (index: number, round = 0) => ({ index, round, seed: 1, temperature: 1, hint: "" });
+const place = (candidate: number, path: Path) => ({ candidate, path: { turns: path.map(([block, step]) => ({ block, step })) } });
+const started = (index: number, seconds = 0, round = 0): Entry => ({ seconds, candidate_started: { spec: spec(index, round) } });
+const tokens = (candidate: number, path: Path, seconds: number, count: number): Entry => ({
+  seconds, deltas: { ...place(candidate, path), steps: [0, ...new Array<number>(count - 1).fill(10)], text: "x".repeat(count), forced: 1, positions: [5, 5 + count - 1], logprob: -1 },
 });
-const verdict = (status: Status) => ({ status, score: 1, decided_by: "test", evidence: [], feedback: "" });
-const finished = (candidate: number, answer: string | null, status: Status, reason = "stop", answer_class: number | null = null): Entry => ({
-  event: "candidate_finished", at: 3, candidate, answer, answer_class, reason, usage: { prompt_tokens: 1, sampled_tokens: 9, forced_tokens: 1, critical_path_tokens: 7 },
-  seconds: 3, forked: true, well_formed: true, detail: "", verdict: verdict(status),
+const opened = (candidate: number, path: Path, seconds: number, plan: string): Entry => ({ seconds, branch_opened: { ...place(candidate, path), plan } });
+const verdict = (status: Status) => ({ status: `STATUS_${status.toUpperCase()}` as "STATUS_PASS", score: 1, decided_by: "test", evidence: [], feedback: "" });
+const finished = (candidate: number, answer: string | null, status: Status, finish_reason = "stop", answer_class?: number): Entry => ({
+  seconds: 3,
+  candidate_finished: {
+    candidate: {
+      spec: spec(candidate), ...(answer === null ? {} : { answer }), ...(answer_class === undefined ? {} : { answer_class }), finish_reason,
+      usage: { prompt_tokens: 1, sampled_tokens: 9, forced_tokens: 1, critical_path_tokens: 7 },
+      seconds: 3, forked: true, well_formed: true, detail: "", verdict: verdict(status),
+    },
+  },
 });
 
 const forked: Entry[] = [
-  { event: "accepted", at: 0, text: "What?", check: null, policy: "adaptive", seed: 1, budget: { candidates: 8 } },
-  { event: "candidate_started", at: 0, spec: spec(0), prompt_tokens: 5 },
+  { seconds: 0, accepted: { problem: { id: "p", text: "What?" }, policy: "adaptive", seed: "1", budget: { candidates: 8 } } },
+  started(0),
   tokens(0, [], 0.1, 4),
-  { event: "branch_opened", at: 0.2, candidate: 0, path: [[0, 1]], plan: "1: add" },
-  { event: "branch_opened", at: 0.2, candidate: 0, path: [[0, 2]], plan: "2: sub" },
+  opened(0, [[0, 1]], 0.2, "1: add"),
+  opened(0, [[0, 2]], 0.2, "2: sub"),
   tokens(0, [[0, 1]], 0.3, 3),
   tokens(0, [[0, 2]], 0.3, 6),
-  { event: "branch_opened", at: 0.4, candidate: 0, path: [[0, 2], [0, 1]], plan: "1: inner" },
+  opened(0, [[0, 2], [0, 1]], 0.4, "1: inner"),
   tokens(0, [[0, 2], [0, 1]], 0.5, 2),
-  { event: "branch_closed", at: 0.6, candidate: 0, path: [[0, 1]], cut: false },
-  { event: "answer_judged", at: 0.7, candidate: 0, path: [[0, 1]], answer: "41", verdict: verdict("fail"), repeated: false },
+  { seconds: 0.6, branch_closed: { ...place(0, [[0, 1]]), cut: false } },
+  { seconds: 0.7, answer_judged: { ...place(0, [[0, 1]]), answer: "41", verdict: verdict("fail"), already_judged: false } },
 ];
 
 test("entries fold into branches with text, times and positions", () => {
@@ -59,7 +68,7 @@ test("the critical path takes the longest step of each block, also of inner ones
 
 test("each round has a critical path of its own", () => {
   const rounds: Entry[] = [0, 1, 2].flatMap((index): Entry[] => [
-    { event: "candidate_started", at: index, spec: spec(index, index === 0 ? 0 : 1), prompt_tokens: 1 },
+    started(index, index, index === 0 ? 0 : 1),
     tokens(index, [], index, 3 + index),
   ]);
   assert.deepEqual([...criticalPath(fold(rounds)).keys()], [0, 2]);
@@ -76,7 +85,7 @@ test("how candidates and branches stand", () => {
 });
 
 test("answers are counted by class, and by text where nobody voted", () => {
-  const start = [0, 1, 2].map((index): Entry => ({ event: "candidate_started", at: 0, spec: spec(index), prompt_tokens: 1 }));
+  const start = [0, 1, 2].map((index) => started(index));
   const votes = fold([...start, finished(0, "0.5", "unknown", "stop", 7), finished(1, "1/2", "unknown", "stop", 7), finished(2, "2", "unknown", "stop", 8)]);
   assert.deepEqual(answerClasses(votes).map(({ candidates }) => candidates), [[0, 1], [2]]);
   const texts = fold([...start, finished(0, "1", "fail"), finished(1, "2", "fail"), finished(2, "2", "fail")]);
@@ -84,7 +93,7 @@ test("answers are counted by class, and by text where nobody voted", () => {
 });
 
 test("the table sorts and filters", () => {
-  const start = [0, 1, 2].map((index): Entry => ({ event: "candidate_started", at: 0, spec: spec(index), prompt_tokens: 1 }));
+  const start = [0, 1, 2].map((index) => started(index));
   const solve = fold([...start, finished(0, "b", "fail"), finished(1, "a", "pass"), finished(2, null, "unknown")]);
   const view: View = { column: "answer", descending: false, text: "", standings: new Set() };
   const order = (change: Partial<View>) => tableRows(solve, { ...view, ...change }).map(({ index }) => index);

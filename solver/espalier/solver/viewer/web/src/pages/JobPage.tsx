@@ -9,7 +9,7 @@ import { type Job, State } from "./State";
 
 export function JobPage({ id }: { id: string }) {
   const [job, setJob] = useState<Job | null>(null);
-  const { solve, version, link } = useSolve(`jobs/${encodeURIComponent(id)}/events`, (entry) => setJob(entry as unknown as Job));
+  const { solve, version, link } = useSolve(`jobs/${encodeURIComponent(id)}/events`, (status) => setJob(status as Job));
   const [fault, setFault] = useState("");
   const running = job?.state === "queued" || job?.state === "running";
   return (

@@ -39,6 +39,6 @@ export function TracePage({ solves }: { solves: Recorded[] }) {
 }
 
 function titleOf(entries: Entry[]): string {
-  const accepted = entries.find((entry) => entry.event === "accepted");
-  return accepted?.event === "accepted" ? accepted.text.replace(/\s+/g, " ").slice(0, 60) : "";
+  for (const entry of entries) if ("accepted" in entry) return entry.accepted.problem.text.replace(/\s+/g, " ").slice(0, 60);
+  return "";
 }

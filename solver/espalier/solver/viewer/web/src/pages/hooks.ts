@@ -13,19 +13,19 @@ export function useNewest<T>(path: string): [value: T | null, link: Link] {
 
 const REDRAW_MS = 80;
 
-/** A solve that grows with the entries of a stream; entries of other kinds go to `other`. */
-export function useSolve(path: string, other?: (entry: Record<string, unknown>) => void): { solve: Solve; version: number; link: Link } {
+/** A solve that grows with the entries of a stream; how its job stands goes to `onStatus`. */
+export function useSolve(path: string, onStatus?: (status: unknown) => void): { solve: Solve; version: number; link: Link } {
   const solve = useRef<Solve>(newSolve());
   const [version, setVersion] = useState(0);
   const [link, setLink] = useState<Link>("connecting");
   useEffect(() => {
     solve.current = newSolve();
     let due = 0;
-    const stop = follow<(Entry | ({ event: "status" } & Record<string, unknown>))[]>(
+    const stop = follow<(Entry | { status: unknown })[]>(
       path,
       (entries) => {
         for (const entry of entries) {
-          if (entry.event === "status") other?.(entry);
+          if ("status" in entry) onStatus?.(entry.status);
           else take(solve.current, entry);
         }
         due ||= window.setTimeout(() => {

@@ -2,7 +2,7 @@
 
 import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { criticalPath } from "../solve/critical";
-import type { Path } from "../solve/entries";
+import type { Path } from "../solve/model";
 import { branchStanding, type Branch, type Candidate, endOf, keyOf, nameOf, type Solve, standing, type Standing } from "../solve/model";
 import { type Lane, lanesOf, laneAt, peaks, type Scale, timeAt } from "./lanes";
 import { plain } from "../rich/pieces";

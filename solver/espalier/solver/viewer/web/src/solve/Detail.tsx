@@ -3,7 +3,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { seconds } from "../picture/paint";
 import { Inline, Rich } from "../rich/Rich";
-import type { Path } from "./entries";
+import type { Path } from "./model";
 import { longestChain } from "./critical";
 import { type Branch, branchStanding, type Candidate, endOf, keyOf, nameOf, rootOf, type Solve, stepsOf } from "./model";
 import { Badge, Verdict } from "./Verdict";

@@ -55,17 +55,17 @@ function Answer({ solve, onSelect }: { solve: Solve; onSelect: (index: number) =
 }
 
 function Numbers({ solve }: { solve: Solve }) {
-  const usage = solve.outcome?.usage;
-  let tokens = usage?.new_tokens ?? 0;
-  if (!usage) for (const candidate of solve.candidates.values()) tokens += tokensOf(candidate);
+  const { outcome } = solve;
+  let tokens = outcome?.newTokens ?? 0;
+  if (!outcome) for (const candidate of solve.candidates.values()) tokens += tokensOf(candidate);
   const shown: [string, string][] = [
-    [seconds(usage?.seconds ?? solve.now), "wall time"],
+    [seconds(outcome?.seconds ?? solve.now), "wall time"],
     [String(solve.candidates.size), solve.candidates.size === 1 ? "candidate" : "candidates"],
     [tokens.toLocaleString("en"), "tokens"],
   ];
-  if (usage) {
-    shown.push([`${usage.parallel_speedup.toFixed(1)}×`, "parallel speed-up"]);
-    shown.push([usage.critical_path_tokens.toLocaleString("en"), "critical path"]);
+  if (outcome) {
+    shown.push([`${outcome.speedup.toFixed(1)}×`, "parallel speed-up"]);
+    shown.push([outcome.criticalPathTokens.toLocaleString("en"), "critical path"]);
   }
   return (
     <dl class="numbers">
@@ -80,13 +80,13 @@ function Numbers({ solve }: { solve: Solve }) {
 }
 
 function Fates({ solve }: { solve: Solve }) {
-  const usage = solve.outcome!.usage;
+  const outcome = solve.outcome!;
   const fates = [
-    ["accepted", "pass", usage.accepted_tokens],
-    ["not chosen", "fail", usage.failed_tokens],
-    ["aborted", "aborted", usage.aborted_tokens],
+    ["accepted", "pass", outcome.acceptedTokens],
+    ["not chosen", "fail", outcome.failedTokens],
+    ["aborted", "aborted", outcome.abortedTokens],
   ] as const;
-  const all = Math.max(1, usage.new_tokens);
+  const all = Math.max(1, outcome.newTokens);
   const present = fates.filter(([, , count]) => count > 0);
   return (
     <figure class="fates" aria-label="Tokens by fate">
@@ -97,7 +97,7 @@ function Fates({ solve }: { solve: Solve }) {
         {present.map(([name, colour, count]) => (
           <span key={name}><i class={`dot ${colour}`} />{count.toLocaleString("en")} {name}</span>
         ))}
-        <span class="quiet">{usage.forced_tokens.toLocaleString("en")} forced</span>
+        <span class="quiet">{outcome.forcedTokens.toLocaleString("en")} forced</span>
       </figcaption>
     </figure>
   );

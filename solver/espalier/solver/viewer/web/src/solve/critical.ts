@@ -1,7 +1,6 @@
 // The critical path: tokens that had to be decoded one after the other.
 
-import type { Path } from "./entries";
-import { type Candidate, keyOf, rootOf, type Solve, stepsOf } from "./model";
+import { type Path, type Candidate, keyOf, rootOf, type Solve, stepsOf } from "./model";
 
 export interface Chain {
   tokens: number;

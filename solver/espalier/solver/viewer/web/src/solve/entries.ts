@@ -1,8 +1,9 @@
-// What the server and the trace file tell of a solve; solver/espalier/solver/viewer/entries.py makes them.
+// What the server and the trace file tell of a solve: the JSON form of SolveEvent (proto/espalier/v1/solver.proto), made
+// small by solver/espalier/solver/viewer/entries.py.
 
-export type Turn = [block: number, step: number];
-export type Path = Turn[];
-export type Status = "pass" | "fail" | "unknown" | "error";
+export interface BranchPath {
+  turns: { block: number; step: number }[];
+}
 
 export interface Evidence {
   rule: string;
@@ -10,7 +11,7 @@ export interface Evidence {
 }
 
 export interface Verdict {
-  status: Status;
+  status: `STATUS_${"PASS" | "FAIL" | "UNKNOWN" | "ERROR"}`;
   score: number;
   decided_by: string;
   evidence: Evidence[];
@@ -29,81 +30,76 @@ export interface Spec {
   round: number;
   seed: number;
   temperature: number;
-  max_tokens: number | null;
+  max_tokens?: number;
   hint: string;
-  repair: { candidate: number; answer: string; feedback: string } | null;
+  repair?: { candidate: number; answer: string; feedback: string };
 }
 
-export interface Outcome {
-  answer: string | null;
-  verified: boolean;
-  decided_by: "check" | "consensus" | "only_candidate" | "none";
+export interface Problem {
+  id: string;
+  text: string;
+  check?: Record<string, unknown>;
+}
+
+export interface Budget {
+  candidates: number;
+  tokens?: number;
+  seconds?: number;
+  rounds?: number;
+}
+
+export interface Candidate {
+  spec: Spec;
+  /** Only of a candidate whose tokens are not told: a job's, or one that an earlier run has generated. */
+  text?: string;
+  answer?: string;
+  finish_reason: string;
+  detail: string;
+  usage: Usage;
+  verdict: Verdict;
+  well_formed: boolean;
+  forked: boolean;
+  seconds: number;
+  answer_class?: number;
+}
+
+export interface SolveResponse {
+  outcome: `OUTCOME_${"VERIFIED" | "ANSWERED" | "UNSOLVED"}`;
+  answer?: string;
+  decided_by: string;
   reason: string;
-  candidate: number | null;
+  candidate?: number;
   stopped: string;
-  usage: {
-    new_tokens: number;
-    forced_tokens: number;
-    accepted_tokens: number;
-    failed_tokens: number;
-    aborted_tokens: number;
-    critical_path_tokens: number;
-    parallel_speedup: number;
-    seconds: number;
-  };
+  spent: { accepted: Usage; failed: Usage; aborted: Usage; critical_path_tokens: number; seconds: number };
+  seed: string;
 }
 
-export type Entry = { at: number } & (
-  | {
-      event: "accepted";
-      text: string;
-      check: unknown;
-      policy: string;
-      seed: number;
-      /** Jobs do not tell theirs. */
-      budget: { candidates: number } | null;
-    }
-  | { event: "candidate_started"; spec: Spec; prompt_tokens: number; question?: string }
-  | { event: "branch_opened"; candidate: number; path: Path; plan: string }
-  | {
-      event: "tokens";
-      candidate: number;
-      path: Path;
-      /** Milliseconds from `at` to the first token, and from each token to the next: one a token. */
-      steps: number[];
-      text: string;
-      forced: number;
-      positions: [first: number, last: number];
-      logprob: number;
-    }
-  | { event: "branch_closed"; candidate: number; path: Path; cut: boolean }
-  | { event: "joined"; candidate: number; path: Path; block: number }
-  | { event: "response_finished"; candidate: number; reason: string; usage: Usage; detail: string }
-  | {
-      event: "answer_judged";
-      candidate: number;
-      path: Path;
-      answer: string;
-      verdict: Verdict;
-      repeated: boolean;
-    }
-  | {
-      event: "candidate_finished";
-      candidate: number;
-      answer: string | null;
-      answer_class: number | null;
-      reason: string;
-      usage: Usage;
-      seconds: number;
-      forked: boolean;
-      well_formed: boolean;
-      detail: string;
-      verdict: Verdict;
-      /** Only of a candidate whose tokens are not told: a job's, or one that an earlier run has generated. */
-      spec?: Spec;
-      text?: string;
-    }
-  | { event: "round_finished"; round: number; stopped: string | null; tokens: number }
-  | { event: "solved"; result: Outcome }
-  | { event: "broken_off"; reason: string }
-);
+/** Deltas of one branch, gathered. */
+export interface Deltas {
+  candidate: number;
+  path: BranchPath;
+  /** Milliseconds from the entry's time to the first token, and from each token to the next: one a token. */
+  steps: number[];
+  text: string;
+  forced: number;
+  positions: [first: number, last: number];
+  logprob: number;
+}
+
+interface Kinds {
+  accepted: { problem: Problem; policy: string; budget?: Budget; seed: string };
+  candidate_started: { spec: Spec; question?: string };
+  branch_opened: { candidate: number; path: BranchPath; plan: string };
+  deltas: Deltas;
+  branch_closed: { candidate: number; path: BranchPath; cut: boolean };
+  joined: { candidate: number; path: BranchPath; block: number };
+  response_finished: { candidate: number; finish_reason: string; usage: Usage; detail: string };
+  answer_judged: { candidate: number; path: BranchPath; answer: string; verdict: Verdict; already_judged: boolean };
+  candidate_finished: { candidate: Candidate };
+  round_finished: { round: number; stopped?: string; tokens: number };
+  solved: SolveResponse;
+  broken_off: { reason: string };
+}
+
+/** An entry: its time, and one field that names its kind. */
+export type Entry = { [Kind in keyof Kinds]: { seconds: number } & { [Name in Kind]: Kinds[Kind] } }[keyof Kinds];

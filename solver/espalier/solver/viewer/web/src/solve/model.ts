@@ -1,6 +1,34 @@
 // A solve, folded from its entries.
 
-import type { Entry, Outcome, Path, Spec, Status, Usage, Verdict } from "./entries";
+import type { BranchPath, Candidate as Told, Deltas, Entry, Evidence, SolveResponse, Spec, Usage, Verdict as ToldVerdict } from "./entries";
+
+export type Turn = [block: number, step: number];
+export type Path = Turn[];
+export type Status = "pass" | "fail" | "unknown" | "error";
+
+export interface Verdict {
+  status: Status;
+  score: number;
+  decided_by: string;
+  evidence: Evidence[];
+  feedback: string;
+}
+
+export interface Outcome {
+  answer: string | null;
+  verified: boolean;
+  reason: string;
+  candidate: number | null;
+  stopped: string;
+  newTokens: number;
+  forcedTokens: number;
+  acceptedTokens: number;
+  failedTokens: number;
+  abortedTokens: number;
+  criticalPathTokens: number;
+  speedup: number;
+  seconds: number;
+}
 
 export interface Judgement {
   at: number;
@@ -45,7 +73,6 @@ export interface Candidate {
   spec: Spec;
   started: number;
   question: string | null;
-  promptTokens: number;
   branches: Map<string, Branch>;
   /** When the response ended and why; it is judged afterwards. */
   ended: { at: number; reason: string } | null;
@@ -56,8 +83,8 @@ export interface Solve {
   text: string;
   check: unknown;
   policy: string;
-  seed: number;
-  /** Candidates at most, where that is known. */
+  seed: string;
+  /** Candidates at most. */
   k: number | null;
   candidates: Map<number, Candidate>;
   rounds: { round: number; at: number; stopped: string | null }[];
@@ -74,7 +101,7 @@ export const newSolve = (): Solve => ({
   text: "",
   check: null,
   policy: "",
-  seed: 0,
+  seed: "",
   k: null,
   candidates: new Map(),
   rounds: [],
@@ -87,73 +114,85 @@ export const keyOf = (path: Path): string => path.map((turn) => turn.join(".")).
 
 /** Takes in one entry. Entries about what has not begun are left out: the stream may start in the middle. */
 export function take(solve: Solve, entry: Entry): void {
-  solve.now = Math.max(solve.now, entry.at);
-  switch (entry.event) {
-    case "accepted":
-      solve.text = entry.text;
-      solve.check = entry.check;
-      solve.policy = entry.policy;
-      solve.seed = entry.seed;
-      solve.k = entry.budget?.candidates ?? null;
-      return;
-    case "candidate_started":
-      solve.candidates.set(entry.spec.index, newCandidate(entry.spec, entry.at, entry.question ?? null, entry.prompt_tokens));
-      return;
-    case "candidate_finished":
-      finish(solve, entry);
-      return;
-    case "round_finished":
-      solve.rounds.push({ round: entry.round, at: entry.at, stopped: entry.stopped });
-      return;
-    case "solved":
-      solve.outcome = entry.result;
-      return;
-    case "broken_off":
-      solve.broken = entry.reason;
-      return;
+  const at = entry.seconds;
+  solve.now = Math.max(solve.now, at);
+  if ("accepted" in entry) {
+    const { problem, policy, budget, seed } = entry.accepted;
+    solve.text = problem.text;
+    solve.check = problem.check ?? null;
+    solve.policy = policy;
+    solve.seed = seed;
+    solve.k = budget?.candidates ?? null;
+  } else if ("candidate_started" in entry) {
+    const { spec, question } = entry.candidate_started;
+    solve.candidates.set(spec.index, newCandidate(spec, at, question ?? null));
+  } else if ("candidate_finished" in entry) finish(solve, at, entry.candidate_finished.candidate);
+  else if ("round_finished" in entry) {
+    const { round, stopped } = entry.round_finished;
+    solve.rounds.push({ round, at, stopped: stopped ?? null });
+  } else if ("solved" in entry) solve.outcome = outcomeOf(entry.solved);
+  else if ("broken_off" in entry) solve.broken = entry.broken_off.reason;
+  else if ("response_finished" in entry) {
+    const candidate = solve.candidates.get(entry.response_finished.candidate);
+    if (candidate) candidate.ended = { at, reason: entry.response_finished.finish_reason };
+  } else if ("branch_opened" in entry) {
+    const { candidate, path, plan } = entry.branch_opened;
+    const place = pathOf(path);
+    solve.candidates.get(candidate)?.branches.set(keyOf(place), newBranch(place, plan, at));
+  } else if ("deltas" in entry) {
+    const branch = branchOf(solve, entry.deltas);
+    if (branch) solve.now = Math.max(solve.now, grow(branch, at, entry.deltas));
+  } else if ("branch_closed" in entry) {
+    const branch = branchOf(solve, entry.branch_closed);
+    if (branch) Object.assign(branch, { closed: at, cut: entry.branch_closed.cut });
+  } else if ("joined" in entry) branchOf(solve, entry.joined)?.joins.push(at);
+  else if ("answer_judged" in entry) {
+    const { answer, verdict, already_judged } = entry.answer_judged;
+    branchOf(solve, entry.answer_judged)?.judgements.push({ at, answer, verdict: verdictOf(verdict), repeated: already_judged });
   }
-  const candidate = solve.candidates.get(entry.candidate);
-  if (!candidate) return;
-  switch (entry.event) {
-    case "response_finished":
-      candidate.ended = { at: entry.at, reason: entry.reason };
-      return;
-    case "branch_opened":
-      candidate.branches.set(keyOf(entry.path), newBranch(entry.path, entry.plan, entry.at));
-      return;
+}
+
+const pathOf = (path: BranchPath): Path => path.turns.map(({ block, step }) => [block, step]);
+
+const branchOf = (solve: Solve, place: { candidate: number; path: BranchPath }): Branch | undefined =>
+  solve.candidates.get(place.candidate)?.branches.get(keyOf(pathOf(place.path)));
+
+const verdictOf = (verdict: ToldVerdict): Verdict => ({ ...verdict, status: verdict.status.slice("STATUS_".length).toLowerCase() as Status });
+
+/** Adds tokens to a branch; the time of the last one. */
+function grow(branch: Branch, at: number, deltas: Deltas): number {
+  let time = at;
+  for (const step of deltas.steps) {
+    time += step / 1000;
+    branch.times.push(time);
   }
-  const branch = candidate.branches.get(keyOf(entry.path));
-  if (!branch) return;
-  switch (entry.event) {
-    case "tokens": {
-      let time = entry.at;
-      for (const step of entry.steps) {
-        time += step / 1000;
-        branch.times.push(time);
-      }
-      branch.last = Math.max(branch.last, time);
-      solve.now = Math.max(solve.now, time);
-      branch.text += entry.text;
-      branch.forced += entry.forced;
-      branch.logprob += entry.logprob;
-      branch.positions = [branch.positions?.[0] ?? entry.positions[0], entry.positions[1]];
-      return;
-    }
-    case "branch_closed":
-      branch.closed = entry.at;
-      branch.cut = entry.cut;
-      return;
-    case "joined":
-      branch.joins.push(entry.at);
-      return;
-    case "answer_judged":
-      branch.judgements.push({
-        at: entry.at,
-        answer: entry.answer,
-        verdict: entry.verdict,
-        repeated: entry.repeated,
-      });
-  }
+  branch.last = Math.max(branch.last, time);
+  branch.text += deltas.text;
+  branch.forced += deltas.forced;
+  branch.logprob += deltas.logprob;
+  branch.positions = [branch.positions?.[0] ?? deltas.positions[0], deltas.positions[1]];
+  return time;
+}
+
+function outcomeOf(result: SolveResponse): Outcome {
+  const { accepted, failed, aborted, critical_path_tokens, seconds } = result.spent;
+  const [acceptedTokens, failedTokens, abortedTokens] = [accepted, failed, aborted].map((usage) => usage.sampled_tokens + usage.forced_tokens) as [number, number, number];
+  const newTokens = acceptedTokens + failedTokens + abortedTokens;
+  return {
+    answer: result.answer ?? null,
+    verified: result.outcome === "OUTCOME_VERIFIED",
+    reason: result.reason,
+    candidate: result.candidate ?? null,
+    stopped: result.stopped,
+    newTokens,
+    forcedTokens: accepted.forced_tokens + failed.forced_tokens + aborted.forced_tokens,
+    acceptedTokens,
+    failedTokens,
+    abortedTokens,
+    criticalPathTokens: critical_path_tokens,
+    speedup: critical_path_tokens ? newTokens / critical_path_tokens : 1,
+    seconds,
+  };
 }
 
 export function fold(entries: Iterable<Entry>): Solve {
@@ -162,9 +201,9 @@ export function fold(entries: Iterable<Entry>): Solve {
   return solve;
 }
 
-function newCandidate(spec: Spec, started: number, question: string | null, promptTokens: number): Candidate {
+function newCandidate(spec: Spec, started: number, question: string | null): Candidate {
   const root = newBranch([], "", started);
-  return { spec, started, question, promptTokens, branches: new Map([["", root]]), ended: null, finish: null };
+  return { spec, started, question, branches: new Map([["", root]]), ended: null, finish: null };
 }
 
 function newBranch(path: Path, plan: string, opened: number): Branch {
@@ -185,25 +224,23 @@ function newBranch(path: Path, plan: string, opened: number): Branch {
   };
 }
 
-function finish(solve: Solve, entry: Entry & { event: "candidate_finished" }): void {
-  let candidate = solve.candidates.get(entry.candidate);
+function finish(solve: Solve, at: number, told: Told): void {
+  let candidate = solve.candidates.get(told.spec.index);
   if (!candidate) {
-    if (!entry.spec) return;
-    candidate = newCandidate(entry.spec, 0, null, entry.usage.prompt_tokens);
-    solve.candidates.set(entry.candidate, candidate);
+    candidate = newCandidate(told.spec, 0, null);
+    solve.candidates.set(told.spec.index, candidate);
   }
-  const root = rootOf(candidate);
-  root.text ||= entry.text ?? "";
+  rootOf(candidate).text ||= told.text ?? "";
   candidate.finish = {
-    at: entry.at,
-    answer: entry.answer,
-    answerClass: entry.answer_class,
-    reason: entry.reason,
-    usage: entry.usage,
-    forked: entry.forked,
-    wellFormed: entry.well_formed,
-    detail: entry.detail,
-    verdict: entry.verdict,
+    at,
+    answer: told.answer ?? null,
+    answerClass: told.answer_class ?? null,
+    reason: told.finish_reason,
+    usage: told.usage,
+    forked: told.forked,
+    wellFormed: told.well_formed,
+    detail: told.detail,
+    verdict: verdictOf(told.verdict),
   };
 }
 

@@ -1,7 +1,7 @@
 // Evidence as it is shown: what the program verifier says of a test case comes as JSON.
 
-import type { Evidence, Verdict } from "./entries";
-import type { Standing } from "./model";
+import type { Evidence } from "./entries";
+import type { Standing, Verdict } from "./model";
 
 export type { Evidence, Verdict };
 export type { Standing };
