@@ -128,7 +128,7 @@ async def test_system_messages_stand_before_the_problem(hub: LocalVerifiers) -> 
     ]
     async with answering(RIGHT, hub) as ask:
         reply: Any = await ask.chat.completions.create(model="espalier", messages=messages)
-    assert reply.metadata["problem"] == "Be brief.\n\nWhat is 6 times 7?"
+    assert reply.metadata["problem"]["text"] == "Be brief.\n\nWhat is 6 times 7?"
 
 
 @pytest.mark.parametrize(
