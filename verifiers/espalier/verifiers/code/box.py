@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import base64
+import itertools
 import json
+import marshal
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from importlib import resources
@@ -18,6 +19,10 @@ GRACE_SECONDS = 5.0
 RUNNER_COMMAND = (
     "/usr/bin/python3",
     "-I",
+    "-S",
+    "-B",
+    "-X",
+    "utf8",
     "-c",
     resources.files(__package__).joinpath("runner.py").read_text("utf-8"),
 )
@@ -61,7 +66,7 @@ class Box:
 
     async def wait_ready(self, seconds: float = 60.0) -> None:
         """Wait for the runner's first word."""
-        if await self._receive(seconds, limit=1024) != {"ready": True}:
+        if (await self._receive(seconds, limit=1024))[0] != {"ready": True}:
             raise SandboxError("the box did not start its runner")
 
     async def run(self, command: Command, files: Mapping[str, str] | None = None) -> Outcome:
@@ -80,29 +85,36 @@ class Box:
             "output_bytes": command.output_bytes,
         }
         self._commands += 1
-        body = json.dumps(request).encode()
+        body = marshal.dumps(request, 2)
         try:
             await self._write(len(body).to_bytes(4, "big") + body)
         except OSError as error:
             raise SandboxError(f"the box is gone: {error}") from error
-        reply = await self._receive(command.wall_seconds + GRACE_SECONDS, limit=4 * command.output_bytes + (1 << 20))
+        reply, data = await self._receive(
+            command.wall_seconds + GRACE_SECONDS, limit=4 * command.output_bytes + (1 << 20)
+        )
         self._answered += 1
         try:
-            return self._outcome(reply)
+            return self._outcome(reply, data)
         except (KeyError, TypeError, ValueError) as error:
             raise SandboxError(f"the box sent a malformed reply: {error!r}") from error
 
-    def _outcome(self, reply: dict[str, Any]) -> Outcome:
-        if not secrets.compare_digest(str(reply.pop("nonce")), self._nonce):
+    def _outcome(self, reply: dict[str, Any], data: bytes) -> Outcome:
+        if not secrets.compare_digest(str(reply["nonce"]), self._nonce):
             raise SandboxError("the box sent a reply that is not the runner's")
         if "unusable" in reply:
+            complaint = data.decode(errors="replace")
             if self._commands == 1:
-                raise SandboxError(f"the box cannot run the command: {reply['unusable']}")
-            return Outcome(stopped=Stop.START, stderr=str(reply["unusable"]).encode())
+                raise SandboxError(f"the box cannot run the command: {complaint}")
+            return Outcome(stopped=Stop.START, stderr=data)
+        ends = list(itertools.accumulate((reply[name] for name in ("stdout", "stderr", "result")), initial=0))
+        if ends != sorted(ends) or ends[-1] != len(data):
+            raise ValueError("its lengths do not add up")
+        stdout, stderr, result = (data[start:end] for start, end in itertools.pairwise(ends))
         return Outcome(
-            stdout=base64.b64decode(reply["stdout"]),
-            stderr=base64.b64decode(reply["stderr"]),
-            result=base64.b64decode(reply["result"]),
+            stdout=stdout,
+            stderr=stderr,
+            result=result,
             exit_code=reply["exit_code"],
             signal=reply["signal"],
             stopped=None if reply["stopped"] is None else Stop(reply["stopped"]),
@@ -111,13 +123,15 @@ class Box:
             memory_mib=reply["memory_kib"] / 1024,
         )
 
-    async def _receive(self, seconds: float, limit: int) -> dict[str, Any]:
+    async def _receive(self, seconds: float, limit: int) -> tuple[dict[str, Any], bytes]:
+        """The next frame: its line of JSON, and the bytes behind it (runner.py)."""
         try:
             async with asyncio.timeout(seconds):
                 size = int.from_bytes(await self._read(4), "big")
                 if size > limit:
                     raise SandboxError(f"the box sent a reply of {size} bytes")
-                message = json.loads(await self._read(size))
+                head, _, data = (await self._read(size)).partition(b"\n")
+                message = json.loads(head)
         except TimeoutError as error:
             raise SandboxError(f"the box did not answer within {seconds:g} s") from error
         except (asyncio.IncompleteReadError, OSError) as error:
@@ -126,4 +140,4 @@ class Box:
             raise SandboxError("the box sent a malformed reply") from error
         if not isinstance(message, dict):
             raise SandboxError("the box sent a malformed reply")
-        return message
+        return message, data

@@ -5,25 +5,30 @@ The service never runs this file. Its text is handed to the interpreter inside t
 there no program of the box can kill or stop it, and `kill(-1)` ends every process but itself. It cannot be inspected
 either (not dumpable), so its channel to the owner, standard input and output, stays out of the programs' reach.
 
-Frames in both directions: four bytes of length, big-endian, then JSON.
-    request   nonce, files {name: text}, command, stdin, cpu_seconds, wall_seconds, output_bytes
-    reply     nonce, stdout, stderr, result (base64), exit_code, signal, stopped ("time" | "wall" | "output" | null),
-              seconds, cpu_seconds, memory_kib; or nonce, unusable: why the command could not be started
+Every box pays for its imports, so it has none but modules written in C and those that every interpreter starts with:
+together a third of what `json`, `subprocess`, `ctypes` and `signal` would cost.
+
+Frames in both directions: four bytes of length, big-endian, then
+    request   a dictionary as `marshal` (version 2) writes it: nonce, files {name: text}, command, stdin, cpu_seconds,
+              wall_seconds, output_bytes
+    reply     one line of JSON, then bytes: nonce, exit_code, signal, stopped ("time" | "wall" | "output" | null),
+              seconds, cpu_seconds, memory_kib and the numbers of bytes of stdout, stderr and result; or nonce and the
+              number of bytes of unusable: why the command could not be started
 It ends when its standard input ends, so a box does not outlive its owner.
 """
 
-import base64
-import contextlib
-import ctypes
-import json
+import _ctypes
+import _signal  # type: ignore[import-not-found]
+import marshal
 import os
 import resource
 import select
-import signal
-import subprocess
 import sys
 import time
-from typing import IO, Any
+
+TYPE_CHECKING = False  # typing's own would be an import
+if TYPE_CHECKING:
+    from typing import Any
 
 WORK = "/tmp"  # noqa: S108 (the only writable place of a box)
 JOB = f"{WORK}/job"
@@ -44,28 +49,33 @@ ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
 }
 
-libc = ctypes.CDLL(None)
-
 
 def main() -> None:
     if os.getpid() != 1:
         sys.exit("the runner must be process 1 of its own PID namespace")
-    libc.prctl(PR_SET_DUMPABLE, 0)
+    set_dumpable(0)
     lower(resource.RLIMIT_CORE, 0)
     lower(resource.RLIMIT_NOFILE, 256)
     lower(resource.RLIMIT_FSIZE, 64 << 20)
     resource.setrlimit(resource.RLIMIT_STACK, (64 << 20, resource.getrlimit(resource.RLIMIT_STACK)[1]))
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # what process 1 does not handle cannot reach it from inside
+    _signal.signal(_signal.SIGCHLD, lambda *_: None)
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # what process 1 does not handle cannot reach it from inside
     os.mkdir(JOB)
-    send({"ready": True})
+    send('{"ready": true}')
     number = 0
     while (request := receive()) is not None:
         for name, text in request["files"].items():
             with open(f"{JOB}/{name}", "w", encoding="utf-8", errors="surrogatepass", newline="") as file:
                 file.write(text)
-        send({"nonce": request["nonce"], **run(request, f"{WORK}/{number}")})
+        send(*run(request, f"{WORK}/{number}"))
         number += 1
+
+
+def set_dumpable(value: int) -> None:
+    program: Any = None  # as dlopen(3) has it: this process
+    prctl = _ctypes.dlsym(_ctypes.dlopen(program, 2), "prctl")
+    if _ctypes.call_function(prctl, (PR_SET_DUMPABLE, value, 0, 0, 0)) != 0:
+        sys.exit("the runner cannot hide its memory")
 
 
 def lower(kind: int, limit: int) -> None:
@@ -74,48 +84,85 @@ def lower(kind: int, limit: int) -> None:
     resource.setrlimit(kind, (limit, limit))
 
 
-def run(request: "dict[str, Any]", directory: str) -> "dict[str, Any]":
-    """Run one command in a new directory, and leave no process of it behind."""
-    result, result_end = os.pipe()
+def run(request: "dict[str, Any]", directory: str) -> "tuple[str, bytes]":
+    """Run one command in a new directory, and leave no process of it behind; gives the parts of a reply."""
+    nonce = request["nonce"]
+    pipes = [os.pipe() for _ in range(4)]
     wake, wake_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
+    _signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
+    (their_stdin, stdin), (stdout, their_stdout), (stderr, their_stderr), (result, their_result) = pipes
+    theirs = (their_stdin, their_stdout, their_stderr, their_result)
+    ours = {stdin, stdout, stderr, result, wake, wake_end}
     try:
         os.mkdir(directory)
         started = time.monotonic()
-        process = subprocess.Popen(  # noqa: S603
-            request["command"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            cwd=directory,
-            env={**ENVIRONMENT, "RESULT_FD": str(result_end)},
-            pass_fds=(result_end,),
-            preexec_fn=prepare_child,  # noqa: PLW1509 (there are no threads here)
-            start_new_session=True,
-        )
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
-        for fd in (result, result_end, wake, wake_end):
+        try:
+            pid = start(request["command"], directory, *theirs)
+        finally:
+            for fd in theirs:
+                os.close(fd)
+    except OSError as error:
+        for fd in ours:
             os.close(fd)
-        return {"unusable": f"{request['command'][0]}: {error}"}
-    os.close(result_end)
-    assert process.stdin and process.stdout and process.stderr  # noqa: S101 (pipes)
+        complaint = f"{request['command'][0]}: {error}".encode("utf-8", "replace")
+        return f'{{"nonce": "{nonce}", "unusable": {len(complaint)}}}', complaint
     streams = {
-        process.stdout.fileno(): Stream("stdout", request["output_bytes"]),
-        process.stderr.fileno(): Stream("stderr", STDERR_BYTES, truncate=True),
+        stdout: Stream("stdout", request["output_bytes"]),
+        stderr: Stream("stderr", STDERR_BYTES, truncate=True),
         result: Stream("result", request["output_bytes"]),
     }
-    stdin = memoryview(request["stdin"].encode("utf-8", "surrogatepass"))
+    pending = memoryview(request["stdin"].encode("utf-8", "surrogatepass"))
     limits = Limits(request["cpu_seconds"], started + request["wall_seconds"])
-    report = supervise(process.pid, process.stdin, stdin, dict(streams), wake, limits)
+    report = supervise(pid, stdin, pending, dict(streams), wake, limits)
+    _signal.set_wakeup_fd(-1)
+    for fd in ours:
+        close(fd)  # standard input may be closed already
     report["seconds"] = report.pop("ended") - started
-    signal.set_wakeup_fd(-1)
-    for fd in (result, wake, wake_end):
+    numbers = ", ".join(f'"{name}": {as_json(value)}' for name, value in report.items())
+    lengths = ", ".join(f'"{stream.name}": {len(stream.data)}' for stream in streams.values())
+    return f'{{"nonce": "{nonce}", {numbers}, {lengths}}}', b"".join(stream.data for stream in streams.values())
+
+
+def start(command: "list[str]", directory: str, stdin: int, stdout: int, stderr: int, result: int) -> int:
+    """Start a command in a session of its own; raises what kept it from starting."""
+    failure, failure_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            set_dumpable(1)
+            with open("/proc/self/oom_score_adj", "w") as file:
+                file.write("1000")  # programs die before the runner when memory is short, and wait for it when time is
+            os.nice(5)
+            os.setsid()
+            os.chdir(directory)
+            for fd, number in ((stdin, 0), (stdout, 1), (stderr, 2)):
+                os.dup2(fd, number)
+            os.set_inheritable(result, True)
+            for number in (_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGINT):
+                _signal.signal(number, _signal.SIG_DFL)
+            os.execve(command[0], command, {**ENVIRONMENT, "RESULT_FD": str(result)})  # noqa: S606
+        except BaseException as error:
+            os.write(failure_end, str(error).encode("utf-8", "replace"))
+        finally:
+            os._exit(127)
+    os.close(failure_end)
+    complaint = os.read(failure, CHUNK)
+    os.close(failure)
+    if complaint:
+        os.waitpid(pid, 0)
+        raise OSError(complaint.decode())
+    return pid
+
+
+def close(fd: int) -> None:
+    try:
         os.close(fd)
-    for pipe in (process.stdin, process.stdout, process.stderr):
-        pipe.close()
-    process.returncode = 0  # it has been waited for
-    return {**report, **{stream.name: stream.encoded() for stream in streams.values()}}
+    except OSError:
+        return
+
+
+def as_json(value: "int | float | str | None") -> str:
+    return "null" if value is None else f'"{value}"' if isinstance(value, str) else repr(value)
 
 
 class Limits:
@@ -183,12 +230,9 @@ class Stream:
         self.data += chunk[:room]
         return "more" if self.truncate or len(chunk) <= room else "over"
 
-    def encoded(self) -> str:
-        return base64.b64encode(self.data).decode("ascii")
-
 
 def supervise(
-    pid: int, stdin: "IO[bytes]", pending: memoryview, streams: "dict[int, Stream]", wake: int, limits: Limits
+    pid: int, stdin: int, pending: memoryview, streams: "dict[int, Stream]", wake: int, limits: Limits
 ) -> "dict[str, Any]":
     """Feed and drain the command until it has ended, then read what is left in its pipes.
 
@@ -199,9 +243,8 @@ def supervise(
     for fd in (wake, *streams):
         os.set_blocking(fd, False)
         poll.register(fd, select.POLLIN)
-    os.set_blocking(stdin.fileno(), False)
-    input_fd = stdin.fileno()
-    poll.register(input_fd, select.POLLOUT)
+    os.set_blocking(stdin, False)
+    poll.register(stdin, select.POLLOUT)
     stopped: str | None = None
 
     while True:
@@ -211,11 +254,11 @@ def supervise(
                 os._exit(1)
             elif fd == wake:
                 os.read(wake, CHUNK)
-            elif fd == input_fd:
-                pending = feed(input_fd, pending)
+            elif fd == stdin:
+                pending = feed(stdin, pending)
                 if not pending:
-                    poll.unregister(input_fd)
-                    stdin.close()
+                    poll.unregister(stdin)
+                    os.close(stdin)
             elif (found := streams[fd].read(fd)) == "end":
                 poll.unregister(fd)
                 del streams[fd]
@@ -254,25 +297,21 @@ def feed(fd: int, pending: memoryview) -> memoryview:
         return pending[:0]
 
 
-def prepare_child() -> None:
-    """Between fork and exec: programs die before the runner when memory is short, and wait for it when time is."""
-    libc.prctl(PR_SET_DUMPABLE, 1)
-    with open("/proc/self/oom_score_adj", "w") as file:
-        file.write("1000")
-    os.nice(5)
-
-
 def kill_all() -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(-1, signal.SIGKILL)
+    try:
+        os.kill(-1, _signal.SIGKILL)
+    except ProcessLookupError:
+        return
 
 
 def end_all() -> None:
     """Kill and wait for every process of the command."""
-    with contextlib.suppress(ChildProcessError):
+    try:
         while True:
             kill_all()
             os.waitpid(-1, 0)
+    except ChildProcessError:
+        return
 
 
 def read_exactly(size: int) -> bytes:
@@ -286,13 +325,13 @@ def read_exactly(size: int) -> bytes:
 
 
 def receive() -> "dict[str, Any] | None":
-    header = read_exactly(4)
-    return json.loads(read_exactly(int.from_bytes(header, "big")) or "null") if header else None
+    body = read_exactly(int.from_bytes(read_exactly(4), "big"))
+    return marshal.loads(body) if body else None  # noqa: S302 (from our owner)
 
 
-def send(message: "dict[str, Any]") -> None:
-    body = json.dumps(message).encode()
-    view = memoryview(len(body).to_bytes(4, "big") + body)
+def send(line: str, data: bytes = b"") -> None:
+    head = line.encode() + b"\n"
+    view = memoryview((len(head) + len(data)).to_bytes(4, "big") + head + data)
     while view:
         view = view[os.write(1, view) :]
 
