@@ -177,6 +177,8 @@ def entry(
         },
         "well_formed": round(total["well_formed"] / attempts, 4),
         "parallel": round(total["forked"] / attempts, 4),
+        "responses": int(total["attempts"]),
+        "verdicts": int(total["verdicts"]),
         "tokens": round(total["tokens"] / attempts, 1),
         "critical_path": round(total["critical_path"] / attempts, 1),
         **{status.value: int(total[status]) for status in RolloutStatus},
@@ -209,6 +211,7 @@ def _totals(batch: RolloutBatch, tasks: Sequence[str], group: Group) -> dict[str
         "reward": sum(values),
         "decided": sum(count for status, count in statuses.items() if status in OUTCOMES),
         "well_formed": sum(one.well_formed for one in batch.attempts),
+        "verdicts": _verdicts(batch.attempts),
         "forked": sum(one.forked for one in batch.attempts),
         "tokens": sum(one.usage.new_tokens for one in batch.attempts),
         "critical_path": sum(one.usage.critical_path_tokens for one in batch.attempts),
@@ -220,6 +223,13 @@ def _totals(batch: RolloutBatch, tasks: Sequence[str], group: Group) -> dict[str
         **{f"decided/{name}": sum(of_task[name, status] for status in OUTCOMES) for name in tasks},
     }
     return dict(zip(sums, group.sum(torch.tensor(list(sums.values()), dtype=torch.float64)).tolist(), strict=True))
+
+
+def _verdicts(attempts: Sequence[JudgedRollout]) -> int:
+    """Verdicts that were asked for: one on each response that has one, and one on each different answer of a prompt's
+    steps."""
+    asked = {(attempt.problem.id, branch.answer) for attempt in attempts for branch in attempt.branches}
+    return sum(attempt.verdict is not None for attempt in attempts) + len(asked)
 
 
 def _no_step(batch: RolloutBatch, progress: Progress, fruitless: int, record: Report, group: Group) -> int:
