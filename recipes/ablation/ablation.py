@@ -3,10 +3,10 @@
     python recipes/ablation/ablation.py train --out runs/ablation      # goes on where it was stopped
     python recipes/ablation/ablation.py report --out runs/ablation --plot docs/images/set-credit.png
 
-The two starts are made by supervised training of the same network on the same problems for as many steps, in the form that
-each way of decoding needs (`start.toml`; plain chains of thought for sequential decoding). A sequential response has about
-a third of the tokens of a parallel one, so sequential arms draw three times as many samples of each prompt: as many tokens,
-and about as many verdicts, since parallel arms have their branches judged (all of them, for the metrics).
+The two starts are made by supervised training of the same network on the same problems for as many steps, in the form
+that each way of decoding needs (`start.toml`; plain chains of thought for sequential decoding). A sequential response
+has about a third of the tokens of a parallel one, so sequential arms draw three times as many samples of each prompt:
+as many tokens, and about as many verdicts, since parallel arms have their branches judged (all, for the metrics).
 Each arm trains `ablation.toml` and is measured on the same held-out problems. `report` says what was finished.
 """
 
@@ -44,6 +44,16 @@ SEQUENTIAL_SAMPLES = 3
 """Samples of a sequential arm for each of a parallel one: the ratio of the tokens of their responses."""
 START_STEPS = {Mode.PARALLEL: 800, Mode.SEQUENTIAL: 800}
 PROBLEMS, SAMPLES, EVALUATION_SEED = 64, 16, 7
+COLUMNS = (
+    *("arm", "seeds", "pass@1", "pass@16", "branch pass@1", "set pass@k", "join pass@1", "join gain"),
+    *("right sets lost", "wrong sets rescued", "tokens", "tokens sampled", "verdicts"),
+)
+PAIRS = (
+    ("set-parallel", "outcome-sequential"),
+    ("set-parallel", "outcome-parallel"),
+    ("outcome-parallel", "outcome-sequential"),
+    ("set-sequential", "outcome-sequential"),
+)
 CPU = torch.device("cpu")
 
 
@@ -186,14 +196,12 @@ def entries(out: Path, name: str) -> list[list[dict[str, Any]]]:
 def report(out: Path, plot: Path | None) -> None:
     """Print the table of what is finished, and draw the curves of training."""
     names = ["start-parallel", "start-sequential", *[arm.name for arm in ARMS]]
-    print(
-        "| arm | seeds | pass@1 | pass@16 | branch pass@1 | set pass@k | join | join gain | right sets lost | wrong sets rescued | tokens | sampled a run |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
+    print("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|")
     results = {name: found for name in names if (found := load(out, name))}
     for name, found in results.items():
         steps = entries(out, name)
         sampled = fmean(sum(e["tokens"] * e["responses"] for e in own) for own in steps) if steps else 0.0
+        verdicts = fmean(sum(e["verdicts"] for e in own) for own in steps) if steps else 0.0
 
         def mean(key: str, found: list[dict[str, Any]] = found) -> str:
             values = [one[key] for one in found if key in one]
@@ -204,19 +212,15 @@ def report(out: Path, plot: Path | None) -> None:
         cells = [name, str(len(found)), summary(rates(found, 1)), summary(rates(found, 16))]
         cells += [mean(key) for key in ("branch_pass", "set_pass", "join_pass")] + [gain]
         cells += [mean(key) for key in ("join_lost", "join_rescued")]
-        cells += [f"{fmean(one['tokens'] for one in found):.0f}", f"{sampled:.0f}"]
+        cells += [f"{fmean(one['tokens'] for one in found):.0f}", f"{sampled:.0f}", f"{verdicts:.0f}"]
         print("| " + " | ".join(cells) + " |")
-    for first, second in (
-        ("set-parallel", "outcome-sequential"),
-        ("set-parallel", "outcome-parallel"),
-        ("set-sequential", "outcome-sequential"),
-    ):
-        if first in results and second in results:
-            seeds = min(len(results[first]), len(results[second]))
-            pairs = zip(rates(results[first][:seeds], 1), rates(results[second][:seeds], 1), strict=True)
-            print(
-                f"\n{first} minus {second}, pass@1, {seeds} seeds: {summary([[a - b for a, b in zip(*pair, strict=True)] for pair in pairs])}"
-            )
+    for first, second in PAIRS:
+        if first not in results or second not in results:
+            continue
+        seeds = min(len(results[first]), len(results[second]))
+        tables = [rates(results[name][:seeds], 1) for name in (first, second)]
+        differences = [[a - b for a, b in zip(*rows, strict=True)] for rows in zip(*tables, strict=True)]
+        print(f"\n{first} minus {second}, pass@1, {seeds} seeds: {summary(differences)}")
     if plot is not None:
         draw(out, plot)
 
