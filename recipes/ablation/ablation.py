@@ -27,11 +27,10 @@ from transformers import PreTrainedTokenizerFast
 
 from espalier.runtime.engine import Limits, Mode
 from espalier.training import sft
-from espalier.training.config import Form, SftConfig, load_as
+from espalier.training.config import CreditConfig, CreditKind, Form, RlConfig, SeedlingConfig, load_as
 from espalier.training.model.network import load_network
 from espalier.training.rl import loop, papo
 from espalier.training.rl.branches import set_counts, set_metrics
-from espalier.training.rl.config import CreditConfig, CreditKind, RlConfig
 from espalier.training.rl.reward import OUTCOMES, RolloutStatus
 from espalier.training.rl.rollout_engine import collector_for
 from espalier.training.run.distributed import Group
@@ -43,7 +42,7 @@ SEEDS = (1, 2, 3)
 SEQUENTIAL_SAMPLES = 3
 """Samples of a sequential arm for each of a parallel one: the ratio of the tokens of their responses."""
 START_STEPS = {Mode.PARALLEL: 800, Mode.SEQUENTIAL: 800}
-PROBLEMS, SAMPLES, EVALUATION_SEED = 64, 16, 7
+PROBLEMS, SAMPLES, EVALUATION_SEED = 48, 16, 7
 COLUMNS = (
     *("arm", "seeds", "pass@1", "pass@16", "branch pass@1", "set pass@k", "join pass@1", "join gain"),
     *("right sets lost", "wrong sets rescued", "tokens", "tokens sampled", "verdicts"),
@@ -64,17 +63,18 @@ class Arm:
     Attributes:
         mode: How it decodes.
         credit: What is made of verdicts.
-        rejoins: Conclusions that are sampled again for each parallel response.
+        rejoins: Conclusions that are sampled again from the branches of each response.
     """
 
     name: str
     mode: Mode
     credit: CreditConfig
+    rejoins: int = 0
 
     def config(self, base: RlConfig, seed: int) -> RlConfig:
         """Its settings: those of the file, but for what tells the arms apart."""
         samples = base.rollout.samples * (SEQUENTIAL_SAMPLES if self.mode is Mode.SEQUENTIAL else 1)
-        rollout = replace(base.rollout, mode=self.mode, samples=samples)
+        rollout = replace(base.rollout, mode=self.mode, samples=samples, rejoins=self.rejoins)
         problems = replace(base.problems, seed=base.problems.seed + 1000 * seed)
         return replace(base, seed=seed, credit=self.credit, rollout=rollout, problems=problems)
 
@@ -83,9 +83,9 @@ SET = CreditConfig(CreditKind.SET)
 ARMS = (
     Arm("outcome-parallel", Mode.PARALLEL, CreditConfig()),
     Arm("set-parallel", Mode.PARALLEL, SET),
+    Arm("set-parallel-rejoins", Mode.PARALLEL, SET, rejoins=2),
     Arm("outcome-sequential", Mode.SEQUENTIAL, CreditConfig()),
     Arm("set-sequential", Mode.SEQUENTIAL, replace(SET, k=4)),
-    Arm("set-parallel-balanced", Mode.PARALLEL, replace(SET, balance_kinds=True)),
 )
 
 
@@ -111,7 +111,7 @@ def start(out: Path, mode: Mode) -> Path:
     """Where the arms of a way of decoding begin; made once."""
     folder = out / f"start-{mode}"
     if not (folder / "model").exists():
-        settings = load_as(SftConfig, HERE / "start.toml")
+        settings = load_as(SeedlingConfig, HERE / "start.toml")
         form = Form.PARALLEL if mode is Mode.PARALLEL else Form.SEQUENTIAL
         budget = sft.Budget(START_STEPS[mode], None, None)
         sft.train(replace(settings, data=replace(settings.data, form=form)), TOKENIZER, folder, budget, note)
@@ -126,6 +126,9 @@ def run(out: Path, base: RlConfig, arm: Arm, seed: int) -> None:
     print(f"== {folder.name}", flush=True)
     config = arm.config(base, seed)
     initial = start(out, arm.mode)
+    begun = out / f"start-{arm.mode}-1"
+    if not (begun / "measured.json").exists():
+        measured(begun, arm.config(base, 1), initial, 1)
     if not (folder / "model").exists():
         loop.train(config, papo.method(config), initial, folder, note, resume=folder.exists(), group=Group(device=CPU))
     measured(folder, config, folder / "model", seed)
@@ -148,9 +151,9 @@ async def _measured(config: RlConfig, model: Path, seed: int) -> dict[str, Any]:
         groups = await replace(plain, judge_branches=True).collect(problems, SAMPLES, f"measure/{seed}")
     every = [one for group in groups for one in group]
     return {
-        "passed": [sum(one.fate is RolloutStatus.PASSED for one in group) for group in groups],
+        "passed": [sum(one.status is RolloutStatus.PASSED for one in group) for group in groups],
         "decided": [
-            sum(one.fate in OUTCOMES or one.fate is RolloutStatus.UNKNOWN for one in group) for group in groups
+            sum(one.status in OUTCOMES or one.status is RolloutStatus.UNKNOWN for one in group) for group in groups
         ],
         "tokens": fmean(one.usage.new_tokens for one in every),
         "critical_path": fmean(one.usage.critical_path_tokens for one in every),
@@ -193,6 +196,11 @@ def entries(out: Path, name: str) -> list[list[dict[str, Any]]]:
     return [[entry for line in text if "note" not in (entry := json.loads(line))] for text in texts]
 
 
+def sampled_tokens(entry: dict[str, Any]) -> float:
+    """New tokens of a step, those of re-joins included."""
+    return float(entry["tokens"] * entry["responses"] + entry.get("rejoin_tokens", 0))
+
+
 def report(out: Path, plot: Path | None) -> None:
     """Print the table of what is finished, and draw the curves of training."""
     names = ["start-parallel", "start-sequential", *[arm.name for arm in ARMS]]
@@ -200,7 +208,7 @@ def report(out: Path, plot: Path | None) -> None:
     results = {name: found for name in names if (found := load(out, name))}
     for name, found in results.items():
         steps = entries(out, name)
-        sampled = fmean(sum(e["tokens"] * e["responses"] for e in own) for own in steps) if steps else 0.0
+        sampled = fmean(sum(sampled_tokens(e) for e in own) for own in steps) if steps else 0.0
         verdicts = fmean(sum(e["verdicts"] for e in own) for own in steps) if steps else 0.0
 
         def mean(key: str, found: list[dict[str, Any]] = found) -> str:
@@ -242,9 +250,7 @@ def draw(out: Path, plot: Path) -> None:
         for axis, key in zip(axes, curves, strict=True):
             if not all(key in entry for own in runs for entry in own[:length]):
                 continue
-            tokens = [
-                fmean(sum(e["tokens"] * e["responses"] for e in own[: i + 1]) for own in runs) for i in range(length)
-            ]
+            tokens = [fmean(sum(sampled_tokens(e) for e in own[: i + 1]) for own in runs) for i in range(length)]
             axis.plot(tokens, [fmean(own[i][key] for own in runs) for i in range(length)], label=arm.name)
             axis.set(title=key, xlabel="sampled tokens")
     axes[0].legend(fontsize=7)
@@ -265,13 +271,11 @@ def main() -> None:
     torch.set_num_threads(1)
     base = load_as(RlConfig, HERE / "ablation.toml")
     arms = [arm for arm in ARMS if arm.name in options.arms]
-    for mode in Mode:
-        if not (options.out / f"start-{mode}-1" / "measured.json").exists():
-            arm = next(arm for arm in ARMS if arm.mode is mode)
-            measured(options.out / f"start-{mode}-1", arm.config(base, 1), start(options.out, mode), 1)
-    for seed in SEEDS:
-        for arm in arms:
-            run(options.out, base, arm, seed)
+    for mode in Mode:  # all seeds of one way of decoding first
+        for seed in SEEDS:
+            for arm in arms:
+                if arm.mode is mode:
+                    run(options.out, base, arm, seed)
 
 
 if __name__ == "__main__":

@@ -367,3 +367,21 @@ async def test_branches_are_judged_where_they_are_asked_for(network: Qwen3ForCau
         assert {branch.path for branch in attempt.branches} == (steps if asked else set())
         assert all(branch.right is None for branch in attempt.branches), "an ERROR masks the branch alone"
     assert judge.claims.count("4") == asked
+
+
+async def test_re_joins_are_judged_conclusions_of_the_same_branches(network: Qwen3ForCausalLM) -> None:
+    """Two for each response with a block; what the engine is asked for is a beginning, and it costs the rest alone."""
+    sampler = scripted(1, 3, Shape(blocks=(1, 1), plans=(2, 3)))
+    closing: Script = {
+        (): (None, sampler.vocabulary.id_of(Tag.END_TAKEAWAY), None, sampler.vocabulary.id_of(Tag.END_OF_TURN))
+    }
+    names = [f"rollout-{SEED}/0/{number}" for number in range(3)]
+    sampler.scripts |= {f"{name}/rejoin-{time}": closing for name in names for time in range(2)}
+    judge = FakeJudge(Verdict(Status.PASS, 1.0, "fake"))
+    async with collecting(network, sampler=sampler, judge=judge) as collector:
+        (group,) = await replace(collector, rejoins=2).collect(problems(1), 3, SEED)
+    for attempt in group:
+        assert [one.status for one in attempt.rejoins] == [RolloutStatus.PASSED] * 2
+        assert all(one.usage.sampled_tokens == 4 for one in attempt.rejoins)
+        assert attempt.rejoin_rewards == (1.0, 1.0)
+    assert len(judge.claims) == 3 + 6

@@ -107,6 +107,9 @@ class GenerateRequest:
         mode: See :class:`Mode`.
         stop: Token ids, beside the end of turn, that end a response outside of blocks.
         final_event_only: Nobody looks at events but the last. An engine may then spare the others; it need not.
+        given: The beginning of a response to this prompt, up to the end of the steps of one of its own blocks (see
+            :func:`until_last_join`): the request re-joins these branches and goes on from there. Its events, usage and
+            limits are about new tokens alone; its rollout is the whole response.
     """
 
     request_id: str
@@ -117,6 +120,7 @@ class GenerateRequest:
     mode: Mode = Mode.PARALLEL
     stop: frozenset[int] = frozenset()
     final_event_only: bool = False
+    given: Rollout | None = None
 
 
 class FinishReason(StrEnum):
@@ -177,6 +181,16 @@ class Rollout:
     positions: tuple[int, ...]
     paths: tuple[Path, ...]
     weight_version: int = 0
+
+
+def until_last_join(rollout: Rollout) -> Rollout | None:
+    """The response up to the end of the steps of its last block, to be given to a request; None if it never joined."""
+    last = next((at for at in range(len(rollout.paths) - 1, -1, -1) if rollout.paths[at]), -1)
+    if last in (-1, len(rollout.paths) - 1):
+        return None
+    kept = (rollout.tokens, rollout.logprobs, rollout.forced, rollout.positions, rollout.paths)
+    tokens, logprobs, forced, positions, paths = (values[: last + 1] for values in kept)
+    return Rollout(rollout.prompt, tokens, logprobs, forced, positions, paths, rollout.weight_version)
 
 
 @dataclass(frozen=True, slots=True)

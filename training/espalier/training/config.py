@@ -307,6 +307,8 @@ class RolloutConfig:
             responses are worth the same.
         judge_branches: Whether the answers of steps are judged where credit does not need it: for the metrics.
         branch_programs: Different programs in the steps of a prompt's responses that are run at most.
+        rejoins: Conclusions that are sampled again from the branches of each response: set credit takes their mean as
+            the baseline of the join. The local engine can do it.
     """
 
     mode: Mode
@@ -318,11 +320,15 @@ class RolloutConfig:
     redraws: int = 0
     judge_branches: bool = False
     branch_programs: int = 16
+    rejoins: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("prompts", 1), ("samples", 2), ("max_tokens", 1), ("max_plans", 1)):
+        least_of = (("prompts", 1), ("samples", 2), ("max_tokens", 1), ("max_plans", 1), ("rejoins", 0))
+        for name, least in least_of:
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.rejoins and self.mode is Mode.SEQUENTIAL:
+            raise ConfigError('rejoins: sequential responses have no branches to join again; write mode = "parallel"')
 
     @property
     def limits(self) -> Limits:
@@ -420,6 +426,10 @@ class RlConfig:
             )
         if self.checkpoint_every < 1:
             raise ConfigError(f"checkpoint_every must be at least 1, got {self.checkpoint_every}")
+        if self.rollout.rejoins and self.credit.kind is CreditKind.OUTCOME:
+            raise ConfigError('rollout.rejoins: outcome credit does not use them; write credit.kind = "set"')
+        if self.rollout.rejoins and self.service.engine != "local":
+            raise ConfigError('rollout.rejoins: only service.engine = "local" joins branches again')
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from espalier.runtime.engine import (
     GenerateRequest,
     Joined,
     Mode,
+    RequestRefused,
     Rollout,
     SamplingParams,
     Tokens,
@@ -54,6 +55,7 @@ class Response:
         active: Branches with something to compute, as an ordered set.
         events: What happened since they were last taken.
         finished: The last event, once there is one.
+        given_blocks: Blocks of the root that the request begins with.
     """
 
     request: GenerateRequest
@@ -65,21 +67,42 @@ class Response:
     active: dict[Branch, None] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     finished: Finished | None = None
+    given_blocks: int = 0
     _sampled: int = 0
     _forced: int = 0
+    _first: int = 0
     _furthest: int = 0
+    _replaying: bool = False
 
     def __post_init__(self) -> None:
+        """
+        Raises:
+            RequestRefused: The beginning that is given does not end where steps join.
+        """
         prompt = self.request.prompt
         self.root = Branch((), None, branch_noise(self.request.sampling.seed, ()), ROOT, len(prompt) - 1)
         self.root.append(prompt[-1], 0.0, forced=True)
         self.active[self.root] = None
-        self._furthest = len(prompt)
+        self._first = self._furthest = len(prompt)
+        if self.request.given is not None:
+            self._replay(self.request.given)
 
     @property
     def begun(self) -> bool:
-        """Whether it has new tokens."""
-        return len(self.root.tokens) > 1
+        """Whether tokens of it have been sampled."""
+        return self._sampled > 0
+
+    @property
+    def given_tokens(self) -> int:
+        """Tokens of the root, its first one included, before the last of the given blocks joins; 0 without any."""
+        return self.root.forks[self.given_blocks - 1].at if self.given_blocks else 0
+
+    def own_branches(self) -> Iterator[Branch]:
+        """The root and the steps that the request has opened itself, parents first."""
+        yield self.root
+        for fork in self.root.forks[self.given_blocks :]:
+            for step in fork.steps:
+                yield from step.family()
 
     def params(self, branch: Branch) -> SamplingParams:
         """How the next token of a branch is drawn."""
@@ -98,7 +121,7 @@ class Response:
             prompt_tokens=len(self.request.prompt),
             sampled_tokens=self._sampled,
             forced_tokens=self._forced,
-            critical_path_tokens=self._furthest - len(self.request.prompt),
+            critical_path_tokens=self._furthest - self._first,
         )
         self.finished = Finished(self.request.request_id, reason, usage, self._rollout(), detail)
         self.events.append(self.finished)
@@ -107,6 +130,46 @@ class Response:
     def take_events(self) -> list[Event]:
         events, self.events = self.events, []
         return events
+
+    def _replay(self, given: Rollout) -> None:
+        """Take the tokens of a response that has been decoded before, through the same machine as new ones.
+
+        Raises:
+            RequestRefused: See `__post_init__`.
+        """
+        self._replaying = True
+        taken: dict[Path, int] = {(): 1}  # the prompt's last token
+        for token, logprob, forced, path in zip(given.tokens, given.logprobs, given.forced, given.paths, strict=True):
+            branch, at = self._branch(path), taken.get(path, 0)
+            taken[path] = at + 1
+            if at == len(branch.tokens):
+                self._push(branch, (token,), (logprob,), forced=forced)
+            if self.finished is not None or branch.tokens[at] != token:
+                raise RequestRefused(f"given: token {token} of {_name(path)} is not what an engine decodes there")
+        opening = len(self.root.tokens) - taken[()]
+        if self.root.parked or not self.root.forks or not opening or not given.paths[-1]:
+            raise RequestRefused("given: the response does not end where the steps of one of its own blocks join")
+        positions = [place for branch, run in linearised(self.root, first=1) for place in branch.positions[run]]
+        if tuple(positions[:-opening]) != given.positions:
+            raise RequestRefused("given: the positions are not those that an engine decodes with")
+        self._replaying = False
+        self.given_blocks = len(self.root.forks)
+        self.active = {self.root: None}
+        self.events = self.events[-2:]  # the join and its forced opening
+        self._sampled, self._forced = 0, opening
+        self._first, self._furthest = self.root.position - opening, self.root.position
+
+    def _branch(self, path: Path) -> Branch:
+        """
+        Raises:
+            RequestRefused: No block has opened it.
+        """
+        branch = self.root
+        for block, number in path:
+            if block >= len(branch.forks) or not 1 <= number <= len(branch.forks[block].steps):
+                raise RequestRefused(f"given: no block opens {_name(path)}")
+            branch = branch.forks[block].steps[number - 1]
+        return branch
 
     def _tell(self, event: Event) -> None:
         if not self.request.final_event_only:
@@ -157,7 +220,7 @@ class Response:
     def _fork(self, parent: Branch, plans: tuple[Span, ...], vocabulary: Vocabulary) -> None:
         limits = self.request.limits
         left = limits.max_tokens - self._sampled - self._forced
-        if left < limits.min_fork_tokens:
+        if left < limits.min_fork_tokens and not self._replaying:
             self.finish(FinishReason.LENGTH, f"{left} tokens left at a fork, min_fork_tokens {limits.min_fork_tokens}")
             return
         number = len(parent.forks)
@@ -193,7 +256,7 @@ class Response:
             if branch.parent is None or branch.parent.parked:
                 break
             branch = branch.parent
-        spent = self._furthest - len(self.request.prompt)
+        spent = self._furthest - self._first
         if self._sampled + self._forced >= limits.max_tokens:
             self.finish(FinishReason.LENGTH, f"max_tokens {limits.max_tokens} reached")
         elif limits.max_critical_path is not None and spent >= limits.max_critical_path:

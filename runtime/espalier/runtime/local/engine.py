@@ -25,6 +25,7 @@ from espalier.runtime.engine import (
     GenerateRequest,
     Mode,
     RequestRefused,
+    Rollout,
 )
 from espalier.runtime.grammar import TagError, Vocabulary
 from espalier.runtime.local.attention import KVCache
@@ -256,9 +257,12 @@ class LocalEngine:
                 f"prompt has {len(request.prompt)} tokens; the model's context holds {self._context_length}"
             )
         size = int(self._model.config.vocab_size)
-        strange = next((token for token in request.prompt if not 0 <= token < size), None)
-        if strange is not None:
-            raise RequestRefused(f"prompt holds token id {strange}; the model's ids are 0 to {size - 1}")
+        for name, tokens in (("prompt", request.prompt), ("given", request.given.tokens if request.given else ())):
+            strange = next((token for token in tokens if not 0 <= token < size), None)
+            if strange is not None:
+                raise RequestRefused(f"{name} holds token id {strange}; the model's ids are 0 to {size - 1}")
+        if request.given is not None:
+            _require_joinable(request, request.given)
         if request.mode is Mode.PARALLEL:
             if self._vocabulary is None:
                 raise RequestRefused(f"mode parallel: {self._no_tags}; use mode sequential")
@@ -354,8 +358,8 @@ class LocalEngine:
             client.send(RequestRefused(f"request_id {request.request_id!r} is already running"))
             return
         ends = frozenset(self._model.end_of_turn) if self._vocabulary is None else frozenset()
-        response = Response(request, self._vocabulary, self._context_length, self._weight_version, ends)
         try:
+            response = Response(request, self._vocabulary, self._context_length, self._weight_version, ends)
             self._scheduler.add(response)
         except RequestRefused as error:
             client.send(error)
@@ -397,6 +401,17 @@ class LocalEngine:
         for response in self._responses.values():
             response.weight_version = self._weight_version
         return self._weight_version
+
+
+def _require_joinable(request: GenerateRequest, given: Rollout) -> None:
+    """The rest is found out where the beginning is taken over, in :class:`Response`."""
+    if request.mode is not Mode.PARALLEL:
+        raise RequestRefused(f"given: branches are joined in mode parallel, not {request.mode}")
+    if given.prompt != request.prompt:
+        raise RequestRefused("given: it is the beginning of a response to another prompt")
+    columns = (given.tokens, given.logprobs, given.forced, given.positions, given.paths)
+    if not given.tokens or len({len(column) for column in columns}) > 1:
+        raise RequestRefused("given: tokens, logprobs, forced, positions and paths must be equally long and not empty")
 
 
 def _page_count(model: LoadedModel, config: LocalConfig) -> int:

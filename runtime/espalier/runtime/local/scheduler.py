@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 from espalier.runtime.decoding.branch import Branch
 from espalier.runtime.decoding.response import Response
 from espalier.runtime.engine import FinishReason, RequestRefused
 from espalier.runtime.local.kv_pages import BlockManager, BlockTable, OutOfPages
-from espalier.runtime.local.prefix import Prefix
+from espalier.runtime.local.prefix import Prefix, prefix_key, prefix_of, shared_tokens
 
 
 @dataclass(eq=False, slots=True)
@@ -49,7 +49,7 @@ class Chunk:
 
 @dataclass(eq=False, slots=True)
 class _Place:
-    """A running request and the shared prompt that it stands on."""
+    """A running request and what it shares with those that begin alike."""
 
     response: Response
     prefix: Prefix
@@ -76,21 +76,20 @@ class Scheduler:
     capacity: Capacity = Capacity()
     waiting: deque[Response] = field(default_factory=deque)
     running: dict[str, _Place] = field(default_factory=dict)
-    prefixes: dict[tuple[int, ...], Prefix] = field(default_factory=dict)
+    prefixes: dict[Hashable, Prefix] = field(default_factory=dict)
     evictions: int = 0
 
     def add(self, response: Response) -> None:
         """Queue a request.
 
         Raises:
-            RequestRefused: Its prompt can never fit.
+            RequestRefused: What it begins with can never fit.
         """
-        prompt = response.request.prompt
-        if self._pages(len(prompt) + 1) > self.pool.count:
+        tokens = shared_tokens(response) + 1
+        if self._pages(tokens + 1) > self.pool.count:
             room = self.pool.count * self.pool.size
-            raise RequestRefused(
-                f"prompt has {len(prompt)} tokens; the key-value memory holds {room} (raise kv_tokens)"
-            )
+            name = "prompt" if response.request.given is None else "prompt with the given branches"
+            raise RequestRefused(f"{name} has {tokens} tokens; the key-value memory holds {room} (raise kv_tokens)")
         self.waiting.append(response)
 
     def remove(self, response: Response) -> None:
@@ -129,53 +128,47 @@ class Scheduler:
             response = self.waiting[0]
             if drain and not response.begun:
                 return
-            tokens = response.request.prompt[:-1]
-            known = tokens in self.prefixes
-            fresh = sum(len(branch.tokens) // self.pool.size + 1 for branch in response.root.family())
-            needed = fresh + (0 if known else self._pages(len(tokens)))
+            key = prefix_key(response)
+            fresh = sum(len(branch.tokens) // self.pool.size + 1 for branch in response.own_branches())
+            needed = fresh + (0 if key in self.prefixes else self._pages(shared_tokens(response)))
             # Slack for an evicted request, or it would be evicted again at once.
             slack = self.pool.count // 4 if response.begun else 0
             if self.running and needed + slack > self.pool.free:
                 return
             self.waiting.popleft()
-            prefix = self.prefixes.setdefault(tokens, Prefix(tokens, BlockTable(self.pool)))
+            prefix = self.prefixes.get(key) or prefix_of(response)
+            self.prefixes[key] = prefix
             prefix.users += 1
             self.running[response.request.request_id] = _Place(response, prefix)
 
     def _fill(self) -> list[Chunk]:
         chunks: list[Chunk] = []
         room = self.capacity.tokens
+        seen: set[Prefix] = set()
         for place in self.running.values():
-            if not place.prefix.ready:
-                chunk = self._advance_prefix(place.prefix, room)
-                if chunk is not None:
-                    chunks.append(chunk)
-                    room -= len(chunk)
-            # Insertion order: whoever a branch waits for precedes it, so forks and joins cost no pass of their own.
-            for branch in list(place.response.active):
-                if room <= 0 or len(chunks) >= self.capacity.rows:
-                    return chunks
-                chunk = self._advance(place, branch, room)
-                if chunk is not None:
-                    chunks.append(chunk)
-                    room -= len(chunk)
+            # Insertion order: whoever a branch waits for precedes it, so forks and joins cost no pass of their own. No
+            # branch is looked at twice: a chunk reads the row that its branch has at the end of the plan.
+            holders = [place.response] if place.prefix in seen else [place.prefix, place.response]
+            seen.add(place.prefix)
+            for holder in holders:
+                for branch in list(holder.active):
+                    if room <= 0 or len(chunks) >= self.capacity.rows:
+                        return chunks
+                    chunk = self._advance(place, holder.active, branch, room)
+                    if chunk is not None:
+                        chunks.append(chunk)
+                        room -= len(chunk)
         return chunks
 
-    def _advance_prefix(self, prefix: Prefix, room: int) -> Chunk | None:
-        count = min(room, len(prefix.tokens) - prefix.computed)
-        slots = _claim(prefix.row, count)
-        if not slots:
-            return None
-        start = prefix.computed
-        prefix.computed += count
-        return Chunk(prefix.tokens, range(len(prefix.tokens)), start, slots, prefix.row.pages, prefix.row.fills)
-
-    def _advance(self, place: _Place, branch: Branch, room: int) -> Chunk | None:
-        """Compute the branch's next tokens, if everything before them is there and memory allows."""
+    def _advance(self, place: _Place, active: dict[Branch, None], branch: Branch, room: int) -> Chunk | None:
+        """Compute the next tokens of an active branch, if everything before them is there and memory allows."""
         if branch.row is None and not self._start(place, branch):
             return None
         if branch.joined < len(branch.forks):
             self._join_finished(branch)
+        if branch.closed and branch.joined == len(branch.forks) and not branch.run():
+            active.pop(branch)  # a prefix without tokens, or one that ends with a join
+            return None
         row = branch.row
         assert row is not None  # noqa: S101 (`_start` made it)
         count = min(room, branch.run())
@@ -186,31 +179,32 @@ class Scheduler:
         branch.computed += count
         wanted = None
         if not branch.run():
-            place.response.active.pop(branch)
+            active.pop(branch)
             wanted = (place.response, branch) if branch.wants_token() else None
-            self._report_computed(place.response, branch)
+            _report_computed(active, branch)
         return Chunk(branch.tokens, branch.positions, start, slots, row.pages, row.fills, wanted)
 
     def _start(self, place: _Place, branch: Branch) -> bool:
         parent = branch.parent
         if parent is None:
-            if not place.prefix.ready:
-                return False
-            branch.row = place.prefix.row.fork()
-            return True
+            return self._start_root(place, branch)
         fork = parent.forks[branch.path[-1][0]]
         if parent.row is None or not parent.reached(fork):
             return False
         branch.row = parent.row.fork()
         return True
 
-    def _report_computed(self, response: Response, branch: Branch) -> None:
-        """A closed step whose keys and values are complete brings its parent closer to the join."""
-        if branch.closed and branch.parent is not None and branch.joined == len(branch.forks):
-            fork = branch.parent.forks[branch.path[-1][0]]
-            fork.uncomputed -= 1
-            if not fork.uncomputed:
-                response.active[branch.parent] = None
+    def _start_root(self, place: _Place, root: Branch) -> bool:
+        """The root of a prefix begins with nothing, that of a response with its prefix."""
+        if root is place.prefix.root:
+            root.row = BlockTable(self.pool)
+            return True
+        shared = place.prefix.root.row
+        if not place.prefix.ready or shared is None:
+            return False
+        root.row = shared.fork()
+        root.computed, root.joined = place.response.given_tokens, place.response.given_blocks
+        return True
 
     def _join_finished(self, branch: Branch) -> None:
         while branch.joined < len(branch.forks) and not branch.run():
@@ -232,7 +226,7 @@ class Scheduler:
             return
         del self.running[response.request.request_id]
         self._free(youngest)
-        response.active = dict.fromkeys(response.root.family())
+        response.active = dict.fromkeys(response.own_branches())
         self.waiting.appendleft(response)
         self.evictions += 1
 
@@ -241,11 +235,20 @@ class Scheduler:
             branch.evict()
         place.prefix.users -= 1
         if not place.prefix.users:
-            place.prefix.row.release()
-            del self.prefixes[place.prefix.tokens]
+            place.prefix.release()
+            del self.prefixes[prefix_key(place.response)]
 
     def _pages(self, tokens: int) -> int:
         return -(-tokens // self.pool.size)
+
+
+def _report_computed(active: dict[Branch, None], branch: Branch) -> None:
+    """A closed step whose keys and values are complete brings its parent closer to the join."""
+    if branch.closed and branch.parent is not None and branch.joined == len(branch.forks):
+        fork = branch.parent.forks[branch.path[-1][0]]
+        fork.uncomputed -= 1
+        if not fork.uncomputed:
+            active[branch.parent] = None
 
 
 def _claim(row: BlockTable, count: int) -> Sequence[int]:

@@ -117,6 +117,7 @@ async def _train(
                 collector,
                 judge_branches=config.judges_branches,
                 branch_programs=rollout.branch_programs,
+                rejoins=rollout.rejoins,
                 format_reward=method.format_reward,
             )
             draw = BatchSampler(config, method, judging, problems, group)
@@ -180,6 +181,7 @@ def entry(
         "responses": int(total["attempts"]),
         "verdicts": int(total["verdicts"]),
         "tokens": round(total["tokens"] / attempts, 1),
+        "rejoin_tokens": int(total["rejoin_tokens"]),
         "critical_path": round(total["critical_path"] / attempts, 1),
         **{status.value: int(total[status]) for status in RolloutStatus},
         "dropped_too_few_valid": int(total["too_few_valid"]),
@@ -189,7 +191,7 @@ def entry(
         "seconds_generate": round(seconds.generate, 3),
         "seconds_train": round(seconds.train, 3),
         "seconds_sync": round(seconds.sync, 3),
-        "tokens_per_second": round(total["tokens"] / seconds.total),
+        "tokens_per_second": round((total["tokens"] + total["rejoin_tokens"]) / seconds.total),
         "done": round(progress.step / config.steps, 4),
     }
 
@@ -214,6 +216,7 @@ def _totals(batch: RolloutBatch, tasks: Sequence[str], group: Group) -> dict[str
         "verdicts": _verdicts(batch.attempts),
         "forked": sum(one.forked for one in batch.attempts),
         "tokens": sum(one.usage.new_tokens for one in batch.attempts),
+        "rejoin_tokens": sum(again.usage.new_tokens for one in batch.attempts for again in one.rejoins),
         "critical_path": sum(one.usage.critical_path_tokens for one in batch.attempts),
         "too_few_valid": batch.dropped["too_few_valid"],
         "uninformative": batch.dropped["uninformative"],
@@ -226,10 +229,10 @@ def _totals(batch: RolloutBatch, tasks: Sequence[str], group: Group) -> dict[str
 
 
 def _verdicts(attempts: Sequence[JudgedRollout]) -> int:
-    """Verdicts that were asked for: one on each response that has one, and one on each different answer of a prompt's
-    steps."""
+    """Verdicts that were asked for: one on each conclusion, and one on each different answer of a prompt's steps."""
     asked = {(attempt.problem.id, branch.answer) for attempt in attempts for branch in attempt.branches}
-    return sum(attempt.verdict is not None for attempt in attempts) + len(asked)
+    conclusions = sum((attempt.verdict is not None) + len(attempt.rejoins) for attempt in attempts)
+    return conclusions + len(asked)
 
 
 def _no_step(batch: RolloutBatch, progress: Progress, fruitless: int, record: Report, group: Group) -> int:

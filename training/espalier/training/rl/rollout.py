@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -28,6 +28,7 @@ from espalier.runtime.engine import (
     Rollout,
     SamplingParams,
     Usage,
+    until_last_join,
 )
 from espalier.runtime.grammar import Tag, Vocabulary
 from espalier.runtime.layout import Branch, Layout
@@ -151,6 +152,7 @@ class Collector:
         judge_branches: Whether every step that states an answer is judged, too: each text once a prompt.
         branch_programs: Programs of steps that are run for a prompt at most; further ones have no verdict.
         format_reward: Whether keeping to the grammar is rewarded, too.
+        rejoins: Other conclusions that are drawn from the finished branches of each response that has blocks.
     """
 
     engine: TrainedEngine
@@ -162,6 +164,7 @@ class Collector:
     judge_branches: bool = False
     branch_programs: int = 16
     format_reward: bool = False
+    rejoins: int = 0
 
     async def collect(
         self, problems: Sequence[Problem], samples: int, seed: str, first: int = 0
@@ -228,10 +231,36 @@ class Collector:
             branches = await judge.judged(
                 branch_answers(rollout, check_of(problem), self.vocabulary, self.engine.tokenizer)
             )
+        rejoins: tuple[Rejoin, ...] = ()
+        given = until_last_join(rollout)
+        if self.rejoins and given is not None and last.reason in (FinishReason.STOP, FinishReason.LENGTH):
+            again = (self._rejoin(problem, request, given, number) for number in range(self.rejoins))
+            rejoins = tuple(await asyncio.gather(*again))
         worth = self._reward(last, structure, verdict)
         return JudgedRollout(
-            problem, rollout, last.reason, last.usage, structure, verdict, worth, last.detail, refused, branches
+            problem,
+            rollout,
+            last.reason,
+            last.usage,
+            structure,
+            verdict,
+            worth,
+            last.detail,
+            refused,
+            branches,
+            rejoins,
         )
+
+    async def _rejoin(self, problem: Problem, first: GenerateRequest, given: Rollout, number: int) -> Rejoin:
+        """Another conclusion of the same branches, and the verdict on it."""
+        name = f"{first.request_id}/rejoin-{number}"
+        sampling = replace(first.sampling, seed=_number(name))
+        last = await self._finished(replace(first, request_id=name, sampling=sampling, given=given))
+        status = None
+        if last.reason is FinishReason.STOP:
+            claim = Claim(answer_text(last.rollout, self.vocabulary, self.engine.tokenizer), problem=problem.text)
+            status = (await self.judge.verify(claim, problem.check)).status
+        return Rejoin(status_of(last.reason, status), last.usage)
 
     def _reward(self, last: Finished, structure: Response, verdict: Verdict | None) -> Reward:
         extra = format_score(structure) if self.format_reward else 0.0

@@ -283,6 +283,8 @@ def _require_possible(request: GenerateRequest, profile: Profile, ids: int) -> N
     strange = next((token for token in request.prompt if not 0 <= token < ids), None)
     if strange is not None:  # it would kill the whole server (seen with SGLang 0.5.21)
         raise RequestRefused(f"prompt holds token id {strange}; the tokenizer's ids are 0 to {ids - 1}")
+    if request.given is not None:
+        raise RequestRefused("given: SGLang cannot join branches again; the embedded engine can")
     if request.mode is Mode.PARALLEL and profile.no_plugin:
         raise RequestRefused(
             f"mode parallel: {profile.no_plugin}; start it with `espalier engine serve --model PATH` "
