@@ -184,13 +184,19 @@ class Rollout:
 
 
 def until_last_join(rollout: Rollout) -> Rollout | None:
-    """The response up to the end of the steps of its last block, to be given to a request; None if it never joined."""
-    last = next((at for at in range(len(rollout.paths) - 1, -1, -1) if rollout.paths[at]), -1)
-    if last in (-1, len(rollout.paths) - 1):
+    """The response up to the end of the steps of its last block, as it is given to a request; None: it joined none."""
+    end = next((at for at in range(len(rollout.paths), 0, -1) if rollout.paths[at - 1]), 0)
+    if end in (0, len(rollout.paths)):
         return None
-    kept = (rollout.tokens, rollout.logprobs, rollout.forced, rollout.positions, rollout.paths)
-    tokens, logprobs, forced, positions, paths = (values[: last + 1] for values in kept)
-    return Rollout(rollout.prompt, tokens, logprobs, forced, positions, paths, rollout.weight_version)
+    return Rollout(
+        rollout.prompt,
+        rollout.tokens[:end],
+        rollout.logprobs[:end],
+        rollout.forced[:end],
+        rollout.positions[:end],
+        rollout.paths[:end],
+        rollout.weight_version,
+    )
 
 
 @dataclass(frozen=True, slots=True)

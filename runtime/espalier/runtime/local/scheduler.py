@@ -148,13 +148,13 @@ class Scheduler:
         for place in self.running.values():
             # Insertion order: whoever a branch waits for precedes it, so forks and joins cost no pass of their own. No
             # branch is looked at twice: a chunk reads the row that its branch has at the end of the plan.
-            holders = [place.response] if place.prefix in seen else [place.prefix, place.response]
+            shared = {} if place.prefix in seen else place.prefix.active
             seen.add(place.prefix)
-            for holder in holders:
-                for branch in list(holder.active):
+            for active in (shared, place.response.active):
+                for branch in list(active):
                     if room <= 0 or len(chunks) >= self.capacity.rows:
                         return chunks
-                    chunk = self._advance(place, holder.active, branch, room)
+                    chunk = self._advance(place, active, branch, room)
                     if chunk is not None:
                         chunks.append(chunk)
                         room -= len(chunk)

@@ -259,7 +259,7 @@ class Collector:
         status = None
         if last.reason is FinishReason.STOP:
             claim = Claim(answer_text(last.rollout, self.vocabulary, self.engine.tokenizer), problem=problem.text)
-            status = (await self.judge.verify(claim, problem.check)).status
+            status = (await self.judge.verify(claim, check_of(problem))).status
         return Rejoin(status_of(last.reason, status), last.usage)
 
     def _reward(self, last: Finished, structure: Response, verdict: Verdict | None) -> Reward:
