@@ -8,10 +8,11 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+import grpc
 import grpc.aio
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 from prometheus_client import CollectorRegistry
 
 from espalier.common.metrics import metrics_server
@@ -23,6 +24,11 @@ UNHEALTHY_SECONDS = 2.0
 
 FLUSH_SECONDS = 0.5
 """Time for last replies to leave, and for streams that never end (health watchers) to be cut."""
+
+LIVENESS = "liveness"
+"""A name that health always calls SERVING: whether the event loop still answers is all that a probe of it learns."""
+
+REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 
 log = structlog.get_logger()
 
@@ -81,6 +87,10 @@ class Servable(Protocol):
         """Register the handlers of the calls."""
         ...
 
+    def refused(self, reason: str) -> None:
+        """Count a call that was refused before it reached the service."""
+        ...
+
     async def check(self) -> Mapping[str, str]:
         """Check itself, and say what is not healthy and why."""
         ...
@@ -103,6 +113,8 @@ class GrpcServer:
         self._security = security
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs lack it
         self._force_stop = asyncio.Event()
+        self.serving = False
+        """Whether the last self-check found nothing wrong, and the server does not drain."""
         self._metrics = ExitStack()
 
     @property
@@ -117,11 +129,14 @@ class GrpcServer:
             UnsafeAddressError: The address is not loopback and nothing protects it.
             OSError: An address cannot be listened on.
         """
-        server = grpc.aio.server(interceptors=self._security.interceptors, options=self._settings.channel_options)
+        interceptors = self._security.interceptors(self._service.refused)
+        server = grpc.aio.server(interceptors=interceptors, options=self._settings.channel_options)
         self._service.add_to(server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((self._service.name, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        _add_reflection_v1(server, (self._service.name, health.SERVICE_NAME, REFLECTION_V1))
         await self._tell(serving=False)
+        await self._health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
         port = self._security.add_port(server, self._settings.address)
         self._metrics.enter_context(metrics_server(self._service.registry, self._settings.metrics))
         await server.start()
@@ -135,6 +150,7 @@ class GrpcServer:
 
     async def drain(self) -> None:
         """Tell health first, finish what is in flight within the grace period, then end and close the service."""
+        self.serving = False
         await self._health.enter_graceful_shutdown()
         draining = asyncio.create_task(self._service.drain(self._settings.grace_seconds))
         forcing = asyncio.create_task(self._force_stop.wait())
@@ -159,7 +175,11 @@ class GrpcServer:
         known: bool | None = None
         while True:
             requested.clear()
-            faults = await self._service.check()
+            try:
+                faults = await self._service.check()
+            except Exception as error:  # a self-check that fails is what is wrong, and is made again
+                log.exception("the self-check failed")
+                faults = {"self-check": f"{type(error).__name__}: {error}"}
             serving = not faults
             await self._tell(serving=serving)
             if serving is not known:
@@ -172,9 +192,22 @@ class GrpcServer:
                         await requested.wait()
 
     async def _tell(self, *, serving: bool) -> None:
+        self.serving = serving
         response = health_pb2.HealthCheckResponse
         for service in ("", self._service.name):
             await self._health.set(service, response.SERVING if serving else response.NOT_SERVING)
+
+
+def _add_reflection_v1(server: grpc.aio.Server, services: tuple[str, ...]) -> None:
+    """Reflection under the name that newer clients ask first; its messages are those of v1alpha."""
+    servicer = reflection.aio.ReflectionServicer(services)  # type: ignore[attr-defined]  # the stubs lack it
+    handler = grpc.stream_stream_rpc_method_handler(
+        servicer.ServerReflectionInfo,
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    methods = {"ServerReflectionInfo": handler}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(REFLECTION_V1, methods),))
 
 
 async def serve(server: GrpcServer) -> None:

@@ -9,7 +9,7 @@ import structlog
 
 
 def configure_logging(level: str = "info") -> None:
-    """Let structlog and the standard library log JSON lines to standard error.
+    """Let structlog and the standard library log to standard error: JSON lines, or lines for people on a terminal.
 
     Raises:
         ValueError: No such level.
@@ -23,8 +23,12 @@ def configure_logging(level: str = "info") -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
+    render: structlog.typing.Processor = structlog.processors.JSONRenderer()
+    if sys.stderr.isatty():
+        shared.pop()  # the renderer of a terminal shows exceptions itself
+        render = structlog.dev.ConsoleRenderer()
     structlog.configure(
-        processors=[*shared, structlog.processors.JSONRenderer()],
+        processors=[*shared, render],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
@@ -33,7 +37,7 @@ def configure_logging(level: str = "info") -> None:
         structlog.stdlib.ProcessorFormatter(
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(),
+                render,
             ],
             foreign_pre_chain=shared,
         )

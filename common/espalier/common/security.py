@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import structlog
 
 from espalier.common.errors import ListenError
 
@@ -19,6 +20,12 @@ HEALTH_PREFIX = "/grpc.health.v1.Health/"
 
 MIN_TOKEN = 16
 """Shortest token, in characters, that is accepted from a file."""
+
+
+UNAUTHENTICATED = "unauthenticated"
+"""Why a call without the token is refused, in metrics and logs."""
+
+log = structlog.get_logger()
 
 
 class UnsafeAddressError(ValueError):
@@ -64,7 +71,8 @@ class ServerSecurity:
         """Whether an `authorization` value carries the token, compared in constant time; always without a token."""
         if self.token is None:
             return True
-        return hmac.compare_digest(shown.encode() if isinstance(shown, str) else shown, f"Bearer {self.token}".encode())
+        scheme, _, token = (shown.encode() if isinstance(shown, str) else shown).partition(b" ")
+        return hmac.compare_digest(token.strip(b" "), self.token.encode()) and scheme.lower() == b"bearer"
 
     def add_port(self, server: grpc.aio.Server, address: str) -> int:
         """Let `server` listen on `address` and return the port.
@@ -92,10 +100,13 @@ class ServerSecurity:
             raise ListenError(f"cannot listen on {address}: is it in use?")
         return port
 
-    @property
-    def interceptors(self) -> tuple[grpc.aio.ServerInterceptor[Any, Any], ...]:
-        """What the server must be built with."""
-        return (TokenInterceptor(self),) if self.token else ()
+    def interceptors(self, refused: Callable[[str], None]) -> tuple[grpc.aio.ServerInterceptor[Any, Any], ...]:
+        """What the server must be built with.
+
+        Args:
+            refused: Counts a call without the token, by its reason.
+        """
+        return (TokenInterceptor(self, refused),) if self.token else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +141,9 @@ class ClientSecurity:
 class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs alone
     """Refuses calls without the bearer token, except health probes."""
 
-    def __init__(self, security: ServerSecurity) -> None:
+    def __init__(self, security: ServerSecurity, refused: Callable[[str], None]) -> None:
         self._security = security
+        self._refused = refused
 
     async def intercept_service(
         self,
@@ -143,6 +155,8 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  #
         shown = dict(details.invocation_metadata).get("authorization", "")
         if self._security.admits(shown):
             return await continuation(details)
+        self._refused(UNAUTHENTICATED)
+        log.warning("call refused", reason=UNAUTHENTICATED, method=details.method, shown=bool(shown))
         return _REFUSAL
 
 

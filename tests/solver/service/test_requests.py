@@ -272,7 +272,8 @@ def test_no_body_crashes_the_http_server_or_leaves_a_task_behind(world: World, b
     async def example() -> None:
         async with httpx.AsyncClient(base_url=world.served.http, timeout=60) as client:
             content = json.dumps(body).encode("utf-8", "replace")
-            reply = await client.post("/chat/completions", content=content)
+            headers = {"Content-Type": "application/json"}
+            reply = await client.post("/chat/completions", content=content, headers=headers)
             assert reply.status_code in (200, 400, 404), reply.text
 
     world.run(example())

@@ -65,6 +65,10 @@ class VerifierService(verifier_pb2_grpc.VerifierServicer):
         """Holds the metrics."""
         return self.metrics.registry
 
+    def refused(self, reason: str) -> None:
+        """Count a call that was refused before it came here."""
+        self.metrics.refused(reason)
+
     async def Verify(self, request: pb.VerifyRequest, context: Context) -> pb.VerifyResponse:  # noqa: N802
         async with self._call("Verify", context):
             if not request.HasField("claim"):

@@ -7,7 +7,7 @@ import json
 import socket
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import ExitStack, aclosing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol, TypeVar
@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 import structlog
 import uvicorn
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
@@ -22,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 
 from espalier.common.errors import FieldError, ListenError
 from espalier.common.grpc_errors import REQUEST_ID, known_or_new
-from espalier.common.security import ServerSecurity
+from espalier.common.security import UNAUTHENTICATED, ServerSecurity
 from espalier.runtime.engine import RequestRefused
 from espalier.solver.core.events import Solved
 from espalier.solver.service.chat import (
@@ -38,6 +39,7 @@ from espalier.solver.service.chat import (
 from espalier.solver.service.http_error import HttpError
 from espalier.solver.service.requests import read_json, require_same_origin
 from espalier.solver.session.admission import AdmissionFullError, DrainingError
+from espalier.solver.session.metrics import SolverMetrics
 from espalier.solver.session.session import SlowReaderError, SolveRequest, SolveSession, SolveUnavailableError
 
 ALIAS = "espalier"
@@ -47,6 +49,9 @@ BACKLOG = 1024
 
 FLUSH_SECONDS = 1
 """Time for replies to leave once the server ends."""
+
+KEEP_ALIVE_SECONDS = 15.0
+"""A stream that is silent for so long says that it is still there."""
 
 Made = TypeVar("Made")
 
@@ -83,6 +88,8 @@ class Endpoint:
         self._max_body = max_body
         self._more: list[BaseRoute] = []
         self._created = int(time.time())
+        self.serving: Callable[[], bool] = lambda: True
+        """Whether engine and verifiers work, for `/healthz`."""
         self._model = Path(session.solver.engine.info.model).name or ALIAS
 
     def app(self) -> Starlette:
@@ -92,9 +99,10 @@ class Endpoint:
                 Route("/v1/chat/completions", self._guarded(self._complete), methods=["POST"]),
                 Route("/v1/models", self._guarded(self._models), methods=["GET"]),
                 Route("/v1/models/{model}", self._guarded(self._one_model), methods=["GET"]),
+                Route("/healthz", self._health, methods=["GET"]),
                 *self._more,
             ],
-            exception_handlers={404: _no_such_path, 405: _no_such_path},
+            exception_handlers={404: _no_such_path, 405: _no_such_method},
         )
 
     def add(self, pages: Addition) -> None:
@@ -112,7 +120,7 @@ class Endpoint:
         chunks = self._chunks(solve_request, chat, created)
         # Whatever keeps a solve from beginning is still an ordinary reply: the first chunk is made before the head.
         first = await _unless_gone(request, anext(chunks))
-        return EventStream(first, chunks)
+        return EventStream(first, kept_alive(chunks))
 
     async def _chunks(self, solve_request: SolveRequest, chat: ChatRequest, created: int) -> AsyncGenerator[str]:
         """The stream as server-sent events."""
@@ -136,6 +144,11 @@ class Endpoint:
                 return
         yield "data: [DONE]\n\n"
 
+    async def _health(self, _: Request) -> Response:
+        """For probes: they carry no token, and learn nothing but this."""
+        serving = self.serving()
+        return JSONResponse({"status": "serving" if serving else "not serving"}, 200 if serving else 503)
+
     async def _models(self, request: Request) -> Response:
         return JSONResponse({"object": "list", "data": [self._described()]})
 
@@ -155,6 +168,7 @@ class Endpoint:
             request_id = known_or_new(request.headers.get(REQUEST_ID))
             structlog.contextvars.clear_contextvars()
             structlog.contextvars.bind_contextvars(request_id=request_id, method=request.url.path)
+            access = AccessLog(request, self._session.metrics)
             try:
                 require_same_origin(request, self._security)
                 if not self._security.admits(request.headers.get("authorization", "")):
@@ -163,19 +177,59 @@ class Endpoint:
                         "authentication_error",
                         "send the bearer token as the API key",
                         code="invalid_api_key",
+                        reason=UNAUTHENTICATED,
                     )
-                with self._session.metrics.call():
-                    response = await handle(request)
+                response = await handle(request)
             except ClientGoneError:
+                access.end(499, "client_gone")
                 return Response(status_code=499)
+            except asyncio.CancelledError:
+                access.end(499, "client_gone")
+                raise
             except Exception as error:
                 refusal = _refusal_of(error)
-                self._session.metrics.refused(refusal.code or refusal.kind)
+                self._session.metrics.refused(refusal.reason)
                 response = refusal.response()
+                access.end(refusal.status, refusal.reason)
+            if isinstance(response, EventStream):
+                response.ended = lambda: access.end(response.status_code, "ok")
+            else:
+                access.end(response.status_code, "ok")
             response.headers[REQUEST_ID] = request_id
             return response
 
         return guarded
+
+
+class AccessLog:
+    """One line of the log a request, when its reply has been sent; until then it counts as in flight.
+
+    Args:
+        request: Begins now.
+        metrics: Counts it.
+    """
+
+    def __init__(self, request: Request, metrics: SolverMetrics) -> None:
+        self._request = request
+        self._start = time.perf_counter()
+        self._in_flight = ExitStack()
+        self._in_flight.enter_context(metrics.call())
+        self._ended = False
+
+    def end(self, status: int, outcome: str) -> None:
+        """The request is over; only the first call counts."""
+        if self._ended:
+            return
+        self._ended = True
+        self._in_flight.close()
+        log.info(
+            "request",
+            verb=self._request.method,
+            peer=self._request.client.host if self._request.client else "",
+            status=status,
+            outcome=outcome,
+            seconds=round(time.perf_counter() - self._start, 4),
+        )
 
 
 class HttpServer:
@@ -216,6 +270,11 @@ class HttpServer:
         self._server = _Embedded(config)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
         self.port: int = listener.getsockname()[1]
+        log.info("listening", protocol="http", address=self._address, port=self.port)
+
+    def show_health(self, serving: Callable[[], bool]) -> None:
+        """Where `/healthz` is to look."""
+        self._endpoint.serving = serving
 
     async def close(self) -> None:
         """End; replies on their way get a moment, then they are cut."""
@@ -237,10 +296,36 @@ class EventStream(StreamingResponse):
     def __init__(self, first: str, rest: AsyncGenerator[str]) -> None:
         super().__init__(_joined(first, rest), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
         self._rest = rest
+        self.ended: Callable[[], None] = lambda: None
+        """Called once the stream is over, however that comes."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with aclosing(self._rest):
-            await super().__call__(scope, receive, send)
+        try:
+            async with aclosing(self._rest):
+                await super().__call__(scope, receive, send)
+        finally:
+            self.ended()
+
+
+async def kept_alive(chunks: AsyncGenerator[str]) -> AsyncGenerator[str]:
+    """The same chunks, with a comment whenever there was none for a while, so that proxies keep the stream open."""
+    coming: asyncio.Future[str | None] | None = None
+    try:
+        while True:
+            coming = coming or asyncio.ensure_future(anext(chunks, None))
+            done, _ = await asyncio.wait([coming], timeout=KEEP_ALIVE_SECONDS)
+            if not done:
+                yield ": still here\n\n"
+            elif (made := coming.result()) is None:
+                return
+            else:
+                coming = None
+                yield made
+    finally:
+        if coming is not None:
+            coming.cancel()
+            await asyncio.wait([coming])
+        await chunks.aclose()
 
 
 async def _joined(first: str, rest: AsyncIterator[str]) -> AsyncIterator[str]:
@@ -291,18 +376,31 @@ def _refusal_of(error: Exception) -> HttpError:
         case UnknownModelError():
             return HttpError(404, "invalid_request_error", str(error), param="model", code="model_not_found")
         case AdmissionFullError():
-            return HttpError(429, "rate_limit_error", str(error), code="rate_limit_exceeded", delay=error.delay)
+            return HttpError(
+                429, "rate_limit_error", str(error), code="rate_limit_exceeded", delay=error.delay, reason="load"
+            )
         case SlowReaderError():
-            return HttpError(429, "rate_limit_error", str(error), code="slow_reader")
-        case DrainingError() | SolveUnavailableError():
-            return HttpError(503, "server_error", str(error), code="unavailable")
+            return HttpError(429, "rate_limit_error", str(error), code="slow_reader", reason="slow_reader")
+        case DrainingError():
+            return HttpError(503, "server_error", str(error), code="unavailable", reason="draining")
+        case SolveUnavailableError():
+            return HttpError(503, "server_error", str(error), code="unavailable", reason="unavailable")
     log.error("internal error", exc_info=error)
-    return HttpError(500, "server_error", "internal error; the server's log has it", code="internal_error")
+    message = "internal error; the server's log has it"
+    return HttpError(500, "server_error", message, code="internal_error", reason="internal")
 
 
 async def _no_such_path(request: Request, _: Exception) -> Response:
     message = f"there is no {request.method} {request.url.path}"
     return HttpError(404, "invalid_request_error", message, code="unknown_url").response()
+
+
+async def _no_such_method(request: Request, error: Exception) -> Response:
+    allowed = error.headers or {} if isinstance(error, HTTPException) else {}
+    message = f"{request.url.path} takes {allowed.get('Allow', 'another method')}, not {request.method}"
+    response = HttpError(405, "invalid_request_error", message, code="method_not_allowed").response()
+    response.headers.update(allowed)
+    return response
 
 
 def _listen(address: str) -> socket.socket:

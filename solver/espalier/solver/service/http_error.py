@@ -16,11 +16,19 @@ class HttpError(Exception):
         kind: OpenAI's type of error.
         param: The field that is wrong.
         code: OpenAI's code.
+        reason: Why, in the word that metrics and logs have for it over gRPC, too.
         delay: Seconds after which to come back.
     """
 
     def __init__(
-        self, status: int, kind: str, message: str, param: str | None = None, code: str | None = None, delay: float = 0
+        self,
+        status: int,
+        kind: str,
+        message: str,
+        param: str | None = None,
+        code: str | None = None,
+        delay: float = 0,
+        reason: str = "invalid",
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -28,6 +36,7 @@ class HttpError(Exception):
         self.param = param
         self.code = code
         self.delay = delay
+        self.reason = reason
 
     @property
     def body(self) -> dict[str, Any]:

@@ -21,6 +21,8 @@ class SolverServer(GrpcServer):
     ) -> None:
         super().__init__(service, settings, security)
         self._http = http
+        if http is not None:
+            http.show_health(lambda: self.serving)
 
     async def start(self) -> int:
         """See :meth:`GrpcServer.start`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
@@ -79,7 +80,7 @@ class SolverService(solver_pb2_grpc.SolverServicer):
     async def SubmitJob(self, request: pb.SubmitJobRequest, context: Context) -> pb.SubmitJobResponse:  # noqa: N802
         async with self._call("SubmitJob", context):
             queue = self._queue()
-            self._check_submission(request)
+            await self._check_submission(request)
             try:
                 return await queue.submit(request.problems, request.settings, request.key)
             except KeyTakenError as error:
@@ -132,12 +133,19 @@ class SolverService(solver_pb2_grpc.SolverServicer):
     def add_to(self, server: grpc.aio.Server) -> None:
         solver_pb2_grpc.add_SolverServicer_to_server(self, server)  # type: ignore[no-untyped-call]
 
+    def refused(self, reason: str) -> None:
+        """Count a call that was refused before it came here."""
+        self.metrics.refused(reason)
+
     async def check(self) -> Mapping[str, str]:
         """Reasons of what is not healthy, by name. A queue that is away keeps no problem from being solved."""
         if self._jobs is not None:
             with suppress(QueueUnavailableError):
-                self._session.metrics.queued((await self._jobs.depth()).total)
-        return await self._readiness.check()
+                depth = await self._jobs.depth()
+                self.metrics.queued(depth.total, depth.dead)
+        faults = await self._readiness.check()
+        self.metrics.serving(engine="engine" not in faults, all_of_it=not faults)
+        return faults
 
     async def drain(self, grace: float) -> bool:
         """Let no solve in, wait for those on their way, and say whether all ended within `grace` seconds."""
@@ -157,50 +165,67 @@ class SolverService(solver_pb2_grpc.SolverServicer):
         left = seconds_left(context)
         return SolveRequest(problem, plan, None if left is None else asyncio.get_running_loop().time() + left)
 
-    def _check_submission(self, request: pb.SubmitJobRequest) -> None:
+    async def _check_submission(self, request: pb.SubmitJobRequest) -> None:
         if not 0 < len(request.problems) <= MAX_JOBS:
             raise FieldError("problems", f"has {len(request.problems)} entries; give 1 to {MAX_JOBS}")
-        for number, problem in enumerate(request.problems):
-            proto.decode_problem(problem, f"problems[{number}]")
+        problems = [proto.decode_problem(problem, f"problems[{i}]") for i, problem in enumerate(request.problems)]
         self._session.limits.plan(proto.decode_settings(request.settings), at="settings.")
         if len(request.key) > MAX_NAME:
             raise FieldError("key", f"has {len(request.key)} characters; give at most {MAX_NAME}")
+        for number, problem in enumerate(problems):
+            try:
+                await self._session.require_workable(problem)
+            except FieldError as error:
+                raise FieldError(f"problems[{number}].{error.field}", error.problem) from None
 
     @asynccontextmanager
     async def _call(self, method: str, context: Context) -> AsyncIterator[None]:
         """Request id, and a status for whatever goes wrong."""
         structlog.contextvars.bind_contextvars(request_id=request_id_of(context), method=method)  # a call is a task
+        start, outcome = time.perf_counter(), "ok"
+
+        def refuse(reason: str) -> None:
+            nonlocal outcome
+            outcome = reason
+            self.metrics.refused(reason)
+
         try:
             with self.metrics.call():
                 yield
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
         except FieldError as error:
-            self.metrics.refused("invalid")
+            refuse("invalid")
             field = f"problem.{error.field}" if error.field.startswith("check") else error.field
             await refuse_field(context, FieldError(field, error.problem))
         except RequestRefused as error:
-            self.metrics.refused("invalid")
+            refuse("invalid")
             await refuse_field(context, FieldError("problem.text", str(error)))
         except AdmissionFullError as error:
-            self.metrics.refused("load")
+            refuse("load")
             await refuse_for_now(context, str(error), error.delay)
         except SlowReaderError as error:
-            self.metrics.refused("slow_reader")
+            refuse("slow_reader")
             await refuse_for_now(context, str(error), SLOW_READER_SECONDS)
         except DrainingError as error:
-            self.metrics.refused("draining")
+            refuse("draining")
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
         except NoQueueError as error:
-            self.metrics.refused("no_queue")
+            refuse("no_queue")
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
         except UnknownJobError as error:
-            self.metrics.refused("unknown_job")
+            refuse("unknown_job")
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error)[:MAX_MESSAGE])
         except (SolveUnavailableError, QueueUnavailableError) as error:
-            self.metrics.refused("unavailable")
+            refuse("unavailable")
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error)[:MAX_MESSAGE])
         except Exception:
+            refuse("internal")
             log.exception("internal error")
             await context.abort(grpc.StatusCode.INTERNAL, "internal error; the server's log has it")
+        finally:
+            log.info("call", peer=context.peer(), outcome=outcome, seconds=round(time.perf_counter() - start, 4))
 
 
 def _check_page(request: pb.ListJobsRequest, size: int) -> None:

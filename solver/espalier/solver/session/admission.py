@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 MIN_DELAY = 0.25
-MAX_DELAY = 30.0
+MAX_DELAY = 120.0
 """Seconds after which one who was turned away may come back: at least, at most."""
 
 MEMORY = 0.8
@@ -94,5 +94,5 @@ class Admission:
         return True
 
     def _delay(self) -> float:
-        """When a place in line should be free: one solve's time, shared by the slots."""
-        return min(max(self._mean_seconds / self._slots, MIN_DELAY), MAX_DELAY)
+        """When the line that stands now should have gone in: each slot takes one of it in the time of a solve."""
+        return min(max(self._mean_seconds * (self.waiting + 1) / self._slots, MIN_DELAY), MAX_DELAY)

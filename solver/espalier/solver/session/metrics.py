@@ -40,19 +40,29 @@ class SolverMetrics(metrics.Metrics):
         self._running = Gauge("espalier_solves_running", "Solves on their way", registry=registry)
         self._depth = Gauge(
             "espalier_queue_depth",
-            "What backoff: live solves for admission, jobs for a worker",
+            "What waits: live solves for admission, jobs for a worker",
             ("queue",),
             registry=registry,
         )
+
+        self._dead = Gauge("espalier_jobs_dead", "Jobs that were given up and wait for a decision", registry=registry)
+        self._serving = Gauge("espalier_serving", "1 after a good self-check, else 0", registry=registry)
+        self._engine = Gauge("espalier_engine_up", "1 when the engine passed the last self-check", registry=registry)
 
     def show_load(self, running: Callable[[], float], waiting: Callable[[], float]) -> None:
         """Where to read the load when someone looks."""
         self._running.set_function(running)
         self._depth.labels("live").set_function(waiting)
 
-    def queued(self, jobs: int) -> None:
-        """Note how many jobs are not done yet."""
+    def queued(self, jobs: int, dead: int) -> None:
+        """Note how many jobs are not done yet, and how many were given up."""
         self._depth.labels("jobs").set(jobs)
+        self._dead.set(dead)
+
+    def serving(self, *, engine: bool, all_of_it: bool) -> None:
+        """Note what the last self-check found: whether the engine works, and whether all that a solve needs does."""
+        self._engine.set(engine)
+        self._serving.set(all_of_it)
 
     def solved(self, policy: str, result: Result) -> None:
         """Count a solve that came to a result."""

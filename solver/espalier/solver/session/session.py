@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from espalier.common.errors import UnavailableError
+from espalier.common.errors import FieldError, UnavailableError
 from espalier.runtime.engine import EngineError, RequestRefused, Tokens
 from espalier.solver.core.events import Observer, Solved, SolveEvent, Streamed, fan_out, new_solve_id
 from espalier.solver.core.journal import Entry, Journal, NoJournal
@@ -24,12 +24,20 @@ from espalier.solver.session.metrics import SolverMetrics, Tally, ending
 from espalier.solver.session.spans import spans
 from espalier.solver.session.verifiers import MeasuredVerifiers
 from espalier.solver.trace.writer import TraceWriter
+from espalier.verifiers.check import Check, Claim, ReferenceCheck
+from espalier.verifiers.verdict import Status
 
 MAX_PENDING = 65_536
 """Events that may wait for a slow reader."""
 
 MIN_SECONDS = 0.001
 """What is left of a deadline that has come: the solve still ends in the ordinary way."""
+
+TRIAL_SECONDS = 10.0
+"""Longest time of the trial of a check; one that takes longer is let through."""
+
+MAX_WORKABLE = 1024
+"""Checks that are remembered as workable, the newest ones."""
 
 log = structlog.get_logger()
 
@@ -96,6 +104,8 @@ class SolveSession:
         self.solver = replace(solver, verifiers=MeasuredVerifiers(solver.verifiers, metrics)).within(
             limits.candidate_tokens
         )
+        self._verifiers = solver.verifiers
+        self._workable: dict[Check, None] = {}
         self._traces = traces
         self._show = show or (lambda _: nullcontext(fan_out()))
         self._running = 0
@@ -130,6 +140,25 @@ class SolveSession:
                     return await self._solve(request, observer, journal, entries)
                 finally:
                     self._running -= 1
+
+    async def require_workable(self, problem: Problem) -> None:
+        """Refuse a check that can never work, before anything is generated: the verifiers judge a trial claim.
+
+        Raises:
+            FieldError: No verifier takes such checks, or the one that does cannot work with it.
+        """
+        check = problem.check
+        if check is None or check in self._workable:
+            return
+        verdict = await self._verifiers.verify(_trial(problem, check), check, timeout=TRIAL_SECONDS)
+        # The trial claim itself can be read: what could not be is the check.
+        unread = next((one for one in verdict.evidence if one.rule == "parse" and "unparsed" in one.detail), None)
+        if verdict.status is Status.UNKNOWN and unread is not None:
+            raise FieldError("check", f"can never be met, because the verifier cannot read it: {unread.detail}")
+        if verdict.status is not Status.ERROR:
+            self._workable[check] = None
+            while len(self._workable) > MAX_WORKABLE:
+                del self._workable[next(iter(self._workable))]
 
     async def events(self, request: SolveRequest, *, tokens: bool) -> AsyncGenerator[tuple[float, SolveEvent]]:
         """Solve, and yield what happens, each event with its second; the last event is :class:`Solved`.
@@ -190,6 +219,7 @@ class SolveSession:
             self._trace(request) as trace,
             self._show(request) as show,
         ):
+            await self.require_workable(request.problem)
             result = await solver.solve(
                 problem,
                 plan.policy,
@@ -230,10 +260,14 @@ class SolveSession:
             self.metrics.broken_off(policy, "cancelled", tally)
             log.info("cancelled", candidates=tally.started, tokens=tally.usage.new_tokens)
             raise
+        except (FieldError, RequestRefused) as error:  # the client's mistake, not a failure of ours
+            self.metrics.broken_off(policy, "refused", tally)
+            log.info("refused", error=str(error))
+            raise
         except Exception as error:
             self.metrics.broken_off(policy, "failed", tally)
             log.warning("failed", error=f"{type(error).__name__}: {error}")
-            if isinstance(error, EngineError) and not isinstance(error, RequestRefused):
+            if isinstance(error, EngineError):
                 self.health_check_requested.set()
                 raise SolveUnavailableError(f"the engine failed: {error}") from error
             raise
@@ -255,6 +289,11 @@ class SolveSession:
             yield trace.observer(request.id)
         if trace.fault:
             log.warning("the trace is not complete", path=str(path), reason=trace.fault)
+
+
+def _trial(problem: Problem, check: Check) -> Claim:
+    """A claim that tells whether a check can be worked with; no program is run for it."""
+    return Claim("0" if isinstance(check, ReferenceCheck) else "", bare=True, problem=problem.text)
 
 
 def _is_tokens(event: SolveEvent) -> bool:

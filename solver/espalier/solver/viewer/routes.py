@@ -106,6 +106,7 @@ class Pages:
     async def _ask(self, request: Request) -> Response:
         asked = await _body(request)
         solve_request = SolveRequest(_problem(asked), self.session.limits.plan(_settings(asked)))
+        await self.session.require_workable(solve_request.problem)
         play = self.stage.open(solve_request)
         solving = asyncio.create_task(self.session.solve(solve_request))
         self._asked[solve_request.id] = solving
@@ -201,13 +202,13 @@ class Pages:
             except (UnknownJobError, UnknownRunError) as error:
                 raise _missing(str(error)) from None
             except QueueUnavailableError as error:
-                raise HttpError(503, "server_error", str(error), code="unavailable") from None
+                raise HttpError(503, "server_error", str(error), code="unavailable", reason="unavailable") from None
 
         return handled
 
 
 def _missing(message: str) -> HttpError:
-    return HttpError(404, "invalid_request_error", message, code="not_found")
+    return HttpError(404, "invalid_request_error", message, code="not_found", reason="not_found")
 
 
 async def _home(_: Request) -> Response:

@@ -1,0 +1,209 @@
+"""What operators see and probes ask: health, refusals in one vocabulary, calls in flight, checks that never work."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import grpc
+import httpx2 as httpx
+import pytest
+import structlog
+from grpc_reflection.v1alpha import reflection_pb2
+from prometheus_client import CollectorRegistry
+
+from espalier.common.grpc_errors import field_of
+from espalier.common.grpc_server import LIVENESS, REFLECTION_V1
+from espalier.common.metrics import metrics_server
+from espalier.common.security import ServerSecurity
+from espalier.solver.batch.queue import JobQueue
+from espalier.v1 import common_pb2
+from espalier.v1 import solver_pb2 as pb
+from espalier.verifiers.local import LocalVerifiers
+from tests.solver.scripted import PASS, ScriptedEngine, ScriptedJudge
+from tests.solver.service.serving import Served, asking, serving, until
+from tests.verifiers.running import SERVING, health
+
+TOKEN = "a-token-of-some-length"  # noqa: S105
+BODY = {"model": "espalier", "messages": [{"role": "user", "content": "What is 6 times 7?"}], "check": "reference:42"}
+RIGHT = "so \\boxed{42}"
+
+
+@asynccontextmanager
+async def asked(engine: Any, verifiers: Any, **more: Any) -> AsyncIterator[tuple[Served, httpx.AsyncClient]]:
+    async with serving(engine, verifiers, **more) as served:
+        base = served.http.removesuffix("/v1")
+        async with httpx.AsyncClient(base_url=base, timeout=20) as client:
+            yield served, client
+
+
+def sample(served: Served, name: str, **labels: str) -> float:
+    return served.session.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+def judge() -> ScriptedJudge:
+    return ScriptedJudge({"42": PASS})
+
+
+async def test_probes_ask_without_a_token_and_learn_only_whether_it_serves() -> None:
+    async with asked(ScriptedEngine.of(RIGHT), judge(), security=ServerSecurity(token=TOKEN)) as (served, client):
+        await until(lambda: served.server.serving)
+        assert (await client.get("/healthz")).json() == {"status": "serving"}
+        assert await health(served.channel, LIVENESS) == SERVING
+        await served.server.drain()
+        assert not served.server.serving
+
+
+async def test_a_self_check_that_fails_is_a_fault_and_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with asked(ScriptedEngine.of(RIGHT), judge()) as (served, _):
+        calls = 0
+
+        async def check() -> dict[str, str]:
+            nonlocal calls
+            calls += 1
+            if calls == 1:
+                raise LookupError("no such package")
+            return {}
+
+        monkeypatch.setattr(served.server._service, "check", check)
+        served.session.health_check_requested.set()
+        await until(lambda: not served.server.serving)
+        await until(lambda: served.server.serving)
+        assert calls >= 2
+
+
+async def test_a_wrong_method_is_named_with_those_that_work() -> None:
+    async with asked(ScriptedEngine.of(RIGHT), judge()) as (_, client):
+        reply = await client.get("/v1/chat/completions")
+        assert (reply.status_code, reply.headers["allow"]) == (405, "POST")
+        assert reply.json()["error"]["code"] == "method_not_allowed"
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "Bearer "])
+async def test_the_scheme_of_a_token_is_known_in_any_case(scheme: str) -> None:
+    security = ServerSecurity(token=TOKEN)
+    assert security.admits(f"{scheme} {TOKEN}")
+    assert not security.admits(f"{scheme} {TOKEN}x")
+    assert not security.admits(f"Basic {TOKEN}")
+    assert not security.admits(TOKEN)
+
+
+async def test_refused_callers_are_counted_and_logged_alike_over_both_protocols() -> None:
+    security = ServerSecurity(token=TOKEN)
+    async with asked(ScriptedEngine.of(RIGHT), judge(), security=security, warm=False) as (served, client):
+        with structlog.testing.capture_logs() as logs:
+            assert (await client.get("/v1/models")).status_code == 401
+            with pytest.raises(grpc.aio.AioRpcError):
+                await served.stub.SolveOnce(asking())
+        assert sample(served, "espalier_refused_total", reason="unauthenticated") == 2
+        assert ("request", 401, "unauthenticated") in [
+            (line["event"], line.get("status"), line.get("outcome")) for line in logs
+        ]
+        assert any(line["event"] == "call refused" and line["reason"] == "unauthenticated" for line in logs)
+
+
+async def test_one_word_stands_for_a_wrong_field_over_both_protocols() -> None:
+    async with asked(ScriptedEngine.of(RIGHT), judge()) as (served, client):
+        assert (await client.post("/v1/chat/completions", json={**BODY, "k": 99})).status_code == 400
+        with pytest.raises(grpc.aio.AioRpcError):
+            await served.stub.SolveOnce(asking(k=99))
+        assert sample(served, "espalier_refused_total", reason="invalid") == 2
+
+
+async def test_a_stream_is_in_flight_until_its_last_chunk() -> None:
+    engine = ScriptedEngine.of(None)
+    async with asked(engine, judge()) as (served, client):
+        with structlog.testing.capture_logs() as logs:
+            async with client.stream("POST", "/v1/chat/completions", json={**BODY, "stream": True, "k": 1}) as reply:
+                await anext(reply.aiter_lines())
+                assert sample(served, "espalier_in_flight") == 1
+            await until(lambda: sample(served, "espalier_in_flight") == 0)
+        (line,) = [line for line in logs if line["event"] == "request"]
+        assert (line["verb"], line["peer"], line["status"]) == ("POST", "127.0.0.1", 200)
+
+
+@pytest.mark.parametrize(
+    ("check", "said"),
+    [
+        ("reference:\\frac{", "cannot read it"),
+        ({"custom": {"verifier": "nobody"}}, "no verifier called 'nobody'"),
+    ],
+)
+async def test_a_check_that_can_never_work_is_refused_before_anything_is_generated(
+    hub: LocalVerifiers, check: Any, said: str
+) -> None:
+    engine = ScriptedEngine.of(RIGHT)
+    async with asked(engine, hub) as (served, client):
+        before = len(engine.requests)
+        reply = await client.post("/v1/chat/completions", json={**BODY, "check": check})
+        assert reply.status_code == 400
+        assert said in reply.json()["error"]["message"]
+        assert len(engine.requests) == before
+        assert served.ended("failed") == 0
+
+
+async def test_a_submission_with_a_check_that_can_never_work_is_refused_whole(hub: LocalVerifiers, redis: Any) -> None:
+    queue = JobQueue(redis)
+    async with asked(ScriptedEngine.of(RIGHT), hub, queue=queue) as (served, _):
+        custom = common_pb2.Check(custom=common_pb2.CustomCheck(verifier="nobody"))
+        problems = [common_pb2.Problem(text="a"), common_pb2.Problem(text="b", check=custom)]
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await served.stub.SubmitJob(pb.SubmitJobRequest(problems=problems))
+        assert field_of(caught.value).field == "problems[1].check.custom.verifier"
+        assert (await queue.depth()).total == 0
+
+
+async def test_reflection_answers_under_both_of_its_names() -> None:
+    async with asked(ScriptedEngine.of(RIGHT), judge(), warm=False) as (served, _):
+        for name in (REFLECTION_V1, "grpc.reflection.v1alpha.ServerReflection"):
+            call = served.channel.stream_stream(
+                f"/{name}/ServerReflectionInfo",
+                request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+                response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+            )
+            async for response in call(iter([reflection_pb2.ServerReflectionRequest(list_services="")])):
+                listed = {service.name for service in response.list_services_response.service}
+                assert "espalier.v1.Solver" in listed
+
+
+def test_metrics_cannot_be_read_while_the_event_loop_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("espalier.common.metrics.LOOP_SECONDS", 0.2)
+    registry, port = CollectorRegistry(), _free_port()
+    hang = threading.Event()
+
+    def read() -> int:
+        with closing(urlopen(f"http://127.0.0.1:{port}/metrics")) as reply:
+            return int(reply.status)
+
+    async def run() -> tuple[int, object]:
+        with metrics_server(registry, f"127.0.0.1:{port}"):
+            good = await asyncio.to_thread(read)
+            hung: list[object] = []
+
+            def probe() -> None:
+                try:
+                    hung.append(read())
+                except (URLError, OSError) as error:
+                    hung.append(error)
+                hang.set()
+
+            threading.Thread(target=probe).start()
+            hang.wait(10)  # blocks the loop
+            return good, hung[0]
+
+    good, hung = asyncio.run(run())
+    assert good == 200
+    assert hung != 200
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
