@@ -41,7 +41,8 @@ async def test_it_fulfils_the_protocol(verifier: MathVerifier) -> None:
 
 async def test_its_limits_are_described() -> None:
     verifier = MathVerifier(PoolLimits(workers=3, memory_mib=512, wall_seconds=2.5))
-    described = {"max_characters": "4096", "max_seconds": "2.5", "max_memory_mib": "512", "workers": "3"}
+    described = {"max_characters": "4096", "max_seconds": "2.5", "max_cpu_seconds": "1.5"}
+    described |= {"max_memory_mib": "512", "workers": "3"}
     (info,) = await LocalVerifiers([verifier]).describe()
     assert info.limits == described
 

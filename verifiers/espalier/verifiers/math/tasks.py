@@ -45,8 +45,16 @@ def read(text: str) -> Parsed:
         return Parsed((), str(error))
 
 
-def compare(gold: Parsed, claim: Parsed, options: MathOptions) -> Outcome:
-    """Compare in every pair of readings: equal if one pair is, different if all are."""
+class NeedsTimeError(Exception):
+    """A comparison needs more than a quick look."""
+
+
+def compare(gold: Parsed, claim: Parsed, options: MathOptions, *, quick: bool = False) -> Outcome:
+    """Compare in every pair of readings: equal if one pair is, different if all are.
+
+    Raises:
+        NeedsTimeError: Only where `quick`: what is left to do takes sympy.
+    """
     if not gold.readings:
         return Outcome(None, f"the reference cannot be read: {gold.fault}")
     if not claim.readings:
@@ -59,6 +67,10 @@ def compare(gold: Parsed, claim: Parsed, options: MathOptions) -> Outcome:
             return outcome
         outcomes.append(outcome)
     if len(pairs) <= _PROVED_PAIRS:
+        if quick and any(
+            _provable(left, right, outcome) for (left, right), outcome in zip(pairs, outcomes, strict=True)
+        ):
+            raise NeedsTimeError
         outcomes = [_proved(left, right, outcome) for (left, right), outcome in zip(pairs, outcomes, strict=True)]
     by_merit = {True: 0, None: 1, False: 2}
     best = min(outcomes, key=lambda outcome: (by_merit[outcome.equal], not outcome.doubtful))
@@ -67,9 +79,13 @@ def compare(gold: Parsed, claim: Parsed, options: MathOptions) -> Outcome:
     return best
 
 
+def _provable(gold: Node, claim: Node, outcome: Outcome) -> bool:
+    return not outcome.doubtful and (outcome.equal is None or bool(integers(gold) | integers(claim)))
+
+
 def _proved(gold: Node, claim: Node, outcome: Outcome) -> Outcome:
     """What sympy makes of an undecided comparison, or of a difference seen where a parameter was not whole."""
-    if outcome.doubtful or (outcome.equal is False and not integers(gold) | integers(claim)):
+    if not _provable(gold, claim, outcome):
         return outcome
     # Imported on first use: it takes 0.27 s on top of the 0.16 s that a worker takes to start, and few answers need it.
     from espalier.verifiers.math.symbolic import decide
@@ -80,7 +96,7 @@ def _proved(gold: Node, claim: Node, outcome: Outcome) -> Outcome:
 
 def _equivalent(request: Json) -> Json:
     gold, claim = read(request["gold"]), read(request["claim"])
-    outcome = compare(gold, claim, MathOptions(**request["options"]))
+    outcome = compare(gold, claim, MathOptions(**request["options"]), quick=request.get("quick", False))
     return {
         "equal": outcome.equal,
         "rule": outcome.rule,
@@ -99,9 +115,9 @@ def _constraints(request: Json) -> Json:
     violated = ""
     satisfied = 0
     for constraint in constraints:
-        outcomes = [satisfies(reading, constraint) for reading in claim.readings]
+        outcomes = [_tested(reading, satisfies(reading, constraint)) for reading in claim.readings]
         best = next((o for o in outcomes if o.equal), None) or next((o for o in outcomes if o.equal is None), None)
-        outcome = best or (outcomes[0] if outcomes else Outcome(None, claim.fault))
+        outcome = best or (outcomes[0] if outcomes else Outcome(False, f"the answer cannot be read: {claim.fault}"))
         rules.append(f"{_named(constraint)}: {outcome.rule}")
         satisfied += outcome.equal is True
         if outcome.equal is False:
@@ -114,6 +130,13 @@ def _constraints(request: Json) -> Json:
         "satisfied": satisfied == len(constraints),
         "decisive": decisive,
     }
+
+
+def _tested(claim: Node, outcome: Outcome) -> Outcome:
+    """A test that could not be made because the answer is no value fails."""
+    if outcome.equal is not None or is_plain(claim):
+        return outcome
+    return Outcome(False, f"the answer is no value that can be tested: {outcome.rule}")
 
 
 def _canonical(request: Json) -> Json:
@@ -162,9 +185,11 @@ def handle(request: Json) -> Json:
     """Do one task. Trouble with the claim is part of the answer; a bug is reported as `error`."""
     try:
         return TASKS[request["task"]](request)
+    except NeedsTimeError:
+        return {"too_costly": "it needs proofs by sympy"}
     except RecursionError:
-        return {"error": "the tree is too deep"}
+        return {"too_costly": "the tree is too deep"}
     except MemoryError:
-        return {"error": "out of memory"}
+        return {"too_costly": "out of memory"}
     except Exception as error:  # the boundary of the worker: every bug becomes one ERROR verdict
         return {"error": f"{type(error).__name__}: {error}"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -15,11 +16,21 @@ from espalier.verifiers.check import Check, Claim, ConstraintCheck, MathOptions,
 from espalier.verifiers.consensus import EquivalenceClass, equivalence_classes
 from espalier.verifiers.math.limits import LIMITS
 from espalier.verifiers.math.outcome import TOO_COSTLY, UNREADABLE
-from espalier.verifiers.math.workers import PoolLimits, WorkerError, WorkerPool
+from espalier.verifiers.math.workers import PoolLimits, TooCostlyError, WorkerError, WorkerPool
 from espalier.verifiers.verdict import Evidence, Status, Verdict
 
 _SIMPLE = re.compile(r"([+-]?\d{1,40})(?:/([1-9]\d{0,39})|\.(\d{1,40}))?")
 _PERCENT = re.compile(r"\\?%|\bper\s?cent(?:age)?\b")
+QUICK_SECONDS = 0.1
+"""Processor time of a task among the quick ones."""
+
+QUICK_TASK_SECONDS = 5.0
+"""Time after which a task among the quick ones loses its worker: it is inside an operation that cannot be broken off."""
+
+THOROUGH_WORKERS = 1
+"""Workers for tasks that are not quick, beside those of `PoolLimits.workers`."""
+
+_TRIVIAL = "0"
 _CACHED = 1 << 13
 _CACHED_CHARACTERS = 512
 """Longest pair that is remembered: the cache stays within some 20 MB whatever is asked."""
@@ -43,27 +54,38 @@ class MathVerifier:
     kinds: frozenset[type] = frozenset({ReferenceCheck, ConstraintCheck, StepCheck})
 
     def __init__(self, limits: PoolLimits | None = None) -> None:
-        self._pool = WorkerPool(limits)
+        limits = limits or PoolLimits()
+        self._limits = limits
+        quick = min(QUICK_SECONDS, limits.cpu_seconds)
+        self._quick = WorkerPool(replace(limits, cpu_seconds=quick, task_seconds=QUICK_TASK_SECONDS))
+        self._thorough = WorkerPool(replace(limits, workers=THOROUGH_WORKERS))
         self._cache: OrderedDict[tuple[str, str, MathOptions], dict[str, Any]] = OrderedDict()
 
     @property
     def limits(self) -> dict[str, str]:
         """Limits worth telling a client."""
-        pool = self._pool.limits
+        pool = self._limits
         return {
             "max_characters": str(LIMITS.characters),
             "max_seconds": f"{pool.wall_seconds:g}",
+            "max_cpu_seconds": f"{pool.cpu_seconds:g}",
             "max_memory_mib": str(pool.memory_mib),
             "workers": str(pool.workers),
         }
 
     async def start(self) -> None:
         """Start the workers."""
-        await self._pool.start()
+        await self._quick.start()
+        try:
+            await self._thorough.start()
+        except WorkerError:
+            await self._quick.close()
+            raise
 
     async def close(self) -> None:
         """End the workers."""
-        await self._pool.close()
+        await self._quick.close()
+        await self._thorough.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -124,7 +146,7 @@ class MathVerifier:
 
     async def self_check(self) -> tuple[str, ...]:
         """Judge built-in examples; returns what went wrong: an example judged otherwise, a worker that is missing."""
-        faults = list(self._pool.faults)
+        faults = [*self._quick.faults, *self._thorough.faults]
         for gold, claim, expected in _EXAMPLES:
             verdict = await self.equivalent(gold, claim)
             if verdict.status is not expected:
@@ -142,25 +164,50 @@ class MathVerifier:
             return _verdict(equal, (extracted, Evidence("equivalence", rule)), answer.text)
         try:
             reply = await self._compare(reference.text, answer.text, options, timeout)
+        except TooCostlyError as error:
+            return await self._too_costly(reference.text, answer, options, error, timeout)
         except WorkerError as error:
             return _error("reference", error, extracted)
         parsed = Evidence("parse", f"reference {reply['gold']}; claim {reply['claim']}")
         evidence = (extracted, parsed, Evidence(reply["cause"] or "equivalence", reply["rule"]))
         return _verdict(reply["equal"], evidence, answer.text, reply["cause"] or "reference")
 
+    async def _too_costly(
+        self, gold: str, answer: Answer, options: MathOptions, error: TooCostlyError, timeout: float | None
+    ) -> Verdict:
+        """FAIL where the reference alone costs little, else UNKNOWN."""
+        evidence = (_extraction(answer), Evidence(TOO_COSTLY, str(error)))
+        try:
+            await self._compare(gold, _TRIVIAL, options, timeout)
+        except TooCostlyError:
+            return Verdict(Status.UNKNOWN, 0.0, "reference", (*evidence, Evidence("reference", "too costly itself")))
+        except WorkerError as trouble:
+            return _error("reference", trouble, *evidence)
+        return _verdict(False, evidence, answer.text, TOO_COSTLY)
+
     async def _compare(self, gold: str, claim: str, options: MathOptions, timeout: float | None) -> dict[str, Any]:
         key = (gold, claim, options)
         reply = self._cache.get(key)
         if reply is not None:
             self._cache.move_to_end(key)
+            if "too_costly" in reply:
+                raise TooCostlyError(reply["too_costly"])
             return reply
         request = {"task": "equivalent", "gold": gold, "claim": claim, "options": asdict(options)}
-        reply = await self._run(request, timeout)
+        try:
+            reply = await self._run(request, timeout)
+        except TooCostlyError as error:
+            self._remember(key, {"too_costly": str(error)})
+            raise
+        self._remember(key, reply)
+        return reply
+
+    def _remember(self, key: tuple[str, str, MathOptions], reply: dict[str, Any]) -> None:
+        gold, claim, _ = key
         if len(gold) + len(claim) <= _CACHED_CHARACTERS:
             self._cache[key] = reply
         if len(self._cache) > _CACHED:
             self._cache.popitem(last=False)
-        return reply
 
     async def _constraints(
         self, claim: Claim, answer: Answer, check: ConstraintCheck, timeout: float | None
@@ -174,6 +221,8 @@ class MathVerifier:
         }
         try:
             reply = await self._run(request, timeout)
+        except TooCostlyError as error:
+            return _verdict(False, (extracted, Evidence(TOO_COSTLY, str(error))), answer.text, TOO_COSTLY)
         except WorkerError as error:
             return _error("constraints", error, extracted)
         rules = (Evidence("constraint", line) for line in reply["rules"])
@@ -188,6 +237,8 @@ class MathVerifier:
     async def _steps(self, claim: Claim, timeout: float | None) -> Verdict:
         try:
             reply = await self._run({"task": "steps", "text": claim.text}, timeout)
+        except TooCostlyError as error:
+            return Verdict(Status.UNKNOWN, 0.0, "steps", (Evidence(TOO_COSTLY, str(error)),))
         except WorkerError as error:
             return _error("steps", error)
         false = tuple(Evidence("false equality", line) for line in reply["false"])
@@ -196,8 +247,18 @@ class MathVerifier:
         return Verdict(Status.UNKNOWN, reply["score"], "steps", (tested, *false), feedback)
 
     async def _run(self, request: dict[str, Any], timeout: float | None) -> dict[str, Any]:
-        """One task; trouble of the worker with it is a WorkerError, too."""
-        reply = await self._pool.run(request, timeout)
+        """One task, first among those that take milliseconds, then among those that take their time.
+
+        What costs much waits for what costs much, so that it does not keep others waiting. Trouble of the worker with a
+        task is a WorkerError, too.
+        """
+        clock = asyncio.get_running_loop().time
+        start = clock()
+        try:
+            reply = await self._quick.run({**request, "quick": True}, timeout)
+        except TooCostlyError:
+            left = None if timeout is None else max(0.0, timeout - (clock() - start))
+            reply = await self._thorough.run(request, left)
         if "error" in reply:
             raise WorkerError(reply["error"])
         return reply

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import sys
 from collections import deque
 from dataclasses import dataclass
@@ -19,6 +20,10 @@ _RESPAWN_SECONDS = (0.5, 30.0)
 
 class WorkerError(RuntimeError):
     """A task could not be done: its worker was killed or died. The task may be tried again."""
+
+
+class TooCostlyError(WorkerError):
+    """The task used up its processor time or its memory; trying it again does not help."""
 
 
 class WorkerTimeoutError(WorkerError):
@@ -36,7 +41,9 @@ class PoolLimits:
     Attributes:
         workers: Processes, kept warm.
         memory_mib: Address space of each.
-        cpu_seconds: CPU time of one task.
+        cpu_seconds: CPU time of one task; a task that needs more is too costly.
+        task_seconds: Time of one task without waiting, after which its worker is killed and it counts as too costly: for
+            what the limit of CPU time cannot break off. None: no such limit.
         wall_seconds: Time of one task, waiting included, when the caller names none.
         recycle_after: Tasks after which a worker is replaced by a fresh one.
         waiting: Tasks that may wait for a worker; more are refused.
@@ -44,8 +51,9 @@ class PoolLimits:
 
     workers: int = 2
     memory_mib: int = 768
-    cpu_seconds: int = 10
-    wall_seconds: float = 10.0
+    cpu_seconds: float = 1.5
+    task_seconds: float | None = None
+    wall_seconds: float = 30.0
     recycle_after: int = 5000
     waiting: int = 10_000
 
@@ -66,6 +74,10 @@ class _Worker:
             return os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
         except ChildProcessError:
             return True
+
+    async def exit_signal(self) -> int:
+        """The signal that ended its process, 0 for none."""
+        return max(0, -(await self.process.wait()))
 
 
 class WorkerPool:
@@ -120,6 +132,7 @@ class WorkerPool:
             timeout: Seconds until the answer is due, waiting for a worker included.
 
         Raises:
+            TooCostlyError: It used up its processor time or its memory.
             WorkerTimeoutError: It was not done in time; its worker is dead.
             PoolBusyError: Too many tasks wait.
             WorkerError: Its worker died, by its memory or CPU limit or by a crash, or the pool is closed.
@@ -127,15 +140,23 @@ class WorkerPool:
         seconds = self.limits.wall_seconds if timeout is None else timeout
         worker: _Worker | None = None
         healthy = False
+        limit: asyncio.Timeout | None = None
         try:
             async with asyncio.timeout(seconds):
                 worker = await self._acquire()
-                reply = await self._exchange(worker, request)
+                async with asyncio.timeout(self.limits.task_seconds) as limit:
+                    reply = await self._exchange(worker, request)
             healthy = True
+            if "too_costly" in reply:
+                raise TooCostlyError(reply["too_costly"])
             return reply
         except TimeoutError as error:
+            if limit is not None and limit.expired():
+                raise TooCostlyError(f"more than {self.limits.task_seconds:g} s") from error
             raise WorkerTimeoutError(f"no answer within {seconds:g} s") from error
         except (asyncio.IncompleteReadError, ConnectionError) as error:
+            if worker is not None and await worker.exit_signal() == signal.SIGXCPU:
+                raise TooCostlyError(f"more than {self.limits.cpu_seconds:g} s of processor time") from error
             raise WorkerError("the worker died (memory or CPU limit, or a crash)") from error
         finally:
             if worker is not None:
