@@ -14,14 +14,18 @@ from espalier.verifiers.math.matrices import reduce_matrices, vector
 from espalier.verifiers.math.numeric import minus, order, same_value
 from espalier.verifiers.math.opaque import (
     DEFINITE,
+    HEADS,
+    SERIES,
     as_products,
     called,
     generic_arguments,
+    has_series,
     with_stand_ins,
     written_alone,
 )
 from espalier.verifiers.math.outcome import Outcome, doubt, every, unless_different
 from espalier.verifiers.math.relations import congruence, defined_name, is_inequality, same_relation, solved_value
+from espalier.verifiers.math.series import write_out
 from espalier.verifiers.math.sets import infinity, same_set
 from espalier.verifiers.math.tree import (
     Apply,
@@ -41,6 +45,7 @@ from espalier.verifiers.math.tree import (
     Text,
     rebuild,
     show,
+    substitute,
     symbols,
     walk,
 )
@@ -59,6 +64,7 @@ def equivalent(gold: Node, claim: Node, options: MathOptions) -> Outcome:
     """
     try:
         gold, claim = _alike(normal(gold), normal(claim))
+        claim = _same_constant(gold, claim)
         if isinstance(gold, Relation) and isinstance(claim, Relation):
             gold, claim = generic_arguments(gold), generic_arguments(claim)
         else:
@@ -72,8 +78,13 @@ def equivalent(gold: Node, claim: Node, options: MathOptions) -> Outcome:
 
 
 def _standing_in(gold: Node, claim: Node, options: MathOptions) -> Outcome:
-    left, right = with_stand_ins(gold, claim)
-    return _equivalent(left, right, options)
+    left, right = with_stand_ins((gold, claim), HEADS)
+    outcome = _equivalent(left, right, options)
+    if outcome.equal is not None or outcome.doubtful or not any(map(has_series, (left, right))):
+        return outcome
+    left, right = with_stand_ins((gold, claim), HEADS | SERIES)
+    alike = _equivalent(left, right, options)
+    return alike if alike.equal else outcome
 
 
 def _with_calls(gold: Node, claim: Node, names: frozenset[str], options: MathOptions) -> Outcome:
@@ -105,6 +116,23 @@ def _alike(gold: Node, claim: Node) -> tuple[Node, Node]:
     return _bolder(gold, bold[1] - bold[0]), _bolder(claim, bold[0] - bold[1])
 
 
+def _same_constant(gold: Node, claim: Node) -> Node:
+    """The claim with its constant of integration called as in the reference: "+ C" is "+ c"."""
+    mine, theirs = symbols(claim) - symbols(gold), symbols(gold) - symbols(claim)
+    if len(mine) != 1 or len(theirs) != 1 or not mine | theirs <= {"C", "c", "K", "k"}:
+        return claim
+    if not all(_added(side, next(iter(name))) for side, name in ((gold, theirs), (claim, mine))):
+        return claim
+    return substitute(claim, {next(iter(mine)): Symbol(next(iter(theirs)))})
+
+
+def _added(node: Node, name: str) -> bool:
+    """Whether a name stands once in a tree, as a term of the sum that the tree or its last side is."""
+    value = node.sides[-1] if isinstance(node, Relation) else node
+    once = sum(part == Symbol(name) for part in walk(node)) == 1
+    return once and isinstance(value, Apply) and value.head == "+" and Symbol(name) in value.args
+
+
 def _bolder(node: Node, letters: set[str]) -> Node:
     if not letters:
         return node
@@ -117,7 +145,7 @@ def _bolder(node: Node, letters: set[str]) -> Node:
 
 def normal(node: Node) -> Node:
     """The form that is compared: matrices reduced, ± written out."""
-    return expand_signs(_name_first(reduce_matrices(node)))
+    return expand_signs(_name_first(reduce_matrices(write_out(node))))
 
 
 def _name_first(node: Node) -> Node:
@@ -275,6 +303,10 @@ def _relations(gold: Node, claim: Node, options: MathOptions) -> Outcome:
 def _congruences(gold: Node, claim: Node) -> Outcome:
     """Congruences are the same when what is congruent, the modulus and the residue are."""
     left, right = congruence(gold), congruence(claim)
+    if left is not None and right is None and isinstance(claim, Number):
+        return same_value(left[1], claim)  # the residue, its modulus left out
+    if right is not None and left is None and isinstance(gold, Number):
+        return unless_different(same_value(gold, right[1]), "a modulus that only the answer names")
     if left is None or right is None:
         return Outcome(None if left is right else False, "a congruence and something else")
     name, residue, modulus = left
@@ -408,6 +440,8 @@ def _shape(node: Node) -> str:
     """Whether an element is a set, brackets or a single value."""
     if isinstance(node, Empty):
         return "set"
+    if isinstance(node, Relation) and node.ops == ("=",):
+        return _shape(node.sides[-1])
     if not isinstance(node, Group) or node.kind == "list":
         return "value"
     return "set" if node.kind == "set" else "brackets"

@@ -21,6 +21,7 @@ from espalier.verifiers.math.words import (
     SUBSCRIPTS,
     SUPERSCRIPTS,
     TEXT_COMMANDS,
+    VARIANTS,
     VULGAR,
 )
 
@@ -58,7 +59,7 @@ class ParseError(ValueError):
 
 
 _GROUPED = re.compile(
-    r"\d{1,3}(?:(?:,\\!\s?|\\,|\{,\}|\\ |[ \u00a0\u2009\u202f'](?=\d{3})|,)\d{3})+(?![\d])(?!\s*/)(\.\d+)?"
+    r"\d{1,3}(?:(?:,\\!\s?|\\,|\{,\s?\}|\\ |[ \u00a0\u2009\u202f'](?=\d{3})|,)\d{3})+(?![\d])(?!\s*/)(\.\d+)?"
 )
 _REPEATING = re.compile(
     r"(?P<whole>\d*)\.(?P<head>\d*)(?:\\(?:overline|bar)\s*(?:\{\s*(?P<line>\d+)\s*\}|(?P<digit>\d))|\((?P<round>\d+)\)"
@@ -289,7 +290,10 @@ class _Lexer:
             return
         name = command.group(1)
         self.at = command.end()
-        if name in DROPPED or name in COLOURED:
+        if name.startswith(("quad", "qquad")) and name not in SPACING:
+            self.at = command.start(1) + (5 if name.startswith("qquad") else 4)
+            self.spaced = True
+        elif name in DROPPED or name in COLOURED:
             group = _GROUP.match(text, self.at)
             self.at = group.end() if group else self.at
             self.spaced = True
@@ -315,7 +319,7 @@ class _Lexer:
         elif name in ("lvert", "rvert", "lVert", "rVert"):
             self._operator("|")
         elif name in GREEK or name in FUNCTIONS:
-            self._emit(Kind.COMMAND, name)
+            self._emit(Kind.COMMAND, VARIANTS.get(name, name))
         elif name == "pi":
             self._emit(Kind.WORD, "pi")
         elif name in ("dollar", "textdollar"):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 
 from espalier.verifiers.math.evaluate import Undefined
-from espalier.verifiers.math.tree import Apply, Group, Matrix, Node, walk
+from espalier.verifiers.math.tree import Apply, Group, Matrix, Node, Number, walk
 
 
 def reduce_matrices(node: Node) -> Node:
@@ -28,11 +29,66 @@ def reduce_matrices(node: Node) -> Node:
         case "+", _ if len(matrices) == len(args) and len({_shape(matrix) for matrix in matrices}) == 1:
             grids = zip(*(matrix.rows for matrix in matrices), strict=True)
             return Matrix(tuple(tuple(Apply("+", entries) for entries in zip(*rows, strict=True)) for rows in grids))
+        case "abs", [Matrix() as matrix]:
+            return determinant(matrix)
+        case "^", [Matrix() as matrix, Number(power, None)] if power == -1:
+            return inverse(matrix)
+        case "^", [Matrix() as matrix, Number(power, None)] if 1 <= power <= 8:
+            product = matrix
+            for _ in range(int(power) - 1):
+                product = times(product, matrix)
+            return product
+        case "*", _ if len(matrices) > 1:
+            product = matrices[0]
+            for factor in matrices[1:]:
+                product = times(product, factor)
+            scalars = tuple(arg for arg in args if not isinstance(arg, Matrix))
+            return _each(product, lambda entry: Apply("*", (*scalars, entry))) if scalars else product
         case "*", _ if len(matrices) == 1:
             scalar = tuple(arg for arg in args if not isinstance(arg, Matrix))
             return _each(matrices[0], lambda entry: Apply("*", (*scalar, entry)))
         case _:
             return Apply(node.head, tuple(args))
+
+
+def times(left: Matrix, right: Matrix) -> Matrix:
+    """The product of two matrices.
+
+    Raises:
+        Undefined: Their shapes do not fit.
+    """
+    if len(left.rows[0]) != len(right.rows):
+        raise Undefined("a product of matrices whose shapes do not fit")
+    columns = tuple(zip(*right.rows, strict=True))
+    return Matrix(
+        tuple(
+            tuple(Apply("+", tuple(Apply("*", pair) for pair in zip(row, column, strict=True))) for column in columns)
+            for row in left.rows
+        )
+    )
+
+
+def inverse(matrix: Matrix) -> Matrix:
+    """The inverse, by the adjugate; up to 4 by 4.
+
+    Raises:
+        Undefined: The matrix is not square, or larger.
+    """
+    size = len(matrix.rows)
+    if size != len(matrix.rows[0]) or size > 4:
+        raise Undefined("an inverse of an unusual shape")
+    whole = determinant(matrix)
+    if size == 1:
+        return Matrix(((Apply("/", (Number(Fraction(1)), whole)),),))
+
+    def cofactor(row: int, column: int) -> Node:
+        rows = [entries for index, entries in enumerate(matrix.rows) if index != row]
+        minor = determinant(Matrix(tuple(entries[:column] + entries[column + 1 :] for entries in rows)))
+        return minor if (row + column) % 2 == 0 else Apply("neg", (minor,))
+
+    return Matrix(
+        tuple(tuple(Apply("/", (cofactor(column, row), whole)) for column in range(size)) for row in range(size))
+    )
 
 
 def _each(matrix: Matrix, change: Callable[[Node], Node]) -> Matrix:

@@ -23,6 +23,8 @@ from espalier.verifiers.math.tree import (
 )
 
 HEADS = frozenset({"call", "cross", "dot", "derivative"})
+SERIES = frozenset({"sum", "prod", "integral", "limit"})
+"""Nodes that sympy may give a value."""
 DEFINITE = frozenset({"f", "g", "h", "F", "G", "H", "phi", "varphi", "psi", "varpsi"})
 """Names that are functions where they stand before a bracket; other letters may be factors."""
 
@@ -64,12 +66,17 @@ def _base(call: Apply) -> str:
     return name.name.partition("^")[0].rstrip("′") if isinstance(name, Symbol) else ""
 
 
-def with_stand_ins(*trees: Node) -> tuple[Node, ...]:
+def has_series(node: Node) -> bool:
+    """Whether a tree holds a sum, a product, an integral or a limit."""
+    return any(isinstance(part, Apply) and part.head in SERIES for part in walk(node))
+
+
+def with_stand_ins(trees: tuple[Node, Node], heads: frozenset[str]) -> tuple[Node, Node]:
     """The trees with each node that has no value of its own replaced by a variable, the same one for the same node."""
     known: list[tuple[Apply, Symbol]] = []
 
     def change(part: Node) -> Node:
-        if not isinstance(part, Apply) or part.head not in HEADS:
+        if not isinstance(part, Apply) or part.head not in heads:
             return part
         if part.head == "cross" and show(part.args[0]) > show(part.args[1]):
             return Apply("neg", (change(Apply("cross", part.args[::-1])),))
@@ -84,7 +91,7 @@ def with_stand_ins(*trees: Node) -> tuple[Node, ...]:
         known.append((part, name))
         return name
 
-    return tuple(rebuild(tree, change) for tree in trees)
+    return rebuild(trees[0], change), rebuild(trees[1], change)
 
 
 def _same(a: Apply, b: Apply) -> bool:

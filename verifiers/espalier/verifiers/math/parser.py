@@ -6,17 +6,20 @@ An answer may be ambiguous ("100,200" is one number or two); `parse` returns eve
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
+from itertools import pairwise
 from typing import Final
 
 from espalier.verifiers.math.grammar.arithmetic import Arithmetic
 from espalier.verifiers.math.grammar.calculus import Calculus
 from espalier.verifiers.math.grammar.calendar import calendar
 from espalier.verifiers.math.grammar.combine import bare
+from espalier.verifiers.math.grammar.numerals import numeral
 from espalier.verifiers.math.grammar.quantities import RELATIONS, SEPARATING_WORDS
 from espalier.verifiers.math.grammar.reading import Reading, is_letters, is_name, split_letters
 from espalier.verifiers.math.lexer import Kind, ParseError, Token, tokenize
-from espalier.verifiers.math.limits import LIMITS, LimitError
+from espalier.verifiers.math.limits import LIMITS, LimitError, check_text
 from espalier.verifiers.math.tree import (
     Apply,
     Choice,
@@ -58,14 +61,19 @@ def parse(text: str) -> tuple[Node, ...]:
         LimitError: It goes beyond the static limits.
         ParseError: The grammar does not know it.
     """
-    if (moment := calendar(text)) is not None:
-        return (moment,)
+    check_text(text)
+    for words in (calendar(text), numeral(text)):
+        if words is not None:
+            return (words,)
+    text = _plainer(text)
     tokens = tokenize(text)
     readings = [Reading()]
     if any(token.commas for token in tokens):
         readings.append(Reading(split_commas=True))
     if any(token.kind is Kind.WORD and token.text in LETTER_UNITS and token.spaced for token in tokens):
         readings.append(Reading(letter_units=False))
+    if any(a.text in ("C", "A") and b.text == "_" for a, b in pairwise(tokens)) and "^" in text:
+        readings.append(Reading(indexed_choices=True))
     if any(token.text in ("log", r"\log") for token in tokens):
         readings.append(Reading(decimal_logarithm=True))
     trees: list[Node] = []
@@ -81,6 +89,24 @@ def parse(text: str) -> tuple[Node, ...]:
     if not trees:
         raise fault or ParseError("no reading")
     return tuple(trees)
+
+
+_DOUBLED: Final = re.compile(r"\\\\(?=[A-Za-z]{2})")
+_CHOOSING: Final = re.compile(r"(?:\{\})?[\^_]\s*\{?(\w{1,3})\}?\s*([CP])\s*_\s*\{?(\w{1,3})\}?")
+
+
+def _plainer(text: str) -> str:
+    """The text without Markdown emphasis and doubled backslashes, and with "^{10}C_3" as a binomial."""
+    text = text.strip()
+    if text.startswith("**") and text.endswith("**") and len(text) > 4:
+        text = text[2:-2]
+    if r"\begin" not in text and r"\\" in text:
+        text = _DOUBLED.sub(r"\\", text)
+    return _CHOOSING.sub(lambda match: _chosen(*match.groups()), text)
+
+
+def _chosen(upper: str, kind: str, lower: str) -> str:
+    return rf"\binom{{{upper}}}{{{lower}}}" if kind == "C" else rf"\frac{{{upper}!}}{{({upper}-{lower})!}}"
 
 
 def parse_as(text: str, reading: Reading) -> Node:
@@ -276,6 +302,8 @@ class Grammar(Arithmetic, Calculus):
                 return Empty()
             case "]" if self.at < len(self.tokens):
                 return self.reversed_interval()
+            case "|" if (ket := self.ket()) is not None:
+                return ket
             case "|":
                 self.bars += 1
                 inside = self.sum()
@@ -299,6 +327,8 @@ class Grammar(Arithmetic, Calculus):
         token = self.token
         name = token.text
         self.at += 1
+        if name in (r"\ket", r"\bra") and self.accept("{"):
+            return Symbol(f"{name[1:]} {self.joined('}')}")
         if name in BIG_OPERATORS:
             return self.big_operator(name)
         if name == r"\frac":
@@ -363,6 +393,28 @@ class Grammar(Arithmetic, Calculus):
             return Symbol(word)
         raise ParseError(f"unknown word {word!r}")
 
+    def ket(self) -> Node | None:
+        """ "0⟩" behind a bar, as a name; None with the cursor where it was."""
+        start = self.at
+        for _ in range(8):
+            if self.token.text == "⟩":
+                self.at += 1
+                return Symbol(f"ket {''.join(token.text for token in self.tokens[start : self.at - 1])}")
+            if self.token.text in ("|", ""):
+                break
+            self.at += 1
+        self.at = start
+        return None
+
+    def joined(self, closing: str) -> str:
+        """The texts of the tokens up to a closing bracket."""
+        start = self.at
+        while self.token.text not in (closing, ""):
+            self.at += 1
+        texts = "".join(token.text for token in self.tokens[start : self.at])
+        self.expect(closing)
+        return texts
+
     def shape(self, name: str) -> Node:
         """The letters of a figure: one name, "triangle ABC"."""
         letters = ""
@@ -381,6 +433,8 @@ class Grammar(Arithmetic, Calculus):
 
     def named(self, name: str) -> Node:
         """A letter with its index and primes; with arguments where it can name a function."""
+        if name in ("C", "A") and self.reading.indexed_choices and (chosen := self.choice_of(name)) is not None:
+            return chosen
         symbol = self.subscripted(name)
         primes = ""
         while self.accept("′"):
@@ -404,6 +458,18 @@ class Grammar(Arithmetic, Calculus):
                 return Apply("call", (Symbol(f"{symbol.name}^{show(power)}"), *self.elements(")")))
             self.at = start
         return symbol
+
+    def choice_of(self, name: str) -> Node | None:
+        """C_n^k and A_n^k; None with the cursor where it was."""
+        start = self.at
+        if self.accept("_"):
+            upper = bare(self.argument_number())
+            if self.accept("^"):
+                lower = self.exponent()
+                chosen = Apply("binomial", (upper, lower))
+                return chosen if name == "C" else Apply("*", (chosen, Apply("factorial", (lower,))))
+        self.at = start
+        return None
 
     def subscripted(self, name: str) -> Node:
         if not self.accept("_"):

@@ -56,7 +56,7 @@ def solved_value(node: Relation) -> Node | None:
             return None
         kept = node.ops.index("≈") + 1
         sides = sides[: kept if kept > 1 or defined_name(node) is None else kept + 1]
-    if defined_name(node) is not None:
+    if defined_name(node) is not None or all(_is_measure(side) for side in sides[:1]):
         sides = sides[1:]
     elif symbols(node):
         return None
@@ -85,6 +85,12 @@ def congruence(node: Node) -> Congruence | None:
             return left, residue, None
         case _:
             return None
+
+
+def _is_measure(node: Node) -> bool:
+    """Whether a side is made of lengths alone, as AB, |AB| and NO/BO are: what it equals is its value."""
+    names = symbols(node)
+    return bool(names) and all(len(name) > 1 and name.isalpha() and name.isupper() for name in names)
 
 
 def _near(left: Node, right: Node) -> bool:

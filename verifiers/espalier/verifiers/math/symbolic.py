@@ -243,6 +243,10 @@ def _build_set(node: Node, unknown: str) -> Expr:
     match node:
         case Symbol("reals"):
             return sympy.S.Reals
+        case Symbol("Z"):
+            return sympy.S.Integers
+        case Symbol("Q"):
+            return sympy.S.Rationals
         case Empty():
             return sympy.S.EmptySet
         case Interval(low, high, open_low, open_high):
@@ -374,10 +378,31 @@ def _build(node: Node, names: Names) -> Expr:
             return sympy.E
         case Constant("i"):
             return sympy.I
+        case Apply("sum" | "prod" | "integral" | "limit" as head, (body, Symbol(name), *ends)):
+            return _bounded(_calculus(head, _build(body, names), names[name], [_end(end, names) for end in ends]))
         case Apply(head, args):
             return _bounded(_apply(head, [_build(arg, names) for arg in args]))
         case _:
             raise Unsupported(f"{type(node).__name__.lower()} in an expression")
+
+
+def _calculus(head: str, body: Expr, name: Expr, ends: list[Expr]) -> Expr:
+    """A sum, product, definite integral or limit in closed form."""
+    match head, ends:
+        case "sum", [low, high]:
+            value = sympy.summation(body, (name, low, high))
+        case "prod", [low, high]:
+            value = sympy.product(body, (name, low, high))
+        case "integral", [low, high]:
+            value = sympy.integrate(body, (name, low, high))
+        case "limit", [point]:
+            left, right = (sympy.limit(body, name, point, side) for side in ("-", "+"))
+            value = left if point in (sympy.oo, -sympy.oo) or left == right else sympy.nan
+        case _:
+            raise Unsupported("an indefinite integral")
+    if value is sympy.nan or value.has(sympy.Sum, sympy.Product, sympy.Integral, sympy.Limit, sympy.Piecewise):
+        raise Unsupported(f"a {head} without a closed form")
+    return value
 
 
 def _apply(head: str, args: list[Expr]) -> Expr:

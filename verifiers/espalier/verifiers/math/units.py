@@ -80,7 +80,7 @@ _TABLE: dict[str, tuple[str, str, int]] = {
     **dict.fromkeys(("cup",), ("473176473/2000000000000", "length", 3)),
     **dict.fromkeys(("decade",), ("120", "month", 1)),
     **dict.fromkeys(("century", "centuries"), ("1200", "month", 1)),
-    **dict.fromkeys(("kelvin",), ("1", "temperature", 1)),
+    **dict.fromkeys(("kelvin", "K"), ("1", "temperature", 1)),
     **dict.fromkeys(("pair",), ("2", "count", 1)),
 }
 
@@ -122,6 +122,8 @@ def _prefixed(word: str) -> Unit | None:
     if len(word) > 1 and word in _SI:
         factor, dimensions = _SI[word]
         return Unit(word, Fraction(factor), dimensions)
+    if word.startswith("mu") and len(word) == 3 and word[2] in _SI:
+        return Unit(word, Fraction(_SI[word[2]][0]) / 10**6, _SI[word[2]][1])
     for length in (5, 4, 3, 2, 1):
         prefix, name = word[:length], word[length:]
         if prefix in _PREFIXES and name in _SI and (len(prefix) > 2) == (len(name) > 3):
@@ -132,7 +134,7 @@ def _prefixed(word: str) -> Unit | None:
 
 _COMPOUND: dict[str, tuple[str, str]] = {"mph": ("mile", "hour"), "kph": ("km", "hour"), "kmh": ("km", "hour")}
 
-LETTER_UNITS = frozenset({"m", "g", "s", "h", "L", "l", "N", "J", "W", "V"})
+LETTER_UNITS = frozenset({"m", "g", "s", "h", "L", "l", "N", "J", "W", "V", "A", "K"})
 
 
 def _known(word: str) -> Unit | None:
@@ -143,7 +145,9 @@ def _known(word: str) -> Unit | None:
             return Unit(word, *_parts(first.times(second.power(-1))))
     row = _TABLE.get(word)
     if row is None:
-        return Unit(word, Fraction(_SI[word][0]), _SI[word][1]) if word in ("N", "J", "W", "V") else _prefixed(word)
+        return (
+            Unit(word, Fraction(_SI[word][0]), _SI[word][1]) if word in ("N", "J", "W", "V", "A") else _prefixed(word)
+        )
     factor, dimension, power = row
     return Unit(word, Fraction(factor), ((dimension, power),))
 

@@ -25,7 +25,7 @@ QUICK_SECONDS = 0.1
 """Processor time of a task among the quick ones."""
 
 QUICK_TASK_SECONDS = 5.0
-"""Time after which a task among the quick ones loses its worker: it is inside an operation that cannot be broken off."""
+"""Time after which a task among the quick ones loses its worker, where an operation cannot be broken off."""
 
 THOROUGH_WORKERS = 1
 """Workers for tasks that are not quick, beside those of `PoolLimits.workers`."""

@@ -106,6 +106,8 @@ GREEK = _names(
     Psi Omega ell hbar
     """
 )
+VARIANTS = {"varepsilon": "epsilon", "vartheta": "theta", "varrho": "rho", "varsigma": "sigma", "varphi": "phi"}
+"""Letters in another shape."""
 GREEK_LETTERS = {
     "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "ζ": "zeta", "η": "eta", "θ": "theta",
     "κ": "kappa", "λ": "lambda", "μ": "mu", "ν": "nu", "ξ": "xi", "ρ": "rho", "σ": "sigma", "τ": "tau", "φ": "phi",
@@ -117,7 +119,7 @@ FUNCTIONS: dict[str, str] = {
     name: name
     for name in (
         *("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "coth", "exp", "abs", "floor", "ceil"),
-        *("factorial", "gamma", "sgn", "conj", "re", "im", "arg"),
+        *("factorial", "gamma", "sgn", "conj", "re", "im", "arg", "cis", "det"),
     )
 } | {
     "arcsin": "asin", "arccos": "acos", "arctan": "atan", "asin": "asin", "acos": "acos", "atan": "atan",

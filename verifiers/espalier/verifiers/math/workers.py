@@ -42,7 +42,7 @@ class PoolLimits:
         workers: Processes, kept warm.
         memory_mib: Address space of each.
         cpu_seconds: CPU time of one task; a task that needs more is too costly.
-        task_seconds: Time of one task without waiting, after which its worker is killed and it counts as too costly: for
+        task_seconds: Time of one task without waiting, after which its worker is killed and it is too costly: for
             what the limit of CPU time cannot break off. None: no such limit.
         wall_seconds: Time of one task, waiting included, when the caller names none.
         recycle_after: Tasks after which a worker is replaced by a fresh one.

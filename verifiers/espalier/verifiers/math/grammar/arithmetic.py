@@ -71,11 +71,15 @@ class Arithmetic(Quantities):
             elif self.is_word(*SCALES):
                 product = flat("*", product, Number(Fraction(SCALES[self.token.text])))
                 self.at += 1
-            elif self.is_word("choose"):
+            elif self.is_word("choose") or self.token.text == r"\choose":
                 self.at += 1
                 product = Apply("binomial", (product, self.signed()))
+            elif self.token.text == r"\angle" and self.ahead().kind is Kind.NUMBER:  # polar form
+                self.at += 1
+                product = flat("*", product, Apply("cis", (self.signed(),)))
             elif self.begins_factor():
-                if self.token.kind is Kind.NUMBER and self.ahead().text != "^":
+                behind_factorial = self.tokens[self.at - 1].text == "!"
+                if self.token.kind is Kind.NUMBER and self.ahead().text != "^" and not behind_factorial:
                     raise ParseError("two numbers side by side")
                 product = flat("*", product, self.power())
             else:
@@ -109,8 +113,16 @@ class Arithmetic(Quantities):
             case Kind.NUMBER:
                 return True
             case Kind.COMMAND:
-                return not token.text.startswith(r"\end")
+                if (
+                    token.text == "mu"
+                    and self.reading.letter_units
+                    and self.ahead().text in ("m", "g", "s", "A", "F", "L")
+                ):
+                    return self.tokens[self.at - 1].kind is not Kind.NUMBER
+                return not token.text.startswith((r"\end", r"\choose"))
             case Kind.OPERATOR:
+                if token.text == "[" and self.ahead().text in ("", "∪", "∩", ",", ")"):
+                    return False  # it closes an interval that is open at its high end
                 return token.text in ("(", "[", "{", "{s", "⌊", "⌈", "⟨") or (token.text == "|" and not self.bars)
             case Kind.WORD:
                 return self._word_is_factor(token)
@@ -139,9 +151,13 @@ class Arithmetic(Quantities):
         if self.at == 0 or self.tokens[self.at - 1].kind is not Kind.NUMBER:
             return False
         start = self.at
-        found = self._unit_product() is not None and self._item_ends()
+        found = self._unit_product() is not None and (self._item_ends() or self._quantity_begins())
         self.at = start
         return found
+
+    def _quantity_begins(self) -> bool:
+        following = self.ahead()
+        return self.token.kind is Kind.NUMBER and following.kind is Kind.WORD and lookup(following.text) is not None
 
     def power(self) -> Node:
         base = self.postfix(self.primary())
@@ -187,7 +203,7 @@ class Arithmetic(Quantities):
         while True:
             if self.accept("!"):
                 node = Apply("factorial2" if self.accept("!") else "factorial", (bare(node),))
-            elif self.accept("%") or (self.is_word("percent") and self.skip()):
+            elif self.accept("%") or (self.is_word("percent", "pct", "percentage") and self.skip()):
                 node = Apply("%", (bare(node),))
             elif self.accept("°"):
                 node = self.degrees(node)

@@ -9,7 +9,7 @@ from espalier.verifiers.math.grammar.combine import bare
 from espalier.verifiers.math.grammar.cursor import END
 from espalier.verifiers.math.grammar.functions import Functions
 from espalier.verifiers.math.lexer import Kind, ParseError, Token
-from espalier.verifiers.math.tree import Apply, Node, Number, Relation, Symbol
+from espalier.verifiers.math.tree import Apply, Constant, Node, Number, Relation, Symbol, rebuild
 
 _D: Final = ("d", r"\partial", "∂")
 _OPENING: Final = frozenset({"(", "[", "{", "{s", "⟨", "⌊", "⌈"})
@@ -37,9 +37,11 @@ class Calculus(Functions):
                 low = self.bound()
             elif self.accept("^"):
                 high = self.exponent()
+        if isinstance(low, Relation) and isinstance(low.sides[0], Constant):
+            low = Relation((Symbol(low.sides[0].name), *low.sides[1:]), low.ops)
         if not isinstance(low, Relation) or low.ops != ("=",) or not isinstance(low.sides[0], Symbol) or high is None:
             raise ParseError(f"a {head} without its bounds")
-        return Apply(head, (self.term(), low.sides[0], low.sides[1], high))
+        return Apply(head, (_rename(self.term(), low.sides[0].name), low.sides[0], low.sides[1], high))
 
     def bound(self) -> Node:
         if self.accept("{"):
@@ -148,6 +150,11 @@ class Calculus(Functions):
         if braced:
             self.accept("}")
         return name, int(digits) if digits.isdigit() and len(digits) == 1 else 0
+
+
+def _rename(node: Node, letter: str) -> Node:
+    """A body in which i or e, where it is the bound variable, is no constant."""
+    return rebuild(node, lambda part: Symbol(letter) if isinstance(part, Constant) and part.name == letter else part)
 
 
 def _is_variable(token: Token) -> bool:

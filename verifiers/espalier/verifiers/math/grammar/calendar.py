@@ -31,6 +31,7 @@ def calendar(text: str) -> Text | None:
     if len(text) > 60:
         return None
     plain = " ".join(_UPRIGHT.sub(lambda match: match.group(1) or " ", text).split()).rstrip(".,")
+    plain = re.sub(r"\s*:\s*", ":", plain)
     if clock := _CLOCK.fullmatch(plain) or _CLOCK.fullmatch(plain + "."):
         return _time(clock)
     for pattern in _DATES:

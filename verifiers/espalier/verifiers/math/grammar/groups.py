@@ -59,6 +59,8 @@ class Groups(Cursor):
         self.expect(own)
         if kind == "tuple":
             return items[0] if len(items) == 1 else Group("tuple", tuple(items))
+        if len(items) == 1 and isinstance(items[0], Matrix):
+            return items[0]
         if items and all(isinstance(item, Group) and item.kind == "bracket" for item in items):
             rows = tuple(item.items for item in items if isinstance(item, Group))
             if len(rows) > 1 and len({len(row) for row in rows}) == 1:

@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Final
 
 from espalier.verifiers.math.grammar.cursor import Cursor
-from espalier.verifiers.math.lexer import Kind, ParseError
+from espalier.verifiers.math.lexer import Kind, ParseError, Token
 from espalier.verifiers.math.tree import (
     Apply,
     Based,
@@ -18,7 +18,7 @@ from espalier.verifiers.math.tree import (
     Symbol,
     Text,
 )
-from espalier.verifiers.math.units import PLAIN, Unit, lookup, noun
+from espalier.verifiers.math.units import CELSIUS, FAHRENHEIT, PLAIN, Unit, lookup, noun
 
 RELATIONS: Final = frozenset({"=", "≈", "≡", "!=", "<", "<=", ">", ">=", "∈"})
 CURRENCIES: Final = frozenset({"$", "€", "£"})
@@ -198,7 +198,7 @@ class Quantities(Cursor):
         except ParseError:
             self.at = start
             value = self.power()  # "20/hour" is no quotient of two numbers
-        own = self.unit()
+        own = None if self.is_word("per", "a", "an") else self.unit()
         if own is not None and own.dimensions == unit.dimensions:
             return Quantity(value, unit)
         return Quantity(value, unit.times(own if own is not None else self.rate()))
@@ -260,7 +260,10 @@ class Quantities(Cursor):
             self.at = start
             words = self._noun_words()
             if words and self._item_ends():
-                return noun(" ".join(words))
+                kind = " ".join(words).lower()
+                if kind in ("degrees celsius", "degree celsius"):
+                    return CELSIUS
+                return FAHRENHEIT if kind in ("degrees fahrenheit", "degree fahrenheit") else noun(kind)
             self.at = start
             return None
         return unit
@@ -310,6 +313,11 @@ class Quantities(Cursor):
         elif self.is_word("cubic", "cu"):
             power, self.at = 3, self.at + 1
         token = self.token
+        if token.text == "mu" and self.ahead().kind is Kind.WORD and len(self.ahead().text) == 1:
+            self.at += 1
+            token = Token(Kind.WORD, "mu" + self.token.text)
+        if token.text == "in" and self.ahead().text in ("", "^", ",", ";", ")"):
+            token = Token(Kind.WORD, "inch")
         if token.kind is not Kind.WORD:
             self.at = start
             return None

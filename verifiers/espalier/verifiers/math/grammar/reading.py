@@ -31,12 +31,14 @@ class Reading:
     Attributes:
         split_commas: "100,200" is two numbers.
         letter_units: "5 m" is five metres, not 5·m.
+        indexed_choices: C_n^k is a binomial coefficient, not a power of C_n.
         decimal_logarithm: "log" without a base is base 10, not e.
     """
 
     split_commas: bool = False
     letter_units: bool = True
     decimal_logarithm: bool = False
+    indexed_choices: bool = False
 
 
 def is_name(word: str) -> bool:

@@ -1,0 +1,89 @@
+"""Numbers in English words: "one hundred and twenty-one", "two thirds", "negative five", "three and a half"."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import Final
+
+from espalier.verifiers.math.tree import Number
+from espalier.verifiers.math.words import NUMERALS
+
+_TENS: Final = {
+    **{"twenty": 20, "thirty": 30, "forty": 40, "fourty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80},
+    "ninety": 90,
+}
+_SCALES: Final = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_PARTS: Final = {
+    **{"half": 2, "halves": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters": 4, "fourth": 4, "fourths": 4},
+    **{"fifth": 5, "fifths": 5, "sixth": 6, "sixths": 6, "seventh": 7, "sevenths": 7, "eighth": 8, "eighths": 8},
+    **{"ninth": 9, "ninths": 9, "tenth": 10, "tenths": 10, "hundredth": 100, "hundredths": 100},
+}
+_PLAIN: Final = re.compile(r"[A-Za-z\s-]+|\d+ and a half")
+_WRAP: Final = re.compile(r"\\(?:text|mathrm|textbf|mbox)\s*\{([^{}]*)\}|\$")
+
+
+def numeral(text: str) -> Number | None:
+    """The number that a short text of words names; None for anything else."""
+    if len(text) > 120:
+        return None
+    plain = _WRAP.sub(lambda match: match.group(1) or "", text).strip().rstrip(".").lower()
+    if not plain or not _PLAIN.fullmatch(plain):
+        return None
+    words = plain.replace("-", " ").split()
+    sign = 1
+    if words[0] in ("negative", "minus"):
+        sign, words = -1, words[1:]
+    value = _with_part(words)
+    return None if value is None else Number(sign * value)
+
+
+def _with_part(words: list[str]) -> Fraction | None:
+    if words[-3:] == ["and", "a", "half"]:
+        whole = _whole(words[:-3])
+        return None if whole is None else whole + Fraction(1, 2)
+    if len(words) > 1 and words[-1] in _PARTS:
+        over = Fraction(1) if words[:-1] == ["a"] else _whole(words[:-1])
+        return None if over is None else over / _PARTS[words[-1]]
+    return _whole(words)
+
+
+def _whole(words: list[str]) -> Fraction | None:
+    """A whole number below 10^15; words in an order that no number has name none."""
+    if len(words) == 1 and words[0].isdigit():
+        return Fraction(int(words[0]))
+    total, below = 0, 10**15
+    group: list[str] = []
+    for word in words:
+        if word not in _SCALES:
+            group.append(word)
+            continue
+        value = _below_thousand(group)
+        if not value or _SCALES[word] >= below:
+            return None
+        total, below, group = total + value * _SCALES[word], _SCALES[word], []
+    if group[:1] == ["and"] and total:
+        group = group[1:]
+    rest = _below_thousand(group) if group else 0 if total else None
+    return None if rest is None else Fraction(total + rest)
+
+
+def _below_thousand(words: list[str]) -> int | None:
+    total = 0
+    if "hundred" in words:
+        at = words.index("hundred")
+        hundreds = 1 if words[:at] in ([], ["a"]) else NUMERALS.get(words[0]) if at == 1 else None
+        if hundreds is None or not 0 < hundreds < 20:
+            return None
+        total, words = 100 * hundreds, words[at + 1 :]
+        words = words[1:] if words[:1] == ["and"] else words
+        if not words:
+            return total
+    match words:
+        case [tens] if tens in _TENS:
+            return total + _TENS[tens]
+        case [tens, ones] if tens in _TENS and 0 < NUMERALS.get(ones, 0) < 10:
+            return total + _TENS[tens] + NUMERALS[ones]
+        case [ones] if ones in NUMERALS:
+            return total + NUMERALS[ones]
+    return None
