@@ -31,6 +31,7 @@ class Mount:
 MOUNTS = {
     "solve": Mount("espalier.solver.cli.solve", "app", "Solve a problem, or a file of problems."),
     "eval": Mount("espalier.solver.cli.evaluate", "app", "Measure accuracy, pass@k and parallelism on tasks."),
+    "calibrate": Mount("espalier.solver.cli.calibrate", "app", "Learn how far votes can be trusted."),
     "demo": Mount("espalier.solver.cli.demo", "app", "Solve ten fresh problems with the bundled model."),
     "serve": Mount("espalier.solver.cli.serve", "app", "Serve the solver: gRPC, OpenAI's protocol, jobs."),
     "mcp": Mount("espalier.solver.cli.mcp", "app", "Offer verifiers and solver to agents (MCP)."),

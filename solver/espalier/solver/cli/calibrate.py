@@ -1,0 +1,153 @@
+"""`espalier calibrate`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from espalier.common.cli import errors
+from espalier.solver.cli.options import Debug, Json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from espalier.solver.core.candidate import Candidate
+    from espalier.solver.core.confidence import Calibration, Votes
+    from espalier.solver.core.problem import Problem
+    from espalier.verifiers.local import LocalVerifiers
+    from espalier.verifiers.remote import RemoteVerifiers
+
+FOLDS = 5
+AT_ONCE = 32
+Example = tuple[str, "Votes", bool]
+"""A problem's id, the votes of some of the responses to it, and whether their winner is right."""
+
+app = typer.Typer(pretty_exceptions_enable=False)
+
+
+@app.command(epilog="Exit status: 0 done, 2 usage, 3 a verifier failed.")
+def calibrate(
+    problems: Annotated[Path, typer.Argument(help="Problems with checks (JSON lines).", dir_okay=False)],
+    responses: Annotated[
+        Path, typer.Option(help="Responses to them: `espalier data sample` makes such a file.", dir_okay=False)
+    ],
+    out: Annotated[Path | None, typer.Option(help="File to write the calibration to.", dir_okay=False)] = None,
+    test: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="PROBLEMS RESPONSES", help="Test it on these, too."),
+    ] = None,
+    threshold: Annotated[float, typer.Option(help="Also say how often answers this sure are right.")] = 0.9,
+    seed: Annotated[int, typer.Option(help="Of the subsets of responses that it learns from.")] = 0,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Learn how far votes can be trusted, from problems whose answers are known.
+
+    The calibration makes `espalier solve --calibration FILE` say how sure an answer is that nothing has confirmed, and
+    `--min-confidence 0.9` abstain below. Use training problems: what is evaluated later must not be learned from.
+
+    espalier calibrate gsm8k-train.jsonl --responses samples.jsonl --out calibration.json
+    """
+    with errors(debug):
+        from espalier.solver.core.confidence import fit, reliability
+
+        model, examples = asyncio.run(_examples(problems, responses, seed))
+        names = sorted({name for name, _, _ in examples})
+        calibration = fit([v for _, v, _ in examples], [right for _, _, right in examples], model, len(names))
+        held_out = [
+            (fitted.confidence(votes), right)
+            for fold in range(FOLDS)
+            for fitted in [_without(examples, set(names[fold::FOLDS]))]
+            for name, votes, right in examples
+            if name in set(names[fold::FOLDS])
+        ]
+        said, came_true = [value for value, _ in held_out], [right for _, right in held_out]
+        told = {"cross-validation": reliability(said, came_true, threshold)}
+        if test is not None:
+            _, fresh = asyncio.run(_examples(*test, seed))
+            told["test"] = reliability(
+                [calibration.confidence(votes) for _, votes, _ in fresh], [right for _, _, right in fresh], threshold
+            )
+        if out is not None:
+            calibration.save(out)
+        for name, found in told.items():
+            if as_json:
+                row = {"set": name, "error": found.error, "kept": found.kept, "accuracy_kept": found.accuracy_kept}
+                typer.echo(json.dumps(row | {"bins": found.bins, "problems": len(names), "model": model}))
+                continue
+            typer.echo(f"{name}: expected calibration error {found.error:.3f}")
+            for mean, accuracy, count in found.bins:
+                typer.echo(f"  says {mean:6.1%}, is {accuracy:6.1%}  ({count})")
+            typer.echo(
+                f"  at least {threshold:g}: {found.kept:.1%} of the answers, {found.accuracy_kept:.1%} of them right"
+            )
+
+
+def _without(examples: Sequence[Example], left_out: set[str]) -> Calibration:
+    """A calibration that has not seen these problems."""
+    from espalier.solver.core.confidence import fit
+
+    kept = [(votes, right) for name, votes, right in examples if name not in left_out]
+    return fit([votes for votes, _ in kept], [right for _, right in kept])
+
+
+async def _examples(problems: Path, responses: Path, seed: int) -> tuple[str, list[Example]]:
+    """The model's name, and examples of 2, 4, 8, … responses to each problem.
+
+    Raises:
+        ValueError: A file cannot be used, or the responses belong to other problems.
+    """
+    from random import Random
+
+    from espalier.solver.core.confidence import subsets
+    from espalier.solver.core.problem import lines_of, read_problems
+    from espalier.solver.core.responses import read
+    from espalier.verifiers.open import open_verifiers
+
+    sampling, found = read(responses)
+    own: dict[str, list[Candidate]] = {}
+    for (_, name, _), candidate in found:
+        own.setdefault(name, []).append(candidate)
+    asked = [problem for problem in read_problems(lines_of(problems), str(problems)) if own.get(problem.id)]
+    if not asked:
+        raise ValueError(f"{responses}: no response belongs to a problem of {problems}: the ids differ")
+    examples: list[Example] = []
+    free = asyncio.Semaphore(AT_ONCE)
+    async with open_verifiers() as verifiers:
+
+        async def one(problem: Problem) -> tuple[list[int | None], int | None]:
+            async with free:
+                return await _classes(verifiers, problem, own[problem.id])
+
+        classed = await asyncio.gather(*map(one, asked))
+    for problem, (classes, right) in zip(asked, classed, strict=True):
+        drawn = subsets(classes, right, Random(f"{seed}/{problem.id}"))
+        examples += [(problem.id, votes, is_right) for votes, is_right in drawn]
+    return sampling.model, examples
+
+
+async def _classes(
+    verifiers: LocalVerifiers | RemoteVerifiers, problem: Problem, candidates: Sequence[Candidate]
+) -> tuple[list[int | None], int | None]:
+    """The class of each response's answer, and the class of right answers."""
+    from espalier.solver.core.sample import Verdicts
+    from espalier.verifiers.check import Claim
+    from espalier.verifiers.verdict import Status
+
+    stated = [(number, one.answer) for number, one in enumerate(candidates) if one.answer]
+    classes: list[int | None] = [None] * len(candidates)
+    right: int | None = None
+    if not stated:
+        return classes, right
+    verdicts = Verdicts(verifiers, problem)
+    found = await verifiers.classes([Claim(answer, bare=True) for _, answer in stated])
+    for index, vote in enumerate(found):
+        for member in vote.found.members:
+            classes[stated[member][0]] = index
+        if right is None and await verdicts.on(stated[vote.found.members[0]][1]) is Status.PASS:
+            right = index
+    return classes, right

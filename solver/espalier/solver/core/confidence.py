@@ -1,0 +1,200 @@
+"""How sure an answer is that no check has confirmed: a logistic model over the votes for it.
+
+The model is fitted on problems whose answers are known (`espalier calibrate`) and says, for another problem, how often
+an answer with such votes was right. It is evidence, never a PASS.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+FEATURES = ("intercept", "share", "margin", "log_votes", "silent", "split")
+RIDGE = 1e-3
+"""Weight of the penalty that keeps the fit finite where a feature separates right from wrong."""
+ITERATIONS = 50
+BINS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Votes:
+    """The votes on one problem.
+
+    Attributes:
+        weights: Of each class of equivalent answers, heaviest first; empty where nothing was answered.
+        silent: Responses that state no answer.
+    """
+
+    weights: tuple[float, ...]
+    silent: int = 0
+
+    @classmethod
+    def of(cls, classes: Iterable[int | None]) -> Votes:
+        """From the class of each response's answer; None for a response without one."""
+        counted = Counter(classes)
+        silent = counted.pop(None, 0)
+        return cls(tuple(float(count) for _, count in counted.most_common()), silent)
+
+    def features(self) -> tuple[float, ...]:
+        """What the model sees, in the order of FEATURES; votes are smoothed by half a vote.
+
+        * share: log-odds of the heaviest class among all responses;
+        * margin: log-ratio of the heaviest class to the next one;
+        * log_votes: logarithm of the heaviest class;
+        * silent: share of responses without an answer;
+        * split: entropy of the classes in nats.
+        """
+        leader, runner_up, *_ = (*self.weights, 0.0, 0.0)
+        total = sum(self.weights)
+        everything = total + self.silent
+        shares = [weight / total for weight in self.weights] if total else []
+        return (
+            1.0,
+            math.log((leader + 0.5) / (everything - leader + 0.5)),
+            math.log((leader + 0.5) / (runner_up + 0.5)),
+            math.log(leader + 0.5),
+            self.silent / everything if everything else 1.0,
+            -sum(share * math.log(share) for share in shares),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A fitted model.
+
+    Attributes:
+        weights: One a feature, in the order of FEATURES.
+        model: Whose responses it was fitted on.
+        problems: How many problems it was fitted on.
+    """
+
+    weights: tuple[float, ...]
+    model: str = ""
+    problems: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.weights) != len(FEATURES):
+            raise ValueError(f"weights: needs one for each of {', '.join(FEATURES)}, got {len(self.weights)}")
+
+    def confidence(self, votes: Votes) -> float:
+        """Probability that the answer with the most votes is right; 0 where there is none."""
+        if not votes.weights:
+            return 0.0
+        return _sigmoid(math.fsum(w * x for w, x in zip(self.weights, votes.features(), strict=True)))
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON."""
+        path.write_text(json.dumps({**asdict(self), "features": FEATURES}, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Calibration:
+        """
+        Raises:
+            OSError: The file cannot be read.
+            ValueError: It holds no calibration, or one over other features.
+        """
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+            if tuple(value["features"]) != FEATURES:
+                raise ValueError(f"it was fitted over {', '.join(value['features'])}")
+            return cls(tuple(map(float, value["weights"])), str(value["model"]), int(value["problems"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} holds no calibration ({error}); make one with espalier calibrate") from None
+
+
+def fit(votes: Sequence[Votes], right: Sequence[bool], model: str = "", problems: int = 0) -> Calibration:
+    """The weights of greatest likelihood under a small ridge, by Newton's method. O(n) a step.
+
+    Args:
+        votes: n problems, or draws of responses to them, each with an answer.
+        right: Whether the answer with the most votes is right.
+        model: Whose responses these are.
+        problems: Of how many problems they are.
+
+    Raises:
+        ValueError: There are no examples, or only right or only wrong ones.
+    """
+    if len(set(right)) < 2:
+        raise ValueError("a calibration needs right and wrong answers to learn from")
+    x: Floats = np.array([one.features() for one in votes])
+    y: Floats = np.array(right, dtype=np.float64)
+    weights = np.zeros(x.shape[1])
+    penalty = RIDGE * len(y) * np.eye(x.shape[1])
+    penalty[0, 0] = 0.0
+    for _ in range(ITERATIONS):
+        chance = 1 / (1 + np.exp(-(x @ weights)))
+        gradient = x.T @ (y - chance) - penalty @ weights
+        hessian = (x * (chance * (1 - chance))[:, None]).T @ x + penalty
+        step = np.linalg.solve(hessian + 1e-9 * np.eye(len(weights)), gradient)
+        weights = weights + step
+        if float(np.abs(step).max()) < 1e-9:
+            break
+    return Calibration(tuple(map(float, weights)), model, problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """How far confidence can be believed.
+
+    Attributes:
+        error: Expected calibration error: mean over bins of |confidence - accuracy|, by their share of the answers.
+        bins: For each bin that is not empty: mean confidence, accuracy, answers.
+        kept: Share of the answers with confidence of at least the threshold.
+        accuracy_kept: Accuracy of those; NaN where there are none.
+    """
+
+    error: float
+    bins: tuple[tuple[float, float, int], ...]
+    kept: float
+    accuracy_kept: float
+
+
+def reliability(confidence: Sequence[float], right: Sequence[bool], threshold: float = 0.9) -> Reliability:
+    """Compare confidences with what came true, in BINS bins of equal width."""
+    binned: dict[int, list[tuple[float, bool]]] = {}
+    for value, true in zip(confidence, right, strict=True):
+        binned.setdefault(min(BINS - 1, int(value * BINS)), []).append((value, true))
+    bins = tuple(
+        (sum(v for v, _ in own) / len(own), sum(t for _, t in own) / len(own), len(own))
+        for _, own in sorted(binned.items())
+    )
+    total = len(confidence)
+    error = sum(count * abs(mean - accuracy) for mean, accuracy, count in bins) / total if total else math.nan
+    kept = [true for value, true in zip(confidence, right, strict=True) if value >= threshold]
+    return Reliability(error, bins, len(kept) / total if total else 0.0, sum(kept) / len(kept) if kept else math.nan)
+
+
+def subsets(classes: Sequence[int | None], right_class: int | None, rng: Random) -> list[tuple[Votes, bool]]:
+    """Votes of 2, 4, 8, … of the responses to one problem, each with whether its winner is right.
+
+    A model that is fitted on these can be asked after any number of responses.
+
+    Args:
+        classes: Class of each response's answer; None without one.
+        right_class: The class of right answers; None where no response is right.
+        rng: Draws the subsets.
+    """
+    found = []
+    size = 2
+    while size <= len(classes):
+        drawn = rng.sample(list(classes), size)
+        votes = Votes.of(drawn)
+        if votes.weights:
+            winner = Counter(one for one in drawn if one is not None).most_common(1)[0][0]
+            found.append((votes, winner == right_class))
+        size *= 2
+    return found
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))

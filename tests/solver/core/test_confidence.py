@@ -1,0 +1,77 @@
+"""Confidence: recovers known odds, is calibrated on what it was not fitted on, and never speaks without an answer."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from espalier.solver.core.confidence import FEATURES, Calibration, Votes, fit, reliability, subsets
+
+
+def world(seed: int, problems: int, samples: int = 16) -> list[tuple[Votes, bool]]:
+    """Problems whose chance of a right response varies, with few wrong answers that attract."""
+    rng = Random(seed)
+    found = []
+    for _ in range(problems):
+        chance = rng.betavariate(0.7, 1.2)
+        classes = [0 if rng.random() < chance else rng.choice([None, 1, 1, 1, 2, 3]) for _ in range(samples)]
+        found += subsets(classes, 0, rng)
+    return found
+
+
+def test_it_is_calibrated_on_problems_that_it_has_not_seen() -> None:
+    seen, fresh = world(1, 1500), world(2, 1500)
+    model = fit(*zip(*seen, strict=True))
+    found = reliability([model.confidence(votes) for votes, _ in fresh], [right for _, right in fresh])
+    assert found.error < 0.05
+    always = reliability([0.5] * len(fresh), [right for _, right in fresh])
+    assert found.error < always.error or always.error < 0.02
+
+
+def test_more_votes_for_the_leader_make_it_surer() -> None:
+    model = fit(*zip(*world(3, 800), strict=True))
+    rising = [model.confidence(Votes((float(leader), 2.0), 0)) for leader in (2, 4, 8, 14)]
+    assert rising == sorted(rising)
+    assert rising[-1] > rising[0] + 0.2
+
+
+def test_without_an_answer_there_is_no_confidence() -> None:
+    assert Calibration((9.0,) * len(FEATURES)).confidence(Votes((), 5)) == 0.0
+
+
+@given(st.lists(st.sampled_from([None, 0, 1, 2, 3]), min_size=1, max_size=40), st.integers(0, 99))
+def test_the_order_and_the_names_of_classes_do_not_matter(classes: list[int | None], seed: int) -> None:
+    shuffled = [None if one is None else 10 - one for one in classes]
+    Random(seed).shuffle(shuffled)
+    first, second = Votes.of(classes), Votes.of(shuffled)
+    assert first == second
+    assert all(math.isfinite(value) for value in first.features())
+
+
+def test_it_is_the_same_after_it_was_stored(tmp_path: Path) -> None:
+    model = fit(*zip(*world(4, 300), strict=True), model="tiny", problems=300)
+    model.save(tmp_path / "calibration.json")
+    assert Calibration.load(tmp_path / "calibration.json") == model
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"weights": [1], "features": ["x"], "model": "", "problems": 0}', "[]"])
+def test_a_file_that_holds_none_says_so(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(ValueError, match="holds no calibration"):
+        Calibration.load(tmp_path / "x.json")
+
+
+def test_nothing_is_learned_from_one_kind_of_answer() -> None:
+    with pytest.raises(ValueError, match="right and wrong"):
+        fit([Votes((1.0,))], [True])
+
+
+def test_the_error_is_the_mean_gap_of_the_bins() -> None:
+    found = reliability([0.95, 0.95, 0.15, 0.15], [True, False, False, False], threshold=0.9)
+    assert found.error == pytest.approx(0.5 * 0.45 + 0.5 * 0.15)
+    assert (found.kept, found.accuracy_kept) == (0.5, 0.5)
