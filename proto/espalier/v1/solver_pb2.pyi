@@ -213,7 +213,7 @@ class SolveEvent(_message.Message):
     def __init__(self, seconds: _Optional[float] = ..., solve_id: _Optional[str] = ..., accepted: _Optional[_Union[SolveEvent.Accepted, _Mapping]] = ..., candidate_started: _Optional[_Union[SolveEvent.CandidateStarted, _Mapping]] = ..., branch_opened: _Optional[_Union[SolveEvent.BranchOpened, _Mapping]] = ..., delta: _Optional[_Union[SolveEvent.Delta, _Mapping]] = ..., branch_closed: _Optional[_Union[SolveEvent.BranchClosed, _Mapping]] = ..., joined: _Optional[_Union[SolveEvent.Joined, _Mapping]] = ..., response_finished: _Optional[_Union[SolveEvent.ResponseFinished, _Mapping]] = ..., answer_judged: _Optional[_Union[SolveEvent.AnswerJudged, _Mapping]] = ..., candidate_finished: _Optional[_Union[SolveEvent.CandidateFinished, _Mapping]] = ..., round_finished: _Optional[_Union[SolveEvent.RoundFinished, _Mapping]] = ..., solved: _Optional[_Union[SolveResponse, _Mapping]] = ...) -> None: ...
 
 class SolveResponse(_message.Message):
-    __slots__ = ("solve_id", "problem", "outcome", "answer", "decided_by", "reason", "verdict", "candidate", "stopped", "candidates", "spent", "seed")
+    __slots__ = ("solve_id", "problem", "outcome", "answer", "decided_by", "reason", "verdict", "candidate", "stopped", "candidates", "spent", "seed", "confidence", "hint")
     class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         OUTCOME_UNSPECIFIED: _ClassVar[SolveResponse.Outcome]
@@ -248,6 +248,8 @@ class SolveResponse(_message.Message):
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     SPENT_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    HINT_FIELD_NUMBER: _ClassVar[int]
     solve_id: str
     problem: _common_pb2.Problem
     outcome: SolveResponse.Outcome
@@ -260,7 +262,9 @@ class SolveResponse(_message.Message):
     candidates: _containers.RepeatedCompositeFieldContainer[Candidate]
     spent: Spent
     seed: int
-    def __init__(self, solve_id: _Optional[str] = ..., problem: _Optional[_Union[_common_pb2.Problem, _Mapping]] = ..., outcome: _Optional[_Union[SolveResponse.Outcome, str]] = ..., answer: _Optional[str] = ..., decided_by: _Optional[_Union[SolveResponse.DecidedBy, str]] = ..., reason: _Optional[str] = ..., verdict: _Optional[_Union[_common_pb2.Verdict, _Mapping]] = ..., candidate: _Optional[int] = ..., stopped: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., spent: _Optional[_Union[Spent, _Mapping]] = ..., seed: _Optional[int] = ...) -> None: ...
+    confidence: float
+    hint: str
+    def __init__(self, solve_id: _Optional[str] = ..., problem: _Optional[_Union[_common_pb2.Problem, _Mapping]] = ..., outcome: _Optional[_Union[SolveResponse.Outcome, str]] = ..., answer: _Optional[str] = ..., decided_by: _Optional[_Union[SolveResponse.DecidedBy, str]] = ..., reason: _Optional[str] = ..., verdict: _Optional[_Union[_common_pb2.Verdict, _Mapping]] = ..., candidate: _Optional[int] = ..., stopped: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., spent: _Optional[_Union[Spent, _Mapping]] = ..., seed: _Optional[int] = ..., confidence: _Optional[float] = ..., hint: _Optional[str] = ...) -> None: ...
 
 class CandidateSpec(_message.Message):
     __slots__ = ("index", "round", "seed", "temperature", "max_tokens", "hint", "repair")

@@ -16,17 +16,20 @@ import typer
 from espalier.common.cli import INTERRUPTED, NEGATIVE, OK, TROUBLE, UsageError, errors, printable
 from espalier.solver.cli.options import (
     AllowEvicting,
+    CalibrationFile,
     Debug,
     EngineOption,
     Hints,
     Instruction,
     MaxTokens,
+    MinConfidence,
     OnlyVerifiers,
     Temperatures,
     Verifiers,
     VerifiersAuthority,
     VerifiersTokenFile,
     diversity,
+    trust,
 )
 
 if TYPE_CHECKING:
@@ -346,6 +349,8 @@ def worker(
     ] = 30.0,
     max_deliveries: Annotated[int, typer.Option(help="Deliveries after which a job is given up.", min=1)] = 5,
     keep: Annotated[int, typer.Option(help="Seconds that results are kept.", min=1)] = 7 * 24 * 3600,
+    calibration: CalibrationFile = None,
+    min_confidence: MinConfidence = 0.0,
     verifiers: Verifiers = None,
     only: OnlyVerifiers = None,
     verifiers_token_file: VerifiersTokenFile = None,
@@ -393,6 +398,7 @@ def worker(
         config = QueueConfig(lease_seconds=lease, max_deliveries=max_deliveries, keep_seconds=keep)
         if traces is not None:
             traces.mkdir(parents=True, exist_ok=True)
+        trusted = trust(calibration, min_confidence)
         judging = open_verifiers(verifiers, only, verifiers_token_file, verifiers_tls_ca)
 
         async def run() -> None:
@@ -403,7 +409,7 @@ def worker(
                 await stack.enter_async_context(judging)
                 counted = SolverMetrics()
                 stack.enter_context(metrics_server(counted.registry, metrics))
-                solver = Solver(opened, judging, template_of(opened, model_instruction))
+                solver = Solver(opened, judging, template_of(opened, model_instruction), trust=trusted)
                 handler = SolveJobHandler(SolveSession(solver, limits, counted, traces=traces))
                 await run_worker(redis, handler, slots=slots, grace=grace, keys=Keys(queue), config=config)
 

@@ -12,6 +12,7 @@ from espalier.common.cli import UsageError
 from espalier.runtime.open import SETTINGS
 
 if TYPE_CHECKING:
+    from espalier.solver.core.selection import Trust
     from espalier.verifiers.check import Check
 
 EngineOption = Annotated[str, typer.Option("--engine", help=f"Which engine: {SETTINGS}.")]
@@ -43,6 +44,15 @@ VerifiersAuthority = Annotated[
     Path | None,
     typer.Option("--verifiers-tls-ca", help="PEM root of the verifier servers' certificates.", dir_okay=False),
 ]
+CalibrationFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibration", metavar="FILE", help="Say how sure answers by votes are: made by calibrate.", dir_okay=False
+    ),
+]
+MinConfidence = Annotated[
+    float, typer.Option("--min-confidence", min=0.0, max=1.0, help="Give no answer that is less sure than this.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Results as JSON on standard output.")]
 AllowEvicting = Annotated[
     bool, typer.Option("--allow-evicting", help="Use a Redis that evicts keys when full, and may lose jobs that way.")
@@ -68,6 +78,22 @@ def parsed_check(text: str) -> Check:
         return parse_check(text)
     except CheckError as error:
         raise UsageError(f"--check: {error}") from None
+
+
+def trust(calibration: Path | None, min_confidence: float) -> Trust:
+    """How far answers by votes are trusted.
+
+    Raises:
+        UsageError: A smallest confidence without a calibration.
+        ValueError: The file holds no calibration.
+        OSError: The file cannot be read.
+    """
+    from espalier.solver.core.confidence import Calibration
+    from espalier.solver.core.selection import Trust
+
+    if min_confidence and calibration is None:
+        raise UsageError("--min-confidence needs --calibration: without one nothing says how sure an answer is")
+    return Trust(Calibration.load(calibration) if calibration else None, min_confidence)
 
 
 def chosen_seed(seed: int | None) -> int:

@@ -14,22 +14,26 @@ import typer
 from espalier.common.cli import UsageError, errors
 from espalier.solver.cli.options import (
     AllowEvicting,
+    CalibrationFile,
     Debug,
     EngineOption,
     Hints,
     Instruction,
     MaxTokens,
+    MinConfidence,
     OnlyVerifiers,
     Temperatures,
     Verifiers,
     VerifiersAuthority,
     VerifiersTokenFile,
     diversity,
+    trust,
 )
 
 if TYPE_CHECKING:
     from espalier.common.grpc_server import Listening
     from espalier.common.security import ServerSecurity
+    from espalier.solver.core.selection import Trust
     from espalier.solver.core.settings import ServerLimits
     from espalier.solver.service.server import SolverServer
     from espalier.verifiers.local import LocalVerifiers
@@ -69,6 +73,8 @@ def serve(
     traces: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write a trace of each solve there.", file_okay=False)
     ] = None,
+    calibration: CalibrationFile = None,
+    min_confidence: MinConfidence = 0.0,
     verifiers: Verifiers = None,
     only: OnlyVerifiers = None,
     policy: Annotated[str, typer.Option(help="Of solves that name none.")] = "adaptive",
@@ -149,6 +155,7 @@ def serve(
             queue=queue,
             allow_evicting=allow_evicting,
             traces=traces,
+            trust=trust(calibration, min_confidence),
             slots=max_solves,
             places=max_waiting,
         )
@@ -185,6 +192,7 @@ class _Serving:
     queue: str
     allow_evicting: bool
     traces: Path | None
+    trust: Trust
     slots: int
     places: int
 
@@ -214,7 +222,7 @@ class _Serving:
                 job_queue = JobQueue(redis, Keys(self.queue))
             await stack.enter_async_context(self.verifiers)
             engine = await stack.enter_async_context(open_engine(self.engine))
-            solver = Solver(engine, self.verifiers, template_of(engine, self.instruction))
+            solver = Solver(engine, self.verifiers, template_of(engine, self.instruction), trust=self.trust)
             admission = Admission(self.slots, self.places)
             live_solves = LiveSolves() if self.ui else None
             session = SolveSession(

@@ -15,17 +15,20 @@ import typer
 
 from espalier.common.cli import EXIT_STATUS, NEGATIVE, OK, TROUBLE, UsageError, errors
 from espalier.solver.cli.options import (
+    CalibrationFile,
     Debug,
     EngineOption,
     Hints,
     Instruction,
     Json,
     MaxTokens,
+    MinConfidence,
     Seed,
     Temperatures,
     chosen_seed,
     diversity,
     parsed_check,
+    trust,
 )
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from espalier.solver.core.policy import Budget, Policy
     from espalier.solver.core.problem import Problem
     from espalier.solver.core.result import Result
+    from espalier.solver.core.selection import Trust
     from espalier.solver.trace.writer import TraceWriter
 
 PROBLEMS_AT_ONCE = 4
@@ -67,6 +71,8 @@ def solve(
     tokens: Annotated[int | None, typer.Option(help="New tokens of all candidates together.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Wall time for each problem.")] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds of candidates.")] = None,
+    calibration: CalibrationFile = None,
+    min_confidence: MinConfidence = 0.0,
     as_json: Json = False,
     trace: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write everything that happens as JSON lines.", dir_okay=False)
@@ -90,6 +96,7 @@ def solve(
         budget = Budget(k, tokens, seconds, rounds)
         judged_by = parsed_check(check) if check else None
         first = chosen_seed(seed)
+        trusted = trust(calibration, min_confidence)
         many = problem.endswith(".jsonl")
         if many:
             if judged_by is not None:
@@ -102,7 +109,7 @@ def solve(
             from espalier.solver.trace.writer import TraceWriter
 
             traced = stack.enter_context(TraceWriter(trace)) if trace else None
-            run = _Run(engine, model_instruction, max_tokens, chosen, budget, first, traced, as_json)
+            run = _Run(engine, model_instruction, max_tokens, chosen, budget, first, traced, as_json, trusted)
             results = asyncio.run(run.many(problems) if many else run.one(problems[0]))
         if traced and traced.fault:
             typer.echo(f"espalier: the trace {trace} is not complete: {traced.fault}", err=True)
@@ -118,12 +125,17 @@ def exit_status(results: list[Result]) -> int:
 
 @asynccontextmanager
 async def solving_with(
-    engine: str, instruction: Path | None, max_tokens: int, console: Console | None = None
+    engine: str,
+    instruction: Path | None,
+    max_tokens: int,
+    console: Console | None = None,
+    trusted: Trust | None = None,
 ) -> AsyncIterator[Solver]:
     """A solver on this engine, with the verifiers of this process."""
     from espalier.runtime.engine import Limits
     from espalier.runtime.open import open_engine, template_of
     from espalier.solver.core.loop import Generation, Solver
+    from espalier.solver.core.selection import Trust
     from espalier.verifiers.local import LocalVerifiers, load
 
     async with AsyncExitStack() as stack:
@@ -131,7 +143,8 @@ async def solving_with(
             opened = await stack.enter_async_context(open_engine(engine))
             hub = await stack.enter_async_context(LocalVerifiers(load()))
         limits = Limits(max_tokens=max_tokens)
-        yield Solver(opened, hub, template_of(opened, instruction), Generation(limits=limits))
+        template = template_of(opened, instruction)
+        yield Solver(opened, hub, template, Generation(limits=limits), trusted or Trust())
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +159,7 @@ class _Run:
     seed: int
     trace: TraceWriter | None
     as_json: bool
+    trusted: Trust
 
     async def one(self, problem: Problem) -> list[Result]:
         """Solve while someone watches."""
@@ -156,7 +170,7 @@ class _Run:
         from espalier.solver.core.report import usage_line, verdict_line
 
         screen = Console(stderr=True, quiet=self.as_json and not sys.stderr.isatty())
-        async with solving_with(self.engine, self.instruction, self.max_tokens, screen) as solver:
+        async with solving_with(self.engine, self.instruction, self.max_tokens, screen, self.trusted) as solver:
             with view(screen) as observer:
                 solve_id = new_solve_id()
                 result = await solver.solve(
@@ -193,7 +207,7 @@ class _Run:
 
         screen = Console(stderr=True)
         columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-        async with solving_with(self.engine, self.instruction, self.max_tokens, screen) as solver:
+        async with solving_with(self.engine, self.instruction, self.max_tokens, screen, self.trusted) as solver:
             free = asyncio.Semaphore(PROBLEMS_AT_ONCE)
             with Progress(*columns, console=screen, disable=not screen.is_terminal) as progress:
                 bar = progress.add_task("Solving", total=len(problems))

@@ -46,7 +46,7 @@ from espalier.solver.core.problem import Problem
 from espalier.solver.core.prompts import question
 from espalier.solver.core.recorder import CandidateBuilder
 from espalier.solver.core.result import Result, spend
-from espalier.solver.core.selection import VerifiedCandidate, select
+from espalier.solver.core.selection import Trust, VerifiedCandidate, select
 from espalier.verifiers.answer import no_answer
 from espalier.verifiers.check import Check, Claim, StepCheck
 from espalier.verifiers.verdict import Status, Verdict
@@ -109,6 +109,7 @@ class Solver:
     verifiers: Verifiers
     template: PromptTemplate = PromptTemplate()
     generation: Generation = Generation()
+    trust: Trust = Trust()
 
     def within(self, max_tokens: int) -> Solver:
         """This solver, with responses of at most so many new tokens."""
@@ -225,7 +226,7 @@ class _Run:
                         specs = self._policy.ask(self._state)
                         self._note_round(specs)
         judged = tuple(entry for _, entry in sorted(self._judged.items()))
-        selection = select(judged)
+        selection = self._solver.trust.weigh(select(judged), judged)
         spent = spend(judged, selection.candidate, self._seconds)
         result = Result(
             self._problem, selection, self._state.stopped or Stop.CANDIDATES, judged, spent, self._state.seed

@@ -211,6 +211,8 @@ def encode_result(solve_id: str, result: Result) -> pb.SolveResponse:
         candidates=(encode_candidate(entry.candidate, entry.verdict) for entry in result.judged),
         spent=pb.Spent(**_values(spent)),
         seed=result.seed,
+        confidence=selection.confidence,
+        hint=None if selection.hint is None else encode_text(selection.hint),
     )
 
 

@@ -21,7 +21,8 @@ def verdict_line(result: Result) -> str:
         passed = next(entry.verdict for entry in result.judged if entry.candidate.spec.index == selection.candidate)
         seen = _observations(passed)
         return f"verified: {selection.reason}" + (f": {seen}" if seen else "")
-    return f"not verified ({selection.decided_by.value.replace('_', ' ')}): {selection.reason}"
+    sure = "" if selection.confidence is None else f"; right with probability {selection.confidence:.2f}"
+    return f"not verified ({selection.decided_by.value.replace('_', ' ')}): {selection.reason}{sure}"
 
 
 def _observations(verdict: Verdict) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from espalier.runtime.engine import FinishReason
 from espalier.solver.core.candidate import Candidate
+from espalier.solver.core.confidence import Calibration, Votes
 from espalier.solver.core.policy import outcome_of
 from espalier.solver.core.votes import tally
 from espalier.verifiers.verdict import Status, Verdict
@@ -42,12 +44,17 @@ class Selection:
         decided_by: See :class:`DecidedBy`.
         reason: The same in words, for people.
         candidate: Index of the candidate that it comes from.
+        confidence: Probability that the answer is right: 1 where a check decided, else by a calibration; None where
+            there is neither.
+        hint: The best answer, where the solve abstained because it was not sure enough of it.
     """
 
     answer: str | None
     decided_by: DecidedBy
     reason: str
     candidate: int | None = None
+    confidence: float | None = None
+    hint: str | None = None
 
     @property
     def verified(self) -> bool:
@@ -79,6 +86,41 @@ def select(judged: Sequence[VerifiedCandidate]) -> Selection:
         return _chosen(best, DecidedBy.ONLY_CANDIDATE, "the only answer; nothing could confirm or refute it")
     share = f"{heaviest:.3g} of {sum(weights.values()):.3g} votes by weight"
     return _chosen(best, DecidedBy.CONSENSUS, f"{share}; no check has confirmed it")
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """How far answers are trusted that no check has confirmed.
+
+    Attributes:
+        calibration: Turns votes into a probability; None: nothing does.
+        min_confidence: An answer that is less sure is not given: the solve abstains, and names it as a hint. 0: never.
+    """
+
+    calibration: Calibration | None = None
+    min_confidence: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_confidence <= 1:
+            raise ValueError(f"min_confidence must be in [0, 1], got {self.min_confidence}")
+        if self.min_confidence and self.calibration is None:
+            raise ValueError("min_confidence needs a calibration: without one nothing says how sure an answer is")
+
+    def weigh(self, selection: Selection, judged: Sequence[VerifiedCandidate]) -> Selection:
+        """The selection with its confidence, or without its answer where that is too low."""
+        if selection.answer is None or self.calibration is None:
+            return replace(selection, confidence=1.0) if selection.verified else selection
+        confidence = 1.0 if selection.verified else self.calibration.confidence(_votes(judged))
+        if confidence >= self.min_confidence:
+            return replace(selection, confidence=confidence)
+        reason = f"{selection.answer} is right with probability {confidence:.2f}, below {self.min_confidence:g}"
+        return Selection(None, DecidedBy.NONE, reason, confidence=confidence, hint=selection.answer)
+
+
+def _votes(judged: Sequence[VerifiedCandidate]) -> Votes:
+    weights = tally(outcome_of(entry.candidate, entry.verdict) for entry in judged)
+    ended = [entry for entry in judged if entry.candidate.reason is not FinishReason.ABORTED]
+    return Votes(tuple(weights.values()), sum(entry.candidate.answer is None for entry in ended))
 
 
 def _cheapest(judged: Sequence[VerifiedCandidate]) -> VerifiedCandidate:

@@ -1,0 +1,65 @@
+"""`espalier calibrate`: from responses to a calibration that `solve` takes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from random import Random
+
+import pytest
+from typer.testing import CliRunner
+
+from espalier.runtime.engine import FinishReason, Usage
+from espalier.solver.cli.calibrate import app
+from espalier.solver.core.candidate import Candidate, Spec
+from espalier.solver.core.confidence import Calibration
+from espalier.solver.core.responses import ResponseFile, Sampling
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    """Forty problems, eight responses each; half of the problems are easy."""
+    rng = Random(0)
+    problems, responses = tmp_path / "problems.jsonl", ResponseFile(tmp_path / "r.jsonl", Sampling("tiny", 0, 1.0, 9))
+    lines = []
+    for number in range(40):
+        lines.append(json.dumps({"id": str(number), "text": f"{number} + 1?", "check": f"reference:{number + 1}"}))
+        for sample in range(8):
+            right = rng.random() < (0.9 if number % 2 else 0.2)
+            answer = str(number + 1) if right else rng.choice([str(number), str(number + 2), None])
+            responses.add(
+                "file",
+                str(number),
+                Candidate(
+                    spec=Spec(sample, 0, 0, 1.0),
+                    text="",
+                    answer=answer,
+                    branch_answers=(),
+                    reason=FinishReason.STOP,
+                    usage=Usage(),
+                    seconds=0.0,
+                ),
+            )
+    problems.write_text("\n".join(lines) + "\n")
+    return problems, tmp_path / "r.jsonl"
+
+
+def test_it_learns_writes_and_says_how_reliable_it_is(files: tuple[Path, Path], tmp_path: Path) -> None:
+    problems, responses = files
+    out = tmp_path / "calibration.json"
+    command = [str(problems), "--responses", str(responses), "--out", str(out), "--json"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    (row,) = map(json.loads, done.stdout.splitlines())
+    assert (row["set"], row["problems"], row["model"]) == ("cross-validation", 40, "tiny")
+    assert 0 <= row["error"] < 0.25
+    assert sum(count for _, _, count in row["bins"]) > 40
+    assert Calibration.load(out).problems == 40
+
+
+def test_responses_to_other_problems_are_refused(files: tuple[Path, Path], tmp_path: Path) -> None:
+    other = tmp_path / "other.jsonl"
+    other.write_text('{"id": "x", "text": "1?", "check": "reference:1"}\n')
+    done = CliRunner().invoke(app, [str(other), "--responses", str(files[1])])
+    assert done.exit_code == 2
+    assert "no response belongs to a problem" in done.output
