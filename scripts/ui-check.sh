@@ -2,7 +2,7 @@
 # Types and unit tests of the pages; and the bundle that is committed must be what its sources make.
 set -euo pipefail
 
-cd "$(dirname "$0")/../solver/viewer/web"
+cd "$(dirname "$0")/../solver/espalier/solver/viewer/web"
 fresh=$(mktemp -d)
 trap 'rm -rf "$fresh"' EXIT
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from espalier.solver.cli.trace import app
-from espalier.solver.viewer.page import embedded, page, shell
+from espalier.solver.viewer.page import NOTICES, STATIC, embedded, page, shell
 from tests.solver.scripted import boxed
 from tests.solver.viewer.tracing import traced
 
@@ -111,3 +111,12 @@ async def test_trace_view_says_what_is_wrong(tmp_path: Path, arguments: list[str
     assert done.exit_code == 2
     assert said in done.output
     assert (tmp_path / "good.jsonl").read_text() == before
+
+
+def test_the_notices_of_what_is_in_the_bundle_are_in_the_page_and_beside_it() -> None:
+    notices = (STATIC / NOTICES).read_text("utf-8")
+    for name in ("katex", "preact", "highlight.js", "uplot", "lowlight"):
+        assert f"\n{name} " in notices
+    for line in ("Permission is hereby granted", "Redistribution and use in source and binary forms"):
+        assert line in notices
+        assert line in page([])

@@ -52,11 +52,34 @@ async def test_depth_workers_batches_jobs_and_dead_letters_are_told(redis: Redis
         (letter,) = dead["dead"]
         assert (letter["id"], letter["text"]) == (job, "What is 0 + 1?")
         assert "no worker can do this" in letter["reason"]
-        assert dead["batches"] == [{"id": job.rpartition("-")[0], "key": "monday", "jobs": 1, "states": {"dead": 1}}]
+        assert dead["batches"] == [
+            {"id": job.rpartition("-")[0], "key": "monday", "jobs": 1, "gone": 0, "states": {"dead": 1}}
+        ]
         assert (await pages.client.post("/ui/api/dead", json={"jobs": [job]})).json() == {"queued": 1}
         async with working(server, NoWork()):
             _, after = await told(pages, lambda data: data["jobs"][0]["state"] == "done")
         assert after["depth"]["dead"] == 0
+
+
+async def test_running_jobs_come_first_and_every_batch_is_told(redis: Redis, server: RedisServer) -> None:
+    queue = JobQueue(redis, config=CONFIG)
+    release = asyncio.Event()
+
+    async def wait(_: pb.Job) -> None:
+        await release.wait()
+
+    (first,) = (await queue.submit(problems(1), key="small")).job_ids
+    async with paged(ScriptedEngine.of("x"), queue=queue) as pages, working(server, NoWork(wait), slots=1):
+        await told(pages, lambda data: data["depth"]["pending"] == 1)
+        for number in range(12):
+            await queue.submit(problems(20), key=f"large {number}")
+        _, seen = await told(pages, lambda data: len(data["batches"]) == 13)
+        assert (seen["jobs"][0]["id"], seen["jobs"][0]["state"]) == (first, "running")
+        assert [batch["key"] for batch in seen["batches"]] == [*(f"large {n}" for n in reversed(range(12))), "small"]
+        for batch in (await queue.batches())[0]:
+            for job in batch.jobs:
+                await queue.cancel(job)
+        release.set()
 
 
 async def test_a_watcher_that_knows_how_the_queue_stands_is_told_only_when_it_changes(redis: Redis) -> None:

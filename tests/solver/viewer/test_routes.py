@@ -128,7 +128,7 @@ async def test_what_makes_no_sense_is_refused_with_its_field(body: Any, field: s
 async def test_the_pages_are_for_anyone_and_what_they_show_for_those_with_the_token() -> None:
     async with paged(ScriptedEngine.of(RIGHT), security=ServerSecurity(token=TOKEN)) as pages:
         client = pages.client
-        for path in ("/ui/", "/ui/app.js", "/ui/app.css"):
+        for path in ("/ui/", "/ui/app.js", "/ui/app.css", "/ui/notices.txt"):
             reply = await client.get(path)
             assert reply.status_code == 200
             assert "default-src 'none'" in reply.headers["content-security-policy"]

@@ -275,6 +275,20 @@ class JobQueue:
         more = len(found) == page_size or len(page) == MAX_PAGE
         return pb.ListJobsResponse(jobs=found, next_page_token=str(last) if more else "")
 
+    async def running(self, count: int = DEFAULT_PAGE) -> Sequence[pb.JobStatus]:
+        """Jobs that workers hold, those first that were submitted first; at most as many."""
+        with outage_as_unavailable():
+            try:
+                held: Any = await self._redis.xpending_range(self._keys.jobs, GROUP, "-", "+", count)
+            except ResponseError:  # no worker has ever been there
+                return ()
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for one in held:
+                    pipe.xrange(self._keys.jobs, one["message_id"], one["message_id"])
+                rows = await pipe.execute()
+            statuses = await self._statuses([row[0][1][b"id"] for row in rows if row])
+        return [status for status in statuses if status is not None]
+
     async def retry_dead(self, jobs: Collection[str] = ()) -> int:
         """Queue dead jobs again, with a fresh count of deliveries and the candidates that they have.
 

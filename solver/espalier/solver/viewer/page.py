@@ -14,7 +14,7 @@ from espalier.solver.viewer.entries import Recorded, recorded
 STATIC = Path(__file__).parent / "static"
 """The compiled pages; `make ui` makes them from `web/`."""
 
-SCRIPT, STYLE = "app.js", "app.css"
+SCRIPT, STYLE, NOTICES = "app.js", "app.css", "notices.txt"
 
 POLICY = "; ".join(
     (
@@ -48,9 +48,10 @@ def page(solves: Sequence[dict[str, Any]]) -> str:
     """The page of solves, each with `id`, `source` and `entries`."""
     script, style = (STATIC / SCRIPT).read_text("utf-8"), (STATIC / STYLE).read_text("utf-8")
     policy = POLICY.format(script=_digest(script), style=_digest(style), connect="'none'")
+    notices = (STATIC / NOTICES).read_text("utf-8").replace("--", "- ")
     return _document(
         policy,
-        f"<style>{style}</style>",
+        f"<!--\n{notices}\n-->\n<style>{style}</style>",
         f'<script type="application/json" id="solves">{embedded(solves)}</script>\n<script>{script}</script>',
     )
 

@@ -11,9 +11,7 @@ from typing import Any
 
 from espalier.solver.batch.connection import QueueUnavailableError, wait_out_outage
 from espalier.solver.batch.dead_job import DeadJob
-from espalier.solver.batch.keys import batch_of
 from espalier.solver.batch.queue import Batch, JobQueue
-from espalier.solver.batch.status import UnknownJobError
 from espalier.solver.core.proto import to_json
 from espalier.solver.viewer.entries import Entry, EventCompactor
 from espalier.v1 import solver_pb2 as pb
@@ -24,8 +22,8 @@ LOOK_SECONDS = 1.0
 
 JOBS = 100
 LETTERS = 50
-BATCHES = 8
-"""Newest of each that are shown."""
+BATCHES = 1000
+"""At most as many of each are shown."""
 
 TEXT = 300
 """Characters of a problem that are shown."""
@@ -67,23 +65,20 @@ class QueueMonitor:
 
 
 async def snapshot(queue: JobQueue) -> dict[str, Any]:
-    """Depth, workers, the newest batches and jobs, the oldest dead dead_jobs.
+    """Depth, workers, all batches, the jobs that run and then the newest others, the oldest dead jobs.
 
     Raises:
         QueueUnavailableError: Redis is gone.
     """
     depth, workers, dead_jobs = await queue.depth(), await queue.workers(), await queue.dead_jobs(LETTERS)
-    jobs = (await queue.list(page_size=JOBS)).jobs
-    batches = []
-    for batch in list(dict.fromkeys(batch_of(job.id) for job in jobs))[:BATCHES]:
-        try:
-            batches.append(_batch(await queue.batch(batch)))
-        except UnknownJobError:
-            continue  # forgotten meanwhile
+    running, newest = await queue.running(JOBS), (await queue.list(page_size=JOBS)).jobs
+    held = {job.id for job in running}
+    jobs = [*running, *(job for job in newest if job.id not in held)][:JOBS]
+    batches, _ = await queue.batches(BATCHES)
     return {
         "depth": asdict(depth),
         "workers": [asdict(worker) for worker in workers],
-        "batches": batches,
+        "batches": [_batch(batch) for batch in batches],
         "jobs": [status_to_json(job) for job in jobs],
         "dead": [_letter(letter) for letter in dead_jobs],
     }
@@ -133,7 +128,7 @@ def _batch(batch: Batch) -> dict[str, Any]:
     states: Mapping[int, int] = batch.states
     names = ((pb.JobState.Name(pb.JobState.ValueType(state)), count) for state, count in states.items() if count)
     counts = {name.removeprefix("JOB_STATE_").lower(): count for name, count in names}
-    return {"id": batch.id, "key": batch.key, "jobs": len(batch.jobs), "states": counts}
+    return {"id": batch.id, "key": batch.key, "jobs": batch.count, "gone": batch.gone, "states": counts}
 
 
 def _letter(letter: DeadJob) -> dict[str, Any]:

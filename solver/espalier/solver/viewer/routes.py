@@ -23,7 +23,7 @@ from espalier.solver.service.http_error import HttpError
 from espalier.solver.service.requests import read_json
 from espalier.solver.session.session import SolveRequest, SolveSession
 from espalier.solver.viewer.live import LiveSolve, LiveSolves
-from espalier.solver.viewer.page import POLICY, SCRIPT, STATIC, STYLE, shell
+from espalier.solver.viewer.page import NOTICES, POLICY, SCRIPT, STATIC, STYLE, shell
 from espalier.solver.viewer.queue import QueueMonitor, job_events
 from espalier.solver.viewer.runs import Runs, UnknownRunError
 from espalier.solver.viewer.sse import event_stream
@@ -72,6 +72,7 @@ class Pages:
             Route(f"{ROOT}/", _page),
             Route(f"{ROOT}/{SCRIPT}", _file),
             Route(f"{ROOT}/{STYLE}", _file),
+            Route(f"{ROOT}/{NOTICES}", _file),
             api("about", self._about),
             api("solves", self._solves),
             api("solves", self._ask, "POST"),

@@ -20,7 +20,7 @@ interface Snapshot {
   away?: string;
   depth: { lag: number; pending: number; dead: number };
   workers: { name: string; jobs: number; silent: boolean }[];
-  batches: { id: string; key: string; jobs: number; states: Record<string, number> }[];
+  batches: { id: string; key: string; jobs: number; gone: number; states: Record<string, number> }[];
   jobs: Job[];
   dead: Letter[];
 }
@@ -36,6 +36,7 @@ export function QueuePage() {
     );
   }
   const alive = queue.workers.filter((worker) => !worker.silent);
+  const silent = queue.workers.filter((worker) => worker.silent);
   return (
     <>
       <section class="card tiles" aria-label="Depth">
@@ -48,28 +49,40 @@ export function QueuePage() {
       {queue.dead.length > 0 && <Dead letters={queue.dead} all={queue.depth.dead} />}
       <div class="columns">
         <section class="card" aria-label="Batches">
-          <header class="bar"><h2>Batches</h2></header>
+          <header class="bar"><h2>Batches <span class="count">{queue.batches.length}</span></h2></header>
           {queue.batches.length === 0 && <p class="empty">No batch. Submit one with <code>espalier batch submit problems.jsonl</code></p>}
           <ul class="batches">
             {queue.batches.map((batch) => <BatchLine key={batch.id} batch={batch} />)}
           </ul>
         </section>
         <section class="card" aria-label="Workers">
-          <header class="bar"><h2>Workers <span class="count">{queue.workers.length}</span></h2></header>
+          <header class="bar"><h2>Workers <span class="count">{alive.length}</span></h2></header>
           {queue.workers.length === 0 && <p class="empty">No worker. Start one with <code>espalier worker</code></p>}
-          <ul class="list">
-            {queue.workers.map((worker) => (
-              <li key={worker.name} class="line">
-                <i class={`dot ${worker.silent ? "aborted" : "pass"}`} />
-                <span class="what">{worker.name}</span>
-                <span class="quiet">{worker.silent ? "silent" : worker.jobs === 1 ? "1 job" : `${worker.jobs} jobs`}</span>
-              </li>
-            ))}
-          </ul>
+          <Workers workers={alive} />
+          {silent.length > 0 && (
+            <details class="silent">
+              <summary class="quiet">{silent.length} silent</summary>
+              <Workers workers={silent} />
+            </details>
+          )}
         </section>
       </div>
       <Jobs jobs={queue.jobs} />
     </>
+  );
+}
+
+function Workers({ workers }: { workers: Snapshot["workers"] }) {
+  return (
+    <ul class="list">
+      {workers.map((worker) => (
+        <li key={worker.name} class="line">
+          <i class={`dot ${worker.silent ? "aborted" : "pass"}`} />
+          <span class="what">{worker.name}</span>
+          <span class="quiet">{worker.jobs === 1 ? "1 job" : `${worker.jobs} jobs`}</span>
+        </li>
+      ))}
+    </ul>
   );
 }
 
@@ -85,7 +98,7 @@ function Tile({ name, value, bad = false }: { name: string; value: number; bad?:
 function BatchLine({ batch }: { batch: Snapshot["batches"][number] }) {
   const { jobs, states } = batch;
   const parts = ["done", "running", "dead", "cancelled"].filter((state) => states[state]);
-  const ended = (states.done ?? 0) + (states.dead ?? 0) + (states.cancelled ?? 0);
+  const ended = jobs - (states.queued ?? 0) - (states.running ?? 0);
   return (
     <li>
       <span class="name" title={batch.id}>{batch.key || batch.id}</span>
@@ -96,6 +109,7 @@ function BatchLine({ batch }: { batch: Snapshot["batches"][number] }) {
       <span class="quiet">
         {ended} of {jobs}
         {states.dead ? `, ${states.dead} given up` : ""}
+        {batch.gone ? `, ${batch.gone} gone` : ""}
       </span>
     </li>
   );
@@ -155,7 +169,7 @@ function Jobs({ jobs }: { jobs: Job[] }) {
   return (
     <section class="card jobs" aria-label="Jobs">
       <header class="bar">
-        <h2>Newest jobs <span class="count">{shown.length}</span></h2>
+        <h2>Jobs <span class="count">{shown.length}</span></h2>
         <span class="chips">
           {states.map((state) => (
             <button key={state} type="button" class={`chip ${standingOf(state)}`} aria-pressed={only === state} onClick={() => setOnly(only === state ? "" : state)}>

@@ -19,6 +19,7 @@ export function Shell({ middle, children }: { middle?: ComponentChildren; childr
         <ThemeButton />
       </header>
       <main>{children}</main>
+      {location.protocol !== "file:" && <footer class="quiet foot"><a href="notices.txt">Notices of third parties</a></footer>}
     </>
   );
 }
