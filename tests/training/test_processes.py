@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -12,10 +13,12 @@ from typing import Any
 from unittest import mock
 
 import pytest
+import torch
 from safetensors.torch import load_file
-from transformers import Qwen3ForCausalLM
+from transformers import AutoTokenizer, Qwen3ForCausalLM
 
 from espalier.runtime.engine import Finished
+from espalier.runtime.local import LocalConfig, LocalEngine
 from espalier.training import rejection_sampling as beta
 from espalier.training.config import BetaConfig, Form, OptimizerName, ProblemsConfig, Schedule, TrainerConfig
 from espalier.training.data.stream import Codec
@@ -26,6 +29,7 @@ from espalier.training.run.checkpoint import restore
 from espalier.training.run.deadline import Deadline
 from espalier.training.run.distributed import ALONE
 from espalier.training.trainer import Trainer
+from tests.runtime.sglang_client.fake import FakeSglang
 from tests.training import test_rl
 from tests.training.test_reward import GOOD
 from tests.training.test_rl import CONFIG, _by_parity, _train, model_folder, network
@@ -92,6 +96,39 @@ def test_two_processes_take_the_steps_of_one(model_folder: Path, tmp_path: Path)
         assert close.float().mean() > 0.99, name
     Qwen3ForCausalLM.from_pretrained(tmp_path / "two" / "model")
 
+
+async def test_two_processes_share_servers_of_sglang(model_folder: Path, tmp_path: Path) -> None:
+    """One process updates the servers, and every one of them knows which weights its rollouts are made by."""
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
+    network = Qwen3ForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
+    engine = LocalEngine.serve(network, tokenizer, LocalConfig(device="cpu", kv_tokens=1 << 14))
+    fake = FakeSglang(engine, model=str(model_folder), says_version=None)
+    async with fake.engine, fake.serving():
+        setting = "sglang://" + fake.url.removeprefix("http://")
+        (tmp_path / "setting").write_text(setting)
+        await asyncio.to_thread(_in_two_processes, SERVED, model_folder, tmp_path / "two")
+    entries = [json.loads(line) for line in (tmp_path / "two" / "metrics.jsonl").open()]
+    assert [entry["step"] for entry in entries] == [1, 2]
+    assert fake.weight_version == "3", "before the first step and behind every one"
+
+
+SERVED = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from espalier.training.config import ServiceConfig
+from espalier.training.run.distributed import process_group
+from espalier.training.run.torchrun import leave
+from tests.training import test_processes, test_rl
+service = ServiceConfig(engine=(Path(sys.argv[2]).parent / "setting").read_text())
+trainer = replace(test_rl.CONFIG.trainer, learning_rate=1e-5)
+config = replace(test_processes.CONFIG_OF_TWO, service=service, trainer=trainer)
+with process_group("cpu") as group:
+    test_rl._train(config, Path(sys.argv[1]), Path(sys.argv[2]), group=group)
+leave()
+"""
 
 SUPERVISED = """
 import sys

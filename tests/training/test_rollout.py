@@ -385,3 +385,23 @@ async def test_re_joins_are_judged_conclusions_of_the_same_branches(network: Qwe
         assert all(one.usage.sampled_tokens == 4 for one in attempt.rejoins)
         assert attempt.rejoin_rewards == (1.0, 1.0)
     assert len(judge.claims) == 3 + 6
+
+
+async def test_a_prompt_that_leaves_no_room_is_refused_before_anything_is_generated(network: Qwen3ForCausalLM) -> None:
+    """And a response to a long prompt is shorter, so that both fit into a sequence of the trainer."""
+    long, short = problems(2)
+    long = replace(long, text="word " * 40)
+    async with collecting(network, limits=Limits(max_tokens=50), sampler=endless()) as collector:
+        size = len(collector._request(short, "0").prompt)
+        fitting = replace(collector, max_length=size + 20)
+        (refused,), (served,) = await fitting.collect([long, short], 1, SEED)
+    assert refused.refused
+    assert refused.status is RolloutStatus.ENGINE_ERROR
+    assert "a sequence" in refused.detail
+    assert served.status is RolloutStatus.TRUNCATED
+    assert len(served.rollout.prompt) + len(served.rollout.tokens) == size + 20
+
+
+def endless() -> Sampler:
+    vocabulary = Vocabulary.of(AutoTokenizer.from_pretrained(TOKENIZER))
+    return ScriptedSampler(vocabulary, {f"rollout-{SEED}/{i}/0": {(): (None,) * 10_000} for i in range(2)})

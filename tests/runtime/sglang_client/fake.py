@@ -53,6 +53,8 @@ class FakeSglang:
         spoil: Bytes to send in place of the message with this number, after which the connection is cut.
         answers: Handlers that take over a path's next requests, one each.
         seen: Bodies by path.
+        weight_version: Of its weights, as updates name them.
+        says_version: Version that its responses name; None: that of its weights.
     """
 
     engine: LocalEngine
@@ -64,6 +66,8 @@ class FakeSglang:
     answers: dict[str, list[Handler]] = field(default_factory=dict)
     seen: dict[str, list[Any]] = field(default_factory=dict)
     url: str = ""
+    weight_version: str = "default"
+    says_version: str | None = "7"
 
     @asynccontextmanager
     async def serving(self, port: int = 0) -> AsyncIterator[FakeSglang]:
@@ -75,7 +79,7 @@ class FakeSglang:
         app.router.add_post("/generate", self._generate)
         app.router.add_post("/abort_request", self._abort)
         for source in ("disk", "tensor", "distributed"):
-            app.router.add_post(f"/update_weights_from_{source}", self._success)
+            app.router.add_post(f"/update_weights_from_{source}", self._updated)
         for verb in ("init", "destroy"):
             app.router.add_post(f"/{verb}_weights_update_group", self._success)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -105,7 +109,9 @@ class FakeSglang:
         return await handler(request)
 
     async def _model_info(self, _: web.Request) -> web.Response:
-        return web.json_response({"model_path": self.model, "tokenizer_path": self.model, "weight_version": "default"})
+        return web.json_response(
+            {"model_path": self.model, "tokenizer_path": self.model, "weight_version": self.weight_version}
+        )
 
     async def _server_info(self, _: web.Request) -> web.Response:
         known = {"version": "0.5.21", "max_total_num_tokens": 1 << 14, "tp_size": 2, "pp_size": 1}
@@ -116,6 +122,11 @@ class FakeSglang:
 
     async def _healthy(self, _: web.Request) -> web.Response:
         return web.Response()
+
+    async def _updated(self, request: web.Request) -> web.Response:
+        """Takes the version of the weights, and not the weights."""
+        self.weight_version = (await request.json())["weight_version"]
+        return web.json_response({"success": True, "message": "done"})
 
     async def _success(self, _: web.Request) -> web.Response:
         return web.json_response({"success": True, "message": "done"})
@@ -166,7 +177,8 @@ class FakeSglang:
                 records, logprobs, sent = [], [], len(tokens)
             else:
                 sent = 0
-            meta: dict[str, Any] = {"finish_reason": None, "weight_version": "7"}
+            version = self.says_version or self.weight_version
+            meta: dict[str, Any] = {"finish_reason": None, "weight_version": version}
             if isinstance(event, Finished):
                 tokens = list(event.rollout.tokens)
                 meta["finish_reason"] = {"type": event.reason if event.reason in ("stop", "length") else "abort"}

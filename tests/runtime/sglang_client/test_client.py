@@ -389,6 +389,38 @@ async def test_new_weights_reach_every_server_and_rollouts_carry_their_version(t
     assert end.rollout.weight_version == 7  # what the server says, not what we wish
 
 
+async def test_a_server_that_was_away_gets_the_present_weights_before_it_generates() -> None:
+    """One that was started anew has other weights, and what it generates would train nothing."""
+    fakes = [FakeSglang(embedded(BLOCKS), says_version=None) for _ in range(2)]
+    async with connected(*fakes) as engine:
+        for fake in fakes:
+            fake.answers["/update_weights_from_tensor"] = []
+        fakes[0].answers["/update_weights_from_tensor"] = [status(503)]
+        assert await engine.update_weights({"w": torch.arange(3.0)}) == 1, "one is enough"
+        assert [fake.weight_version for fake in fakes] == ["default", "1"]
+        requests = [dataclasses.replace(REQUEST, request_id=str(i), prompt=(i, *PROMPT)) for i in range(8)]
+        ends = [(await collect(engine, request))[-1] for request in requests]
+        await asyncio.sleep(0.25)
+        requests = [dataclasses.replace(one, request_id=f"again-{one.request_id}") for one in requests]
+        ends += [events[-1] for events in await asyncio.gather(*(collect(engine, one) for one in requests))]
+        assert [fake.weight_version for fake in fakes] == ["1", "1"]
+        assert all(fake.candidates for fake in fakes)
+    assert {end.rollout.weight_version for end in ends if isinstance(end, Finished)} == {1}
+
+
+async def test_weights_that_another_process_has_put_in_place_are_waited_for() -> None:
+    fake = FakeSglang(embedded(BLOCKS), says_version=None)
+    async with connected(fake) as engine:
+        engine.expect_weights(3)
+        assert engine.info.weight_version == 3
+        engine._servers.rest(fake_server := engine._servers.all[0])
+        with pytest.raises(EngineUnavailable, match="does not have the present weights yet"):
+            await collect(engine)
+        fake.weight_version = "3"
+        assert fake_server.stale
+        assert isinstance((await collect(engine))[-1], Finished)
+
+
 async def test_tensors_are_handed_over_through_shared_memory() -> None:
     fake = FakeSglang(embedded(BLOCKS))
     taken: list[Any] = []

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer
 
 from espalier.runtime.engine import Limits, Mode
 from espalier.training import rejection_sampling as beta
@@ -173,7 +173,7 @@ class Pipeline:
         if all(name in results for name in evaluation.tasks):
             return await self._judged(leg, path, results)
         folder = self._model(leg.name)
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
         network = load_network(folder, self.device)
         limits = Limits(max_tokens=evaluation.max_tokens)
         opened = collector_for(self.config.service, network, tokenizer, folder, leg.mode, limits, self._tell)

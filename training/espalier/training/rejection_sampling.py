@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer
 
 from espalier.runtime.engine import Limits, Mode, Rollout
 from espalier.runtime.grammar import Vocabulary
@@ -37,9 +35,6 @@ from espalier.training.sft import Budget, Run, fit
 ROUNDS = 4
 """How often the engine's rows are filled by the problems that are sampled side by side, and stored together."""
 
-
-POLL_SECONDS = 0.5
-"""Between two looks at whether sampling has ended, by the processes that do not sample."""
 
 SAMPLES = "samples.jsonl"
 """File of the run's folder with what is kept."""
@@ -148,10 +143,10 @@ def train(config: BetaConfig, initial: Path, out: Path, budget: Deadline, report
         prepare(config, out, resume=True, free=("service", "metrics"))
     torch.manual_seed(config.seed)
     network = load_network(initial, group.device)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(initial)
-    with _one_after_the_other(out / "sampling-ended", group):
-        if group.is_main and _stored(out / SAMPLES)[1] < config.count:
-            asyncio.run(_sampled(config, network, tokenizer, initial, out / SAMPLES, budget, report))
+    tokenizer: Any = AutoTokenizer.from_pretrained(initial)
+    if group.is_main and _stored(out / SAMPLES)[1] < config.count:
+        asyncio.run(_sampled(config, network, tokenizer, initial, out / SAMPLES, budget, report))
+    group.barrier()
     kept, done = _stored(out / SAMPLES)
     if done < config.count:
         return False
@@ -178,24 +173,10 @@ def train(config: BetaConfig, initial: Path, out: Path, budget: Deadline, report
     return progress.step >= steps
 
 
-@contextmanager
-def _one_after_the_other(ended: Path, group: Group) -> Iterator[None]:
-    """Work of the main process that takes longer than a collective operation may; `ended` says that it is over."""
-    if group.is_main:
-        ended.unlink(missing_ok=True)
-    group.barrier()
-    yield
-    if group.is_main:
-        ended.touch()
-    while not ended.exists():
-        time.sleep(POLL_SECONDS)
-    group.barrier()
-
-
 async def _sampled(
     config: BetaConfig,
     network: Any,
-    tokenizer: PreTrainedTokenizerFast,
+    tokenizer: Any,
     initial: Path,
     path: Path,
     budget: Deadline,

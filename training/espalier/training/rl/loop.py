@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer
 
 from espalier.training.config import ConfigError, RlConfig
 from espalier.training.data.problems import stream
@@ -97,12 +97,12 @@ async def _train(
         raise ConfigError(f"rollout.prompts {rollout.prompts} cannot be shared out to {group.size} processes")
     problems = stream(config.problems)
     network = load_network(initial, group.device)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(initial)
+    tokenizer = AutoTokenizer.from_pretrained(initial)
     notes: list[Report] = []  # who hears of the verifiers, once the journal is open
 
     def tell(text: str) -> None:
         for note in notes:
-            note({"note": text})
+            note({"note": text if group.is_main else f"process {group.rank}: {text}"})
 
     opened = collector_for(config.service, network, tokenizer, initial, rollout.mode, rollout.limits, tell)
     async with opened as collector:
@@ -112,20 +112,22 @@ async def _train(
         resumed = resume and any(saved.glob("[0-9]*"))
         progress = restore(saved, network, trainer.optimizers, group) if resumed else Progress()
         with _journal(config, out, progress, show, group) as record:
-            notes.append(record)
+            notes.append(record if group.is_main else show)
             judging = replace(
                 collector,
                 judge_branches=config.judges_branches,
                 branch_programs=rollout.branch_programs,
                 rejoins=rollout.rejoins,
                 format_reward=method.format_reward,
+                max_length=config.trainer.sequence_length,
             )
             draw = BatchSampler(config, method, judging, problems, group)
-            learner.version = await sync_weights(collector.engine, network, group)
+            learner.version = await sync_weights(collector.engine, network, group, collector.outage)
             fruitless = 0
             while progress.step < config.steps:
                 started = time.monotonic()
                 batch = await draw(progress.rows)
+                await asyncio.to_thread(group.barrier)  # a process may wait long for its verifier or a last response
                 generated = time.monotonic()
                 learned = learner.learn(batch.groups, progress.step, out, progress.step / config.steps)
                 trained = time.monotonic()
@@ -134,7 +136,7 @@ async def _train(
                     progress = Progress(progress.step, progress.rows + 1, progress.seconds)
                     continue
                 fruitless = 0
-                learner.version = await sync_weights(collector.engine, network, group)
+                learner.version = await sync_weights(collector.engine, network, group, collector.outage)
                 seconds = Seconds(generated - started, trained - generated, time.monotonic() - trained)
                 progress = Progress(progress.step + 1, progress.rows + 1, progress.seconds + seconds.total)
                 record(entry(progress, config, batch, learned, seconds, group))
@@ -184,6 +186,7 @@ def entry(
         "rejoin_tokens": int(total["rejoin_tokens"]),
         "critical_path": round(total["critical_path"] / attempts, 1),
         **{status.value: int(total[status]) for status in RolloutStatus},
+        "refused": int(total["refused"]),
         "dropped_too_few_valid": int(total["too_few_valid"]),
         "dropped_uninformative": int(total["uninformative"]),
         **{name: _rounded(value) for name, value in asdict(learned).items()},
@@ -218,6 +221,7 @@ def _totals(batch: RolloutBatch, tasks: Sequence[str], group: Group) -> dict[str
         "tokens": sum(one.usage.new_tokens for one in batch.attempts),
         "rejoin_tokens": sum(again.usage.new_tokens for one in batch.attempts for again in one.rejoins),
         "critical_path": sum(one.usage.critical_path_tokens for one in batch.attempts),
+        "refused": sum(one.refused for one in batch.attempts),
         "too_few_valid": batch.dropped["too_few_valid"],
         "uninformative": batch.dropped["uninformative"],
         **{status: statuses[status] for status in RolloutStatus},

@@ -19,6 +19,7 @@ from torch import Tensor
 from espalier.runtime.engine import (
     Engine,
     EngineError,
+    EngineUnavailable,
     Finished,
     FinishReason,
     GenerateRequest,
@@ -38,7 +39,7 @@ from espalier.runtime.structure import Response, read
 from espalier.solver.core.problem import Problem, check_of
 from espalier.training.rl.credit import runs
 from espalier.training.rl.reward import OUTCOMES, Reward, RolloutStatus, format_score, reward, status_of
-from espalier.training.rl.verifiers import RetryingVerifiers
+from espalier.training.rl.verifiers import RetryingVerifiers, Tell
 from espalier.verifiers.answer import branch_answer
 from espalier.verifiers.check import Check, Claim, ProgramCheck
 from espalier.verifiers.verdict import Evidence, Status, Verdict
@@ -138,6 +139,33 @@ class Batching(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class Outage:
+    """An engine of servers that may be away for a while.
+
+    Attributes:
+        tell: Hears of the pause and of its end.
+        pause: Seconds between two tries.
+    """
+
+    tell: Tell
+    pause: float = 2.0
+    _away: bool = False
+
+    async def wait(self, reason: EngineUnavailable) -> None:
+        """Come back when it is time to ask again."""
+        if not self._away:
+            self._away = True
+            self.tell(f"no engine can be reached ({reason}); training pauses until one can")
+        await asyncio.sleep(self.pause)
+
+    def over(self) -> None:
+        """A response came."""
+        if self._away:
+            self._away = False
+            self.tell("the engine is back; training goes on")
+
+
 @dataclass(frozen=True, slots=True)
 class Collector:
     """Has responses generated and judged.
@@ -153,6 +181,10 @@ class Collector:
         branch_programs: Programs of steps that are run for a prompt at most; further ones have no verdict.
         format_reward: Whether keeping to the grammar is rewarded, too.
         rejoins: Other conclusions that are drawn from the finished branches of each response that has blocks.
+        max_length: Tokens of prompt and response together; None: as many as the engine takes. A response to a longer
+            prompt is shorter, and a prompt that leaves no room for one is refused before anything is generated.
+        outage: Waits while servers are away, and asks them again: equal requests give equal responses. None: an engine
+            that is gone is an error.
     """
 
     engine: TrainedEngine
@@ -165,6 +197,8 @@ class Collector:
     branch_programs: int = 16
     format_reward: bool = False
     rejoins: int = 0
+    max_length: int | None = None
+    outage: Outage | None = None
 
     async def collect(
         self, problems: Sequence[Problem], samples: int, seed: str, first: int = 0
@@ -210,13 +244,18 @@ class Collector:
     def _request(self, problem: Problem, seed: str) -> GenerateRequest:
         prompt = self.template.encode(self.engine.tokenizer, problem.text)
         sampling = SamplingParams(seed=_number(seed))
+        limits = self.limits
+        if self.max_length is not None:
+            limits = replace(limits, max_tokens=max(1, min(limits.max_tokens, self.max_length - len(prompt))))
         return GenerateRequest(
-            f"rollout-{seed}", prompt, sampling, limits=self.limits, mode=self.mode, final_event_only=True
+            f"rollout-{seed}", prompt, sampling, limits=limits, mode=self.mode, final_event_only=True
         )
 
     async def _attempt(self, problem: Problem, request: GenerateRequest, judge: BranchJudge) -> JudgedRollout:
         refused = False
         try:
+            if self.max_length is not None and len(request.prompt) >= self.max_length:
+                raise RequestRefused(f"the prompt has {len(request.prompt)} tokens, a sequence {self.max_length}")
             last = await self._finished(request)
         except RequestRefused as error:
             refused, last = True, _refused(request, error, self.engine.info.weight_version)
@@ -267,6 +306,19 @@ class Collector:
         return reward(status_of(last.reason, verdict.status if verdict else None), extra)
 
     async def _finished(self, request: GenerateRequest) -> Finished:
+        while True:
+            try:
+                last = await self._generated(request)
+            except EngineUnavailable as error:
+                if self.outage is None:
+                    raise
+                await self.outage.wait(error)
+            else:
+                if self.outage is not None:
+                    self.outage.over()
+                return last
+
+    async def _generated(self, request: GenerateRequest) -> Finished:
         async with aclosing(self.engine.generate(request)) as events:  # type: ignore[type-var]
             async for event in events:
                 if isinstance(event, Finished):

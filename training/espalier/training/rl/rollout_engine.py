@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,16 +11,17 @@ from typing import Any
 
 import torch
 
-from espalier.runtime.engine import Limits, Mode
+from espalier.runtime.engine import EngineUnavailable, Limits, Mode
 from espalier.runtime.grammar import Vocabulary
 from espalier.runtime.local.engine import LocalConfig, LocalEngine
 from espalier.runtime.local.pool import EnginePool
 from espalier.runtime.local.scheduler import Capacity
 from espalier.runtime.prompt import PromptTemplate
+from espalier.runtime.sglang.client.engine import SglangEngine
 from espalier.runtime.sglang.client.setting import SCHEME, client_of
 from espalier.training.config import ConfigError, ServiceConfig
 from espalier.training.model.weights import full_weights
-from espalier.training.rl.rollout import Collector, TrainedEngine
+from espalier.training.rl.rollout import Collector, Outage, TrainedEngine
 from espalier.training.rl.verifiers import RetryingVerifiers, Tell
 from espalier.training.run.distributed import Group
 from espalier.verifiers.open import open_verifiers
@@ -86,7 +88,8 @@ async def collector_for(
     template = PromptTemplate.load(Path(config.instruction) if config.instruction else folder, model=folder)
     async with judging(config, tell) as patience, engine_for(config, network, tokenizer, folder) as engine:
         vocabulary = Vocabulary.of(tokenizer, end_of_turn=engine.info.end_of_turn)
-        yield Collector(engine, patience, template, vocabulary, mode, limits)
+        outage = Outage(tell) if isinstance(engine, SglangEngine) else None
+        yield Collector(engine, patience, template, vocabulary, mode, limits, outage=outage)
 
 
 @asynccontextmanager
@@ -102,7 +105,7 @@ async def judging(config: ServiceConfig, tell: Tell) -> AsyncIterator[RetryingVe
         yield RetryingVerifiers(judge, tell, config.verify_seconds)
 
 
-async def sync_weights(engine: TrainedEngine, network: Any, group: Group) -> int:
+async def sync_weights(engine: TrainedEngine, network: Any, group: Group, outage: Outage | None = None) -> int:
     """Put the weights being trained into the engine; every process calls it. The new weight version.
 
     Local engines belong to their process. Servers belong to all of them: the main process updates them.
@@ -112,11 +115,22 @@ async def sync_weights(engine: TrainedEngine, network: Any, group: Group) -> int
     gathered = full_weights(network, dtype)
     version = 0
     if own or group.is_main:
-        version = await engine.update_weights(dict(gathered))
+        weights = dict(gathered)
+        while not version:
+            try:
+                version = await engine.update_weights(weights)
+            except EngineUnavailable as error:
+                if outage is None:
+                    raise
+                await outage.wait(error)
     else:
         for _ in gathered:  # gathering takes everyone
             pass
-    return version if own else int(group.maximum(torch.tensor(version)).item())
+    if isinstance(engine, SglangEngine):
+        await asyncio.to_thread(group.barrier)  # servers may take longer than a collective operation
+        version = int(group.maximum(torch.tensor(version)).item())
+        engine.expect_weights(version)
+    return version
 
 
 def served_copy(network: Any) -> Any:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -18,6 +19,9 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
 from espalier.training.run.torchrun import launched
+
+PATIENCE = timedelta(days=30)
+"""How long a process may keep the others waiting. One that fails ends them all at once: `torchrun` sees to that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +33,14 @@ class Group:
         size: Number of processes.
         device: Where this process computes.
         mesh: The processes as a mesh; None in a run of one process, which needs no torch.distributed.
+        control: A group of the same processes whose operations may wait as long as rollouts and verifiers take.
     """
 
     rank: int = 0
     size: int = 1
     device: torch.device = torch.device("cpu")
     mesh: DeviceMesh | None = None
+    control: dist.ProcessGroup | None = None
 
     @property
     def is_main(self) -> bool:
@@ -58,9 +64,9 @@ class Group:
         return value if self.mesh is None else self.maximum(torch.tensor(value, dtype=torch.float64)).item()
 
     def barrier(self) -> None:
-        """Wait for all processes."""
-        if self.mesh is not None:
-            dist.barrier()
+        """Wait for all processes, however long the work of one takes: collective operations on tensors have a limit."""
+        if self.control is not None:
+            dist.barrier(group=self.control)
 
     def shard(self, model: nn.Module) -> nn.Module:
         """Put the model on the device, its parameters shared out over the processes (FSDP2).
@@ -109,7 +115,8 @@ def process_group(device: str) -> Iterator[Group]:
     dist.init_process_group("nccl" if own.type == "cuda" else "gloo", device_id=own if own.type == "cuda" else None)
     try:
         mesh = init_device_mesh(own.type, (dist.get_world_size(),))
-        group = Group(dist.get_rank(), dist.get_world_size(), own, mesh)
+        control = dist.new_group(backend="gloo", timeout=PATIENCE)
+        group = Group(dist.get_rank(), dist.get_world_size(), own, mesh, control)
         yield group
         group.barrier()
     finally:

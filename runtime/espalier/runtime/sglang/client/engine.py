@@ -36,6 +36,9 @@ from espalier.runtime.sglang.client.weights import TensorSpec, WeightGroup
 if TYPE_CHECKING:
     import torch
 
+Load = Callable[[Server, int], Awaitable[None]]
+"""Puts weights in place on a server under a version."""
+
 RETRIES = (0.0, 0.25, 0.5, 1.0, 2.0)
 """Seconds before each round over the servers."""
 
@@ -90,6 +93,9 @@ class SglangEngine:
         self._tokenizer: Any = None
         self._end_of_turn: tuple[int, ...] = ()
         self._weight_version = 0
+        self._present: Load | None = None
+        self._updated = False
+        self._meeting = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         """Meet the servers.
@@ -168,12 +174,20 @@ class SglangEngine:
         Returns:
             The new weight version.
 
+        A server that is away gets them when it is back; tensors are kept for that until the next update.
+
         Raises:
+            EngineUnavailable: None of the servers can be reached.
             EngineError: A server could not take them. It may serve other weights than the rest now: update again.
         """
         if isinstance(weights, Path):
             return await self._update(lambda server, version: update.load_from_disk(server, weights, version))
         return await self._update(lambda server, version: update.load_from_tensors(server, weights, version))
+
+    def expect_weights(self, version: int) -> None:
+        """Another process has put weights of this version in place on the servers; others are not generated with."""
+        self._weight_version = version
+        self._updated = True
 
     async def join_weight_group(self, group: WeightGroup) -> None:
         """Let the servers join a trainer's process group; the trainer joins as rank 0 meanwhile.
@@ -242,7 +256,7 @@ class SglangEngine:
     ) -> AsyncGenerator[Event, None]:
         if self._http is None or self._http.closed:
             raise EngineUnavailable("the engine is closed")
-        profile = await self._servers.profile(server)
+        profile = await self._profile(server)
         _require_possible(request, profile, len(self._tokenizer))
         running.server, running.sglang_id = server, uuid.uuid4().hex
         body = generate_body(request, running.sglang_id, profile.context_length)
@@ -263,13 +277,32 @@ class SglangEngine:
                     await _abort(running)
         raise EngineUnavailable(f"the SGLang server at {server.url} ended in the middle of {request.request_id}")
 
-    async def _update(self, load: Callable[[Server, int], Awaitable[None]]) -> int:
+    async def _profile(self, server: Server) -> Profile:
+        """What a server is. One that was away gets the present weights first: it may have been started anew."""
+        if not (server.stale or server.profile is None or self._meeting.locked()):
+            return server.profile
+        async with self._meeting:
+            away = server.stale or server.profile is None
+            profile = await self._servers.profile(server)
+            if away and self._updated and weight_number(profile.weight_version) != self._weight_version:
+                if self._present is None:
+                    self._servers.rest(server)
+                    raise EngineUnavailable(f"{server.url} does not have the present weights yet")
+                await self._present(server, self._weight_version)
+            return profile
+
+    async def _update(self, load: Load) -> int:
         version = self._weight_version + 1
         done = await asyncio.gather(*(load(server, version) for server in self._servers.all), return_exceptions=True)
-        failed = [error for error in done if isinstance(error, BaseException)]
-        if failed:
-            raise failed[0]
-        self._weight_version = version
+        failed = [
+            (server, e) for server, e in zip(self._servers.all, done, strict=True) if isinstance(e, BaseException)
+        ]
+        grave = [error for _, error in failed if not isinstance(error, EngineUnavailable)]
+        if grave or len(failed) == len(done):
+            raise (grave or [error for _, error in failed])[0]
+        for server, _ in failed:  # away: it gets them when it is back
+            self._servers.rest(server)
+        self._weight_version, self._present, self._updated = version, load, True
         return version
 
 
