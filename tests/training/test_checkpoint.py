@@ -37,7 +37,10 @@ def _optimizer(model: Policy) -> dict[str, torch.optim.Optimizer]:
 
 def test_a_run_killed_at_any_moment_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
     script = str(ROOT / "tests" / "training" / "killed_saver.py")
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+    }
     done = subprocess.run(
         [sys.executable, script, str(tmp_path), "12"], env=environment, capture_output=True, text=True, timeout=250
     )

@@ -31,7 +31,10 @@ def test_a_step_on_two_ranks_is_the_step_on_one_and_its_checkpoint_goes_back(tmp
 
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     script = str(ROOT / "tests" / "training" / "two_ranks.py")
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+    }
     done = subprocess.run(
         [*launch, script, str(tmp_path)], env=environment, capture_output=True, text=True, timeout=250
     )

@@ -62,7 +62,11 @@ def _in_two_processes(program: str, initial: Path, out: Path) -> None:
     done = subprocess.run(
         [*command, str(initial), str(out)],
         cwd=root,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)},
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")]),
+        },
         capture_output=True,
         text=True,
         timeout=250,
