@@ -36,8 +36,9 @@ from espalier.solver.batch.queue import JobQueue
 from espalier.solver.batch.worker import Worker
 from espalier.solver.core.candidate import Candidate, Spec
 from espalier.solver.core.events import Observer
+from espalier.solver.core.generation import Generation
 from espalier.solver.core.journal import Entry, Journal
-from espalier.solver.core.loop import Generation, Solver
+from espalier.solver.core.loop import Solver
 from espalier.solver.core.policies import BestOfK
 from espalier.solver.core.policy import Budget
 from espalier.solver.core.sources import fresh_problems

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from espalier.common.errors import UnavailableError
 from espalier.runtime.grammar import GrammarLimits
-from espalier.runtime.layout import Path
+
+if TYPE_CHECKING:
+    from espalier.runtime.layout import Path
 
 
 class EngineError(UnavailableError):

@@ -11,8 +11,9 @@ import pytest
 from espalier.runtime.engine import EngineInfo, EngineUnavailable, FinishReason, Limits, Mode, RequestRefused
 from espalier.solver.core.candidate import Candidate
 from espalier.solver.core.events import AnswerJudged, CandidateFinished, RoundFinished, Solved
+from espalier.solver.core.generation import Generation
 from espalier.solver.core.journal import Entry
-from espalier.solver.core.loop import Generation, Solver
+from espalier.solver.core.loop import Solver
 from espalier.solver.core.policies import Adaptive, BestOfK, Greedy, Refine
 from espalier.solver.core.policy import Budget, Stop
 from espalier.solver.core.problem import Problem

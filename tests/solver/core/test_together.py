@@ -10,7 +10,8 @@ import pytest
 from espalier.runtime.engine import FinishReason, Limits, Tokens
 from espalier.runtime.local import LocalEngine
 from espalier.solver.core.events import CandidateStarted, SolveEvent, Streamed
-from espalier.solver.core.loop import Generation, Solver
+from espalier.solver.core.generation import Generation
+from espalier.solver.core.loop import Solver
 from espalier.solver.core.policies import Adaptive, BestOfK, Greedy, Refine
 from espalier.solver.core.policy import Budget, Stop
 from espalier.solver.core.problem import Problem

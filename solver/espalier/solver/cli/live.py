@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
 from espalier.runtime.engine import BranchClosed, BranchOpened, Finished, FinishReason, Joined, Tokens
-from espalier.runtime.layout import Path
 from espalier.solver.core.events import (
     AnswerJudged,
     CandidateFinished,
@@ -23,6 +23,9 @@ from espalier.solver.core.events import (
 )
 from espalier.solver.core.report import status_mark
 from espalier.verifiers.verdict import Status, Verdict
+
+if TYPE_CHECKING:
+    from espalier.runtime.layout import Path
 
 STYLES = {Status.PASS: "bold green", Status.FAIL: "red", Status.UNKNOWN: "yellow", Status.ERROR: "magenta"}
 TAIL = 4096

@@ -134,7 +134,8 @@ async def solving_with(
     """A solver on this engine, with the verifiers of this process."""
     from espalier.runtime.engine import Limits
     from espalier.runtime.open import open_engine, template_of
-    from espalier.solver.core.loop import Generation, Solver
+    from espalier.solver.core.generation import Generation
+    from espalier.solver.core.loop import Solver
     from espalier.solver.core.selection import Trust
     from espalier.verifiers.local import LocalVerifiers, load
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from espalier.runtime.engine import FinishReason, Usage
-from espalier.runtime.layout import Path
+
+if TYPE_CHECKING:
+    from espalier.runtime.layout import Path
 
 
 @dataclass(frozen=True, slots=True)

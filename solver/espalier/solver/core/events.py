@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from espalier.runtime.engine import Event, Finished
-from espalier.runtime.layout import Path
 from espalier.solver.core.candidate import Candidate, Spec
 from espalier.solver.core.policy import Budget, PolicyState
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.result import Result
 from espalier.verifiers.verdict import Verdict
+
+if TYPE_CHECKING:
+    from espalier.runtime.layout import Path
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,50 @@
-"""Close a stream of events whatever happens."""
+"""How responses are generated, beside what a policy decides."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 
-from espalier.runtime.engine import Event
+from espalier.runtime.engine import EngineInfo, Event, GenerateRequest, Limits, Mode, SamplingParams
+from espalier.solver.core.candidate import Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """How responses are made, beside what the policy decides.
+
+    Attributes:
+        sampling: Temperature and seed are replaced by the candidate's.
+        step_penalty: Repetition penalty inside steps (1.02 in the paper's engine: stops loops).
+        limits: Of one response.
+        mode: Fork and join, or one token after the other. An engine that cannot fork always does the latter.
+    """
+
+    sampling: SamplingParams = SamplingParams()
+    step_penalty: float = 1.0
+    limits: Limits = Limits()
+    mode: Mode = Mode.PARALLEL
+
+    def request(self, request_id: str, prompt: tuple[int, ...], spec: Spec, info: EngineInfo) -> GenerateRequest:
+        """What an engine is asked for one candidate."""
+        sampling = replace(self.sampling, temperature=spec.temperature, seed=spec.seed)
+        limits = self.limits
+        if spec.max_tokens is not None:
+            limits = replace(limits, max_tokens=min(limits.max_tokens, spec.max_tokens))
+        return GenerateRequest(
+            request_id=request_id,
+            prompt=prompt,
+            sampling=sampling,
+            step_sampling=replace(sampling, repetition_penalty=self.step_penalty),
+            limits=limits,
+            mode=self.mode if info.parallel else Mode.SEQUENTIAL,
+        )
 
 
 @asynccontextmanager
 async def closing(events: AsyncIterator[Event]) -> AsyncIterator[AsyncIterator[Event]]:
-    """Close the stream at the end, which aborts its request if that still runs."""
+    """Close a stream of events at the end, which aborts its request if that still runs."""
     try:
         yield events
     finally:

@@ -11,21 +11,15 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from espalier.common.errors import first_cause
 from espalier.runtime.engine import (
     Engine,
     EngineError,
-    EngineInfo,
-    GenerateRequest,
-    Limits,
-    Mode,
     RequestRefused,
-    SamplingParams,
 )
 from espalier.runtime.grammar import Vocabulary
-from espalier.runtime.layout import Path
 from espalier.runtime.prompt import PromptTemplate
 from espalier.solver.core.candidate import BranchAnswer, Candidate, Spec
 from espalier.solver.core.events import (
@@ -39,7 +33,7 @@ from espalier.solver.core.events import (
     Streamed,
     fan_out,
 )
-from espalier.solver.core.generation import closing
+from espalier.solver.core.generation import Generation, closing
 from espalier.solver.core.journal import Entry, Journal, NoJournal
 from espalier.solver.core.policy import Budget, Policy, Stop, begin, stop
 from espalier.solver.core.problem import Problem
@@ -50,6 +44,9 @@ from espalier.solver.core.selection import Trust, VerifiedCandidate, select
 from espalier.verifiers.answer import no_answer
 from espalier.verifiers.check import Check, Claim, StepCheck
 from espalier.verifiers.verdict import Status, Verdict
+
+if TYPE_CHECKING:
+    from espalier.runtime.layout import Path
 
 ABORT_SECONDS = 5.0
 """An engine that has not ended its requests this long after an abort is left behind: their streams are closed."""
@@ -67,38 +64,6 @@ class Verifiers(Protocol):
     async def verify(self, claim: Claim, check: Check, *, timeout: float | None = None) -> Verdict: ...
 
     async def equivalent(self, a: str, b: str, *, timeout: float | None = None) -> Verdict: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """How responses are made, beside what the policy decides.
-
-    Attributes:
-        sampling: Temperature and seed are replaced by the candidate's.
-        step_penalty: Repetition penalty inside steps (1.02 in the paper's engine: stops loops).
-        limits: Of one response.
-        mode: Fork and join, or one token after the other. An engine that cannot fork always does the latter.
-    """
-
-    sampling: SamplingParams = SamplingParams()
-    step_penalty: float = 1.0
-    limits: Limits = Limits()
-    mode: Mode = Mode.PARALLEL
-
-    def request(self, request_id: str, prompt: tuple[int, ...], spec: Spec, info: EngineInfo) -> GenerateRequest:
-        """What an engine is asked for one candidate."""
-        sampling = replace(self.sampling, temperature=spec.temperature, seed=spec.seed)
-        limits = self.limits
-        if spec.max_tokens is not None:
-            limits = replace(limits, max_tokens=min(limits.max_tokens, spec.max_tokens))
-        return GenerateRequest(
-            request_id=request_id,
-            prompt=prompt,
-            sampling=sampling,
-            step_sampling=replace(sampling, repetition_penalty=self.step_penalty),
-            limits=limits,
-            mode=self.mode if info.parallel else Mode.SEQUENTIAL,
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from espalier.common.errors import FieldError
 from espalier.runtime.engine import BranchClosed, BranchOpened, Finished, FinishReason, Joined, Tokens, Usage
-from espalier.runtime.layout import Path
 from espalier.solver.core.candidate import BranchAnswer, Candidate, Repair, Spec
 from espalier.solver.core.events import (
     Accepted,
@@ -36,6 +35,9 @@ from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
 from espalier.verifiers.proto import decode_check, decode_verdict, encode_check, encode_text, encode_verdict
 from espalier.verifiers.verdict import Verdict
+
+if TYPE_CHECKING:
+    from espalier.runtime.layout import Path
 
 _DECIDED_BY = {
     DecidedBy.CHECK: pb.SolveResponse.DECIDED_BY_CHECK,

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from espalier.runtime.decoding.detokenizer import Detokeniser
 from espalier.runtime.engine import BranchClosed, BranchOpened, Event, Finished, FinishReason, Rollout, Tokens, Usage
 from espalier.runtime.grammar import Vocabulary
-from espalier.runtime.layout import Path
 from espalier.runtime.structure import read
 from espalier.solver.core.candidate import BranchAnswer, Candidate, Spec
 from espalier.verifiers.answer import branch_answer, final_answer
 from espalier.verifiers.check import Check
+
+if TYPE_CHECKING:
+    from espalier.runtime.layout import Path
 
 _ANSWER_ENDS = frozenset("}`")
 """A box ends with a brace and a program with a fence: only then is a step read again."""

@@ -6,19 +6,22 @@ import asyncio
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from espalier.common.seeds import derive_seed
 from espalier.runtime.engine import BranchOpened, Engine, EngineError, Event, Finished, FinishReason, Tokens
 from espalier.runtime.grammar import Vocabulary
-from espalier.runtime.layout import Path
 from espalier.runtime.prompt import PromptTemplate
 from espalier.solver.core.candidate import Candidate, Spec
-from espalier.solver.core.generation import closing
-from espalier.solver.core.loop import VERIFY_SECONDS, Generation, Solver, Verifiers
+from espalier.solver.core.generation import Generation, closing
+from espalier.solver.core.loop import VERIFY_SECONDS, Solver, Verifiers
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.recorder import CandidateBuilder
 from espalier.verifiers.check import Claim
 from espalier.verifiers.verdict import Status
+
+if TYPE_CHECKING:
+    from espalier.runtime.layout import Path
 
 
 @dataclass(frozen=True, slots=True)
