@@ -29,7 +29,7 @@ from espalier.runtime.engine import FinishReason, Usage
 from espalier.solver.core.candidate import Candidate, Spec
 from espalier.solver.core.loop import VERIFY_SECONDS, Verifiers
 from espalier.solver.core.policies import Adaptive, BestOfK
-from espalier.solver.core.policy import Budget, Policy, PolicyState, begin
+from espalier.solver.core.policy import Budget, Policy, PolicyState, begin, outcome_of, tally
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.selection import VerifiedCandidate, select
 from espalier.verifiers.check import Claim, StepCheck
@@ -59,7 +59,7 @@ class Run:
     tokens: float
 
 
-# CudaGraphRunner.
+# Replaying.
 
 
 def replay(policy: Policy, recorded: Sequence[Recorded], *, votes: bool, seed: int) -> Run:
@@ -78,7 +78,7 @@ def replay(policy: Policy, recorded: Sequence[Recorded], *, votes: bool, seed: i
                 ended = recorded[spec.index].critical_path
                 tokens += sum(_spent(recorded[loser.index], ended) for loser in asked[at + 1 :])
                 break
-    chosen = select(judged).candidate
+    chosen = select(judged, state.votes).candidate
     return Run(chosen is not None and recorded[chosen].check[0] is Status.PASS, tokens)
 
 
@@ -87,7 +87,7 @@ def to_the_end(recorded: Sequence[Recorded], *, votes: bool) -> Run:
     judged = [
         VerifiedCandidate(_candidate(Spec(i, 0, 0, 1.0), one), _verdict(one, votes)) for i, one in enumerate(recorded)
     ]
-    chosen = select(judged).candidate
+    chosen = select(judged, tally(outcome_of(one.candidate, one.verdict) for one in judged)).candidate
     return Run(chosen is not None and recorded[chosen].check[0] is Status.PASS, sum(one.tokens for one in recorded))
 
 

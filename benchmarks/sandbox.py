@@ -50,7 +50,7 @@ PEER_IMAGE = "espalier-sandbox-peer:python"
 
 
 @dataclass(frozen=True, slots=True)
-class BlockTable:
+class Row:
     """One line of the table; seconds."""
 
     system: str
@@ -187,7 +187,7 @@ class Espalier(System):
         await self.sandbox.close()
 
 
-async def measure(system: System, jobs: int, concurrency: int) -> BlockTable:
+async def measure(system: System, jobs: int, concurrency: int) -> Row:
     """A burst of `jobs` jobs from `concurrency` clients."""
     try:
         await system.open(jobs, concurrency)
@@ -197,7 +197,7 @@ async def measure(system: System, jobs: int, concurrency: int) -> BlockTable:
         await system.close()
 
 
-async def sustain(system: System, seconds: float, concurrency: int, pool: int = 8) -> BlockTable:
+async def sustain(system: System, seconds: float, concurrency: int, pool: int = 8) -> Row:
     """As many jobs as `concurrency` clients get done in `seconds`, out of a pool of `pool` boxes."""
     try:
         await system.open(pool // 2, concurrency)
@@ -208,7 +208,7 @@ async def sustain(system: System, seconds: float, concurrency: int, pool: int = 
         await system.close()
 
 
-async def clients(system: System, name: str, concurrency: int, more: Callable[[], bool]) -> BlockTable:
+async def clients(system: System, name: str, concurrency: int, more: Callable[[], bool]) -> Row:
     latencies: list[float] = []
 
     async def client() -> None:
@@ -222,7 +222,7 @@ async def clients(system: System, name: str, concurrency: int, more: Callable[[]
     await asyncio.gather(*(client() for _ in range(concurrency)))
     elapsed = time.perf_counter() - started
     cuts = statistics.quantiles(latencies, n=100, method="inclusive") if len(latencies) > 1 else latencies * 99
-    return BlockTable(name, concurrency, len(latencies), len(latencies) / elapsed, cuts[49], cuts[94], cuts[98])
+    return Row(name, concurrency, len(latencies), len(latencies) / elapsed, cuts[49], cuts[94], cuts[98])
 
 
 def output(command: list[str]) -> str:
@@ -257,7 +257,7 @@ def build_peer_image() -> None:
         )
 
 
-async def run(arguments: argparse.Namespace, note: Callable[[str], Any]) -> list[BlockTable]:
+async def run(arguments: argparse.Namespace, note: Callable[[str], Any]) -> list[Row]:
     systems: list[System] = [DockerRun(), DockerExec()]
     try:
         import llm_sandbox  # noqa: F401
@@ -267,9 +267,9 @@ async def run(arguments: argparse.Namespace, note: Callable[[str], Any]) -> list
     except (ImportError, subprocess.CalledProcessError) as error:
         note(f"llm-sandbox is left out: {error}")
     systems += [Espalier(kind, warm=warm) for kind in ("docker", "bwrap") for warm in (True, False)]
-    rows: list[BlockTable] = []
+    rows: list[Row] = []
 
-    async def attempt(label: str, work: Awaitable[BlockTable]) -> None:
+    async def attempt(label: str, work: Awaitable[Row]) -> None:
         note(label)
         try:
             rows.append(await work)
@@ -285,7 +285,7 @@ async def run(arguments: argparse.Namespace, note: Callable[[str], Any]) -> list
     return rows
 
 
-def show(rows: list[BlockTable], console: Console) -> None:
+def show(rows: list[Row], console: Console) -> None:
     table = Table(title=f"One small Python program, {os.cpu_count()} processors")
     for column in ("system", "clients", "jobs", "jobs/s", "p50 ms", "p95 ms", "p99 ms"):
         table.add_column(column, justify="left" if column == "system" else "right")

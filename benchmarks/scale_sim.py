@@ -45,7 +45,7 @@ ROWS = {
 
 
 @dataclass(frozen=True, slots=True)
-class BlockTable:
+class Row:
     """What a limits does.
 
     Attributes:
@@ -75,7 +75,7 @@ class BlockTable:
         return max(self.loads, key=lambda part: self.loads[part])
 
 
-def simulate(limits: ServerLimits, measured: Measured, jobs: int, seed: int) -> BlockTable:
+def simulate(limits: ServerLimits, measured: Measured, jobs: int, seed: int) -> Row:
     """Work off a backlog, then serve jobs as they come."""
     draw = random.Random(seed)
     backlog = Simulation(limits, measured, seed)
@@ -91,10 +91,10 @@ def simulate(limits: ServerLimits, measured: Measured, jobs: int, seed: int) -> 
     serving = Simulation(limits, measured, seed + 1)
     tally = serving.run(draw.choices(measured.problems, k=jobs), LOAD * capacity)
     elapsed = serving.clock.now
-    return BlockTable(capacity, tally.done / elapsed, sorted(tally.seconds), tally, elapsed, loads)
+    return Row(capacity, tally.done / elapsed, sorted(tally.seconds), tally, elapsed, loads)
 
 
-def table(rows: dict[str, BlockTable], jobs: int, measured: Measured) -> str:
+def table(rows: dict[str, Row], jobs: int, measured: Measured) -> str:
     """The rows for people."""
     lines = [
         f"{jobs:,} jobs in each row, k = {PLAIN.k}, {PLAIN.slots} slots a worker unless said; "

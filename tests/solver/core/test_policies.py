@@ -13,8 +13,8 @@ from espalier.runtime.engine import FinishReason, Usage
 from espalier.solver.core.candidate import Candidate, Spec
 from espalier.solver.core.policies import POLICIES, Adaptive, BestOfK, Greedy, Refine, policy
 from espalier.solver.core.policies.rounds import Rounds
-from espalier.solver.core.policy import Budget, BudgetError, Outcome, Policy, PolicyState, Stop, begin, stop
-from espalier.solver.core.votes import leader_probability, tally, votes_needed
+from espalier.solver.core.policy import Budget, BudgetError, Outcome, Policy, PolicyState, Stop, begin, stop, tally
+from espalier.solver.core.votes import leader_probability, votes_needed
 from espalier.verifiers.verdict import Status, Verdict
 
 Tells = Callable[[Spec], tuple[Candidate, Verdict]]
@@ -139,15 +139,15 @@ def test_no_fewer_votes_than_are_lacking_can_settle_a_vote_and_as_many_for_the_l
     votes: list[tuple[int, float]], certainty: float, most: int
 ) -> None:
     outcomes = tuple(vote(index, *given) for index, given in enumerate(votes))
-    missing = votes_needed(outcomes, certainty, most)
+    missing = votes_needed(tally(outcomes), certainty, most)
     assert 1 <= missing <= most
     for group in range(5):  # also for one that nobody has voted for yet
         further = tuple(vote(len(votes) + number, group, 1.0) for number in range(missing))
-        if leader_probability(outcomes) < certainty:
-            assert leader_probability(outcomes + further[:-1]) < certainty
+        if leader_probability(tally(outcomes)) < certainty:
+            assert leader_probability(tally(outcomes + further[:-1])) < certainty
     leader = next(iter(tally(outcomes)))
     further = tuple(vote(len(votes) + number, leader, 1.0) for number in range(missing))
-    assert missing == most or leader_probability(outcomes + further) >= certainty
+    assert missing == most or leader_probability(tally(outcomes + further)) >= certainty
 
 
 def test_a_round_of_adaptive_is_not_larger_than_the_votes_that_could_settle_it() -> None:

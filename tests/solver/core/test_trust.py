@@ -7,7 +7,8 @@ import pytest
 from espalier.runtime.engine import FinishReason, Usage
 from espalier.solver.core.candidate import Candidate, Spec
 from espalier.solver.core.confidence import FEATURES, Calibration
-from espalier.solver.core.selection import DecidedBy, Trust, VerifiedCandidate, select
+from espalier.solver.core.policy import outcome_of, tally
+from espalier.solver.core.selection import DecidedBy, Selection, Trust, VerifiedCandidate, select
 from espalier.verifiers.verdict import Status, Verdict
 
 LEADER = Calibration(tuple(2.0 if name == "share" else 0.0 for name in FEATURES))
@@ -33,15 +34,20 @@ def judged(*answers: tuple[str | None, int | None], status: Status = Status.UNKN
     ]
 
 
+def weighed(trust: Trust, entries: list[VerifiedCandidate]) -> Selection:
+    votes = tally(outcome_of(entry.candidate, entry.verdict) for entry in entries)
+    return trust.weigh(select(entries, votes), entries, votes)
+
+
 def test_what_a_check_confirmed_is_sure() -> None:
     entries = judged(("4", None), status=Status.PASS)
-    assert Trust().weigh(select(entries), entries).confidence == 1.0
-    assert Trust(LEADER, 0.99).weigh(select(entries), entries).answer == "4"
+    assert weighed(Trust(), entries).confidence == 1.0
+    assert weighed(Trust(LEADER, 0.99), entries).answer == "4"
 
 
 def test_votes_have_the_confidence_of_the_calibration() -> None:
     many, few = judged(*[("4", 0)] * 7, ("5", 1)), judged(("4", 0), ("4", 0), ("5", 1), ("6", 2), (None, None))
-    surer, less = (Trust(LEADER).weigh(select(entries), entries) for entries in (many, few))
+    surer, less = (weighed(Trust(LEADER), entries) for entries in (many, few))
     assert surer.answer == less.answer == "4"
     assert surer.confidence is not None
     assert less.confidence is not None
@@ -50,7 +56,7 @@ def test_votes_have_the_confidence_of_the_calibration() -> None:
 
 def test_a_response_without_an_answer_makes_less_sure() -> None:
     with_silence, without = judged(("4", 0), (None, None)), judged(("4", 0))
-    sure = [Trust(LEADER).weigh(select(entries), entries).confidence for entries in (with_silence, without)]
+    sure = [weighed(Trust(LEADER), entries).confidence for entries in (with_silence, without)]
     assert sure[0] is not None
     assert sure[1] is not None
     assert sure[0] < sure[1]
@@ -58,14 +64,14 @@ def test_a_response_without_an_answer_makes_less_sure() -> None:
 
 def test_too_little_confidence_is_no_answer_but_a_hint() -> None:
     entries = judged(("4", 0), ("5", 1), ("6", 2))
-    found = Trust(LEADER, 0.9).weigh(select(entries), entries)
+    found = weighed(Trust(LEADER, 0.9), entries)
     assert (found.answer, found.decided_by, found.hint) == (None, DecidedBy.NONE, "4")
     assert "below 0.9" in found.reason
 
 
 def test_without_a_calibration_votes_have_none() -> None:
     entries = judged(("4", 0), ("4", 0))
-    assert Trust().weigh(select(entries), entries).confidence is None
+    assert weighed(Trust(), entries).confidence is None
 
 
 @pytest.mark.parametrize(("calibration", "least"), [(None, 0.5), (LEADER, 1.5), (LEADER, -0.1)])

@@ -14,11 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 
-import numpy as np
-import numpy.typing as npt
-
-Floats = npt.NDArray[np.float64]
-
 FEATURES = ("intercept", "share", "margin", "log_votes", "silent", "split")
 RIDGE = 1e-3
 """Weight of the penalty that keeps the fit finite where a feature separates right from wrong."""
@@ -124,10 +119,12 @@ def fit(votes: Sequence[Votes], right: Sequence[bool], model: str = "", problems
     Raises:
         ValueError: There are no examples, or only right or only wrong ones.
     """
+    import numpy as np  # only to fit: a server that reads a calibration needs none
+
     if len(set(right)) < 2:
         raise ValueError("a calibration needs right and wrong answers to learn from")
-    x: Floats = np.array([one.features() for one in votes])
-    y: Floats = np.array(right, dtype=np.float64)
+    x = np.array([one.features() for one in votes])
+    y = np.array(right, dtype=np.float64)
     weights = np.zeros(x.shape[1])
     penalty = RIDGE * len(y) * np.eye(x.shape[1])
     penalty[0, 0] = 0.0

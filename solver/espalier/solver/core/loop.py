@@ -10,7 +10,7 @@ import asyncio
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from espalier.common.errors import first_cause
@@ -153,11 +153,7 @@ class _Run:
         )
         self._group = asyncio.TaskGroup()
         self._reports: asyncio.Queue[Candidate | VerifiedCandidate | None] = asyncio.Queue()
-        self._generating: dict[int, _Response] = {}
-        self._judging: dict[int, tuple[Candidate, asyncio.Task[None]]] = {}
-        self._judged: dict[int, VerifiedCandidate] = {}
-        self._branches: dict[int, list[asyncio.Task[None]]] = {}
-        self._passed: dict[int, tuple[BranchAnswer, Verdict]] = {}
+        self._attempts: dict[int, _Attempt] = {}
         self._verdicts: dict[str, asyncio.Task[Verdict]] = {}
         self._classes: dict[int, str] = {}
         self._classing = asyncio.Lock()
@@ -181,17 +177,18 @@ class _Run:
                 specs = self._policy.ask(self._state)
                 while True:
                     for spec in specs:
-                        if spec.index not in (self._generating.keys() | self._judging.keys() | self._judged.keys()):
+                        if spec.index not in self._attempts:
                             self._sample(spec)
-                    if not self._generating and not self._judging:
+                    if all(attempt.judged for attempt in self._attempts.values()):
                         break
                     known = self._state
                     await self._take(await self._reports.get())
                     if self._state is not known:  # the same state asks for the same
                         specs = self._policy.ask(self._state)
                         self._note_round(specs)
-        judged = tuple(entry for _, entry in sorted(self._judged.items()))
-        selection = self._solver.trust.weigh(select(judged), judged)
+        judged = tuple(attempt.judged for _, attempt in sorted(self._attempts.items()) if attempt.judged)
+        votes = self._state.votes
+        selection = self._solver.trust.weigh(select(judged, votes), judged, votes)
         spent = spend(judged, selection.candidate, self._seconds)
         result = Result(
             self._problem, selection, self._state.stopped or Stop.CANDIDATES, judged, spent, self._state.seed
@@ -201,6 +198,8 @@ class _Run:
 
     def _restore(self, entries: Sequence[Entry]) -> None:
         """Go on from what an earlier run stored."""
+        for entry in entries:
+            self._attempts[entry.candidate.spec.index] = _Attempt()
         for entry in entries:
             if entry.verdict is not None:
                 candidate = entry.candidate
@@ -233,23 +232,23 @@ class _Run:
             case None:
                 self._state = stop(self._state, Stop.SECONDS)
             case Candidate():
-                del self._generating[report.spec.index]
                 self._judge_or_drop(report)
-            case VerifiedCandidate(candidate, verdict) if candidate.spec.index in self._judging:
-                del self._judging[candidate.spec.index]
+            case VerifiedCandidate(candidate, verdict) if not self._attempts[candidate.spec.index].judged:
                 self._settle(report)
                 self._state = self._policy.tell(self._state, candidate, verdict)
         if self._state.stopped and not stopped:
             await self._release()
 
     def _judge_or_drop(self, candidate: Candidate) -> None:
+        attempt = self._attempts[candidate.spec.index]
+        attempt.candidate = candidate
         if self._state.stopped:
             self._settle(VerifiedCandidate(candidate, NOT_JUDGED))
         else:
-            self._judging[candidate.spec.index] = (candidate, self._group.create_task(self._judge(candidate)))
+            attempt.judging = self._group.create_task(self._judge(candidate))
 
     def _settle(self, judged: VerifiedCandidate) -> None:
-        self._judged[judged.candidate.spec.index] = judged
+        self._attempts[judged.candidate.spec.index].judged = judged
         self._observer(CandidateFinished(judged.candidate, judged.verdict))
 
     def _note_round(self, specs: tuple[Spec, ...]) -> None:
@@ -261,20 +260,20 @@ class _Run:
 
     async def _release(self) -> None:
         """Nothing more is needed: end judging here and generating in the engine, whose reports still come."""
-        for candidate, task in self._judging.values():
-            task.cancel()
-            self._settle(VerifiedCandidate(candidate, self._known(candidate)))
-        self._judging.clear()
+        for attempt in self._attempts.values():
+            if attempt.judging and attempt.candidate and not attempt.judged:
+                attempt.judging.cancel()
+                self._settle(VerifiedCandidate(attempt.candidate, self._known(attempt.candidate)))
+            for branch in attempt.branches:
+                branch.cancel()
         for verdict in self._verdicts.values():
             verdict.cancel()
-        for branch in (task for tasks in self._branches.values() for task in tasks):
-            branch.cancel()
-        if self._generating:
-            await asyncio.gather(*map(self._abort, self._generating))
+        if generating := [index for index, attempt in self._attempts.items() if attempt.is_generating]:
+            await asyncio.gather(*map(self._abort, generating))
             self._group.create_task(self._cancel_stragglers())
 
     def _known(self, candidate: Candidate) -> Verdict:
-        """The verdict on a candidate that nobody backoff for any more, if its answer has one already."""
+        """The verdict on a candidate that nothing waits for any more, if its answer has one already."""
         judging = self._verdicts.get(candidate.answer or "")
         if judging is None or not judging.done() or judging.cancelled() or judging.exception():
             return NOT_JUDGED
@@ -286,12 +285,13 @@ class _Run:
 
     async def _cancel_stragglers(self) -> None:
         """Close the streams of an engine that does not end its requests, and count what has come of them."""
-        if tasks := [response.task for response in self._generating.values()]:  # they may all have reported by now
+        generating = [attempt for attempt in self._attempts.values() if attempt.is_generating]
+        if tasks := [attempt.generating for attempt in generating if attempt.generating]:
             await asyncio.wait(tasks, timeout=ABORT_SECONDS)
-        for response in self._generating.values():
-            if not response.task.done():
-                response.task.cancel()
-                self._reports.put_nowait(response.recorder.candidate(self._seconds))
+        for attempt in generating:
+            if attempt.generating and attempt.builder and not attempt.generating.done():
+                attempt.generating.cancel()
+                self._reports.put_nowait(attempt.builder.candidate(self._seconds))
 
     # Generating.
 
@@ -299,14 +299,11 @@ class _Run:
         return f"{self._id}/{index}"
 
     def _sample(self, spec: Spec) -> None:
-        engine = self._solver.engine
-        recorder = CandidateBuilder(
-            spec, engine.tokenizer, self._vocabulary, self._problem.check, engine.info.end_of_turn
-        )
-        task = self._group.create_task(self._generate(spec, recorder))
-        self._generating[spec.index] = _Response(task, recorder)
+        builder = CandidateBuilder(spec, self._solver.engine.tokenizer, self._vocabulary, self._problem.check)
+        attempt = self._attempts[spec.index] = _Attempt(builder=builder)
+        attempt.generating = self._group.create_task(self._generate(spec, builder))
 
-    async def _generate(self, spec: Spec, recorder: CandidateBuilder) -> None:
+    async def _generate(self, spec: Spec, builder: CandidateBuilder) -> None:
         engine = self._solver.engine
         asked = question(self._problem.text, spec)
         prompt = self._solver.template.encode(engine.tokenizer, asked)
@@ -315,19 +312,19 @@ class _Run:
         try:
             async with closing(engine.generate(request)) as events:
                 async for event in events:
-                    found = recorder.feed(event)
-                    self._observer(Streamed(spec.index, event, recorder.text))
+                    found = builder.feed(event)
+                    self._observer(Streamed(spec.index, event, builder.text))
                     if found is not None:
                         self._verify_branch_answer(spec.index, found)
         except RequestRefused as error:
             if spec.repair is None:
                 raise
-            recorder.refuse(str(error))  # the earlier attempt makes its prompt too long; fresh samples still fit
+            builder.refuse(str(error))  # the earlier attempt makes its prompt too long; fresh samples still fit
         except EngineError:
             if not self._state.stopped:
                 raise
-        passed = self._passed.get(spec.index)
-        candidate = recorder.candidate(self._seconds, passed[0] if passed else None)
+        passed = self._attempts[spec.index].passed
+        candidate = builder.candidate(self._seconds, passed[0] if passed else None)
         if not self._state.stopped:
             await self._journal.generated(candidate)
         self._reports.put_nowait(candidate)
@@ -343,9 +340,10 @@ class _Run:
             if verdict.status is Status.UNKNOWN and self._checkable:
                 verdict = await self._add_step_score(verdict, candidate.text)
         if not verdict.passed:
-            await asyncio.gather(*self._branches.get(index, ()))
-            if index in self._passed:
-                branch, verdict = self._passed[index]
+            attempt = self._attempts[index]
+            await asyncio.gather(*attempt.branches)
+            if attempt.passed:
+                branch, verdict = attempt.passed
                 candidate = replace(candidate, answer=branch.answer)
         if verdict.status is Status.UNKNOWN and candidate.answer is not None:
             candidate = replace(candidate, answer_class=await self._class_of(candidate.answer))
@@ -356,14 +354,15 @@ class _Run:
         """A step has stated an answer: have it judged, if that can help."""
         if self._checkable and not self._state.stopped:
             task = self._group.create_task(self._verify_branch(index, found))
-            self._branches.setdefault(index, []).append(task)
+            self._attempts[index].branches.append(task)
 
     async def _verify_branch(self, index: int, found: BranchAnswer) -> None:
         """The verdict on a step's answer: if it is right, the rest of the response is not needed."""
         verdict = await self._verdict_on(index, found.path, found.answer, found.answer)
-        if verdict.passed and index not in self._passed:
-            self._passed[index] = (found, verdict)
-            if index in self._generating:
+        attempt = self._attempts[index]
+        if verdict.passed and not attempt.passed:
+            attempt.passed = (found, verdict)
+            if attempt.is_generating:
                 await self._abort(index)
 
     async def _verdict_on(self, index: int, path: Path, answer: str, response: str) -> Verdict:
@@ -412,9 +411,29 @@ class _Run:
         return VERIFY_SECONDS if limit is None else max(0.001, min(VERIFY_SECONDS, limit - self._seconds))
 
 
-@dataclass(frozen=True, slots=True)
-class _Response:
-    """A response that is being generated."""
+@dataclass(slots=True)
+class _Attempt:
+    """What a solve knows of one candidate, from its first token to its verdict.
 
-    task: asyncio.Task[None]
-    recorder: CandidateBuilder
+    Attributes:
+        builder: Folds the events of the response; None for one that an earlier run generated.
+        generating: Reads the response.
+        candidate: The response, once it has ended.
+        judging: Works out the verdict.
+        branches: Work out the verdicts on the answers of its steps.
+        passed: The step's answer that satisfied the check first, with its verdict.
+        judged: The candidate with its verdict: nothing is left to do.
+    """
+
+    builder: CandidateBuilder | None = None
+    generating: asyncio.Task[None] | None = None
+    candidate: Candidate | None = None
+    judging: asyncio.Task[None] | None = None
+    branches: list[asyncio.Task[None]] = field(default_factory=list)
+    passed: tuple[BranchAnswer, Verdict] | None = None
+    judged: VerifiedCandidate | None = None
+
+    @property
+    def is_generating(self) -> bool:
+        """Whether its response has not been reported yet."""
+        return self.generating is not None and self.candidate is None

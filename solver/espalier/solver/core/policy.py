@@ -6,6 +6,7 @@ each outcome as it comes. Nothing here knows of engines, verifiers or clocks.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
@@ -116,6 +117,11 @@ class PolicyState:
         """New tokens spent so far."""
         return sum(outcome.tokens for outcome in self.outcomes)
 
+    @property
+    def votes(self) -> Mapping[int, float]:
+        """Weight of each class of answers, the heaviest first."""
+        return tally(self.outcomes)
+
 
 class Policy(Protocol):
     """Spends a budget. Implementations are frozen dataclasses: settings, no state."""
@@ -136,6 +142,15 @@ class Policy(Protocol):
     def tell(self, state: PolicyState, candidate: Candidate, verdict: Verdict) -> PolicyState:
         """The state with one more outcome. Telling the same candidate again, or after the stop, changes nothing."""
         ...
+
+
+def tally(outcomes: Iterable[Outcome]) -> dict[int, float]:
+    """Weight of each class, heaviest first; classes of equal weight in the order of their numbers."""
+    weights: dict[int, float] = {}
+    for outcome in outcomes:
+        if outcome.answer_class is not None and outcome.weight > 0:
+            weights[outcome.answer_class] = weights.get(outcome.answer_class, 0.0) + outcome.weight
+    return dict(sorted(weights.items(), key=lambda item: (-item[1], item[0])))
 
 
 def begin(seed: int, budget: Budget) -> PolicyState:

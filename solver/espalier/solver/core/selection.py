@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from espalier.runtime.engine import FinishReason
 from espalier.solver.core.candidate import Candidate
 from espalier.solver.core.confidence import Calibration, Votes
-from espalier.solver.core.policy import outcome_of
-from espalier.solver.core.votes import tally
 from espalier.verifiers.verdict import Status, Verdict
 
 
@@ -62,10 +60,14 @@ class Selection:
         return self.decided_by is DecidedBy.CHECK
 
 
-def select(judged: Sequence[VerifiedCandidate]) -> Selection:
+def select(judged: Sequence[VerifiedCandidate], votes: Mapping[int, float]) -> Selection:
     """PASS beats everything, then the weight of the answer's class; of equals the one with fewer tokens.
 
     An answer with verdict FAIL or ERROR is never chosen.
+
+    Args:
+        judged: Every candidate.
+        votes: Weight of each class of answers, as the policy's state has tallied it.
     """
     answered = [entry for entry in judged if entry.candidate.answer is not None]
     if passed := [entry for entry in answered if entry.verdict.status is Status.PASS]:
@@ -74,17 +76,16 @@ def select(judged: Sequence[VerifiedCandidate]) -> Selection:
     open_ones = [entry for entry in answered if entry.verdict.status is Status.UNKNOWN]
     if not open_ones:
         return Selection(None, DecidedBy.NONE, _why_none(judged))
-    weights = tally(outcome_of(entry.candidate, entry.verdict) for entry in open_ones)
 
     def weight(entry: VerifiedCandidate) -> float:
         number = entry.candidate.answer_class
-        return 0.0 if number is None else weights.get(number, 0.0)
+        return 0.0 if number is None else votes.get(number, 0.0)
 
     heaviest = max(weight(entry) for entry in open_ones)
     best = _cheapest([entry for entry in open_ones if weight(entry) == heaviest])
     if len(open_ones) == 1:
         return _chosen(best, DecidedBy.ONLY_CANDIDATE, "the only answer; nothing could confirm or refute it")
-    share = f"{heaviest:.3g} of {sum(weights.values()):.3g} votes by weight"
+    share = f"{heaviest:.3g} of {sum(votes.values()):.3g} votes by weight"
     return _chosen(best, DecidedBy.CONSENSUS, f"{share}; no check has confirmed it")
 
 
@@ -106,21 +107,20 @@ class Trust:
         if self.min_confidence and self.calibration is None:
             raise ValueError("min_confidence needs a calibration: without one nothing says how sure an answer is")
 
-    def weigh(self, selection: Selection, judged: Sequence[VerifiedCandidate]) -> Selection:
+    def weigh(self, selection: Selection, judged: Sequence[VerifiedCandidate], votes: Mapping[int, float]) -> Selection:
         """The selection with its confidence, or without its answer where that is too low."""
         if selection.answer is None or self.calibration is None:
             return replace(selection, confidence=1.0) if selection.verified else selection
-        confidence = 1.0 if selection.verified else self.calibration.confidence(_votes(judged))
+        confidence = 1.0 if selection.verified else self.calibration.confidence(_votes(judged, votes))
         if confidence >= self.min_confidence:
             return replace(selection, confidence=confidence)
         reason = f"{selection.answer} is right with probability {confidence:.2f}, below {self.min_confidence:g}"
         return Selection(None, DecidedBy.NONE, reason, confidence=confidence, hint=selection.answer)
 
 
-def _votes(judged: Sequence[VerifiedCandidate]) -> Votes:
-    weights = tally(outcome_of(entry.candidate, entry.verdict) for entry in judged)
+def _votes(judged: Sequence[VerifiedCandidate], votes: Mapping[int, float]) -> Votes:
     ended = [entry for entry in judged if entry.candidate.reason is not FinishReason.ABORTED]
-    return Votes(tuple(weights.values()), sum(entry.candidate.answer is None for entry in ended))
+    return Votes(tuple(votes.values()), sum(entry.candidate.answer is None for entry in ended))
 
 
 def _cheapest(judged: Sequence[VerifiedCandidate]) -> VerifiedCandidate:

@@ -169,7 +169,7 @@ def sample(
     with errors(debug):
         from espalier.runtime.engine import Limits, Mode
         from espalier.runtime.open import open_engine, template_of
-        from espalier.solver.core.loop import Generation
+        from espalier.solver.core.generation import Generation
         from espalier.solver.core.responses import ResponseFile, Sampling
         from espalier.training.data.sampling import Draws
         from espalier.training.data.sampling import sample as sampled

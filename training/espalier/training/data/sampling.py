@@ -14,7 +14,8 @@ from espalier.runtime.engine import Engine, FinishReason
 from espalier.runtime.prompt import PromptTemplate
 from espalier.solver.core.candidate import Candidate
 from espalier.solver.core.evaluate import Measured, Row, summarise
-from espalier.solver.core.loop import Generation, Verifiers
+from espalier.solver.core.generation import Generation
+from espalier.solver.core.loop import Verifiers
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.responses import Key, ResponseFile
 from espalier.solver.core.sample import Verdicts, assess, draw

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from espalier.solver.core.policies.rounds import Rounds
-from espalier.solver.core.policy import Outcome
+from espalier.solver.core.policy import Outcome, tally
 from espalier.solver.core.votes import leader_probability, votes_needed
 
 
@@ -38,7 +38,7 @@ class Adaptive(Rounds):
 
     def size(self, left: int, past: tuple[Outcome, ...]) -> int:
         most = min(max(self.first, len(past)), left)
-        return votes_needed(past, self.certainty, most)
+        return votes_needed(tally(past), self.certainty, most)
 
     def settled(self, outcomes: tuple[Outcome, ...]) -> bool:
-        return leader_probability(outcomes) >= self.certainty
+        return leader_probability(tally(outcomes)) >= self.certainty
