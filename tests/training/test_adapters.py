@@ -15,10 +15,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from espalier.runtime.grammar import EIGHT_TAGS
 from espalier.training.config import ConfigError, LoraConfig, TrainerConfig
+from espalier.training.export import export
 from espalier.training.model.logprobs import Scores
 from espalier.training.model.network import Batch, collate, load_network, score
 from espalier.training.model.weights import full_weights, save_adapter
-from espalier.training.run.checkpoint import Progress, export, restore, save
+from espalier.training.run.checkpoint import Progress, restore, save
 from espalier.training.run.distributed import ALONE
 from espalier.training.trainer import Trainer
 from tests.training.conftest import TOKENIZER

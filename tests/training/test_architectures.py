@@ -23,9 +23,9 @@ from transformers import (
 from espalier.runtime.layout import dense_mask
 from espalier.training.config import ConfigError
 from espalier.training.data.packing import row_of
+from espalier.training.export import export
 from espalier.training.model import network as networks
 from espalier.training.model.network import ATTENTION, check_architecture, collate, load_network, score
-from espalier.training.run.checkpoint import export
 from tests.training.pretrained import ARCHITECTURES, pretrained
 from tests.training.synthetic import forked, random_row
 

@@ -18,7 +18,7 @@ from espalier.training.pipeline import CurriculumConfig, Pipeline, Stage
 from espalier.training.rl.measure import Measured
 from espalier.training.rl.rollout import JudgedRollout
 from espalier.training.run.deadline import Deadline
-from espalier.training.run.table import NothingJudgedError, holds, last_line, table
+from espalier.training.table import NothingJudgedError, holds, last_line, table
 from espalier.verifiers.verdict import Status, Verdict
 from tests.training.conftest import ROOT
 from tests.training.test_beta import _attempt

@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from espalier.runtime.engine import Finished, FinishReason, Limits, Mode
 from espalier.training.config import ConfigError, ProblemsConfig, RlConfig, RolloutConfig, SeedlingConfig, TrainerConfig
+from espalier.training.export import export
 from espalier.training.model.network import build
 from espalier.training.rl import loop as rl
 from espalier.training.rl import papo, zero
@@ -29,7 +30,7 @@ from espalier.training.rl.reward import Reward, RolloutStatus, reward
 from espalier.training.rl.rollout import Collector, JudgedRollout, StaleRolloutError
 from espalier.training.rl.rollout_engine import served_copy
 from espalier.training.rl.sampler import RolloutBatch
-from espalier.training.run.checkpoint import Progress, export
+from espalier.training.run.checkpoint import Progress
 from espalier.training.run.deadline import Deadline
 from espalier.training.run.distributed import ALONE
 from espalier.training.run.errors import NotFiniteError

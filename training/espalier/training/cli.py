@@ -287,7 +287,7 @@ def curriculum(
         from espalier.training.pipeline import Pipeline
         from espalier.training.run.deadline import Deadline
         from espalier.training.run.progress import reporter
-        from espalier.training.run.table import holds, last_line, table
+        from espalier.training.table import holds, last_line, table
 
         run = load_as(CurriculumConfig, config)
         _print_settings(run)

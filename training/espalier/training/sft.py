@@ -22,9 +22,10 @@ from espalier.training.config import ConfigError, DataConfig, MetricsConfig, See
 from espalier.training.data.packing import Row
 from espalier.training.data.responses import ExampleSource, ResponseFileError, read_examples
 from espalier.training.data.stream import TASK_NAMES, held_out_rows, rows
+from espalier.training.export import finish, load_weights
 from espalier.training.model.logprobs import Scores
 from espalier.training.model.network import Batch, Policy, build, collate, load_network
-from espalier.training.run.checkpoint import Progress, finish, load_weights, restore, save
+from espalier.training.run.checkpoint import Progress, restore, save
 from espalier.training.run.deadline import Deadline
 from espalier.training.run.directory import prepare
 from espalier.training.run.distributed import ALONE, Group

@@ -19,11 +19,11 @@ from torch.optim import AdamW, Optimizer
 
 from espalier.runtime.grammar import EIGHT_TAGS
 from espalier.training.config import LoraConfig, OptimizerName, Schedule, TrainerConfig
+from espalier.training.export import exported
 from espalier.training.model.logprobs import Scores
 from espalier.training.model.muon import Muon
 from espalier.training.model.network import Batch, Policy, checkpoint_layers, compile_layers
 from espalier.training.model.weights import add_adapter, whole
-from espalier.training.run.checkpoint import exported
 from espalier.training.run.distributed import Group
 from espalier.training.run.errors import NotFiniteError
 

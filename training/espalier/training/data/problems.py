@@ -10,7 +10,6 @@ from random import Random
 
 from espalier.solver.core.problem import Problem, ProblemError, read_problem_file
 from espalier.training.config import ProblemsConfig
-from espalier.training.tasks import Split, task
 
 Stream = Callable[[int], Problem]
 """From a number to a problem."""
@@ -34,6 +33,8 @@ def stream(config: ProblemsConfig) -> Stream:
 
 
 def _from_tasks(config: ProblemsConfig) -> Stream:
+    from espalier.training.tasks import Split, task  # here: they import reasoning-gym, and files of problems do not
+
     tasks = [task(name, config.settings.get(name)) for name in config.tasks]
     shares = list(config.tasks.values())
 

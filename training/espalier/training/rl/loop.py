@@ -20,6 +20,7 @@ from transformers import AutoTokenizer
 
 from espalier.training.config import ConfigError, RlConfig
 from espalier.training.data.problems import stream
+from espalier.training.export import finish
 from espalier.training.model.network import load_network
 from espalier.training.rl.branches import set_counts, set_metrics
 from espalier.training.rl.learner import Learned, Learner
@@ -27,7 +28,7 @@ from espalier.training.rl.reward import OUTCOMES, RolloutStatus
 from espalier.training.rl.rollout import JudgedRollout
 from espalier.training.rl.rollout_engine import collector_for, sync_weights
 from espalier.training.rl.sampler import Algorithm, BatchSampler, RolloutBatch
-from espalier.training.run.checkpoint import Progress, finish, restore, save
+from espalier.training.run.checkpoint import Progress, restore, save
 from espalier.training.run.deadline import Deadline
 from espalier.training.run.directory import prepare
 from espalier.training.run.distributed import ALONE, Group

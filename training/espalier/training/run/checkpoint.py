@@ -9,7 +9,6 @@ after that. So whenever a run dies there is a whole checkpoint, if there ever wa
 
 from __future__ import annotations
 
-import copy
 import errno
 import json
 import shutil
@@ -21,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
 from torch.distributed.checkpoint.api import CheckpointException
@@ -32,15 +30,8 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 from torch.optim import Optimizer
-from transformers import AutoModelForCausalLM
 
-from espalier.runtime.prompt import CHAT_TEMPLATE_KWARGS_FILE, INSTRUCTION_FILE
-from espalier.training.config import ConfigError
-from espalier.training.data.tokenizer import save as save_tokenizer
-from espalier.training.model.weights import full_weights, has_adapter, is_adapter, plain_name, save_adapter
 from espalier.training.run.distributed import ALONE, Group
-
-SHARD_SIZE = "5GB"
 
 _WRITING = "writing"
 _FLAT = StateDictOptions(flatten_optimizer_state_dict=True)
@@ -182,85 +173,3 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
         yield
-
-
-def load_weights(folder: Path, model: Any) -> None:
-    """Copy exported weights into a model.
-
-    Raises:
-        CheckpointError: there are none in the folder, or they belong to another model.
-    """
-    weights = {
-        name: value for shard in sorted(folder.glob("*.safetensors")) for name, value in load_file(shard).items()
-    }
-    _copy(weights, model, folder)
-
-
-def _copy(weights: Mapping[str, Tensor], model: Any, folder: Path) -> None:
-    parameters = dict(model.named_parameters())
-    if any(name not in weights or weights[name].shape != p.shape for name, p in parameters.items()):
-        raise CheckpointError(f"{folder} holds no weights of a model of this shape")
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(weights[name])
-
-
-def exported(network: Any) -> Any:
-    """A network of the plain architecture in bfloat16, without weights: what an export fills and writes.
-
-    Raises:
-        ConfigError: `transformers` makes other parameters of the config than the network has.
-    """
-    config = copy.deepcopy(network.config)
-    config.use_cache = True
-    with torch.device("meta"):
-        plain: Any = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)  # type: ignore[no-untyped-call]
-    here = {plain_name(name): p.shape for name, p in network.named_parameters() if not is_adapter(name)}
-    there = {name: p.shape for name, p in plain.named_parameters()}
-    if here != there:
-        strange = sorted(set(here.items()) ^ set(there.items()))[0][0]
-        raise ConfigError(f"{type(network).__name__} cannot be exported: {strange} is not what its config says")
-    return plain
-
-
-KEPT_FILES = (INSTRUCTION_FILE, CHAT_TEMPLATE_KWARGS_FILE, "generation_config.json")
-"""What a model is prompted with and where it ends a turn: the same from stage to stage."""
-
-
-def finish(out: Path, network: Any, tokenizer: Any, initial: Path | None, group: Group = ALONE) -> None:
-    """Write what a run leaves: the model to `out/model`, and its adapter, if it has one, to `out/adapter`.
-
-    Instruction text, arguments of the chat template and generation config of the model in `initial` go along with both.
-    All processes must call it.
-    """
-    if has_adapter(network):
-        save_adapter(network, out / "adapter", str(initial))
-    export(out / "model", network, tokenizer, group)
-    for folder in (out / "model", out / "adapter"):
-        if group.is_main and initial is not None and folder.is_dir():
-            for name in KEPT_FILES:
-                if (initial / name).is_file():
-                    shutil.copyfile(initial / name, folder / name)
-
-
-def export(
-    folder: Path,
-    network: Any,
-    tokenizer: Any,
-    group: Group = ALONE,
-    shard_size: str = SHARD_SIZE,
-) -> None:
-    """Write weights (bfloat16, adapters merged), config and tokenizer as `AutoModelForCausalLM` reads them.
-
-    All processes must call it, before the network is sharded or after.
-    """
-    weights = full_weights(network)
-    if not group.is_main:
-        for _ in weights:  # gathering takes everyone
-            pass
-        return
-    plain = exported(network)
-    plain.load_state_dict({name: weight.cpu() for name, weight in weights}, strict=False, assign=True)
-    plain.tie_weights()
-    plain.save_pretrained(folder, max_shard_size=shard_size)
-    save_tokenizer(tokenizer, folder)
