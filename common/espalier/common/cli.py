@@ -98,6 +98,12 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub("\ufffd", text)
 
 
+def say(text: str, *, err: bool = False) -> None:
+    """Print text that a model or a file may have written: as it is, but on a terminal only what cannot steer it."""
+    stream = sys.stderr if err else sys.stdout
+    typer.echo(printable(text) if stream.isatty() else text, err=err)
+
+
 def _fail(message: str, status: int, debug: bool) -> NoReturn:
     if debug:
         traceback.print_exc()

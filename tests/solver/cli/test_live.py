@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -16,6 +17,8 @@ from espalier.solver.core.policy import Budget
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.report import result_to_json, usage_line, verdict_line
 from espalier.solver.core.result import Result
+from espalier.solver.trace.reader import read_trace, tree
+from espalier.solver.trace.writer import TraceWriter
 from espalier.verifiers.check import ReferenceCheck
 from espalier.verifiers.verdict import Evidence
 from tests.solver.scripted import FAIL, PASS, ScriptedEngine, ScriptedJudge, boxed, response
@@ -61,6 +64,31 @@ async def test_the_view_never_outgrows_the_screen() -> None:
     for event in events:
         live.observe(event)
         assert len(drawn(live).splitlines()) <= 3
+
+
+async def test_what_a_model_writes_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    steer = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e"
+    engine = ScriptedEngine.of(response(f"{steer} " + boxed("41"), answer=boxed(f"42{steer}")))
+    solver = Solver(engine, ScriptedJudge())
+    console = Console(width=100, file=io.StringIO(), force_terminal=False)
+    live = LiveView(height=40)
+    views: list[str] = []
+    with TraceWriter(tmp_path / "t.jsonl") as trace:
+        await solver.solve(
+            replace(PROBLEM, text=f"What is {steer}?"),
+            BestOfK(),
+            Budget(candidates=1),
+            observer=fan_out(
+                plain_lines(console), live.observe, lambda _: views.append(drawn(live)), trace.observer("p")
+            ),
+        )
+    shown = Console(width=100, file=io.StringIO(), record=True)
+    with (tmp_path / "t.jsonl").open(encoding="utf-8") as lines:
+        for solve in read_trace(lines, "t"):
+            shown.print(tree(solve, full=True))
+    for text in (console.file.getvalue(), "".join(views), shown.export_text()):  # type: ignore[attr-defined]
+        assert "owned" in text
+        assert not set(text) & set("\x1b\x07\x9b\u202e")
 
 
 async def test_without_a_terminal_there_are_plain_lines() -> None:

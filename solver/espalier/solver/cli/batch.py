@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from espalier.common.cli import INTERRUPTED, NEGATIVE, OK, TROUBLE, UsageError, errors, printable
+from espalier.common.cli import INTERRUPTED, NEGATIVE, OK, TROUBLE, UsageError, errors, printable, say
 from espalier.solver.cli.options import (
     AllowEvicting,
     CalibrationFile,
@@ -128,7 +128,7 @@ def submit(
             told = {"batch": batch, "jobs": list(response.job_ids), "repeated": response.repeated_key}
             typer.echo(json.dumps(told))
             return
-        typer.echo(key or batch)
+        say(key or batch)
         what = "were submitted before" if response.repeated_key else "are queued"
         typer.echo(f"{len(response.job_ids)} jobs {what}; espalier batch watch {key or batch}", err=True)
 
@@ -232,7 +232,7 @@ def results(
 
         if missing := asyncio.run(run()):
             for line in missing[: SHOWN + 1]:
-                typer.echo(line, err=True)
+                say(line, err=True)
             if len(missing) > SHOWN + 1:
                 typer.echo(f"  and {len(missing) - SHOWN - 1} more", err=True)
             raise typer.Exit(NEGATIVE)
@@ -372,6 +372,7 @@ def worker(
     with _errors(debug):
         from espalier.common.logging import configure_logging
         from espalier.common.metrics import metrics_server
+        from espalier.common.security import require_free
         from espalier.runtime.open import open_engine, template_of
         from espalier.solver.batch.config import QueueConfig
         from espalier.solver.batch.connection import check_eviction, connect, wait_out_outage
@@ -400,6 +401,9 @@ def worker(
             traces.mkdir(parents=True, exist_ok=True)
         trusted = trust(calibration, min_confidence)
         judging = open_verifiers(verifiers, only, verifiers_token_file, verifiers_tls_ca)
+
+        if metrics is not None:
+            require_free(metrics)  # now, not when the model has been loaded
 
         async def run() -> None:
             async with AsyncExitStack() as stack:
@@ -457,7 +461,7 @@ def _standard_input() -> list[str]:
 def _replaced(path: Path | None) -> Iterator[Any]:
     """Where to write lines: standard output, or a file that is there only once it is complete."""
     if path is None:
-        yield typer.echo
+        yield say
         return
     part = path.with_name(f"{path.name}.part")
     try:
@@ -515,9 +519,9 @@ def _show_job(response: pb.GetJobResponse, as_json: bool) -> None:
         typer.echo(json.dumps(to_json(response), ensure_ascii=False))
         return
     line = f"{status.id}: {_name(status.state)}, {status.attempts} deliveries, {status.candidates} candidates stored"
-    typer.echo(f"{line}; {status.reason}" if status.reason else line)
+    say(f"{line}; {status.reason}" if status.reason else line)
     if response.HasField("result"):
-        typer.echo(response.result.answer or "UNSOLVED")
+        say(response.result.answer or "UNSOLVED")
 
 
 async def _show_batch(jobs: JobQueue, batch: Batch, as_json: bool) -> None:
@@ -528,7 +532,7 @@ async def _show_batch(jobs: JobQueue, batch: Batch, as_json: bool) -> None:
     if batch.states[_state("dead")]:
         statuses = [row.response.status async for row in jobs.read(batch) if row.response is not None]
         for status in [status for status in statuses if _name(status.state) == "dead"][:SHOWN]:
-            typer.echo(f"  {status.id} is dead: {status.reason}")
+            say(f"  {status.id} is dead: {status.reason}")
 
 
 def _has_ended(status: pb.JobStatus) -> bool:

@@ -11,6 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from espalier.common.cli import printable
 from espalier.runtime.engine import BranchClosed, BranchOpened, Finished, FinishReason, Joined, Tokens
 from espalier.solver.core.events import (
     AnswerJudged,
@@ -92,10 +93,10 @@ class LiveView:
     def _stream(self, row: _Row, event: object, text: str) -> None:
         match event:
             case BranchOpened(path=path):
-                row.branches[path] = _Branch(" ".join(text.split()))
+                row.branches[path] = _Branch(printable(" ".join(text.split())))
             case Tokens(path=path, tokens=tokens):
                 branch = row.branches[path]
-                branch.text = (branch.text + text)[-TAIL:]
+                branch.text = (branch.text + printable(text))[-TAIL:]
                 branch.tokens += len(tokens)
             case BranchClosed(path=path):
                 row.branches[path].open = False
@@ -110,7 +111,7 @@ def _headline(row: _Row) -> Text:
         if row.reason is FinishReason.ABORTED and not row.verdict.passed:
             line.append("  aborted", style="dim")
         else:
-            said = " ".join((row.answer or "no answer").split())
+            said = printable(" ".join((row.answer or "no answer").split()))
             line.append(f"  {status_mark(row.verdict.status)} {said}", style=STYLES[row.verdict.status])
     elif row.reason is not None:
         line.append("  judging", style="cyan")
@@ -136,7 +137,7 @@ def plain_lines(console: Console) -> Observer:
 
     def watch(event: SolveEvent) -> None:
         for line in _plain(event):
-            console.print(Text(line), soft_wrap=True)
+            console.print(Text(printable(line)), soft_wrap=True)
 
     return watch
 

@@ -119,7 +119,7 @@ def serve(
         from espalier.common.grpc_server import Listening
         from espalier.common.grpc_server import serve as until_signalled
         from espalier.common.logging import configure_logging
-        from espalier.common.security import ServerSecurity, read_token
+        from espalier.common.security import ServerSecurity, read_token, require_free
         from espalier.solver.core.settings import ServerLimits
         from espalier.solver.session.spans import export
         from espalier.verifiers.open import open_verifiers
@@ -167,6 +167,9 @@ def serve(
             if not listened.startswith("unix:") and not (port.isdecimal() and int(port) < 1 << 16):
                 raise UsageError(f"cannot listen on {listened!r}: give HOST:PORT")
             serving.security.require_safe(listened)  # now, not when the model has been loaded
+            require_free(listened)
+        if metrics is not None:
+            require_free(metrics)
 
         async def run() -> None:
             async with serving.server() as server:

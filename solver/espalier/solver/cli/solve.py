@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from espalier.common.cli import EXIT_STATUS, NEGATIVE, OK, TROUBLE, UsageError, errors
+from espalier.common.cli import EXIT_STATUS, NEGATIVE, OK, TROUBLE, UsageError, errors, say
 from espalier.solver.cli.options import (
     CalibrationFile,
     Debug,
@@ -185,14 +185,14 @@ class _Run:
         if self.as_json:
             typer.echo(_json_line(solve_id, result))
         else:
-            typer.echo(result.selection.answer if result.selection.answer is not None else "UNSOLVED")
+            say(result.selection.answer if result.selection.answer is not None else "UNSOLVED")
             colour = "green" if result.selection.verified else "yellow"
             screen.print(verdict_line(result), style=colour, markup=False, highlight=False, soft_wrap=True)
             screen.print(
                 f"{usage_line(result)} · seed {result.seed}", style="dim", markup=False, highlight=False, soft_wrap=True
             )
         if result.trouble:
-            typer.echo(f"espalier: {result.trouble}", err=True)
+            say(f"espalier: {result.trouble}", err=True)
         return [result]
 
     async def many(self, problems: Sequence[Problem]) -> list[Result]:
@@ -240,11 +240,11 @@ class _Run:
                             typer.echo(_json_line(solve_id, result))
                         else:
                             answer = result.selection.answer or "UNSOLVED"
-                            typer.echo(f"{result.problem.id}: {' '.join(answer.split())} ({verdict_line(result)})")
+                            say(f"{result.problem.id}: {' '.join(answer.split())} ({verdict_line(result)})")
         solved = sum(result.selection.verified for result in results)
         typer.echo(f"{solved} of {len(results)} solved and verified · seed {self.seed}", err=True)
         for trouble in {result.trouble for result in results if result.trouble}:
-            typer.echo(f"espalier: {trouble}", err=True)
+            say(f"espalier: {trouble}", err=True)
         return results
 
     def _traced(self, solve_id: str) -> Observer:

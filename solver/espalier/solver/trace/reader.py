@@ -10,6 +10,7 @@ from typing import Any
 from rich.text import Text
 from rich.tree import Tree
 
+from espalier.common.cli import printable
 from espalier.solver.core.report import status_mark
 from espalier.verifiers.verdict import Status
 
@@ -120,7 +121,7 @@ def path_of(place: dict[str, Any]) -> Path:
 def tree(solve: TracedSolve, *, full: bool = False) -> Tree:
     """The tree of a solve."""
     problem = solve.accepted["problem"]
-    root = Tree(Text(" ".join(problem["text"].split()), style="bold"))
+    root = Tree(Text(printable(" ".join(problem["text"].split())), style="bold"))
     facts = f"policy {solve.accepted['policy']}, seed {solve.accepted['seed']}"
     if "check" in problem:
         facts += f", check {json.dumps(problem['check'], ensure_ascii=False)}"
@@ -187,8 +188,8 @@ def _add_candidate(root: Tree, candidate: TracedCandidate, full: bool) -> None:
         spent = f"{branch.sampled} + {branch.forced} tokens, {branch.began:.2f}-{branch.ended:.2f} s"
         line.append("  kept from an earlier delivery  " if candidate.kept else f"  {spent}  ", style="dim")
         if branch.plan:
-            line.append(" ".join(branch.plan.split()) + ": ", style="italic")
-        line.append(_shown(branch.text, full))
+            line.append(printable(" ".join(branch.plan.split())) + ": ", style="italic")
+        line.append(printable(_shown(branch.text, full)))
         nodes[path] = above.add(line)
         for answer, verdict in branch.verdicts:
             nodes[path].add(_verdict(answer, verdict))
@@ -196,9 +197,12 @@ def _add_candidate(root: Tree, candidate: TracedCandidate, full: bool) -> None:
 
 def _verdict(answer: str | None, verdict: dict[str, Any]) -> Text:
     status = Status(verdict["status"].removeprefix("STATUS_").lower())
-    line = Text(f"{status_mark(status)} {' '.join((answer or 'no answer').split())}", style="bold" if answer else "dim")
+    line = Text(
+        printable(f"{status_mark(status)} {' '.join((answer or 'no answer').split())}"),
+        style="bold" if answer else "dim",
+    )
     seen = "; ".join(evidence["detail"] for evidence in verdict["evidence"])
-    line.append(f"  {status.value} by {verdict['decided_by']}" + (f": {seen}" if seen else ""), style="dim")
+    line.append(printable(f"  {status.value} by {verdict['decided_by']}" + (f": {seen}" if seen else "")), style="dim")
     return line
 
 
@@ -209,8 +213,10 @@ def _decision(result: dict[str, Any] | None) -> Text:
     verified = result["outcome"] == "OUTCOME_VERIFIED"
     fates = (spent["accepted"], spent["failed"], spent["aborted"])
     tokens = sum(usage["sampled_tokens"] + usage["forced_tokens"] for usage in fates)
-    line = Text(f"{'verified' if verified else 'not verified'}: {result.get('answer', 'UNSOLVED')}", style="bold")
-    line.append(f"  {result['reason']}; stopped by {result['stopped']}", style="dim")
+    line = Text(
+        printable(f"{'verified' if verified else 'not verified'}: {result.get('answer', 'UNSOLVED')}"), style="bold"
+    )
+    line.append(printable(f"  {result['reason']}; stopped by {result['stopped']}"), style="dim")
     cost = f"{tokens} tokens, critical path {spent['critical_path_tokens']}, {spent['seconds']:.3f} s"
     line.append(f"; {cost}", style="dim")
     return line
