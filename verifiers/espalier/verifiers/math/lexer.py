@@ -306,7 +306,7 @@ class _Lexer:
         elif name in SPACING:
             if name in ("left", "right") and text[self.at : self.at + 1] == ".":
                 self.at += 1
-            self.spaced = True
+            self.spaced = self.spaced or not name.lower().startswith(("left", "right", "big"))
         elif name == "mathbb" and (reals := _REALS.match(text, self.at)):
             self.at = reals.end()
             self._emit(Kind.WORD, "reals")

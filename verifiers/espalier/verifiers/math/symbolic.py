@@ -28,7 +28,7 @@ from espalier.verifiers.math.evaluate import Undefined, ball
 from espalier.verifiers.math.limits import LimitError
 from espalier.verifiers.math.numeric import minus, sign
 from espalier.verifiers.math.outcome import Outcome
-from espalier.verifiers.math.parameters import integers, stated, without_memberships
+from espalier.verifiers.math.parameters import integers, membership, stated, without_memberships
 from espalier.verifiers.math.relations import defined_name, is_inequality, solved_value
 from espalier.verifiers.math.sets import infinity
 from espalier.verifiers.math.tree import (
@@ -115,6 +115,8 @@ def _decide(gold: Node, claim: Node) -> Outcome:
     for own, other in ((kinds[0], claim), (kinds[1], gold)):
         if own.keys() - stated(other).keys() & symbols(other):
             raise Unsupported("a kind of numbers that one side does not state")
+    if any(_restricted(side) for side in (gold, claim)):
+        raise Unsupported("an unknown that must be whole")
     gold, claim = without_memberships(gold), without_memberships(claim)
     if _is_set(gold) or _is_set(claim):
         return _same_set(gold, claim)
@@ -126,6 +128,15 @@ def _decide(gold: Node, claim: Node) -> Outcome:
         if family is not None:
             return family
     return _same_value(left, right, whole)
+
+
+def _restricted(node: Node) -> bool:
+    """Whether a name that must be whole is the unknown of a condition: its kind is part of the set."""
+    if not isinstance(node, Group):
+        return False  # a set that is built with its kind of numbers
+    whole = stated(node).keys()
+    conditions = [part for part in walk(node) if is_inequality(part) and membership(part) is None]
+    return any(whole & symbols(part) for part in conditions)
 
 
 def _value(node: Node) -> Node:

@@ -23,7 +23,9 @@ _DATES: Final = tuple(
         rf"(?P<day>\d{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?(?P<month>{_MONTH})(?:\s*,?\s*(?P<year>\d{{4}}))?",
     )
 )
-_UPRIGHT: Final = re.compile(r"\\(?:text|mathrm|mbox|textrm|textnormal)\s*\{([^{}]*)\}|[${}~]|\\[,;:! ]")
+_UPRIGHT: Final = re.compile(
+    r"\\(?:text|mathrm|mbox|textrm|textnormal)\s*\{([^{}]*)\}|[${}~]|\\[,;:! \[\]()]|\\displaystyle\b"
+)
 
 
 def calendar(text: str) -> Text | None:
