@@ -1,4 +1,4 @@
-"""Everything that differs between SGLang 0.5.17 and 0.5.23, and nothing else. Runs inside a server.
+"""Everything that differs between SGLang 0.5.17 and 0.5.21, and nothing else. Runs inside a server.
 
 Where a request keeps its row of the token table, how rows and slots go back, and what the hooked functions look like.
 :func:`disagreements` compares the installed SGLang with the table of the version that it claims to be: the hook
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sglang.srt.managers.schedule_batch import Req
 
-SUPPORTED = tuple(f"0.5.{patch}" for patch in range(17, 24))
+SUPPORTED = tuple(f"0.5.{patch}" for patch in range(17, 22))
 
 _ROOT = "sglang.srt."
 STREAMER = _ROOT + "managers.scheduler_components.output_streamer.SchedulerOutputStreamer.stream_output"
@@ -37,12 +37,12 @@ TIMEOUT = f"{SCHEDULER}._abort_on_waiting_timeout"
 RELEASE = _ROOT + "mem_cache.common.release_kv_cache"
 RETRACT = _ROOT + "managers.schedule_batch.release_req"
 ADMIT = _ROOT + "managers.schedule_policy.PrefillAdder.add_one_req"
-PREFIX = _ROOT + "mem_cache.allocation._prefix_kv_indices"
-"""Since 0.5.22; earlier versions read `req.prefix_indices`."""
 FORWARD = _ROOT + "model_executor.forward_batch_info.ForwardBatch.init_new"
 VERIFY = _ROOT + "sampling.sampling_params.SamplingParams.verify"
 TOKENIZER = _ROOT + "managers.tokenizer_manager.TokenizerManager.__init__"
 SLICE = _ROOT + "managers.tokenizer_manager._slice_streaming_output_meta_info"
+TRITON = _ROOT + "layers.attention.triton_backend.TritonAttnBackend"
+TORCH_DECODE = _ROOT + "layers.attention.torch_native_backend.TorchNativeAttnBackend._run_sdpa_forward_decode"
 
 _UNCHANGED = {
     f"{REQUEST}.update_finish_state": "self, new_accepted_len",
@@ -66,7 +66,6 @@ _UNCHANGED = {
     f"{_ROOT}mem_cache.memory_pool.ReqToTokenPool.free": "self, req",
 }
 _FORWARD = "cls, batch, model_runner, capture_hidden_mode, return_hidden_states_before_norm"
-_FORWARD_22 = _FORWARD + ", extend_position_info, spec_mrope_positions, kv_loc_plan, write_cols"
 _POOLS = "req_to_token_pool, token_to_kv_pool_allocator, tree_cache, hisparse_coordinator, offload_kv"
 _17 = _UNCHANGED | {
     RETRACT: f"req, remaing_req_count, server_args, {_POOLS}",
@@ -77,24 +76,43 @@ _17 = _UNCHANGED | {
 }
 _19 = _17 | {RETRACT: f"req, remaing_req_count, {_POOLS}"}
 _20 = {name: parameters for name, parameters in _19.items() if name != TIMEOUT}
-_22 = _20 | {
-    PREFIX: "batch, req",
-    f"{_ROOT}mem_cache.base_prefix_cache.BasePrefixCache.unlock": "self, lock",
-    RELEASE: "req, tree_cache, checkpoint",
-    FORWARD: _FORWARD_22,
-    FILTER: "self, reqs_to_exclude, keep_indices",
-}
-
 SIGNATURES: dict[str, dict[str, str]] = {
     "0.5.17": _17,
     "0.5.18": _17,
     "0.5.19": _19,
     "0.5.20": _20,
     "0.5.21": _20,
-    "0.5.22": _22,
-    "0.5.23": _22,
 }
-"""Per version the parameters of everything that the plugin hooks or calls."""
+"""Per version the parameters of everything that forking and joining hook or call."""
+
+_DECODE = (
+    "q, k_buffer, v_buffer, o, kv_indptr, kv_indices, attn_logits, attn_lse, num_kv_splits, max_kv_splits, sm_scale, "
+    "k_scale, v_scale, logit_cap, sinks, xai_temperature_len, has_mla, use_pdl, page_size, score_mod, aux_tensors"
+)
+_ATTENTION_17 = {
+    f"{TRITON}.__init__": "self, model_runner, skip_prefill, kv_indptr_buf",
+    f"{TRITON}.init_cuda_graph_state": ("self, max_bs, max_num_tokens, kv_indices_buf, cuda_graph_num_kv_splits_buf"),
+    f"{TRITON}.init_forward_metadata": "self, forward_batch",
+    f"{TRITON}.init_forward_metadata_out_graph": "self, forward_batch, in_capture",
+    f"{_ROOT[:-4]}kernels.ops.attention.decode_attention.decode_attention_fwd": _DECODE,
+    TORCH_DECODE: (
+        "self, query, output, k_cache, v_cache, req_to_token, req_pool_indices, seq_lens, encoder_lens, scaling, "
+        "enable_gqa, causal, is_cross_attn, sliding_window_size"
+    ),
+}
+_ATTENTION_19 = {
+    name: parameters + ", enable_lean, lean_Mp, lean_Lp, lean_Op, lean_locks" if parameters == _DECODE else parameters
+    for name, parameters in _ATTENTION_17.items()
+}
+
+ATTENTION_SIGNATURES: dict[str, dict[str, str]] = {
+    "0.5.17": _ATTENTION_17,
+    "0.5.18": _ATTENTION_17,
+    "0.5.19": _ATTENTION_19,
+    "0.5.20": _ATTENTION_19,
+    "0.5.21": _ATTENTION_19,
+}
+"""Per version the parameters of what tree attention hooks or replaces: where these differ, the stock kernels decode."""
 
 
 def installed() -> str:
@@ -102,12 +120,12 @@ def installed() -> str:
     return version("sglang").split("+")[0]
 
 
-def disagreements(installed_version: str) -> Iterator[str]:
+def disagreements(installed_version: str, table: Mapping[str, Mapping[str, str]] = SIGNATURES) -> Iterator[str]:
     """What is not as the table says, in words. Empty: the plugin fits this SGLang."""
-    if installed_version not in SIGNATURES:
+    if installed_version not in table:
         yield f"SGLang {installed_version} is not among the supported versions {SUPPORTED[0]} to {SUPPORTED[-1]}"
         return
-    for name, expected in SIGNATURES[installed_version].items():
+    for name, expected in table[installed_version].items():
         try:
             found = ", ".join(inspect.signature(_original(name)).parameters)
         except (ImportError, AttributeError, ValueError) as error:
@@ -129,18 +147,15 @@ class Rows:
     Attributes:
         scheduler: The scheduler, for its pools.
         nested: Whether requests keep these numbers in `req.kv` (since 0.5.19) or in fields of their own.
-        lean: Whether a request has one lock in place of a node and a receipt, the length of its prefix in place of the
-            slots, and is released with `checkpoint` in place of `is_insert` (since 0.5.22).
     """
 
     scheduler: Any
     nested: bool
-    lean: bool
 
     @classmethod
     def of(cls, scheduler: Any, installed_version: str) -> Rows:
         patch = int(installed_version.split(".")[2])
-        return cls(scheduler, nested=patch >= 19, lean=patch >= 22)
+        return cls(scheduler, nested=patch >= 19)
 
     def held(self, req: Req) -> bool:
         """Whether the request has a row."""
@@ -178,8 +193,6 @@ class Rows:
         if len(slots) > length:
             self.free(slots[length:])
         self.scheduler.req_to_token_pool.free(req)
-        if self.lean:
-            self.take_lock(req)()
         if self.nested:
             req.kv.mark_kv_released()
         else:
@@ -194,26 +207,25 @@ class Rows:
         """Free the row and the slots that the request owns; `insert` lets the radix cache keep what it may."""
         from sglang.srt.mem_cache.common import release_kv_cache
 
-        release_kv_cache(req, self.scheduler.tree_cache, **{"checkpoint" if self.lean else "is_insert": insert})
+        release_kv_cache(req, self.scheduler.tree_cache, is_insert=insert)
 
     def prefix_length(self, req: Req) -> int:
         """Tokens that need not be computed."""
-        return int(req.prefix_len) if self.lean else len(req.prefix_indices)
+        return len(req.prefix_indices)
 
     def set_prefix(self, req: Req, slots: Any) -> None:
         """Set where the keys and values of the first tokens are: (tokens,) int64."""
-        if self.lean:
-            req.prefix_len, req.espalier_prefix = len(slots), slots
-        else:
-            req.prefix_indices = slots
+        req.prefix_indices = slots
         req.already_computed = len(slots)  # not a hit of the radix cache
+
+    def prompt_node(self, req: Req) -> Any:
+        """The node of the radix cache whose slots begin the request's row; None if there is none, or none in Python."""
+        node = req.last_node
+        return node if hasattr(node, "parent") and hasattr(node, "key") else None
 
     def take_lock(self, req: Req) -> Callable[[], object]:
         """Take over the request's lock on a node of the radix cache. What comes back releases it."""
         cache = self.scheduler.tree_cache
-        if self.lean:
-            lock, req.lock = req.lock, None
-            return partial(cache.unlock, lock)
         receipt = getattr(req, "lock_receipt", None)  # since 0.5.20
         return partial(cache.dec_lock_ref, req.last_node, *([] if receipt is None else [receipt]))
 
@@ -221,7 +233,7 @@ class Rows:
         """Keep what the request computes from now on out of the radix cache, and the cache's locks off it."""
         cache = self.scheduler.tree_cache
         # A server without the radix cache may have no nodes: nothing is locked and nothing shared.
-        nodeless = not self.lean and cache.is_chunk_cache()
+        nodeless = cache.is_chunk_cache()
         root = None if nodeless else cache.root_node_handle(req.extra_key)
         req.last_node = req.last_host_node = req.best_match_node = root
         if hasattr(req, "lock_receipt"):

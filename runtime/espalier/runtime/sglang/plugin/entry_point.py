@@ -23,5 +23,7 @@ def register() -> None:
     if gate.problems:
         return
     from espalier.runtime.sglang.plugin.hooks import Hooks
+    from espalier.runtime.sglang.plugin.tree_attention.backend import tree_attention
 
-    Hooks(gate, installed).register(HookRegistry, HookType)
+    attention = tree_attention(os.environ, compat.disagreements(installed, compat.ATTENTION_SIGNATURES))
+    Hooks(gate, installed, attention).register(HookRegistry, HookType)

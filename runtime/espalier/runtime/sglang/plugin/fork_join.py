@@ -224,6 +224,7 @@ class ForkJoinScheduler:
         """
         if not seat.forked:
             # The radix tree's lock on the prompt becomes the plugin's: SGLang looks requests up again while they wait.
+            seat.prompt_node = self.rows.prompt_node(seat.request)
             seat.release_prefix = self.rows.take_lock(seat.request)
             seat.shared = self.rows.shared(seat.request)
             seat.forked = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from sglang.srt.managers.schedule_batch import FINISH_ABORT
@@ -14,19 +15,23 @@ from espalier.runtime.sglang.plugin.output import slice_chunk
 from espalier.runtime.sglang.plugin.positions import Positions
 from espalier.runtime.sglang.plugin.preconditions import Preconditions
 from espalier.runtime.sglang.plugin.suspended import SuspendedReason
+from espalier.runtime.sglang.plugin.tree_attention.backend import TreeAttention
+from espalier.runtime.sglang.plugin.tree_attention.chains import chains
 
 
 class Hooks:
     """What is done at each hook of the scheduler's process. The other processes call none of them."""
 
-    def __init__(self, gate: Preconditions, installed: str) -> None:
+    def __init__(self, gate: Preconditions, installed: str, attention: TreeAttention | None) -> None:
         """
         Args:
             gate: Says whether the server can serve native parallel reasoning.
             installed: Version of SGLang.
+            attention: Is told which requests share what; None: the stock kernels decode.
         """
         self._gate = gate
         self._installed = installed
+        self._attention = attention
         self._conductor: ForkJoinScheduler | None = None
         self._admission: Admission | None = None
         self._positions = Positions()
@@ -50,14 +55,15 @@ class Hooks:
             compat.FORWARD: self.init_forward,
             compat.CHECKER: self.uncached_sizes,
         }
-        for target, hook in {compat.TIMEOUT: self.drop_waiting, compat.PREFIX: self.prefix_kv_indices}.items():
-            if target in compat.SIGNATURES[self._installed]:
-                around[target] = hook
+        if compat.TIMEOUT in compat.SIGNATURES[self._installed]:
+            around[compat.TIMEOUT] = self.drop_waiting
         for target, hook in around.items():
             registry.register(target, hook, kind.AROUND)
         for target, hook in after.items():
             registry.register(target, hook, kind.AFTER)
         registry.register(f"{compat.SCHEDULER}.abort_request", self.abort_request, kind.BEFORE)
+        if self._attention is not None:
+            self._attention.register(registry, kind)
 
     def scheduler_ready(self, _result: None, scheduler: Any, *_args: Any, **_kwargs: Any) -> None:
         vocabulary = self._gate.check(scheduler.server_args, scheduler.tokenizer, scheduler.model_config)
@@ -66,6 +72,8 @@ class Hooks:
         rows = Rows.of(scheduler, self._installed)
         self._conductor = ForkJoinScheduler(scheduler, rows, vocabulary, self._gate.default, self._send)
         self._admission = Admission(self._conductor)
+        if self._attention is not None:
+            self._attention.use(partial(chains, seat_of=self._conductor.seat_of, rows=rows))
 
     def _send(self, requests: list[Any]) -> None:
         """Stream these requests, the parked ones as what they are for the client: unfinished."""
@@ -130,12 +138,6 @@ class Hooks:
             self._admission.before_retraction(req)
         return original(req=req, **kwargs)
 
-    def prefix_kv_indices(self, original: Any, batch: Any, req: Any) -> Any:
-        seat = self._seat(req)
-        if self._conductor is None or seat is None or not seat.forked or self._conductor.rows.held(req):
-            return original(batch, req)
-        return req.espalier_prefix
-
     def process_batch_result(self, _result: None, _scheduler: Any, batch: Any, *_args: Any, **_kwargs: Any) -> None:
         if self._conductor is not None:
             self._conductor.take_results(batch.reqs)
@@ -175,6 +177,8 @@ class Hooks:
         if self._conductor is None or forward.positions is None:
             return
         rows = self._conductor.scheduler.req_to_token_pool.req_to_token.shape[0]
+        if self._attention is not None:
+            self._attention.observe(batch.reqs, decode=forward.forward_mode.is_decode())
         if forward.forward_mode.is_decode():
             self._positions.shift(forward, None, rows)
         elif forward.forward_mode.is_extend():

@@ -33,6 +33,7 @@ class BranchState:
         slots: (tokens,) where its keys and values are while it has no row: when it rests, or waits to go on.
         shared: Tokens at the start of its sequence whose slots are not its own: the parent's, or the radix cache's.
         release_prefix: Unlocks the prompt's prefix in the radix cache, once that is the plugin's business.
+        prompt_node: The radix cache's node of that prefix while it is locked.
         host: Its keys and values in host memory while it holds none on the device.
     """
 
@@ -50,12 +51,18 @@ class BranchState:
     slots: Any = None
     shared: int = 0
     release_prefix: Callable[[], object] | None = None
+    prompt_node: Any = None
     host: Copied | None = None
 
     @property
     def length(self) -> int:
         """Tokens of the request's sequence."""
         return len(self.request.origin_input_ids) + len(self.request.output_ids)
+
+    @property
+    def parent(self) -> BranchState | None:
+        """The branch that a step belongs to; None for the root, and for a step that has been joined."""
+        return None if self.branch.parent is None else self.tree.seats.get(self.branch.parent)
 
     @property
     def fork(self) -> Fork | None:
@@ -71,7 +78,7 @@ class BranchState:
         """Let the radix cache evict the prompt's prefix."""
         if self.release_prefix is not None:
             self.release_prefix()
-            self.release_prefix = None
+            self.release_prefix = self.prompt_node = None
 
     def tokens(self) -> Any:
         """The request's whole sequence, as SGLang's array type."""
