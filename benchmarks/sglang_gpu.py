@@ -1,11 +1,20 @@
 """Exactness, speed and memory of native parallel reasoning inside SGLang, on a model with random weights.
 
     python benchmarks/sglang_gpu.py                                # Qwen3-4B's shape in bfloat16 on a GPU
+    python benchmarks/sglang_gpu.py --only kernels                 # decode attention alone: needs no server
     python benchmarks/sglang_gpu.py --model tiny --device cpu      # everything at small size, to try the script
 
-Starts an SGLang server with the plugin, and a second plugin that puts tags where a script wants them
-(sglang_forcing/): tags are forced, everything else is sampled. One problem is a prompt and two blocks with steps of
-unequal length, then an answer. Measured on one server:
+Starts two SGLang servers side by side, one with tree attention and one without (`plain`), both with the plugin and with
+a second plugin that puts tags where a script wants them (sglang_forcing/): tags are forced, everything else is sampled.
+One problem is a prompt and two blocks with steps of unequal length, then an answer. Measured:
+
+* kernels: decode attention of one layer over prefixes that rows share, in CUDA graphs, against SGLang's Triton kernel
+  and against the floor (all keys and values of the forest read once, at the bandwidth of a copy); layers take turns, so
+  that no layer finds its keys in the cache;
+* trees: the same problems on both servers, and on the plain one by a client that does without the plugin: it samples
+  the plans, then one request a step on the cached prefix, then goes on behind all steps. That is the same work, though
+  not the function that the model was trained on (every step would see the ones before it);
+* candidates: many candidates of one prompt, with branches and without, on both servers;
 
 * exactness: log-probability of every sampled token against one dense forward pass in float32 with the layout's mask and
   positions, beside that of stock decoding against its own (causal) pass, and beside the pass with a wrong, causal mask;
@@ -31,7 +40,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -50,6 +59,7 @@ from espalier.runtime.grammar import EIGHT_TAGS, Tag, Vocabulary  # noqa: E402
 from espalier.runtime.layout import dense_mask, layout, pack  # noqa: E402
 from espalier.runtime.sglang.client.server import Server, session  # noqa: E402
 from espalier.runtime.sglang.launch import Launch, Served, served  # noqa: E402
+from espalier.runtime.sglang.plugin.tree_attention.backend import VARIABLE  # noqa: E402
 from espalier.runtime.sglang.plugin.vocabulary import vocabulary_to_json  # noqa: E402
 from espalier.runtime.sglang.protocol import FORCED, KEY, TAGS_VARIABLE, Summary  # noqa: E402
 
@@ -78,8 +88,9 @@ SHAPES: dict[str, dict[str, int]] = {
 
 GPU_FLAGS = (
     "--dtype bfloat16 --attention-backend triton --sampling-backend pytorch --grammar-backend none "
-    "--mem-fraction-static 0.5 --cuda-graph-max-bs-decode 128 --cuda-graph-max-bs-prefill 256 "
-    "--max-running-requests 256 --skip-tokenizer-init --random-seed 1"
+    "--mem-fraction-static 0.8 --max-total-tokens 160000 --cuda-graph-max-bs-prefill 256 "
+    "--cuda-graph-bs-decode 1 2 4 6 8 12 16 24 32 40 48 64 80 96 112 128 --max-running-requests 256 "
+    "--skip-tokenizer-init --random-seed 1"
 )
 CPU_FLAGS = (
     "--device cpu --dtype float32 --attention-backend torch_native --sampling-backend pytorch --grammar-backend none "
@@ -105,7 +116,7 @@ class Sizes:
     exact: int
 
 
-FULL = Sizes(512, 24, 320, 1024, 64, 96, 2, (1, 4, 16), (5, 8, 2, 3), (4, 16), 6)
+FULL = Sizes(512, 24, 320, 1024, 64, 96, 2, (1, 4, 16), (5, 8, 2, 3), (4, 16), 4)
 SMALL = Sizes(24, 4, 12, 24, 6, 8, 2, (1, 4), (5, 2), (4,), 3)
 
 
@@ -128,6 +139,8 @@ class Tree:
         critical: New tokens on the longest chain.
         passes: Passes of the model that the longest chain needs: its sampled tokens.
         held: Tokens that each branch's row would hold if it had a copy of its own, at the end of the last block.
+        chain: What a client would ask for one after the other: tokens of the root, then steps side by side (opening,
+            tokens), then the opening that follows them.
     """
 
     vocabulary: Vocabulary
@@ -136,12 +149,15 @@ class Tree:
     critical: int = 0
     passes: int = 0
     held: int = 0
+    chain: list[tuple[int, list[tuple[tuple[int, ...], int]], tuple[int, ...]]] = field(default_factory=list)
+    _run: int = 0
 
     def _sample(self, count: int, ending: Tag | None = None) -> None:
         """`count` tokens of the root, of which the last may be a tag."""
         self.tokens += count
         self.critical += count
         self.passes += count
+        self._run += count
         if ending is not None:
             self.script[""][str(self.tokens - 1)] = self.vocabulary.id_of(ending)
 
@@ -161,6 +177,9 @@ class Tree:
             self.tokens += opening + step
         self.critical += max(opening + step for opening, step in zip(openings, steps, strict=True))
         self.passes += max(steps)
+        begun = [(tuple(self.vocabulary.step_opening(i)), step) for i, step in enumerate(steps, start=1)]
+        self.chain.append((self._run, begun, tuple(self.vocabulary.takeaway_opening())))
+        self._run = 0
         forced = len(self.vocabulary.takeaway_opening())
         self.tokens += forced
         self.critical += forced
@@ -168,6 +187,7 @@ class Tree:
 
     def answer(self, count: int) -> None:
         self._sample(count, Tag.END_OF_TURN)
+        self.chain.append((self._run, [], ()))
 
 
 def tree(vocabulary: Vocabulary, sizes: Sizes, branches: int, seed: int) -> Tree:
@@ -215,6 +235,17 @@ class Bench:
         sampling = {"max_new_tokens": tokens, "temperature": 0.0 if greedy else 1.0, "ignore_eos": True}
         return await self._generate(ids, sampling, logprobs=greedy)
 
+    async def client_side(self, ids: list[int], made: Tree) -> dict[str, Any]:
+        """The same problem by plain requests."""
+        context = list(ids)
+        for tokens, steps, opening in made.chain:
+            context += (await self.stock(context, tokens))["output_ids"]
+            requests = [self.stock([*context, *begin], count) for begin, count in steps]
+            for (begin, _), answer in zip(steps, await asyncio.gather(*requests), strict=True):
+                context += [*begin, *answer["output_ids"]]
+            context += opening
+        return {"output_ids": context[len(ids) :]}
+
     async def _generate(self, ids: list[int], sampling: dict[str, Any], *, logprobs: bool) -> dict[str, Any]:
         body = {"input_ids": ids, "sampling_params": sampling, "return_logprob": logprobs}
         return await self.server.post("/generate", body)
@@ -229,6 +260,13 @@ class Reference:
     def __init__(self, module: Any, vocabulary: Vocabulary) -> None:
         self.module = module
         self.vocabulary = vocabulary
+
+    @classmethod
+    def load(cls, directory: Path, device: str, vocabulary: Vocabulary) -> Reference:
+        from transformers import Qwen3ForCausalLM
+
+        module: Any = Qwen3ForCausalLM.from_pretrained(directory, dtype=torch.float32)
+        return cls(module.to(device).eval(), vocabulary)
 
     def logprobs(self, tokens: Sequence[int], prompt_length: int, *, parallel: bool, causal: bool) -> torch.Tensor:
         """(new tokens,) log-probability of each new token; the tags are no choice, as on the server."""
@@ -264,13 +302,16 @@ def difference(reference: Reference, ids: list[int], answer: dict[str, Any], **h
     return (told - right).abs()[free]
 
 
-async def exactness(bench: Bench, reference: Reference) -> list[dict[str, Any]]:
-    sizes, branches = bench.sizes, (5, 2, 8, 3, 4, 1)
+async def exactness(bench: Bench, plain_bench: Bench, load: Callable[[], Reference]) -> list[dict[str, Any]]:
+    sizes, branches = bench.sizes, (8, 5, 2, 3, 4, 1)
     rows: dict[str, list[torch.Tensor]] = {"fork and join": [], "stock": [], "fork and join, causal mask (wrong)": []}
     made = [tree(bench.vocabulary, sizes, branches[number % 6], number) for number in range(sizes.exact)]
     prompts = [bench.prompt() for _ in made]
     forked = await asyncio.gather(*(bench.parallel(p, t, greedy=True) for p, t in zip(prompts, made, strict=True)))
-    plain = await asyncio.gather(*(bench.stock(p, t.critical, greedy=True) for p, t in zip(prompts, made, strict=True)))
+    plain = await asyncio.gather(
+        *(plain_bench.stock(p, t.critical, greedy=True) for p, t in zip(prompts, made, strict=True))
+    )
+    reference = load()
     for ids, parallel, stock in zip(prompts, forked, plain, strict=True):
         rows["fork and join"].append(difference(reference, ids, parallel, parallel=True, causal=False))
         rows["fork and join, causal mask (wrong)"].append(
@@ -331,6 +372,59 @@ async def speed(bench: Bench, problems: int, branches: int, step_tokens: int | N
     }
 
 
+async def wall(requests: Sequence[Any]) -> tuple[float, float]:
+    """Seconds until all are answered, and tokens a second."""
+    start = time.perf_counter()
+    answers = await asyncio.gather(*requests)
+    seconds = time.perf_counter() - start
+    return seconds, sum(len(answer["output_ids"]) for answer in answers) / seconds
+
+
+async def trees(bench: Bench, plain: Bench, problems: int, branches: int, step: int | None = None) -> dict[str, Any]:
+    sizes = bench.sizes if step is None else replace(bench.sizes, step=step)
+    made = [tree(bench.vocabulary, sizes, branches, seed) for seed in range(problems)]
+    seconds, rate = await wall([bench.parallel(bench.prompt(), each) for each in made])
+    plain_seconds, plain_rate = await wall([plain.parallel(plain.prompt(), each) for each in made])
+    client_seconds, client_rate = await wall([plain.client_side(plain.prompt(), each) for each in made])
+    return {
+        "part": "trees",
+        "problems": problems,
+        "branches": branches,
+        "step": sizes.step,
+        "tokens": sum(each.tokens for each in made),
+        "seconds": seconds,
+        "plain_seconds": plain_seconds,
+        "client_seconds": client_seconds,
+        "tokens_per_second": rate,
+        "plain_tokens_per_second": plain_rate,
+        "client_tokens_per_second": client_rate,
+    }
+
+
+async def candidates(bench: Bench, plain: Bench, count: int, branches: int) -> dict[str, Any]:
+    """`count` candidates of one prompt; without branches they are stock requests."""
+    length = 4 * bench.sizes.prompt - 48 if bench.sizes is FULL else 2 * bench.sizes.prompt
+    made = [tree(bench.vocabulary, bench.sizes, max(1, branches), seed) for seed in range(count)]
+
+    async def together(on: Bench) -> tuple[float, float]:
+        ids = on.prompt(length)
+        if branches:
+            return await wall([on.parallel(ids, each) for each in made])
+        return await wall([on.stock(ids, each.critical) for each in made])
+
+    (seconds, rate), (plain_seconds, plain_rate) = await together(bench), await together(plain)
+    return {
+        "part": "candidates",
+        "candidates": count,
+        "branches": branches,
+        "prompt": length,
+        "seconds": seconds,
+        "plain_seconds": plain_seconds,
+        "tokens_per_second": rate,
+        "plain_tokens_per_second": plain_rate,
+    }
+
+
 async def memory(bench: Bench, candidates: int, branches: int) -> dict[str, Any]:
     ids = bench.prompt(2 * bench.sizes.prompt)
     made = [tree(bench.vocabulary, bench.sizes, branches, seed) for seed in range(candidates)]
@@ -354,8 +448,8 @@ async def memory(bench: Bench, candidates: int, branches: int) -> dict[str, Any]
     }
 
 
-def checkpoint(shape: dict[str, int], dtype: torch.dtype, device: str, directory: Path, vocabulary: Vocabulary) -> Any:
-    """Write a model with random weights, and return it in float32."""
+def checkpoint(shape: dict[str, int], dtype: torch.dtype, device: str, directory: Path, vocabulary: Vocabulary) -> None:
+    """Write a model with random weights."""
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     end = vocabulary.id_of(Tag.END_OF_TURN)
@@ -367,13 +461,62 @@ def checkpoint(shape: dict[str, int], dtype: torch.dtype, device: str, directory
     torch.set_default_dtype(torch.float32)
     module.generation_config.eos_token_id = end
     module.save_pretrained(directory)
-    return module.float().eval()
+    del module
+    if device == "cuda":
+        torch.cuda.empty_cache()
+
+
+LABELS = {
+    "kernels": (
+        ("rows", "rows", 6),
+        ("context", "context", 9),
+        ("shared by", "shared", 26),
+        ("heads", "heads", 8),
+        ("SGLang us", "stock", 11),
+        ("tree us", "tree", 9),
+        ("floor us", "floor", 10),
+        ("error", "error", 10),
+        ("SGLang's", "stock_error", 10),
+    ),
+    "trees": (
+        ("problems", "problems", 10),
+        ("branches", "branches", 10),
+        ("step", "step", 7),
+        ("tree s", "seconds", 9),
+        ("plain s", "plain_seconds", 9),
+        ("client s", "client_seconds", 10),
+        ("tree t/s", "tokens_per_second", 10),
+        ("plain t/s", "plain_tokens_per_second", 11),
+        ("client t/s", "client_tokens_per_second", 12),
+    ),
+    "candidates": (
+        ("candidates", "candidates", 12),
+        ("branches", "branches", 10),
+        ("prompt", "prompt", 8),
+        ("tree s", "seconds", 9),
+        ("plain s", "plain_seconds", 9),
+        ("tree t/s", "tokens_per_second", 10),
+        ("plain t/s", "plain_tokens_per_second", 11),
+    ),
+}
+"""Per part: headings, keys and widths of its columns."""
+
+
+def cell(value: Any) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0f}" if value >= 1000 else f"{value:.1e}" if value < 0.05 else f"{value:.2f}"
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """All results as text."""
     lines: list[str] = []
-    of = {part: [row for row in rows if row["part"] == part] for part in ("exactness", "speed", "memory")}
+    parts = ("kernels", "exactness", "trees", "candidates", "speed", "memory")
+    of = {part: [row for row in rows if row["part"] == part] for part in parts}
+    for part, labels in LABELS.items():
+        if of[part]:
+            lines += ["", "".join(f"{label:>{width}}" for label, _, width in labels)]
+            lines += ["".join(f"{cell(row[key]):>{width}}" for _, key, width in labels) for row in of[part]]
     if of["exactness"]:
         lines += ["", f"{'|difference of log-probability|':42}{'tokens':>8}{'mean':>12}{'max':>12}"]
         lines += [f"{row['what']:42}{row['tokens']:8}{row['mean']:12.2e}{row['max']:12.2e}" for row in of["exactness"]]
@@ -430,35 +573,50 @@ class Report:
                 file.write(line + "\n")
 
 
-async def measure(bench: Bench, reference: Reference, report: Report, parts: Sequence[str], deadline: float) -> None:
-    """Most valuable first: exactness, one problem, memory, many problems."""
+async def measure(
+    bench: Bench, plain: Bench, load: Callable[[], Reference], report: Report, parts: Sequence[str], deadline: float
+) -> None:
+    """Most valuable first."""
     sizes = bench.sizes
-    await speed(bench, 1, 2)  # warm: kernels that are compiled at their first use
-    report.rows.clear()
+    for each in {bench.server.url: bench, plain.server.url: plain}.values():  # kernels that are compiled at first use
+        await each.parallel(each.prompt(), tree(each.vocabulary, replace(sizes, step=sizes.step // 4), 2, 0))
     one, *more = sizes.problems
+    most = max(sizes.branches)
     todo: list[Any] = []
+    if "trees" in parts:
+        todo += [partial(trees, bench, plain, max(sizes.problems), most), partial(trees, bench, plain, one, most)]
+    if "candidates" in parts:
+        todo += [partial(candidates, bench, plain, max(sizes.candidates), branches) for branches in (0, 5)]
     if "exactness" in parts:
-        for row in await exactness(bench, reference):
-            report.add(row)
+        todo.append(partial(exactness, bench, plain, load))
+    if "trees" in parts:
+        pairs = [(problems, branches) for problems in sizes.problems[::-1] for branches in sizes.branches]
+        done = ((max(sizes.problems), most), (one, most))
+        todo += [partial(trees, bench, plain, *pair) for pair in pairs if pair not in done]
+        todo += [partial(trees, bench, plain, problems, most, sizes.long) for problems in (max(sizes.problems), one)]
     if "speed" in parts:
         todo += [partial(speed, bench, one, branches) for branches in (*sizes.branches, 1)]
-        todo.append(partial(speed, bench, one, max(sizes.branches), sizes.long))
+        todo.append(partial(speed, bench, one, most, sizes.long))
     if "memory" in parts:
-        todo += [partial(memory, bench, candidates, 5) for candidates in sizes.candidates]
+        todo += [partial(memory, bench, count, 5) for count in sizes.candidates]
     if "speed" in parts:
         todo += [partial(speed, bench, problems, branches) for problems in more for branches in sizes.branches]
     for each in todo:
         if time.monotonic() > deadline:
             tell("out of time; the rest was not measured")
             return
-        report.add(await each())
+        found = await each()
+        for row in found if isinstance(found, list) else [found]:
+            report.add(row)
 
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=SHAPES, default="qwen3-4b", help="shape of the random model")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--only", default="exactness,speed,memory", help="parts to run, with commas")
+    parser.add_argument(
+        "--only", default="kernels,trees,candidates,exactness,speed,memory", help="parts to run, with commas"
+    )
     parser.add_argument("--seconds", type=float, default=1e9, help="start no further measurement after this time")
     parser.add_argument("--out", type=Path, help="append each result as a line of JSON")
     parser.add_argument("--log", type=Path, help="the server's log")
@@ -472,45 +630,61 @@ async def main() -> None:
     dtype = torch.float32 if arguments.device == "cpu" else torch.bfloat16
     vocabulary = ids(shape["vocab_size"])
     report = Report(arguments.out)
-    with contextlib.ExitStack() as stack:
-        home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        module = checkpoint(shape, dtype, arguments.device, home / "model", vocabulary)
-        tell(f"checkpoint after {time.monotonic() - started:.0f} s")
-        counters = np.memmap(home / "counters", dtype=np.int64, mode="w+", shape=(4,))
-        os.environ |= {
-            TAGS_VARIABLE: vocabulary_to_json(vocabulary),
-            BANNED: json.dumps(list(vocabulary.tags)),
-            COUNTERS: str(home / "counters"),
-            "PYTHONPATH": f"{FORCING}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
-        }
-        flags = (CPU_FLAGS if arguments.device == "cpu" else GPU_FLAGS).split()
-        log: list[str] = []
-        launch = Launch(str(home / "model"), port=0, flags=(*flags, *arguments.flags))
-        file = stack.enter_context(arguments.log.open("w")) if arguments.log else None
+    parts = arguments.only.split(",")
+    if "kernels" in parts and arguments.device == "cuda":
+        from tree_attention import measurements
 
-        def keep(line: str) -> None:
-            log.append(line)
-            if file:
-                print(line, file=file, flush=True)
+        for row in measurements():
+            report.add(row)
+    logs: dict[str, list[str]] = {"tree": [], "plain": []}
+    if parts != ["kernels"]:
+        async with contextlib.AsyncExitStack() as stack:
+            home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            checkpoint(shape, dtype, arguments.device, home / "model", vocabulary)
+            load = partial(Reference.load, home / "model", arguments.device, vocabulary)
+            tell(f"checkpoint after {time.monotonic() - started:.0f} s")
+            os.environ |= {
+                TAGS_VARIABLE: vocabulary_to_json(vocabulary),
+                BANNED: json.dumps(list(vocabulary.tags)),
+                "PYTHONPATH": f"{FORCING}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+            }
+            flags = ((CPU_FLAGS if arguments.device == "cpu" else GPU_FLAGS).split(), arguments.flags)
+            http = await stack.enter_async_context(session())
 
-        try:
-            async with served(launch, keep) as running, session() as http:
-                tell(f"healthy after {time.monotonic() - started:.0f} s")
+            async def start(name: str, tree_attention: str) -> tuple[Bench, str]:
+                counters = np.memmap(home / name, dtype=np.int64, mode="w+", shape=(4,))
+                launch = Launch(
+                    str(home / "model"),
+                    port=0,
+                    flags=tuple(word for words in flags for word in words),
+                    environment={COUNTERS: str(home / name), VARIABLE: tree_attention},
+                )
+                running = await stack.enter_async_context(served(launch, logs[name].append))
+                tell(f"{name} is healthy after {time.monotonic() - started:.0f} s")
                 bench = Bench(address(running, http), counters, vocabulary, shape["vocab_size"], sizes)
-                await measure(bench, Reference(module, vocabulary), report, arguments.only.split(","), deadline)
-        except BaseException:
-            print("\n".join(log[-60:]), file=sys.stderr)
-            raise
-    decodes = [line for line in log if "Decode batch" in line]
-    report.add(
-        {
-            "part": "server",
-            "sglang": running.profile.version,
-            "device": torch.cuda.get_device_name() if arguments.device == "cuda" else "cpu",
-            "decode_reports_with_graph": sum("cuda graph: True" in line for line in decodes),
-            "decode_reports": len(decodes),
-        }
-    )
+                return bench, running.profile.version
+
+            try:
+                on = "1" if arguments.device == "cpu" else ""
+                (bench, version), (plain, _) = await asyncio.gather(start("tree", on), start("plain", "0"))
+                await measure(bench, plain, load, report, parts, deadline)
+            except BaseException:
+                for name, lines in logs.items():
+                    print(f"--- {name}", *lines[-60:], sep="\n", file=sys.stderr)
+                raise
+            finally:
+                if arguments.log:
+                    arguments.log.write_text("\n".join(f"{n}: {line}" for n, lines in logs.items() for line in lines))
+        decodes = [line for line in logs["tree"] if "Decode batch" in line]
+        report.add(
+            {
+                "part": "server",
+                "sglang": version,
+                "device": torch.cuda.get_device_name() if arguments.device == "cuda" else "cpu",
+                "decode_reports_with_graph": sum("cuda graph: True" in line for line in decodes),
+                "decode_reports": len(decodes),
+            }
+        )
     print(json.dumps(report.rows) if arguments.json else table(report.rows))
 
 

@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -44,6 +44,7 @@ class Launch:
         key: What callers have to show.
         insecure: Serve anyone who can reach it.
         flags: For SGLang, as on its own command line.
+        environment: Variables of the server beside those of this process.
     """
 
     model: str
@@ -52,6 +53,7 @@ class Launch:
     key: str | None = field(default=None, repr=False)
     insecure: bool = False
     flags: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def require_possible(self) -> None:
         """
@@ -116,7 +118,7 @@ async def served(launch: Launch, log: Callable[[str], None]) -> AsyncIterator[Se
     launch.require_possible()
     port = launch.port or _free_port(launch.host)
     # Rollouts carry log-probabilities at temperature 1, whatever temperature drew the tokens.
-    environment = os.environ | {"SGLANG_RETURN_ORIGINAL_LOGPROB": "1"}
+    environment = os.environ | {"SGLANG_RETURN_ORIGINAL_LOGPROB": "1", **launch.environment}
     with _config(launch.key) as config:
         process = await asyncio.create_subprocess_exec(
             *launch.words(port, config),
