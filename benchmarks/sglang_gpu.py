@@ -574,7 +574,13 @@ class Report:
 
 
 async def measure(
-    bench: Bench, plain: Bench, load: Callable[[], Reference], report: Report, parts: Sequence[str], deadline: float
+    bench: Bench,
+    plain: Bench,
+    load: Callable[[], Reference],
+    report: Report,
+    parts: Sequence[str],
+    pairs: Sequence[tuple[int, ...]],
+    deadline: float,
 ) -> None:
     """Most valuable first."""
     sizes = bench.sizes
@@ -583,17 +589,12 @@ async def measure(
     one, *more = sizes.problems
     most = max(sizes.branches)
     todo: list[Any] = []
-    if "trees" in parts:
-        todo += [partial(trees, bench, plain, max(sizes.problems), most), partial(trees, bench, plain, one, most)]
-    if "candidates" in parts:
-        todo += [partial(candidates, bench, plain, max(sizes.candidates), branches) for branches in (0, 5)]
     if "exactness" in parts:
         todo.append(partial(exactness, bench, plain, load))
     if "trees" in parts:
-        pairs = [(problems, branches) for problems in sizes.problems[::-1] for branches in sizes.branches]
-        done = ((max(sizes.problems), most), (one, most))
-        todo += [partial(trees, bench, plain, *pair) for pair in pairs if pair not in done]
-        todo += [partial(trees, bench, plain, problems, most, sizes.long) for problems in (max(sizes.problems), one)]
+        todo += [partial(trees, bench, plain, *pair) for pair in pairs]
+    if "candidates" in parts:
+        todo += [partial(candidates, bench, plain, max(sizes.candidates), branches) for branches in (0, 5)]
     if "speed" in parts:
         todo += [partial(speed, bench, one, branches) for branches in (*sizes.branches, 1)]
         todo.append(partial(speed, bench, one, most, sizes.long))
@@ -617,6 +618,9 @@ async def main() -> None:
     parser.add_argument(
         "--only", default="kernels,trees,candidates,exactness,speed,memory", help="parts to run, with commas"
     )
+    parser.add_argument(
+        "--trees", help="problems x branches [x tokens of a step], with commas; 16x8,1x8x1024 (default: all)"
+    )
     parser.add_argument("--seconds", type=float, default=1e9, help="start no further measurement after this time")
     parser.add_argument("--out", type=Path, help="append each result as a line of JSON")
     parser.add_argument("--log", type=Path, help="the server's log")
@@ -631,6 +635,10 @@ async def main() -> None:
     vocabulary = ids(shape["vocab_size"])
     report = Report(arguments.out)
     parts = arguments.only.split(",")
+    pairs: list[tuple[int, ...]] = [(problems, branches) for problems in sizes.problems for branches in sizes.branches]
+    pairs += [(problems, max(sizes.branches), sizes.long) for problems in sizes.problems]
+    if arguments.trees:
+        pairs = [tuple(map(int, words.split("x"))) for words in arguments.trees.split(",")]
     if "kernels" in parts and arguments.device == "cuda":
         from tree_attention import measurements
 
@@ -667,7 +675,7 @@ async def main() -> None:
             try:
                 on = "1" if arguments.device == "cpu" else ""
                 (bench, version), (plain, _) = await asyncio.gather(start("tree", on), start("plain", "0"))
-                await measure(bench, plain, load, report, parts, deadline)
+                await measure(bench, plain, load, report, parts, pairs, deadline)
             except BaseException:
                 for name, lines in logs.items():
                     print(f"--- {name}", *lines[-60:], sep="\n", file=sys.stderr)

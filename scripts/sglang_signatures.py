@@ -1,7 +1,7 @@
 """Compare the plugin's table of SGLang's functions with wheels of SGLang, which need not be installed.
 
-    pip download --no-deps sglang==0.5.23
-    python scripts/sglang_signatures.py sglang-0.5.23-*.whl
+    pip download --no-deps sglang==0.5.21
+    python scripts/sglang_signatures.py sglang-0.5.21-*.whl
 
 Prints what differs; the exit status is 1 if anything does. For a new version: add it to the table, and look here.
 """
@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from espalier.runtime.sglang.plugin.compat import SIGNATURES
+from espalier.runtime.sglang.plugin.compat import ATTENTION_SIGNATURES, SIGNATURES
 
 
 def parameters(source: str, names: Sequence[str]) -> str | None:
@@ -41,7 +41,7 @@ def differences(wheel: Path) -> Iterator[str]:
         return
     with zipfile.ZipFile(wheel) as files:
         known = set(files.namelist())
-        for target, expected in SIGNATURES[version].items():
+        for target, expected in (SIGNATURES[version] | ATTENTION_SIGNATURES[version]).items():
             words = target.split(".")
             modules = (("/".join(words[:end]) + ".py", words[end:]) for end in range(len(words) - 1, 0, -1))
             module, names = next(((path, rest) for path, rest in modules if path in known), (None, []))

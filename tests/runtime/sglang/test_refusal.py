@@ -81,7 +81,7 @@ def claim_another_version() -> None:
 def test_an_unknown_version_is_refused_and_serves_as_stock(model, stock):
     tokens, refusal = Server(model, {}, IDS, claim_another_version).run(plain_and_parallel)
     assert tokens == stock
-    assert "SGLang 0.6.0 is not among the supported versions 0.5.17 to 0.5.23" in refusal
+    assert "SGLang 0.6.0 is not among the supported versions 0.5.17 to 0.5.21" in refusal
 
 
 def test_a_server_does_not_start_with_a_default_that_it_cannot_follow(model):

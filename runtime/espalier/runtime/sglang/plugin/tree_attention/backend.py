@@ -110,7 +110,14 @@ class TreeAttention:
 
     def _backend_ready(self, _result: None, backend: Any, model_runner: Any, *_args: Any, **_kwargs: Any) -> None:
         found = obstacles(model_runner.server_args, model_runner.model_config)
-        reason = found[0] if found else unsuitable(backend, model_runner)
+        if found:
+            logger.info("tree attention is off: %s", found[0])
+        else:
+            self.attach(backend, model_runner)
+
+    def attach(self, backend: Any, model_runner: Any) -> None:
+        """Decode for this back end, unless it is one that has to keep its own kernel."""
+        reason = unsuitable(backend, model_runner)
         if reason is not None:
             logger.info("tree attention is off: %s", reason)
             return
