@@ -1,0 +1,1 @@
+"""What both engines share: a branch, a response, and a response as its client sees it grow."""

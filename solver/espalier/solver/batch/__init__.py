@@ -1,0 +1,1 @@
+"""Many problems over a queue in Redis."""

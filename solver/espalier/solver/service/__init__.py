@@ -1,0 +1,1 @@
+"""The solver over gRPC and over the protocols of OpenAI."""

@@ -1,0 +1,1 @@
+"""The trace of a solve: written as it happens, read back."""

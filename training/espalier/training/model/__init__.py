@@ -1,0 +1,1 @@
+"""The network: preparation, log-probabilities, adapters, optimisers."""

@@ -1,0 +1,1 @@
+"""A run on disk and on many processes: checkpoints, metrics, progress."""

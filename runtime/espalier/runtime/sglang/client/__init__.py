@@ -1,0 +1,1 @@
+"""The side of the caller: SGLang servers as an engine."""

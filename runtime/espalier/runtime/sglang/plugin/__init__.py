@@ -1,0 +1,1 @@
+"""The side of the server: fork and join inside the unmodified SGLang."""
