@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -184,6 +184,13 @@ def papo(
     initial: From,
     out: Out,
     resume: Resume = False,
+    credit: Annotated[
+        Literal["outcome", "set"] | None,
+        typer.Option(
+            help="Instead of credit.kind in the settings. outcome: a verdict counts for its whole response; set: "
+            "branches earn what they add to pass@k of their set, plans what their best branch gets, the join its own."
+        ),
+    ] = None,
     minutes: Minutes = None,
     device: Device = "auto",
     debug: Debug = False,
@@ -196,7 +203,7 @@ def papo(
     with errors(debug, interrupted=INTERRUPTED):
         from espalier.training.rl.papo import method
 
-        _reinforce(method, config, initial, out, resume, minutes, device)
+        _reinforce(method, config, initial, out, resume, minutes, device, credit)
 
 
 def _reinforce(
@@ -207,14 +214,17 @@ def _reinforce(
     resume: bool,
     minutes: float | None,
     device: str,
+    credit: str | None = None,
 ) -> None:
-    from espalier.training.config import RlConfig, load_as
+    from espalier.training.config import CreditKind, RlConfig, load_as
     from espalier.training.rl.loop import train
     from espalier.training.run.deadline import Deadline
     from espalier.training.run.distributed import process_group
     from espalier.training.run.progress import reporter
 
     run = load_as(RlConfig, config)
+    if credit is not None:
+        run = replace(run, credit=replace(run.credit, kind=CreditKind(credit)))
     with process_group(_device(device)) as group, reporter() as report:
         if group.is_main:
             _print_settings(run)
