@@ -10,8 +10,8 @@ import torch
 
 from espalier.training.config import SeedlingConfig, load
 from espalier.training.data.example import Example
-from espalier.training.data.stream import Codec, examples
 from espalier.training.tasks import Split
+from espalier.training.traces.stream import Codec, examples
 
 ROOT = Path(__file__).parents[2]
 TOKENIZER = ROOT / "runtime/espalier/runtime/seedling"

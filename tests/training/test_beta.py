@@ -14,10 +14,10 @@ from espalier.runtime.structure import read
 from espalier.training.config import BetaConfig, Form, ProblemsConfig, ServiceConfig, TrainerConfig
 from espalier.training.data.example import Example, response_example
 from espalier.training.data.responses import ExampleSource
-from espalier.training.data.stream import Codec
 from espalier.training.rejection_sampling import Kept, NothingKeptError, keep, sample
 from espalier.training.rl.rollout import JudgedRollout
 from espalier.training.run.deadline import Deadline
+from espalier.training.traces.stream import Codec
 from espalier.verifiers.verdict import Status, Verdict
 from tests.training.test_reward import GOOD
 from tests.training.test_rollout import problems

@@ -13,12 +13,12 @@ import torch
 from espalier.runtime.engine import Mode
 from espalier.training import pipeline as curriculum
 from espalier.training.config import ConfigError, load_as
-from espalier.training.data.stream import Codec
 from espalier.training.pipeline import CurriculumConfig, Pipeline, Stage
 from espalier.training.rl.measure import Measured
 from espalier.training.rl.rollout import JudgedRollout
 from espalier.training.run.deadline import Deadline
 from espalier.training.table import NothingJudgedError, holds, last_line, table
+from espalier.training.traces.stream import Codec
 from espalier.verifiers.verdict import Status, Verdict
 from tests.training.conftest import ROOT
 from tests.training.test_beta import _attempt

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from espalier.training.data.example import encode
-from espalier.training.data.stream import Codec
 from espalier.training.traces import Block, Branch, Demonstration
+from espalier.training.traces.encoding import encode
+from espalier.training.traces.stream import Codec
 
 TRACE = Demonstration(
     (Block((Branch(" left", " 1+1=2", "2"), Branch(" right", " 1+1=3", "3", trained=False)), "1 gives 2"),),

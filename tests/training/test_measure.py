@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import pytest
 
 from espalier.runtime.engine import EngineError, FinishReason
-from espalier.training.data.stream import Codec
 from espalier.training.rl.measure import Outcome, judge, measure, summarise
 from espalier.training.rl.reward import RolloutStatus
 from espalier.training.rl.rollout import JudgedRollout
 from espalier.training.tasks import Problem, Split, task
+from espalier.training.traces.stream import Codec
 from espalier.verifiers.check import Check, Claim
 from espalier.verifiers.verdict import Status, Verdict
 from tests.training.test_beta import _attempt

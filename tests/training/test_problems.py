@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,3 +97,13 @@ def test_settings_that_make_no_problems_are_refused() -> None:
         stream(ProblemsConfig(1, tasks={"sums": 1.0}))
     with pytest.raises(ValueError, match="settings of task 'chain_sum'"):
         stream(ProblemsConfig(1, tasks={"chain_sum": 1.0}, settings={"chain_sum": {"colour": 1}}))
+
+
+def test_reinforcement_learning_on_a_file_imports_no_generator_of_tasks() -> None:
+    program = (
+        "import sys, espalier.training.rl.loop, espalier.training.data.problems; "
+        "print([name for name in sys.modules if name.startswith(('reasoning_gym', 'espalier.training.tasks', "
+        "'espalier.training.traces', 'espalier.verifiers.math'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -21,13 +21,13 @@ from espalier.runtime.engine import Finished
 from espalier.runtime.local import LocalConfig, LocalEngine
 from espalier.training import rejection_sampling as beta
 from espalier.training.config import BetaConfig, Form, OptimizerName, ProblemsConfig, Schedule, TrainerConfig
-from espalier.training.data.stream import Codec
 from espalier.training.rejection_sampling import SAMPLES
 from espalier.training.rl.reward import Reward, RolloutStatus, reward
 from espalier.training.rl.rollout import Collector
 from espalier.training.run.checkpoint import restore
 from espalier.training.run.deadline import Deadline
 from espalier.training.run.distributed import ALONE
+from espalier.training.traces.stream import Codec
 from espalier.training.trainer import Trainer
 from tests.runtime.sglang_client.fake import FakeSglang
 from tests.training import test_rl

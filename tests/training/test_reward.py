@@ -5,8 +5,8 @@ import pytest
 from espalier.runtime.engine import FinishReason
 from espalier.runtime.grammar import FaultKind
 from espalier.runtime.structure import read
-from espalier.training.data.stream import Codec
 from espalier.training.rl.reward import FORMAT_SCORES, RolloutStatus, format_score, reward, status_of
+from espalier.training.traces.stream import Codec
 from espalier.verifiers.verdict import Status
 
 GOOD = (

@@ -13,10 +13,11 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from espalier.training.config import ConfigError, SeedlingConfig
-from espalier.training.data.stream import rows
 from espalier.training.run.checkpoint import CheckpointError, Progress
 from espalier.training.run.errors import NotFiniteError
-from espalier.training.sft import Budget, train
+from espalier.training.sft import Budget
+from espalier.training.traces.base import train
+from espalier.training.traces.stream import rows
 from espalier.training.trainer import Trainer, learning_rate_factor
 from tests.training.conftest import TOKENIZER
 

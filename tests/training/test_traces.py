@@ -6,13 +6,13 @@ from random import Random
 import pytest
 
 from espalier.runtime.structure import read
-from espalier.training.data.example import encode, response_text
-from espalier.training.data.stream import Codec
 from espalier.training.data.tokenizer import prompt_text
 from espalier.training.tasks import TASKS, Problem, Split
 from espalier.training.tasks.programming import programs, run, source
 from espalier.training.traces import Branch, write
+from espalier.training.traces.encoding import encode, response_text
 from espalier.training.traces.expressions import Term, join
+from espalier.training.traces.stream import Codec
 from espalier.training.traces.trace import majority, spoil, vote
 from espalier.verifiers.answer import boxes, branch_answer, final_answer
 from espalier.verifiers.check import Claim, ConstraintCheck, Domain, ProgramCheck, Relation

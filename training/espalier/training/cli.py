@@ -59,10 +59,10 @@ def traces(
     """Show problems of a task with the traces that the search programs write for them."""
     from random import Random
 
-    from espalier.training.data.example import response_text
     from espalier.training.tasks import Split
     from espalier.training.tasks import task as named
     from espalier.training.traces import write
+    from espalier.training.traces.encoding import response_text
 
     with errors(debug, interrupted=INTERRUPTED):
         for problem in named(task).problems(Split.TRAIN, seed, count):
@@ -79,8 +79,8 @@ def tokenizer(
     seed: Annotated[int, typer.Option(help="Of the samples.")] = 0,
 ) -> None:
     """Train the tokenizer on problems and traces."""
-    from espalier.training.data.stream import tokenizer_texts
     from espalier.training.data.tokenizer import save, train
+    from espalier.training.traces.stream import tokenizer_texts
 
     trained = train(tokenizer_texts(samples, seed), vocabulary, context)
     save(trained, out)
@@ -112,7 +112,8 @@ def base(
         from espalier.training.config import load
         from espalier.training.run.distributed import process_group
         from espalier.training.run.progress import reporter
-        from espalier.training.sft import Budget, train
+        from espalier.training.sft import Budget
+        from espalier.training.traces.base import train
 
         budget = Budget(steps, minutes, stop_after)
         run = load(config)

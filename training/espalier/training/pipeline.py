@@ -32,6 +32,7 @@ from espalier.training.run.directory import prepare, write
 from espalier.training.run.distributed import Group
 from espalier.training.run.metrics import Report
 from espalier.training.tasks import Problem, Split, task
+from espalier.training.traces import base
 
 TOGETHER = 3
 """Tasks that are measured at once: while the last responses of one end, those of others fill the passes. What is
@@ -141,7 +142,7 @@ class Pipeline:
         resume = any((folder / "checkpoint").glob("[0-9]*"))
         tokenizer = self.home / self.config.tokenizer
         group = Group(device=self.device)
-        progress = sft.train(config, tokenizer, folder, budget, self.report, group=group, resume=resume)
+        progress = base.train(config, tokenizer, folder, budget, self.report, group=group, resume=resume)
         return budget.done(progress) >= 1.0
 
     def _rl(self, config: RlConfig, method: Algorithm, start: str) -> Callable[[Path], bool]:

@@ -6,7 +6,7 @@ The loss is the mean over all trained tokens of an optimiser step. The schedule 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -15,16 +15,15 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer
 
 from espalier.runtime.prompt import PromptTemplate
-from espalier.training.config import ConfigError, DataConfig, MetricsConfig, SeedlingConfig, SftConfig, TrainerConfig
+from espalier.training.config import ConfigError, MetricsConfig, SftConfig, TrainerConfig
 from espalier.training.data.packing import Row
 from espalier.training.data.responses import ExampleSource, ResponseFileError, read_examples
-from espalier.training.data.stream import TASK_NAMES, held_out_rows, rows
-from espalier.training.export import finish, load_weights
+from espalier.training.export import finish
 from espalier.training.model.logprobs import Scores
-from espalier.training.model.network import Batch, Policy, build, collate, load_network
+from espalier.training.model.network import Batch, Policy, collate, load_network
 from espalier.training.run.checkpoint import Progress, restore, save
 from espalier.training.run.deadline import Deadline
 from espalier.training.run.directory import prepare
@@ -70,20 +69,25 @@ def _parts(items: list[Row], size: int) -> Iterator[list[Row]]:
 
 
 @torch.no_grad()
-def losses_by_task(policy: Policy, batches: list[Batch]) -> dict[str, float]:
+def losses_by_task(policy: Policy, batches: list[Batch], names: Sequence[str]) -> dict[str, float]:
     """Mean loss per trained token of each task."""
-    sums, counts = torch.zeros(2, len(TASK_NAMES), dtype=torch.float64)
+    sums, counts = torch.zeros(2, len(names), dtype=torch.float64)
     for batch in batches:
         weight = (batch.targets >= 0).flatten().cpu().double()
         task = batch.task.flatten().cpu()
         losses = -policy(batch).logprobs.flatten().cpu().double()
-        sums += torch.bincount(task, weights=losses, minlength=len(TASK_NAMES))
-        counts += torch.bincount(task, weights=weight, minlength=len(TASK_NAMES))
-    return {name: (sums[i] / counts[i]).item() for i, name in enumerate(TASK_NAMES) if counts[i] > 0}
+        sums += torch.bincount(task, weights=losses, minlength=len(names))
+        counts += torch.bincount(task, weights=weight, minlength=len(names))
+    return {name: (sums[i] / counts[i]).item() for i, name in enumerate(names) if counts[i] > 0}
 
 
 class Source(Protocol):
     """Where rows come from."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """What the rows' task indices stand for."""
+        ...
 
     def rows(self, position: int) -> Iterator[Row]:
         """The endless stream from row number `position` on."""
@@ -92,66 +96,6 @@ class Source(Protocol):
     def held_out(self) -> list[Row]:
         """Rows to measure the loss on."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class TraceSource:
-    """Freshly written traces of the tasks."""
-
-    tokenizer: Path
-    data: DataConfig
-    held_out_size: int
-
-    def rows(self, position: int) -> Iterator[Row]:
-        return rows(self.tokenizer, self.data, position)
-
-    def held_out(self) -> list[Row]:
-        return held_out_rows(self.tokenizer, self.data, self.held_out_size)
-
-
-def train(
-    config: SeedlingConfig,
-    tokenizer_folder: Path,
-    out: Path,
-    budget: Budget,
-    report: Report,
-    *,
-    group: Group = ALONE,
-    resume: bool = False,
-    initial: Path | None = None,
-) -> Progress:
-    """Train a model of the config's shape on traces; see :func:`fit`.
-
-    Args:
-        config: The run's settings.
-        tokenizer_folder: Where the tokenizer lies.
-        out: Folder for checkpoint, weights and `metrics.jsonl`.
-        budget: When to stop.
-        report: Receives one record per report, as it is written to `metrics.jsonl`.
-        group: The processes that train together, and where they compute.
-        resume: Go on from the checkpoint in `out`.
-        initial: Folder of exported weights to begin from, with a fresh optimiser; None: random weights.
-
-    Returns:
-        How far the run has come.
-
-    Raises:
-        CheckpointError: `resume` is asked for and there is no fitting checkpoint.
-        ConfigError: The settings differ from those of the run that is resumed.
-    """
-    if group.is_main:
-        prepare(config, out, resume=resume, free=("metrics",))
-    group.barrier()
-    torch.manual_seed(config.seed)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(tokenizer_folder)
-    model = build(config.model, tokenizer)
-    if initial is not None:
-        load_weights(initial, model)
-    source = TraceSource(tokenizer_folder, config.data, config.held_out_rows)
-    run = Run(
-        config.trainer, config.batch_size, config.checkpoint_every, config.metrics, out, budget, report, group, resume
-    )
-    return fit(model, tokenizer, source, run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +179,7 @@ def fit(network: Any, tokenizer: Any, source: Source, run: Run) -> Progress:
                 )
             if due and not over(progress):
                 save(saved, network, trainer.optimizers, progress, group)
-        by_task = losses_by_task(trainer.policy, held_out_batches) if held_out_batches else {}
+        by_task = losses_by_task(trainer.policy, held_out_batches, source.names) if held_out_batches else {}
         record({"step": progress.step, "held_out": {name: round(value, 4) for name, value in by_task.items()}})
     save(saved, network, trainer.optimizers, progress, group)
     finish(run.out, network, tokenizer, run.initial, group)

@@ -95,6 +95,8 @@ def _example(value: Any, tokenizer: Any, template: PromptTemplate, form: Form, v
 class ExampleSource:
     """The rows of a set of examples, every row once in each pass, in an order of its own."""
 
+    names = ("responses",)
+
     def __init__(self, examples: Sequence[Example], sequence_length: int, seed: int) -> None:
         """
         Raises:

@@ -20,11 +20,12 @@ from transformers import PreTrainedTokenizerFast
 
 from espalier.runtime.grammar import Vocabulary
 from espalier.training.config import DataConfig, Form
-from espalier.training.data.example import Example, encode, encode_plain, plain_text, response_text, without_a_tag
+from espalier.training.data.example import Example
 from espalier.training.data.packing import Row, fill_rows
 from espalier.training.tasks import EASIER_TASKS, TASKS, Split, task
 from espalier.training.tasks.phrasing import reword
 from espalier.training.traces import Demonstration, write
+from espalier.training.traces.encoding import encode, encode_plain, plain_text, response_text, without_a_tag
 
 TASK_NAMES = tuple(sorted(TASKS))
 

@@ -1,0 +1,82 @@
+"""Training a small model from nothing on traces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from espalier.training.config import DataConfig, SeedlingConfig
+from espalier.training.data.packing import Row
+from espalier.training.export import load_weights
+from espalier.training.model.network import build
+from espalier.training.run.checkpoint import Progress
+from espalier.training.run.directory import prepare
+from espalier.training.run.distributed import ALONE, Group
+from espalier.training.run.metrics import Report
+from espalier.training.sft import Budget, Run, fit
+from espalier.training.traces.stream import TASK_NAMES, held_out_rows, rows
+
+
+@dataclass(frozen=True, slots=True)
+class TraceSource:
+    """Freshly written traces of the tasks."""
+
+    tokenizer: Path
+    data: DataConfig
+    held_out_size: int
+    names: tuple[str, ...] = TASK_NAMES
+
+    def rows(self, position: int) -> Iterator[Row]:
+        return rows(self.tokenizer, self.data, position)
+
+    def held_out(self) -> list[Row]:
+        return held_out_rows(self.tokenizer, self.data, self.held_out_size)
+
+
+def train(
+    config: SeedlingConfig,
+    tokenizer_folder: Path,
+    out: Path,
+    budget: Budget,
+    report: Report,
+    *,
+    group: Group = ALONE,
+    resume: bool = False,
+    initial: Path | None = None,
+) -> Progress:
+    """Train a model of the config's shape on traces; see :func:`fit`.
+
+    Args:
+        config: The run's settings.
+        tokenizer_folder: Where the tokenizer lies.
+        out: Folder for checkpoint, weights and `metrics.jsonl`.
+        budget: When to stop.
+        report: Receives one record per report, as it is written to `metrics.jsonl`.
+        group: The processes that train together, and where they compute.
+        resume: Go on from the checkpoint in `out`.
+        initial: Folder of exported weights to begin from, with a fresh optimiser; None: random weights.
+
+    Returns:
+        How far the run has come.
+
+    Raises:
+        CheckpointError: `resume` is asked for and there is no fitting checkpoint.
+        ConfigError: The settings differ from those of the run that is resumed.
+    """
+    if group.is_main:
+        prepare(config, out, resume=resume, free=("metrics",))
+    group.barrier()
+    torch.manual_seed(config.seed)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(tokenizer_folder)
+    model = build(config.model, tokenizer)
+    if initial is not None:
+        load_weights(initial, model)
+    source = TraceSource(tokenizer_folder, config.data, config.held_out_rows)
+    run = Run(
+        config.trainer, config.batch_size, config.checkpoint_every, config.metrics, out, budget, report, group, resume
+    )
+    return fit(model, tokenizer, source, run)
