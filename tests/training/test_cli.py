@@ -44,7 +44,7 @@ def test_a_dataset_line_that_is_no_problem_stops_the_run_with_its_number(tmp_pat
     config.write_text(text)
     status, said = _run("papo", "--config", config, "--from", tmp_path, "--out", tmp_path / "out")
     assert status == 2
-    assert said.startswith(f"espalier: {data}:2: write a JSON object")
+    assert said.startswith(f"espalier: {data}:2: text: give the problem")
 
 
 @pytest.mark.parametrize("command", ["sft", "zero", "beta", "papo", "curriculum", "plot"])
