@@ -11,18 +11,14 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from importlib import resources
 from typing import Any
 
+from espalier.verifiers.code.languages import PYTHON
 from espalier.verifiers.code.sandbox import BoxSpec, Command, Outcome, SandboxError, Stop
 
 GRACE_SECONDS = 5.0
 """Our clock ends a box this long after the runner should have; only a broken box needs it."""
 
 RUNNER_COMMAND = (
-    "/usr/bin/python3",
-    "-I",
-    "-S",
-    "-B",
-    "-X",
-    "utf8",
+    *PYTHON,
     "-c",
     resources.files(__package__).joinpath("runner.py").read_text("utf-8"),
 )

@@ -45,8 +45,8 @@ def _harness(*names: str) -> str:
     return "\n".join(resources.files(__package__).joinpath(*name.split("/")).read_text("utf-8") for name in names)
 
 
-# Isolated from its environment; numbers of any length may be printed.
-_PYTHON = ("/usr/bin/python3", "-I", "-B", "-X", "utf8", "-X", "int_max_str_digits=0")
+PYTHON = ("/usr/bin/python3", "-I", "-B", "-X", "utf8", "-X", "int_max_str_digits=0")
+"""Isolated from its environment; numbers of any length may be printed. The runner knows this beginning (runner.py)."""
 
 PROGRAM_SERVER = _harness("values.py", "harness/load.py", "harness/program.py")
 """What the process of a program runs beside the process of its tests."""
@@ -56,10 +56,10 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
         "python": Language(
             image="python",
             source="program.py",
-            run=(*_PYTHON, f"{JOB}/program.py"),
-            call=(*_PYTHON, "-c", _harness("values.py", "harness/load.py", "harness/call.py"), f"{JOB}/program.py"),
+            run=(*PYTHON, f"{JOB}/program.py"),
+            call=(*PYTHON, "-c", _harness("values.py", "harness/load.py", "harness/call.py"), f"{JOB}/program.py"),
             asserts=(
-                *_PYTHON,
+                *PYTHON,
                 "-c",
                 _harness("values.py", "harness/remote.py", "harness/tests.py"),
                 f"{JOB}/program.py",

@@ -37,6 +37,11 @@ CHUNK = 1 << 16
 OWNER = 0
 """Descriptor of the requests; its hang-up means that the owner is gone."""
 PR_SET_DUMPABLE = 4
+PYTHON = ("/usr/bin/python3", "-I", "-B", "-X", "utf8", "-X", "int_max_str_digits=0")
+"""How commands that are Python begin, and how this interpreter was started."""
+OUR_FRAMES = 4
+"""Frames of this file under a Python command."""
+MAX_DESCRIPTORS = 256
 TICKS = os.sysconf("SC_CLK_TCK")
 PROCESSORS = os.sysconf("SC_NPROCESSORS_ONLN")
 CLOCK_SECONDS = 0.02
@@ -55,7 +60,7 @@ def main() -> None:
         sys.exit("the runner must be process 1 of its own PID namespace")
     set_dumpable(0)
     lower(resource.RLIMIT_CORE, 0)
-    lower(resource.RLIMIT_NOFILE, 256)
+    lower(resource.RLIMIT_NOFILE, MAX_DESCRIPTORS)
     lower(resource.RLIMIT_FSIZE, 64 << 20)
     resource.setrlimit(resource.RLIMIT_STACK, (64 << 20, resource.getrlimit(resource.RLIMIT_STACK)[1]))
     _signal.signal(_signal.SIGCHLD, lambda *_: None)
@@ -100,7 +105,7 @@ def run(request: "dict[str, Any]", directory: str) -> "tuple[str, bytes]":
             pid = start(request["command"], directory, *theirs)
         finally:
             for fd in theirs:
-                os.close(fd)
+                close(fd)
     except OSError as error:
         for fd in ours:
             os.close(fd)
@@ -123,8 +128,12 @@ def run(request: "dict[str, Any]", directory: str) -> "tuple[str, bytes]":
     return f'{{"nonce": "{nonce}", {numbers}, {lengths}}}', b"".join(stream.data for stream in streams.values())
 
 
-def start(command: "list[str]", directory: str, stdin: int, stdout: int, stderr: int, result: int) -> int:
-    """Start a command in a session of its own; raises what kept it from starting."""
+def start(command: "tuple[str, ...]", directory: str, stdin: int, stdout: int, stderr: int, result: int) -> int:
+    """Start a command in a session of its own; raises what kept it from starting.
+
+    A Python command is not executed but run by a copy of this interpreter: it has the same options and no imports that
+    a new one would not have, and it is there already.
+    """
     failure, failure_end = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -137,14 +146,22 @@ def start(command: "list[str]", directory: str, stdin: int, stdout: int, stderr:
             os.chdir(directory)
             for fd, number in ((stdin, 0), (stdout, 1), (stderr, 2)):
                 os.dup2(fd, number)
-            os.set_inheritable(result, True)
-            for number in (_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGINT):
-                _signal.signal(number, _signal.SIG_DFL)
-            os.execve(command[0], command, {**ENVIRONMENT, "RESULT_FD": str(result)})  # noqa: S606
+            _signal.set_wakeup_fd(-1)
+            _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+            if command[: len(PYTHON)] != PYTHON:
+                os.set_inheritable(result, True)
+                for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
+                    _signal.signal(number, _signal.SIG_DFL)
+                os.execve(command[0], command, {**ENVIRONMENT, "RESULT_FD": str(result)})  # noqa: S606
         except BaseException as error:
             os.write(failure_end, str(error).encode("utf-8", "replace"))
-        finally:
             os._exit(127)
+        os.closerange(3, result)
+        os.closerange(result + 1, MAX_DESCRIPTORS)
+        os.environ.clear()
+        os.environ.update({**ENVIRONMENT, "RESULT_FD": str(result)})
+        run_python(command[len(PYTHON) :])
+        raise SystemExit
     os.close(failure_end)
     complaint = os.read(failure, CHUNK)
     os.close(failure)
@@ -152,6 +169,31 @@ def start(command: "list[str]", directory: str, stdin: int, stdout: int, stderr:
         os.waitpid(pid, 0)
         raise OSError(complaint.decode())
     return pid
+
+
+def run_python(arguments: "tuple[str, ...]") -> None:
+    """Do what the interpreter does with these arguments: `-c SOURCE …` or `FILE …`."""
+    main = type(sys)("__main__")
+    vars(main)["__builtins__"] = __builtins__
+    if arguments[0] == "-c":
+        source: str | bytes = arguments[1]
+        name, sys.argv = "<string>", ["-c", *arguments[2:]]
+    else:
+        with open(arguments[0], "rb") as file:
+            source = file.read()
+        name, sys.argv = arguments[0], list(arguments)
+        main.__file__ = name
+    sys.modules["__main__"] = main
+    _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+    sys.setrecursionlimit(sys.getrecursionlimit() + OUR_FRAMES)
+    try:
+        exec(compile(source, name, "exec", dont_inherit=True), vars(main))  # noqa: S102 (in the box)
+    except SystemExit:
+        raise
+    except BaseException as error:
+        trace = error.__traceback__ and error.__traceback__.tb_next  # without the frame of ours
+        sys.excepthook(type(error), error.with_traceback(trace), trace)
+        raise SystemExit(1) from None
 
 
 def close(fd: int) -> None:
