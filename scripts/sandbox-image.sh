@@ -3,7 +3,7 @@
 # the bubblewrap sandbox) and, when a Docker daemon answers, an image `espalier-sandbox:LANGUAGE` imported from it.
 # Quick when everything is up to date.
 #
-#   scripts/sandbox-image.sh [--no-docker] [python|cpp|javascript]...      (default: python)
+#   scripts/sandbox-image.sh [--no-docker] [python|cpp|javascript|go]...      (default: python)
 set -euo pipefail
 
 # Root's cache is readable by the unprivileged user that a bubblewrap box runs as.
@@ -15,8 +15,8 @@ for argument in "$@"; do
   case $argument in
     --no-docker) docker=0 ;;
     --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0" && exit 0 ;;
-    python | cpp | javascript) languages+=("$argument") ;;
-    *) echo "sandbox-image.sh: unknown argument '$argument'; use [--no-docker] [python|cpp|javascript]..." >&2 && exit 2 ;;
+    python | cpp | javascript | go) languages+=("$argument") ;;
+    *) echo "sandbox-image.sh: unknown argument '$argument'; use [--no-docker] [python|cpp|javascript|go]..." >&2 && exit 2 ;;
   esac
 done
 [[ ${#languages[@]} -gt 0 ]] || languages=(python)
@@ -37,6 +37,8 @@ cpp=(g++-12 gcc-12 cpp-12 gcc-12-base libgcc-12-dev libstdc++-12-dev libstdc++6 
   linux-libc-dev libcrypt-dev libnsl-dev libtirpc-dev)
 javascript=(nodejs node-acorn node-cjs-module-lexer node-undici node-busboy node-xtend libnode108 libstdc++6 libuv1 libbrotli1 libc-ares2 libnghttp2-14 libicu72 libzstd1)
 
+go=(golang-1.19-go golang-1.19-src)
+
 debian_versions() { # packages → package=version, the newest of this Debian release: not a third party's of the same name
   local package
   for package in "$@"; do
@@ -52,6 +54,7 @@ build() { # language → its root file system in $cache/LANGUAGE, stamped with t
   case $language in
     cpp) packages+=("${cpp[@]}") ;;
     javascript) packages+=("${javascript[@]}") ;;
+    go) packages+=("${go[@]}") ;;
   esac
   recipe=$( (cat "$0" && echo "${packages[@]}" && dpkg --print-architecture) | sha256sum | cut -c1-16)
   rootfs=$cache/$language

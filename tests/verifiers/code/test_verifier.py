@@ -22,6 +22,7 @@ from espalier.verifiers.check import (
     ReferenceCheck,
     StdioCase,
 )
+from espalier.verifiers.code.languages import LANGUAGES
 from espalier.verifiers.code.pool import PooledSandbox
 from espalier.verifiers.code.sandbox import SandboxError
 from espalier.verifiers.code.verifier import CodeVerifier
@@ -227,6 +228,8 @@ async def test_files_of_the_check_stand_beside_the_program(sandbox: PooledSandbo
 
 
 CPP_SUM = "#include <iostream>\nint main() { long a, b; std::cin >> a >> b; std::cout << a + b << std::endl; }"
+C_SUM = '#include <stdio.h>\nint main(void) { long a, b; scanf("%ld %ld", &a, &b); printf("%ld\\n", a + b); }'
+GO_SUM = 'package main\nimport "fmt"\nfunc main() { var a, b int; fmt.Scan(&a, &b); fmt.Println(a + b) }'
 JS_SUM = "console.log(require('fs').readFileSync(0, 'utf8').split(' ').map(Number).reduce((a, b) => a + b))"
 
 
@@ -238,6 +241,10 @@ JS_SUM = "console.log(require('fs').readFileSync(0, 'utf8').split(' ').map(Numbe
         ("cpp", CPP_SUM, StdioCase("1 2", "4"), Status.FAIL),
         ("cpp", "int main() { return x; }", StdioCase("", ""), Status.FAIL),
         ("cpp", "int main() { int *p = 0; *p = 1; }", StdioCase("", ""), Status.FAIL),
+        ("c", C_SUM, StdioCase("1 2", "3"), Status.PASS),
+        ("c", C_SUM, StdioCase("1 2", "4"), Status.FAIL),
+        ("go", GO_SUM, StdioCase("1 2", "3"), Status.PASS),
+        ("go", "package main\nfunc main() { x }", StdioCase("", ""), Status.FAIL),
         ("javascript", JS_SUM, StdioCase("1 2", "3"), Status.PASS),
         ("javascript", "const f = (a) => a.reverse()", CallCase("f", "[[1, 2]]", "[2, 1]"), Status.PASS),
         ("javascript", "function f(a) { return a }", CallCase("f", "[[1, 2]]", "[2, 1]"), Status.FAIL),
@@ -259,7 +266,7 @@ JS_SUM = "console.log(require('fs').readFileSync(0, 'utf8').split(' ').map(Numbe
 async def test_other_languages_are_judged_alike(
     kind: str, language: str, program: str, case: Case, status: Status
 ) -> None:
-    async with opened(kind, warm=0, image=language) as sandbox:
+    async with opened(kind, warm=0, image=LANGUAGES[language].image) as sandbox:
         verdict = await CodeVerifier(sandbox=sandbox).verify(
             Claim(program, bare=True), ProgramCheck((case,), language=language, comparison=Comparison.TOKENS)
         )

@@ -72,6 +72,20 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
             run=(f"{JOB}/program",),
             executable_tmp=True,
         ),
+        "c": Language(
+            image="cpp",
+            source="program.c",
+            compile=("/usr/bin/gcc-12", "-std=c17", "-O2", "-o", f"{JOB}/program", f"{JOB}/program.c", "-lm"),
+            run=(f"{JOB}/program",),
+            executable_tmp=True,
+        ),
+        "go": Language(
+            image="go",
+            source="program.go",
+            compile=("/usr/lib/go-1.19/bin/go", "build", "-o", f"{JOB}/program", f"{JOB}/program.go"),
+            run=(f"{JOB}/program",),
+            executable_tmp=True,
+        ),
         "javascript": Language(
             image="javascript",
             source="program.js",
