@@ -1,6 +1,6 @@
 """Jobs per second and latency of the ways to run an untrusted program, on one Docker daemon in one run.
 
-    python benchmarks/sandbox.py [--jobs 32] [--concurrency 1 2 4 8] [--sustained 15] [--json FILE]
+    python benchmarks/sandbox.py [--jobs 32] [--concurrency 1 2 4 8] [--sustained 15] [--only espalier] [--json FILE]
 
 Every job is the same small Python program with an input, and every output is checked. A job is:
 
@@ -37,6 +37,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from espalier.verifiers.code.languages import LANGUAGES
 from espalier.verifiers.code.pool import PooledSandbox
 from espalier.verifiers.code.sandbox import BoxSpec, Command, Job
 from espalier.verifiers.code.seccomp import docker_profile
@@ -45,6 +46,7 @@ from espalier.verifiers.code.settings import SandboxSettings, open_sandbox
 PROGRAM = "print(sum(map(int, input().split())))"
 STDIN, EXPECTED = "20 22\n", "42"
 IMAGE = "espalier-sandbox:python"
+METER = Path(f"/sys/fs/cgroup/cpuacct/espalier-benchmark-{os.getpid()}")
 PEER_IMAGE = "espalier-sandbox-peer:python"
 """Our image with a shell and its tools, which llm-sandbox needs inside."""
 
@@ -60,6 +62,9 @@ class Row:
     p50: float
     p95: float
     p99: float
+    cpu_ms: float | None = None
+    """Processor milliseconds of a job: of this process and all below it, so without what a daemon does; None where
+    they cannot be read."""
 
 
 class System(ABC):
@@ -179,7 +184,7 @@ class Espalier(System):
         await sandbox.wait_warm()
 
     async def run_one(self) -> str:
-        command = Command(("/usr/bin/python3", "-I", "/tmp/job/program.py"), STDIN)  # noqa: S108
+        command = Command(LANGUAGES["python"].run, STDIN)
         job = Job(BoxSpec("python"), (command,), {"program.py": PROGRAM})
         return "".join([outcome.stdout.decode() async for outcome in self.sandbox.run(job)])
 
@@ -218,11 +223,31 @@ async def clients(system: System, name: str, concurrency: int, more: Callable[[]
             latencies.append(time.perf_counter() - started)
             assert got.strip() == EXPECTED, f"{name} gave {got!r}"
 
+    cpu_before = cpu_seconds()
     started = time.perf_counter()
     await asyncio.gather(*(client() for _ in range(concurrency)))
     elapsed = time.perf_counter() - started
+    cpu = None if cpu_before is None else 1000 * ((cpu_seconds() or 0.0) - cpu_before) / len(latencies)
     cuts = statistics.quantiles(latencies, n=100, method="inclusive") if len(latencies) > 1 else latencies * 99
-    return Row(name, concurrency, len(latencies), len(latencies) / elapsed, cuts[49], cuts[94], cuts[98])
+    rate = len(latencies) / elapsed
+    return Row(name, concurrency, len(latencies), rate, cuts[49], cuts[94], cuts[98], cpu)
+
+
+def enter_meter() -> None:
+    """Put this process, and so all that it starts, into a control group that counts processor time."""
+    try:
+        METER.mkdir()
+        (METER / "cgroup.procs").write_text(str(os.getpid()))
+    except OSError:
+        return
+
+
+def cpu_seconds() -> float | None:
+    """Processor seconds of that group so far."""
+    try:
+        return int((METER / "cpuacct.usage").read_text()) / 1e9
+    except OSError:
+        return None
 
 
 def output(command: list[str]) -> str:
@@ -276,7 +301,7 @@ async def run(arguments: argparse.Namespace, note: Callable[[str], Any]) -> list
         except Exception as error:  # one system's trouble is no reason to lose the others' rows
             note(f"{label} is left out: {error}")
 
-    for system in systems:
+    for system in (system for system in systems if arguments.only in system.name):
         for concurrency in arguments.concurrency:
             await attempt(f"{system.name}, {concurrency} clients", measure(system, arguments.jobs, concurrency))
     for kind in ("docker", "bwrap"):
@@ -286,12 +311,14 @@ async def run(arguments: argparse.Namespace, note: Callable[[str], Any]) -> list
 
 
 def show(rows: list[Row], console: Console) -> None:
-    table = Table(title=f"One small Python program, {os.cpu_count()} processors")
-    for column in ("system", "clients", "jobs", "jobs/s", "p50 ms", "p95 ms", "p99 ms"):
+    load = os.getloadavg()[0]
+    table = Table(title=f"One small Python program, {os.cpu_count()} processors, load {load:.1f} at the end")
+    for column in ("system", "clients", "jobs", "jobs/s", "p50 ms", "p95 ms", "p99 ms", "CPU ms"):
         table.add_column(column, justify="left" if column == "system" else "right")
     for row in rows:
         milliseconds = [f"{1000 * value:.1f}" for value in (row.p50, row.p95, row.p99)]
-        table.add_row(row.system, str(row.concurrency), str(row.jobs), f"{row.jobs_per_second:.2f}", *milliseconds)
+        cpu = "" if row.cpu_ms is None else f"{row.cpu_ms:.1f}"
+        table.add_row(row.system, str(row.concurrency), str(row.jobs), f"{row.jobs_per_second:.2f}", *milliseconds, cpu)
     console.print(table)
 
 
@@ -300,8 +327,10 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=32, help="jobs of each burst")
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 2, 4, 8], help="numbers of clients")
     parser.add_argument("--sustained", type=float, default=15, help="seconds of the sustained runs")
+    parser.add_argument("--only", default="", help="only systems whose name contains this")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     arguments = parser.parse_args()
+    enter_meter()
     notes = Console(stderr=True)
     rows = asyncio.run(run(arguments, notes.print))
     show(rows, Console(width=110))

@@ -108,4 +108,4 @@ def _case(case: Any) -> Any:
         return case
     plain = {f"{field}_json": json.dumps(call[field]) for field in ("arguments", "expected") if field in call}
     rest = {field: value for field, value in call.items() if field not in ("arguments", "expected")}
-    return {"call": {**rest, **plain}}
+    return {**case, "call": {**rest, **plain}}
