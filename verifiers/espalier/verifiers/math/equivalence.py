@@ -19,6 +19,7 @@ from espalier.verifiers.math.opaque import (
     as_products,
     called,
     generic_arguments,
+    has_products_in_order,
     has_series,
     with_stand_ins,
     written_alone,
@@ -70,7 +71,7 @@ def equivalent(gold: Node, claim: Node, options: MathOptions) -> Outcome:
         else:
             gold, claim = _body(gold, claim), _body(claim, gold)
         names = called(gold) | called(claim)
-        if not names:
+        if not names and not any(map(has_products_in_order, (gold, claim))):
             return _standing_in(gold, claim, options)
         return _with_calls(gold, claim, names, options)
     except (Undefined, LimitError) as error:
@@ -93,7 +94,9 @@ def _with_calls(gold: Node, claim: Node, names: frozenset[str], options: MathOpt
     gold, claim = as_products(gold, factors), as_products(claim, factors)
     outcome = _standing_in(gold, claim, options)
     rest = names - factors
-    if outcome.equal is True or not rest or (rest <= DEFINITE and not rest & written_alone(claim)):
+    in_order = any(map(has_products_in_order, (gold, claim)))
+    definite = rest <= DEFINITE and not rest & written_alone(claim)
+    if outcome.equal is True or (definite and not in_order):
         return outcome
     products = _standing_in(as_products(gold), as_products(claim), options)
     return doubt("equal if brackets behind a letter mean a product") if products.equal else outcome
@@ -442,7 +445,7 @@ def _shape(node: Node) -> str:
         return "set"
     if isinstance(node, Relation) and node.ops == ("=",):
         return _shape(node.sides[-1])
-    if not isinstance(node, Group) or node.kind == "list":
+    if not isinstance(node, Group):
         return "value"
     return "set" if node.kind == "set" else "brackets"
 
@@ -640,7 +643,8 @@ def expand_signs(node: Node) -> Node:
             flat: list[Node] = []
             for item in items:
                 expanded = expand_signs(item)
-                if kind in ("set", "list") and isinstance(expanded, Group) and expanded.kind == "list":
+                written = isinstance(item, Group)  # as a list of its own
+                if kind in ("set", "list") and not written and isinstance(expanded, Group) and expanded.kind == "list":
                     flat.extend(expanded.items)
                 else:
                     flat.append(expanded)

@@ -13,7 +13,7 @@ from flint import acb, arb
 from espalier.verifiers.math.evaluate import NotExact, Undefined, ball, exact
 from espalier.verifiers.math.limits import LimitError
 from espalier.verifiers.math.outcome import Outcome, doubt
-from espalier.verifiers.math.tree import Apply, Constant, Node, Number, symbols, walk
+from espalier.verifiers.math.tree import Apply, Constant, Node, Number, Symbol, substitute, symbols, walk
 
 PRECISIONS = (128, 512, 3400)
 """Bits of the successive attempts to tell two numbers apart; 3400 bits are about 1000 digits."""
@@ -185,6 +185,24 @@ def _power_bounds(node: Apply, radicals: dict[Node, int]) -> tuple[float, float]
 
 
 def _same_function(a: Node, b: Node, names: list[str]) -> Outcome:
+    real = _same_real_function(a, b, names)
+    complex_names = _COMPLEX_LETTERS.intersection(names)
+    if real.equal and complex_names and (_has(a, _OF_COMPLEX) or _has(b, _OF_COMPLEX)):
+        wider = {
+            name: Apply("+", (Symbol(name), Apply("*", (Constant("i"), Symbol(f"{name} imaginary")))))
+            for name in complex_names
+        }
+        left, right = substitute(a, wider), substitute(b, wider)
+        if _same_at_points(left, right, sorted(symbols(left) | symbols(right))).equal is not True:
+            return doubt("equal for real numbers, not for complex ones")
+    return real
+
+
+_COMPLEX_LETTERS = frozenset({"z", "w", "z_1", "z_2"})
+_OF_COMPLEX = frozenset({"abs", "re", "im", "conj", "arg"})
+
+
+def _same_real_function(a: Node, b: Node, names: list[str]) -> Outcome:
     try:
         return _same_rational_function(a, b, names)
     except (NotExact, LimitError):

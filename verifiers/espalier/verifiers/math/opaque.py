@@ -1,4 +1,4 @@
-# ruff: noqa: RUF001 (mathematical signs are meant as they look)
+# ruff: noqa: RUF001, RUF002 (mathematical signs are meant as they look)
 """Nodes without a value of their own: functions that only have a name, products of vectors, derivatives, images.
 
 Two such nodes are the same when their parts are. For a comparison each becomes a variable that stands for it.
@@ -22,7 +22,7 @@ from espalier.verifiers.math.tree import (
     walk,
 )
 
-HEADS = frozenset({"call", "cross", "dot", "derivative"})
+HEADS = frozenset({"call", "cross", "dot", "cartesian", "derivative"})
 SERIES = frozenset({"sum", "prod", "integral", "limit"})
 """Nodes that sympy may give a value."""
 DEFINITE = frozenset({"f", "g", "h", "F", "G", "H", "phi", "varphi", "psi", "varpsi"})
@@ -53,6 +53,8 @@ def as_products(node: Node, names: frozenset[str] | None = None) -> Node:
     """The tree with calls of these names (of all, when None) read as products."""
 
     def change(part: Node) -> Node:
+        if isinstance(part, Apply) and part.head == "cartesian" and names is None:
+            return Apply("*", part.args)
         is_call = isinstance(part, Apply) and part.head == "call" and len(part.args) == 2
         if isinstance(part, Apply) and is_call and (names is None or _base(part) in names):
             return Apply("*", part.args)
@@ -64,6 +66,11 @@ def as_products(node: Node, names: frozenset[str] | None = None) -> Node:
 def _base(call: Apply) -> str:
     name = call.args[0]
     return name.name.partition("^")[0].rstrip("′") if isinstance(name, Symbol) else ""
+
+
+def has_products_in_order(node: Node) -> bool:
+    """Whether a tree holds "A × B" of capital letters: a product of numbers, or of sets or matrices."""
+    return any(isinstance(part, Apply) and part.head == "cartesian" for part in walk(node))
 
 
 def has_series(node: Node) -> bool:

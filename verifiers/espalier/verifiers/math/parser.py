@@ -233,6 +233,8 @@ class Grammar(Arithmetic, Calculus):
                 return Region("intersection", tuple(items))
             if set(separators) <= {"or", ","} and "or" in separators:
                 return Region("union", tuple(items))
+        if len({*separators} & {",", ";", "or"}) > 1 and all(isinstance(item, Relation) for item in items):
+            return _alternatives(items, separators)
         words = set(separators) & {"and", "or"}
         return Group("list", tuple(items), words.pop() if len(words) == 1 else "")
 
@@ -345,7 +347,10 @@ class Grammar(Arithmetic, Calculus):
             return self.environment(name.removeprefix(r"\begin:"))
         if name in DECORATIONS:
             inner = self.argument()
-            if symbols(inner):
+            if name in (r"\overline", r"\bar") and inner in (Symbol("z"), Symbol("w"), Symbol("z_1"), Symbol("z_2")):
+                return Apply("conj", (inner,))
+            name = {r"\overrightarrow": r"\vec"}.get(name, name)
+            if symbols(inner) or (isinstance(inner, Constant) and name not in (r"\overline", r"\bar")):
                 return Symbol(f"{name[1:]} {show(inner)}")
             return Apply("conj", (inner,)) if name in (r"\overline", r"\bar") else inner
         if name in FUNCTIONS:
@@ -445,6 +450,9 @@ class Grammar(Arithmetic, Calculus):
         if not isinstance(symbol, Symbol):
             return symbol
         symbol = Symbol(symbol.name + primes)
+        if self.token.text == "[" and not self.token.spaced and name.isupper():  # an expected value, a polynomial ring
+            self.at += 1
+            return Apply("call", (symbol, *self.elements("]")))
         if name not in _CALLABLE and not primes:
             return symbol
         if self.token.text == "(" and not self.token.spaced:
@@ -484,6 +492,18 @@ class Grammar(Arithmetic, Calculus):
         index = self.token.text
         self.at += 1
         return Symbol(f"{name}_{index}")
+
+
+def _alternatives(items: list[Node], separators: list[str]) -> Node:
+    """ "x=1, y=2; x=3, y=4" and the same with "or": several lists, each of values that belong together."""
+    groups: list[list[Node]] = [[items[0]]]
+    for separator, item in zip(separators, items[1:], strict=False):
+        if separator in (";", "or"):
+            groups.append([item])
+        else:
+            groups[-1].append(item)
+    lists = (Group("list", tuple(group)) if len(group) > 1 else group[0] for group in groups)
+    return Group("list", tuple(lists), "or" if "or" in separators else "")
 
 
 def _is_condition(node: Node) -> bool:

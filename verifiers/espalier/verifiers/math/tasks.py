@@ -17,7 +17,7 @@ from espalier.verifiers.math.parser import parse
 from espalier.verifiers.math.plain import is_plain
 from espalier.verifiers.math.recognise import recognise
 from espalier.verifiers.math.steps import check_steps
-from espalier.verifiers.math.tree import Node, show
+from espalier.verifiers.math.tree import Node, Quantity, show, walk
 
 Json = dict[str, Any]
 
@@ -59,7 +59,10 @@ def compare(gold: Parsed, claim: Parsed, options: MathOptions, *, quick: bool = 
         return Outcome(None, f"the reference cannot be read: {gold.fault}")
     if not claim.readings:
         return Outcome(False, f"the answer cannot be read: {claim.fault}", cause=UNREADABLE)
-    pairs = [(left, right) for left in gold.readings for right in claim.readings]
+    lefts, rights = gold.readings, claim.readings
+    if all(_has_unit(readings[0]) for readings in (lefts, rights)):  # "0 K" is no product where both sides have units
+        lefts, rights = (tuple(filter(_has_unit, readings)) for readings in (lefts, rights))
+    pairs = [(left, right) for left in lefts for right in rights]
     outcomes: list[Outcome] = []
     for left, right in pairs:
         outcome = equivalent(left, right, options)
@@ -77,6 +80,10 @@ def compare(gold: Parsed, claim: Parsed, options: MathOptions, *, quick: bool = 
     if best.equal is None and not best.doubtful and is_plain(gold.readings[0]):
         return Outcome(False, f"the answer has no form that can be compared: {best.rule}", cause=TOO_COSTLY)
     return best
+
+
+def _has_unit(node: Node) -> bool:
+    return any(isinstance(part, Quantity) for part in walk(node))
 
 
 def _provable(gold: Node, claim: Node, outcome: Outcome) -> bool:

@@ -49,7 +49,18 @@ class Arithmetic(Quantities):
             else:
                 break
         self.depth -= 1
-        return total
+        return self.modulo(total)
+
+    def modulo(self, value: Node) -> Node:
+        """A value with the modulus that follows it, as in "3k + 1 (mod 7)"."""
+        if self.token.text == "(" and self.ahead().text in ("mod", "pmod"):
+            self.at += 2
+            value = Apply("class", (value, self.signed()))
+            self.expect(")")
+        elif self.is_word("pmod"):
+            self.at += 1
+            value = Apply("class", (value, bare(self.argument_of_class())))
+        return value
 
     def term(self) -> Node:
         product = self.signed()
@@ -61,13 +72,6 @@ class Arithmetic(Quantities):
             elif self.is_word("mod"):
                 self.at += 1
                 product = Apply("mod", (product, self.signed()))
-            elif self.token.text == "(" and self.ahead().text in ("mod", "pmod"):
-                self.at += 2
-                product = Apply("class", (product, self.signed()))
-                self.expect(")")
-            elif self.is_word("pmod"):
-                self.at += 1
-                product = Apply("class", (product, bare(self.argument_of_class())))
             elif self.is_word(*SCALES):
                 product = flat("*", product, Number(Fraction(SCALES[self.token.text])))
                 self.at += 1
@@ -121,6 +125,8 @@ class Arithmetic(Quantities):
                     return self.tokens[self.at - 1].kind is not Kind.NUMBER
                 return not token.text.startswith((r"\end", r"\choose"))
             case Kind.OPERATOR:
+                if token.text == "(" and self.ahead().text in ("mod", "pmod"):
+                    return False
                 if token.text == "[" and self.ahead().text in ("", "∪", "∩", ",", ")"):
                     return False  # it closes an interval that is open at its high end
                 return token.text in ("(", "[", "{", "{s", "⌊", "⌈", "⟨") or (token.text == "|" and not self.bars)

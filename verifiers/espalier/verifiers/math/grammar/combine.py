@@ -37,6 +37,8 @@ def flat(head: str, left: Node, right: Node) -> Node:
 
 def multiplied(sign: str, left: Node, right: Node) -> Node:
     """A product; of two vectors a cross product or a dot product, which the sign tells apart."""
+    if sign == "×" and _is_capital(left) and _is_capital(right):
+        return Apply("cartesian", (left, right))
     if sign == "*" or not is_vector(left) or not is_vector(right):
         return flat("*", left, right)
     scalars: list[Node] = []
@@ -48,6 +50,17 @@ def multiplied(sign: str, left: Node, right: Node) -> Node:
         parts.append(vectors[0] if len(vectors) == 1 else side)
     product = Apply("cross" if sign == "×" else "dot", tuple(parts))
     return Apply("*", (*scalars, product)) if scalars else product
+
+
+def _is_capital(node: Node) -> bool:
+    """Whether a node is a capital letter, or a product of such in order: sets and matrices are called so."""
+    match node:
+        case Symbol(name):
+            return len(name.partition("_")[0]) == 1 and name[0].isupper()
+        case Apply("cartesian", _):
+            return True
+        case _:
+            return False
 
 
 def is_vector(node: Node) -> bool:

@@ -32,7 +32,7 @@ def numeral(text: str) -> Number | None:
         return None
     words = plain.replace("-", " ").split()
     sign = 1
-    if words[0] in ("negative", "minus"):
+    if words[:1] in (["negative"], ["minus"]):
         sign, words = -1, words[1:]
     value = _with_part(words)
     return None if value is None else Number(sign * value)

@@ -171,6 +171,9 @@ class Quantities(Cursor):
         value = self.sum()
         if self.token.text == ":" and not self.bars:
             return self.ratio(value)
+        if self.is_word("to") and isinstance(value, Number) and self.ahead().kind is Kind.NUMBER:
+            self.at += 1
+            return Apply("ratio", (value, self.sum()))
         if isinstance(value, Number | Based | Constant | Apply | Symbol | Quantity):
             if self.token.kind is Kind.WORD and self.token.text in CURRENCIES and isinstance(value, Number):
                 unit = lookup(self.token.text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from espalier.verifiers.math.lexer import Kind, Token
@@ -53,7 +53,11 @@ def is_letters(word: str) -> bool:
 def split_letters(tokens: list[Token]) -> list[Token]:
     """The tokens with short words split into letters ("xy" is x·y) and functions split from letters ("xsin")."""
     split: list[Token] = []
-    for token in tokens:
+    for place, token in enumerate(tokens):
+        before_power = tokens[place + 1].text == "^" if place + 1 < len(tokens) else False
+        if before_power and len(token.text) == 2 and token.text[0].isupper() and token.text[1] == "e":
+            split += [replace(token, text=token.text[0]), Token(Kind.WORD, "e")]  # Ce^x
+            continue
         if token.kind is not Kind.WORD or token.roman or not is_name(token.text):
             split.append(token)
             continue
