@@ -355,7 +355,7 @@ async def test_an_address_in_use_is_a_clear_error() -> None:
 def test_a_useless_token_file_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "token"
     path.write_text(content)
-    with pytest.raises(ValueError, match="a token is one line"):
+    with pytest.raises(ValueError, match="a secret is one line"):
         read_token(path)
 
 

@@ -162,23 +162,42 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  #
 
 
 def read_token(path: Path) -> str:
-    """The bearer token in a file; surrounding white space does not count.
+    """The bearer token in a file, see :func:`read_secret`; it has at least `MIN_TOKEN` characters.
 
     Raises:
         OSError: The file cannot be read.
         ValueError: It holds no usable token.
     """
-    token = path.read_text(encoding="ascii", errors="replace").strip()
-    if len(token) < MIN_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
-        raise ValueError(f"{path}: a token is one line of at least {MIN_TOKEN} printable ASCII characters")
-    return token
+    return read_secret(path, least=MIN_TOKEN)
+
+
+def read_secret(path: Path, *, least: int = 1) -> str:
+    """The one line of a file that holds a secret; surrounding white space does not count.
+
+    Args:
+        path: The file.
+        least: Characters that the secret has at least.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It holds something else than one line of printable ASCII characters without spaces.
+    """
+    secret = path.read_text(encoding="ascii", errors="replace").strip()
+    if len(secret) < least or not secret.isascii() or not secret.isprintable() or " " in secret:
+        length = f"at least {least} " if least > 1 else ""
+        raise ValueError(f"{path}: a secret is one line of {length}printable ASCII characters without spaces")
+    return secret
 
 
 def is_local(address: str) -> bool:
     """Does only this machine reach `address` (`host:port`, `[v6]:port` or `unix:path`)?"""
     if address.startswith(("unix:", "unix-abstract:")):
         return True
-    host = address.rpartition(":")[0].strip("[]")
+    return is_loopback(address.rpartition(":")[0].strip("[]"))
+
+
+def is_loopback(host: str) -> bool:
+    """Does only this machine reach `host`, a name or an address without port?"""
     if host == "localhost":
         return True
     try:

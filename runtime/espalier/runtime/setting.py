@@ -28,10 +28,11 @@ def read_key(path: Path) -> str:
     Raises:
         EngineSettingError: The file cannot be read or holds no key.
     """
+    from espalier.common.security import read_secret  # here, so that --help imports no gRPC
+
     try:
-        key = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise EngineSettingError(f"key-file {path} cannot be read: {error}") from None
-    if not key or not key.isprintable() or " " in key:
-        raise EngineSettingError(f"key-file {path} must hold one key and nothing else")
-    return key
+        return read_secret(path)
+    except OSError as error:
+        raise EngineSettingError(f"key-file {path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise EngineSettingError(f"key-file {error}") from None

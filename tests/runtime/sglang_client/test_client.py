@@ -29,7 +29,6 @@ from espalier.runtime.engine import (
 )
 from espalier.runtime.grammar import GrammarLimits
 from espalier.runtime.sglang.client import server as server_module
-from espalier.runtime.sglang.client import servers as servers_module
 from espalier.runtime.sglang.client.engine import ClientConfig, SglangEngine
 from espalier.runtime.sglang.client.weights import TensorSpec, WeightGroup
 from tests.runtime.scripted import Script, Shape, random_script
@@ -46,7 +45,6 @@ HASTY = ClientConfig(retries=(0.0, 0.01))
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "SILENCE", 3.0)  # a busy machine may be silent for a second
-    monkeypatch.setattr(servers_module, "REST", 0.2)
 
 
 @asynccontextmanager
@@ -413,7 +411,7 @@ async def test_weights_that_another_process_has_put_in_place_are_waited_for() ->
     async with connected(fake) as engine:
         engine.expect_weights(3)
         assert engine.info.weight_version == 3
-        engine._servers.rest(fake_server := engine._servers.all[0])
+        engine._servers.back_off(fake_server := engine._servers.all[0])
         with pytest.raises(EngineUnavailable, match="does not have the present weights yet"):
             await collect(engine)
         fake.weight_version = "3"

@@ -36,5 +36,5 @@ async def test_a_server_that_leaves_moves_its_own_prompts_only() -> None:
 async def test_a_server_that_rests_is_asked_last() -> None:
     known = servers("a", "b", "c")
     tired = known.all[0]
-    known.rest(tired)
+    known.back_off(tired)
     assert all(known.preferred(prompt)[-1] is tired for prompt in PROMPTS)

@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from espalier.runtime.engine import EngineError
-from espalier.solver.core.evaluate import EvaluationPlan, Measured, ResultFile, evaluate, pass_at_k, summarise
+from espalier.solver.core.evaluate import (
+    EvaluationPlan,
+    Measured,
+    ResultFile,
+    accuracy,
+    evaluate,
+    mean_pass_at_k,
+    pass_at_k,
+    summarise,
+)
 from espalier.solver.core.loop import Solver
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.sample import Sample, sample
@@ -97,3 +106,17 @@ def test_results_of_another_evaluation_are_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps({"plan": "x"}) + "\n")
     with pytest.raises(ValueError, match="not the output of an evaluation"):
         ResultFile(path, PLAN)
+
+
+def test_accuracy_is_the_mean_over_problems_and_leaves_out_what_is_undecided() -> None:
+    mean, error = accuracy([[True, False], [True], []])
+    assert mean == pytest.approx(0.75)
+    assert error == pytest.approx(0.25)
+    assert accuracy([[], []]) == (None, None)
+    assert accuracy([[True]]) == (1.0, None)
+
+
+def test_pass_at_k_takes_problems_with_enough_samples() -> None:
+    assert mean_pass_at_k([[True, False], [False]], 1) == pytest.approx(0.25)
+    assert mean_pass_at_k([[True, False], [False]], 2) == 1.0
+    assert mean_pass_at_k([[True]], 2) is None

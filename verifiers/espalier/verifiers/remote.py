@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any, Self
 import grpc
 import grpc.aio
 
+from espalier.common.cooldown import Cooldown
 from espalier.common.errors import FieldError, UnansweredError
 from espalier.common.grpc_errors import delay_of, field_of
 from espalier.common.security import ClientSecurity
@@ -30,11 +30,6 @@ CONNECT_SECONDS = 10.0
 
 PATIENCE_SECONDS = 30.0
 """How long a call without a time limit waits for a server that is away."""
-
-COOLDOWN_SECONDS = 0.2
-"""A server that failed is asked last for this long; doubled with every failure in a row, up to the longest."""
-
-MAX_COOLDOWN_SECONDS = 5.0
 
 CHANNEL_OPTIONS = [
     ("grpc.max_receive_message_length", 64 << 20),
@@ -151,9 +146,10 @@ class RemoteVerifiers:
             backend, reply = await self._ask(need, call, left)
             verdict = proto.decode_verdict(reply.verdict)
             if verdict.status is Status.ERROR:
-                backend.back_off()  # the second attempt goes to another server, and so do other claims for a while
+                # The second attempt goes to another server, and so do other claims for a while.
+                backend.cooldown.back_off()
             else:
-                backend.reset_backoff()
+                backend.cooldown.reset()
             return verdict
 
         try:
@@ -241,8 +237,7 @@ class _Backend:
         self._describing = asyncio.Lock()
         self._in_flight = 0
         self._asked = 0
-        self._failures = 0
-        self._cooling_until = -math.inf
+        self.cooldown = Cooldown()
 
     @property
     def stub(self) -> verifier_pb2_grpc.VerifierStub:
@@ -252,7 +247,7 @@ class _Backend:
 
     def load(self) -> tuple[bool, int, int]:
         """Order in which servers are asked: those that have not failed lately, then least loaded, then least used."""
-        return asyncio.get_running_loop().time() < self._cooling_until, self._in_flight, self._asked
+        return self.cooldown.active, self._in_flight, self._asked
 
     async def serves(self, need: _Need) -> bool:
         async with self._describing:
@@ -277,22 +272,11 @@ class _Backend:
     def failed(self, error: grpc.aio.AioRpcError) -> float | None:
         """Ask this server last for a while; the seconds after which asking again makes sense, None if it does not."""
         asked = delay_of(error)
-        delay = self.back_off(asked)
+        delay = self.cooldown.back_off(asked)
         if error.code() is grpc.StatusCode.UNAVAILABLE:
             self.verifiers = None  # what answers there next may judge other kinds
             return delay
         return asked
-
-    def back_off(self, seconds: float | None = None) -> float:
-        """Ask this server last for so long, or for longer with every failure in a row."""
-        if seconds is None:
-            seconds = min(COOLDOWN_SECONDS * 2**self._failures, MAX_COOLDOWN_SECONDS)
-            self._failures += 1
-        self._cooling_until = asyncio.get_running_loop().time() + seconds
-        return seconds
-
-    def reset_backoff(self) -> None:
-        self._failures = 0
 
     async def close(self) -> None:
         if self._channel is not None:

@@ -54,11 +54,10 @@ def serve(
     espalier engine serve --model models/npr-4b --port 30001 -- --tp 2 --mem-fraction-static 0.85
     """
     with errors(debug):
+        from espalier.runtime.setting import read_key
         from espalier.runtime.sglang.launch import Launch
 
-        key = key_file.read_text(encoding="utf-8").strip() if key_file else None
-        if key == "":
-            raise ValueError(f"--key-file {key_file} is empty")
+        key = read_key(key_file) if key_file else None
         launch = Launch(model, host, port, key, insecure, tuple(context.args))
         asyncio.run(_serve(launch, key_file, as_json))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
-import ipaddress
 import os
 import signal
 import socket
@@ -18,6 +17,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from espalier.common.distribution import install
+from espalier.common.security import is_loopback
 from espalier.runtime.engine import EngineError, EngineUnavailable
 from espalier.runtime.sglang.client.server import Profile, Server, session
 
@@ -65,7 +65,7 @@ class Launch:
             raise LaunchError(f"{taken} belongs to `espalier engine serve` itself: --model, --host, --port, --key-file")
         if self.key and "--config" in self.flags:
             raise LaunchError("--key-file and SGLang's --config exclude each other; write api-key into that file")
-        if not (_is_loopback(self.host) or self.key or self.insecure):
+        if not (is_loopback(self.host) or self.key or self.insecure):
             raise LaunchError(
                 f"{self.host} can be reached from other machines: give --key-file, or --insecure to serve anyone"
             )
@@ -191,13 +191,6 @@ def _has_gpu() -> bool:
     import torch
 
     return torch.cuda.is_available()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _reachable(host: str) -> str:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean, variance
 from typing import Any
 
 from espalier.common.seeds import derive_seed
@@ -59,7 +60,9 @@ class Row:
 
     Attributes:
         task: Its name.
-        problems: That were measured.
+        problems: Problems that were measured.
+        accuracy: See :func:`accuracy`; None where no sample was decided.
+        accuracy_error: Its standard error over the problems; None for fewer than two.
         pass_at: By k: the chance that one of k final answers is right (unbiased; pass_at[1] is the accuracy).
         best_of: By k: the chance that the verifier finds a right answer among k responses and their branches.
         forked: Share of responses that really ran in parallel.
@@ -72,6 +75,8 @@ class Row:
 
     task: str
     problems: int
+    accuracy: float | None
+    accuracy_error: float | None
     pass_at: Mapping[int, float]
     best_of: Mapping[int, float]
     forked: float
@@ -95,23 +100,45 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
     return 1.0 - math.comb(n - correct, k) / math.comb(n, k)
 
 
+def accuracy(groups: Sequence[Sequence[bool]]) -> tuple[float | None, float | None]:
+    """The one meaning of accuracy, for `espalier eval`, training and benchmarks: pass@1.
+
+    Args:
+        groups: For each problem, whether each decided sample passes. UNKNOWN is not passed; a sample with ERROR is not
+            decided: it is left out, and counted apart.
+
+    Returns:
+        The mean over problems of the share that passes, None where nothing is decided; and its standard error over the
+        problems, whose samples belong together, None for fewer than two problems.
+    """
+    shares = [sum(group) / len(group) for group in groups if group]
+    if not shares:
+        return None, None
+    error = math.sqrt(variance(shares) / len(shares)) if len(shares) > 1 else None
+    return fmean(shares), error
+
+
+def mean_pass_at_k(groups: Sequence[Sequence[bool]], k: int) -> float | None:
+    """Mean of :func:`pass_at_k` over the problems with at least k decided samples; None without one."""
+    enough = [group for group in groups if len(group) >= k]
+    return fmean(pass_at_k(len(group), sum(group), k) for group in enough) if enough else None
+
+
 def summarise(task: str, measured: Sequence[Measured], ks: Sequence[int]) -> Row:
     """One row of the table. A k for which no problem has enough decided samples is left out."""
     decided = [[s for s in one.samples if not s.undecided] for one in measured]
     every = [s for samples in decided for s in samples]
     share = max(len(every), 1)
-    pass_at: dict[int, float] = {}
-    best_of: dict[int, float] = {}
-    for k in ks:
-        enough = [samples for samples in decided if len(samples) >= k]
-        if enough:
-            pass_at[k] = sum(pass_at_k(len(s), sum(x.correct for x in s), k) for s in enough) / len(enough)
-            best_of[k] = sum(pass_at_k(len(s), sum(x.reachable for x in s), k) for s in enough) / len(enough)
+    correct = [[sample.correct for sample in samples] for samples in decided]
+    reachable = [[sample.reachable for sample in samples] for samples in decided]
+    mean, error = accuracy(correct)
     return Row(
         task=task,
         problems=len(measured),
-        pass_at=pass_at,
-        best_of=best_of,
+        accuracy=mean,
+        accuracy_error=error,
+        pass_at={k: at for k in ks if (at := mean_pass_at_k(correct, k)) is not None},
+        best_of={k: at for k in ks if (at := mean_pass_at_k(reachable, k)) is not None},
         forked=sum(s.forked for s in every) / share,
         well_formed=sum(s.well_formed for s in every) / share,
         cut=sum(s.cut for s in every) / share,

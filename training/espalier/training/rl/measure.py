@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
-from statistics import fmean, variance
+from statistics import fmean
 
 from espalier.runtime.engine import EngineError, FinishReason
+from espalier.solver.core.evaluate import accuracy, mean_pass_at_k
 from espalier.solver.core.problem import Problem, check_of
 from espalier.training.rl.reward import RolloutStatus, status_of
 from espalier.training.rl.rollout import Collector, JudgedRollout, answer_text
@@ -52,7 +52,7 @@ class Measured:
         tokens: New tokens of a response, on average.
         critical_path: Of them those on the longest chain.
         undecided: Responses that verifier or engine failed on. An answer that the verifier could not read (UNKNOWN) is
-            decided: whoever asked cannot use it either.
+            decided, and not passed.
         pass_at: By k (written as text): the chance that one of k responses passes, so what best-of-k with the verifier
             comes to; unbiased, over problems with at least k decided responses.
     """
@@ -143,27 +143,16 @@ def summarise(groups: Sequence[Sequence[Outcome]]) -> Measured:
     # Where the verifier never worked, what ended without its help says nothing of the rest.
     mute = RolloutStatus.VERIFIER_ERROR in statuses and not statuses & _VERDICTS
     decided = [[one.status for one in group if one.status not in _UNDECIDED and not mute] for group in groups]
-    shares = [own.count(RolloutStatus.PASSED) / len(own) for own in decided if own]
+    passed = [[status is RolloutStatus.PASSED for status in own] for own in decided]
+    mean, error = accuracy(passed)
     return Measured(
-        problems=len(shares),
-        accuracy=fmean(shares) if shares else None,
-        error=math.sqrt(variance(shares) / len(shares)) if len(shares) > 1 else None,
+        problems=sum(map(bool, decided)),
+        accuracy=mean,
+        error=error,
         well_formed=fmean(one.well_formed for one in every),
         parallel=fmean(one.parallel for one in every),
         tokens=fmean(one.tokens for one in every),
         critical_path=fmean(one.critical_path for one in every),
         undecided=len(every) - sum(map(len, decided)),
-        pass_at={str(k): at for k in KS if (at := _pass_at(decided, k)) is not None},
+        pass_at={str(k): at for k in KS if (at := mean_pass_at_k(passed, k)) is not None},
     )
-
-
-def _pass_at(decided: Sequence[Sequence[RolloutStatus]], k: int) -> float | None:
-    """Mean of 1 - C(n - c, k) / C(n, k) (Chen et al. 2021, arXiv 2107.03374, eq. 1); None without enough responses."""
-    enough = [statuses for statuses in decided if len(statuses) >= k]
-    if not enough:
-        return None
-    misses = (
-        math.comb(len(statuses) - statuses.count(RolloutStatus.PASSED), k) / math.comb(len(statuses), k)
-        for statuses in enough
-    )
-    return 1 - fmean(misses)

@@ -9,13 +9,13 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from dataclasses import dataclass, field, replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
 
+from espalier.common.seeds import derive_seed
 from espalier.runtime.engine import (
     Engine,
     EngineError,
@@ -243,7 +243,7 @@ class Collector:
 
     def _request(self, problem: Problem, seed: str) -> GenerateRequest:
         prompt = self.template.encode(self.engine.tokenizer, problem.text)
-        sampling = SamplingParams(seed=_number(seed))
+        sampling = SamplingParams(seed=derive_seed(seed))
         limits = self.limits
         if self.max_length is not None:
             limits = replace(limits, max_tokens=max(1, min(limits.max_tokens, self.max_length - len(prompt))))
@@ -293,7 +293,7 @@ class Collector:
     async def _rejoin(self, problem: Problem, first: GenerateRequest, given: Rollout, number: int) -> Rejoin:
         """Another conclusion of the same branches, and the verdict on it."""
         name = f"{first.request_id}/rejoin-{number}"
-        sampling = replace(first.sampling, seed=_number(name))
+        sampling = replace(first.sampling, seed=derive_seed(name))
         last = await self._finished(replace(first, request_id=name, sampling=sampling, given=given))
         status = None
         if last.reason is FinishReason.STOP:
@@ -439,7 +439,3 @@ def _refused(request: GenerateRequest, error: RequestRefused, version: int) -> F
     """An engine that will not serve a request, as a response without tokens: one bad prompt ends no run."""
     empty = Rollout(request.prompt, (), (), (), (), (), version)
     return Finished(request.request_id, FinishReason.ERROR, Usage(), empty, f"refused: {error}")
-
-
-def _number(seed: str) -> int:
-    return int.from_bytes(blake2b(seed.encode(), digest_size=6).digest(), "big")

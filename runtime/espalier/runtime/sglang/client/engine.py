@@ -245,7 +245,7 @@ class SglangEngine:
                             yield event
                     return
                 except EngineUnavailable as error:
-                    self._servers.rest(server)
+                    self._servers.back_off(server)
                     if begun:
                         raise
                     last = error
@@ -286,7 +286,7 @@ class SglangEngine:
             profile = await self._servers.profile(server)
             if away and self._updated and weight_number(profile.weight_version) != self._weight_version:
                 if self._present is None:
-                    self._servers.rest(server)
+                    self._servers.back_off(server)
                     raise EngineUnavailable(f"{server.url} does not have the present weights yet")
                 await self._present(server, self._weight_version)
             return profile
@@ -301,7 +301,7 @@ class SglangEngine:
         if grave or len(failed) == len(done):
             raise (grave or [error for _, error in failed])[0]
         for server, _ in failed:  # away: it gets them when it is back
-            self._servers.rest(server)
+            self._servers.back_off(server)
         self._weight_version, self._present, self._updated = version, load, True
         return version
 

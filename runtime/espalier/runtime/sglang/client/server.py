@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 
+from espalier.common.cooldown import Cooldown
 from espalier.runtime.engine import EngineError, EngineUnavailable, RequestRefused
 from espalier.runtime.sglang.client.sse import BrokenStream, messages
 from espalier.runtime.sglang.protocol import KEY
@@ -71,14 +72,14 @@ class Server:
         http: Carries the key, if there is one.
         profile: What it said when it was last met; None before the first time.
         stale: It has been away since; ask it again.
-        resting_until: Time of the event loop before which nobody tries again, because it could not be reached.
+        cooldown: Says for how long it is asked last after a failure.
     """
 
     url: str
     http: aiohttp.ClientSession = field(repr=False)
     profile: Profile | None = None
     stale: bool = True
-    resting_until: float = 0.0
+    cooldown: Cooldown = field(default_factory=Cooldown, repr=False)
 
     async def meet(self) -> Profile:
         """Ask who it is, and whether its scheduler forks and joins: one token is generated for that.
@@ -105,6 +106,7 @@ class Server:
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise EngineError(f"{self.url} does not answer like SGLang 0.5.17 or newer: {error!r}") from error
         self.stale = False
+        self.cooldown.reset()
         return self.profile
 
     async def _no_plugin(self) -> str:

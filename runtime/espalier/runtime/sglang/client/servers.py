@@ -1,4 +1,4 @@
-"""Several servers with the same model: what they are, which one a prompt goes to, and who rests after a failure."""
+"""Several servers with the same model: what they are, and which one a prompt goes to."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ from hashlib import blake2b
 
 from espalier.runtime.engine import EngineError, EngineUnavailable
 from espalier.runtime.sglang.client.server import Profile, Server
-
-REST = 5.0
-"""Seconds for which a server that could not be reached is asked last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +36,7 @@ class Servers:
             raise (grave or errors)[0]
         for server, result in zip(self.all, met, strict=True):
             if isinstance(result, BaseException):
-                self.rest(server)
+                self.back_off(server)
             else:
                 self._require_same_model(server, result)
 
@@ -62,19 +59,18 @@ class Servers:
         return profile
 
     def preferred(self, prompt: Sequence[int]) -> list[Server]:
-        """All servers, best first; those that rest come last."""
+        """All servers, best first; those that failed lately come last."""
         key = blake2b(array("q", prompt).tobytes(), digest_size=16).digest()
-        now = asyncio.get_running_loop().time()
 
         def rank(server: Server) -> tuple[bool, bytes]:
-            return server.resting_until > now, blake2b(server.url.encode(), key=key, digest_size=8).digest()
+            return server.cooldown.active, blake2b(server.url.encode(), key=key, digest_size=8).digest()
 
         return sorted(self.all, key=rank)
 
-    def rest(self, server: Server) -> None:
+    def back_off(self, server: Server) -> None:
         """Ask others first for a while, and then ask again who it is."""
         server.stale = True
-        server.resting_until = asyncio.get_running_loop().time() + REST
+        server.cooldown.back_off()
 
     def _require_same_model(self, server: Server, profile: Profile) -> None:
         first = self.profiles[0].model
