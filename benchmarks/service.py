@@ -135,7 +135,7 @@ async def start(
     admission = Admission(max(CLIENTS), max(CLIENTS))
     session = SolveSession(Solver(engine, judge), limits, SolverMetrics(), admission)
     http = HttpServer(Endpoint(session, ServerSecurity(), 1 << 20), "127.0.0.1:0", ServerSecurity())
-    service = SolverService(session, admission, Readiness(session.solver, nothing, lambda: True))
+    service = SolverService(session, admission, Readiness(session.solver, nothing, lambda: True), ServerSecurity())
     server = SolverServer(service, Listening(health_seconds=3600.0), ServerSecurity(), http)
     port = await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

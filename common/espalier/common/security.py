@@ -14,6 +14,7 @@ import grpc
 import grpc.aio
 import structlog
 
+from espalier.common.callers import ANYONE, Caller, Callers
 from espalier.common.errors import ListenError
 
 HEALTH_PREFIX = "/grpc.health.v1.Health/"
@@ -42,6 +43,7 @@ class ServerSecurity:
         certificate: PEM chain for TLS, with `key`.
         key: PEM private key.
         client_authority: PEM root that client certificates must descend from (mTLS).
+        callers: Callers with tokens of their own, beside `token` or instead of it.
         insecure: Listen without any of it, wherever told.
     """
 
@@ -49,6 +51,7 @@ class ServerSecurity:
     certificate: bytes | None = None
     key: bytes | None = field(default=None, repr=False)
     client_authority: bytes | None = None
+    callers: Callers | None = None
     insecure: bool = False
 
     def __post_init__(self) -> None:
@@ -62,18 +65,35 @@ class ServerSecurity:
         Raises:
             UnsafeAddressError: The address is not loopback and nothing protects it.
         """
-        if not (is_local(address) or self.token or self.certificate or self.insecure):
+        if not (is_local(address) or self.asks_for_token or self.certificate or self.insecure):
             raise UnsafeAddressError(
                 f"{address} can be reached from other machines: give a token file or a TLS certificate and key, "
                 "or --insecure to serve anyone who can reach it"
             )
 
+    @property
+    def asks_for_token(self) -> bool:
+        """Whether calls must carry a token."""
+        return self.token is not None or self.callers is not None
+
+    def identify(self, shown: str | bytes) -> Caller | None:
+        """Who calls with this `authorization` value; None: it carries no token that is ours.
+
+        The token is compared in constant time, those of callers by digest. Where no token is asked for, anyone calls.
+        """
+        if not self.asks_for_token:
+            return ANYONE
+        scheme, _, rest = (shown.encode() if isinstance(shown, str) else shown).partition(b" ")
+        token = rest.strip(b" ")
+        if scheme.lower() != b"bearer":
+            return None
+        if self.token is not None and hmac.compare_digest(token, self.token.encode()):
+            return ANYONE
+        return self.callers.find(token) if self.callers is not None else None
+
     def admits(self, shown: str | bytes) -> bool:
-        """Whether an `authorization` value carries the token, compared in constant time; always without a token."""
-        if self.token is None:
-            return True
-        scheme, _, token = (shown.encode() if isinstance(shown, str) else shown).partition(b" ")
-        return hmac.compare_digest(token.strip(b" "), self.token.encode()) and scheme.lower() == b"bearer"
+        """Whether an `authorization` value carries a token that is ours; always where none is asked for."""
+        return self.identify(shown) is not None
 
     def add_port(self, server: grpc.aio.Server, address: str) -> int:
         """Let `server` listen on `address` and return the port.
@@ -107,7 +127,7 @@ class ServerSecurity:
         Args:
             refused: Counts a call without the token, by its reason.
         """
-        return (TokenInterceptor(self, refused),) if self.token else ()
+        return (TokenInterceptor(self, refused),) if self.asks_for_token else ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ async def serving(
     verifiers = judge.check if isinstance(judge, LocalVerifiers) else _nothing
     readiness = Readiness(session.solver, verifiers, lambda: admission.running > 0)
     http = HttpServer(Endpoint(session, security, listening.max_message_mib << 20), "127.0.0.1:0", security)
-    service = SolverService(session, admission, readiness, queue)
+    service = SolverService(session, admission, readiness, security, queue)
     server = SolverServer(service, listening, security, http)
     port = await server.start()
     address = f"127.0.0.1:{port}"

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -17,6 +18,7 @@ import structlog
 from grpc_reflection.v1alpha import reflection_pb2
 from prometheus_client import CollectorRegistry
 
+from espalier.common.callers import Callers
 from espalier.common.grpc_errors import field_of
 from espalier.common.grpc_server import LIVENESS, REFLECTION_V1
 from espalier.common.metrics import metrics_server
@@ -105,6 +107,26 @@ async def test_refused_callers_are_counted_and_logged_alike_over_both_protocols(
             (line["event"], line.get("status"), line.get("outcome")) for line in logs
         ]
         assert any(line["event"] == "call refused" and line["reason"] == "unauthenticated" for line in logs)
+
+
+async def test_named_callers_are_known_over_both_protocols_and_kept_within_their_limits(tmp_path: Path) -> None:
+    file = tmp_path / "callers.toml"
+    file.write_text(f'[alice]\ntoken = "{TOKEN}-alice"\n[bob]\ntoken = "{TOKEN}-bob"\ntokens_per_minute = 1\n')
+    alice, bob = ({"Authorization": f"Bearer {TOKEN}-{name}"} for name in ("alice", "bob"))
+    security = ServerSecurity(callers=Callers(file))
+    async with asked(ScriptedEngine.of(RIGHT), judge(), security=security) as (served, client):
+        with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as logs:
+            assert (await client.post("/v1/chat/completions", json=BODY, headers=alice)).status_code == 200
+            metadata = (("authorization", alice["Authorization"]),)
+            await served.stub.SolveOnce(asking(), metadata=metadata)
+            assert (await client.post("/v1/chat/completions", json=BODY, headers=bob)).status_code == 200
+            await until(lambda: sample(served, "espalier_caller_solves_total", caller="bob") == 1)
+            away = await client.post("/v1/chat/completions", json=BODY, headers=bob)
+        assert (away.status_code, int(away.headers["retry-after"]) > 60) == (429, True)
+        assert (await client.post("/v1/chat/completions", json=BODY)).status_code == 401
+        assert sample(served, "espalier_caller_solves_total", caller="alice") == 2
+        assert sample(served, "espalier_caller_tokens_total", caller="alice") > 0
+        assert [line["caller"] for line in logs if line["event"] == "solved"] == ["alice", "alice", "bob"]
 
 
 async def test_one_word_stands_for_a_wrong_field_over_both_protocols() -> None:

@@ -91,6 +91,12 @@ def serve(
     token_file: Annotated[
         Path | None, typer.Option(help="File with the bearer token to ask for.", dir_okay=False)
     ] = None,
+    callers: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="TOML with a table for each caller: token, solves, tokens_per_minute.", dir_okay=False
+        ),
+    ] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="PEM certificate chain.", dir_okay=False)] = None,
     tls_key: Annotated[Path | None, typer.Option(help="PEM private key.", dir_okay=False)] = None,
     tls_client_ca: Annotated[
@@ -116,6 +122,7 @@ def serve(
     espalier serve --address 0.0.0.0:50051 --token-file token --metrics 127.0.0.1:9090 --redis redis://127.0.0.1:6379/0
     """
     with errors(debug):
+        from espalier.common.callers import Callers
         from espalier.common.grpc_server import Listening
         from espalier.common.grpc_server import serve as until_signalled
         from espalier.common.logging import configure_logging
@@ -145,6 +152,7 @@ def serve(
                 certificate=tls_cert.read_bytes() if tls_cert else None,
                 key=tls_key.read_bytes() if tls_key else None,
                 client_authority=tls_client_ca.read_bytes() if tls_client_ca else None,
+                callers=Callers(callers) if callers else None,
                 insecure=insecure,
             ),
             verifiers=open_verifiers(verifiers, only, verifiers_token_file, verifiers_tls_ca),
@@ -243,7 +251,7 @@ class _Serving:
 
                     endpoint.add(Pages(session, live_solves, job_queue, Runs(self.runs) if self.runs else None))
                 http = HttpServer(endpoint, self.http, self.security)
-            service = SolverService(session, admission, readiness, job_queue)
+            service = SolverService(session, admission, readiness, self.security, job_queue)
             yield SolverServer(service, self.listening, self.security, http)
 
 

@@ -112,7 +112,7 @@ class Endpoint:
     async def _complete(self, request: Request) -> Response:
         body = await read_json(request, self._max_body)
         chat = read_request(body, (self._model, ALIAS))
-        solve_request = SolveRequest(chat.problem, plan_of(chat, self._session.limits))
+        solve_request = SolveRequest(chat.problem, plan_of(chat, self._session.limits), caller=request.state.caller)
         created = int(time.time())
         if not chat.stream:
             result = await _unless_gone(request, self._session.solve(solve_request))
@@ -171,7 +171,8 @@ class Endpoint:
             access = AccessLog(request, self._session.metrics)
             try:
                 require_same_origin(request, self._security)
-                if not self._security.admits(request.headers.get("authorization", "")):
+                caller = self._security.identify(request.headers.get("authorization", ""))
+                if caller is None:
                     raise HttpError(
                         401,
                         "authentication_error",
@@ -179,6 +180,7 @@ class Endpoint:
                         code="invalid_api_key",
                         reason=UNAUTHENTICATED,
                     )
+                request.state.caller = caller
                 response = await handle(request)
             except ClientGoneError:
                 access.end(499, "client_gone")

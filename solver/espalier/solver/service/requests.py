@@ -36,7 +36,7 @@ def require_same_origin(request: Request, security: ServerSecurity) -> None:
             403, "permission_error", "another site may not ask on your behalf", code="cross_site", reason="cross_site"
         )
     # Without any token a name that another site has pointed at this machine would be as good as ours.
-    open_to_all = security.token is None and security.certificate is None
+    open_to_all = not security.asks_for_token and security.certificate is None
     if open_to_all and not security.insecure and not is_local(host if _has_port(host) else f"{host}:80"):
         message = f"this server is not called {host[:80]!r}; use 127.0.0.1 or localhost, or give it a token"
         raise HttpError(403, "permission_error", message, code="wrong_host", reason="cross_site")

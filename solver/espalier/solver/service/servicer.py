@@ -13,8 +13,10 @@ import grpc.aio
 import structlog
 from prometheus_client import CollectorRegistry
 
+from espalier.common.callers import ANYONE, Caller
 from espalier.common.errors import FieldError
 from espalier.common.grpc_errors import MAX_MESSAGE, refuse_field, refuse_for_now, request_id_of, seconds_left
+from espalier.common.security import ServerSecurity
 from espalier.runtime.engine import RequestRefused
 from espalier.solver.batch.connection import QueueUnavailableError
 from espalier.solver.batch.queue import DEFAULT_PAGE, MAX_JOBS, MAX_PAGE, JobQueue, KeyTakenError, is_event_id
@@ -52,16 +54,23 @@ class SolverService(solver_pb2_grpc.SolverServicer):
         session: Solves.
         admission: Bounds the session's solves; closed when the server drains.
         readiness: Checks engine and verifiers.
+        security: Tells who calls.
         queue: Keeps jobs; None: the calls about jobs are refused.
     """
 
     def __init__(
-        self, session: SolveSession, admission: Admission, readiness: Readiness, queue: JobQueue | None = None
+        self,
+        session: SolveSession,
+        admission: Admission,
+        readiness: Readiness,
+        security: ServerSecurity,
+        queue: JobQueue | None = None,
     ) -> None:
         self._session = session
         self._admission = admission
         self._readiness = readiness
         self._jobs = queue
+        self._security = security
 
     async def Solve(self, request: pb.SolveRequest, context: Context) -> None:  # noqa: N802
         async with self._call("Solve", context):
@@ -163,7 +172,13 @@ class SolverService(solver_pb2_grpc.SolverServicer):
         problem = proto.decode_problem(request.problem)
         plan = self._session.limits.plan(proto.decode_settings(request.settings), at="settings.")
         left = seconds_left(context)
-        return SolveRequest(problem, plan, None if left is None else asyncio.get_running_loop().time() + left)
+        deadline = None if left is None else asyncio.get_running_loop().time() + left
+        return SolveRequest(problem, plan, deadline, self._caller(context))
+
+    def _caller(self, context: Context) -> Caller:
+        """Who calls; the interceptor has turned others away."""
+        shown = dict(context.invocation_metadata() or ()).get("authorization", "")
+        return self._security.identify(shown) or ANYONE
 
     async def _check_submission(self, request: pb.SubmitJobRequest) -> None:
         if not 0 < len(request.problems) <= MAX_JOBS:

@@ -49,6 +49,11 @@ class SolverMetrics(metrics.Metrics):
         self._serving = Gauge("espalier_serving", "1 after a good self-check, else 0", registry=registry)
         self._engine = Gauge("espalier_engine_up", "1 when the engine passed the last self-check", registry=registry)
 
+        self._caller_solves = Counter("espalier_caller_solves", "Solves of a caller", ("caller",), registry=registry)
+        self._caller_tokens = Counter(
+            "espalier_caller_tokens", "New tokens of a caller", ("caller",), registry=registry
+        )
+
     def show_load(self, running: Callable[[], float], waiting: Callable[[], float]) -> None:
         """Where to read the load when someone looks."""
         self._running.set_function(running)
@@ -63,6 +68,11 @@ class SolverMetrics(metrics.Metrics):
         """Note what the last self-check found: whether the engine works, and whether all that a solve needs does."""
         self._engine.set(engine)
         self._serving.set(all_of_it)
+
+    def charged(self, caller: str, tokens: int) -> None:
+        """Count a solve of a named caller, and its new tokens."""
+        self._caller_solves.labels(caller).inc()
+        self._caller_tokens.labels(caller).inc(tokens)
 
     def solved(self, policy: str, result: Result) -> None:
         """Count a solve that came to a result."""

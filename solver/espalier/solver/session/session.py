@@ -10,6 +10,7 @@ from pathlib import Path
 
 import structlog
 
+from espalier.common.callers import ANYONE, Caller
 from espalier.common.errors import FieldError, UnavailableError
 from espalier.runtime.engine import EngineError, RequestRefused, Tokens
 from espalier.solver.core.events import Observer, Solved, SolveEvent, Streamed, fan_out, new_solve_id
@@ -64,6 +65,7 @@ class SolveRequest:
     problem: Problem
     plan: SolvePlan
     deadline: float | None = None
+    caller: Caller = ANYONE
     id: str = field(default_factory=new_solve_id)
 
     def budget(self, now: float) -> Budget:
@@ -133,8 +135,9 @@ class SolveSession:
             FieldError: No verifier can work with the check.
             SolveUnavailableError: The engine or the verifiers do not work.
         """
-        with structlog.contextvars.bound_contextvars(solve_id=request.id):
-            async with self.admission.enter() if self.admission else nullcontext():
+        named = {"caller": request.caller.name} if request.caller.name else {}
+        with structlog.contextvars.bound_contextvars(solve_id=request.id, **named):
+            async with self.admission.enter(request.caller) if self.admission else nullcontext():
                 self._running += 1
                 try:
                     return await self._solve(request, observer, journal, entries)
@@ -214,7 +217,7 @@ class SolveSession:
         # Logs and metrics wait for the next turn of the loop: the engine is asked first, and the reply sent first.
         loop.call_later(0, self._note_begin, plan)
         with (
-            self._ending(plan.policy.name, tally),
+            self._ending(request, tally),
             spans(request.id) as span,
             self._trace(request) as trace,
             self._show(request) as show,
@@ -233,14 +236,15 @@ class SolveSession:
             if result.trouble:
                 self.health_check_requested.set()
                 raise SolveUnavailableError(result.trouble)
-        loop.call_soon(self._note_end, plan, result)
+        loop.call_soon(self._note_end, request, result)
         return result
 
     def _note_begin(self, plan: SolvePlan) -> None:
         log.info("solving", policy=plan.policy.name, k=plan.budget.candidates, seed=plan.seed)
 
-    def _note_end(self, plan: SolvePlan, result: Result) -> None:
-        self.metrics.solved(plan.policy.name, result)
+    def _note_end(self, request: SolveRequest, result: Result) -> None:
+        self.metrics.solved(request.plan.policy.name, result)
+        self._charge(request.caller, result.spent.total.new_tokens)
         log.info(
             "solved",
             end=ending(result.selection),
@@ -251,12 +255,20 @@ class SolveSession:
             seconds=round(result.spent.seconds, 4),
         )
 
+    def _charge(self, caller: Caller, tokens: int) -> None:
+        if caller.name:
+            self.metrics.charged(caller.name, tokens)
+        if self.admission is not None:
+            self.admission.charge(caller, tokens)
+
     @contextmanager
-    def _ending(self, policy: str, tally: Tally) -> Iterator[None]:
+    def _ending(self, request: SolveRequest, tally: Tally) -> Iterator[None]:
         """Account for a solve that comes to no result."""
+        policy = request.plan.policy.name
         try:
             yield
         except asyncio.CancelledError:
+            self._charge(request.caller, tally.usage.new_tokens)
             self.metrics.broken_off(policy, "cancelled", tally)
             log.info("cancelled", candidates=tally.started, tokens=tally.usage.new_tokens)
             raise
@@ -265,6 +277,7 @@ class SolveSession:
             log.info("refused", error=str(error))
             raise
         except Exception as error:
+            self._charge(request.caller, tally.usage.new_tokens)
             self.metrics.broken_off(policy, "failed", tally)
             log.warning("failed", error=f"{type(error).__name__}: {error}")
             if isinstance(error, EngineError):

@@ -106,7 +106,9 @@ class Pages:
 
     async def _ask(self, request: Request) -> Response:
         asked = await _body(request)
-        solve_request = SolveRequest(_problem(asked), self.session.limits.plan(_settings(asked)))
+        solve_request = SolveRequest(
+            _problem(asked), self.session.limits.plan(_settings(asked)), caller=request.state.caller
+        )
         await self.session.require_workable(solve_request.problem)
         play = self.stage.open(solve_request)
         solving = asyncio.create_task(self.session.solve(solve_request))
