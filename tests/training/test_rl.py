@@ -18,7 +18,16 @@ from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from espalier.runtime.engine import Finished, FinishReason, Limits, Mode
-from espalier.training.config import ConfigError, ProblemsConfig, RlConfig, RolloutConfig, SeedlingConfig, TrainerConfig
+from espalier.training.config import (
+    ConfigError,
+    HeldOutConfig,
+    ObjectiveConfig,
+    ProblemsConfig,
+    RlConfig,
+    RolloutConfig,
+    SeedlingConfig,
+    TrainerConfig,
+)
 from espalier.training.export import export
 from espalier.training.model.network import build
 from espalier.training.rl import loop as rl
@@ -33,7 +42,7 @@ from espalier.training.rl.sampler import RolloutBatch
 from espalier.training.run.checkpoint import Progress
 from espalier.training.run.deadline import Deadline
 from espalier.training.run.distributed import ALONE
-from espalier.training.run.errors import NotFiniteError
+from espalier.training.run.errors import MismatchError, NotFiniteError
 from espalier.training.trainer import Trainer
 from espalier.verifiers.verdict import Evidence, Status, Verdict
 from tests.training.conftest import TOKENIZER
@@ -338,3 +347,36 @@ def test_the_served_copy_has_weights_of_its_own(tiny: SeedlingConfig) -> None:
     assert served.lm_head.weight is served.model.embed_tokens.weight
     assert served.lm_head.weight is not network.lm_head.weight
     assert served.config is not network.config
+
+
+def test_a_run_can_be_watched(model_folder: Path, tmp_path: Path) -> None:
+    """Rollouts, held-out problems before the first step and every second, the best model, checkpoints with models."""
+    config = replace(
+        CONFIG,
+        log_rollouts=0.5,
+        held_out=HeldOutConfig(every=2, problems=3, samples=2),
+        keep_checkpoints=2,
+        export_checkpoints=True,
+    )
+    out = tmp_path / "run"
+    _train(config, model_folder, out)
+    entries = [json.loads(line) for line in (out / "metrics.jsonl").open()]
+    measured = [entry for entry in entries if "held_out" in entry]
+    assert [entry["step"] for entry in measured] == [0, 2, 3]
+    assert {"accuracy", "pass_at_2", "well_formed", "parallel"} <= measured[0]["held_out"].keys()
+    lines = [json.loads(line) for line in (out / "rollouts.jsonl").open()]
+    assert [line["step"] for line in lines] == [1] * 3 + [2] * 3 + [3] * 3, "one prompt of two, three responses"
+    assert {line["status"] for line in lines} <= {status.value for status in RolloutStatus}
+    assert all(isinstance(line["response"], str) and line["prompt"] for line in lines)
+    assert len(list((out / "checkpoint").iterdir())) == 2
+    assert [path.name for path in sorted((out / "steps").iterdir())] == ["000002", "000003"]
+    Qwen3ForCausalLM.from_pretrained(out / "steps" / "000003" / "model")
+    Qwen3ForCausalLM.from_pretrained(out / "best" / "model")
+    assert json.loads((out / "best" / "held-out.json").read_text())["step"] in (0, 2, 3)
+
+
+def test_a_mismatch_of_engine_and_trainer_stops_the_run(model_folder: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, objective=ObjectiveConfig(max_mismatch_kl=1e-20))
+    with pytest.raises(MismatchError, match=r"step 1: KL\(engine \|\| trainer\) is .* do not compute the same model"):
+        _train(config, model_folder, tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoint").exists()

@@ -390,6 +390,28 @@ class ServiceConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldOutConfig:
+    """Measuring while a run goes on, on problems that it does not train on.
+
+    Attributes:
+        every: Optimiser steps between two measurements; 0: none.
+        problems: How many, in all.
+        samples: Responses to each, at temperature 1.
+        file: File of problems; needed where the training problems come from a file.
+    """
+
+    every: int = 0
+    problems: int = 64
+    samples: int = 4
+    file: str = ""
+
+    def __post_init__(self) -> None:
+        for name, least in (("every", 0), ("problems", 1), ("samples", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, slots=True)
 class RlConfig:
     """A run of reinforcement learning.
 
@@ -397,6 +419,10 @@ class RlConfig:
         seed: Of the sampling.
         steps: Optimiser steps, one per batch of rollouts.
         checkpoint_every: Steps between checkpoints.
+        keep_checkpoints: How many of the latest are kept.
+        export_checkpoints: Whether a model is exported to `OUT/steps/STEP` with each checkpoint that is kept.
+        log_rollouts: Share of the prompts whose responses are written to `OUT/rollouts.jsonl`.
+        held_out: Measuring on the way; the best model so far is in `OUT/best`.
     """
 
     seed: int
@@ -407,6 +433,10 @@ class RlConfig:
     objective: ObjectiveConfig = ObjectiveConfig()
     credit: CreditConfig = CreditConfig()
     checkpoint_every: int = 1
+    keep_checkpoints: int = 1
+    export_checkpoints: bool = False
+    log_rollouts: float = 0.05
+    held_out: HeldOutConfig = HeldOutConfig()
     service: ServiceConfig = ServiceConfig()
     metrics: MetricsConfig = MetricsConfig()
 
@@ -424,8 +454,13 @@ class RlConfig:
                 f"trainer.sequence_length {self.trainer.sequence_length} holds no prompt with a response of "
                 f"rollout.max_tokens {self.rollout.max_tokens}"
             )
-        if self.checkpoint_every < 1:
-            raise ConfigError(f"checkpoint_every must be at least 1, got {self.checkpoint_every}")
+        for name in ("checkpoint_every", "keep_checkpoints"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.log_rollouts <= 1:
+            raise ConfigError(f"log_rollouts must be from 0 to 1, got {self.log_rollouts}")
+        if self.held_out.every and self.problems.file and not self.held_out.file:
+            raise ConfigError("held_out.file: problems.file has no held-out ones; name a file of others")
         if self.rollout.rejoins and self.credit.kind is CreditKind.OUTCOME:
             raise ConfigError('rollout.rejoins: outcome credit does not use them; write credit.kind = "set"')
         if self.rollout.rejoins and self.service.engine != "local":

@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 
 from espalier.solver.core.problem import Problem, ProblemError, read_problem_file
-from espalier.training.config import ProblemsConfig
+from espalier.training.config import HeldOutConfig, ProblemsConfig
 
 Stream = Callable[[int], Problem]
 """From a number to a problem."""
@@ -30,6 +30,26 @@ def stream(config: ProblemsConfig) -> Stream:
         ValueError: a task is unknown.
     """
     return _from_file(read_problems(Path(config.file)), config.seed) if config.file else _from_tasks(config)
+
+
+def held_out_problems(problems: ProblemsConfig, config: HeldOutConfig) -> list[Problem]:
+    """The problems that a run is measured on: the same at every step.
+
+    Raises:
+        DatasetError: the file of problems cannot be used.
+    """
+    if config.file:
+        return read_problems(Path(config.file))[: config.problems]
+    from espalier.training.tasks import Split, task
+
+    names = list(problems.tasks)
+    sizes = [len(range(number, config.problems, len(names))) for number in range(len(names))]
+    sources = [task(name, problems.settings.get(name)) for name in names]
+    return [
+        problem
+        for source, size in zip(sources, sizes, strict=True)
+        for problem in source.problems(Split.HELD_OUT, problems.seed, size)
+    ]
 
 
 def _from_tasks(config: ProblemsConfig) -> Stream:

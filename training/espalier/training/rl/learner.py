@@ -17,6 +17,7 @@ from espalier.training.model.logprobs import Scores
 from espalier.training.model.network import Batch
 from espalier.training.rl.batch import example_of, micro_batches, scored
 from espalier.training.rl.credit import TokenKind, deviation, kind_weights, moments
+from espalier.training.rl.monitor import RolloutLog
 from espalier.training.rl.objective import Objective, Sampled
 from espalier.training.rl.rollout import JudgedRollout, StaleRolloutError, require_version
 from espalier.training.run.errors import MismatchError
@@ -64,12 +65,14 @@ class Learner:
         trainer: The weights being trained.
         objective: Turns rewards into a gradient.
         max_mismatch_kl: See :class:`espalier.training.config.ObjectiveConfig`.
+        log: Writes rollouts with their credit; None: nothing is logged.
         version: Version under which the engine serves the present weights; None: it does not have them yet.
     """
 
     trainer: Trainer
     objective: Objective
     max_mismatch_kl: float
+    log: RolloutLog | None = None
     version: int | None = None
 
     def learn(
@@ -98,8 +101,11 @@ class Learner:
         credit = self.objective.credit.at(step)
         rewards = moments(torch.tensor([one.reward for members in inputs for one in members]))
         total = group.sum(torch.cat([rewards, credit.sums(inputs)])).cpu()
-        credits = chain.from_iterable(credit.advantages(inputs, total[3:]))
-        examples = [example_of(one, *given) for one, given in zip(judged, credits, strict=True) if one.reward.trained]
+        given = credit.advantages(inputs, total[3:])
+        if self.log is not None:
+            self.log.write(step + 1, groups, given)
+        credits = chain.from_iterable(given)
+        examples = [example_of(one, *its) for one, its in zip(judged, credits, strict=True) if one.reward.trained]
         by_kind = group.sum(_by_kind(examples)).cpu()
         weights = np.ones(len(TokenKind), dtype=np.float32)
         if self.objective.balance_kinds:

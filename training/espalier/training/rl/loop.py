@@ -19,11 +19,12 @@ import torch
 from transformers import AutoTokenizer
 
 from espalier.training.config import ConfigError, RlConfig
-from espalier.training.data.problems import stream
+from espalier.training.data.problems import held_out_problems, stream
 from espalier.training.export import finish
 from espalier.training.model.network import load_network
 from espalier.training.rl.branches import set_counts, set_metrics
 from espalier.training.rl.learner import Learned, Learner
+from espalier.training.rl.monitor import ROLLOUTS, RolloutLog, export_step, held_out_entry, keep_best
 from espalier.training.rl.reward import OUTCOMES, RolloutStatus
 from espalier.training.rl.rollout import JudgedRollout
 from espalier.training.rl.rollout_engine import collector_for, sync_weights
@@ -37,6 +38,19 @@ from espalier.training.trainer import Trainer
 
 FRUITLESS = 3
 """Batches in a row without anything to train on after which a run gives up."""
+
+
+FREE = (
+    "steps",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "export_checkpoints",
+    "log_rollouts",
+    "held_out",
+    "service",
+    "metrics",
+)
+"""Settings that a run may change when it is resumed."""
 
 
 class NoTrainableDataError(RuntimeError):
@@ -78,7 +92,7 @@ def train(
         NoTrainableDataError: Several batches in a row have nothing to train on.
     """
     if group.is_main:
-        prepare(config, out, resume=resume, free=("steps", "checkpoint_every", "service", "metrics"))
+        prepare(config, out, resume=resume, free=FREE)
     group.barrier()
     return asyncio.run(_train(config, method, initial, out, show, resume, deadline, group))
 
@@ -97,6 +111,7 @@ async def _train(
     if rollout.prompts % group.size:
         raise ConfigError(f"rollout.prompts {rollout.prompts} cannot be shared out to {group.size} processes")
     problems = stream(config.problems)
+    held_out = held_out_problems(config.problems, config.held_out) if config.held_out.every else []
     network = load_network(initial, group.device)
     tokenizer = AutoTokenizer.from_pretrained(initial)
     notes: list[Report] = []  # who hears of the verifiers, once the journal is open
@@ -108,11 +123,14 @@ async def _train(
     opened = collector_for(config.service, network, tokenizer, initial, rollout.mode, rollout.limits, tell)
     async with opened as collector:
         trainer = Trainer.of(network, tokenizer, config.trainer, group)
-        learner = Learner(trainer, method.objective, config.objective.max_mismatch_kl)
+        log = RolloutLog(out / ROLLOUTS, config.log_rollouts, tokenizer) if group.is_main else None
+        learner = Learner(trainer, method.objective, config.objective.max_mismatch_kl, log)
         saved = out / "checkpoint"
         resumed = resume and any(saved.glob("[0-9]*"))
         progress = restore(saved, network, trainer.optimizers, group) if resumed else Progress()
         with _journal(config, out, progress, show, group) as record:
+            if log is not None:
+                log.begin(progress.step)
             notes.append(record if group.is_main else show)
             judging = replace(
                 collector,
@@ -125,6 +143,21 @@ async def _train(
             draw = BatchSampler(config, method, judging, problems, group)
             learner.version = await sync_weights(collector.engine, network, group, collector.outage)
             fruitless = 0
+
+            async def look(step: int) -> None:
+                """Measure on held-out problems; the main process does, the others wait."""
+                accuracy = None
+                if group.is_main:
+                    found = await held_out_entry(collector, held_out, config.held_out.samples, config.seed)
+                    accuracy = found["accuracy"]
+                    record(
+                        {"step": step, "held_out": {name: _rounded(v) for name, v in found.items() if v is not None}}
+                    )
+                await asyncio.to_thread(group.barrier)
+                keep_best(out, accuracy, step, network, tokenizer, initial, group)
+
+            if held_out and not progress.step:
+                await look(0)
             while progress.step < config.steps:
                 started = time.monotonic()
                 batch = await draw(progress.rows)
@@ -143,7 +176,11 @@ async def _train(
                 record(entry(progress, config, batch, learned, seconds, group))
                 stop = group.maximum(torch.tensor(int(deadline.passed()))).item() and progress.step < config.steps
                 if stop or progress.step % config.checkpoint_every == 0 or progress.step == config.steps:
-                    save(saved, network, trainer.optimizers, progress, group)
+                    save(saved, network, trainer.optimizers, progress, group, config.keep_checkpoints)
+                    if config.export_checkpoints:
+                        export_step(config, out, progress.step, network, tokenizer, initial, group)
+                if held_out and (progress.step % config.held_out.every == 0 or progress.step == config.steps):
+                    await look(progress.step)
                 if stop:
                     return False
             finish(out, network, tokenizer, initial, group)

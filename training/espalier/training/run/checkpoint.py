@@ -56,8 +56,11 @@ def save(
     optimizers: Mapping[str, Optimizer],
     progress: Progress,
     group: Group = ALONE,
+    keep: int = 1,
 ) -> None:
-    """Write a checkpoint into a folder, in full precision, and delete older ones. All processes must call it.
+    """Write a checkpoint into a folder, in full precision, and delete all but the latest `keep`.
+
+    All processes must call it.
 
     Raises:
         CheckpointError: it cannot be written, on a full disk say. The previous checkpoint is still there.
@@ -83,7 +86,7 @@ def save(
             shutil.rmtree(fresh, ignore_errors=True)
         raise CheckpointError(f"cannot write a checkpoint to {folder}: {_cause(error)}; older ones are kept") from error
     if group.is_main:
-        for path in older:
+        for path in older[: max(0, len(older) + 1 - keep)]:
             shutil.rmtree(path, ignore_errors=True)
 
 
