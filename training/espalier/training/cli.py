@@ -327,7 +327,7 @@ def plot(
     out: Annotated[Path, typer.Option(help="Picture to write (PNG).")] = Path("curves.png"),
     debug: Debug = False,
 ) -> None:
-    """BatchSampler the curves of runs.
+    """Draw the curves of runs.
 
     espalier train plot runs/papo runs/sequential-rl --out curves.png
     """

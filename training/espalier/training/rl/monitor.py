@@ -117,7 +117,10 @@ def keep_best(
 def export_step(
     config: RlConfig, out: Path, step: int, network: Any, tokenizer: Any, initial: Path, group: Group
 ) -> None:
-    """Export the model to `steps/STEP`, and delete those of checkpoints that are not kept. All processes must call it."""
+    """Export the model to `steps/STEP`, and delete those of checkpoints that are not kept.
+
+    All processes must call it.
+    """
     finish(out / STEPS / f"{step:06d}", network, tokenizer, initial, group)
     if group.is_main:
         for path in sorted((out / STEPS).iterdir())[: -config.keep_checkpoints]:

@@ -16,14 +16,14 @@ CURVES = (
     ("critical_path", "tokens on the longest chain"),
     ("entropy", "entropy (nats)"),
     ("mismatch_kl", "KL(engine || trainer) per token"),
-    ("gradient_norm", "norm of the gradient"),
+    ("grad_norm", "norm of the gradient"),
     ("loss", "loss"),
 )
 """What is drawn, where a run has it: the metric's name and what it is called in the picture."""
 
 
 def plot(runs: Sequence[Path], out: Path) -> None:
-    """BatchSampler the metrics of runs over their steps, one panel per metric that any of them has.
+    """Draw the metrics of runs over their steps, one panel per metric that any of them has.
 
     Raises:
         ValueError: A folder holds no run, or the runs have nothing to draw.
