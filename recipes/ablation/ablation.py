@@ -3,10 +3,11 @@
     python recipes/ablation/ablation.py train --out runs/ablation      # goes on where it was stopped
     python recipes/ablation/ablation.py report --out runs/ablation --plot docs/images/set-credit.png
 
-The two starts are made by supervised training of the same network on the same problems for as many steps, in the form
-that each way of decoding needs (`start.toml`; plain chains of thought for sequential decoding). A sequential response
-has about a third of the tokens of a parallel one, so sequential arms draw three times as many samples of each prompt:
-as many tokens, and about as many verdicts, since parallel arms have their branches judged (all, for the metrics).
+The two starts are made by supervised training of the same network on the same problems, in the form that each way of
+decoding needs (`start.toml`; plain chains of thought for sequential decoding), for as many steps as bring the passing
+share near that of the other (`START_STEPS`). A sequential response has about a third of the tokens of a parallel one,
+so sequential arms draw three times as many samples of each prompt: as many tokens, and about as many verdicts, since
+parallel arms have their branches judged (all of them, for the metrics).
 Each arm trains `ablation.toml` and is measured on the same held-out problems. `report` says what was finished.
 """
 
@@ -41,7 +42,7 @@ TOKENIZER = HERE.parents[1] / "runtime/espalier/runtime/seedling"
 SEEDS = (1, 2, 3)
 SEQUENTIAL_SAMPLES = 3
 """Samples of a sequential arm for each of a parallel one: the ratio of the tokens of their responses."""
-START_STEPS = {Mode.PARALLEL: 800, Mode.SEQUENTIAL: 800}
+START_STEPS = {Mode.PARALLEL: 800, Mode.SEQUENTIAL: 450}
 PROBLEMS, SAMPLES, EVALUATION_SEED = 48, 16, 7
 COLUMNS = (
     *("arm", "seeds", "pass@1", "pass@16", "branch pass@1", "set pass@k", "join pass@1", "join gain"),
@@ -53,6 +54,7 @@ PAIRS = (
     ("outcome-parallel", "outcome-sequential"),
     ("set-sequential", "outcome-sequential"),
 )
+SMOOTHED = 6
 CPU = torch.device("cpu")
 
 
@@ -234,7 +236,7 @@ def report(out: Path, plot: Path | None) -> None:
 
 
 def draw(out: Path, plot: Path) -> None:
-    """Curves over sampled tokens, mean over seeds."""
+    """Curves over sampled tokens: means over seeds and over the last `SMOOTHED` steps."""
     import matplotlib as mpl
 
     mpl.use("agg")
@@ -251,7 +253,9 @@ def draw(out: Path, plot: Path) -> None:
             if not all(key in entry for own in runs for entry in own[:length]):
                 continue
             tokens = [fmean(sum(sampled_tokens(e) for e in own[: i + 1]) for own in runs) for i in range(length)]
-            axis.plot(tokens, [fmean(own[i][key] for own in runs) for i in range(length)], label=arm.name)
+            values = [fmean(own[i][key] for own in runs) for i in range(length)]
+            smooth = [fmean(values[max(0, i + 1 - SMOOTHED) : i + 1]) for i in range(length)]
+            axis.plot(tokens, smooth, label=arm.name)
             axis.set(title=key, xlabel="sampled tokens")
     axes[0].legend(fontsize=7)
     figure.savefig(plot, dpi=110)

@@ -16,6 +16,7 @@ from espalier.runtime.engine import (
     GenerateRequest,
     Limits,
     RequestRefused,
+    Rollout,
     SamplingParams,
     Tokens,
     Usage,
@@ -46,6 +47,15 @@ async def response(engine: OpenAIEngine, asked: GenerateRequest) -> tuple[str, F
     assert isinstance(last, Finished)
     streamed = [token for event in events if isinstance(event, Tokens) for token in event.tokens]
     return engine.tokenizer.decode(streamed), last
+
+
+async def test_finished_branches_cannot_be_given() -> None:
+    given = Rollout(PROMPT, (1,), (0.0,), (False,), (len(PROMPT),), ((),))
+    fake = FakeOpenAI()
+    async with serving(fake) as url, OpenAIEngine(url) as engine:
+        with pytest.raises(RequestRefused, match="given: a server of chat completions"):
+            await response(engine, request(given=given))
+    assert fake.seen == []
 
 
 async def test_text_and_usage_are_the_servers() -> None:

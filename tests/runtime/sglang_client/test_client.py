@@ -24,6 +24,7 @@ from espalier.runtime.engine import (
     Limits,
     Mode,
     RequestRefused,
+    Rollout,
     SamplingParams,
     Tokens,
 )
@@ -131,6 +132,7 @@ async def test_limits_and_sampling_reach_the_server() -> None:
         ({"prompt": (10**6,)}, "prompt holds token id 1000000; the tokenizer.s ids are 0 to"),
         ({"prompt": (1,) * 2048}, "prompt has 2048 tokens; the server's context holds 2048"),
         ({"limits": Limits(grammar=GrammarLimits(max_plans=17))}, "max_plans must be at most 16"),
+        ({"given": Rollout(PROMPT, (1,), (0.0,), (False,), (len(PROMPT),), ((),))}, "given: SGLang cannot join"),
     ],
 )
 async def test_an_impossible_request_is_refused_with_the_name_of_the_field(changes: Any, said: str) -> None:

@@ -114,6 +114,8 @@ class OpenAIEngine:
         """See :meth:`espalier.runtime.engine.Engine.generate`."""
         if request.request_id in self._running:
             raise RequestRefused(f"request_id: {request.request_id!r} is running")
+        if request.given is not None:
+            raise RequestRefused("given: a server of chat completions has no branches to join; the embedded engine has")
         pieces: asyncio.Queue[Any] = asyncio.Queue()
         task = asyncio.create_task(self._read(request, pieces))
         task.add_done_callback(lambda _: pieces.put_nowait(None))  # also where it ends before it has begun
