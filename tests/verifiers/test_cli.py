@@ -263,6 +263,13 @@ def test_cases_may_be_a_list_or_an_object(content: object) -> None:
     assert check == ProgramCheck((StdioCase("1", "2"), CallCase("f", "[1]", "null")))
 
 
+def test_a_case_may_be_hidden_and_files_stand_beside_the_program() -> None:
+    content = {"cases": [{**case, "hidden": True} for case in CASES], "files": {"helper.py": "x = 1"}}
+    check = read_program_check(json.dumps(content).encode(), "cases.json")
+    assert check.cases == (StdioCase("1", "2", hidden=True), CallCase("f", "[1]", "null", hidden=True))
+    assert check.files == (("helper.py", "x = 1"),)
+
+
 def test_the_file_of_cases_may_say_how_to_compare_and_in_which_language() -> None:
     content = {"cases": CASES, "comparison": "COMPARISON_FLOAT", "tolerance": 0.5, "limits": {"case_seconds": 2}}
     check = read_program_check(json.dumps(content).encode(), "f", language="cpp")

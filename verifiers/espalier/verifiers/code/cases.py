@@ -179,7 +179,10 @@ def _judge_tests(trial: Trial, outcome: Outcome, stdout: str) -> tuple[str, str]
     """What the process of the tests reported. The program's process cannot write there."""
     if not outcome.result:
         return stdout, f"{TESTS_FAIL}: they did not come to their end"
-    report = json.loads(outcome.result)
+    try:
+        report = json.loads(outcome.result)
+    except ValueError:
+        return stdout, f"{TESTS_FAIL}: their report is cut off"
     if "fault" in report:
         raise FieldError(f"{trial.where}.source", report["fault"])
     return report["detail"] or stdout, "" if report["passed"] else f"{TESTS_FAIL}: {report['reason']}"

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 WORK = "/tmp"  # noqa: S108 (the only writable place of a box)
 JOB = f"{WORK}/job"
 STDERR_BYTES = 64 << 10
+RESULT_BYTES = 64 << 10
+"""What a harness may report, however little a program may print."""
 CHUNK = 1 << 16
 OWNER = 0
 """Descriptor of the requests; its hang-up means that the owner is gone."""
@@ -114,7 +116,7 @@ def run(request: "dict[str, Any]", directory: str) -> "tuple[str, bytes]":
     streams = {
         stdout: Stream("stdout", request["output_bytes"]),
         stderr: Stream("stderr", STDERR_BYTES, truncate=True),
-        result: Stream("result", request["output_bytes"]),
+        result: Stream("result", max(request["output_bytes"], RESULT_BYTES)),
     }
     pending = memoryview(request["stdin"].encode("utf-8", "surrogatepass"))
     limits = Limits(request["cpu_seconds"], started + request["wall_seconds"])

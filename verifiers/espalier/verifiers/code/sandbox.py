@@ -34,7 +34,8 @@ class Command:
         stdin: Its standard input.
         seconds: Limit of processor time, of all its processes together.
         wall_seconds: Limit of time on the clock.
-        output_bytes: Cap of standard output and of the result channel, each; at the cap the command is ended.
+        output_bytes: Cap of standard output; at the cap the command is ended. The result channel has the same, but at
+            least 64 KiB.
     """
 
     argv: tuple[str, ...]

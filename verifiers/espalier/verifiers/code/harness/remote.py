@@ -346,6 +346,8 @@ class RemoteClass(type):
         return cls._remote_program.ask("call", cls._remote_number, *args, **kwargs)
 
     def __getattr__(cls, name: str) -> "Any":
+        if name.startswith(("_remote", "__array")):
+            raise AttributeError(name)
         return cls._remote_program.ask("getattr", cls._remote_number, name)
 
     def __iter__(cls) -> "Iterator[Any]":
@@ -374,8 +376,8 @@ class Remote:
     _remote_mixed = False
 
     def __getattr__(self, name: str) -> "Any":
-        if name.startswith("_remote"):
-            raise AttributeError(name)
+        if name.startswith(("_remote", "__")):
+            raise AttributeError(name)  # numpy would take an address from `__array_interface__`
         unmixed(self, name)
         return self._remote_program.ask("getattr", self._remote_own, name)
 
