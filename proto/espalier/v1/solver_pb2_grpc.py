@@ -69,6 +69,26 @@ class SolverStub(object):
                 request_serializer=espalier_dot_v1_dot_solver__pb2.ListJobsRequest.SerializeToString,
                 response_deserializer=espalier_dot_v1_dot_solver__pb2.ListJobsResponse.FromString,
                 _registered_method=True)
+        self.GetBatch = channel.unary_unary(
+                '/espalier.v1.Solver/GetBatch',
+                request_serializer=espalier_dot_v1_dot_solver__pb2.GetBatchRequest.SerializeToString,
+                response_deserializer=espalier_dot_v1_dot_solver__pb2.BatchStatus.FromString,
+                _registered_method=True)
+        self.ListBatches = channel.unary_unary(
+                '/espalier.v1.Solver/ListBatches',
+                request_serializer=espalier_dot_v1_dot_solver__pb2.ListBatchesRequest.SerializeToString,
+                response_deserializer=espalier_dot_v1_dot_solver__pb2.ListBatchesResponse.FromString,
+                _registered_method=True)
+        self.CancelBatch = channel.unary_unary(
+                '/espalier.v1.Solver/CancelBatch',
+                request_serializer=espalier_dot_v1_dot_solver__pb2.CancelBatchRequest.SerializeToString,
+                response_deserializer=espalier_dot_v1_dot_solver__pb2.BatchStatus.FromString,
+                _registered_method=True)
+        self.GetBatchResults = channel.unary_stream(
+                '/espalier.v1.Solver/GetBatchResults',
+                request_serializer=espalier_dot_v1_dot_solver__pb2.GetBatchRequest.SerializeToString,
+                response_deserializer=espalier_dot_v1_dot_solver__pb2.BatchResult.FromString,
+                _registered_method=True)
 
 
 class SolverServicer(object):
@@ -120,6 +140,34 @@ class SolverServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetBatch(self, request, context):
+        """How a batch, which is all jobs of one submission, stands.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBatches(self, request, context):
+        """All batches, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelBatch(self, request, context):
+        """End all jobs of a batch; those that have ended stay as they are.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetBatchResults(self, request, context):
+        """Every job of a batch in the order of its problems, with its result once it is done.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SolverServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -157,6 +205,26 @@ def add_SolverServicer_to_server(servicer, server):
                     servicer.ListJobs,
                     request_deserializer=espalier_dot_v1_dot_solver__pb2.ListJobsRequest.FromString,
                     response_serializer=espalier_dot_v1_dot_solver__pb2.ListJobsResponse.SerializeToString,
+            ),
+            'GetBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBatch,
+                    request_deserializer=espalier_dot_v1_dot_solver__pb2.GetBatchRequest.FromString,
+                    response_serializer=espalier_dot_v1_dot_solver__pb2.BatchStatus.SerializeToString,
+            ),
+            'ListBatches': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBatches,
+                    request_deserializer=espalier_dot_v1_dot_solver__pb2.ListBatchesRequest.FromString,
+                    response_serializer=espalier_dot_v1_dot_solver__pb2.ListBatchesResponse.SerializeToString,
+            ),
+            'CancelBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelBatch,
+                    request_deserializer=espalier_dot_v1_dot_solver__pb2.CancelBatchRequest.FromString,
+                    response_serializer=espalier_dot_v1_dot_solver__pb2.BatchStatus.SerializeToString,
+            ),
+            'GetBatchResults': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetBatchResults,
+                    request_deserializer=espalier_dot_v1_dot_solver__pb2.GetBatchRequest.FromString,
+                    response_serializer=espalier_dot_v1_dot_solver__pb2.BatchResult.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -348,6 +416,114 @@ class Solver(object):
             '/espalier.v1.Solver/ListJobs',
             espalier_dot_v1_dot_solver__pb2.ListJobsRequest.SerializeToString,
             espalier_dot_v1_dot_solver__pb2.ListJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/espalier.v1.Solver/GetBatch',
+            espalier_dot_v1_dot_solver__pb2.GetBatchRequest.SerializeToString,
+            espalier_dot_v1_dot_solver__pb2.BatchStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBatches(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/espalier.v1.Solver/ListBatches',
+            espalier_dot_v1_dot_solver__pb2.ListBatchesRequest.SerializeToString,
+            espalier_dot_v1_dot_solver__pb2.ListBatchesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/espalier.v1.Solver/CancelBatch',
+            espalier_dot_v1_dot_solver__pb2.CancelBatchRequest.SerializeToString,
+            espalier_dot_v1_dot_solver__pb2.BatchStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBatchResults(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/espalier.v1.Solver/GetBatchResults',
+            espalier_dot_v1_dot_solver__pb2.GetBatchRequest.SerializeToString,
+            espalier_dot_v1_dot_solver__pb2.BatchResult.FromString,
             options,
             channel_credentials,
             insecure,

@@ -180,6 +180,29 @@ async def test_a_submission_with_a_check_that_can_never_work_is_refused_whole(hu
         assert (await queue.depth()).total == 0
 
 
+async def test_batches_are_listed_cancelled_and_read_over_grpc(redis: Any) -> None:
+    queue = JobQueue(redis)
+    async with asked(ScriptedEngine.of(RIGHT), judge(), queue=queue) as (served, _):
+        problems = [common_pb2.Problem(id=name, text="What is 6 times 7?") for name in "ab"]
+        await served.stub.SubmitJob(pb.SubmitJobRequest(problems=problems, key="monday"))
+        (listed,) = (await served.stub.ListBatches(pb.ListBatchesRequest())).batches
+        assert (listed.key, listed.jobs, listed.queued, listed.HasField("finished")) == ("monday", 2, 2, False)
+        assert await served.stub.GetBatch(pb.GetBatchRequest(batch=listed.id)) == listed
+        await redis.delete(queue._keys.job(f"{listed.id}-1"))
+        ended = await served.stub.CancelBatch(pb.CancelBatchRequest(batch="monday"))
+        assert ended.cancelled == 1
+        rows = [row async for row in served.stub.GetBatchResults(pb.GetBatchRequest(batch="monday"))]
+        assert [(row.problem_id, row.HasField("status")) for row in rows] == [("a", True), ("", False)]
+        for call, wrong in (
+            (served.stub.GetBatch, pb.GetBatchRequest(batch="none")),
+            (served.stub.GetBatch, pb.GetBatchRequest()),
+            (served.stub.ListBatches, pb.ListBatchesRequest(page_token="x")),  # noqa: S106 (no password)
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call(wrong)
+            assert caught.value.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT)
+
+
 async def test_reflection_answers_under_both_of_its_names() -> None:
     async with asked(ScriptedEngine.of(RIGHT), judge(), warm=False) as (served, _):
         for name in (REFLECTION_V1, "grpc.reflection.v1alpha.ServerReflection"):

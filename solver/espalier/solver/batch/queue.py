@@ -241,6 +241,16 @@ class JobQueue:
             raise UnknownJobError(f"there is no job {job}, or it ended too long ago")
         return (await self.get(job)).status
 
+    async def cancel_batch(self, batch: Batch) -> int:
+        """End all jobs of a batch, and say how many of them are gone."""
+        gone = 0
+        for job in batch.jobs:
+            try:
+                await self.cancel(job)
+            except UnknownJobError:
+                gone += 1
+        return gone
+
     async def list(
         self, states: Collection[pb.JobState] = (), page_size: int = DEFAULT_PAGE, page_token: str = ""
     ) -> pb.ListJobsResponse:

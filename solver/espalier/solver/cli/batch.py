@@ -242,19 +242,13 @@ def results(
 def cancel(what: BatchOrJob, redis: RedisOption = REDIS, queue: QueueOption = QUEUE, debug: Debug = False) -> None:
     """End a job, or all jobs of a batch; those that have ended stay as they are."""
     with _errors(debug):
-        from espalier.solver.batch.status import UnknownJobError
 
         async def run() -> str:
             async with _queue(redis, queue) as jobs:
                 if _is_job(what):
                     ended = await jobs.cancel(what)
                     return f"job {what}: {_name(ended.state)}"
-                gone = 0
-                for job in (await jobs.batch(what)).jobs:
-                    try:
-                        await jobs.cancel(job)
-                    except UnknownJobError:
-                        gone += 1
+                gone = await jobs.cancel_batch(await jobs.batch(what))
                 counts = _counts(await jobs.batch(what))
                 return f"{counts}; {gone} are gone from the queue" if gone else counts
 

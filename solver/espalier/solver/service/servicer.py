@@ -19,7 +19,16 @@ from espalier.common.grpc_errors import MAX_MESSAGE, refuse_field, refuse_for_no
 from espalier.common.security import ServerSecurity
 from espalier.runtime.engine import RequestRefused
 from espalier.solver.batch.connection import QueueUnavailableError
-from espalier.solver.batch.queue import DEFAULT_PAGE, MAX_JOBS, MAX_PAGE, JobQueue, KeyTakenError, is_event_id
+from espalier.solver.batch.queue import (
+    DEFAULT_PAGE,
+    MAX_JOBS,
+    MAX_PAGE,
+    Batch,
+    JobQueue,
+    KeyTakenError,
+    is_event_id,
+    is_page_token,
+)
 from espalier.solver.batch.status import UnknownJobError
 from espalier.solver.core import proto
 from espalier.solver.service.readiness import Readiness
@@ -119,6 +128,42 @@ class SolverService(solver_pb2_grpc.SolverServicer):
             size = request.page_size if request.HasField("page_size") else DEFAULT_PAGE
             _check_page(request, size)
             return await queue.list(request.states, size, request.page_token)
+
+    async def GetBatch(self, request: pb.GetBatchRequest, context: Context) -> pb.BatchStatus:  # noqa: N802
+        async with self._call("GetBatch", context):
+            return _encode_batch(await self._queue().batch(_batch_key(request.batch)))
+
+    async def ListBatches(  # noqa: N802
+        self, request: pb.ListBatchesRequest, context: Context
+    ) -> pb.ListBatchesResponse:
+        async with self._call("ListBatches", context):
+            queue = self._queue()
+            size = request.page_size if request.HasField("page_size") else DEFAULT_PAGE
+            if not 0 < size <= MAX_PAGE:
+                raise FieldError("page_size", f"is {size}; give 1 to {MAX_PAGE}")
+            token = request.page_token
+            if token and not is_page_token(token):
+                raise FieldError("page_token", f"{token[:40]!r} is none; give the one of the page before, or none")
+            batches, after = await queue.batches(size, token)
+            return pb.ListBatchesResponse(batches=map(_encode_batch, batches), next_page_token=after)
+
+    async def CancelBatch(self, request: pb.CancelBatchRequest, context: Context) -> pb.BatchStatus:  # noqa: N802
+        async with self._call("CancelBatch", context):
+            queue, key = self._queue(), _batch_key(request.batch)
+            await queue.cancel_batch(await queue.batch(key))
+            return _encode_batch(await queue.batch(key))
+
+    async def GetBatchResults(self, request: pb.GetBatchRequest, context: Context) -> None:  # noqa: N802
+        async with self._call("GetBatchResults", context):
+            queue = self._queue()
+            async for row in queue.read(await queue.batch(_batch_key(request.batch))):
+                message = pb.BatchResult(job_id=row.id)
+                if row.job is not None and row.response is not None:
+                    message.problem_id = row.job.problem.id
+                    message.status.CopyFrom(row.response.status)
+                    if row.response.HasField("result"):
+                        message.result.CopyFrom(row.response.result)
+                await context.write(message)
 
     # What its server has to know of it.
 
@@ -252,6 +297,31 @@ def _check_page(request: pb.ListJobsRequest, size: int) -> None:
     for number, state in enumerate(request.states):
         if state not in pb.JobState.values():
             raise FieldError(f"states[{number}]", f"has the unknown value {state}")
+
+
+def _batch_key(text: str) -> str:
+    if not text.strip():
+        raise FieldError("batch", "is empty; give the key or the id of a batch")
+    if len(text) > MAX_NAME:
+        raise FieldError("batch", f"has {len(text)} characters; keys have at most {MAX_NAME}")
+    return text
+
+
+def _encode_batch(batch: Batch) -> pb.BatchStatus:
+    states = batch.states
+    return pb.BatchStatus(
+        id=batch.id,
+        key=batch.key,
+        jobs=batch.count,
+        queued=states[pb.JOB_STATE_QUEUED],
+        running=states[pb.JOB_STATE_RUNNING],
+        done=states[pb.JOB_STATE_DONE],
+        cancelled=states[pb.JOB_STATE_CANCELLED],
+        dead=states[pb.JOB_STATE_DEAD],
+        gone=batch.gone,
+        submitted=batch.submitted,
+        finished=batch.finished,
+    )
 
 
 def _job_id(text: str) -> str:
