@@ -83,8 +83,8 @@ def test_a_port_in_use_is_told() -> None:
     [
         (("--model", "/no/such"), "no model at /no/such"),
         (("--host", "192.0.2.1", *ON_CPU), "give --key-file, or --insecure"),
-        (("--key-file", "/no/such"), "/no/such: No such file or directory"),
-        (("--key-file", "/dev/null"), "--key-file /dev/null is empty"),
+        (("--key-file", "/no/such"), "No such file or directory"),
+        (("--key-file", "/dev/null"), "key-file /dev/null: a secret is one line"),
         ((*ON_CPU, "--api-key", "secret"), "--api-key belongs to"),
         ((), "needs a GPU"),
     ],

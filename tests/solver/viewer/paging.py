@@ -32,7 +32,7 @@ class Paged:
     """Live pages, and a client of them."""
 
     session: SolveSession
-    stage: LiveSolves
+    live_solves: LiveSolves
     client: httpx.AsyncClient
 
     async def ask(self, text: str = "What is 6 times 7?", **more: Any) -> str:
@@ -69,17 +69,17 @@ async def paged(
     headers: dict[str, str] | None = None,
 ) -> AsyncIterator[Paged]:
     """Live pages over a scripted engine."""
-    stage = LiveSolves()
+    live_solves = LiveSolves()
     session = SolveSession(
-        Solver(engine, judge or ScriptedJudge()), LIMITS, SolverMetrics(), Admission(1, places), show=stage.show
+        Solver(engine, judge or ScriptedJudge()), LIMITS, SolverMetrics(), Admission(1, places), show=live_solves.show
     )
     endpoint = Endpoint(session, security, 1 << 20)
-    endpoint.add(Pages(session, stage, queue, Runs(runs) if runs else None))
+    endpoint.add(Pages(session, live_solves, queue, Runs(runs) if runs else None))
     server = HttpServer(endpoint, "127.0.0.1:0", security)
     server.start()
     try:
         base = f"http://127.0.0.1:{server.port}"
         async with httpx.AsyncClient(base_url=base, headers=headers, timeout=20) as client:
-            yield Paged(session, stage, client)
+            yield Paged(session, live_solves, client)
     finally:
         await server.close()

@@ -69,7 +69,7 @@ async def test_solves_of_other_doors_can_be_watched_while_they_run() -> None:
             if any("deltas" in entry for entry in data):
                 break
         asking.cancel()
-        await until(lambda: bool(pages.stage.plays()[0].end))
+        await until(lambda: bool(pages.live_solves.newest()[0].end))
         assert "broken_off" in (await entries(pages, listed["id"]))[-1]
 
 
@@ -98,8 +98,8 @@ async def test_whoever_finds_no_place_in_line_is_told_at_once() -> None:
         await engine.busy.wait()
         reply = await pages.client.post("/ui/api/solves", json={"text": "x"})
         assert reply.status_code == 429
-        assert [play.end != "" for play in pages.stage.plays()] == [True, False]
-        await pages.client.delete(f"/ui/api/solves/{pages.stage.plays()[1].id}")
+        assert [play.end != "" for play in pages.live_solves.newest()] == [True, False]
+        await pages.client.delete(f"/ui/api/solves/{pages.live_solves.newest()[1].id}")
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ async def test_what_makes_no_sense_is_refused_with_its_field(body: Any, field: s
         reply = await pages.client.post("/ui/api/solves", json=body)
         assert reply.status_code == 400
         assert reply.json()["error"]["param"] == field
-        assert not pages.stage.plays()
+        assert not pages.live_solves.newest()
 
 
 async def test_the_pages_are_for_anyone_and_what_they_show_for_those_with_the_token() -> None:
@@ -167,7 +167,7 @@ async def test_another_site_cannot_ask_through_a_browser_on_this_machine(headers
         assert (await pages.client.get("/ui/api/solves", headers=headers)).status_code == 403
         reply = await pages.client.post("/ui/api/solves", json={"text": "x"}, headers=headers)
         assert reply.status_code == 403
-        assert not pages.stage.plays()
+        assert not pages.live_solves.newest()
 
 
 async def test_half_a_surrogate_pair_is_refused_and_the_list_of_solves_goes_on() -> None:

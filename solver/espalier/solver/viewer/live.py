@@ -1,4 +1,4 @@
-"""Solves on their way, for whoever wants to watch: what has happened so far, and everything that follows."""
+"""Solves on their way, as they are watched: what has happened so far, and everything that follows."""
 
 from __future__ import annotations
 
@@ -91,40 +91,40 @@ class LiveSolve:
 
 
 class LiveSolves:
-    """Keeps the plays. All calls are made in the event loop."""
+    """Keeps the solves that can be watched. All calls are made in the event loop."""
 
     def __init__(self) -> None:
-        self._plays: dict[str, LiveSolve] = {}
+        self._solves: dict[str, LiveSolve] = {}
 
     def open(self, request: SolveRequest) -> LiveSolve:
-        """The play of a solve that is about to begin."""
-        if request.id not in self._plays:
-            self._plays[request.id] = LiveSolve(request, asyncio.get_running_loop().time)
+        """The record of a solve that is about to begin."""
+        if request.id not in self._solves:
+            self._solves[request.id] = LiveSolve(request, asyncio.get_running_loop().time)
             self._forget()
-        return self._plays[request.id]
+        return self._solves[request.id]
 
     @contextmanager
     def show(self, request: SolveRequest) -> Iterator[Observer]:
-        """A watcher for a solve, as the session wants it."""
-        play = self.open(request)
+        """An observer of a solve, for its session."""
+        live = self.open(request)
         try:
-            yield play.observe
+            yield live.observe
         except asyncio.CancelledError:
-            play.break_off("cancelled")
+            live.break_off("cancelled")
             raise
         except Exception as error:
-            play.break_off(f"failed: {error}")
+            live.break_off(f"failed: {error}")
             raise
 
-    def plays(self) -> list[LiveSolve]:
+    def newest(self) -> list[LiveSolve]:
         """The newest first."""
-        return [*reversed(self._plays.values())]
+        return [*reversed(self._solves.values())]
 
     def get(self, solve_id: str) -> LiveSolve | None:
-        """The play of a solve, while it is kept."""
-        return self._plays.get(solve_id)
+        """The record of a solve, while it is kept."""
+        return self._solves.get(solve_id)
 
     def _forget(self) -> None:
-        ended = [solve_id for solve_id, play in self._plays.items() if play.end]
-        for solve_id in ended[: max(0, len(self._plays) - KEPT)]:
-            del self._plays[solve_id]
+        ended = [solve_id for solve_id, live in self._solves.items() if live.end]
+        for solve_id in ended[: max(0, len(self._solves) - KEPT)]:
+            del self._solves[solve_id]

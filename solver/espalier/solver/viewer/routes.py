@@ -48,13 +48,13 @@ class Pages:
 
     Attributes:
         session: Solves what is asked for on the page.
-        stage: Has the solves that can be watched.
+        live_solves: Has the solves that can be watched.
         queue: Of jobs; None: there is none.
         runs: Of training; None: there are none.
     """
 
     session: SolveSession
-    stage: LiveSolves
+    live_solves: LiveSolves
     queue: JobQueue | None = None
     runs: Runs | None = None
     _asked: dict[str, asyncio.Task[Any]] = field(default_factory=dict)
@@ -102,7 +102,7 @@ class Pages:
         )
 
     async def _solves(self, _: Request) -> Response:
-        return JSONResponse({"solves": [play.to_json() for play in self.stage.plays()]})
+        return JSONResponse({"solves": [live.to_json() for live in self.live_solves.newest()]})
 
     async def _ask(self, request: Request) -> Response:
         asked = await _body(request)
@@ -110,21 +110,21 @@ class Pages:
             _problem(asked), self.session.limits.plan(_settings(asked)), caller=request.state.caller
         )
         await self.session.require_workable(solve_request.problem)
-        play = self.stage.open(solve_request)
+        live = self.live_solves.open(solve_request)
         solving = asyncio.create_task(self.session.solve(solve_request))
         self._asked[solve_request.id] = solving
-        solving.add_done_callback(lambda task: self._answered(play, task))
-        await asyncio.sleep(0)  # whoever is turned away at the door is told at once
+        solving.add_done_callback(lambda task: self._answered(live, task))
+        await asyncio.sleep(0)  # a refusal is told at once
         if solving.done() and not solving.cancelled() and (error := solving.exception()) is not None:
             raise error
         return JSONResponse({"id": solve_request.id}, 201)
 
-    def _answered(self, play: LiveSolve, task: asyncio.Task[Any]) -> None:
-        del self._asked[play.id]
+    def _answered(self, live: LiveSolve, task: asyncio.Task[Any]) -> None:
+        del self._asked[live.id]
         if task.cancelled():
-            play.break_off("cancelled")
+            live.break_off("cancelled")
         elif (error := task.exception()) is not None:
-            play.break_off(f"failed: {error}")
+            live.break_off(f"failed: {error}")
 
     async def _cancel(self, request: Request) -> Response:
         solving = self._asked.get(request.path_params["id"])
@@ -134,13 +134,13 @@ class Pages:
         return Response(status_code=204)
 
     async def _watch(self, request: Request) -> Response:
-        play = self.stage.get(request.path_params["id"])
-        if play is None:
+        live = self.live_solves.get(request.path_params["id"])
+        if live is None:
             raise _missing("there is no such solve, or it ended too long ago")
         seen = _last_event(request)
 
         async def events() -> AsyncGenerator[tuple[str, str]]:
-            async for number, entries in play.follow(int(seen) if seen.isdecimal() else 0):
+            async for number, entries in live.follow(int(seen) if seen.isdecimal() else 0):
                 yield str(number), f"[{','.join(entries)}]"
 
         return await event_stream(events())
