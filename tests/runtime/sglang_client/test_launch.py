@@ -31,13 +31,13 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda each: each.name)
 def test_a_server_is_announced_when_it_is_healthy_and_stopped_by_a_signal(tmp_path: Path, number: int) -> None:
-    (tmp_path / "key").write_text("it's a secret\n")
+    (tmp_path / "key").write_text("a'secret'key\n")
     process = start("--json", "--key-file", str(tmp_path / "key"), *ON_CPU)
     told = json.loads(process.stdout.readline())
     assert told["engine"].startswith("sglang://127.0.0.1:")
     assert told["engine"].endswith(f"?key-file={tmp_path / 'key'}")
     words = Path(f"/proc/{told['pid']}/cmdline").read_text().split("\0")
-    assert "it's a secret" not in words
+    assert "a'secret'key" not in words
     assert "--incremental-streaming-output" in words
     process.send_signal(number)
     status, errors = finish(process)

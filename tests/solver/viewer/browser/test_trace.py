@@ -21,8 +21,12 @@ def told(trace: Path) -> Entries:
 
 
 def result(told: Entries) -> dict[str, Any]:
-    last: dict[str, Any] = told[-1]["result"]
+    last: dict[str, Any] = told[-1]["solved"]
     return last
+
+
+def new_tokens(usage: dict[str, int]) -> int:
+    return usage["sampled_tokens"] + usage["forced_tokens"]
 
 
 def test_the_summary_says_how_it_was_solved_and_what_it_cost(page: Page, opened: Path, told: Entries) -> None:
@@ -30,11 +34,12 @@ def test_the_summary_says_how_it_was_solved_and_what_it_cost(page: Page, opened:
     summary = page.get_by_role("region", name="Summary")
     solved = result(told)
     expect(summary).to_contain_text("Using the numbers 19, 36, 55 and 7")
-    expect(summary).to_contain_text(solved["answer"] or "Unsolved")
-    expect(summary).to_contain_text("verified" if solved["verified"] else "unsolved")
-    expect(summary).to_contain_text(f"{solved['usage']['parallel_speedup']:.1f}\u00d7")
-    expect(summary).to_contain_text(f"{solved['usage']['new_tokens']:,}")
-    answers = {candidate["answer"] for candidate in solved["candidates"]} - {None}
+    expect(summary).to_contain_text(solved.get("answer", "Unsolved"))
+    expect(summary).to_contain_text("verified" if solved["outcome"] == "OUTCOME_VERIFIED" else "unsolved")
+    tokens = sum(new_tokens(solved["spent"][fate]) for fate in ("accepted", "failed", "aborted"))
+    expect(summary).to_contain_text(f"{tokens / solved['spent']['critical_path_tokens']:.1f}\u00d7")
+    expect(summary).to_contain_text(f"{tokens:,}")
+    answers = {candidate.get("answer") for candidate in solved["candidates"]} - {None}
     votes = page.get_by_role("figure", name="Answers by votes").get_by_role("listitem")
     expect(votes).to_have_count(len(answers))
 
@@ -130,10 +135,10 @@ def test_a_click_on_a_lane_shows_it_and_hovering_tells_what_it_is(
 def test_the_table_sorts_and_filters(page: Page, opened: Path, told: Entries) -> None:
     page.goto(opened.as_uri())
     table = page.get_by_role("region", name="Candidates").last
-    by_tokens = sorted(result(told)["candidates"], key=lambda candidate: -candidate["new_tokens"])
+    by_tokens = sorted(result(told)["candidates"], key=lambda candidate: -new_tokens(candidate["usage"]))
     table.get_by_role("button", name="Tokens").click()
     shown = table.locator("tbody tr:not([aria-hidden]) td.index").all_text_contents()
-    assert shown == [str(candidate["index"]) for candidate in by_tokens]
+    assert shown == [str(candidate["spec"]["index"]) for candidate in by_tokens]
     chip = table.locator(".chip").first
     chip.click()
     expect(chip).to_have_attribute("aria-pressed", "true")
