@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, Qwen3ForCausalLM
 from espalier.runtime.engine import EngineUnavailable, FinishReason, Limits, Mode, Rollout
 from espalier.runtime.grammar import Tag, Vocabulary
 from espalier.runtime.layout import Path as BranchPath
-from espalier.runtime.layout import layout
+from espalier.runtime.layout import layout, layout_of_paths
 from espalier.runtime.local.engine import LocalEngine
 from espalier.runtime.local.sampler import Sampler
 from espalier.runtime.prompt import PromptTemplate
@@ -34,7 +34,6 @@ from espalier.training.rl.rollout import (
     answer_text,
     branch_answers,
     require_version,
-    rollout_layout,
 )
 from espalier.training.rl.rollout_engine import served_copy
 from espalier.training.rl.verifiers import RetryingVerifiers
@@ -140,7 +139,8 @@ async def test_sampled_tags_are_trained_and_forced_ones_are_not(network: Qwen3Fo
 async def test_the_layout_is_the_one_that_was_decoded_with(network: Qwen3ForCausalLM) -> None:
     vocabulary = Vocabulary.of(AutoTokenizer.from_pretrained(TOKENIZER))
     for attempt in await _scripted_attempts(network):
-        found, rollout = rollout_layout(attempt.rollout), attempt.rollout
+        rollout = attempt.rollout
+        found = layout_of_paths(len(rollout.prompt), rollout.positions, rollout.paths)
         read = layout((*rollout.prompt, *rollout.tokens), len(rollout.prompt), vocabulary)
         assert found.branches == read.branches
         assert (found.positions == read.positions).all()

@@ -16,8 +16,9 @@ end and the end of the block's last step. So token j is invisible to i exactly w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -199,6 +200,48 @@ def layout_of(response: Response, length: int) -> Layout:
                 builder.join()
     builder.text(length - done)
     return builder.layout()
+
+
+def runs(paths: Sequence[Path]) -> Iterator[tuple[int, int, Path]]:
+    """Stretches of equal paths as (start, end, path)."""
+    start = 0
+    for path, run in groupby(paths):
+        end = start + sum(1 for _ in run)
+        yield start, end, path
+        start = end
+
+
+def layout_of_paths(prompt_length: int, positions: Sequence[int], paths: Sequence[Path]) -> Layout:
+    """The layout of prompt and response, from the positions and paths that an engine decoded with. O(n·depth).
+
+    Nothing is parsed, so a response that was cut off or broke the grammar is laid out as it was decoded, too.
+
+    Args:
+        prompt_length: Tokens before the response.
+        positions: (n,) position of each new token.
+        paths: (n,) branch of each new token.
+    """
+    length = prompt_length + len(paths)
+    starts: dict[Path, int] = {(): 0}
+    ends: dict[Path, int] = {(): length}
+    index = np.zeros(length, dtype=np.int32)
+    numbers: dict[Path, int] = {(): 0}
+    for start, end, path in runs(paths):
+        index[prompt_length + start : prompt_length + end] = numbers.setdefault(path, len(numbers))
+        for depth in range(1, len(path) + 1):
+            starts.setdefault(path[:depth], prompt_length + start)
+            ends[path[:depth]] = prompt_length + end
+    hidden: dict[tuple[Path, int], int] = {}
+    for path, end in ends.items():
+        if path:
+            block = (path[:-1], path[-1][0])
+            hidden[block] = max(hidden.get(block, 0), end)
+    branches = tuple(
+        Branch(path, starts[path], ends[path], hidden[path[:-1], path[-1][0]] if path else ends[path])
+        for path in numbers
+    )
+    prompt = np.arange(prompt_length, dtype=np.int32)
+    return Layout(np.concatenate([prompt, np.array(positions, dtype=np.int32)]), index, branches)
 
 
 Tables = tuple[Ints, Ints, Ints, Ints]

@@ -47,7 +47,7 @@ def batch(rows: int) -> Any:
 def run(seed: int) -> dict[str, Any]:
     heads, kv_heads = HEADS[seed % len(HEADS)]
     torch.manual_seed(seed)
-    rows = random_rows(seed)
+    rows = random_rows(seed, longest=25, most=10)
     attention = TreeAttention({"ESPALIER_TREE_ATTENTION": "1"})
     attention.use(lambda _: rows.chains)
     backend = StandInBackend(heads, kv_heads, processors=1 + seed % 5)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol, Self
 
 import numpy as np
 
 from espalier.runtime.grammar import State
 from espalier.runtime.layout import Path
-
-if TYPE_CHECKING:
-    from espalier.runtime.local.kv_pages import BlockTable
 
 
 def branch_noise(seed: int | None, path: Path) -> np.random.Generator:
@@ -20,6 +18,21 @@ def branch_noise(seed: int | None, path: Path) -> np.random.Generator:
     if seed is None:
         return np.random.default_rng()
     return np.random.default_rng([seed, *(number for turn in path for number in turn)])
+
+
+class KeyValues(Protocol):
+    """Where a branch's keys and values are, as the embedded engine's `BlockTable` says it."""
+
+    pages: array[int]
+    fills: array[int]
+
+    def fork(self) -> Self: ...
+
+    def extend(self, count: int) -> Sequence[int]: ...
+
+    def join(self, steps: Sequence[Self]) -> None: ...
+
+    def release(self) -> None: ...
 
 
 @dataclass(eq=False, slots=True)
@@ -72,7 +85,7 @@ class Branch:
     forks: list[Fork] = field(default_factory=list)
     parked: bool = False
     closed: bool = False
-    row: BlockTable | None = None
+    row: KeyValues | None = None
     computed: int = 0
     joined: int = 0
 

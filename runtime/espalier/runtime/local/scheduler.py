@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
-from espalier.runtime.decoding.branch import Branch
+from espalier.runtime.decoding.branch import Branch, KeyValues
 from espalier.runtime.decoding.response import Response
 from espalier.runtime.engine import FinishReason, RequestRefused
 from espalier.runtime.local.kv_pages import BlockManager, BlockTable, OutOfPages
@@ -251,7 +251,7 @@ def _report_computed(active: dict[Branch, None], branch: Branch) -> None:
             active[branch.parent] = None
 
 
-def _claim(row: BlockTable, count: int) -> Sequence[int]:
+def _claim(row: KeyValues, count: int) -> Sequence[int]:
     """Slots for `count` tokens; none if there is nothing to compute, or no room for all of it."""
     try:
         return row.extend(max(0, count))

@@ -12,12 +12,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from espalier.runtime.layout import layout_of_paths
 from espalier.training.config import TrainerConfig
 from espalier.training.data.example import Example, RolloutTokens
 from espalier.training.data.packing import bins, row_of
 from espalier.training.model.network import Batch, collate
 from espalier.training.rl.credit import Bools, Floats, Scored, kinds, segments
-from espalier.training.rl.rollout import JudgedRollout, rollout_layout
+from espalier.training.rl.rollout import JudgedRollout
 
 
 def usable_groups(
@@ -72,7 +73,7 @@ def example_of(judged: JudgedRollout, advantages: Floats | float, trained: Bools
     known = RolloutTokens.none(len(tokens))
     known.logprobs[offset:], known.advantages[offset:] = rollout.logprobs, advantages
     known.kinds[offset:] = kinds(segments(rollout.paths, judged.structure, offset))
-    return Example(tokens, mask, rollout_layout(rollout), known)
+    return Example(tokens, mask, layout_of_paths(len(rollout.prompt), rollout.positions, rollout.paths), known)
 
 
 def micro_batches(

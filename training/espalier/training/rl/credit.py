@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from itertools import groupby
 from statistics import fmean
 from typing import NamedTuple, Protocol
 
@@ -22,7 +21,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from espalier.runtime.layout import Path
+from espalier.runtime.layout import Path, runs
 from espalier.runtime.structure import Response
 
 Floats = npt.NDArray[np.float32]
@@ -92,15 +91,6 @@ def segments(paths: Sequence[Path], structure: Response, prompt_length: int) -> 
             forks = number + 1 < len(stretches)
             found.append(Segment(middle, end, TokenKind.GUIDELINE if forks else TokenKind.ANSWER, (), block + forks))
     return tuple(found)
-
-
-def runs(paths: Sequence[Path]) -> Iterator[tuple[int, int, Path]]:
-    """Stretches of equal paths as (start, end, path)."""
-    start = 0
-    for path, run in groupby(paths):
-        end = start + sum(1 for _ in run)
-        yield start, end, path
-        start = end
 
 
 @dataclass(frozen=True, slots=True)

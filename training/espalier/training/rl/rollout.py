@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 from torch import Tensor
 
 from espalier.common.seeds import derive_seed
@@ -32,12 +31,11 @@ from espalier.runtime.engine import (
     until_last_join,
 )
 from espalier.runtime.grammar import Tag, Vocabulary
-from espalier.runtime.layout import Branch, Layout
 from espalier.runtime.layout import Path as BranchPath
+from espalier.runtime.layout import runs
 from espalier.runtime.prompt import PromptTemplate
 from espalier.runtime.structure import Response, read
 from espalier.solver.core.problem import Problem, check_of
-from espalier.training.rl.credit import runs
 from espalier.training.rl.reward import OUTCOMES, Reward, RolloutStatus, format_score, reward, status_of
 from espalier.training.rl.verifiers import RetryingVerifiers, Tell
 from espalier.verifiers.answer import branch_answer
@@ -400,34 +398,6 @@ def answer_text(rollout: Rollout, vocabulary: Vocabulary, tokenizer: object) -> 
     if answer and vocabulary.tags.get(answer[-1]) is Tag.END_OF_TURN:
         answer = answer[:-1]
     return str(tokenizer.decode(list(answer), skip_special_tokens=False))  # type: ignore[attr-defined]
-
-
-def rollout_layout(rollout: Rollout) -> Layout:
-    """The layout of prompt and response, from the positions and paths that the engine decoded with. O(n·depth).
-
-    Nothing is parsed, so a response that was cut off or broke the grammar is laid out as it was decoded, too.
-    """
-    offset = len(rollout.prompt)
-    starts: dict[BranchPath, int] = {(): 0}
-    ends: dict[BranchPath, int] = {(): offset + len(rollout.tokens)}
-    index = np.zeros(offset + len(rollout.tokens), dtype=np.int32)
-    numbers: dict[BranchPath, int] = {(): 0}
-    for start, end, path in runs(rollout.paths):
-        index[offset + start : offset + end] = numbers.setdefault(path, len(numbers))
-        for depth in range(1, len(path) + 1):
-            starts.setdefault(path[:depth], offset + start)
-            ends[path[:depth]] = offset + end
-    hidden: dict[tuple[BranchPath, int], int] = {}
-    for path, end in ends.items():
-        if path:
-            block = (path[:-1], path[-1][0])
-            hidden[block] = max(hidden.get(block, 0), end)
-    branches = tuple(
-        Branch(path, starts[path], ends[path], hidden[path[:-1], path[-1][0]] if path else ends[path])
-        for path in numbers
-    )
-    prompt = np.arange(offset, dtype=np.int32)
-    return Layout(np.concatenate([prompt, np.array(rollout.positions, dtype=np.int32)]), index, branches)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

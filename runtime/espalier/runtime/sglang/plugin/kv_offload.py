@@ -6,24 +6,10 @@ tokens did not see each other causally. It is copied to the host bit by bit and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
 import torch
 
 from espalier.runtime.sglang.plugin.compat import Rows
-
-if TYPE_CHECKING:
-    from espalier.runtime.sglang.plugin.state import BranchState
-
-
-@dataclass(frozen=True, slots=True)
-class Copied:
-    """Keys and values of `length` tokens from index `start` of a row on; `data` is in the KV pool's own form."""
-
-    start: int
-    length: int
-    data: Any
+from espalier.runtime.sglang.plugin.state import BranchState, Copied
 
 
 def copy_to_host(rows: Rows, seat: BranchState, slots: torch.Tensor) -> Copied:

@@ -8,9 +8,17 @@ from typing import Any
 
 from espalier.runtime.decoding.branch import Branch, Fork
 from espalier.runtime.decoding.response import Response
-from espalier.runtime.sglang.plugin.kv_offload import Copied
 from espalier.runtime.sglang.plugin.output import Channel
 from espalier.runtime.sglang.protocol import Options
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """Keys and values of `length` tokens from index `start` of a row on; `data` is in the KV pool's own form."""
+
+    start: int
+    length: int
+    data: Any
 
 
 @dataclass(eq=False, slots=True)
