@@ -17,8 +17,8 @@ from espalier.runtime.sglang.plugin.tree_attention.backend import TreeAttention,
 from espalier.runtime.sglang.plugin.tree_attention.forest import MAX_DEPTH, group
 from tests.runtime.local.tiny import tiny_qwen3
 from tests.runtime.sglang.forests import dense, random_rows, relative
-from tests.runtime.sglang.requests import CHECKED, IDS, cases, check, generate
-from tests.runtime.sglang.scripts import follow_scripts
+from tests.runtime.sglang.requests import CHECKED, IDS, VOCABULARY, cases, check, generate
+from tests.runtime.sglang.scripts import follow_scripts, length
 from tests.runtime.sglang.server import Server
 
 TREES = {"ESPALIER_TREE_ATTENTION": "1"}
@@ -115,10 +115,12 @@ def counting() -> None:
     mirror.attend = counted
 
 
-@pytest.mark.parametrize("flags", [{}, {"max_total_tokens": 500, "max_running_requests": 16}], ids=["plenty", "scarce"])
-def test_a_server_that_reads_prefixes_once_equals_the_dense_pass(model, tmp_path, flags):
+@pytest.mark.parametrize("scarce", [False, True], ids=["plenty", "scarce"])
+def test_a_server_that_reads_prefixes_once_equals_the_dense_pass(model, tmp_path, scarce):
     """With scarce memory branches are retracted, parked in host memory, and come back to other slots."""
     requests = cases(11, 24)
+    largest = max(len(case.prompt) + length(case.script, VOCABULARY) for case in requests)
+    flags = {"max_total_tokens": largest + 8, "max_running_requests": 6} if scarce else {}
     environment = IDS | CHECKED | TREES | {SAVED: str(tmp_path / "saved")}
     answers = Server(model, flags, environment, counting).run(lambda engine: generate(engine, requests))
     module = tiny_qwen3(0)
