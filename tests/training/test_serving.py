@@ -26,6 +26,8 @@ def opened(tiny: SeedlingConfig):  # type: ignore[no-untyped-def]
     ("setting", "said"),
     [
         ("locally", "write local or sglang://HOST:PORT, not 'locally'"),
+        ("local?rows=none", "rows must be a whole number above 0, got 'none'"),
+        (f"local:{SEEDLING}", "write local without"),
         ("sglang://host", "lacks host or port"),
         ("sglang://host:1?key-file=/no/such", "key-file /no/such cannot be read"),
     ],
@@ -34,6 +36,11 @@ async def test_a_setting_that_names_no_engine_says_what_to_write(opened, setting
     with pytest.raises(ValueError, match=said):
         async with opened(setting):
             pass
+
+
+async def test_the_embedded_engine_takes_its_options_here_too(opened) -> None:  # type: ignore[no-untyped-def]
+    async with opened("local?rows=3&kv-tokens=512") as engine:
+        assert engine.info.details["kv_tokens"] == 512
 
 
 async def test_several_servers_and_their_key_reach_the_client(opened, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from espalier.runtime.engine import Engine
     from espalier.runtime.local.engine import LocalConfig
 
-__all__ = ["SETTINGS", "EngineSettingError", "open_engine", "template_of"]
+__all__ = ["SETTINGS", "EmbeddedSetting", "EngineSettingError", "embedded_of", "open_engine", "template_of"]
 
 SETTINGS = (
     "local (the bundled model), local:PATH (a model directory; ?rows=N branches at once, ?kv-tokens=N tokens in "
@@ -37,13 +38,11 @@ async def open_engine(setting: str) -> AsyncIterator[Engine]:
         EngineSettingError: The setting names no engine.
         EngineError: The engine cannot be had; the message says why.
     """
-    name, _, query = setting.partition("?")
-    if name == "local" or name.startswith("local:"):
-        directory = _directory(name.removeprefix("local").removeprefix(":"))
-        config = _local(setting, query)
+    embedded = embedded_of(setting)
+    if embedded is not None:
         from espalier.runtime.local.engine import LocalEngine
 
-        async with await asyncio.to_thread(LocalEngine.load, directory, config) as local:
+        async with await asyncio.to_thread(LocalEngine.load, embedded.directory, _config(embedded)) as local:
             yield local
     elif setting.startswith(SCHEME):
         async with client_of(setting) as remote:
@@ -74,18 +73,45 @@ TOKENS_A_ROW = 32
 """Room in a pass for each branch: a token, and now and then a piece of a prompt."""
 
 
-def _local(setting: str, query: str) -> LocalConfig:
-    """Settings of the embedded engine: how much it decodes at once."""
+@dataclass(frozen=True, slots=True)
+class EmbeddedSetting:
+    """What a setting says of the embedded engine.
+
+    Attributes:
+        directory: Of the model; None for the bundled one, and in training for the weights being trained.
+        rows: Branches decoded at once; None: not stated.
+        kv_tokens: Tokens whose keys and values are kept; None: not stated.
+    """
+
+    directory: Path | None = None
+    rows: int | None = None
+    kv_tokens: int | None = None
+
+
+def embedded_of(setting: str) -> EmbeddedSetting | None:
+    """Read `local[:PATH][?rows=N&kv-tokens=N]`; None for a setting that names another engine.
+
+    Raises:
+        EngineSettingError: An option is unknown or no number, or there is no such directory.
+    """
+    name, _, query = setting.partition("?")
+    if name != "local" and not name.startswith("local:"):
+        return None
+    options = options_of(setting, query, "rows", "kv-tokens")
+    numbers = {key: int(value) for key, value in options.items() if value.isascii() and value.isdigit()}
+    wrong = next((key for key in options if not numbers.get(key)), None)
+    if wrong is not None:
+        raise EngineSettingError(f"{setting}: {wrong} must be a whole number above 0, got {options[wrong]!r}")
+    directory = _directory(name.removeprefix("local").removeprefix(":"))
+    return EmbeddedSetting(directory, numbers.get("rows"), numbers.get("kv-tokens"))
+
+
+def _config(embedded: EmbeddedSetting) -> LocalConfig:
     from espalier.runtime.local.engine import LocalConfig
     from espalier.runtime.local.scheduler import Capacity
 
-    options = options_of(setting, query, "rows", "kv-tokens")
-    numbers = {name: int(value) for name, value in options.items() if value.isascii() and value.isdigit()}
-    wrong = next((name for name in options if not numbers.get(name)), None)
-    if wrong is not None:
-        raise EngineSettingError(f"{setting}: {wrong} must be a whole number above 0, got {options[wrong]!r}")
-    rows = numbers.get("rows", Capacity().rows)
-    return LocalConfig(kv_tokens=numbers.get("kv-tokens"), capacity=Capacity(rows, TOKENS_A_ROW * rows, rows))
+    rows = embedded.rows or Capacity().rows
+    return LocalConfig(kv_tokens=embedded.kv_tokens, capacity=Capacity(rows, TOKENS_A_ROW * rows, rows))
 
 
 def _directory(path: str) -> Path | None:

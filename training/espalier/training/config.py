@@ -360,7 +360,7 @@ class ServiceConfig:
     """Engine and verifiers.
 
     Attributes:
-        engine: "local": in this process, on the weights being trained; or "sglang://HOST:PORT".
+        engine: "local" (or "local?rows=N&kv-tokens=N"): on the weights being trained; or "sglang://HOST:PORT".
         processes: Of the local engine: 1 decodes in this process, more decode in processes of their own on one device.
         rows: Branches that the local engine decodes at once, in all its processes together.
         kv_tokens: Tokens whose keys and values the local engine keeps, in all its processes together; 0: what it finds
@@ -463,7 +463,7 @@ class RlConfig:
             raise ConfigError("held_out.file: problems.file has no held-out ones; name a file of others")
         if self.rollout.rejoins and self.credit.kind is CreditKind.OUTCOME:
             raise ConfigError('rollout.rejoins: outcome credit does not use them; write credit.kind = "set"')
-        if self.rollout.rejoins and self.service.engine != "local":
+        if self.rollout.rejoins and self.service.engine.partition("?")[0] != "local":
             raise ConfigError('rollout.rejoins: only service.engine = "local" joins branches again')
 
 

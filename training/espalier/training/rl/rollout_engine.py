@@ -16,6 +16,7 @@ from espalier.runtime.grammar import Vocabulary
 from espalier.runtime.local.engine import LocalConfig, LocalEngine
 from espalier.runtime.local.pool import EnginePool
 from espalier.runtime.local.scheduler import Capacity
+from espalier.runtime.open import EmbeddedSetting, embedded_of
 from espalier.runtime.prompt import PromptTemplate
 from espalier.runtime.sglang.client.engine import SglangEngine
 from espalier.runtime.sglang.client.setting import SCHEME, client_of
@@ -39,15 +40,16 @@ async def engine_for(config: ServiceConfig, network: Any, tokenizer: Any, folder
     Raises:
         ValueError: the setting names no engine, or several processes are to share a GPU's memory without saying how.
     """
-    if config.engine == "local" and config.processes == 1:
-        settings = _local(config, network.device)
-        async with LocalEngine.serve(served_copy(network), tokenizer, settings) as local:
-            yield local
-        return
-    if config.engine == "local":
-        if network.device.type == "cuda" and not config.kv_tokens:
+    embedded = embedded_of(config.engine)
+    if embedded is not None:
+        settings = _local(config, embedded, network.device)
+        if config.processes == 1:
+            async with LocalEngine.serve(served_copy(network), tokenizer, settings) as local:
+                yield local
+            return
+        if network.device.type == "cuda" and not settings.kv_tokens:
             raise ConfigError("service.kv_tokens: processes on one GPU cannot find out who has room; give a number")
-        async with EnginePool(folder, tokenizer, _local(config, network.device), config.processes) as pool:
+        async with EnginePool(folder, tokenizer, settings, config.processes) as pool:
             yield pool
         return
     if not config.engine.startswith(SCHEME):
@@ -56,12 +58,18 @@ async def engine_for(config: ServiceConfig, network: Any, tokenizer: Any, folder
         yield remote
 
 
-def _local(config: ServiceConfig, device: torch.device) -> LocalConfig:
-    """Of one process."""
-    rows = config.rows // config.processes
+def _local(config: ServiceConfig, embedded: EmbeddedSetting, device: torch.device) -> LocalConfig:
+    """Of one process. What the setting of the engine says goes before `service.rows` and `service.kv_tokens`.
+
+    Raises:
+        ConfigError: The setting names a model: rollouts are made on the weights being trained.
+    """
+    if embedded.directory is not None:
+        raise ConfigError(f"service.engine: write local without {embedded.directory}: the weights being trained decode")
+    rows = (embedded.rows or config.rows) // config.processes
     return LocalConfig(
         device=str(device),
-        kv_tokens=config.kv_tokens // config.processes or None,
+        kv_tokens=(embedded.kv_tokens or config.kv_tokens) // config.processes or None,
         capacity=Capacity(rows=rows, tokens=TOKENS_IN_A_PASS, requests=rows),
     )
 
