@@ -38,7 +38,7 @@ from espalier.verifiers.math.limits import LimitError
 from espalier.verifiers.math.parser import parse
 
 PARSE_SECONDS = 2.0
-"""Reading one answer may not take longer."""
+"""Reading one answer may not take more processor time."""
 
 VERIFY_SECONDS = 20.0
 """A verdict may not take longer; the service's own limit is well below."""
@@ -55,14 +55,14 @@ def fuzz_parser(examples: int, number: int, seen: Counter[str]) -> None:
     @_quietly(examples)
     @given(strategies.answers)
     def run(text: str) -> None:
-        start = time.perf_counter()
+        start = time.thread_time()
         final_answer(text, None)
         try:
             assert parse(text)
             seen["parsed"] += 1
         except (ParseError, LimitError):
             seen["refused"] += 1
-        assert time.perf_counter() - start < PARSE_SECONDS, "a slow text"
+        assert time.thread_time() - start < PARSE_SECONDS, "a slow text"
 
     run()
 

@@ -427,11 +427,11 @@ async def ours(verifier: MathVerifier, gold: str, answer: str, options: MathOpti
 
 
 def golds(directory: Path) -> list[str]:
-    """Every distinct gold answer of the JSON lines files of a directory, in order."""
+    """Every distinct right answer of the JSON lines files of a directory, in order; of a solution what follows ####."""
     found: dict[str, None] = {}
     for path in sorted(directory.glob("*.jsonl")):
         for line in path.read_text().splitlines():
-            found[json.loads(line)["answer"]] = None
+            found[str(json.loads(line)["answer"]).rpartition("####")[2].strip()] = None
     if not found:
         raise SystemExit(f"--benchmarks: no .jsonl file with answers in {directory}")
     return list(found)

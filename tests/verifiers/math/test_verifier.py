@@ -185,3 +185,42 @@ async def test_memory_is_flat_over_many_verifications(verifier: MathVerifier) ->
     before = resident()
     await verify(2000)
     assert resident() < before * 1.2 + (8 << 20)
+
+
+COSTLY = [
+    r"\{" + ",".join(rf"\sqrt{{{n}}}+\sqrt{{{n + 1}}}" for n in range(2, 120)) + r"\}",
+    "x^{64}+x^{63}-7x^{31}+3x^5-2 > x^{17}-5x^{11}+1",
+]
+
+
+@pytest.mark.parametrize("claim", COSTLY, ids=["a set of sums of roots", "a polynomial inequality of degree 64"])
+async def test_a_costly_answer_is_judged_without_an_error_and_once(verifier: MathVerifier, claim: str) -> None:
+    verdict = await verifier.verify(Claim(claim, bare=True), ReferenceCheck(r"\{1,2,3\}"))
+    assert verdict.status is Status.FAIL
+
+
+async def test_an_answer_beyond_its_processor_time_fails_and_the_service_lives_on() -> None:
+    async with MathVerifier(PoolLimits(workers=1, cpu_seconds=0.2)) as small:
+        verdict = await small.verify(Claim(COSTLY[1], bare=True), ReferenceCheck("5"))
+        assert (verdict.status, verdict.decided_by) == (Status.FAIL, "too_costly")
+        again = await small.verify(Claim(COSTLY[1], bare=True), ReferenceCheck("5"))
+        assert again == verdict
+        assert (await small.equivalent("1/3 + x", "x + 2/6")).passed
+
+
+async def test_quick_answers_do_not_wait_for_costly_ones(verifier: MathVerifier) -> None:
+    costly = [
+        asyncio.create_task(verifier.verify(Claim(COSTLY[0], bare=True), ReferenceCheck(rf"\{{{n},2,3\}}")))
+        for n in range(8)
+    ]
+    await asyncio.sleep(0)
+    for n in range(20):
+        assert (await verifier.equivalent(rf"\sqrt{{{n + 2}}} + x", rf"x + {n + 2}^{{1/2}}")).passed
+    assert not all(task.done() for task in costly)
+    assert {(await task).status for task in costly} == {Status.FAIL}
+
+
+@pytest.mark.parametrize("text", ["@@@", r"\frac{1}{", "((3"])
+async def test_an_answer_that_cannot_be_read_fails_every_check(verifier: MathVerifier, text: str) -> None:
+    for check in (ReferenceCheck("5"), ConstraintCheck((Relation("x^2 = 25"),))):
+        assert (await verifier.verify(Claim(text, bare=True), check)).status is Status.FAIL

@@ -13,14 +13,14 @@ from espalier.verifiers.math.limits import LIMITS, LimitError
 from espalier.verifiers.math.matrices import reduce_matrices, vector
 from espalier.verifiers.math.numeric import minus, order, same_value
 from espalier.verifiers.math.opaque import (
+    CARTESIAN,
     DEFINITE,
     HEADS,
     SERIES,
     as_products,
     called,
     generic_arguments,
-    has_products_in_order,
-    has_series,
+    has_heads,
     with_stand_ins,
     written_alone,
 )
@@ -71,7 +71,7 @@ def equivalent(gold: Node, claim: Node, options: MathOptions) -> Outcome:
         else:
             gold, claim = _body(gold, claim), _body(claim, gold)
         names = called(gold) | called(claim)
-        if not names and not any(map(has_products_in_order, (gold, claim))):
+        if not names and not any(has_heads(side, CARTESIAN) for side in (gold, claim)):
             return _standing_in(gold, claim, options)
         return _with_calls(gold, claim, names, options)
     except (Undefined, LimitError) as error:
@@ -79,9 +79,11 @@ def equivalent(gold: Node, claim: Node, options: MathOptions) -> Outcome:
 
 
 def _standing_in(gold: Node, claim: Node, options: MathOptions) -> Outcome:
+    if not has_heads(gold, HEADS | SERIES) and not has_heads(claim, HEADS | SERIES):
+        return _equivalent(gold, claim, options)
     left, right = with_stand_ins((gold, claim), HEADS)
     outcome = _equivalent(left, right, options)
-    if outcome.equal is not None or outcome.doubtful or not any(map(has_series, (left, right))):
+    if outcome.equal is not None or outcome.doubtful or not any(has_heads(side, SERIES) for side in (left, right)):
         return outcome
     left, right = with_stand_ins((gold, claim), HEADS | SERIES)
     alike = _equivalent(left, right, options)
@@ -94,7 +96,7 @@ def _with_calls(gold: Node, claim: Node, names: frozenset[str], options: MathOpt
     gold, claim = as_products(gold, factors), as_products(claim, factors)
     outcome = _standing_in(gold, claim, options)
     rest = names - factors
-    in_order = any(map(has_products_in_order, (gold, claim)))
+    in_order = any(has_heads(side, CARTESIAN) for side in (gold, claim))
     definite = rest <= DEFINITE and not rest & written_alone(claim)
     if outcome.equal is True or (definite and not in_order):
         return outcome

@@ -1,4 +1,4 @@
-# ruff: noqa: RUF001, RUF002 (mathematical signs are meant as they look)
+# ruff: noqa: RUF001 (mathematical signs are meant as they look)
 """Nodes without a value of their own: functions that only have a name, products of vectors, derivatives, images.
 
 Two such nodes are the same when their parts are. For a comparison each becomes a variable that stands for it.
@@ -25,6 +25,8 @@ from espalier.verifiers.math.tree import (
 HEADS = frozenset({"call", "cross", "dot", "cartesian", "derivative"})
 SERIES = frozenset({"sum", "prod", "integral", "limit"})
 """Nodes that sympy may give a value."""
+CARTESIAN = frozenset({"cartesian"})
+"""Products of capital letters with a cross: of numbers, or of sets or matrices, whose order counts."""
 DEFINITE = frozenset({"f", "g", "h", "F", "G", "H", "phi", "varphi", "psi", "varpsi"})
 """Names that are functions where they stand before a bracket; other letters may be factors."""
 
@@ -68,14 +70,9 @@ def _base(call: Apply) -> str:
     return name.name.partition("^")[0].rstrip("′") if isinstance(name, Symbol) else ""
 
 
-def has_products_in_order(node: Node) -> bool:
-    """Whether a tree holds "A × B" of capital letters: a product of numbers, or of sets or matrices."""
-    return any(isinstance(part, Apply) and part.head == "cartesian" for part in walk(node))
-
-
-def has_series(node: Node) -> bool:
-    """Whether a tree holds a sum, a product, an integral or a limit."""
-    return any(isinstance(part, Apply) and part.head in SERIES for part in walk(node))
+def has_heads(node: Node, heads: frozenset[str]) -> bool:
+    """Whether a tree holds a node of these heads."""
+    return any(isinstance(part, Apply) and part.head in heads for part in walk(node))
 
 
 def with_stand_ins(trees: tuple[Node, Node], heads: frozenset[str]) -> tuple[Node, Node]:

@@ -80,7 +80,7 @@ def parse(text: str) -> tuple[Node, ...]:
     fault: ParseError | None = None
     for reading in readings:
         try:
-            tree = parse_as(text, reading)
+            tree = _tree(tokenize(text, split_commas=True) if reading.split_commas else list(tokens), reading)
         except ParseError as error:
             fault = fault or error
         else:
@@ -111,7 +111,10 @@ def _chosen(upper: str, kind: str, lower: str) -> str:
 
 def parse_as(text: str, reading: Reading) -> Node:
     """Read an answer in one way; raises as :func:`parse`."""
-    tokens = tokenize(text, split_commas=reading.split_commas)
+    return _tree(tokenize(text, split_commas=reading.split_commas), reading)
+
+
+def _tree(tokens: list[Token], reading: Reading) -> Node:
     while tokens and tokens[-1].text in (",", ";", ":"):
         tokens.pop()
     if not tokens:
