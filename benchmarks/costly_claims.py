@@ -3,7 +3,7 @@
 
     python benchmarks/costly_claims.py --attackers 8 --seconds 12
 
-One honest caller asks for one comparison after the other, none of them cached; attackers ask for costly ones all the time.
+One honest caller asks for one comparison after the other, none of them cached; attackers ask for costly ones meanwhile.
 """
 
 from __future__ import annotations
