@@ -23,7 +23,7 @@ from espalier.runtime.engine import Finished, GenerateRequest, Limits, Mode, Sam
 from espalier.runtime.grammar import Tag, Vocabulary
 from espalier.runtime.layout import Path
 from espalier.runtime.local import SEEDLING, LocalEngine
-from espalier.runtime.local.sampler import BatchSampler, DefaultSampler
+from espalier.runtime.local.sampler import DefaultSampler, Draw
 
 
 class Scripted:
@@ -34,7 +34,7 @@ class Scripted:
         self.scripts: dict[Path, Sequence[int | None]] = {}
         self.done: dict[tuple[str, Path], int] = {}
 
-    def sample(self, draws: Sequence[BatchSampler], logits: torch.Tensor) -> tuple[list[int], list[float]]:
+    def sample(self, draws: Sequence[Draw], logits: torch.Tensor) -> tuple[list[int], list[float]]:
         logits = logits.clone()
         logits[:, list(self.vocabulary.tags)] = -torch.inf
         tokens, logprobs = DefaultSampler().sample(draws, logits)

@@ -5,8 +5,8 @@
     python benchmarks/papo.py --processes 8 --prompts 16 --samples 16   # the same, sampled in eight processes
     python benchmarks/papo.py --size 4b --prompts 8 --samples 4         # Qwen3-4B's shape, random weights, on a GPU
 
-Everything is what a run uses: the local engine, `Collector`, `Learner` and `publish`. Random weights solve nothing and
-write no blocks; so for the 4B shape a script puts the tags into what they say, and a coin, named so, judges it.
+Everything is what a run uses: the local engine, `Collector`, `Learner` and `sync_weights`. Random weights solve nothing
+and write no blocks; so for the 4B shape a script puts the tags into what they say, and a coin, named so, judges it.
 Verification overlaps generation: `verify s` is what it adds, from the end of the last response to the last verdict, and
 `judging s` the sum over all verdicts. The first step compiles and warms up and is not printed.
 """
@@ -44,18 +44,16 @@ from espalier.runtime.local.pool import EnginePool
 from espalier.runtime.local.sampler import Sampler
 from espalier.runtime.local.scheduler import Capacity
 from espalier.runtime.prompt import PromptTemplate
-from espalier.training.config import PolicyConfig
-from espalier.training.model.network import Policy, build
-from espalier.training.rl.batch import VerifiedCandidate
+from espalier.training.config import TrainerConfig
+from espalier.training.model.network import build, load_network
 from espalier.training.rl.learner import Learner
-from espalier.training.rl.loop import load_network
 from espalier.training.rl.objective import Papo
-from espalier.training.rl.reward import reward
 from espalier.training.rl.rollout import Collector
-from espalier.training.rl.rollout_engine import publish, served_copy
+from espalier.training.rl.rollout_engine import served_copy, sync_weights
 from espalier.training.rl.verifiers import RetryingVerifiers, Verifiers
 from espalier.training.run.distributed import Group
 from espalier.training.tasks import TASKS, Split
+from espalier.training.trainer import Trainer
 from espalier.verifiers.check import Check, Claim
 from espalier.verifiers.open import open_verifiers
 from espalier.verifiers.verdict import Status, Verdict
@@ -177,7 +175,7 @@ async def steps(subject: Subject, arguments: argparse.Namespace, device: torch.d
     network, tokenizer, group = subject.network, subject.tokenizer, Group(device=device)
     capacity = Capacity(rows=arguments.rows, tokens=8192, requests=arguments.rows)
     settings = LocalConfig(kv_tokens=KV_TOKENS, capacity=capacity)
-    optimizer = PolicyConfig(rate=1e-7, row_length=arguments.row_length, rows_per_pass=1, recompute=True)
+    trainer = TrainerConfig(sequence_length=arguments.row_length, learning_rate=1e-7, recompute=True)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(subject.judge)
         local: LocalEngine | EnginePool
@@ -190,22 +188,18 @@ async def steps(subject: Subject, arguments: argparse.Namespace, device: torch.d
         limits = Limits(max_tokens=arguments.row_length * 3 // 4)  # the prompt takes its share of a row
         vocabulary, template = Vocabulary.of(tokenizer), PromptTemplate.load(SEEDLING)
         collector = Collector(engine, RetryingVerifiers(judge, print), template, vocabulary, Mode.PARALLEL, limits)
-        learner = Learner(Policy(network), Papo(None), optimizer, group)
-        learner.version = await publish(local, network, group)
+        learner = Learner(Trainer.of(network, tokenizer, trainer, group), Papo(None), max_mismatch_kl=1.0)
+        learner.version = await sync_weights(local, network, group)
         problems = TASKS["chain_sum"].problems(Split.TRAIN, 0, 10_000)
         for number in count():
             judge.seconds = 0.0
             start = perf_counter()
             found = await collector.collect(list(islice(problems, arguments.prompts)), arguments.samples, str(number))
             judged = perf_counter()
-            groups = [
-                [VerifiedCandidate(attempt, reward(attempt.fate, 0.0)) for attempt in attempts] for attempts in found
-            ]
-            learned = learner.learn(
-                [[one for one in group if one.reward.value is not None] for group in groups], number, SCRATCH
-            )
+            valid = [[one for one in group if one.reward.value is not None] for group in found]
+            learned = learner.learn(valid, number, SCRATCH)
             trained = perf_counter()
-            learner.version = await publish(local, network, group)
+            learner.version = await sync_weights(local, network, group)
             attempts = [attempt for group in found for attempt in group]
             yield Step(
                 responses=len(attempts),

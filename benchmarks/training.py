@@ -50,7 +50,7 @@ from tests.training.synthetic import Words, forked, random_row
 
 from espalier.runtime.layout import Layout, mask_mod, pack
 from espalier.training.config import ModelConfig
-from espalier.training.data.packing import BlockTable
+from espalier.training.data.packing import Row
 from espalier.training.model.logprobs import token_logprobs
 from espalier.training.model.network import ATTENTION, Batch, build, checkpoint_layers, collate, compile_layers, score
 
@@ -106,17 +106,17 @@ class Result:
 Report = Callable[[Result], None]
 
 
-# JobHandler: the same tokens in one row, and one sample after the other
+# Work: the same tokens in one row, and one sample after the other
 
 
 @dataclass(frozen=True, slots=True)
-class JobHandler:
+class Work:
     """Samples of one length that fill a row: the row with all of them, and each as a row of its own."""
 
     length: int
     branches: int
-    packed: BlockTable
-    alone: list[BlockTable]
+    packed: Row
+    alone: list[Row]
 
 
 def layout(length: int, branches: int) -> Layout:
@@ -128,14 +128,14 @@ def layout(length: int, branches: int) -> Layout:
     return forked(edge, [step] * branches, length - edge - step * branches)
 
 
-def work(setting: Setting, length: int, branches: int) -> JobHandler:
+def work(setting: Setting, length: int, branches: int) -> Work:
     """As many samples as fit into the row."""
     one = layout(length, branches)
     count = setting.row // length
     packed = random_row([one] * count, count * length, 0, setting.words)
     parts = [slice(start, start + length) for start in range(0, count * length, length)]
-    alone = [BlockTable(packed.tokens[part], packed.trained[part], packed.task[part], pack([one])) for part in parts]
-    return JobHandler(length, branches, packed, alone)
+    alone = [Row(packed.tokens[part], packed.trained[part], packed.task[part], pack([one])) for part in parts]
+    return Work(length, branches, packed, alone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +143,12 @@ class Way:
     """How a work becomes passes through the model, and which attention function understands their masks."""
 
     name: str
-    rows: Callable[[JobHandler], list[BlockTable]]
-    batch: Callable[[BlockTable, Setting], Batch]
+    rows: Callable[[Work], list[Row]]
+    batch: Callable[[Row, Setting], Batch]
     attention: str
 
 
-def dense_batch(one: BlockTable, setting: Setting) -> Batch:
+def dense_batch(one: Row, setting: Setting) -> Batch:
     """A row with a (1, 1, n, n) mask: 0 where a token is seen, minus infinity elsewhere."""
     index = torch.arange(len(one.tokens), device=setting.device)
     seen = mask_mod(one.packed, setting.device)(index[0], index[0], index[:, None], index[None, :])
@@ -156,7 +156,7 @@ def dense_batch(one: BlockTable, setting: Setting) -> Batch:
     return replace(collate([one], setting.device), visible=mask[None, None])
 
 
-def public_batch(one: BlockTable, setting: Setting) -> Batch:
+def public_batch(one: Row, setting: Setting) -> Batch:
     """The same mask, made on the host in float32, with as few writes as can be, and moved."""
     size = len(one.tokens)
     mask = torch.full((size, size), -torch.inf).triu_(1)
@@ -167,10 +167,29 @@ def public_batch(one: BlockTable, setting: Setting) -> Batch:
     return replace(collate([one], setting.device), visible=mask.to(setting.device).to(setting.dtype)[None, None])
 
 
+def masked_attention(
+    module: object,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    _: object,
+    *,
+    visible: Tensor,
+    scaling: float,
+    **__: object,
+) -> tuple[Tensor, None]:
+    """Scaled dot-product attention under an additive mask, as the public trainer's model computes it."""
+    out = F.scaled_dot_product_attention(query, key, value, attn_mask=visible, scale=scaling, enable_gqa=True)
+    return out.transpose(1, 2).contiguous(), None
+
+
+DENSE = "espalier_benchmark_dense"
+AttentionInterface.register(DENSE, masked_attention)
+
 WAYS = {
     "packed": Way("packed", lambda work: [work.packed], lambda one, setting: collate([one], setting.device), ATTENTION),
-    "dense": Way("dense", lambda work: work.alone, dense_batch, "sdpa"),
-    "public": Way("public", lambda work: work.alone, public_batch, "sdpa"),
+    "dense": Way("dense", lambda work: work.alone, dense_batch, DENSE),
+    "public": Way("public", lambda work: work.alone, public_batch, DENSE),
 }
 
 
@@ -194,7 +213,7 @@ class Peak:
 
 @contextmanager
 def peak_memory(device: torch.device) -> Iterator[Peak]:
-    """Observer the GPU's memory."""
+    """Watch the GPU's memory."""
     peak = Peak()
     if device.type != "cuda":
         yield peak
@@ -267,7 +286,7 @@ def taken(tensors: Sequence[Tensor]) -> list[Tensor]:
     return gradients
 
 
-Run = Callable[[Way, JobHandler], None]
+Run = Callable[[Way, Work], None]
 
 
 def compare_ways(part: str, setting: Setting, report: Report, run: Run, leaves: Sequence[Tensor]) -> None:
@@ -278,7 +297,7 @@ def compare_ways(part: str, setting: Setting, report: Report, run: Run, leaves: 
         row = setting.row if way.name == "packed" else few  # kernels of the packed way are compiled for one length
         run(way, work(replace(setting, row=row), few, setting.branches[0]))
 
-    def candidate(way: Way, each: JobHandler) -> Candidate:
+    def candidate(way: Way, each: Work) -> Candidate:
         size = mask_mib(way.batch(way.rows(each)[0], setting).visible)
         return Candidate(way.name, lambda: run(way, each), lambda: taken(leaves), size)
 
@@ -305,14 +324,16 @@ def attention(setting: Setting, report: Report) -> None:
     slope = torch.randn_like(query).transpose(1, 2)
     module = SimpleNamespace(num_key_value_groups=shape.heads // shape.kv_heads, is_causal=False)
 
-    def run(way: Way, work: JobHandler) -> None:
+    def run(way: Way, work: Work) -> None:
         taken(leaves)
         start = 0
         for one in way.rows(work):
             at = slice(start, start := start + len(one.tokens))
             parts = query[:, :, at], key[:, :, at], value[:, :, at]
             visible = way.batch(one, setting).visible
-            out, _ = AttentionInterface()[way.attention](module, *parts, visible, scaling=shape.head_dim**-0.5)
+            out, _ = AttentionInterface()[way.attention](
+                module, *parts, None, visible=visible, scaling=shape.head_dim**-0.5
+            )
             out.backward(slope[:, at])
 
     compare_ways("attention", setting, report, run, leaves)
@@ -331,7 +352,7 @@ def step(setting: Setting, report: Report) -> None:
     leaves = list(network.parameters())
     optimizer = torch.optim.AdamW(leaves, lr=0.0, weight_decay=0.0, fused=True)
 
-    def run(way: Way, work: JobHandler) -> None:
+    def run(way: Way, work: Work) -> None:
         taken(leaves)
         network.set_attn_implementation(way.attention)
         trained = int(work.packed.trained.sum())

@@ -15,6 +15,7 @@ from espalier.training.config import BetaConfig, Form, ProblemsConfig, ServiceCo
 from espalier.training.data.example import Example, response_example
 from espalier.training.data.responses import ExampleSource
 from espalier.training.rejection_sampling import Kept, NothingKeptError, keep, sample
+from espalier.training.rl.reward import reward, status_of
 from espalier.training.rl.rollout import JudgedRollout
 from espalier.training.run.deadline import Deadline
 from espalier.training.traces.stream import Codec
@@ -43,7 +44,8 @@ def _attempt(codec: Codec, text: str = GOOD, status: Status = Status.PASS) -> Ju
     count = len(ids)
     rollout = Rollout((5, 6), ids, (0.0,) * count, (False,) * count, tuple(range(2, 2 + count)), ((),) * count)
     structure = read((5, 6, *ids), 2, codec.vocabulary)
-    return JudgedRollout(problems(1)[0], rollout, FinishReason.STOP, Usage(), structure, Verdict(status, 0.0, "fake"))
+    verdict, worth = Verdict(status, 0.0, "fake"), reward(status_of(FinishReason.STOP, status))
+    return JudgedRollout(problems(1)[0], rollout, FinishReason.STOP, Usage(), structure, verdict, worth)
 
 
 def test_only_what_is_correct_and_well_formed_is_kept(codec: Codec) -> None:

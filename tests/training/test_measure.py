@@ -9,7 +9,7 @@ import pytest
 
 from espalier.runtime.engine import EngineError, FinishReason
 from espalier.training.rl.measure import Outcome, judge, measure, summarise
-from espalier.training.rl.reward import RolloutStatus
+from espalier.training.rl.reward import RolloutStatus, reward
 from espalier.training.rl.rollout import JudgedRollout
 from espalier.training.tasks import Problem, Split, task
 from espalier.training.traces.stream import Codec
@@ -88,7 +88,9 @@ class Collected:
 
     def __init__(self, codec: Codec, detail: str, *, refused: bool) -> None:
         self.vocabulary, self.engine = codec.vocabulary, SimpleNamespace(tokenizer=codec.tokenizer)
-        self.attempt = replace(_attempt(codec), reason=FinishReason.ERROR, verdict=None, detail=detail, refused=refused)
+        worth = reward(RolloutStatus.ENGINE_ERROR)
+        ended = replace(_attempt(codec), reason=FinishReason.ERROR, verdict=None, reward=worth)
+        self.attempt = replace(ended, detail=detail, refused=refused)
 
     async def collect(self, problems: list[Problem], *_: object) -> list[list[JudgedRollout]]:
         return [[self.attempt] for _ in problems]
