@@ -27,6 +27,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from espalier.runtime.engine import Limits, Mode
+from espalier.solver.core.evaluate import pass_at_k
 from espalier.training import sft
 from espalier.training.config import CreditConfig, CreditKind, Form, RlConfig, SeedlingConfig, load_as
 from espalier.training.model.network import load_network
@@ -163,15 +164,10 @@ async def _measured(config: RlConfig, model: Path, seed: int) -> dict[str, Any]:
     }
 
 
-def pass_at(passed: int, decided: int, k: int) -> float:
-    """1 - C(n - c, k) / C(n, k) (Chen et al. 2021, arXiv 2107.03374)."""
-    return 1 - math.comb(decided - passed, k) / math.comb(decided, k)
-
-
 def rates(results: Sequence[dict[str, Any]], k: int) -> list[list[float]]:
     """[seed][problem] pass@k."""
     return [
-        [pass_at(c, n, min(k, n)) if n else 0.0 for c, n in zip(one["passed"], one["decided"], strict=True)]
+        [pass_at_k(n, c, min(k, n)) if n else 0.0 for c, n in zip(one["passed"], one["decided"], strict=True)]
         for one in results
     ]
 
@@ -192,8 +188,9 @@ def load(out: Path, name: str) -> list[dict[str, Any]]:
 
 
 def entries(out: Path, name: str) -> list[list[dict[str, Any]]]:
-    """The metrics of an arm's steps, by seed."""
-    paths = [out / f"{name}-{seed}" / "metrics.jsonl" for seed in SEEDS]
+    """The metrics of an arm's steps, by seed; of seeds that were measured."""
+    folders = [out / f"{name}-{seed}" for seed in SEEDS]
+    paths = [folder / "metrics.jsonl" for folder in folders if (folder / "measured.json").exists()]
     texts = [path.read_text(encoding="utf-8").splitlines() for path in paths if path.exists()]
     return [[entry for line in text if "note" not in (entry := json.loads(line))] for text in texts]
 
