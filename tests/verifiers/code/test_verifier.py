@@ -219,6 +219,46 @@ async def test_a_failure_that_may_be_told_is_told_before_a_hidden_one(sandbox: P
 
 
 @in_module_loop
+async def test_what_a_program_saw_of_a_hidden_case_is_in_no_case_that_is_told(sandbox: PooledSandbox) -> None:
+    program = """
+import os, sys
+for name in ("/tmp/seen", "/proc/self/maps"):
+    if os.path.exists(name):
+        print(open(name).read()[:1] if name.startswith("/proc") else open(name).read())
+text = sys.stdin.read()
+open("/tmp/seen", "a").write(text)
+"""
+    cases = (StdioCase(MARK, "", hidden=True), StdioCase("", "nothing of it"))
+    check = ProgramCheck(cases, stop_at_first_failure=False)
+    verdict = await CodeVerifier(sandbox=sandbox).verify(Claim(program, bare=True), check)
+    assert "Case 2 of 2 failed" in verdict.feedback
+    assert MARK not in verdict.feedback + str(verdict.evidence)
+
+
+MEMORY = """
+import re
+found = []
+for line in open('/proc/self/maps'):
+    span, mode = line.split()[:2]
+    if mode.startswith('rw'):
+        start, end = (int(x, 16) for x in span.split('-'))
+        with open('/proc/self/mem', 'rb', buffering=0) as memory:
+            memory.seek(start)
+            found += re.findall(b'hidden[-]4711', memory.read(end - start))
+print(len(found))
+def f(x): return x
+"""
+
+
+@in_module_loop
+async def test_no_later_program_finds_tests_in_its_memory(sandbox: PooledSandbox) -> None:
+    source = "assert f(1) == 1\n" + f"# {MARK}\n" * 5000
+    cases = (AssertCase(source), StdioCase("", "0"))
+    verdict = await CodeVerifier(sandbox=sandbox).verify(Claim(MEMORY, bare=True), ProgramCheck(cases))
+    assert verdict.passed, verdict.feedback
+
+
+@in_module_loop
 async def test_files_of_the_check_stand_beside_the_program(sandbox: PooledSandbox) -> None:
     files = (("words.txt", "one two"), ("helper.py", "def count(text):\n    return len(text.split())"))
     program = "import helper\ndef f():\n    return helper.count(open('/tmp/job/words.txt').read())"

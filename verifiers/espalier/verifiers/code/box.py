@@ -79,6 +79,7 @@ class Box:
             "cpu_seconds": command.seconds,
             "wall_seconds": command.wall_seconds,
             "output_bytes": command.output_bytes,
+            "private": command.private,
         }
         self._commands += 1
         body = marshal.dumps(request, 2)

@@ -23,6 +23,7 @@ class CaseResult:
     """One case and what became of it; texts are whole.
 
     Attributes:
+        number: The place of the case in the check, from 1.
         passed: Whether the program met the case.
         reason: What went wrong, in words; empty when it passed.
         given: What the program was given.
@@ -33,6 +34,7 @@ class CaseResult:
         starved: It was stopped while it computed, with processor time left: the machine was busy.
     """
 
+    number: int
     passed: bool
     reason: str
     given: str
@@ -52,6 +54,7 @@ class Trial:
 
     Attributes:
         case: The case.
+        number: Its place in the check, from 1.
         where: Its field in the check, for errors.
         argv: What to run in the program's box.
         stdin: Its standard input. What is expected is not in it, but for the tests of an AssertCase, which no process
@@ -60,13 +63,15 @@ class Trial:
     """
 
     case: Case
+    number: int
     where: str
     argv: tuple[str, ...]
     stdin: str
     expected: Any = None
 
     def command(self, seconds: float, wall_seconds: float, output_bytes: int) -> Command:
-        return Command(self.argv, self.stdin, seconds, wall_seconds, output_bytes)
+        private = isinstance(self.case, AssertCase)
+        return Command(self.argv, self.stdin, seconds, wall_seconds, output_bytes, private)
 
 
 def prepare(case: Case, index: int, language: Language, check: ProgramCheck) -> Trial:
@@ -78,7 +83,7 @@ def prepare(case: Case, index: int, language: Language, check: ProgramCheck) -> 
     where = f"check.program.cases[{index}]"
     match case:
         case StdioCase() | CheckerCase():
-            return Trial(case, where, language.run, case.stdin)
+            return Trial(case, index + 1, where, language.run, case.stdin)
         case CallCase():
             where += ".call"
             if language.call is None:
@@ -90,7 +95,7 @@ def prepare(case: Case, index: int, language: Language, check: ProgramCheck) -> 
             if not all(part.isidentifier() for part in case.function.split(".")):
                 raise FieldError(f"{where}.function", f"{case.function!r} is no function name")
             request = {"function": case.function, "arguments": encode(arguments)}
-            return Trial(case, where, language.call, json.dumps(request), expected)
+            return Trial(case, index + 1, where, language.call, json.dumps(request), expected)
         case AssertCase():
             where += ".asserts"
             if language.asserts is None:
@@ -102,7 +107,7 @@ def prepare(case: Case, index: int, language: Language, check: ProgramCheck) -> 
                 "modules": [name.removesuffix(".py") for name, _ in check.files if name.endswith(".py")],
                 "server": PROGRAM_SERVER,
             }
-            return Trial(case, where, language.asserts, json.dumps(request))
+            return Trial(case, index + 1, where, language.asserts, json.dumps(request))
 
 
 def judge(trial: Trial, outcome: Outcome, check: ProgramCheck, command: Command) -> CaseResult:
@@ -133,6 +138,7 @@ def judge(trial: Trial, outcome: Outcome, check: ProgramCheck, command: Command)
             got, wrong = _judge_tests(trial, outcome, stdout)
     reason = trouble or wrong
     return CaseResult(
+        number=trial.number,
         passed=not reason,
         reason=reason,
         given=given,

@@ -6,11 +6,11 @@ there no program of the box can kill or stop it, and `kill(-1)` ends every proce
 either (not dumpable), so its channel to the owner, standard input and output, stays out of the programs' reach.
 
 Every box pays for its imports, so it has none but modules written in C and those that every interpreter starts with:
-together a third of what `json`, `subprocess`, `ctypes` and `signal` would cost.
+together a tenth of what `json`, `subprocess`, `ctypes` and `signal` would cost.
 
 Frames in both directions: four bytes of length, big-endian, then
     request   a dictionary as `marshal` (version 2) writes it: nonce, files {name: text}, command, stdin, cpu_seconds,
-              wall_seconds, output_bytes
+              wall_seconds, output_bytes, private
     reply     one line of JSON, then bytes: nonce, exit_code, signal, stopped ("time" | "wall" | "output" | null),
               seconds, cpu_seconds, memory_kib and the numbers of bytes of stdout, stderr and result; or nonce and the
               number of bytes of unusable: why the command could not be started
@@ -70,11 +70,13 @@ def main() -> None:
     os.mkdir(JOB)
     send('{"ready": true}')
     number = 0
+    clean = True
     while (request := receive()) is not None:
         for name, text in request["files"].items():
             with open(f"{JOB}/{name}", "w", encoding="utf-8", errors="surrogatepass", newline="") as file:
                 file.write(text)
-        send(*run(request, f"{WORK}/{number}"))
+        send(*run(request, f"{WORK}/{number}", copy=clean or request["private"]))
+        clean = clean and not request["private"]  # a copy of this process would hold what is left of its input
         number += 1
 
 
@@ -91,7 +93,7 @@ def lower(kind: int, limit: int) -> None:
     resource.setrlimit(kind, (limit, limit))
 
 
-def run(request: "dict[str, Any]", directory: str) -> "tuple[str, bytes]":
+def run(request: "dict[str, Any]", directory: str, copy: bool) -> "tuple[str, bytes]":
     """Run one command in a new directory, and leave no process of it behind; gives the parts of a reply."""
     nonce = request["nonce"]
     pipes = [os.pipe() for _ in range(4)]
@@ -104,7 +106,7 @@ def run(request: "dict[str, Any]", directory: str) -> "tuple[str, bytes]":
         os.mkdir(directory)
         started = time.monotonic()
         try:
-            pid = start(request["command"], directory, *theirs)
+            pid = start(request["command"], directory, copy, *theirs)
         finally:
             for fd in theirs:
                 close(fd)
@@ -130,11 +132,13 @@ def run(request: "dict[str, Any]", directory: str) -> "tuple[str, bytes]":
     return f'{{"nonce": "{nonce}", {numbers}, {lengths}}}', b"".join(stream.data for stream in streams.values())
 
 
-def start(command: "tuple[str, ...]", directory: str, stdin: int, stdout: int, stderr: int, result: int) -> int:
+def start(
+    command: "tuple[str, ...]", directory: str, copy: bool, stdin: int, stdout: int, stderr: int, result: int
+) -> int:
     """Start a command in a session of its own; raises what kept it from starting.
 
-    A Python command is not executed but run by a copy of this interpreter: it has the same options and no imports that
-    a new one would not have, and it is there already.
+    A Python command is not executed but run by a copy of this interpreter, if that is allowed: it has the same options
+    and no imports that a new one would not have, and it is there already.
     """
     failure, failure_end = os.pipe()
     pid = os.fork()
@@ -150,7 +154,7 @@ def start(command: "tuple[str, ...]", directory: str, stdin: int, stdout: int, s
                 os.dup2(fd, number)
             _signal.set_wakeup_fd(-1)
             _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
-            if command[: len(PYTHON)] != PYTHON:
+            if not copy or command[: len(PYTHON)] != PYTHON:
                 os.set_inheritable(result, True)
                 for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
                     _signal.signal(number, _signal.SIG_DFL)

@@ -34,6 +34,7 @@ class Command:
         stdin: Its standard input.
         seconds: Limit of processor time, of all its processes together.
         wall_seconds: Limit of time on the clock.
+        private: No later command may find its standard input: not even in what is left in the runner's memory.
         output_bytes: Cap of standard output; at the cap the command is ended. The result channel has the same, but at
             least 64 KiB.
     """
@@ -43,6 +44,7 @@ class Command:
     seconds: float = 5.0
     wall_seconds: float = 25.0
     output_bytes: int = 1 << 20
+    private: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,7 +147,9 @@ class CodeVerifier:
         for name, _ in check.files:
             if name == language.source or "/" in name or name.startswith("."):
                 raise FieldError("check.program.files", f"{name!r} cannot stand beside the program {language.source}")
-        return language, [prepare(case, i, language, check) for i, case in enumerate(check.cases)]
+        trials = (prepare(case, i, language, check) for i, case in enumerate(check.cases))
+        # Hidden cases last: what a program has seen of one, it could say in a case that is told of.
+        return language, sorted(trials, key=lambda trial: trial.case.hidden)
 
     async def _attempt(self, source: str, check: ProgramCheck, language: Language, trials: list[Trial]) -> Verdict:
         try:
@@ -251,7 +253,9 @@ class CodeVerifier:
             for index in pending:
                 outcome = await anext(outcomes)
                 if outcome.exit_code is None:
-                    raise SandboxError(f"the checker of case {index + 1} did not finish: {outcome.stopped or 'killed'}")
+                    raise SandboxError(
+                        f"the checker of case {trials[index].number} did not finish: {outcome.stopped or 'killed'}"
+                    )
                 if outcome.exit_code != 0:
                     said = (outcome.stdout + outcome.stderr).decode(errors="replace").strip()
                     reason = f"rejected by the checker{': ' + _short(said) if said else ''}"
@@ -264,8 +268,7 @@ class CodeVerifier:
 def _verdict(results: list[CaseResult], total: int, *, ran_out: bool, check: ProgramCheck) -> Verdict:
     passed = sum(result.passed for result in results)
     evidence = tuple(
-        Evidence(f"case {number}", json.dumps(_record(result), ensure_ascii=False))
-        for number, result in enumerate(results, 1)
+        Evidence(f"case {result.number}", json.dumps(_record(result), ensure_ascii=False)) for result in results
     )
     if ran_out:
         evidence += (Evidence("limits", f"total time limit of {check.limits.total_seconds:.3g} s used up"),)
@@ -301,16 +304,16 @@ def _untelling(reason: str) -> str:
 def _feedback(results: list[CaseResult], total: int, ran_out: bool, check: ProgramCheck) -> str:
     """The first failure in full, the number of others; what a repair prompt needs. A case that is not hidden is told
     of before one that is."""
-    failed = [(number, result) for number, result in enumerate(results, 1) if not result.passed]
+    failed = [result for result in results if not result.passed]
     if not failed:
         return (
             f"The program used up the {check.limits.total_seconds:.3g} s for all cases after {len(results)} of {total}."
         )
-    number, first = min(failed, key=lambda pair: pair[1].hidden)
+    first = min(failed, key=lambda result: (result.hidden, result.number))
     if first.hidden:
-        parts = [f"Case {number} of {total} failed: {_untelling(first.reason)}.", "Its input is hidden."]
+        parts = [f"Case {first.number} of {total} failed: {_untelling(first.reason)}.", "Its input is hidden."]
     else:
-        parts = [f"Case {number} of {total} failed: {first.reason}.", f"Input:\n{_short(first.given)}"]
+        parts = [f"Case {first.number} of {total} failed: {first.reason}.", f"Input:\n{_short(first.given)}"]
         parts += [f"Expected:\n{_short(first.expected)}", f"Got:\n{_short(first.got)}"]
         if first.stderr.strip():
             parts.append(f"Standard error:\n{_short(first.stderr.strip())}")
