@@ -67,6 +67,7 @@ LANGUAGE_TAGS: Mapping[str, frozenset[str]] = MappingProxyType(
 
 _THINK_END = re.compile(r"</think(?:ing)?>")
 _THINK = re.compile(r"<think(?:ing)?>")
+_TURN_END = re.compile(r"<\|(?:im_end|endoftext|eot_id)\|>|<\|im_start\|>\s*user")
 _BLOCK_END = "</takeaway>"
 _BOX = re.compile(r"(?:\\|\x08)(?:boxed|framebox|fbox|oxed)(?![A-Za-z])\s*|(?<![A-Za-z\\])boxed(?=\{)")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
@@ -78,7 +79,7 @@ _GLUE = re.compile(
     r"(?P<name>[A-Za-z](?:_\{?\w{1,3}\}?)?\s*=\s*)?[\s$]{0,4}"
 )
 _NAME = re.compile(r"(?<![A-Za-z\\])(?P<name>[A-Za-z](?:_\{?\w{1,3}\}?)?\s*=\s*)[\s$]{0,4}$")
-_PERCENT = re.compile(r"\s{0,2}(?:\\[)\]]|\$)?\s{0,2}(?:\\?%|per\s?cent\b)", re.IGNORECASE)
+_PERCENT = re.compile(r"\s{0,2}(?:\\[)\]]|\$)?\s{0,2}(?:\\?%|per\s?cent\b|pct\b)", re.IGNORECASE)
 _DEGREES = re.compile(r"\s{0,2}(?:\^\s?\{?\s?\\circ\b\s?\}?|°)")
 
 _RETRACTED = re.compile(
@@ -255,7 +256,7 @@ def no_answer(check: Check | None) -> Verdict:
 
 def _spoken(text: str) -> str:
     """What follows the last block and the thoughts, without the thoughts."""
-    text = text.rpartition(_BLOCK_END)[2]
+    text = _TURN_END.split(text, maxsplit=1)[0].rpartition(_BLOCK_END)[2]
     ends = list(_THINK_END.finditer(text))
     if ends:
         text = text[ends[-1].end() :]
@@ -455,6 +456,9 @@ def _phrase(text: str) -> Answer | None:
     if last is None:
         return None
     value = _value_at(text, last.end())
+    if len(value.split()) > 3 and re.match(r"[A-Z][a-z]*\s", value):  # a sentence: "The largest n is 34"
+        inner = _last_statement(value)
+        value = inner.text if inner is not None else value
     stated = value and not _NEGATED.match(value) and not _BOX.search(value)
     return Answer(value, Found.PHRASE) if stated else None
 
@@ -483,7 +487,7 @@ def _last_statement(text: str) -> Answer | None:
     line = lines[-1]
     inline = [next(group for group in match.groups() if group is not None) for match in _DISPLAY.finditer(line)]
     if inline and len(line) > len(inline[-1]) + 4:
-        return Answer(inline[-1].strip(), Found.MATH) if inline[-1].strip() else None
+        return _last_inline(line, inline[-1].strip())
     stripped = _unmarked(line)
     counted = _COUNT.search(stripped)
     if counted and len(re.findall(r"\d[\d,]*", stripped)) == 1:
@@ -497,6 +501,16 @@ def _last_statement(text: str) -> Answer | None:
     if stripped and len(stripped) <= 200 and len(stripped.split()) <= 12:
         return Answer(stripped, Found.LINE)
     return None
+
+
+def _last_inline(line: str, value: str) -> Answer | None:
+    """The last inline mathematics of a line with the percent sign behind it, unless a number in words follows it."""
+    end = line.rfind(value) + len(value)
+    behind = re.fullmatch(r"[$\\)]{0,3}\s(?:is|are|equals)\s(?P<value>[-+]?\d[\d,.]*?)\.?", line[end:])
+    if behind:
+        return Answer(behind["value"], Found.LINE)
+    percent = _PERCENT.match(line[end:].lstrip("$)\\"))
+    return Answer(value + (r"\%" if percent and "%" not in value else ""), Found.MATH) if value else None
 
 
 def _displayed_last(text: str) -> str | None:

@@ -59,7 +59,7 @@ class ParseError(ValueError):
 
 
 _GROUPED = re.compile(
-    r"\d{1,3}(?:(?:,\\!\s?|\\,|\{,\s?\}|\\ |[ \u00a0\u2009\u202f'](?=\d{3})|,)\d{3})+(?![\d])(?!\s*/)(\.\d+)?"
+    r"\d{1,3}(?:(?:,\\!\s?|\\,|\s?\{,\s?\}|\\ |[ \u00a0\u2009\u202f'](?=\d{3})|,)\d{3})+(?![\d])(?!\s*/)(\.\d+)?"
 )
 _REPEATING = re.compile(
     r"(?P<whole>\d*)\.(?P<head>\d*)(?:\\(?:overline|bar)\s*(?:\{\s*(?P<line>\d+)\s*\}|(?P<digit>\d))|\((?P<round>\d+)\)"

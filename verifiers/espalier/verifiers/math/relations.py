@@ -88,8 +88,10 @@ def congruence(node: Node) -> Congruence | None:
 
 
 def _is_measure(node: Node) -> bool:
-    """Whether a side is made of lengths alone, as AB, |AB| and NO/BO are: what it equals is its value."""
+    """Whether a side is made of lengths alone, as AB, |AB| and NO/BO are, or a ratio of names: it has a value."""
     names = symbols(node)
+    if isinstance(node, Apply) and node.head == "ratio" and all(isinstance(arg, Symbol) for arg in node.args):
+        return True
     return bool(names) and all(len(name) > 1 and name.isalpha() and name.isupper() for name in names)
 
 
