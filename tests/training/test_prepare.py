@@ -28,7 +28,7 @@ from espalier.runtime.engine import EngineError
 from espalier.runtime.grammar import EIGHT_TAGS, Tag, Vocabulary
 from espalier.runtime.prompt import PromptTemplate
 from espalier.training.model.cli import app
-from espalier.training.model.prepare import INSTRUCTION, PrepareError, check, prepare, tie
+from espalier.training.model.prepare import INSTRUCTION, PrepareError, apply, check, prepare, tie
 
 SIZES = {
     "hidden_size": 48,
@@ -214,6 +214,12 @@ def test_an_adapter_makes_the_whole_model(tmp_path):
     assert (whole(ids).logits - expected).abs().max() < 0.1  # the whole model is stored in bfloat16
     assert (untouched(ids).logits - expected).abs().max() > 1.0
     assert PromptTemplate.load(tmp_path / "whole") == PromptTemplate("Say {question}")
+    twice = apply([tmp_path / "adapter", tmp_path / "adapter"], str(folder), tmp_path / "twice")
+    q_proj = [
+        AutoModelForCausalLM.from_pretrained(one).model.layers[0].self_attn.q_proj.weight.float()
+        for one in (base.out, tmp_path / "whole", twice.out)
+    ]
+    assert torch.allclose(q_proj[2] - q_proj[1], q_proj[1] - q_proj[0], atol=0.01)
 
 
 def test_a_folder_that_holds_a_model_is_not_written_over(tmp_path):

@@ -54,19 +54,22 @@ def prepare(
 
 @app.command()
 def apply(
-    adapter: Annotated[Path, typer.Argument(help="Directory of an adapter, as peft stores it.", file_okay=False)],
+    adapters: Annotated[
+        list[Path],
+        typer.Argument(help="Directories of adapters of peft, in their order.", file_okay=False),
+    ],
     base: Annotated[str, typer.Option(help="The model it was trained on: hub name, model directory, or GGUF file.")],
     out: Out,
     debug: Debug = False,
 ) -> None:
-    """Make the whole model from its base and an adapter.
+    """Make the whole model from its base and its adapters.
 
-    espalier model apply adapters/papo --base Qwen/Qwen2.5-Coder-0.5B-Instruct --out models/papo
+    espalier model apply adapters/beta adapters/papo --base Qwen/Qwen2.5-Coder-0.5B-Instruct --out models/papo
     """
     with errors(debug):
         from espalier.training.model.prepare import apply as applied
 
-        _conclude(applied(adapter, base, out, _tell))
+        _conclude(applied(adapters, base, out, _tell))
 
 
 def _conclude(made: Prepared) -> None:

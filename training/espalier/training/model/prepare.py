@@ -93,10 +93,11 @@ def prepare(source: str, out: Path, template: PromptTemplate | None = None, tell
     return write(model, tokenizer, out, template, tell, unused)
 
 
-def apply(adapter: Path, base: str, out: Path, tell: Tell = lambda text: None) -> Prepared:
-    """Prepare a base model and merge an adapter (as `peft` stores it) into it.
+def apply(adapters: Sequence[Path], base: str, out: Path, tell: Tell = lambda text: None) -> Prepared:
+    """Prepare a base model and merge adapters (as `peft` stores them) into it, one after the other.
 
-    Instruction text and arguments of the chat template are those beside the adapter.
+    After each the weights are rounded to bfloat16, as the stage that trained the next one found them. Instruction text
+    and arguments of the chat template are those beside the last adapter.
 
     Raises:
         PrepareError: As :func:`prepare`; or the adapter does not fit the base.
@@ -104,20 +105,22 @@ def apply(adapter: Path, base: str, out: Path, tell: Tell = lambda text: None) -
     """
     from peft import PeftModel
 
-    if not (adapter / "adapter_config.json").is_file():
-        raise PrepareError(f"{adapter} holds no adapter: adapter_config.json is missing")
+    for adapter in adapters:
+        if not (adapter / "adapter_config.json").is_file():
+            raise PrepareError(f"{adapter} holds no adapter: adapter_config.json is missing")
     if (out / "config.json").exists():
         raise PrepareError(f"--out {out} holds a model already; give another folder")
     tell(f"loading {base}")
     model, tokenizer = load(base)
     unused = add_tags(model, tokenizer)
-    tell(f"merging {adapter}")
-    try:
-        merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
-    except (RuntimeError, ValueError, OSError, SafetensorError) as error:
-        raise PrepareError(f"{adapter} does not fit {base}: {_first_line(error)}") from error
-    found = PromptTemplate.load(adapter)
-    return write(merged, tokenizer, out, None if found == PromptTemplate() else found, tell, unused)
+    for adapter in adapters:
+        tell(f"merging {adapter}")
+        try:
+            model = PeftModel.from_pretrained(model.float(), str(adapter)).merge_and_unload().to(torch.bfloat16)
+        except (RuntimeError, ValueError, OSError, SafetensorError) as error:
+            raise PrepareError(f"{adapter} does not fit {base}: {_first_line(error)}") from error
+    found = PromptTemplate.load(adapters[-1])
+    return write(model, tokenizer, out, None if found == PromptTemplate() else found, tell, unused)
 
 
 def load(source: str) -> tuple[Any, Any]:
