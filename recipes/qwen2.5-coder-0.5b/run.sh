@@ -3,7 +3,7 @@
 #
 #   DATA=folder recipes/qwen2.5-coder-0.5b/run.sh STEP...
 #
-# Steps, in their order: data prepare serve sample assemble sft load-sft evaluate-sft papo load-papo evaluate-papo score stop
+# Steps, in their order: data prepare serve evaluate-base sample assemble sft load-sft evaluate-sft papo load-papo evaluate-papo score stop
 # A step that was done is not done again where its output is there; samples go on where they stopped. $DATA holds
 # gsm8k_train.jsonl, gsm8k_test.jsonl and math500.jsonl as published. Everything is written under $RUN.
 #
@@ -92,16 +92,14 @@ for step in "$@"; do
         done
       done
       ;;
+    evaluate-base) evaluate base "${gpus[*]}" sequential --instruction "$here/sequential.txt" ;;
     sample)
-      evaluate base "${gpus[*]}" sequential --instruction "$here/sequential.txt" &
-      base=$!
       draw train gsm8k-train.jsonl "${gpus[*]}" "$problems" sequential --k "$samples" --temperature 0.7 --max-tokens 400 \
         --seed 1 --instruction "$here/sequential.txt"
-      wait $base
       ;;
     assemble)
       # shellcheck disable=SC2046
-      espalier data cold-start gsm8k-train.jsonl $(of train) --min-steps 4 --max-steps 5 --max-step-words 150 --no-mixed --seed 1 \
+      espalier data cold-start gsm8k-train.jsonl $(of train) --min-steps 4 --max-steps 5 --max-step-words 220 --no-mixed --seed 1 \
         --out cold-start.jsonl --sequential sequential.jsonl
       # shellcheck disable=SC2046
       espalier data filter gsm8k-train.jsonl $(of train) --min-pass 0.1 --max-pass 0.9 --out medium.jsonl
@@ -148,7 +146,7 @@ for step in "$@"; do
       done | tee scores.txt
       ;;
     stop) for gpu in "${gpus[@]}"; do kill "$(cat "serve.$gpu.pid")" || true; done ;;
-    *) echo "no step $step; there are: data prepare serve sample assemble sft load-sft evaluate-sft papo load-papo evaluate-papo score stop"; exit 2 ;;
+    *) echo "no step $step; there are: data prepare serve evaluate-base sample assemble sft load-sft evaluate-sft papo load-papo evaluate-papo score stop"; exit 2 ;;
   esac
   echo "$step: $((SECONDS - began)) s"
 done

@@ -12,7 +12,7 @@ from espalier.solver.core.problem import Problem, read_problems
 from espalier.training.data.cli import app
 from espalier.training.data.datasets import DatasetError, Fields, Kind, problems, to_json
 from espalier.training.data.overlap import HeldOut, grams, split
-from espalier.verifiers.check import AssertCase, ProgramCheck, ReferenceCheck
+from espalier.verifiers.check import AssertCase, CallCase, ProgramCheck, ReferenceCheck
 
 CLIPS = {"question": "How many clips?", "answer": "48/2 = <<48/2=24>>24\nSum 72.\n#### 1,072"}
 
@@ -69,6 +69,31 @@ def test_programs_are_judged_by_their_assertions(tmp_path):
 def test_a_row_that_does_not_fit_is_named(tmp_path, kind, row, message):
     with pytest.raises(DatasetError, match=message):
         list(problems(write(tmp_path / "set.jsonl", row), kind))
+
+
+def test_rows_whose_answer_is_empty_are_left_out_and_told(tmp_path):
+    told: list[int] = []
+    path = write(tmp_path / "set.jsonl", {"problem": "x", "answer": None}, {"problem": "y", "answer": "1"})
+    assert [one.text for one in problems(path, Kind.MATH, unanswered=told.append)] == ["y"]
+    assert told == [1]
+
+
+@pytest.mark.bwrap
+def test_expected_values_are_what_the_canonical_solution_returns(tmp_path):
+    row = {
+        "task_id": "HumanEval/0",
+        "prompt": "def half(n):\n",
+        "entry_point": "half",
+        "canonical_solution": "    print('noise')\n    return {1} if n == 1 else n / 2\n",
+        "base_input": [[4]],
+        "plus_input": "[[1], [0], [(1, 2)], ['a']]",
+    }
+    source = write(tmp_path / "plus.jsonl", row)
+    ran = CliRunner().invoke(app, ["convert", str(source), "--kind", "evalplus", "--out", str(tmp_path / "out.jsonl")])
+    assert ran.exit_code == 0, ran.output
+    (found,) = read_problems((tmp_path / "out.jsonl").read_text().splitlines(), "x")
+    assert found.check.cases == (CallCase("half", "[4]", "2.0"), CallCase("half", "[0]", "0.0"))
+    assert "3 inputs without a JSON value" in ran.stderr
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):

@@ -90,7 +90,11 @@ def convert(
         if chosen is datasets.Kind.EVALPLUS:
             found = asyncio.run(_evalplus(source))
         else:
-            found = list(datasets.problems(source, chosen, datasets.Fields(text, answer, identity)))
+            empty: list[int] = []
+            found = list(datasets.problems(source, chosen, datasets.Fields(text, answer, identity), empty.append))
+            if empty:
+                numbers = ", ".join(map(str, empty[:10])) + (", …" if len(empty) > 10 else "")
+                typer.echo(f"{len(empty)} rows without an answer are left out: {numbers}", err=True)
         total = len(found)
         if max_words is not None:
             found = list(datasets.within(found, max_words))

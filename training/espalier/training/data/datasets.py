@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +17,10 @@ from espalier.verifiers.check_text import check_to_json
 
 class DatasetError(ValueError):
     """A file is no data set of its kind; the message names file, row and field."""
+
+
+class NoAnswerError(DatasetError):
+    """A row has its field for the answer, and nothing in it."""
 
 
 class Kind(StrEnum):
@@ -99,8 +103,16 @@ def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
         raise DatasetError(f"{path}: {error}") from None
 
 
-def problems(path: Path, kind: Kind, fields: Fields = Fields()) -> Iterator[Problem]:
+def problems(
+    path: Path, kind: Kind, fields: Fields = Fields(), unanswered: Callable[[int], None] | None = None
+) -> Iterator[Problem]:
     """The problems of a data set with their checks, in its order. Not for :attr:`Kind.EVALPLUS`, which needs a sandbox.
+
+    Args:
+        path: The file.
+        kind: What its rows look like.
+        fields: For :attr:`Kind.FIELDS`.
+        unanswered: Hears the numbers of rows whose answer is empty, which are left out; None: they are refused.
 
     Raises:
         DatasetError: A row lacks a field or holds something else in it.
@@ -110,7 +122,13 @@ def problems(path: Path, kind: Kind, fields: Fields = Fields()) -> Iterator[Prob
     for number, row in enumerate(rows(path), start=1):
         where = f"{path}: row {number}"
         identity = f"{path.name.partition('.')[0]}-{row.get(fields.id, row.get('task_id', number))}"
-        text, check = read(row, where) if read else _by_fields(row, fields, where)
+        try:
+            text, check = read(row, where) if read else _by_fields(row, fields, where)
+        except NoAnswerError:
+            if unanswered is None:
+                raise
+            unanswered(number)
+            continue
         yield Problem(identity, text, check)
     if not number:
         raise DatasetError(f"{path}: there is no row in it")
@@ -137,6 +155,8 @@ def text_field(row: Mapping[str, Any], name: str, where: str) -> str:
 
 def _answer(row: Mapping[str, Any], name: str, where: str) -> ReferenceCheck:
     value = row.get(name)
+    if name in row and (value is None or value in ("", [])):
+        raise NoAnswerError(f"{where}: field {name!r} is empty")
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():

@@ -11,15 +11,28 @@ from typing import Any
 from espalier.solver.core.problem import Problem
 from espalier.training.data.datasets import DatasetError, rows, text_field
 from espalier.verifiers.check import CallCase, Comparison, ProgramCheck
-from espalier.verifiers.code.languages import JOB, LANGUAGES
+from espalier.verifiers.code.languages import LANGUAGES
 from espalier.verifiers.code.sandbox import BoxSpec, Command, Job, Sandbox
 
 ASK = (
     "Please provide a self-contained Python script that solves the following problem in a markdown code block:\n"
     "```python\n{prompt}\n```"
 )
-MEMORY_MIB = 512
-CASE_SECONDS = 10.0
+SECONDS = 60.0
+OUTPUT_BYTES = 16 << 20
+
+_DRIVER = """
+
+import json as _json, sys as _sys
+_out, _sys.stdout = _sys.stdout, _sys.stderr
+for _line in _sys.stdin:
+    try:
+        _text = _json.dumps({function}(*_json.loads(_line)), allow_nan=False) if _line.strip() else ""
+    except Exception:
+        _text = ""
+    print(_text, file=_out, flush=True)
+"""
+"""Behind a canonical solution: a line of arguments in, a line with what it returns out; empty without a value."""
 
 
 async def problems(path: Path, sandbox: Sandbox, max_cases: int = 60) -> AsyncIterator[tuple[Problem, int]]:
@@ -64,21 +77,15 @@ def _inputs(row: Mapping[str, Any], name: str, where: str) -> list[list[Any]]:
 async def _expected(sandbox: Sandbox, source: str, function: str, inputs: list[list[Any]]) -> list[CallCase | None]:
     """A case for each input, or None where there is no JSON value to expect."""
     language = LANGUAGES["python"]
-    asked = [json.dumps(arguments) if _plain(arguments) else None for arguments in inputs]
-    commands = [
-        Command(language.call or (), json.dumps({"function": function, "arguments": json.loads(one)}), CASE_SECONDS)
-        for one in asked
-        if one is not None
+    asked = [json.dumps(arguments) if _plain(arguments) else "" for arguments in inputs]
+    command = Command(language.run, "".join(f"{one}\n" for one in asked), SECONDS, OUTPUT_BYTES)
+    program = source + _DRIVER.format(function=function)
+    outcomes = [one async for one in sandbox.run(Job(BoxSpec(language.image), [command], {language.source: program}))]
+    answers = outcomes[0].stdout.decode(errors="replace").split("\n") if outcomes else []
+    answers += [""] * (len(asked) - len(answers))
+    return [
+        CallCase(function, one, answer) if one and answer else None for one, answer in zip(asked, answers, strict=False)
     ]
-    job = Job(BoxSpec(language.image, MEMORY_MIB), commands, {f"{JOB}/{language.source}": source})
-    outcomes = [outcome async for outcome in sandbox.run(job)]
-    answers = iter(outcomes)
-    cases: list[CallCase | None] = []
-    for one in asked:
-        outcome = next(answers, None) if one is not None else None
-        good = outcome is not None and outcome.exit_code == 0 and outcome.stopped is None and outcome.result
-        cases.append(CallCase(function, one or "", outcome.result.decode()) if good and outcome else None)
-    return cases
 
 
 def _plain(value: object) -> bool:
