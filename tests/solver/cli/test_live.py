@@ -15,7 +15,8 @@ from espalier.solver.core.loop import Solver
 from espalier.solver.core.policies import BestOfK
 from espalier.solver.core.policy import Budget
 from espalier.solver.core.problem import Problem
-from espalier.solver.core.report import result_to_json, usage_line, verdict_line
+from espalier.solver.core.proto import encode_result, to_json
+from espalier.solver.core.report import usage_line, verdict_line
 from espalier.solver.core.result import Result
 from espalier.solver.trace.reader import read_trace, tree
 from espalier.solver.trace.writer import TraceWriter
@@ -125,11 +126,11 @@ async def test_the_report_says_how_it_was_verified_and_what_it_cost() -> None:
     total = result.spent.total
     assert line.startswith(f"2 candidates · {total.new_tokens} tokens (")
     assert f"parallel speed-up {total.new_tokens / result.spent.critical_path_tokens:.1f}x" in line
-    report = result_to_json(result)
-    usage = report["usage"]
-    assert usage["new_tokens"] == usage["sampled_tokens"] + usage["forced_tokens"]
-    assert usage["new_tokens"] == usage["accepted_tokens"] + usage["failed_tokens"] + usage["aborted_tokens"]
-    assert usage["new_tokens"] == sum(candidate["new_tokens"] for candidate in report["candidates"])
+    report = to_json(encode_result("s", result))
+    fates = [report["spent"][fate] for fate in ("accepted", "failed", "aborted")]
+    used = [candidate["usage"] for candidate in report["candidates"]]
+    for usages in (fates, used):
+        assert sum(usage["sampled_tokens"] + usage["forced_tokens"] for usage in usages) == total.new_tokens
 
 
 @pytest.mark.parametrize(
