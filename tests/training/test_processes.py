@@ -20,17 +20,28 @@ from transformers import AutoTokenizer, Qwen3ForCausalLM
 from espalier.runtime.engine import Finished
 from espalier.runtime.local import LocalConfig, LocalEngine
 from espalier.training import rejection_sampling as beta
-from espalier.training.config import BetaConfig, Form, OptimizerName, ProblemsConfig, Schedule, TrainerConfig
+from espalier.training.config import (
+    BetaConfig,
+    Form,
+    LoraConfig,
+    OptimizerName,
+    ProblemsConfig,
+    Schedule,
+    SftConfig,
+    TrainerConfig,
+)
 from espalier.training.rejection_sampling import SAMPLES
 from espalier.training.rl.reward import Reward, RolloutStatus, reward
 from espalier.training.rl.rollout import Collector
 from espalier.training.run.checkpoint import restore
 from espalier.training.run.deadline import Deadline
 from espalier.training.run.distributed import ALONE
+from espalier.training.sft import fine_tune
 from espalier.training.traces.stream import Codec
 from espalier.training.trainer import Trainer
 from tests.runtime.sglang_client.fake import FakeSglang
 from tests.training import test_rl
+from tests.training.pretrained import pretrained
 from tests.training.test_reward import GOOD
 from tests.training.test_rl import CONFIG, _by_parity, _train, model_folder, network
 
@@ -203,3 +214,45 @@ def test_samples_without_a_good_one_are_named_again_when_the_run_is_begun_again(
     (tmp_path / "run" / SAMPLES).write_text(json.dumps({"problems": BETA.count, "kept": []}) + "\n")
     with pytest.raises(beta.NothingKeptError, match="of 16 samples none is correct and well-formed"):
         beta.train(BETA, model_folder, tmp_path / "run", Deadline(), lambda entry: None)
+
+
+ADAPTED = """
+import sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from espalier.training.run.distributed import process_group
+from espalier.training.run.torchrun import leave
+from espalier.training.sft import fine_tune
+from tests.training.test_processes import ADAPTER
+initial, out = map(Path, sys.argv[1:])
+with process_group("cpu") as group:
+    assert group.size == 2
+    assert fine_tune(ADAPTER, initial, initial / "data.jsonl", out, lambda entry: None, group=group)
+leave()
+"""
+
+ADAPTER = SftConfig(
+    epochs=4,
+    batch_size=2,
+    checkpoint_every=1,
+    trainer=TrainerConfig(sequence_length=64, learning_rate=1e-3, recompute=True, lora=LoraConfig(rank=2)),
+)
+
+
+@pytest.mark.parametrize("architecture", ["qwen2", "llama"])
+def test_two_processes_train_the_adapter_of_one(architecture: str, tmp_path: Path) -> None:
+    """Tied and untied embeddings, sharded under FSDP2; both leave the same model, and an adapter."""
+    source = pretrained(tmp_path / "source", architecture)
+    lines = [{"prompt": f"{i}+1?", "response": str(i + 1) * 20} for i in range(4)]
+    (source / "data.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert fine_tune(ADAPTER, source, source / "data.jsonl", tmp_path / "one", lambda entry: None)
+    _in_two_processes(ADAPTED, source, tmp_path / "two")
+    one, two = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two"))
+    before = load_file(source / "model.safetensors")
+    assert one.keys() == two.keys() == before.keys()
+    for name in one:
+        assert ((one[name].float() - two[name].float()).abs() < 4e-3).float().mean() > 0.99, name
+    assert any((one[name] != before[name].bfloat16()).any() for name in one)
+    adapters = [load_file(tmp_path / name / "adapter" / "adapter_model.safetensors") for name in ("one", "two")]
+    assert adapters[0].keys() == adapters[1].keys()
