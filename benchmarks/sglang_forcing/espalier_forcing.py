@@ -56,17 +56,17 @@ class Forcing:
         self._counters[POOL] = allocator.size
 
     def _wish(self, request: Any, length: int) -> int | None:
-        seat = getattr(request, "espalier_seat", None)
-        if seat is None:
+        state = getattr(request, "espalier_state", None)
+        if state is None:
             return None
-        root = seat.tree.root.request
+        root = state.tree.root.request
         try:
             scripts = root.espalier_script
         except AttributeError:
             text = (root.sampling_params.custom_params or {}).get(SCRIPT, "{}")
             scripts = root.espalier_script = json.loads(text)
-        path = "/".join(f"{block}.{step}" for block, step in seat.branch.path)
-        token: int | None = scripts.get(path, {}).get(str(length - seat.start))
+        path = "/".join(f"{block}.{step}" for block, step in state.branch.path)
+        token: int | None = scripts.get(path, {}).get(str(length - state.start))
         return token
 
     def sample(self, _runner: Any, logits_output: Any, forward_batch: Any) -> None:

@@ -54,13 +54,13 @@ def watch_memory(path: Path, prepare: Callable[[], None]) -> Callable[[], None]:
             pool = scheduler.req_to_token_pool
             hooks = type(scheduler).process_batch_result.__closure__
             trees = next(cell.cell_contents for cell in hooks if hasattr(cell.cell_contents, "__self__")).__self__
-            conductor = trees._conductor
+            fork_join = trees._fork_join
             memory = Memory(
                 scheduler.max_total_num_tokens,
                 int(slots),
                 pool.size,
                 len(pool.free_slots),
-                0 if conductor is None else len(conductor.trees),
+                0 if fork_join is None else len(fork_join.trees),
                 **count,
             )
             fresh = path.with_suffix(f".{os.getpid()}")  # every rank writes, the last one wins

@@ -68,16 +68,16 @@ def _note(forward: Any, _cls: Any, batch: Any, *_args: Any, **_kwargs: Any) -> N
 
 def _wish(request: Any, row: int) -> tuple[int | None, list[int]] | None:
     """(scripted token or None for a free one, banned tokens); None for requests without a script."""
-    seat = getattr(request, "espalier_seat", None)
-    if seat is None:
+    state = getattr(request, "espalier_state", None)
+    if state is None:
         return None
-    params = seat.tree.root.request.sampling_params.custom_params
+    params = state.tree.root.request.sampling_params.custom_params
     if "script" not in params:
         return None
-    if seat.tree.id not in _SCRIPTS:
-        _SCRIPTS[seat.tree.id] = json.loads(params["script"])
-    script = _SCRIPTS[seat.tree.id]
-    return script[format_path(seat.branch.path)].get(str(row - seat.start)), params["banned"]
+    if state.tree.id not in _SCRIPTS:
+        _SCRIPTS[state.tree.id] = json.loads(params["script"])
+    script = _SCRIPTS[state.tree.id]
+    return script[format_path(state.branch.path)].get(str(row - state.start)), params["banned"]
 
 
 _SCRIPTS: dict[str, dict[str, dict[str, int]]] = {}

@@ -124,10 +124,10 @@ def break_fork_and_join() -> None:
     for name in ("_fork", "_join"):
         count = iter(range(1000))
 
-        def broken(self, seat, original=getattr(ForkJoinScheduler, name), count=count, name=name):
+        def broken(self, state, original=getattr(ForkJoinScheduler, name), count=count, name=name):
             if next(count) == 2:
                 raise ZeroDivisionError(f"broken {name}")
-            return original(self, seat)
+            return original(self, state)
 
         setattr(ForkJoinScheduler, name, broken)
 

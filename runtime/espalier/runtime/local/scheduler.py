@@ -114,7 +114,7 @@ class Scheduler:
             chunks = self._fill()
             if chunks:
                 return chunks
-            self._make_room()
+            self._preempt()
             self._admit(drain)
         return []
 
@@ -216,7 +216,7 @@ class Scheduler:
             branch.row.join(rows)
             branch.joined += 1
 
-    def _make_room(self) -> None:
+    def _preempt(self) -> None:
         youngest = list(self.running.values())[-1]
         response = youngest.response
         if len(self.running) == 1:

@@ -17,13 +17,13 @@ def register() -> None:
     from sglang.srt.plugins.hook_registry import HookRegistry, HookType
 
     installed = compat.installed()
-    gate = Preconditions(os.environ, compat.disagreements(installed))
-    HookRegistry.register(compat.VERIFY, gate.verify, HookType.AFTER)
-    HookRegistry.register(compat.TOKENIZER, gate.tokenizer_ready, HookType.AFTER)
-    if gate.problems:
+    preconditions = Preconditions(os.environ, compat.disagreements(installed))
+    HookRegistry.register(compat.VERIFY, preconditions.verify, HookType.AFTER)
+    HookRegistry.register(compat.TOKENIZER, preconditions.tokenizer_ready, HookType.AFTER)
+    if preconditions.problems:
         return
     from espalier.runtime.sglang.plugin.hooks import Hooks
     from espalier.runtime.sglang.plugin.tree_attention.backend import tree_attention
 
     attention = tree_attention(os.environ, compat.disagreements(installed, compat.ATTENTION_SIGNATURES))
-    Hooks(gate, installed, attention).register(HookRegistry, HookType)
+    Hooks(preconditions, installed, attention).register(HookRegistry, HookType)

@@ -79,17 +79,17 @@ class ForkJoinScheduler:
         self._default = default
         self._stream = stream
         self._numbers = itertools.count()
-        self._landing: list[BranchState] = []
+        self._requeued: list[BranchState] = []
 
-    # Requests and their seats
+    # Requests and their states
 
-    def seat_of(self, request: Req) -> BranchState | None:
-        """The seat of a request; None for one that decodes as stock."""
+    def state_of(self, request: Req) -> BranchState | None:
+        """The state of a request; None for one that decodes as stock."""
         try:
-            seat: BranchState | None = request.espalier_seat
+            state: BranchState | None = request.espalier_state
         except AttributeError:
-            seat = request.espalier_seat = self._open(request)
-        return seat
+            state = request.espalier_state = self._open(request)
+        return state
 
     def _open(self, request: Req) -> BranchState | None:
         params = request.sampling_params
@@ -112,10 +112,10 @@ class ForkJoinScheduler:
             self.scheduler.model_config.context_len,
         )
         tree = ForkedRequest(next(self._numbers), response, options, Channel(), params.min_new_tokens)
-        seat = BranchState(response.root, request, tree, start=len(prompt), offset=0, copied=1)
-        tree.seats[response.root] = seat
+        state = BranchState(response.root, request, tree, start=len(prompt), offset=0, copied=1)
+        tree.states[response.root] = state
         request.customized_info = tree.channel.info
-        return seat
+        return state
 
     # After every step
 
@@ -123,131 +123,131 @@ class ForkJoinScheduler:
         """Read the tokens that a step has sampled and act on them."""
         touched: dict[ForkedRequest, None] = {}
         for request in requests:
-            seat = self.seat_of(request)
-            if seat is None or seat.tree.ended or isinstance(request.finished_reason, SuspendedReason):
+            state = self.state_of(request)
+            if state is None or state.tree.ended or isinstance(request.finished_reason, SuspendedReason):
                 continue
-            touched[seat.tree] = None
+            touched[state.tree] = None
             try:
-                self._read(seat)
+                self._read(state)
             except Exception as error:
-                logger.exception("request %s failed", seat.tree.id)
-                self.fail(seat.tree, f"{type(error).__name__}: {error}")
+                logger.exception("request %s failed", state.tree.id)
+                self.fail(state.tree, f"{type(error).__name__}: {error}")
         self._flush(touched)
 
-    def _read(self, seat: BranchState) -> None:
-        request, tree = seat.request, seat.tree
+    def _read(self, state: BranchState) -> None:
+        request, tree = state.request, state.tree
         if request.finished():
             return self._give_up(tree, request.finished_reason)
-        if len(request.output_ids) == seat.seen:
+        if len(request.output_ids) == state.seen:
             return None  # a chunk of the prompt, or retracted
-        if seat.draining:
+        if state.compute_kv_only:
             request.output_ids.pop()
             _cut_logprobs(request)
-            seat.draining = False
-            return self._settle(seat)
+            state.compute_kv_only = False
+            return self._settle(state)
         token = request.output_ids[-1]
         if not 0 <= token < self.scheduler.model_config.vocab_size:
             raise ValueError(f"the model sampled {token}, which is no token")
-        tree.response.accept(seat.branch, token, _last_logprob(request))
-        self._copy(seat, 1, sampled=True)
-        if seat.branch.state == ROOT and tree.response.finished is None:
-            self._match_strings(seat)
-        return self._settle(seat)
+        tree.response.accept(state.branch, token, _last_logprob(request))
+        self._copy(state, 1, sampled=True)
+        if state.branch.state == ROOT and tree.response.finished is None:
+            self._match_strings(state)
+        return self._settle(state)
 
-    def _match_strings(self, seat: BranchState) -> None:
+    def _match_strings(self, state: BranchState) -> None:
         """Stop strings and expressions end a response outside of blocks, as stock."""
-        request = seat.request
+        request = state.request
         if request.sampling_params.stop_strs or request.sampling_params.stop_regex_strs:
             type(request).update_finish_state.__wrapped__(request, 1)
             if request.finished():
-                seat.tree.response.finish(FinishReason.STOP)
+                state.tree.response.finish(FinishReason.STOP)
 
-    def _settle(self, seat: BranchState) -> None:
+    def _settle(self, state: BranchState) -> None:
         """Bring the scheduler's request into line with what the grammar has made of its branch."""
-        tree = seat.tree
+        tree = state.tree
         if tree.response.finished is not None:
             return self.end(tree)
-        fork = seat.fork
-        known = len(seat.branch.tokens) if fork is None else fork.at
-        forced = known - seat.copied
+        fork = state.fork
+        known = len(state.branch.tokens) if fork is None else fork.at
+        forced = known - state.copied
         if forced:
-            self._copy(seat, forced, sampled=False)
-        if seat.wants_token:
-            return self._queue(seat) if forced else None
-        if self._computed(seat) < seat.length:
+            self._copy(state, forced, sampled=False)
+        if state.wants_token:
+            return self._queue(state) if forced else None
+        if self._computed(state) < state.length:
             if forced:
-                self._queue(seat)
+                self._queue(state)
             else:
-                seat.draining = True  # the next step computes the last token
+                state.compute_kv_only = True  # the next step computes the last token
             return None
-        return self._rest(seat)
+        return self._rest(state)
 
-    def _computed(self, seat: BranchState) -> int:
-        return self.rows.computed(seat.request) if seat.slots is None else len(seat.slots)
+    def _computed(self, state: BranchState) -> int:
+        return self.rows.computed(state.request) if state.slots is None else len(state.slots)
 
-    def _copy(self, seat: BranchState, count: int, *, sampled: bool) -> None:
+    def _copy(self, state: BranchState, count: int, *, sampled: bool) -> None:
         """Note that the next tokens of the branch are in the request's sequence; forced ones have to be put there."""
-        end = seat.copied + count
-        run = slice(seat.copied, end)
-        seat.copied = end
+        end = state.copied + count
+        run = slice(state.copied, end)
+        state.copied = end
         if not sampled:
-            tokens = seat.branch.tokens[run]
-            seat.request.output_ids.extend(tokens)
-            _add_logprobs(seat.request, [0.0] * count, tokens)
-        if seat.branch.parent is None:
-            seat.tree.channel.annotate([(seat.branch, run)])
-        seat.seen = len(seat.request.output_ids)
-        if seat.branch.parent is not None:
-            params = seat.request.sampling_params
-            params.max_new_tokens = max(params.max_new_tokens, seat.seen + _NEVER_LAST)
+            tokens = state.branch.tokens[run]
+            state.request.output_ids.extend(tokens)
+            _add_logprobs(state.request, [0.0] * count, tokens)
+        if state.branch.parent is None:
+            state.tree.channel.annotate([(state.branch, run)])
+        state.seen = len(state.request.output_ids)
+        if state.branch.parent is not None:
+            params = state.request.sampling_params
+            params.max_new_tokens = max(params.max_new_tokens, state.seen + _NEVER_LAST)
 
-    def _rest(self, seat: BranchState) -> None:
+    def _rest(self, state: BranchState) -> None:
         """All tokens of the branch have keys and values: fork, or be complete."""
-        seat.request.finished_reason = SuspendedReason()
-        self._leave_row(seat, seat.length)
-        if seat.fork is not None:
-            return self._fork(seat)
-        seat.complete = True
-        parent = seat.branch.parent
+        state.request.finished_reason = SuspendedReason()
+        self._leave_row(state, state.length)
+        if state.fork is not None:
+            return self._fork(state)
+        state.complete = True
+        parent = state.branch.parent
         if parent is None:
             raise RuntimeError("the root is closed but the response goes on")
-        holder = seat.tree.seats[parent]
+        holder = state.tree.states[parent]
         fork = holder.fork
-        if fork is not None and all(step.complete for step in seat.tree.steps(fork)):
+        if fork is not None and all(step.complete for step in state.tree.steps(fork)):
             self._join(holder)
         return None
 
-    def _leave_row(self, seat: BranchState, length: int) -> None:
+    def _leave_row(self, state: BranchState, length: int) -> None:
         """Hold slots in place of a row, so that a branch that rests never keeps another one from running.
 
         A step that was launched before its token was known to be unwanted has a slot too many: it is freed.
         """
-        if not seat.forked:
+        if not state.forked:
             # The radix tree's lock on the prompt becomes the plugin's: SGLang looks requests up again while they wait.
-            seat.prompt_node = self.rows.prompt_node(seat.request)
-            seat.release_prefix = self.rows.take_lock(seat.request)
-            seat.shared = self.rows.shared(seat.request)
-            seat.forked = True
-            self.trees[seat.tree] = None
-            self.rows.detach(seat.request)
-        seat.slots = self.rows.leave(seat.request, length)
+            state.prompt_node = self.rows.prompt_node(state.request)
+            state.release_prefix = self.rows.take_lock(state.request)
+            state.shared = self.rows.shared(state.request)
+            state.forked = True
+            self.trees[state.tree] = None
+            self.rows.detach(state.request)
+        state.slots = self.rows.leave(state.request, length)
 
     # Fork and join
 
-    def _fork(self, seat: BranchState) -> None:
-        tree = seat.tree
-        steps = seat.fork.steps if seat.fork is not None else []
+    def _fork(self, state: BranchState) -> None:
+        tree = state.tree
+        steps = state.fork.steps if state.fork is not None else []
         share = max(_NEVER_LAST, self._tokens_left(tree) // (len(steps) + 1))
         for step in steps:
-            child = self._plant(seat, step, share)
-            tree.seats[step] = child
+            child = self._spawn_step(state, step, share)
+            tree.states[step] = child
             self._enqueue(child)
 
     def _tokens_left(self, tree: ForkedRequest) -> int:
-        spent = sum(seat.length - seat.start for seat in tree.seats.values())
+        spent = sum(state.length - state.start for state in tree.states.values())
         return tree.response.request.limits.max_tokens - spent
 
-    def _plant(self, parent: BranchState, step: Branch, share: int) -> BranchState:
+    def _spawn_step(self, parent: BranchState, step: Branch, share: int) -> BranchState:
         """A request for a step. `share` is what SGLang reserves for it: the block's steps share what is left."""
         request, options = parent.request, parent.tree.options
         params = copy(request.sampling_params)
@@ -280,73 +280,73 @@ class ForkJoinScheduler:
         child.tokenizer = request.tokenizer
         child.custom_logit_processor = request.custom_logit_processor
         child.logprob_start_len = len(child.origin_input_ids) if request.return_logprob else -1
-        seat = BranchState(step, child, parent.tree, parent.length, parent.offset, len(step.tokens), forked=True)
-        seat.shared = seat.start
-        child.espalier_seat = seat
+        state = BranchState(step, child, parent.tree, parent.length, parent.offset, len(step.tokens), forked=True)
+        state.shared = state.start
+        child.espalier_state = state
         self.rows.detach(child)
-        return seat
+        return state
 
-    def _join(self, seat: BranchState) -> None:
-        tree, request, fork = seat.tree, seat.request, seat.fork
+    def _join(self, state: BranchState) -> None:
+        tree, request, fork = state.tree, state.request, state.fork
         if fork is None:
             raise RuntimeError("nothing to join")
-        parts = [seat.slots]
+        parts = [state.slots]
         for step in list(tree.steps(fork)):
             parts.append(step.slots[step.start :])
             tokens = step.tokens()[step.start :]
             request.output_ids.extend(tokens)
             _move_logprobs(request, step.request, tokens)
-            if seat.branch.parent is None:
+            if state.branch.parent is None:
                 tree.channel.annotate(linearised(step.branch))
-            del tree.seats[step.branch]
-        seat.slots = torch.cat(parts)
-        seat.offset = seat.branch.positions[fork.at] - len(seat.slots)
-        seat.joined += 1
+            del tree.states[step.branch]
+        state.slots = torch.cat(parts)
+        state.offset = state.branch.positions[fork.at] - len(state.slots)
+        state.joined += 1
         tree.joins += 1
-        self._settle(seat)
+        self._settle(state)
 
     # Back into the scheduler's queue
 
-    def _queue(self, seat: BranchState) -> None:
+    def _queue(self, state: BranchState) -> None:
         """Extend the request by its forced tokens as soon as no batch holds it."""
-        seat.request.finished_reason = SuspendedReason()
-        seat.draining = not seat.wants_token
-        self._landing.append(seat)
+        state.request.finished_reason = SuspendedReason()
+        state.compute_kv_only = not state.wants_token
+        self._requeued.append(state)
 
-    def land(self, running: Any) -> None:
+    def requeue(self, running: Any) -> None:
         """Put requests that wait to be extended into the queue. `running` is the batch that decodes."""
-        waiting, self._landing = self._landing, []
-        for seat in waiting:
-            request = seat.request
-            if seat.tree.ended:
+        waiting, self._requeued = self._requeued, []
+        for state in waiting:
+            request = state.request
+            if state.tree.ended:
                 continue
             if self._in_flight(request):
-                self._landing.append(seat)
+                self._requeued.append(state)
                 continue
             if any(other is request for other in running.reqs):
                 running.filter_batch(keep_indices=[i for i, other in enumerate(running.reqs) if other is not request])
-            if seat.slots is None:
-                self._leave_row(seat, self.rows.computed(request))
+            if state.slots is None:
+                self._leave_row(state, self.rows.computed(request))
             request.finished_reason = request.finished_len = request.finished_output = None
             request.extend_range = None
-            if seat.branch.parent is None:  # SGLang counts anew from here
-                request.sampling_params.min_new_tokens = max(0, seat.tree.min_new_tokens - len(request.output_ids))
-            request.logprob_start_len = seat.length if request.return_logprob else -1
-            self._enqueue(seat)
+            if state.branch.parent is None:  # SGLang counts anew from here
+                request.sampling_params.min_new_tokens = max(0, state.tree.min_new_tokens - len(request.output_ids))
+            request.logprob_start_len = state.length if request.return_logprob else -1
+            self._enqueue(state)
 
     def _in_flight(self, request: Req) -> bool:
         queue = getattr(self.scheduler, "result_queue", ())
         return any(other is request for batch, _ in queue for other in batch.reqs)
 
-    def _enqueue(self, seat: BranchState) -> None:
+    def _enqueue(self, state: BranchState) -> None:
         """In front of all that has not started, behind older requests' branches."""
         queue = self.scheduler.waiting_queue
-        seats = map(self.seat_of, queue)
+        states = map(self.state_of, queue)
         ahead = itertools.takewhile(
-            lambda other: other and other.forked and other.tree.number <= seat.tree.number, seats
+            lambda other: other and other.forked and other.tree.number <= state.tree.number, states
         )
-        queue.insert(sum(1 for _ in ahead), seat.request)
-        seat.request.time_stats.set_wait_queue_entry_time()
+        queue.insert(sum(1 for _ in ahead), state.request)
+        state.request.time_stats.set_wait_queue_entry_time()
         self.scheduler.running_batch.batch_is_full = False
 
     # The end
@@ -367,12 +367,12 @@ class ForkJoinScheduler:
         root = tree.root.request
         reason = root.finished_reason
         queued = {id(request) for request in scheduler.waiting_queue}
-        for seat in tree.seats.values():
-            seat.request.finished_reason = SuspendedReason()
-            seat.host = None
-            if id(seat.request) in queued:
-                scheduler.waiting_queue[:] = [other for other in scheduler.waiting_queue if other is not seat.request]
-            self.free(seat)
+        for state in tree.states.values():
+            state.request.finished_reason = SuspendedReason()
+            state.host = None
+            if id(state.request) in queued:
+                scheduler.waiting_queue[:] = [other for other in scheduler.waiting_queue if other is not state.request]
+            self.free(state)
         scheduler.running_batch.batch_is_full = False
         done = len(root.output_ids)
         rest = list(finished.rollout.tokens[done:])
@@ -387,29 +387,29 @@ class ForkJoinScheduler:
         root.time_stats.set_completion_time()
         self._flush([tree])
 
-    def free(self, seat: BranchState) -> None:
-        """Give up all that a seat holds on the device."""
-        if self.rows.held(seat.request):
-            self.rows.release(seat.request, insert=not seat.forked)
-        if seat.slots is not None:
-            self.rows.free(seat.slots[seat.shared :])
-            seat.slots = None
-        seat.unlock()
+    def free(self, state: BranchState) -> None:
+        """Give up all that a state holds on the device."""
+        if self.rows.held(state.request):
+            self.rows.release(state.request, insert=not state.forked)
+        if state.slots is not None:
+            self.rows.free(state.slots[state.shared :])
+            state.slots = None
+        state.unlock()
 
     def abort(self, matches: Callable[[str], bool], why: BaseFinishReason) -> None:
         """End forked requests of which a branch is to be aborted. The others are SGLang's own business."""
         for tree in list(self.trees):
-            if any(matches(seat.request.rid) for seat in tree.seats.values()):
+            if any(matches(state.request.rid) for state in tree.states.values()):
                 self._give_up(tree, why)
 
     def end_dropped(self, before: Iterable[Req]) -> None:
         """End forked requests of which a branch was `before` in the queue and has been dropped from it."""
         waiting = {id(request) for request in self.scheduler.waiting_queue}
         for request in before:
-            seat = self.seat_of(request)
-            if seat is not None and seat.forked and id(request) not in waiting:
+            state = self.state_of(request)
+            if state is not None and state.forked and id(request) not in waiting:
                 why = "SGLang dropped a branch from its queue"
-                self._give_up(seat.tree, FINISH_ABORT(why, HTTPStatus.SERVICE_UNAVAILABLE))
+                self._give_up(state.tree, FINISH_ABORT(why, HTTPStatus.SERVICE_UNAVAILABLE))
 
     def _give_up(self, tree: ForkedRequest, why: BaseFinishReason) -> None:
         tree.response.finish(FinishReason.ABORTED, str(why.to_json().get("message", "")))

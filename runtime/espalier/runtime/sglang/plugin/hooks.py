@@ -22,17 +22,17 @@ from espalier.runtime.sglang.plugin.tree_attention.chains import chains
 class Hooks:
     """What is done at each hook of the scheduler's process. The other processes call none of them."""
 
-    def __init__(self, gate: Preconditions, installed: str, attention: TreeAttention | None) -> None:
+    def __init__(self, preconditions: Preconditions, installed: str, attention: TreeAttention | None) -> None:
         """
         Args:
-            gate: Says whether the server can serve native parallel reasoning.
+            preconditions: Says whether the server can serve native parallel reasoning.
             installed: Version of SGLang.
             attention: Is told which requests share what; None: the stock kernels decode.
         """
-        self._gate = gate
+        self._preconditions = preconditions
         self._installed = installed
         self._attention = attention
-        self._conductor: ForkJoinScheduler | None = None
+        self._fork_join: ForkJoinScheduler | None = None
         self._admission: Admission | None = None
         self._positions = Positions()
 
@@ -66,20 +66,20 @@ class Hooks:
             self._attention.register(registry, kind)
 
     def scheduler_ready(self, _result: None, scheduler: Any, *_args: Any, **_kwargs: Any) -> None:
-        vocabulary = self._gate.check(scheduler.server_args, scheduler.tokenizer, scheduler.model_config)
+        vocabulary = self._preconditions.check(scheduler.server_args, scheduler.tokenizer, scheduler.model_config)
         if vocabulary is None:
             return
         rows = Rows.of(scheduler, self._installed)
-        self._conductor = ForkJoinScheduler(scheduler, rows, vocabulary, self._gate.default, self._send)
-        self._admission = Admission(self._conductor)
+        self._fork_join = ForkJoinScheduler(scheduler, rows, vocabulary, self._preconditions.default, self._send)
+        self._admission = Admission(self._fork_join)
         if self._attention is not None:
-            self._attention.use(partial(chains, seat_of=self._conductor.seat_of, rows=rows))
+            self._attention.use(partial(chains, state_of=self._fork_join.state_of, rows=rows))
 
     def _send(self, requests: list[Any]) -> None:
         """Stream these requests, the parked ones as what they are for the client: unfinished."""
-        if self._conductor is None:
+        if self._fork_join is None:
             return
-        streamer = self._conductor.scheduler.output_streamer
+        streamer = self._fork_join.scheduler.output_streamer
         parked = [request for request in requests if isinstance(request.finished_reason, SuspendedReason)]
         intervals = [request.sampling_params.stream_interval for request in parked]
         reasons = [(request.finished_reason, request.finished_len) for request in parked]
@@ -94,38 +94,38 @@ class Hooks:
             request.sampling_params.stream_interval = interval
 
     def update_finish_state(self, original: Any, request: Any, new_accepted_len: int = 1) -> None:
-        if self._seat(request) is None or request.to_finish:
+        if self._state(request) is None or request.to_finish:
             original(request, new_accepted_len)
 
     def init_next_round_input(self, original: Any, request: Any, tree_cache: Any = None, cow_mamba: Any = None) -> None:
-        seat = self._seat(request)
-        if seat is None or not seat.forked or self._admission is None:
+        state = self._state(request)
+        if state is None or not state.forked or self._admission is None:
             original(request, tree_cache, cow_mamba)
         else:
-            self._admission.prefix(seat)
+            self._admission.prefix(state)
             original(request, None, cow_mamba)
 
     def add_one_req(self, original: Any, adder: Any, req: Any, *args: Any, **kwargs: Any) -> Any:
-        seat = self._seat(req)
-        if seat is not None and seat.forked and self._admission is not None:
-            refusal = self._admission.refuse(seat, adder)
+        state = self._state(req)
+        if state is not None and state.forked and self._admission is not None:
+            refusal = self._admission.refuse(state, adder)
             if refusal is None:
                 refusal = original(adder, req, *args, **kwargs)
-                self._admission.admitted(seat, adder)
+                self._admission.admitted(state, adder)
             return refusal
         return original(adder, req, *args, **kwargs)
 
     def get_new_batch_prefill(self, original: Any, scheduler: Any, running_batch: Any) -> Any:
-        if self._conductor is None or self._admission is None or not self._conductor.trees:
+        if self._fork_join is None or self._admission is None or not self._fork_join.trees:
             return original(scheduler, running_batch)
-        self._conductor.land(running_batch)
+        self._fork_join.requeue(running_batch)
         was_full = running_batch.batch_is_full
         plan = original(scheduler, running_batch)
         idle = plan.batch_to_run is None and all(request.finished() for request in plan.running_batch.reqs)
         if idle and was_full:
             plan.running_batch.batch_is_full = False  # nobody was asked; ask in the next pass
         elif idle and not getattr(scheduler, "result_queue", ()):
-            self._admission.unjam()
+            self._admission.resolve_deadlock()
         return plan
 
     def check_decode_mem(self, original: Any, batch: Any, selected_indices: list[int] | None = None) -> bool:
@@ -139,29 +139,29 @@ class Hooks:
         return original(req=req, **kwargs)
 
     def process_batch_result(self, _result: None, _scheduler: Any, batch: Any, *_args: Any, **_kwargs: Any) -> None:
-        if self._conductor is not None:
-            self._conductor.take_results(batch.reqs)
+        if self._fork_join is not None:
+            self._fork_join.take_results(batch.reqs)
 
     def stream_output(
         self, original: Any, streamer: Any, reqs: list[Any], return_logprob: bool, skip_req: Any = None
     ) -> None:
         """SGLang streams its own requests; the others are streamed when their tokens have been read."""
-        stock = [request for request in reqs if self._seat(request) is None]
+        stock = [request for request in reqs if self._state(request) is None]
         original(streamer, reqs if len(stock) == len(reqs) else stock, return_logprob, skip_req)
 
     def abort_request(self, _scheduler: Any, recv_req: Any) -> None:
-        if self._conductor is None:
+        if self._fork_join is None:
             return
         stated = recv_req.finished_reason or {}
         message = stated.get("message") or recv_req.abort_message or "aborted by the client"
-        self._conductor.abort(
+        self._fork_join.abort(
             lambda rid: recv_req.abort_all or rid.startswith(recv_req.rid),
             FINISH_ABORT(message, stated.get("status_code")),
         )
 
     def abort_on_queued_limit(self, original: Any, scheduler: Any, recv_req: Any) -> bool:
-        seat = self._seat(recv_req)
-        if seat is not None and seat.forked:
+        state = self._state(recv_req)
+        if state is not None and state.forked:
             return False  # it was let in long ago and comes back for memory only
         return bool(self.drop_waiting(original, scheduler, recv_req))
 
@@ -169,21 +169,21 @@ class Hooks:
         """SGLang drops requests that wait too long, or for more urgent ones: a branch takes its whole tree along."""
         before = list(scheduler.waiting_queue)
         result = original(scheduler, *args)
-        if self._conductor is not None:
-            self._conductor.end_dropped(before)
+        if self._fork_join is not None:
+            self._fork_join.end_dropped(before)
         return result
 
     def init_forward(self, forward: Any, _cls: Any, batch: Any, *_args: Any, **_kwargs: Any) -> None:
-        if self._conductor is None or forward.positions is None:
+        if self._fork_join is None or forward.positions is None:
             return
-        rows = self._conductor.scheduler.req_to_token_pool.req_to_token.shape[0]
+        rows = self._fork_join.scheduler.req_to_token_pool.req_to_token.shape[0]
         if self._attention is not None:
             self._attention.observe(batch.reqs, decode=forward.forward_mode.is_decode())
         if forward.forward_mode.is_decode():
             self._positions.shift(forward, None, rows)
         elif forward.forward_mode.is_extend():
-            seats = map(self._conductor.seat_of, batch.reqs)
-            self._positions.shift(forward, [0 if seat is None else seat.offset for seat in seats], rows)
+            states = map(self._fork_join.state_of, batch.reqs)
+            self._positions.shift(forward, [0 if state is None else state.offset for state in states], rows)
 
     def uncached_sizes(self, sizes: tuple[int, int], checker: Any) -> tuple[int, int] | None:
         if self._admission is None:
@@ -192,5 +192,5 @@ class Hooks:
         counted = [request for batch in batches if batch is not None for request in batch.reqs]
         return sizes[0] + self._admission.uncounted(counted), sizes[1]
 
-    def _seat(self, request: Any) -> Any:
-        return None if self._conductor is None else self._conductor.seat_of(request)
+    def _state(self, request: Any) -> Any:
+        return None if self._fork_join is None else self._fork_join.state_of(request)

@@ -12,12 +12,12 @@ from espalier.runtime.sglang.plugin.compat import Rows
 from espalier.runtime.sglang.plugin.state import BranchState, Copied
 
 
-def copy_to_host(rows: Rows, seat: BranchState, slots: torch.Tensor) -> Copied:
-    """Copy what the seat owns among the slots of its sequence, for the root the prompt's prefix too.
+def copy_to_host(rows: Rows, state: BranchState, slots: torch.Tensor) -> Copied:
+    """Copy what the state owns among the slots of its sequence, for the root the prompt's prefix too.
 
     Waits for the device.
     """
-    start = seat.start if seat.branch.path else 0
+    start = state.start if state.branch.path else 0
     data = rows.scheduler.token_to_kv_pool_allocator.get_cpu_copy(slots[start:])
     return Copied(start, len(slots) - start, data)
 
@@ -26,19 +26,19 @@ def room_for(rows: Rows, away: list[BranchState]) -> bool:
     """Whether there are slots for all of it, evicting cached prefixes if need be."""
     scheduler = rows.scheduler
     slots = scheduler.token_to_kv_pool_allocator.available_size() + scheduler.tree_cache.evictable_size()
-    return bool(sum(seat.host.length for seat in away if seat.host) <= slots)
+    return bool(sum(state.host.length for state in away if state.host) <= slots)
 
 
-def bring_back(rows: Rows, seat: BranchState) -> None:
-    """Give the seat slots again and fill them. Its parent has to be back before it."""
+def bring_back(rows: Rows, state: BranchState) -> None:
+    """Give the state slots again and fill them. Its parent has to be back before it."""
     from sglang.srt.mem_cache.allocation import alloc_token_slots
 
-    copied = seat.host
+    copied = state.host
     if copied is None:
         return
     own = alloc_token_slots(rows.scheduler.tree_cache, copied.length).to(torch.int64)
     rows.scheduler.token_to_kv_pool_allocator.load_cpu_copy(copied.data, own)
-    parent = seat.branch.parent
-    seat.slots = own if parent is None else torch.cat([seat.tree.seats[parent].slots, own])
-    seat.shared = copied.start
-    seat.host = None
+    parent = state.branch.parent
+    state.slots = own if parent is None else torch.cat([state.tree.states[parent].slots, own])
+    state.shared = copied.start
+    state.host = None

@@ -36,7 +36,7 @@ class BranchState:
         copied: Tokens of `branch` that the request's sequence has.
         seen: Output tokens of the request that have been read.
         forked: Whether its row is laid out by the plugin: from the first fork on, and always for a step.
-        draining: Whether the next sampled token is to be dropped, because only the step's keys and values are wanted.
+        compute_kv_only: Whether the next sampled token is dropped, because only keys and values are wanted.
         complete: Whether it is a closed step with all keys and values in place.
         slots: (tokens,) where its keys and values are while it has no row: when it rests, or waits to go on.
         shared: Tokens at the start of its sequence whose slots are not its own: the parent's, or the radix cache's.
@@ -53,7 +53,7 @@ class BranchState:
     copied: int
     seen: int = 0
     forked: bool = False
-    draining: bool = False
+    compute_kv_only: bool = False
     complete: bool = False
     joined: int = 0
     slots: Any = None
@@ -70,7 +70,7 @@ class BranchState:
     @property
     def parent(self) -> BranchState | None:
         """The branch that a step belongs to; None for the root, and for a step that has been joined."""
-        return None if self.branch.parent is None else self.tree.seats.get(self.branch.parent)
+        return None if self.branch.parent is None else self.tree.states.get(self.branch.parent)
 
     @property
     def fork(self) -> Fork | None:
@@ -103,7 +103,7 @@ class ForkedRequest:
         options: What the client asked for.
         channel: What goes to the client beside the tokens.
         min_new_tokens: Tokens before which no stop token may be sampled.
-        seats: All branches that decode, rest or wait, parents before their steps.
+        states: All branches that decode, rest or wait, parents before their steps.
     """
 
     number: int
@@ -111,17 +111,17 @@ class ForkedRequest:
     options: Options
     channel: Channel
     min_new_tokens: int
-    seats: dict[Branch, BranchState] = field(default_factory=dict)
+    states: dict[Branch, BranchState] = field(default_factory=dict)
     joins: int = 0
     ended: bool = False
 
     @property
     def root(self) -> BranchState:
-        return self.seats[self.response.root]
+        return self.states[self.response.root]
 
     @property
     def id(self) -> str:
         return self.response.request.request_id
 
     def steps(self, fork: Fork) -> Iterator[BranchState]:
-        return (self.seats[step] for step in fork.steps)
+        return (self.states[step] for step in fork.steps)

@@ -10,7 +10,7 @@ from espalier.runtime.sglang.plugin.state import BranchState
 from espalier.runtime.sglang.plugin.tree_attention.forest import Chain
 
 
-def chains(requests: Iterable[Any], seat_of: Callable[[Any], BranchState | None], rows: Rows) -> list[Chain]:
+def chains(requests: Iterable[Any], state_of: Callable[[Any], BranchState | None], rows: Rows) -> list[Chain]:
     """One chain per request; O(requests), but for the depth of their trees.
 
     A step's first tokens are in the slots of its parent's row, and a prompt's in those of the radix cache: that is what
@@ -37,7 +37,7 @@ def chains(requests: Iterable[Any], seat_of: Callable[[Any], BranchState | None]
 
     found = []
     for request in requests:
-        state = seat_of(request)
+        state = state_of(request)
         if state is None or not state.forked:
             found.append(prompt(rows.prompt_node(request), rows.shared(request) if rows.held(request) else 0))
         else:
