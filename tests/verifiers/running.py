@@ -20,13 +20,13 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 @asynccontextmanager
 async def running(
-    hub: LocalVerifiers,
+    verifiers: LocalVerifiers,
     settings: ServerSettings | None = None,
     security: ServerSecurity | None = None,
 ) -> AsyncIterator[str]:
-    """The address of a server over `hub` that has warmed up, drained at the end."""
+    """The address of a server over `verifiers` that has warmed up, drained at the end."""
     settings = settings or ServerSettings(address="127.0.0.1:0", grace_seconds=5)
-    server = VerifierServer(hub, settings, security or ServerSecurity())
+    server = VerifierServer(verifiers, settings, security or ServerSecurity())
     port = await server.start()
     address = settings.address if port == 0 or settings.address.startswith("unix:") else f"127.0.0.1:{port}"
     try:
