@@ -222,7 +222,8 @@ class SolveSession:
             self._trace(request) as trace,
             self._show(request) as show,
         ):
-            await self.require_workable(request.problem)
+            if not entries:  # an earlier run has tried it
+                await self.require_workable(request.problem)
             result = await solver.solve(
                 problem,
                 plan.policy,
