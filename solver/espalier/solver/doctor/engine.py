@@ -18,8 +18,8 @@ TOKENS = 16
 
 SELF_CHECK = """
 import json
-from espalier.runtime.sglang.plugin.compat import disagreements, installed
-print(json.dumps(list(disagreements(installed()))))
+from espalier.runtime.sglang.plugin.compat import ATTENTION_SIGNATURES, disagreements, installed
+print(json.dumps([list(disagreements(installed())), list(disagreements(installed(), ATTENTION_SIGNATURES))]))
 """
 """In a process of its own: importing SGLang takes long, and may end badly."""
 
@@ -101,7 +101,9 @@ def sglang(seconds: float) -> Finding:
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         return problem(f"SGLang {found} cannot be imported: {last}", f"install it again: {install('sglang')}")
-    faults = json.loads(done.stdout.splitlines()[-1])
+    faults, attention = json.loads(done.stdout.splitlines()[-1])
     if faults:
         return problem(f"the plugin does not fit SGLang {found}: {faults[0]}", install("sglang"))
+    if attention:
+        return note(f"SGLang {found}: prefixes are read row by row: {attention[0]}", "decoding is right, but slower")
     return ok(f"SGLang {found}, and the plugin fits it")
