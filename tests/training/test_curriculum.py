@@ -67,7 +67,7 @@ def test_papo_is_compared_with_sequential_reinforcement_learning_where_that_was_
 
 def test_a_task_without_verdicts_counts_in_no_mean(config: CurriculumConfig) -> None:
     """A machine without a sandbox judges no programs, which says nothing of the model."""
-    unjudged = {leg: {**tasks, "programming": _measured(None)} for leg, tasks in RESULTS.items()}
+    unjudged = {stage: {**tasks, "programming": _measured(None)} for stage, tasks in RESULTS.items()}
     assert last_line(Path("train-tiny.toml"), unjudged) == last_line(Path("train-tiny.toml"), RESULTS)
     assert holds(unjudged, 9.9)
     text = table(unjudged, config)
@@ -78,7 +78,7 @@ def test_a_task_without_verdicts_counts_in_no_mean(config: CurriculumConfig) -> 
     partly = {**RESULTS, "beta": {**RESULTS["beta"], "gcd": _measured(None)}}
     assert "mean of 1 tasks" in table(partly, config)
     with pytest.raises(NothingJudgedError, match="no task has verdicts for every model"):
-        table({leg: {"programming": _measured(None)} for leg in RESULTS}, config)
+        table({stage: {"programming": _measured(None)} for stage in RESULTS}, config)
 
 
 def test_a_stopped_curriculum_goes_on_where_it_was(config: CurriculumConfig, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_stopped_curriculum_goes_on_where_it_was(config: CurriculumConfig, tmp
     class Short(Pipeline):
         """Legs that train nothing; what is tested is which of them are begun."""
 
-        def legs(self) -> Iterator[Stage]:
+        def stages(self) -> Iterator[Stage]:
             for name in ("base", "zero", "beta"):
                 yield Stage(name, Mode.SEQUENTIAL, self._fake)
 
@@ -97,7 +97,7 @@ def test_a_stopped_curriculum_goes_on_where_it_was(config: CurriculumConfig, tmp
             trained.append(folder.name)
             return folder.name not in stop_at
 
-        async def _measured(self, leg: Stage) -> dict[str, Measured] | None:
+        async def _measured(self, stage: Stage) -> dict[str, Measured] | None:
             return {"gcd": _measured(0.5)}
 
     run = Short(config, CONFIGS, tmp_path, torch.device("cpu"), Deadline(), lambda entry: None)
@@ -111,11 +111,11 @@ def test_some_legs_alone_can_be_run(config: CurriculumConfig, tmp_path: Path) ->
     begun: list[str] = []
 
     class Short(Pipeline):
-        def legs(self) -> Iterator[Stage]:
+        def stages(self) -> Iterator[Stage]:
             for name in ("base", "zero", "beta"):
                 yield Stage(name, Mode.SEQUENTIAL, lambda folder: begun.append(folder.name) is None)
 
-        async def _measured(self, leg: Stage) -> dict[str, Measured] | None:
+        async def _measured(self, stage: Stage) -> dict[str, Measured] | None:
             return {}
 
     run = Short(config, CONFIGS, tmp_path, torch.device("cpu"), Deadline(), lambda entry: None)
@@ -125,28 +125,28 @@ def test_some_legs_alone_can_be_run(config: CurriculumConfig, tmp_path: Path) ->
     assert begun == ["zero"]
     assert list(run.run() or {}) == ["base", "zero", "beta"]
     assert begun == ["zero", "base", "beta"]
-    with pytest.raises(ConfigError, match=r"no leg 'gamma'; there are: base, zero, beta"):
+    with pytest.raises(ConfigError, match=r"no stage 'gamma'; there are: base, zero, beta"):
         run.run(("zero", "gamma"))
 
 
 @pytest.mark.parametrize(
-    ("leg", "lacks"), [("zero", "base"), ("beta", "zero"), ("papo", "beta"), ("sequential-sft", "beta")]
+    ("stage", "lacks"), [("zero", "base"), ("beta", "zero"), ("papo", "beta"), ("sequential-sft", "beta")]
 )
 def test_a_leg_says_what_has_to_be_trained_before_it(
-    config: CurriculumConfig, tmp_path: Path, leg: str, lacks: str
+    config: CurriculumConfig, tmp_path: Path, stage: str, lacks: str
 ) -> None:
     whole = replace(config, controls=True)
     run = Pipeline(whole, CONFIGS, tmp_path, torch.device("cpu"), Deadline(), lambda entry: None)
     with pytest.raises(
-        ConfigError, match=rf"{lacks} is not trained in .*; run the curriculum with --legs {lacks} first"
+        ConfigError, match=rf"{lacks} is not trained in .*; run the curriculum with --stages {lacks} first"
     ):
-        run.run((leg,))
+        run.run((stage,))
 
 
 def test_the_controls_differ_from_the_stages_in_their_mode_alone(config: CurriculumConfig, tmp_path: Path) -> None:
     whole = replace(config, controls=True)
     run = Pipeline(whole, CONFIGS, tmp_path, torch.device("cpu"), Deadline(), lambda entry: None)
-    assert [(leg.name, leg.mode.value) for leg in run.legs()] == [
+    assert [(stage.name, stage.mode.value) for stage in run.stages()] == [
         ("base", "sequential"),
         ("zero", "sequential"),
         ("beta", "parallel"),
@@ -206,7 +206,7 @@ def test_measuring_goes_on_where_it_was_and_asks_for_some_tasks_at_once(
         yield Sandbox()
 
     class Measuring(Pipeline):
-        def legs(self) -> Iterator[Stage]:
+        def stages(self) -> Iterator[Stage]:
             for name in ("base", "papo"):
                 yield Stage(name, Mode.SEQUENTIAL, self._nothing)
 

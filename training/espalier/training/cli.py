@@ -274,7 +274,7 @@ def curriculum(
     config: Config,
     out: Out,
     minutes: Minutes = None,
-    legs: Annotated[
+    stages: Annotated[
         str,
         typer.Option(
             help="Only these, with commas between them (base, zero, beta, papo, sequential-sft, sequential-rl), and no "
@@ -290,7 +290,7 @@ def curriculum(
     What is finished in --out is not done again: start it again after --minutes, or after whatever stopped it. The last
     line is the accuracy of the four; the exit status is 1 if PAPO is not above Beta by the margin in the settings.
     """
-    names = tuple(name.strip() for name in legs.split(",") if name.strip())
+    names = tuple(name.strip() for name in stages.split(",") if name.strip())
     with errors(debug, interrupted=INTERRUPTED):
         import torch
 
@@ -312,7 +312,7 @@ def curriculum(
             typer.echo(f"finished: {', '.join(results)}")
             return
         if as_json:
-            named = {leg: {task: asdict(one) for task, one in tasks.items()} for leg, tasks in results.items()}
+            named = {stage: {task: asdict(one) for task, one in tasks.items()} for stage, tasks in results.items()}
             typer.echo(json.dumps(named))
         else:
             typer.echo(table(results, run))

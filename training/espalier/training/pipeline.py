@@ -1,7 +1,7 @@
 """The whole curriculum: base, zero, beta, papo and the two controls, each measured on the same held-out problems.
 
-Everything lies in one folder, a sub-folder per leg. What is finished is not done again, so a run that was stopped, by a
-deadline or by force, goes on where it was.
+Everything lies in one folder, a sub-folder per stage. What is finished is not done again, so a run that was stopped, by
+a deadline or by force, goes on where it was.
 """
 
 from __future__ import annotations
@@ -75,32 +75,32 @@ class Pipeline:
     report: Report
 
     def run(self, names: Collection[str] = ()) -> dict[str, dict[str, Measured]] | None:
-        """Train and measure what is not done yet; by leg and task what was measured, or None if the time was up.
+        """Train and measure what is not done yet; by stage and task what was measured, or None if the time was up.
 
         Args:
-            names: Only these legs; none: all. Several runs of different legs may share the folder, when what their
-                legs begin from is trained.
+            names: Only these stages; none: all. Several runs of different stages may share the folder, when what their
+                stages begin from is trained.
 
         Raises:
             ConfigError: The settings differ from those that the curriculum in the folder was begun with, or a name is
-                not that of a leg.
+                not that of a stage.
         """
         prepare(self.config, self.out, resume=True, free=("controls", "margin", "service"))
         results: dict[str, dict[str, Measured]] = {}
-        for leg in self._chosen(names):
-            folder = self.out / leg.name
+        for stage in self._chosen(names):
+            folder = self.out / stage.name
             if not (folder / "done").exists():
-                self.report({"note": f"{leg.name}: training"})
-                if not leg.train(folder):
+                self.report({"note": f"{stage.name}: training"})
+                if not stage.train(folder):
                     return None
                 (folder / "done").touch()
-            measured = asyncio.run(self._measured(leg))
+            measured = asyncio.run(self._measured(stage))
             if measured is None:
                 return None
-            results[leg.name] = measured
+            results[stage.name] = measured
         return results
 
-    def legs(self) -> Iterator[Stage]:
+    def stages(self) -> Iterator[Stage]:
         """All models, each after the one it begins from."""
         config = self.config
         zero_config = self._read(RlConfig, config.zero)
@@ -117,18 +117,18 @@ class Pipeline:
             yield Stage("sequential-rl", Mode.SEQUENTIAL, self._rl(plain_rl, papo.method(plain_rl), "beta"))
 
     def _chosen(self, names: Collection[str]) -> list[Stage]:
-        legs = list(self.legs())
-        known = [leg.name for leg in legs]
+        stages = list(self.stages())
+        known = [stage.name for stage in stages]
         if strange := sorted(set(names) - set(known)):
-            raise ConfigError(f"there is no leg {strange[0]!r}; there are: {', '.join(known)}")
-        return [leg for leg in legs if not names or leg.name in names]
+            raise ConfigError(f"there is no stage {strange[0]!r}; there are: {', '.join(known)}")
+        return [stage for stage in stages if not names or stage.name in names]
 
-    def _model(self, leg: str) -> Path:
-        if leg == "base" and self.config.base_model:
+    def _model(self, stage: str) -> Path:
+        if stage == "base" and self.config.base_model:
             return self.home / self.config.base_model
-        if not (self.out / leg / "done").exists():
-            raise ConfigError(f"{leg} is not trained in {self.out}; run the curriculum with --legs {leg} first")
-        return self.out / leg / "model"
+        if not (self.out / stage / "done").exists():
+            raise ConfigError(f"{stage} is not trained in {self.out}; run the curriculum with --stages {stage} first")
+        return self.out / stage / "model"
 
     def _read(self, kind: type[Any], name: str) -> Any:
         return load_as(kind, self.home / name)
@@ -165,19 +165,19 @@ class Pipeline:
 
         return train
 
-    async def _measured(self, leg: Stage) -> dict[str, Measured] | None:
-        path = self.out / leg.name / "measured.json"
+    async def _measured(self, stage: Stage) -> dict[str, Measured] | None:
+        path = self.out / stage.name / "measured.json"
         known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         results = {name: Measured(**values) for name, values in known.items()}
         evaluation = self.config.evaluation
         together = [evaluation.tasks[at : at + TOGETHER] for at in range(0, len(evaluation.tasks), TOGETHER)]
         if all(name in results for name in evaluation.tasks):
-            return await self._judged(leg, path, results)
-        folder = self._model(leg.name)
+            return await self._judged(stage, path, results)
+        folder = self._model(stage.name)
         tokenizer = AutoTokenizer.from_pretrained(folder)
         network = load_network(folder, self.device)
         limits = Limits(max_tokens=evaluation.max_tokens)
-        opened = collector_for(self.config.service, network, tokenizer, folder, leg.mode, limits, self._tell)
+        opened = collector_for(self.config.service, network, tokenizer, folder, stage.mode, limits, self._tell)
         async with opened as collector:
             for number, names in enumerate(together):
                 if all(name in results for name in names):
@@ -188,38 +188,38 @@ class Pipeline:
                 first = number * TOGETHER * evaluation.problems
                 groups = await measure(collector, problems, evaluation.samples, evaluation.seed, first)
                 for name, own in groups.items():
-                    results[name] = self._kept(leg, name, own)
+                    results[name] = self._kept(stage, name, own)
                 _store(path, results)
                 for name in names:
-                    self._tell(f"{leg.name}: {name} measured, accuracy {results[name].accuracy}")
+                    self._tell(f"{stage.name}: {name} measured, accuracy {results[name].accuracy}")
         return results
 
-    def _kept(self, leg: Stage, name: str, groups: list[list[Outcome]]) -> Measured:
+    def _kept(self, stage: Stage, name: str, groups: list[list[Outcome]]) -> Measured:
         """What a task says; its responses are kept while a verdict is missing."""
         measured = summarise(groups)
-        path = self._undecided(leg, name)
+        path = self._undecided(stage, name)
         if any(one.status is RolloutStatus.VERIFIER_ERROR for group in groups for one in group):
             write(path, json.dumps([[asdict(one) for one in group] for group in groups]) + "\n")
         else:
             path.unlink(missing_ok=True)
         return measured
 
-    async def _judged(self, leg: Stage, path: Path, results: dict[str, Measured]) -> dict[str, Measured]:
+    async def _judged(self, stage: Stage, path: Path, results: dict[str, Measured]) -> dict[str, Measured]:
         """Of tasks whose verifier could not work where they were measured: what it says here."""
-        lacking = [name for name in results if self._undecided(leg, name).exists()]
+        lacking = [name for name in results if self._undecided(stage, name).exists()]
         if not lacking:
             return results
         async with judging(self.config.service, self._tell) as patience:
             for name in lacking:
-                stored = json.loads(self._undecided(leg, name).read_text(encoding="utf-8"))
+                stored = json.loads(self._undecided(stage, name).read_text(encoding="utf-8"))
                 groups = [[_outcome(one) for one in group] for group in stored]
-                results[name] = self._kept(leg, name, await judge(patience, self._held_out(name), groups))
-                self._tell(f"{leg.name}: {name} judged, accuracy {results[name].accuracy}")
+                results[name] = self._kept(stage, name, await judge(patience, self._held_out(name), groups))
+                self._tell(f"{stage.name}: {name} judged, accuracy {results[name].accuracy}")
         _store(path, results)
         return results
 
-    def _undecided(self, leg: Stage, name: str) -> Path:
-        return self.out / leg.name / f"undecided-{name}.json"
+    def _undecided(self, stage: Stage, name: str) -> Path:
+        return self.out / stage.name / f"undecided-{name}.json"
 
     def _held_out(self, name: str) -> list[Problem]:
         evaluation = self.config.evaluation

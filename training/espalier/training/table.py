@@ -9,7 +9,7 @@ from espalier.training.config import CurriculumConfig
 from espalier.training.rl.measure import KS, Measured
 
 Results = Mapping[str, Mapping[str, Measured]]
-"""By leg and task."""
+"""By stage and task."""
 
 STAGES = ("base", "zero", "beta", "papo")
 
@@ -38,13 +38,13 @@ def judged(results: Results) -> list[str]:
     return found
 
 
-def overall(results: Results, leg: str) -> tuple[float, float]:
+def overall(results: Results, stage: str) -> tuple[float, float]:
     """Mean accuracy over the :func:`judged` tasks and its standard error, in percent.
 
     Raises:
         NothingJudgedError: There are none.
     """
-    ones = [results[leg][name] for name in judged(results)]
+    ones = [results[stage][name] for name in judged(results)]
     error = sum((one.error or 0.0) ** 2 for one in ones) ** 0.5
     return 100 * sum(one.accuracy or 0.0 for one in ones) / len(ones), 100 * error / len(ones)
 
@@ -57,12 +57,12 @@ def table(results: Results, config: CurriculumConfig) -> str:
     """
     numbers = "pass@8 pass@16 well-formed parallel  tokens critical path undecided"
     lines = [f"{'model':15} {'task':24} {'accuracy':>15}  {numbers}"]
-    for leg, tasks in results.items():
-        lines += [f"{leg:15} {name:24} {_numbers(one)}" for name, one in tasks.items()]
+    for stage, tasks in results.items():
+        lines += [f"{stage:15} {name:24} {_numbers(one)}" for name, one in tasks.items()]
     names = judged(results)
-    for leg in results:
-        accuracy, error = overall(results, leg)
-        lines.append(f"{leg:15} {f'{MEAN} of {len(names)} tasks':24} {accuracy:>7.1f}% ±{error:>5.1f}%")
+    for stage in results:
+        accuracy, error = overall(results, stage)
+        lines.append(f"{stage:15} {f'{MEAN} of {len(names)} tasks':24} {accuracy:>7.1f}% ±{error:>5.1f}%")
     after, error_after = overall(results, "papo")
     for rival in RIVALS:
         if rival in results:
