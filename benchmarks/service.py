@@ -120,6 +120,9 @@ class NoJudge:
     async def verify(self, claim: Claim, check: Check, *, timeout: float | None = None) -> Verdict:
         return PASS
 
+    async def validate_check(self, check: Check, *, timeout: float | None = None) -> None:
+        pass
+
     async def equivalent(self, a: str, b: str, *, timeout: float | None = None) -> Verdict:
         return PASS
 

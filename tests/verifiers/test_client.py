@@ -17,8 +17,9 @@ from espalier.v1 import verifier_pb2 as pb
 from espalier.verifiers import remote as client_module
 from espalier.verifiers.check import Claim, CustomCheck, ReferenceCheck, StepCheck
 from espalier.verifiers.local import LocalVerifiers
+from espalier.verifiers.math.verifier import MathVerifier
 from espalier.verifiers.remote import RemoteVerifiers
-from espalier.verifiers.service import ServerSettings, VerifierServer
+from espalier.verifiers.service import ServerSettings, VerifierServer, VerifierService
 from espalier.verifiers.verdict import Status
 from espalier.verifiers.verifier import Verifier
 from tests.verifiers.doubles import ScriptedVerifier
@@ -62,6 +63,28 @@ async def test_a_kind_that_no_server_judges_is_the_callers_mistake(
     with pytest.raises(FieldError) as caught:
         await client.verify(Claim("x"), check)  # type: ignore[arg-type]
     assert caught.value.field == field
+
+
+async def test_a_check_is_validated_by_the_server_and_by_nothing_where_it_cannot() -> None:
+    async with (
+        running(LocalVerifiers([MathVerifier()])) as address,
+        RemoteVerifiers([address]) as client,
+    ):
+        await client.validate_check(ReferenceCheck("\\frac12"))
+        with pytest.raises(FieldError) as caught:
+            await client.validate_check(ReferenceCheck("\\frac{"))
+        assert caught.value.field == "check.reference.answer"
+        with pytest.raises(FieldError, match="no server judges custom checks"):
+            await client.validate_check(CustomCheck("absent"))
+
+
+async def test_a_server_without_validation_accepts_every_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def left_out(self: object, request: object, context: grpc.aio.ServicerContext) -> None:  # type: ignore[type-arg]
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "")
+
+    monkeypatch.setattr(VerifierService, "ValidateCheck", left_out)
+    async with running(LocalVerifiers([MathVerifier()])) as address, RemoteVerifiers([address]) as client:
+        await client.validate_check(ReferenceCheck("\\frac{"))
 
 
 async def test_cancelling_reaches_the_verifier(client: RemoteVerifiers, verifier: ScriptedVerifier) -> None:

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import AsyncIterator
 from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from google.protobuf import json_format
 
 from espalier.common.errors import FieldError, UnansweredError
+from espalier.v1 import common_pb2
 from espalier.verifiers import local as local_module
 from espalier.verifiers.check import Claim, CustomCheck, ProgramCheck, ReferenceCheck, StdioCase, StepCheck
+from espalier.verifiers.code.verifier import CodeVerifier
 from espalier.verifiers.local import LocalVerifiers, load
+from espalier.verifiers.math.verifier import MathVerifier
+from espalier.verifiers.proto import decode_check
 from espalier.verifiers.verdict import Status
 from espalier.verifiers.verifier import Verifier
 from tests.verifiers.doubles import BareVerifier, ScriptedVerifier
 from tests.verifiers.running import until
+
+if TYPE_CHECKING:
+    from espalier.verifiers.code.sandbox import Sandbox
 
 CHECK = ReferenceCheck("42")
 
@@ -229,3 +241,37 @@ async def test_votes_that_take_too_long_are_unanswered() -> None:
     async with LocalVerifiers([ScriptedVerifier()]) as verifiers:
         with pytest.raises(UnansweredError):
             await verifiers.classes([Claim("hang", bare=True)], timeout=0.01)
+
+
+INVALID = [json.loads(line) for line in (Path(__file__).parent / "invalid_checks.jsonl").read_text().splitlines()]
+VALID = [
+    {"reference": {"answer": r"\\frac{1}{2}"}},
+    {"constraints": {"constraints": [{"relation": {"text": "3x + 5 = 20"}}, {"domain": "positive integer"}]}},
+    {"constraints": {"constraints": [{"number_use": {"numbers": ["1", "2/3"], "target": "24"}}]}},
+    {"program": {"cases": [{"call": {"function": "f", "arguments_json": "[1]", "expected_json": "2"}}]}},
+]
+
+
+@pytest.fixture
+async def validators() -> AsyncIterator[LocalVerifiers]:
+    # Validation needs no sandbox: one that is given is never started.
+    async with LocalVerifiers([MathVerifier(), CodeVerifier(sandbox=cast("Sandbox", object()))]) as verifiers:
+        yield verifiers
+
+
+@pytest.mark.parametrize("case", INVALID, ids=[str(case["check"])[:60] for case in INVALID])
+async def test_a_check_that_no_claim_could_pass_is_refused_by_its_field(
+    case: dict[str, Any], validators: LocalVerifiers
+) -> None:
+    with pytest.raises(FieldError) as caught:
+        await validators.validate_check(decode_check(json_format.ParseDict(case["check"], common_pb2.Check())))
+    assert caught.value.field == case["field"]
+
+
+async def test_checks_that_can_be_worked_with_are_accepted(validators: LocalVerifiers) -> None:
+    for check in VALID:
+        await validators.validate_check(decode_check(json_format.ParseDict(check, common_pb2.Check())))
+
+
+async def test_a_verifier_that_cannot_tell_accepts_every_check_of_its_kind() -> None:
+    await LocalVerifiers([BareVerifier()]).validate_check(CustomCheck("bare", "{}"))

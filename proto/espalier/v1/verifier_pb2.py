@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from espalier.v1 import common_pb2 as espalier_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x65spalier/v1/verifier.proto\x12\x0b\x65spalier.v1\x1a\x18\x65spalier/v1/common.proto\"U\n\rVerifyRequest\x12!\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x12.espalier.v1.Claim\x12!\n\x05\x63heck\x18\x02 \x01(\x0b\x32\x12.espalier.v1.Check\"7\n\x0eVerifyResponse\x12%\n\x07verdict\x18\x01 \x01(\x0b\x32\x14.espalier.v1.Verdict\"\x11\n\x0f\x44\x65scribeRequest\"@\n\x10\x44\x65scribeResponse\x12,\n\tverifiers\x18\x01 \x03(\x0b\x32\x19.espalier.v1.VerifierInfo\"\xc3\x01\n\x0cVerifierInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05kinds\x18\x03 \x03(\t\x12\x35\n\x06limits\x18\x04 \x03(\x0b\x32%.espalier.v1.VerifierInfo.LimitsEntry\x12\x0f\n\x07healthy\x18\x05 \x01(\x08\x12\x0e\n\x06reason\x18\x06 \x01(\t\x1a-\n\x0bLimitsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"T\n\x11\x45quivalentRequest\x12\t\n\x01\x61\x18\x01 \x01(\t\x12\t\n\x01\x62\x18\x02 \x01(\t\x12)\n\x07options\x18\x03 \x01(\x0b\x32\x18.espalier.v1.MathOptions\";\n\x12\x45quivalentResponse\x12%\n\x07verdict\x18\x01 \x01(\x0b\x32\x14.espalier.v1.Verdict\"p\n\x0e\x43lassesRequest\x12\"\n\x06\x63laims\x18\x01 \x03(\x0b\x32\x12.espalier.v1.Claim\x12\x0f\n\x07weights\x18\x02 \x03(\x01\x12)\n\x07options\x18\x03 \x01(\x0b\x32\x18.espalier.v1.MathOptions\"A\n\x0f\x43lassesResponse\x12.\n\x07\x63lasses\x18\x01 \x03(\x0b\x32\x1d.espalier.v1.EquivalenceClass\"r\n\x10\x45quivalenceClass\x12\x0f\n\x07members\x18\x01 \x03(\r\x12\x16\n\x0erepresentative\x18\x02 \x01(\t\x12\x0e\n\x06weight\x18\x03 \x01(\x01\x12%\n\x07verdict\x18\x04 \x01(\x0b\x32\x14.espalier.v1.Verdict2\xab\x02\n\x08Verifier\x12\x41\n\x06Verify\x12\x1a.espalier.v1.VerifyRequest\x1a\x1b.espalier.v1.VerifyResponse\x12G\n\x08\x44\x65scribe\x12\x1c.espalier.v1.DescribeRequest\x1a\x1d.espalier.v1.DescribeResponse\x12M\n\nEquivalent\x12\x1e.espalier.v1.EquivalentRequest\x1a\x1f.espalier.v1.EquivalentResponse\x12\x44\n\x07\x43lasses\x12\x1b.espalier.v1.ClassesRequest\x1a\x1c.espalier.v1.ClassesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x65spalier/v1/verifier.proto\x12\x0b\x65spalier.v1\x1a\x18\x65spalier/v1/common.proto\"U\n\rVerifyRequest\x12!\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x12.espalier.v1.Claim\x12!\n\x05\x63heck\x18\x02 \x01(\x0b\x32\x12.espalier.v1.Check\"7\n\x0eVerifyResponse\x12%\n\x07verdict\x18\x01 \x01(\x0b\x32\x14.espalier.v1.Verdict\"9\n\x14ValidateCheckRequest\x12!\n\x05\x63heck\x18\x01 \x01(\x0b\x32\x12.espalier.v1.Check\"\x17\n\x15ValidateCheckResponse\"\x11\n\x0f\x44\x65scribeRequest\"@\n\x10\x44\x65scribeResponse\x12,\n\tverifiers\x18\x01 \x03(\x0b\x32\x19.espalier.v1.VerifierInfo\"\xc3\x01\n\x0cVerifierInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05kinds\x18\x03 \x03(\t\x12\x35\n\x06limits\x18\x04 \x03(\x0b\x32%.espalier.v1.VerifierInfo.LimitsEntry\x12\x0f\n\x07healthy\x18\x05 \x01(\x08\x12\x0e\n\x06reason\x18\x06 \x01(\t\x1a-\n\x0bLimitsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"T\n\x11\x45quivalentRequest\x12\t\n\x01\x61\x18\x01 \x01(\t\x12\t\n\x01\x62\x18\x02 \x01(\t\x12)\n\x07options\x18\x03 \x01(\x0b\x32\x18.espalier.v1.MathOptions\";\n\x12\x45quivalentResponse\x12%\n\x07verdict\x18\x01 \x01(\x0b\x32\x14.espalier.v1.Verdict\"p\n\x0e\x43lassesRequest\x12\"\n\x06\x63laims\x18\x01 \x03(\x0b\x32\x12.espalier.v1.Claim\x12\x0f\n\x07weights\x18\x02 \x03(\x01\x12)\n\x07options\x18\x03 \x01(\x0b\x32\x18.espalier.v1.MathOptions\"A\n\x0f\x43lassesResponse\x12.\n\x07\x63lasses\x18\x01 \x03(\x0b\x32\x1d.espalier.v1.EquivalenceClass\"r\n\x10\x45quivalenceClass\x12\x0f\n\x07members\x18\x01 \x03(\r\x12\x16\n\x0erepresentative\x18\x02 \x01(\t\x12\x0e\n\x06weight\x18\x03 \x01(\x01\x12%\n\x07verdict\x18\x04 \x01(\x0b\x32\x14.espalier.v1.Verdict2\x83\x03\n\x08Verifier\x12\x41\n\x06Verify\x12\x1a.espalier.v1.VerifyRequest\x1a\x1b.espalier.v1.VerifyResponse\x12V\n\rValidateCheck\x12!.espalier.v1.ValidateCheckRequest\x1a\".espalier.v1.ValidateCheckResponse\x12G\n\x08\x44\x65scribe\x12\x1c.espalier.v1.DescribeRequest\x1a\x1d.espalier.v1.DescribeResponse\x12M\n\nEquivalent\x12\x1e.espalier.v1.EquivalentRequest\x1a\x1f.espalier.v1.EquivalentResponse\x12\x44\n\x07\x43lasses\x12\x1b.espalier.v1.ClassesRequest\x1a\x1c.espalier.v1.ClassesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,24 +38,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VERIFYREQUEST']._serialized_end=154
   _globals['_VERIFYRESPONSE']._serialized_start=156
   _globals['_VERIFYRESPONSE']._serialized_end=211
-  _globals['_DESCRIBEREQUEST']._serialized_start=213
-  _globals['_DESCRIBEREQUEST']._serialized_end=230
-  _globals['_DESCRIBERESPONSE']._serialized_start=232
-  _globals['_DESCRIBERESPONSE']._serialized_end=296
-  _globals['_VERIFIERINFO']._serialized_start=299
-  _globals['_VERIFIERINFO']._serialized_end=494
-  _globals['_VERIFIERINFO_LIMITSENTRY']._serialized_start=449
-  _globals['_VERIFIERINFO_LIMITSENTRY']._serialized_end=494
-  _globals['_EQUIVALENTREQUEST']._serialized_start=496
-  _globals['_EQUIVALENTREQUEST']._serialized_end=580
-  _globals['_EQUIVALENTRESPONSE']._serialized_start=582
-  _globals['_EQUIVALENTRESPONSE']._serialized_end=641
-  _globals['_CLASSESREQUEST']._serialized_start=643
-  _globals['_CLASSESREQUEST']._serialized_end=755
-  _globals['_CLASSESRESPONSE']._serialized_start=757
-  _globals['_CLASSESRESPONSE']._serialized_end=822
-  _globals['_EQUIVALENCECLASS']._serialized_start=824
-  _globals['_EQUIVALENCECLASS']._serialized_end=938
-  _globals['_VERIFIER']._serialized_start=941
-  _globals['_VERIFIER']._serialized_end=1240
+  _globals['_VALIDATECHECKREQUEST']._serialized_start=213
+  _globals['_VALIDATECHECKREQUEST']._serialized_end=270
+  _globals['_VALIDATECHECKRESPONSE']._serialized_start=272
+  _globals['_VALIDATECHECKRESPONSE']._serialized_end=295
+  _globals['_DESCRIBEREQUEST']._serialized_start=297
+  _globals['_DESCRIBEREQUEST']._serialized_end=314
+  _globals['_DESCRIBERESPONSE']._serialized_start=316
+  _globals['_DESCRIBERESPONSE']._serialized_end=380
+  _globals['_VERIFIERINFO']._serialized_start=383
+  _globals['_VERIFIERINFO']._serialized_end=578
+  _globals['_VERIFIERINFO_LIMITSENTRY']._serialized_start=533
+  _globals['_VERIFIERINFO_LIMITSENTRY']._serialized_end=578
+  _globals['_EQUIVALENTREQUEST']._serialized_start=580
+  _globals['_EQUIVALENTREQUEST']._serialized_end=664
+  _globals['_EQUIVALENTRESPONSE']._serialized_start=666
+  _globals['_EQUIVALENTRESPONSE']._serialized_end=725
+  _globals['_CLASSESREQUEST']._serialized_start=727
+  _globals['_CLASSESREQUEST']._serialized_end=839
+  _globals['_CLASSESRESPONSE']._serialized_start=841
+  _globals['_CLASSESRESPONSE']._serialized_end=906
+  _globals['_EQUIVALENCECLASS']._serialized_start=908
+  _globals['_EQUIVALENCECLASS']._serialized_end=1022
+  _globals['_VERIFIER']._serialized_start=1025
+  _globals['_VERIFIER']._serialized_end=1412
 # @@protoc_insertion_point(module_scope)

@@ -21,6 +21,16 @@ class VerifyResponse(_message.Message):
     verdict: _common_pb2.Verdict
     def __init__(self, verdict: _Optional[_Union[_common_pb2.Verdict, _Mapping]] = ...) -> None: ...
 
+class ValidateCheckRequest(_message.Message):
+    __slots__ = ("check",)
+    CHECK_FIELD_NUMBER: _ClassVar[int]
+    check: _common_pb2.Check
+    def __init__(self, check: _Optional[_Union[_common_pb2.Check, _Mapping]] = ...) -> None: ...
+
+class ValidateCheckResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class DescribeRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

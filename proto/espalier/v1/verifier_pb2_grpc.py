@@ -39,6 +39,11 @@ class VerifierStub(object):
                 request_serializer=espalier_dot_v1_dot_verifier__pb2.VerifyRequest.SerializeToString,
                 response_deserializer=espalier_dot_v1_dot_verifier__pb2.VerifyResponse.FromString,
                 _registered_method=True)
+        self.ValidateCheck = channel.unary_unary(
+                '/espalier.v1.Verifier/ValidateCheck',
+                request_serializer=espalier_dot_v1_dot_verifier__pb2.ValidateCheckRequest.SerializeToString,
+                response_deserializer=espalier_dot_v1_dot_verifier__pb2.ValidateCheckResponse.FromString,
+                _registered_method=True)
         self.Describe = channel.unary_unary(
                 '/espalier.v1.Verifier/Describe',
                 request_serializer=espalier_dot_v1_dot_verifier__pb2.DescribeRequest.SerializeToString,
@@ -61,6 +66,14 @@ class VerifierServicer(object):
 
     def Verify(self, request, context):
         """Judge one claim. The server's own limits come from the caller's deadline minus a margin.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ValidateCheck(self, request, context):
+        """Can a verifier here work with this check? Nothing is judged and no program runs. OK when it can or cannot tell;
+        INVALID_ARGUMENT names the field when no claim could ever pass. A server may leave it UNIMPLEMENTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -94,6 +107,11 @@ def add_VerifierServicer_to_server(servicer, server):
                     servicer.Verify,
                     request_deserializer=espalier_dot_v1_dot_verifier__pb2.VerifyRequest.FromString,
                     response_serializer=espalier_dot_v1_dot_verifier__pb2.VerifyResponse.SerializeToString,
+            ),
+            'ValidateCheck': grpc.unary_unary_rpc_method_handler(
+                    servicer.ValidateCheck,
+                    request_deserializer=espalier_dot_v1_dot_verifier__pb2.ValidateCheckRequest.FromString,
+                    response_serializer=espalier_dot_v1_dot_verifier__pb2.ValidateCheckResponse.SerializeToString,
             ),
             'Describe': grpc.unary_unary_rpc_method_handler(
                     servicer.Describe,
@@ -138,6 +156,33 @@ class Verifier(object):
             '/espalier.v1.Verifier/Verify',
             espalier_dot_v1_dot_verifier__pb2.VerifyRequest.SerializeToString,
             espalier_dot_v1_dot_verifier__pb2.VerifyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ValidateCheck(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/espalier.v1.Verifier/ValidateCheck',
+            espalier_dot_v1_dot_verifier__pb2.ValidateCheckRequest.SerializeToString,
+            espalier_dot_v1_dot_verifier__pb2.ValidateCheckResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -73,6 +73,27 @@ async def test_submit_watch_and_results_give_every_problem_its_line(
     assert os.listdir(tmp_path).count("out.jsonl.part") == 0  # noqa: PTH208
 
 
+@pytest.mark.parametrize(
+    ("check", "said"),
+    [
+        ("reference:\\frac{", "check.reference.answer: cannot be read as mathematics"),
+        (
+            {"program": {"language": "cobol", "cases": [{"stdio": {"stdin": "", "expected": ""}}]}},
+            "check.program.language: 'cobol' is not one of",
+        ),
+    ],
+)
+async def test_a_check_that_can_never_work_is_refused_before_anything_is_queued(
+    espalier: Any, redis: Redis, tmp_path: Path, check: Any, said: str
+) -> None:
+    file = tmp_path / "problems.jsonl"
+    file.write_text(json.dumps({"text": "a", "id": "seven", "check": check}))
+    submitted = await asyncio.to_thread(espalier, "submit", file)
+    assert submitted.exit_code == 2
+    assert f"problem 'seven': {said}" in " ".join(submitted.output.split())
+    assert await redis.dbsize() == 0
+
+
 async def test_the_same_key_submits_nothing_twice(espalier: Any, problems: Path) -> None:
     first = await asyncio.to_thread(espalier, "submit", problems, "--key", "monday", "--json")
     again = await asyncio.to_thread(espalier, "submit", problems, "--key", "monday", "--json")

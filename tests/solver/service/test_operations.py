@@ -26,7 +26,9 @@ from espalier.common.security import ServerSecurity
 from espalier.solver.batch.queue import JobQueue
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
+from espalier.verifiers.check import Check
 from espalier.verifiers.local import LocalVerifiers
+from espalier.verifiers.math.verifier import MathVerifier
 from tests.solver.scripted import PASS, ScriptedEngine, ScriptedJudge
 from tests.solver.service.serving import Served, asking, serving, until
 from tests.verifiers.running import SERVING, health
@@ -152,15 +154,14 @@ async def test_a_stream_is_in_flight_until_its_last_chunk() -> None:
 @pytest.mark.parametrize(
     ("check", "said"),
     [
-        ("reference:\\frac{", "cannot read it"),
+        ("reference:\\frac{", "check.reference.answer: cannot be read as mathematics"),
+        ({"constraints": {"constraints": [{"domain": "lucky"}]}}, "unknown domain 'lucky'"),
         ({"custom": {"verifier": "nobody"}}, "no verifier called 'nobody'"),
     ],
 )
-async def test_a_check_that_can_never_work_is_refused_before_anything_is_generated(
-    hub: LocalVerifiers, check: Any, said: str
-) -> None:
+async def test_a_check_that_can_never_work_is_refused_before_anything_is_generated(check: Any, said: str) -> None:
     engine = ScriptedEngine.of(RIGHT)
-    async with asked(engine, hub) as (served, client):
+    async with LocalVerifiers([MathVerifier()]) as hub, asked(engine, hub) as (served, client):
         before = len(engine.requests)
         reply = await client.post("/v1/chat/completions", json={**BODY, "check": check})
         assert reply.status_code == 400
@@ -178,6 +179,30 @@ async def test_a_submission_with_a_check_that_can_never_work_is_refused_whole(hu
             await served.stub.SubmitJob(pb.SubmitJobRequest(problems=problems))
         assert field_of(caught.value).field == "problems[1].check.custom.verifier"
         assert (await queue.depth()).total == 0
+
+
+class Counting(ScriptedJudge):
+    """Validates each check in a turn of the loop, and notes how many at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.validated, self.running, self.most = 0, 0, 0
+
+    async def validate_check(self, check: Check, *, timeout: float | None = None) -> None:
+        self.validated += 1
+        self.running += 1
+        self.most = max(self.most, self.running)
+        await asyncio.sleep(0)
+        self.running -= 1
+
+
+async def test_checks_of_a_submission_are_validated_several_at_once_and_equal_ones_once(redis: Any) -> None:
+    verifiers = Counting()
+    async with asked(ScriptedEngine.of(RIGHT), verifiers, queue=JobQueue(redis)) as (served, _):
+        checks = [common_pb2.Check(reference=common_pb2.ReferenceCheck(answer=str(i % 100))) for i in range(300)]
+        problems = [common_pb2.Problem(id=str(i), text="a", check=check) for i, check in enumerate(checks)]
+        await served.stub.SubmitJob(pb.SubmitJobRequest(problems=problems))
+    assert (verifiers.validated, verifiers.most) == (100, 64)
 
 
 async def test_batches_are_listed_cancelled_and_read_over_grpc(redis: Any) -> None:

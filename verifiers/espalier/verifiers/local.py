@@ -73,6 +73,15 @@ class Comparing(Protocol):
         ...
 
 
+@runtime_checkable
+class CheckValidating(Protocol):
+    """A verifier that can tell whether it can work with a check."""
+
+    async def validate_check(self, check: Check) -> None:
+        """Judge nothing; raise FieldError when no claim could ever pass the check."""
+        ...
+
+
 class LocalVerifiers:
     """Routes each check to the verifier of its kind; itself a verifier of all their kinds.
 
@@ -149,6 +158,18 @@ class LocalVerifiers:
                 return no_answer(check)
             claim = replace(claim, text=answer.text, bare=True)
         return await managed.attempt(lambda: managed.verifier.verify(claim, check, timeout=timeout), timeout)
+
+    async def validate_check(self, check: Check, *, timeout: float | None = None) -> None:
+        """Refuse a check that no claim could ever pass. Nothing is judged; a verifier that cannot tell accepts it.
+
+        Raises:
+            FieldError: No verifier here judges such checks, or the one that does cannot work with it.
+            UnansweredError: The verifier failed, or took longer than `timeout` seconds.
+        """
+        managed = self._route(check)
+        verifier = managed.verifier
+        if isinstance(verifier, CheckValidating):
+            await managed.guarded(lambda: verifier.validate_check(check), timeout)
 
     async def equivalent(
         self, a: str, b: str, options: MathOptions | None = None, *, timeout: float | None = None

@@ -106,9 +106,17 @@ class RemoteVerifiers:
             FieldError: No server judges such checks, or the server refused a field of the request.
         """
         request = pb.VerifyRequest(claim=proto.encode_claim(claim), check=proto.encode_check(check))
-        custom = check.verifier if isinstance(check, CustomCheck) else None
-        need = _Need(proto.KIND_NAMES[type(check)], custom)
-        return await self._judge(need, lambda backend, left: backend.stub.Verify(request, **left), timeout)
+        return await self._judge(_need(check), lambda backend, left: backend.stub.Verify(request, **left), timeout)
+
+    async def validate_check(self, check: Check, *, timeout: float | None = None) -> None:
+        """Refuse a check that no claim could ever pass, as the least loaded server that knows its kind tells.
+
+        Raises:
+            FieldError: No server judges such checks, or the server that does cannot work with it.
+            UnansweredError: No server could tell, or not in time.
+        """
+        request = pb.ValidateCheckRequest(check=proto.encode_check(check))
+        await self._ask(_need(check), lambda backend, left: backend.validate_check(request, left), timeout)
 
     async def equivalent(
         self, a: str, b: str, options: MathOptions | None = None, *, timeout: float | None = None
@@ -222,6 +230,10 @@ class _Need:
         return f"{self.kind} checks" if self.verifier is None else f"custom checks of {self.verifier[:80]!r}"
 
 
+def _need(check: Check) -> _Need:
+    return _Need(proto.KIND_NAMES[type(check)], check.verifier if isinstance(check, CustomCheck) else None)
+
+
 _COMPARING = _Need(proto.KIND_NAMES[ReferenceCheck])
 
 
@@ -259,6 +271,14 @@ class _Backend:
         reply = await self.stub.Describe(pb.DescribeRequest(), timeout=CONNECT_SECONDS, metadata=self.metadata)
         self.verifiers = tuple(map(proto.decode_info, reply.verifiers))
         return self.verifiers
+
+    async def validate_check(self, request: pb.ValidateCheckRequest, options: dict[str, Any]) -> None:
+        """A server that was made without this call accepts every check."""
+        try:
+            await self.stub.ValidateCheck(request, **options)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+                raise
 
     @contextmanager
     def busy(self) -> Iterator[None]:

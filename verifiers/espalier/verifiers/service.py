@@ -81,6 +81,14 @@ class VerifierService(verifier_pb2_grpc.VerifierServicer):
             self._note(kind, verdict)
             return pb.VerifyResponse(verdict=proto.encode_verdict(verdict))
 
+    async def ValidateCheck(  # noqa: N802
+        self, request: pb.ValidateCheckRequest, context: Context
+    ) -> pb.ValidateCheckResponse:
+        async with self._call("ValidateCheck", context):
+            check = proto.decode_check(request.check)
+            await self._verifiers.validate_check(check, timeout=self._budget(context))
+            return pb.ValidateCheckResponse()
+
     async def Equivalent(self, request: pb.EquivalentRequest, context: Context) -> pb.EquivalentResponse:  # noqa: N802
         async with self._call("Equivalent", context):
             options = proto.decode_options(request.options)

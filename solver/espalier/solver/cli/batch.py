@@ -95,6 +95,7 @@ def submit(
     """
     with _errors(debug):
         from espalier.common.errors import FieldError
+        from espalier.solver.cli.submission import validate_checks
         from espalier.solver.core.policy import MAX_CANDIDATES
         from espalier.solver.core.problem import lines_of, read_problems
         from espalier.solver.core.proto import encode_problem, encode_settings
@@ -116,9 +117,11 @@ def submit(
             option = {"max_tokens": "tokens"}.get(error.field, error.field).replace("_", "-")
             raise UsageError(f"--{option} {error.problem}") from None
         lines = _standard_input() if problems == "-" else lines_of(Path(problems))
-        messages = [encode_problem(problem) for problem in read_problems(lines, problems)]
+        read = read_problems(lines, problems)
+        messages = [encode_problem(problem) for problem in read]
 
         async def run() -> pb.SubmitJobResponse:
+            await validate_checks(read, problems)
             async with _queue(redis, queue) as jobs:
                 return await jobs.submit(messages, encode_settings(settings), key)
 

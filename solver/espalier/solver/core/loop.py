@@ -65,6 +65,8 @@ class Verifiers(Protocol):
 
     async def equivalent(self, a: str, b: str, *, timeout: float | None = None) -> Verdict: ...
 
+    async def validate_check(self, check: Check, *, timeout: float | None = None) -> None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Solver:

@@ -232,11 +232,7 @@ class SolverService(solver_pb2_grpc.SolverServicer):
         self._session.limits.plan(proto.decode_settings(request.settings), at="settings.")
         if len(request.key) > MAX_NAME:
             raise FieldError("key", f"has {len(request.key)} characters; give at most {MAX_NAME}")
-        for number, problem in enumerate(problems):
-            try:
-                await self._session.require_workable(problem)
-            except FieldError as error:
-                raise FieldError(f"problems[{number}].{error.field}", error.problem) from None
+        await self._session.validate_all(problems)
 
     @asynccontextmanager
     async def _call(self, method: str, context: Context) -> AsyncIterator[None]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 
 from espalier.common.callers import ANYONE, Caller
-from espalier.common.errors import FieldError, UnavailableError
+from espalier.common.errors import FieldError, UnansweredError, UnavailableError
 from espalier.runtime.engine import EngineError, RequestRefused, Tokens
 from espalier.solver.core.events import Observer, Solved, SolveEvent, Streamed, fan_out, new_solve_id
 from espalier.solver.core.journal import Entry, Journal, NoJournal
@@ -25,8 +25,7 @@ from espalier.solver.session.metrics import SolverMetrics, Tally, ending
 from espalier.solver.session.spans import spans
 from espalier.solver.session.verifiers import MeasuredVerifiers
 from espalier.solver.trace.writer import TraceWriter
-from espalier.verifiers.check import Check, Claim, ReferenceCheck
-from espalier.verifiers.verdict import Status
+from espalier.verifiers.check import Check
 
 MAX_PENDING = 65_536
 """Events that may wait for a slow reader."""
@@ -34,11 +33,14 @@ MAX_PENDING = 65_536
 MIN_SECONDS = 0.001
 """What is left of a deadline that has come: the solve still ends in the ordinary way."""
 
-TRIAL_SECONDS = 10.0
-"""Longest time of the trial of a check; one that takes longer is let through."""
+VALIDATION_SECONDS = 10.0
+"""Longest time of the validation of a check; one that takes longer is let through."""
 
-MAX_WORKABLE = 1024
-"""Checks that are remembered as workable, the newest ones."""
+VALIDATIONS = 64
+"""Checks of one submission that are validated at once."""
+
+MAX_VALID = 1024
+"""Checks that are remembered as valid, the newest ones."""
 
 log = structlog.get_logger()
 
@@ -106,8 +108,7 @@ class SolveSession:
         self.solver = replace(solver, verifiers=MeasuredVerifiers(solver.verifiers, metrics)).within(
             limits.candidate_tokens
         )
-        self._verifiers = solver.verifiers
-        self._workable: dict[Check, None] = {}
+        self._valid: dict[Check, None] = {}
         self._traces = traces
         self._show = show or (lambda _: nullcontext(fan_out()))
         self._running = 0
@@ -144,24 +145,42 @@ class SolveSession:
                 finally:
                     self._running -= 1
 
-    async def require_workable(self, problem: Problem) -> None:
-        """Refuse a check that can never work, before anything is generated: the verifiers judge a trial claim.
+    async def validate(self, problem: Problem) -> None:
+        """Refuse a check that no answer could ever pass, before anything is generated.
+
+        What the verifiers cannot tell in time is let through: the solve finds out.
 
         Raises:
             FieldError: No verifier takes such checks, or the one that does cannot work with it.
         """
         check = problem.check
-        if check is None or check in self._workable:
+        if check is None or check in self._valid:
             return
-        verdict = await self._verifiers.verify(_trial(problem, check), check, timeout=TRIAL_SECONDS)
-        # The trial claim itself can be read: what could not be is the check.
-        unread = next((one for one in verdict.evidence if one.rule == "parse" and "unparsed" in one.detail), None)
-        if verdict.status is Status.UNKNOWN and unread is not None:
-            raise FieldError("check", f"can never be met, because the verifier cannot read it: {unread.detail}")
-        if verdict.status is not Status.ERROR:
-            self._workable[check] = None
-            while len(self._workable) > MAX_WORKABLE:
-                del self._workable[next(iter(self._workable))]
+        try:
+            await self.solver.verifiers.validate_check(check, timeout=VALIDATION_SECONDS)
+        except UnansweredError as error:
+            log.warning("check not validated", reason=str(error))
+            return
+        self._valid[check] = None
+        while len(self._valid) > MAX_VALID:
+            del self._valid[next(iter(self._valid))]
+
+    async def validate_all(self, problems: Sequence[Problem]) -> None:
+        """:meth:`validate` each problem, equal checks once and several at a time.
+
+        Raises:
+            FieldError: Names the first problem that is refused: `problems[3].check…`.
+        """
+        first = {problem.check: number for number, problem in reversed(list(enumerate(problems)))}
+        numbers = sorted(number for check, number in first.items() if check is not None)
+        for start in range(0, len(numbers), VALIDATIONS):
+            some = numbers[start : start + VALIDATIONS]
+            outcomes = await asyncio.gather(*(self.validate(problems[one]) for one in some), return_exceptions=True)
+            for number, outcome in zip(some, outcomes, strict=True):
+                if isinstance(outcome, FieldError):
+                    raise FieldError(f"problems[{number}].{outcome.field}", outcome.problem)
+                if isinstance(outcome, BaseException):
+                    raise outcome
 
     async def events(self, request: SolveRequest, *, tokens: bool) -> AsyncGenerator[tuple[float, SolveEvent]]:
         """Solve, and yield what happens, each event with its second; the last event is :class:`Solved`.
@@ -223,7 +242,7 @@ class SolveSession:
             self._show(request) as show,
         ):
             if not entries:  # an earlier run has tried it
-                await self.require_workable(request.problem)
+                await self.validate(request.problem)
             result = await solver.solve(
                 problem,
                 plan.policy,
@@ -303,11 +322,6 @@ class SolveSession:
             yield trace.observer(request.id)
         if trace.fault:
             log.warning("the trace is not complete", path=str(path), reason=trace.fault)
-
-
-def _trial(problem: Problem, check: Check) -> Claim:
-    """A claim that tells whether a check can be worked with; no program is run for it."""
-    return Claim("0" if isinstance(check, ReferenceCheck) else "", bare=True, problem=problem.text)
 
 
 def _is_tokens(event: SolveEvent) -> bool:

@@ -23,6 +23,9 @@ class MeasuredVerifiers:
         self._metrics.verdict(kind, verdict)
         return verdict
 
+    async def validate_check(self, check: Check, *, timeout: float | None = None) -> None:
+        await self._verifiers.validate_check(check, timeout=timeout)
+
     async def equivalent(self, a: str, b: str, *, timeout: float | None = None) -> Verdict:
         with self._metrics.latency("equivalent"):
             verdict = await self._verifiers.equivalent(a, b, timeout=timeout)

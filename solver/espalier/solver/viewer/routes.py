@@ -109,7 +109,7 @@ class Pages:
         solve_request = SolveRequest(
             _problem(asked), self.session.limits.plan(_settings(asked)), caller=request.state.caller
         )
-        await self.session.require_workable(solve_request.problem)
+        await self.session.validate(solve_request.problem)
         live = self.live_solves.open(solve_request)
         solving = asyncio.create_task(self.session.solve(solve_request))
         self._asked[solve_request.id] = solving

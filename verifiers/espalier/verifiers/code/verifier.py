@@ -116,6 +116,15 @@ class CodeVerifier:
         except TimeoutError:
             return _error(f"no verdict within the caller's {timeout:.3g} s")
 
+    async def validate_check(self, check: Check) -> None:
+        """Refuse a check that no program could ever pass; needs no sandbox.
+
+        Raises:
+            FieldError: As `verify`.
+        """
+        if isinstance(check, ProgramCheck):
+            self._plan(check)
+
     async def self_check(self) -> list[str]:
         """Accept a right program and reject a wrong one; what went wrong, nothing when all is well."""
         await self.start()

@@ -59,6 +59,25 @@ def satisfies(claim: Node, constraint: Constraint) -> Outcome:
         return Outcome(None, str(error))
 
 
+def fault_of(constraint: Constraint) -> str:
+    """Why no answer could ever satisfy a constraint: it cannot be read. Empty when it can."""
+    try:
+        match constraint:
+            case NumberUse(numbers, target):
+                for number in numbers:
+                    exact(parse(number)[0])
+                parse(target)
+            case RelationConstraint(text):
+                system, _ = _free_unknown(_system(parse(text)[0]))
+                if not any(symbols(part) for part in system):
+                    return f"the relation {text[:80]!r} has no unknown"
+            case Domain(name) if name not in _DOMAINS:
+                return _unknown_domain(name)
+    except (ParseError, LimitError, Undefined, NotExact) as error:
+        return f"cannot be read: {error}"
+    return ""
+
+
 def uses_numbers(claim: Node, rule: NumberUse) -> Outcome:
     """Whether an expression has the target's value and uses the given numbers and operators only."""
     expression = claim.sides[0] if isinstance(claim, Relation) else claim
@@ -277,8 +296,12 @@ def in_domain(claim: Node, name: str) -> Outcome:
     """Whether every value of the answer is a number of the named kind."""
     test = _DOMAINS.get(name)
     if test is None:
-        return Outcome(None, f"unknown domain {name!r}; known are {', '.join(sorted(_DOMAINS))}")
+        return Outcome(None, _unknown_domain(name))
     return every([Outcome(test(value), f"{show(value)} is {name}?") for value in _leaves(expand_signs(claim))], name)
+
+
+def _unknown_domain(name: str) -> str:
+    return f"unknown domain {name[:80]!r}; known are {', '.join(sorted(_DOMAINS))}"
 
 
 def _leaves(node: Node) -> list[Node]:

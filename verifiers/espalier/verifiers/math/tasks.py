@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from espalier.verifiers.check import Constraint, Domain, MathOptions, NumberUse, Relation
-from espalier.verifiers.math.constraints import satisfies
+from espalier.verifiers.math.constraints import fault_of, satisfies
 from espalier.verifiers.math.equivalence import canonical, equivalent
 from espalier.verifiers.math.lexer import ParseError
 from espalier.verifiers.math.limits import LimitError
@@ -139,6 +139,15 @@ def _constraints(request: Json) -> Json:
     }
 
 
+def _faults(request: Json) -> Json:
+    faults = [fault_of(_constraint(dict(part))) for part in request["constraints"]]
+    return {"faults": [(place, fault) for place, fault in enumerate(faults) if fault]}
+
+
+def _read(request: Json) -> Json:
+    return {"fault": read(request["text"]).fault}
+
+
 def _tested(claim: Node, outcome: Outcome) -> Outcome:
     """A test that could not be made because the answer is no value fails."""
     if outcome.equal is not None or is_plain(claim):
@@ -183,6 +192,8 @@ def _constraint(part: Json) -> Constraint:
 TASKS: dict[str, Callable[[Json], Json]] = {
     "equivalent": _equivalent,
     "constraints": _constraints,
+    "faults": _faults,
+    "read": _read,
     "steps": _steps,
     "canonical": _canonical,
 }

@@ -11,6 +11,7 @@ from fractions import Fraction
 from types import TracebackType
 from typing import Any, Self
 
+from espalier.common.errors import FieldError
 from espalier.verifiers.answer import Answer, answer_of, no_answer
 from espalier.verifiers.check import Check, Claim, ConstraintCheck, MathOptions, ReferenceCheck, StepCheck
 from espalier.verifiers.consensus import EquivalenceClass, equivalence_classes
@@ -117,6 +118,28 @@ class MathVerifier:
             Status.ERROR, 0.0, "math", (Evidence("check", f"the math verifier has no check {type(check).__name__}"),)
         )
 
+    async def validate_check(self, check: Check) -> None:
+        """Refuse a reference or a constraint that cannot be read.
+
+        Raises:
+            FieldError: Names what cannot be read, and why.
+            WorkerError: The workers could not tell.
+        """
+        if isinstance(check, ReferenceCheck):
+            field = "check.reference.answer"
+            reference = _bare(check.answer)
+            if reference is None:
+                raise FieldError(field, "is empty; give the expected answer")
+            if _SIMPLE.fullmatch(reference.text):
+                return
+            reply = await self._run({"task": "read", "text": reference.text}, None)
+            if reply["fault"]:
+                raise FieldError(field, f"cannot be read as mathematics: {reply['fault']}")
+        elif isinstance(check, ConstraintCheck) and check.constraints:
+            reply = await self._run({"task": "faults", "constraints": _encoded(check)}, None)
+            for place, fault in reply["faults"]:
+                raise FieldError(f"check.constraints.constraints[{place}]", fault)
+
     async def equivalent(self, a: str, b: str, options: MathOptions | None = None) -> Verdict:
         """Compare two answers: PASS when they are the same, FAIL when they differ, UNKNOWN when undecided."""
         answer = _bare(b)
@@ -216,7 +239,7 @@ class MathVerifier:
         request = {
             "task": "constraints",
             "claim": answer.text,
-            "constraints": [{"kind": type(part).__name__, **asdict(part)} for part in check.constraints],
+            "constraints": _encoded(check),
             "problem": claim.problem,
         }
         try:
@@ -262,6 +285,10 @@ class MathVerifier:
         if "error" in reply:
             raise WorkerError(reply["error"])
         return reply
+
+
+def _encoded(check: ConstraintCheck) -> list[dict[str, Any]]:
+    return [{"kind": type(part).__name__, **asdict(part)} for part in check.constraints]
 
 
 def _bare(text: str) -> Answer | None:
