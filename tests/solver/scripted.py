@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from espalier.runtime.decoding.finished import with_structure
 from espalier.runtime.engine import (
     BranchClosed,
     BranchOpened,
@@ -160,7 +161,7 @@ class ScriptedEngine:
         )
         longest = max(rollout.positions, default=len(request.prompt) - 1) + 1 - len(request.prompt)
         usage = Usage(len(request.prompt), at - sum(forced[:at]), sum(forced[:at]), longest)
-        yield Finished(name, reason, usage, rollout)
+        yield with_structure(Finished(name, reason, usage, rollout), vocabulary, request.limits.grammar)
 
 
 def _forced(tokens: Sequence[int], vocabulary: Vocabulary) -> list[bool]:

@@ -30,7 +30,7 @@ def test_a_response_states_one_answer_to_solver_and_trainer(
     tokens = tuple(tokenizer.encode(text, add_special_tokens=False)) + (tokenizer.eos_token_id,) * ended
     count = len(tokens)
     rollout = Rollout((), tokens, (0.0,) * count, (False,) * count, tuple(range(count)), ((),) * count)
-    builder = CandidateBuilder(Spec(0, 0, 0, 1.0), tokenizer, vocabulary, check)
+    builder = CandidateBuilder(Spec(0, 0, 0, 1.0), tokenizer, check)
     builder.feed(Tokens("r", (), tokens, (0.0,) * count, (False,) * count, (0,) * count))
     builder.feed(Finished("r", FinishReason.STOP, Usage(), rollout))
     trained = answer_of(Claim(answer_text(rollout, vocabulary, tokenizer)), check)

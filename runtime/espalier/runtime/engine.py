@@ -1,6 +1,6 @@
-"""The port between those who want text and those who make it: requests, events, and the `Engine` protocol.
+"""The port between callers and engines: requests, events, and the `Engine` protocol.
 
-Prompts and outputs are token ids; nothing travels as text (law 2 of the house).
+Prompts and outputs are token ids; nothing travels as text.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from espalier.common.errors import UnavailableError
 from espalier.runtime.grammar import GrammarLimits
+from espalier.runtime.structure import Structure
 
 if TYPE_CHECKING:
     from espalier.runtime.layout import Path
@@ -108,7 +109,7 @@ class GenerateRequest:
         limits: Where to stop.
         mode: See :class:`Mode`.
         stop: Token ids, beside the end of turn, that end a response outside of blocks.
-        final_event_only: Nobody looks at events but the last. An engine may then spare the others; it need not.
+        final_event_only: The caller reads the last event alone. An engine may leave the others out; it need not.
         given: The beginning of a response to this prompt, up to the end of the steps of one of its own blocks (see
             :func:`until_last_join`): the request re-joins these branches and goes on from there. Its events, usage and
             limits are about new tokens alone; its rollout is the whole response.
@@ -242,13 +243,24 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The last event of every request."""
+    """The last event of every request.
+
+    Attributes:
+        request_id: Of the request.
+        reason: Why the response ended.
+        usage: Its tokens.
+        rollout: The whole response, linearised.
+        detail: More about the reason, for people.
+        structure: Blocks and faults of the response, with indices into prompt and response together; None from an
+            engine whose model has no tags.
+    """
 
     request_id: str
     reason: FinishReason
     usage: Usage
     rollout: Rollout
     detail: str = ""
+    structure: Structure | None = None
 
 
 Event = BranchOpened | Tokens | BranchClosed | Joined | Finished

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from espalier.runtime.grammar import GrammarLimits, Vocabulary
-from espalier.runtime.structure import Edge, Response, read
+from espalier.runtime.structure import Edge, Structure, read
 
 if TYPE_CHECKING:
     import torch
@@ -182,11 +182,11 @@ def layout(
     return layout_of(read(tokens, prompt_length, vocabulary, limits), len(tokens))
 
 
-def layout_of(response: Response, length: int) -> Layout:
+def layout_of(structure: Structure, length: int) -> Layout:
     """The layout of a sequence of `length` tokens that has already been read."""
     builder = LayoutBuilder()
     done = 0
-    for at, edge in response.edges:
+    for at, edge in structure.edges:
         builder.text(at - done)
         done = at
         match edge:

@@ -53,8 +53,8 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
-    """A response that was read to its end or to its first structural fault.
+class Structure:
+    """The structure of a response that was read to its end or to its first structural fault.
 
     Attributes:
         edges: Structural changes in order, as (index, edge).
@@ -86,7 +86,7 @@ class _Frame:
 
 def read(
     tokens: Sequence[int], prompt_length: int, vocabulary: Vocabulary, limits: GrammarLimits = GrammarLimits()
-) -> Response:
+) -> Structure:
     """Read prompt and linearised response in one O(n) pass.
 
     Args:
@@ -142,8 +142,8 @@ def read(
     outer = [block for block in blocks if block.depth == 0]
     answer = Span(outer[-1].takeaway.end if outer else prompt_length, at if place is Place.CLOSED else len(tokens))
     if fault is not None:
-        return Response(tuple(edges), tuple(blocks), answer, (fault,))
-    return Response(tuple(edges), tuple(blocks), answer, tuple(_weigh(tokens, blocks, answer, vocabulary)))
+        return Structure(tuple(edges), tuple(blocks), answer, (fault,))
+    return Structure(tuple(edges), tuple(blocks), answer, tuple(_weigh(tokens, blocks, answer, vocabulary)))
 
 
 def _weigh(tokens: Sequence[int], blocks: Sequence[Block], answer: Span, vocabulary: Vocabulary) -> Iterator[Fault]:

@@ -296,7 +296,8 @@ async def test_a_second_end_of_turn_ends_a_response_well():
         end = (await collect(local, GenerateRequest("a", PROMPT, WARM)))[-1]
         vocabulary = Vocabulary.of(TOKENIZER, end_of_turn=local.info.end_of_turn)
     assert end.reason is FinishReason.STOP
-    assert read((*PROMPT, *end.rollout.tokens), len(PROMPT), vocabulary).well_formed
+    assert end.structure == read((*PROMPT, *end.rollout.tokens), len(PROMPT), vocabulary)
+    assert end.structure.well_formed
 
 
 async def test_sequential_mode_never_forks():

@@ -16,6 +16,9 @@ class TinyTokenizer:
     eos_token_id = 8
     vocab_size = 64
 
+    def __len__(self) -> int:
+        return self.vocab_size
+
     def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
         for index, tag in enumerate(EIGHT_TAGS):
             if text == tag.value:

@@ -29,9 +29,11 @@ from espalier.runtime.engine import (
     Tokens,
 )
 from espalier.runtime.grammar import GrammarLimits
+from espalier.runtime.sglang.client import engine as engine_module
 from espalier.runtime.sglang.client import server as server_module
 from espalier.runtime.sglang.client.engine import ClientConfig, SglangEngine
 from espalier.runtime.sglang.client.weights import TensorSpec, WeightGroup
+from tests.runtime.local.tiny import TinyTokenizer
 from tests.runtime.scripted import Script, Shape, random_script
 from tests.runtime.sglang_client.fake import VOCABULARY, FakeSglang, embedded, silence, status
 
@@ -46,6 +48,12 @@ HASTY = ClientConfig(retries=(0.0, 0.01))
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "SILENCE", 3.0)  # a busy machine may be silent for a second
+
+
+@pytest.fixture
+def same_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client reads tokens as the engine behind the fake server writes them."""
+    monkeypatch.setattr(engine_module, "_load_tokenizer", lambda _: TinyTokenizer())
 
 
 @asynccontextmanager
@@ -67,6 +75,7 @@ def with_version(event: Event, version: int) -> Event:
     return dataclasses.replace(event, rollout=dataclasses.replace(event.rollout, weight_version=version))
 
 
+@pytest.mark.usefixtures("same_tokenizer")
 @pytest.mark.parametrize("incremental", [True, False])
 @pytest.mark.parametrize("seed", range(4))
 async def test_a_request_has_the_same_events_and_rollout_as_in_this_process(seed: int, incremental: bool) -> None:
@@ -78,10 +87,13 @@ async def test_a_request_has_the_same_events_and_rollout_as_in_this_process(seed
     assert there == [with_version(event, 7) for event in here]
 
 
+@pytest.mark.usefixtures("same_tokenizer")
 @pytest.mark.parametrize("incremental", [True, False])
 async def test_a_sequential_request_needs_no_plugin(incremental: bool) -> None:
     async with embedded(ENDLESS) as local:
         here = (await collect(local, SEQUENTIAL))[-1]
+    assert isinstance(here, Finished)
+    assert here.structure is not None
     async with connected(FakeSglang(embedded(ENDLESS), incremental, plugin=False)) as engine:
         assert not engine.info.parallel
         events = await collect(engine, SEQUENTIAL)

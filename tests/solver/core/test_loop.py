@@ -21,7 +21,7 @@ from espalier.solver.core.result import Result
 from espalier.solver.core.selection import DecidedBy
 from espalier.verifiers.check import ReferenceCheck, StepCheck
 from espalier.verifiers.verdict import Status, Verdict
-from tests.solver.scripted import ERROR, FAIL, PASS, UNKNOWN, ScriptedEngine, ScriptedJudge, boxed, response
+from tests.solver.scripted import EOS, ERROR, FAIL, PASS, UNKNOWN, ScriptedEngine, ScriptedJudge, boxed, response
 
 CHECKED = Problem("p", "What is 6 times 7?", ReferenceCheck("42"))
 OPEN = Problem("p", "What is 6 times 7?")
@@ -40,6 +40,13 @@ async def test_a_right_answer_is_verified() -> None:
     assert result.stopped is Stop.PASSED
     assert result.judged[0].candidate.forked
     assert result.judged[0].candidate.well_formed
+
+
+async def test_a_second_end_of_turn_is_no_part_of_the_text() -> None:
+    engine = ScriptedEngine.of(boxed("42"), info=EngineInfo("scripted", 1 << 20, parallel=True, end_of_turn=(EOS,)))
+    engine.tokenizer.eos_token_id = 10_000
+    result = await solver(engine).solve(CHECKED, Greedy(), Budget(candidates=1))
+    assert result.judged[0].candidate.text == boxed("42")
 
 
 async def test_the_solve_id_leads_the_ids_of_engine_requests_and_two_runs_of_it_never_share_one() -> None:

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 if TYPE_CHECKING:
     from espalier.verifiers.local import LocalVerifiers
     from espalier.verifiers.remote import RemoteVerifiers
+
+
+@overload
+def open_verifiers(addresses: None = None, only: Sequence[str] | None = None) -> LocalVerifiers: ...
+
+
+@overload
+def open_verifiers(
+    addresses: Sequence[str] | None,
+    only: Sequence[str] | None = None,
+    token_file: Path | None = None,
+    tls_ca: Path | None = None,
+) -> LocalVerifiers | RemoteVerifiers: ...
 
 
 def open_verifiers(

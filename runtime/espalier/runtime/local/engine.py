@@ -14,6 +14,7 @@ from typing import Any, Self
 import torch
 from safetensors.torch import load_file
 
+from espalier.runtime.decoding.finished import with_structure
 from espalier.runtime.decoding.response import Response
 from espalier.runtime.engine import (
     EngineError,
@@ -192,8 +193,11 @@ class LocalEngine:
                     finished = True
                     raise item
                 for event in item:
-                    finished = isinstance(event, Finished)
-                    yield event
+                    if isinstance(event, Finished):
+                        finished = True
+                        yield with_structure(event, self._vocabulary, request.limits.grammar)
+                    else:
+                        yield event
         finally:
             if not finished:
                 await self.abort(request.request_id)

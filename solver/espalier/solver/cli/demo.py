@@ -67,17 +67,17 @@ async def _solve_all(engine: str, seed: int) -> int:
     from espalier.runtime.open import open_engine, template_of
     from espalier.solver.core.loop import Solver
     from espalier.solver.core.sources import fresh_problems
-    from espalier.verifiers.local import LocalVerifiers, load
+    from espalier.verifiers.open import open_verifiers
 
     console = Console()
     async with AsyncExitStack() as stack:
         with console.status("Loading the model and starting the verifiers"):
             opened = await stack.enter_async_context(open_engine(engine))
-            hub = await stack.enter_async_context(LocalVerifiers(load()))
-            programs = next(info for info in await hub.check() if info.name == "code")
+            verifiers = await stack.enter_async_context(open_verifiers())
+            programs = next(info for info in await verifiers.check() if info.name == "code")
         if not programs.healthy:
             typer.echo(f"Math problems only, because programs cannot be run here: {programs.reason}")
-        solver = Solver(opened, hub, template_of(opened, None))
+        solver = Solver(opened, verifiers, template_of(opened, None))
         solved = 0
         for number, task in enumerate((*MATH, PROGRAMMING if programs.healthy else WITHOUT_SANDBOX)):
             (problem,) = fresh_problems(f"{task}{SETTINGS}", derive_seed(seed, number), 1)

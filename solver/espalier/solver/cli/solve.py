@@ -137,15 +137,15 @@ async def solving_with(
     from espalier.solver.core.generation import Generation
     from espalier.solver.core.loop import Solver
     from espalier.solver.core.selection import Trust
-    from espalier.verifiers.local import LocalVerifiers, load
+    from espalier.verifiers.open import open_verifiers
 
     async with AsyncExitStack() as stack:
         with console.status("Loading the model") if console else nullcontext():
             opened = await stack.enter_async_context(open_engine(engine))
-            hub = await stack.enter_async_context(LocalVerifiers(load()))
+            verifiers = await stack.enter_async_context(open_verifiers())
         limits = Limits(max_tokens=max_tokens)
         template = template_of(opened, instruction)
-        yield Solver(opened, hub, template, Generation(limits=limits), trusted or Trust())
+        yield Solver(opened, verifiers, template, Generation(limits=limits), trusted or Trust())
 
 
 @dataclass(frozen=True, slots=True)

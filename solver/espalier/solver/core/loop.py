@@ -19,7 +19,6 @@ from espalier.runtime.engine import (
     EngineError,
     RequestRefused,
 )
-from espalier.runtime.grammar import Vocabulary
 from espalier.runtime.prompt import PromptTemplate
 from espalier.solver.core.candidate import BranchAnswer, Candidate, Spec
 from espalier.solver.core.events import (
@@ -149,10 +148,6 @@ class _Run:
         self._id = "/".join(filter(None, (solve_id, os.urandom(6).hex())))
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
-        info = solver.engine.info
-        self._vocabulary = (
-            Vocabulary.of(solver.engine.tokenizer, end_of_turn=info.end_of_turn) if info.parallel else None
-        )
         self._group = asyncio.TaskGroup()
         self._reports: asyncio.Queue[Candidate | VerifiedCandidate | None] = asyncio.Queue()
         self._attempts: dict[int, _Attempt] = {}
@@ -301,7 +296,8 @@ class _Run:
         return f"{self._id}/{index}"
 
     def _sample(self, spec: Spec) -> None:
-        builder = CandidateBuilder(spec, self._solver.engine.tokenizer, self._vocabulary, self._problem.check)
+        engine = self._solver.engine
+        builder = CandidateBuilder(spec, engine.tokenizer, self._problem.check, engine.info.end_of_turn)
         attempt = self._attempts[spec.index] = _Attempt(builder=builder)
         attempt.generating = self._group.create_task(self._generate(spec, builder))
 

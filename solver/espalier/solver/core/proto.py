@@ -61,7 +61,7 @@ def to_json(message: Message) -> dict[str, Any]:
 
 
 def _delta_to_json(message: pb.SolveEvent) -> dict[str, Any]:
-    """What `MessageToDict` makes of a delta, in a tenth of the time: a solve has one for every token."""
+    """What `MessageToDict` makes of a delta, without its reflection: a solve has one for every token."""
     delta = message.delta
     told: dict[str, Any] = {"seconds": message.seconds, "solve_id": message.solve_id}
     told["delta"] = {

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from espalier.runtime.decoding.detokenizer import Detokeniser
-from espalier.runtime.engine import BranchClosed, BranchOpened, Event, Finished, FinishReason, Rollout, Tokens, Usage
-from espalier.runtime.grammar import Vocabulary
-from espalier.runtime.structure import read
+from espalier.runtime.engine import BranchClosed, BranchOpened, Event, Finished, FinishReason, Tokens, Usage
 from espalier.solver.core.candidate import BranchAnswer, Candidate, Spec
 from espalier.verifiers.answer import branch_answer, final_answer
 from espalier.verifiers.check import Check
@@ -32,7 +30,6 @@ class CandidateBuilder:
         self,
         spec: Spec,
         tokenizer: Any,
-        vocabulary: Vocabulary | None,
         check: Check | None,
         end_of_turn: Sequence[int] = (),
     ) -> None:
@@ -42,7 +39,6 @@ class CandidateBuilder:
         self._refused = ""
         self._spec = spec
         self._tokenizer = tokenizer
-        self._vocabulary = vocabulary
         self._check = check
         self._end_of_turn = {tokenizer.eos_token_id, *end_of_turn}
         self._tokens: dict[Path, list[int]] = {(): []}
@@ -92,19 +88,18 @@ class CandidateBuilder:
                 seconds=seconds,
                 detail=self._refused,
             )
-        rollout = finished.rollout
         root = self._text(self._without_end(self._tokens[()]))
         stated = final_answer(root, self._check, complete=finished.reason is FinishReason.STOP)
         return Candidate(
             spec=self._spec,
-            text=self._text(self._without_end(rollout.tokens)),
+            text=self._text(self._without_end(finished.rollout.tokens)),
             answer=settled_by.answer if settled_by else stated.text if stated else None,
             branch_answers=tuple(self._answers),
             reason=finished.reason,
             usage=finished.usage,
             seconds=seconds,
             forked=self._forked(),
-            well_formed=self._well_formed(rollout),
+            well_formed=finished.structure is not None and finished.structure.well_formed,
             detail=finished.detail,
         )
 
@@ -112,11 +107,6 @@ class CandidateBuilder:
         steps = [path for path in self._tokens if path]
         blocks = {(path[:-1], path[-1][0]) for path in steps}
         return len(steps) > len(blocks)
-
-    def _well_formed(self, rollout: Rollout) -> bool:
-        if self._vocabulary is None:
-            return False
-        return read((*rollout.prompt, *rollout.tokens), len(rollout.prompt), self._vocabulary).well_formed
 
     def _look(self, path: Path) -> BranchAnswer | None:
         answer = branch_answer(self._text(self._tokens[path]), self._check)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from espalier.common.seeds import derive_seed
 from espalier.runtime.engine import BranchOpened, Engine, EngineError, Event, Finished, FinishReason, Tokens
-from espalier.runtime.grammar import Vocabulary
 from espalier.runtime.prompt import PromptTemplate
 from espalier.solver.core.candidate import Candidate, Spec
 from espalier.solver.core.generation import Generation, closing
@@ -79,8 +78,7 @@ async def draw(
     """
     ends = engine.info.end_of_turn
     spec = Spec(number, 0, derive_seed(seed, number), temperature)
-    vocabulary = Vocabulary.of(engine.tokenizer, end_of_turn=ends) if engine.info.parallel else None
-    recorder = CandidateBuilder(spec, engine.tokenizer, vocabulary, problem.check, ends)
+    recorder = CandidateBuilder(spec, engine.tokenizer, problem.check, ends)
     prompt = template.encode(engine.tokenizer, problem.text)
     request = generation.request(uuid.uuid4().hex, prompt, spec, engine.info)
     async with closing(engine.generate(request)) as events:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from espalier.runtime.grammar import Tag, Vocabulary
 from espalier.runtime.layout import Layout, LayoutBuilder, layout_of
-from espalier.runtime.structure import Response, read
+from espalier.runtime.structure import Structure, read
 from espalier.training.config import Form
 
 
@@ -55,10 +55,10 @@ class Example:
     rollout: RolloutTokens | None = None
 
 
-def forced_mask(response: Response, length: int, vocabulary: Vocabulary) -> npt.NDArray[np.bool_]:
+def forced_mask(structure: Structure, length: int, vocabulary: Vocabulary) -> npt.NDArray[np.bool_]:
     """(length,) the tokens an engine forces: the openings of steps and takeaways."""
     forced = np.zeros(length, dtype=np.bool_)
-    for block in response.blocks:
+    for block in structure.blocks:
         for number, step in enumerate(block.steps, start=1):
             forced[step.start : step.start + len(vocabulary.step_opening(number))] = True
         forced[block.takeaway.start : block.takeaway.start + len(vocabulary.takeaway_opening())] = True

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from espalier.runtime.layout import Path, runs
-from espalier.runtime.structure import Response
+from espalier.runtime.structure import Structure
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -65,7 +65,7 @@ class Segment:
         return self.end - self.start
 
 
-def segments(paths: Sequence[Path], structure: Response, prompt_length: int) -> tuple[Segment, ...]:
+def segments(paths: Sequence[Path], structure: Structure, prompt_length: int) -> tuple[Segment, ...]:
     """The segments of a response in order, as it was decoded. O(n).
 
     Args:

@@ -18,7 +18,7 @@ from enum import StrEnum
 
 from espalier.runtime.engine import FinishReason
 from espalier.runtime.grammar import FaultKind
-from espalier.runtime.structure import Edge, Response
+from espalier.runtime.structure import Edge, Structure
 from espalier.verifiers.verdict import Status
 
 NO_VALID_BLOCK = -1.5
@@ -103,8 +103,8 @@ def reward(status: RolloutStatus, format_score: float = 0.0) -> Reward:
     return Reward(status, value, value is not None and status is not RolloutStatus.MALFORMED)
 
 
-def format_score(response: Response) -> float:
+def format_score(structure: Structure) -> float:
     """How far a response is from the grammar, in [-1.5, 0]; see :data:`FORMAT_SCORES`."""
-    if not any(edge is Edge.FORK for _, edge in response.edges):
+    if not any(edge is Edge.FORK for _, edge in structure.edges):
         return NO_VALID_BLOCK
-    return min((FORMAT_SCORES[fault.kind] for fault in response.faults), default=0.0)
+    return min((FORMAT_SCORES[fault.kind] for fault in structure.faults), default=0.0)

@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor
 
 from espalier.common.seeds import derive_seed
+from espalier.runtime.decoding.finished import with_structure
 from espalier.runtime.engine import (
     Engine,
     EngineError,
@@ -34,7 +35,7 @@ from espalier.runtime.grammar import Tag, Vocabulary
 from espalier.runtime.layout import Path as BranchPath
 from espalier.runtime.layout import runs
 from espalier.runtime.prompt import PromptTemplate
-from espalier.runtime.structure import Response, read
+from espalier.runtime.structure import Structure
 from espalier.solver.core.problem import Problem, check_of
 from espalier.training.rl.reward import OUTCOMES, Reward, RolloutStatus, format_score, reward, status_of
 from espalier.training.rl.verifiers import RetryingVerifiers, Tell
@@ -91,7 +92,7 @@ class JudgedRollout:
     rollout: Rollout
     reason: FinishReason
     usage: Usage
-    structure: Response
+    structure: Structure
     verdict: Verdict | None
     reward: Reward
     detail: str = ""
@@ -257,8 +258,11 @@ class Collector:
             last = await self._finished(request)
         except RequestRefused as error:
             refused, last = True, _refused(request, error, self.engine.info.weight_version)
+            last = with_structure(last, self.vocabulary, request.limits.grammar)
         rollout = last.rollout
-        structure = read((*rollout.prompt, *rollout.tokens), len(rollout.prompt), self.vocabulary, self.limits.grammar)
+        structure = last.structure
+        if structure is None:
+            raise EngineError(f"the engine did not read {request.request_id}: its model has no tags")
         verdict: Verdict | None = None
         branches: tuple[JudgedBranch, ...] = ()
         if last.reason is FinishReason.STOP:
@@ -299,7 +303,7 @@ class Collector:
             status = (await self.judge.verify(claim, check_of(problem))).status
         return Rejoin(status_of(last.reason, status), last.usage)
 
-    def _reward(self, last: Finished, structure: Response, verdict: Verdict | None) -> Reward:
+    def _reward(self, last: Finished, structure: Structure, verdict: Verdict | None) -> Reward:
         extra = format_score(structure) if self.format_reward else 0.0
         return reward(status_of(last.reason, verdict.status if verdict else None), extra)
 

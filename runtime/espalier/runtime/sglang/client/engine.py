@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import aiohttp
 
 from espalier.common.distribution import install
+from espalier.runtime.decoding.finished import with_structure
 from espalier.runtime.decoding.transcript import Transcript
 from espalier.runtime.engine import (
     EngineError,
@@ -27,6 +28,7 @@ from espalier.runtime.engine import (
     Mode,
     RequestRefused,
 )
+from espalier.runtime.grammar import TagError, Vocabulary
 from espalier.runtime.sglang.client import weights as update
 from espalier.runtime.sglang.client.messages import Reader, generate_body, require_served, weight_number
 from espalier.runtime.sglang.client.server import Profile, Server, session
@@ -92,6 +94,7 @@ class SglangEngine:
         self._http: aiohttp.ClientSession | None = None
         self._tokenizer: Any = None
         self._end_of_turn: tuple[int, ...] = ()
+        self._vocabulary: Vocabulary | None = None
         self._weight_version = 0
         self._present: Load | None = None
         self._updated = False
@@ -111,6 +114,8 @@ class SglangEngine:
             source = self._config.tokenizer or self._servers.profiles[0].tokenizer
             self._tokenizer = await asyncio.to_thread(_load_tokenizer, source)
             self._end_of_turn = await asyncio.to_thread(_end_of_turn, source)
+            with contextlib.suppress(TagError):  # a model without tags answers in sequential mode
+                self._vocabulary = Vocabulary.of(self._tokenizer, end_of_turn=self._end_of_turn)
         except BaseException:
             await self.close()
             raise
@@ -150,8 +155,11 @@ class SglangEngine:
         try:
             async with aclosing(self._events(request, running)) as events:
                 async for event in events:
-                    finished = isinstance(event, Finished)
-                    yield event
+                    if isinstance(event, Finished):
+                        finished = True
+                        yield with_structure(event, self._vocabulary, request.limits.grammar)
+                    else:
+                        yield event
         finally:
             del self._running[request.request_id]
             if not finished:
