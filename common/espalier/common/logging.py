@@ -25,8 +25,8 @@ def configure_logging(level: str = "info") -> None:
     ]
     render: structlog.typing.Processor = structlog.processors.JSONRenderer()
     if sys.stderr.isatty():
-        shared.pop()  # the renderer of a terminal shows exceptions itself
-        render = structlog.dev.ConsoleRenderer()
+        shared.append(_printable)
+        render = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(
         processors=[*shared, render],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -43,3 +43,10 @@ def configure_logging(level: str = "info") -> None:
         )
     )
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
+
+
+def _printable(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """What a model or a client wrote may be in a line, and must not steer the terminal."""
+    from espalier.common.cli import printable
+
+    return {key: printable(value if isinstance(value, str) else repr(value)) for key, value in line.items()}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ from espalier.runtime.sglang.client.setting import SCHEME, client_of
 
 if TYPE_CHECKING:
     from espalier.runtime.engine import Engine
-    from espalier.runtime.local.engine import LocalConfig
+    from espalier.runtime.local.engine import LocalConfig, LocalEngine
 
 __all__ = ["SETTINGS", "EmbeddedSetting", "EngineSettingError", "embedded_of", "open_engine", "template_of"]
 
@@ -40,9 +42,7 @@ async def open_engine(setting: str) -> AsyncIterator[Engine]:
     """
     embedded = embedded_of(setting)
     if embedded is not None:
-        from espalier.runtime.local.engine import LocalEngine
-
-        async with await asyncio.to_thread(LocalEngine.load, embedded.directory, _config(embedded)) as local:
+        async with await _loaded(embedded) as local:
             yield local
     elif setting.startswith(SCHEME):
         async with client_of(setting) as remote:
@@ -52,6 +52,32 @@ async def open_engine(setting: str) -> AsyncIterator[Engine]:
             yield server
     else:
         raise EngineSettingError(f"unknown engine {setting!r}; write {SETTINGS}")
+
+
+async def _loaded(embedded: EmbeddedSetting) -> LocalEngine:
+    """Load in a thread that neither a cancelled caller nor the end of the process waits for."""
+    from espalier.runtime.local.engine import LocalEngine
+
+    loading: Future[LocalEngine] = Future()
+    loading.set_running_or_notify_cancel()
+    abandoned = threading.Event()
+
+    def load() -> None:
+        try:
+            engine = LocalEngine.load(embedded.directory, _config(embedded))
+        except BaseException as error:
+            loading.set_exception(error)
+            return
+        loading.set_result(engine)
+        if abandoned.is_set():
+            asyncio.run(engine.close())
+
+    threading.Thread(target=load, name="espalier-load", daemon=True).start()
+    try:
+        return await asyncio.wrap_future(loading)
+    except asyncio.CancelledError:
+        abandoned.set()
+        raise
 
 
 def template_of(engine: Engine, instruction: Path | None) -> PromptTemplate:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -125,3 +126,44 @@ def test_what_cannot_be_served_is_said_in_one_line(
     )
     assert (ended.returncode, said in ended.stderr) == (status, True), ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+LOADING = """
+import sys, threading
+from espalier.runtime.local.engine import LocalEngine
+from espalier.solver.cli.main import main
+
+def load(*_):
+    print("loading", flush=True)
+    threading.Event().wait()
+
+LocalEngine.load = load
+sys.argv = ["espalier", *sys.argv[1:]]
+main()
+"""
+
+
+@pytest.mark.parametrize("arguments", [("serve", "--address", "127.0.0.1:0"), ("solve", "What is 6 times 7?")])
+def test_an_interrupt_during_the_load_of_a_model_ends_at_once(directory: Path, arguments: tuple[str, ...]) -> None:
+    ask = [sys.executable, "-c", LOADING, *arguments, "--engine", f"local:{directory}"]
+    with subprocess.Popen(ask, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "loading\n"
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=60)  # the load itself never ends
+        finally:
+            process.kill()
+    assert (process.returncode, "Traceback" in said) == (130, False)
+
+
+@pytest.mark.parametrize("option", ["--address", "--http", "--metrics"])
+def test_an_address_in_use_is_told_before_the_model_is_loaded(option: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        ask = [sys.executable, "-c", LOADING, "serve", option, address]
+        if option != "--address":
+            ask += ["--address", "127.0.0.1:0"]
+        done = subprocess.run(ask, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert f"cannot listen on {address}" in done.stderr
