@@ -124,6 +124,34 @@ async def test_limits_end_a_response_as_in_the_embedded_engine(address, limits):
         alike((await collect(local, request))[-1], (await collect(remote, request))[-1])
 
 
+@pytest.mark.parametrize("mode", list(Mode))
+async def test_a_request_for_the_last_event_is_one_reply_with_the_streamed_rollout(address, mode):
+    async with SglangEngine(address) as engine:
+        requests = [request_for(engine, number, mode=mode) for number in range(len(QUESTIONS))]
+        streamed = await asyncio.gather(*(collect(engine, request) for request in requests))
+        requests = [dataclasses.replace(request, final_event_only=True) for request in requests]
+        whole = await asyncio.gather(*(collect(engine, request) for request in requests))
+    for events, (end,) in zip(streamed, whole, strict=True):
+        alike(events[-1], end)
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+async def test_an_aborted_reply_is_the_tokens_so_far(address, mode):
+    async with SglangEngine(address) as engine:
+        request = dataclasses.replace(request_for(engine, 0, mode=mode), final_event_only=True)
+        (whole,) = await collect(engine, request)
+        lengths = []
+        for seconds in (0.0, 0.1, 0.3, 0.6):
+            running = asyncio.create_task(collect(engine, request))
+            await asyncio.sleep(seconds)
+            await engine.abort(request.request_id)
+            (end,) = await running
+            if end.reason is FinishReason.ABORTED:
+                lengths.append(end.usage.new_tokens)
+                assert lengths[-1] == len(end.rollout.tokens) < len(whole.rollout.tokens)
+        assert lengths
+
+
 async def test_an_aborted_request_ends_with_its_tokens_counted_and_the_server_goes_on(address):
     async with SglangEngine(address) as engine:
         request = request_for(engine, 0)

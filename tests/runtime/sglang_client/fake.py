@@ -18,7 +18,18 @@ from aiohttp import web
 from espalier.runtime.engine import Finished, GenerateRequest, Limits, Mode, SamplingParams, Tokens
 from espalier.runtime.grammar import Vocabulary
 from espalier.runtime.local import SEEDLING, LocalConfig, LocalEngine
-from espalier.runtime.sglang.protocol import EVENTS, KEY, OptionError, Summary, event_to_json, parse_switch
+from espalier.runtime.sglang.protocol import (
+    EVENTS,
+    FORCED,
+    KEY,
+    PATHS,
+    POSITIONS,
+    OptionError,
+    Summary,
+    event_to_json,
+    format_path,
+    parse_switch,
+)
 from tests.runtime.local.tiny import SIZES, TinyTokenizer, tiny_qwen3
 from tests.runtime.scripted import Script, ScriptedSampler
 
@@ -95,7 +106,7 @@ class FakeSglang:
     @property
     def candidates(self) -> list[dict[str, Any]]:
         """Bodies of the requests to generate, without the probe that a client starts with."""
-        return [body for body in self.seen.get("/generate", []) if body.get("stream")]
+        return [body for body in self.seen.get("/generate", []) if "rid" in body]
 
     @web.middleware
     async def _take(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -104,7 +115,7 @@ class FakeSglang:
         body = await request.json() if request.can_read_body else None
         self.seen.setdefault(request.path, []).append(body)
         waiting = self.answers.get(request.path)
-        if waiting and (request.path != "/generate" or body.get("stream")):
+        if waiting and (request.path != "/generate" or "rid" in body):
             return await waiting.pop(0)(request)
         return await handler(request)
 
@@ -144,8 +155,10 @@ class FakeSglang:
             switch = parse_switch(body["sampling_params"]["custom_params"][KEY]) if self.plugin else None
         except OptionError as error:
             return web.json_response({"error": {"message": str(error)}}, status=400)
-        if not body.get("stream"):
+        if "rid" not in body:
             return web.json_response({"meta_info": {KEY: [{}]} if switch else {}})
+        if not body["stream"]:
+            return web.json_response(await self._reply(body, parallel=switch is not None))
         response = web.StreamResponse()
         await response.prepare(request)
         number = 0
@@ -159,20 +172,35 @@ class FakeSglang:
         await response.write(b"data: [DONE]\n\n")
         return response
 
+    async def _reply(self, body: dict[str, Any], *, parallel: bool) -> dict[str, Any]:
+        """A response without streaming."""
+        async for event in self.engine.generate(_request(body, parallel=parallel)):
+            if isinstance(event, Finished):
+                break
+        rollout, usage = event.rollout, event.usage
+        meta: dict[str, Any] = {
+            "finish_reason": {"type": event.reason if event.reason in ("stop", "length") else "abort"},
+            "weight_version": self.says_version or self.weight_version,
+            "completion_tokens": len(rollout.tokens),
+            "output_token_logprobs": [[logprob, 0, None] for logprob in rollout.logprobs],
+        }
+        if parallel:
+            summary = Summary(
+                event.reason,
+                event.detail,
+                sampled_tokens=usage.sampled_tokens,
+                forced_tokens=usage.forced_tokens,
+                critical_path_tokens=usage.critical_path_tokens,
+            )
+            paths = [format_path(path) for path in rollout.paths]
+            meta |= {KEY: [summary.to_json()], PATHS: paths, FORCED: rollout.forced, POSITIONS: rollout.positions}
+        return {"output_ids": rollout.tokens, "meta_info": meta}
+
     async def _messages(self, body: dict[str, Any], *, parallel: bool) -> AsyncIterator[dict[str, Any]]:
-        sampling = body["sampling_params"]
-        asked = GenerateRequest(
-            body["rid"],
-            tuple(body["input_ids"]),
-            SamplingParams(temperature=sampling["temperature"], seed=sampling["sampling_seed"]),
-            limits=Limits(max_tokens=sampling["max_new_tokens"]),
-            mode=Mode.PARALLEL if parallel else Mode.SEQUENTIAL,
-            stop=frozenset(sampling["stop_token_ids"]),
-        )
         records: list[Any] = []
         tokens: list[int] = []
         logprobs: list[Any] = []
-        async for event in self.engine.generate(asked):
+        async for event in self.engine.generate(_request(body, parallel=parallel)):
             if self.incremental:
                 records, logprobs, sent = [], [], len(tokens)
             else:
@@ -192,6 +220,18 @@ class FakeSglang:
             meta |= {"completion_tokens": len(tokens), "output_token_logprobs": logprobs}
             meta |= {EVENTS: records} if parallel else {}
             yield {"output_ids": tokens[sent:], "meta_info": meta}
+
+
+def _request(body: dict[str, Any], *, parallel: bool) -> GenerateRequest:
+    sampling = body["sampling_params"]
+    return GenerateRequest(
+        body["rid"],
+        tuple(body["input_ids"]),
+        SamplingParams(temperature=sampling["temperature"], seed=sampling["sampling_seed"]),
+        limits=Limits(max_tokens=sampling["max_new_tokens"]),
+        mode=Mode.PARALLEL if parallel else Mode.SEQUENTIAL,
+        stop=frozenset(sampling["stop_token_ids"]),
+    )
 
 
 def status(code: int, said: str = "no") -> Handler:

@@ -39,6 +39,7 @@ from tests.runtime.sglang_client.fake import VOCABULARY, FakeSglang, embedded, s
 
 PROMPT = tuple(range(30, 50))
 REQUEST = GenerateRequest("a", PROMPT, SamplingParams(seed=11), limits=Limits(max_tokens=100_000))
+WHOLE = dataclasses.replace(REQUEST, final_event_only=True)
 SEQUENTIAL = dataclasses.replace(REQUEST, mode=Mode.SEQUENTIAL, limits=Limits(max_tokens=24))
 ENDLESS: Script = {(): (None,) * 100_000}
 BLOCKS = random_script(random.Random(5), VOCABULARY, Shape(blocks=(1, 1), plans=(2, 3), text=(1, 4)))
@@ -99,6 +100,92 @@ async def test_a_sequential_request_needs_no_plugin(incremental: bool) -> None:
         events = await collect(engine, SEQUENTIAL)
     assert events[-1] == with_version(here, 7)
     assert sum(len(event.tokens) for event in events[:-1] if isinstance(event, Tokens)) == 24
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("seed", range(2))
+async def test_a_request_for_the_last_event_is_one_reply_with_the_same_rollout(seed: int, mode: Mode) -> None:
+    script = random_script(random.Random(seed), VOCABULARY)
+    fake = FakeSglang(embedded(script))
+    async with connected(fake) as engine:
+        asked = dataclasses.replace(REQUEST if mode is Mode.PARALLEL else SEQUENTIAL, mode=mode)
+        streamed = await collect(engine, asked)
+        whole = await collect(engine, dataclasses.replace(asked, final_event_only=True))
+    assert whole == streamed[-1:]
+    assert [body["stream"] for body in fake.candidates] == [True, False]
+    if mode is Mode.PARALLEL:
+        assert "events" not in fake.candidates[1]["sampling_params"]["custom_params"]["npr"]
+
+
+async def test_a_reply_that_the_server_fails_to_make_is_an_error_of_that_request_alone() -> None:
+    """Asking again would fail again, for ever; a server that is away is asked again."""
+    fake = FakeSglang(embedded(BLOCKS), answers={"/generate": [status(500, "ZeroDivisionError"), status(503)]})
+    async with connected(fake) as engine:
+        (failed,) = await collect(engine, WHOLE)
+        (good,) = await collect(engine, WHOLE)
+    assert (failed.reason, failed.rollout.tokens) == (FinishReason.ERROR, ())
+    assert "ZeroDivisionError" in failed.detail
+    assert good.reason is FinishReason.STOP
+    assert len(fake.candidates) == 3
+
+
+async def test_a_reply_whose_server_dies_comes_from_the_next() -> None:
+    async def hang_up(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.close()
+        return web.Response()
+
+    fakes = [FakeSglang(embedded(BLOCKS), answers={"/generate": [hang_up] * 2}), FakeSglang(embedded(BLOCKS))]
+    async with connected(*fakes) as engine:
+        asked = [dataclasses.replace(WHOLE, request_id=str(i), prompt=(i, *PROMPT)) for i in range(6)]
+        ends = [(await collect(engine, one))[-1] for one in asked]
+    assert {end.reason for end in ends} == {FinishReason.STOP}
+
+
+@pytest.mark.parametrize("broken", ["npr_positions", "npr_paths", "npr_forced", "output_token_logprobs", "npr"])
+async def test_a_reply_that_lacks_a_column_is_an_error_not_a_rollout(broken: str) -> None:
+    fake = FakeSglang(embedded(BLOCKS))
+
+    async def lacking(request: web.Request) -> web.Response:
+        reply = await fake._reply(await request.json(), parallel=True)
+        reply["meta_info"][broken] = reply["meta_info"][broken][1:]
+        return web.json_response(reply)
+
+    fake.answers["/generate"] = [lacking]
+    async with connected(fake) as engine:
+        with pytest.raises(EngineError, match="makes no sense"):
+            await collect(engine, WHOLE)
+
+
+async def test_a_silent_server_is_asked_whether_it_lives_before_its_reply_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake = FakeSglang(embedded(ENDLESS))
+    fake.answers = {"/health": [status(200), *[status(503)] * 2]}
+    async with connected(fake) as engine:
+        monkeypatch.setattr(server_module, "SILENCE", 0.2)
+        with pytest.raises(EngineUnavailable, match="has stopped answering"):
+            await collect(engine, dataclasses.replace(WHOLE, limits=Limits(max_tokens=100_000)))
+    assert len(fake.seen["/health"]) == 3
+
+
+async def test_a_reply_that_is_aborted_is_the_tokens_so_far_even_if_the_server_forgets_the_first_abort(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def forget(_: web.Request) -> web.Response:
+        return web.Response()
+
+    monkeypatch.setattr(server_module, "TICK", 0.05)
+    fake = FakeSglang(embedded(ENDLESS), answers={"/abort_request": [forget]})
+    async with connected(fake) as engine:
+        running = asyncio.create_task(collect(engine, WHOLE))
+        while not fake.engine.info.details["running"]:  # noqa: ASYNC110 (the engine is another thread)
+            await asyncio.sleep(0.01)
+        await engine.abort("a")
+        (end,) = await running
+    assert end.reason is FinishReason.ABORTED
+    assert end.usage.sampled_tokens == len(end.rollout.tokens)
+    assert len(fake.seen["/abort_request"]) >= 2
 
 
 async def test_a_parallel_request_is_refused_without_the_plugin_and_told_what_to_start() -> None:

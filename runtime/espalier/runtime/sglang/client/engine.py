@@ -30,8 +30,14 @@ from espalier.runtime.engine import (
 )
 from espalier.runtime.grammar import TagError, Vocabulary
 from espalier.runtime.sglang.client import weights as update
-from espalier.runtime.sglang.client.messages import Reader, generate_body, require_served, weight_number
-from espalier.runtime.sglang.client.server import Profile, Server, session
+from espalier.runtime.sglang.client.messages import (
+    Reader,
+    generate_body,
+    read_whole,
+    require_served,
+    weight_number,
+)
+from espalier.runtime.sglang.client.server import Profile, RequestFailed, Server, session
 from espalier.runtime.sglang.client.servers import Servers
 from espalier.runtime.sglang.client.weights import TensorSpec, WeightGroup
 
@@ -74,9 +80,11 @@ class _Running:
 class SglangEngine:
     """Generates on SGLang servers. Implements `Engine`.
 
-    One HTTP stream per request. All requests with the same prompt prefer the same server, where they share the keys and
-    values of the prompt. A request that no server has begun to answer is sent to the next one; one that breaks in the
-    middle is `EngineUnavailable`, since nothing is generated twice without being asked for.
+    One HTTP stream per request, or one reply for a request of which only the last event is wanted. All requests with
+    the same prompt prefer the same server, where they share the keys and values of the prompt. A request that no server
+    has begun to answer is sent to the next one; a stream that breaks in the middle is `EngineUnavailable`, since
+    nothing is generated twice without being asked for. A reply has no middle: if its server dies, the next one is
+    asked.
     """
 
     def __init__(self, *urls: str, config: ClientConfig = ClientConfig()) -> None:
@@ -268,6 +276,9 @@ class SglangEngine:
         _require_possible(request, profile, len(self._tokenizer))
         running.server, running.sglang_id = server, uuid.uuid4().hex
         body = generate_body(request, running.sglang_id, profile.context_length)
+        if request.final_event_only:
+            yield await self._whole(server, request, running, body, profile.context_length)
+            return
         answer = Transcript(request.request_id, request.prompt)
         reader = Reader(request, answer, profile.context_length, profile.incremental)
         async with aclosing(server.stream("/generate", body)) as stream:
@@ -275,7 +286,7 @@ class SglangEngine:
                 require_served(message)
                 try:
                     events = reader.read(message)
-                except (ValueError, KeyError, TypeError) as error:
+                except (ValueError, LookupError, TypeError) as error:
                     raise EngineError(f"the SGLang server at {server.url} makes no sense: {error}") from error
                 for event in events:
                     yield event
@@ -284,6 +295,26 @@ class SglangEngine:
                 if running.unwanted:  # the server forgets an abort that comes before it knows the request
                     await _abort(running)
         raise EngineUnavailable(f"the SGLang server at {server.url} ended in the middle of {request.request_id}")
+
+    async def _whole(
+        self, server: Server, request: GenerateRequest, running: _Running, body: dict[str, Any], context_length: int
+    ) -> Finished:
+        """The response in one reply."""
+
+        async def tick() -> None:
+            if running.unwanted:  # the server forgets an abort that comes before it knows the request
+                await _abort(running)
+
+        try:
+            message = await server.post_and_watch("/generate", body, tick)
+        except RequestFailed as error:
+            answer = Transcript(request.request_id, request.prompt)
+            return answer.finish(FinishReason.ERROR, str(error), self._weight_version)
+        require_served(message)
+        try:
+            return read_whole(request, message, context_length)
+        except (ValueError, LookupError, TypeError) as error:
+            raise EngineError(f"the SGLang server at {server.url} makes no sense: {error}") from error
 
     async def _profile(self, server: Server) -> Profile:
         """What a server is. One that was away gets the present weights first: it may have been started anew."""

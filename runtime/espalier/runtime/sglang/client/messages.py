@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from espalier.runtime.decoding.transcript import Transcript
@@ -17,10 +17,23 @@ from espalier.runtime.engine import (
     GenerateRequest,
     Mode,
     RequestRefused,
+    Rollout,
     Tokens,
+    Usage,
 )
 from espalier.runtime.sglang.client.server import REFUSED
-from espalier.runtime.sglang.protocol import EVENTS, KEY, OptionError, Summary, event_from_json, request_options
+from espalier.runtime.sglang.protocol import (
+    EVENTS,
+    FORCED,
+    KEY,
+    PATHS,
+    POSITIONS,
+    OptionError,
+    Summary,
+    event_from_json,
+    parse_path,
+    request_options,
+)
 
 SEEDS = 1 << 31
 """SGLang's seeds are 32-bit numbers with a sign."""
@@ -42,7 +55,7 @@ def generate_body(request: GenerateRequest, request_id: str, context_length: int
     room = min(limits.max_tokens, context_length - len(request.prompt))
     if request.mode is Mode.PARALLEL:
         try:
-            switch = request_options(request).to_json()
+            switch = request_options(request, events=not request.final_event_only).to_json()
         except OptionError as error:
             raise RequestRefused(str(error)) from None
     elif limits.max_critical_path is not None:
@@ -51,7 +64,7 @@ def generate_body(request: GenerateRequest, request_id: str, context_length: int
     return {
         "rid": request_id,
         "input_ids": list(request.prompt),
-        "stream": True,
+        "stream": not request.final_event_only,
         "return_logprob": True,
         "sampling_params": {
             "max_new_tokens": room,
@@ -91,6 +104,49 @@ def require_served(message: dict[str, Any]) -> None:
     raise (EngineUnavailable if status == 503 else EngineError)(f"the SGLang server failed: {said}")
 
 
+def read_whole(request: GenerateRequest, message: dict[str, Any], context_length: int) -> Finished:
+    """The last event of a response that came in one message, without streaming.
+
+    Args:
+        request: What is answered.
+        message: The answer.
+        context_length: Of the server.
+
+    Raises:
+        ValueError, LookupError, TypeError: The message is not in the protocol.
+    """
+    meta, tokens = message["meta_info"], message["output_ids"]
+    if request.mode is Mode.PARALLEL and KEY not in meta and meta["finish_reason"]["type"] != "abort":
+        raise ValueError("it has lost the plugin")
+    if KEY not in meta:  # sequential, or given up in SGLang's queue before it has forked
+        answer = Transcript(request.request_id, request.prompt)
+        plain = replace(request, mode=Mode.SEQUENTIAL)
+        *_, last = Reader(plain, answer, context_length, incremental=False).read(message)
+        if not isinstance(last, Finished):
+            raise ValueError("it has no finish_reason")
+        return last
+    summary = Summary.from_json(meta[KEY][-1])
+    logprobs = [float(item[0]) for item in meta["output_token_logprobs"]]
+    count = summary.sampled_tokens + summary.forced_tokens
+    if summary.reason is FinishReason.ABORTED:  # SGLang samples a token more, which the response has not taken
+        tokens, logprobs = tokens[:count], logprobs[:count]
+    columns = (tokens, logprobs, meta[FORCED], meta[POSITIONS], meta[PATHS])
+    if any(len(column) != count for column in columns):
+        raise ValueError(f"it says {count} tokens and has {', '.join(str(len(column)) for column in columns)}")
+    paths = {text: parse_path(text) for text in set(meta[PATHS])}
+    rollout = Rollout(
+        prompt=request.prompt,
+        tokens=tuple(tokens),
+        logprobs=tuple(logprobs),
+        forced=tuple(map(bool, meta[FORCED])),
+        positions=tuple(meta[POSITIONS]),
+        paths=tuple(paths[text] for text in meta[PATHS]),
+        weight_version=weight_number(str(meta.get("weight_version", ""))),
+    )
+    usage = Usage(len(request.prompt), summary.sampled_tokens, summary.forced_tokens, summary.critical_path_tokens)
+    return Finished(request.request_id, summary.reason, usage, rollout, summary.detail)
+
+
 @dataclass(eq=False, slots=True)
 class Reader:
     """Reads the messages of one response.
@@ -112,7 +168,7 @@ class Reader:
         """The events of one message; the last one of the last message is :class:`Finished`.
 
         Raises:
-            ValueError, KeyError, TypeError: The message contradicts what came before, or is not in the protocol.
+            ValueError, LookupError, TypeError: The message contradicts what came before, or is not in the protocol.
         """
         meta = message["meta_info"]
         parallel = self.request.mode is Mode.PARALLEL

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +18,9 @@ from espalier.runtime.sglang.protocol import KEY
 
 SILENCE = 30.0
 """Seconds without a byte of an answer after which the server is asked whether it still lives."""
+
+TICK = 1.0
+"""Seconds between looks at a request that is answered in one piece."""
 
 REFUSED = (400, 413, 422)
 
@@ -34,6 +37,10 @@ def session(key: str | None = None) -> aiohttp.ClientSession:
 
 class NoSuchEndpoint(EngineError):
     """The server does not know the path: an older SGLang, or none at all."""
+
+
+class RequestFailed(EngineUnavailable):
+    """The server answered 500: it lives, and this request failed there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +150,35 @@ class Server:
             async with self.http.post(self.url + path, json=body, timeout=timeout) as response:
                 return await self._object(response)
 
+    async def post_and_watch(
+        self, path: str, body: dict[str, Any], tick: Callable[[], Awaitable[None]]
+    ) -> dict[str, Any]:
+        """As :meth:`post`, for an answer that may take long; a server that is silent is asked whether it lives.
+
+        Args:
+            path: Where to.
+            body: What.
+            tick: Called every :data:`TICK` seconds until the answer is there.
+
+        Raises:
+            RequestRefused: The server does not take the request.
+            RequestFailed: It failed on this request.
+            EngineUnavailable: It cannot be reached, has stopped answering, is starting, overloaded or failing.
+            EngineError: The answer makes no sense, or our key is refused.
+        """
+        clock = asyncio.get_running_loop().time
+        answer = asyncio.ensure_future(self.post(path, body))
+        try:
+            heard = clock()
+            while not (await asyncio.wait((answer,), timeout=min(TICK, SILENCE)))[0]:
+                await tick()
+                if clock() - heard >= SILENCE:
+                    await self._require_alive()
+                    heard = clock()
+            return await answer
+        finally:
+            answer.cancel()
+
     async def stream(self, path: str, body: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """Send a JSON object and yield the messages that come back. Raises as :meth:`post`, at any time."""
         with self._failures():
@@ -160,14 +196,17 @@ class Server:
             return False
         return True
 
+    async def _require_alive(self) -> None:
+        if not await self.alive():
+            raise EngineUnavailable(f"the SGLang server at {self.url} has stopped answering") from None
+
     async def _pieces(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         while True:
             try:
                 async with asyncio.timeout(SILENCE):
                     piece = await response.content.readany()
             except TimeoutError:  # a queue may be long; a host that is gone says nothing either
-                if not await self.alive():
-                    raise EngineUnavailable(f"the SGLang server at {self.url} has stopped answering") from None
+                await self._require_alive()
                 continue
             if not piece:
                 return
@@ -190,7 +229,8 @@ class Server:
         if response.status in (401, 403):
             raise EngineError(f"the SGLang server at {self.url} wants a key; write sglang://HOST:PORT?key-file=FILE")
         if response.status >= 500:
-            raise EngineUnavailable(f"the SGLang server at {self.url} answered {response.status}: {said}")
+            kind = RequestFailed if response.status == 500 else EngineUnavailable
+            raise kind(f"the SGLang server at {self.url} answered {response.status}: {said}")
         raise NoSuchEndpoint(f"{response.url} answered {response.status}; is it an SGLang server?")
 
     @contextmanager
