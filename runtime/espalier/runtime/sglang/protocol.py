@@ -28,7 +28,8 @@ order of its tokens; a step's events lie between the fork and the join of its bl
 
 **At the end** `meta_info["npr"]` is a list of one :class:`Summary` as JSON. `finish_reason` keeps SGLang's types:
 `stop`, `length`, `abort`; a malformed response is a `stop` whose `matched` is the offending token's id, and an error in
-the plugin an `abort` with status 500, which a request without streaming gets as its HTTP status. The reason in this project's terms is `Summary.reason`.
+the plugin an `abort` with status 500, which a request without streaming gets as its HTTP status. The reason in this
+project's terms is `Summary.reason`.
 """
 
 from __future__ import annotations
