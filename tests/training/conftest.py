@@ -14,6 +14,7 @@ from espalier.training.tasks import Split
 from espalier.training.traces.stream import Codec, examples
 
 ROOT = Path(__file__).parents[2]
+RECIPES = ROOT / "recipes"
 TOKENIZER = ROOT / "runtime/espalier/runtime/seedling"
 
 
@@ -24,14 +25,14 @@ def codec() -> Codec:
 
 @pytest.fixture(scope="session")
 def some_examples(codec: Codec, tiny: SeedlingConfig) -> list[tuple[int, Example]]:
-    """A few examples of cheap tasks, spoilt steps among them."""
+    """A few examples of cheap tasks, corrupted steps among them."""
     return list(islice(examples(codec, tiny.data, Split.TRAIN, 0), 40))
 
 
 @pytest.fixture(scope="session")
 def tiny() -> SeedlingConfig:
     """A run of seconds: two layers, cheap tasks, everything in this process."""
-    config = load(ROOT / "recipes" / "configs" / "tiny.toml")
+    config = load(RECIPES / "tiny" / "supervised.toml")
     return replace(
         config,
         held_out_rows=1,

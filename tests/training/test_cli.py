@@ -6,9 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from espalier.training.cli import app
-from tests.training.conftest import ROOT
-
-CONFIGS = ROOT / "recipes" / "configs"
+from tests.training.conftest import RECIPES
 
 
 def _run(*arguments: str | Path) -> tuple[int, str]:
@@ -19,7 +17,7 @@ def _run(*arguments: str | Path) -> tuple[int, str]:
 
 def test_trouble_is_one_line_with_a_status(tmp_path: Path) -> None:
     out, none = tmp_path / "out", tmp_path / "none"
-    papo = CONFIGS / "papo-tiny.toml"
+    papo = RECIPES / "tiny" / "papo.toml"
     assert _run("papo", "--config", none, "--from", none, "--out", out) == (
         2,
         f"espalier: {none}: No such file or directory",
@@ -40,7 +38,7 @@ def test_a_dataset_line_that_is_no_problem_stops_the_run_with_its_number(tmp_pat
     data = tmp_path / "problems.jsonl"
     data.write_text('{"text": "1+1?", "check": {"reference": {"answer": "2"}}}\n{"text": 3}\n')
     config = tmp_path / "papo.toml"
-    text = (CONFIGS / "papo-tiny.toml").read_text().replace("tasks = { chain_sum = 1.0 }", f'file = "{data}"')
+    text = (RECIPES / "tiny" / "papo.toml").read_text().replace("tasks = { chain_sum = 1.0 }", f'file = "{data}"')
     config.write_text(text)
     status, said = _run("papo", "--config", config, "--from", tmp_path, "--out", tmp_path / "out")
     assert status == 2

@@ -6,8 +6,9 @@ import pytest
 
 from espalier.training.config import BetaConfig, ConfigError, RlConfig, SeedlingConfig, load, load_as
 from espalier.training.pipeline import CurriculumConfig
-from tests.training.conftest import ROOT
+from tests.training.conftest import RECIPES
 
+SHIPPED = sorted(path for name in ("npr-4b", "seedling", "tiny") for path in (RECIPES / name).glob("*.toml"))
 KINDS = {
     "zero": RlConfig,
     "papo": RlConfig,
@@ -17,7 +18,7 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "recipes" / "configs").glob("*.toml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(RECIPES)))
 def test_every_shipped_config_loads(path: Path) -> None:
     config = load_as(KINDS.get(path.stem.partition("-")[0], SeedlingConfig), path)
     if isinstance(config, SeedlingConfig | BetaConfig):
@@ -33,12 +34,12 @@ def test_every_shipped_config_loads(path: Path) -> None:
         ("layers = 4", "layers = 4\nwidth = 3", r"unknown setting model.width"),
         ("layers = 4", "layers = 'four'", r"model.layers: should be a valid integer, got 'four'"),
         ("layers = 4\n", "", r"model.layers is missing"),
-        ("[model]", "[model", r"tiny.toml: "),
+        ("[model]", "[model", r"supervised.toml: "),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
-    path = tmp_path / "tiny.toml"
-    path.write_text((ROOT / "recipes" / "configs" / "tiny.toml").read_text().replace(old, new))
+    path = tmp_path / "supervised.toml"
+    path.write_text((RECIPES / "tiny" / "supervised.toml").read_text().replace(old, new))
     with pytest.raises(ConfigError, match=message):
         load(path)
 
@@ -62,13 +63,13 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         ("[trainer]", "[trainer.lora]\nrank = 0\n[trainer]", r"trainer.lora: rank must be at least 1, got 0"),
         ("sequence_length = 512", "sequence_length = 320", r"trainer.sequence_length 320 holds no prompt with a"),
         ("checkpoint_every = 8", "checkpoint_every = 0", r"checkpoint_every must be at least 1, got 0"),
-        ("seed = 1\nsteps", "steps", r"papo-tiny.toml: seed is missing"),
+        ("seed = 1\nsteps", "steps", r"papo.toml: seed is missing"),
     ],
 )
 def test_a_wrong_setting_of_reinforcement_learning_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
-    text = (ROOT / "recipes" / "configs" / "papo-tiny.toml").read_text()
+    text = (RECIPES / "tiny" / "papo.toml").read_text()
     assert old in text
-    path = tmp_path / "papo-tiny.toml"
+    path = tmp_path / "papo.toml"
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(ConfigError, match=message):
         load_as(RlConfig, path)

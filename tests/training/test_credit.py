@@ -28,12 +28,12 @@ from espalier.training.rl.credit import (
     ShorterPath,
     TokenCredit,
     TokenKind,
-    deviation,
     kind_weights,
     kinds,
     moments,
     pass_at_k,
     segments,
+    std,
 )
 from espalier.training.rl.objective import Sampled, papo_loss
 from tests.runtime.trees import VOCABULARY, Step, place, responses
@@ -309,13 +309,13 @@ def _firsts(given_: list[list[TokenCredit]]) -> list[float]:
     return [float(one.advantages[0]) for group in given_ for one in group]
 
 
-def test_papo_divides_by_one_deviation_of_the_whole_batch() -> None:
+def test_papo_divides_by_one_std_of_the_whole_batch() -> None:
     # mean 1/2, mean square 1: deviation sqrt(3/4). Group means 0 and 1.
     expected = [1 / math.sqrt(0.75), -1 / math.sqrt(0.75), 0.0, 0.0]
     assert _firsts(credit_of(Outcome(), *_responses(REWARDS))) == pytest.approx(expected, abs=1e-5)
 
 
-def test_dapo_divides_by_the_deviation_of_each_group() -> None:
+def test_dapo_divides_by_the_std_of_each_group() -> None:
     groups = _responses([[3.0, 1.0], [1.0, -1.0], [0.0, 0.0]])
     assert _firsts(credit_of(GroupOutcome(), *groups)) == pytest.approx([1, -1, 1, -1, 0, 0], abs=1e-4)
 
@@ -329,13 +329,13 @@ def test_a_group_of_equal_rewards_contributes_nothing(reward: float, size: int) 
         assert max(map(abs, found)) < 1e-6
 
 
-def test_the_deviation_of_two_ranks_is_that_of_their_union() -> None:
+def test_the_std_of_two_ranks_is_that_of_their_union() -> None:
     rewards = torch.tensor([1.0, -1.0, 1.0, 1.0])
-    whole = deviation(moments(rewards))
+    whole = std(moments(rewards))
     assert whole == pytest.approx(math.sqrt(0.75))
-    assert deviation(moments(rewards[:1]) + moments(rewards[1:])) == pytest.approx(whole)
-    assert deviation(moments(rewards[:0]) + moments(rewards)) == pytest.approx(whole)
-    assert deviation(moments(rewards[:0])) == 0.0
+    assert std(moments(rewards[:1]) + moments(rewards[1:])) == pytest.approx(whole)
+    assert std(moments(rewards[:0]) + moments(rewards)) == pytest.approx(whole)
+    assert std(moments(rewards[:0])) == 0.0
 
 
 # Segments.

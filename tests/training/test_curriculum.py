@@ -17,13 +17,13 @@ from espalier.training.pipeline import CurriculumConfig, Pipeline, Stage
 from espalier.training.rl.measure import Measured
 from espalier.training.rl.rollout import JudgedRollout
 from espalier.training.run.deadline import Deadline
-from espalier.training.table import NothingJudgedError, holds, last_line, table
+from espalier.training.table import NothingJudgedError, last_line, meets_margin, table
 from espalier.training.traces.stream import Codec
 from espalier.verifiers.verdict import Status, Verdict
-from tests.training.conftest import ROOT
+from tests.training.conftest import RECIPES
 from tests.training.test_beta import _attempt
 
-CONFIGS = ROOT / "recipes" / "configs"
+TINY = RECIPES / "tiny"
 
 
 def _measured(accuracy: float | None) -> Measured:
@@ -39,17 +39,17 @@ RESULTS = {
 
 @pytest.fixture
 def config() -> CurriculumConfig:
-    return load_as(CurriculumConfig, CONFIGS / "train-tiny.toml")
+    return load_as(CurriculumConfig, TINY / "train-tiny.toml")
 
 
 def test_the_last_line_has_the_accuracy_of_the_four_stages() -> None:
-    line = last_line(Path("configs/train-tiny.toml"), RESULTS)
+    line = last_line(Path("tiny/train-tiny.toml"), RESULTS)
     assert line == "train-tiny: base 30.0% zero 31.4% beta 40.0% papo 50.0%"
 
 
 @pytest.mark.parametrize(("margin", "held"), [(5.0, True), (9.99, True), (10.01, False)])
 def test_papo_has_to_be_above_beta_by_the_margin(margin: float, held: bool) -> None:
-    assert holds(RESULTS, margin) is held
+    assert meets_margin(RESULTS, margin) is held
 
 
 def test_the_table_states_the_noise(config: CurriculumConfig) -> None:
@@ -69,7 +69,7 @@ def test_a_task_without_verdicts_counts_in_no_mean(config: CurriculumConfig) -> 
     """A machine without a sandbox judges no programs, which says nothing of the model."""
     unjudged = {stage: {**tasks, "programming": _measured(None)} for stage, tasks in RESULTS.items()}
     assert last_line(Path("train-tiny.toml"), unjudged) == last_line(Path("train-tiny.toml"), RESULTS)
-    assert holds(unjudged, 9.9)
+    assert meets_margin(unjudged, 9.9)
     text = table(unjudged, config)
     assert "mean of 2 tasks" in text
     (line, *_) = (line for line in text.splitlines() if "programming" in line)
@@ -86,7 +86,7 @@ def test_a_stopped_curriculum_goes_on_where_it_was(config: CurriculumConfig, tmp
     stop_at = {"zero"}
 
     class Short(Pipeline):
-        """Legs that train nothing; what is tested is which of them are begun."""
+        """Stages that train nothing; what is tested is which of them are begun."""
 
         def stages(self) -> Iterator[Stage]:
             for name in ("base", "zero", "beta"):
@@ -100,7 +100,7 @@ def test_a_stopped_curriculum_goes_on_where_it_was(config: CurriculumConfig, tmp
         async def _measured(self, stage: Stage) -> dict[str, Measured] | None:
             return {"gcd": _measured(0.5)}
 
-    run = Short(config, CONFIGS, tmp_path, torch.device("cpu"), Deadline(), lambda entry: None)
+    run = Short(config, TINY, tmp_path, torch.device("cpu"), Deadline(), lambda entry: None)
     assert run.run() is None
     stop_at.clear()
     assert run.run() == {name: {"gcd": _measured(0.5)} for name in ("base", "zero", "beta")}
@@ -118,7 +118,7 @@ def test_some_legs_alone_can_be_run(config: CurriculumConfig, tmp_path: Path) ->
         async def _measured(self, stage: Stage) -> dict[str, Measured] | None:
             return {}
 
-    run = Short(config, CONFIGS, tmp_path, torch.device("cpu"), Deadline(), lambda entry: None)
+    run = Short(config, TINY, tmp_path, torch.device("cpu"), Deadline(), lambda entry: None)
     for name in ("base", "zero", "beta"):
         (tmp_path / name).mkdir()
     assert run.run(("zero",)) == {"zero": {}}
@@ -136,7 +136,7 @@ def test_a_leg_says_what_has_to_be_trained_before_it(
     config: CurriculumConfig, tmp_path: Path, stage: str, lacks: str
 ) -> None:
     whole = replace(config, controls=True)
-    run = Pipeline(whole, CONFIGS, tmp_path, torch.device("cpu"), Deadline(), lambda entry: None)
+    run = Pipeline(whole, TINY, tmp_path, torch.device("cpu"), Deadline(), lambda entry: None)
     with pytest.raises(
         ConfigError, match=rf"{lacks} is not trained in .*; run the curriculum with --stages {lacks} first"
     ):
@@ -145,7 +145,7 @@ def test_a_leg_says_what_has_to_be_trained_before_it(
 
 def test_the_controls_differ_from_the_stages_in_their_mode_alone(config: CurriculumConfig, tmp_path: Path) -> None:
     whole = replace(config, controls=True)
-    run = Pipeline(whole, CONFIGS, tmp_path, torch.device("cpu"), Deadline(), lambda entry: None)
+    run = Pipeline(whole, TINY, tmp_path, torch.device("cpu"), Deadline(), lambda entry: None)
     assert [(stage.name, stage.mode.value) for stage in run.stages()] == [
         ("base", "sequential"),
         ("zero", "sequential"),
@@ -221,9 +221,7 @@ def test_measuring_goes_on_where_it_was_and_asks_for_some_tasks_at_once(
     tasks = ("chain_sum", "gcd", "lcm", "products", "programming")
     evaluation = replace(config.evaluation, tasks=tasks, problems=2, samples=2)
     said: list[dict[str, Any]] = []
-    run = Measuring(
-        replace(config, evaluation=evaluation), CONFIGS, tmp_path, torch.device("cpu"), Hasty(), said.append
-    )
+    run = Measuring(replace(config, evaluation=evaluation), TINY, tmp_path, torch.device("cpu"), Hasty(), said.append)
     done: list[object] = []
     results = None
     while results is None:

@@ -1,4 +1,4 @@
-"""`scripts/curriculum.sh`: what it makes of how its parts end. A stand-in plays `espalier`."""
+"""`recipes/seedling/curriculum.sh`: what it makes of how its parts end. A stand-in plays `espalier`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.conftest import ROOT
+from tests.training.conftest import RECIPES
 
 STAND_IN = """#!/usr/bin/env bash
 echo "$*" >> "{log}"
@@ -20,15 +20,15 @@ esac
 """
 
 
-def _run(folder: Path, status: int, *legs: str) -> tuple[int, str, list[str]]:
+def _run(folder: Path, status: int, *stages: str) -> tuple[int, str, list[str]]:
     log, stand_in = folder / "log", folder / "espalier"
     stand_in.write_text(STAND_IN.format(log=log, status=status))
     stand_in.chmod(0o755)
-    for leg in legs:
-        (folder / "run" / leg).mkdir(parents=True)
-        (folder / "run" / leg / "metrics.jsonl").touch()
+    for stage in stages:
+        (folder / "run" / stage).mkdir(parents=True)
+        (folder / "run" / stage / "metrics.jsonl").touch()
     done = subprocess.run(
-        [str(ROOT / "scripts" / "curriculum.sh"), str(folder / "run"), "3"],
+        [str(RECIPES / "seedling" / "curriculum.sh"), str(folder / "run"), "3"],
         env={**os.environ, "ESPALIER": f"{stand_in} shown", "CONFIG": "some.toml"},
         capture_output=True,
         text=True,

@@ -11,7 +11,7 @@ TRACE = Demonstration(
 
 
 def test_exactly_the_sampled_tokens_are_trained(codec: Codec) -> None:
-    """Everything but prompt, forced openings and the spoilt step, read back as text."""
+    """Everything but prompt, forced openings and the corrupted step, read back as text."""
     example = encode("What is 1+1?", TRACE, codec.tokenizer, codec.vocabulary)
     decode = codec.tokenizer.decode
     kept = decode(example.tokens[example.trained].tolist(), skip_special_tokens=False)

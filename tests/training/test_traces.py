@@ -13,7 +13,7 @@ from espalier.training.traces import Branch, write
 from espalier.training.traces.encoding import encode, response_text
 from espalier.training.traces.expressions import Term, join
 from espalier.training.traces.stream import Codec
-from espalier.training.traces.trace import majority, spoil, vote
+from espalier.training.traces.trace import corrupt, majority, vote
 from espalier.verifiers.answer import boxes, branch_answer, final_answer
 from espalier.verifiers.check import Claim, ConstraintCheck, Domain, ProgramCheck, Relation
 from espalier.verifiers.math.verifier import MathVerifier
@@ -111,21 +111,21 @@ def test_a_search_gives_up_after_its_last_block_and_claims_nothing_proven(name: 
     assert not boxes(given_up.closing)
 
 
-def test_a_spoilt_step_states_a_wrong_result_and_is_not_trained() -> None:
+def test_a_corrupted_step_states_a_wrong_result_and_is_not_trained() -> None:
     branch = Branch(" add", " 57+87=144 so 144", "144")
     for seed in range(20):
-        spoilt = spoil(branch, Random(seed))
-        assert spoilt.result != "144"
-        assert not spoilt.trained
-        assert spoilt.work == f" 57+87=144 so {spoilt.result}"
+        corrupted = corrupt(branch, Random(seed))
+        assert corrupted.result != "144"
+        assert not corrupted.trained
+        assert corrupted.work == f" 57+87=144 so {corrupted.result}"
 
 
-def test_a_majority_outvotes_a_spoilt_step() -> None:
+def test_a_majority_outvotes_a_corrupted_step() -> None:
     methods = [Branch(f" way {i}", " so 7", "7") for i in range(4)]
-    traces = [majority(methods, "7", Random(seed), spoilt_share=1.0) for seed in range(30)]
-    spoilt = [t for t in traces if t is not None and any(not b.trained for b in t.blocks[0].branches)]
-    assert spoilt
-    assert all(t.blocks[0].takeaway.endswith("most votes: 7") for t in spoilt)
+    traces = [majority(methods, "7", Random(seed), corrupted_share=1.0) for seed in range(30)]
+    corrupted = [t for t in traces if t is not None and any(not b.trained for b in t.blocks[0].branches)]
+    assert corrupted
+    assert all(t.blocks[0].takeaway.endswith("most votes: 7") for t in corrupted)
 
 
 def test_a_tied_vote_goes_to_the_earliest() -> None:

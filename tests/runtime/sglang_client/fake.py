@@ -61,7 +61,7 @@ class FakeSglang:
         incremental: As `--incremental-streaming-output`.
         plugin: Whether parallel requests mean anything to it.
         key: What a caller has to show.
-        spoil: Bytes to send in place of the message with this number, after which the connection is cut.
+        corrupt: Bytes to send in place of the message with this number, after which the connection is cut.
         answers: Handlers that take over a path's next requests, one each.
         seen: Bodies by path.
         weight_version: Of its weights, as updates name them.
@@ -73,7 +73,7 @@ class FakeSglang:
     plugin: bool = True
     key: str | None = None
     model: str = str(SEEDLING)
-    spoil: tuple[int, bytes] | None = None
+    corrupt: tuple[int, bytes] | None = None
     answers: dict[str, list[Handler]] = field(default_factory=dict)
     seen: dict[str, list[Any]] = field(default_factory=dict)
     url: str = ""
@@ -163,8 +163,8 @@ class FakeSglang:
         await response.prepare(request)
         number = 0
         async for message in self._messages(body, parallel=switch is not None):
-            if self.spoil is not None and self.spoil[0] == number:
-                await response.write(self.spoil[1])
+            if self.corrupt is not None and self.corrupt[0] == number:
+                await response.write(self.corrupt[1])
                 request.transport.close()
                 return response
             await response.write(b"data: " + json.dumps(message).encode() + b"\n\n")

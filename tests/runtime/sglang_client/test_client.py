@@ -263,7 +263,7 @@ async def test_an_id_that_is_running_is_refused() -> None:
 @pytest.mark.parametrize("cut", [b"", b'data: {"output_ids": [1', b'data: {"output_ids": [1]}'])
 @pytest.mark.parametrize("at", [0, 3])
 async def test_a_server_that_dies_in_the_middle_is_unavailable_never_an_empty_answer(at: int, cut: bytes) -> None:
-    fake = FakeSglang(embedded(BLOCKS), spoil=(at, cut))
+    fake = FakeSglang(embedded(BLOCKS), corrupt=(at, cut))
     async with connected(fake) as engine:
         with pytest.raises(EngineUnavailable, match=r"127\.0\.0\.1"):
             await collect(engine)
@@ -278,7 +278,7 @@ async def test_a_server_that_dies_in_the_middle_is_unavailable_never_an_empty_an
 async def test_garbage_is_an_error_not_an_answer(garbage: bytes, mode: Mode) -> None:
     if mode is Mode.PARALLEL and garbage == b'data: {"meta_info": {}}\n\n':
         garbage = b'data: {"meta_info": {"npr_events": [["tokens", "0.1", [1], [0.0], [0], [2]]]}}\n\n'
-    async with connected(FakeSglang(embedded(BLOCKS), spoil=(0, garbage))) as engine:
+    async with connected(FakeSglang(embedded(BLOCKS), corrupt=(0, garbage))) as engine:
         with pytest.raises(EngineError, match=r"127.0.0.1|SGLang") as caught:
             await collect(engine, dataclasses.replace(SEQUENTIAL, mode=mode))
     assert not isinstance(caught.value, EngineUnavailable | RequestRefused)
@@ -294,8 +294,8 @@ async def test_garbage_is_an_error_not_an_answer(garbage: bytes, mode: Mode) -> 
     ],
 )
 async def test_an_error_inside_a_stream_is_told_by_its_status(message: Any, kind: type[Exception]) -> None:
-    spoilt = b"data: " + str(message).replace("'", '"').encode() + b"\n\n"
-    async with connected(FakeSglang(embedded(BLOCKS), spoil=(0, spoilt))) as engine:
+    corrupted = b"data: " + str(message).replace("'", '"').encode() + b"\n\n"
+    async with connected(FakeSglang(embedded(BLOCKS), corrupt=(0, corrupted))) as engine:
         with pytest.raises(EngineError) as caught:
             await collect(engine)
     assert type(caught.value) is kind

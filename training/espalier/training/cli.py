@@ -106,7 +106,7 @@ def base(
 ) -> None:
     """Train a small model from nothing on generated traces.
 
-    espalier train base --config recipes/configs/tiny.toml --tokenizer DIR --out runs/sft --steps 500
+    espalier train base --config recipes/tiny/supervised.toml --tokenizer DIR --out runs/sft --steps 500
     """
     with errors(debug, interrupted=INTERRUPTED):
         from espalier.training.config import load
@@ -171,7 +171,7 @@ def zero(
 ) -> None:
     """Stage 1: find the format by reinforcement learning (DAPO; verdict plus format score; sequential decoding).
 
-    espalier train zero --config recipes/configs/zero-tiny.toml --from runs/base/model --out runs/zero
+    espalier train zero --config recipes/tiny/zero.toml --from runs/base/model --out runs/zero
     """
     with errors(debug, interrupted=INTERRUPTED):
         from espalier.training.rl.zero import method
@@ -298,7 +298,7 @@ def curriculum(
         from espalier.training.pipeline import Pipeline
         from espalier.training.run.deadline import Deadline
         from espalier.training.run.progress import reporter
-        from espalier.training.table import holds, last_line, table
+        from espalier.training.table import last_line, meets_margin, table
 
         run = load_as(CurriculumConfig, config)
         _print_settings(run)
@@ -317,7 +317,7 @@ def curriculum(
         else:
             typer.echo(table(results, run))
             typer.echo(last_line(config, results))
-        if not holds(results, run.margin):
+        if not meets_margin(results, run.margin):
             raise typer.Exit(FAILED)
 
 

@@ -92,6 +92,6 @@ def last_line(config: Path, results: Results) -> str:
     return f"{config.stem}: {' '.join(f'{name} {overall(results, name)[0]:.1f}%' for name in STAGES)}"
 
 
-def holds(results: Results, margin: float) -> bool:
+def meets_margin(results: Results, margin: float) -> bool:
     """Whether PAPO is above Beta by the margin, in percentage points."""
     return overall(results, "papo")[0] - overall(results, "beta")[0] >= margin

@@ -44,7 +44,7 @@ class Example:
     Attributes:
         tokens: (n,) ids of prompt and response.
         trained: (n,) whether the token is predicted: sampled tokens of the response, so neither the prompt nor the
-            forced openings nor a step that was spoilt on purpose.
+            forced openings nor a step that was corrupted on purpose.
         layout: Positions and visibility.
         rollout: What reinforcement learning needs to know of each token; None in supervised training.
     """

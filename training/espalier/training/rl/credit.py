@@ -169,7 +169,7 @@ def moments(values: Tensor) -> Tensor:
     return torch.stack([torch.tensor(float(len(exact)), dtype=torch.float64), exact.sum(), exact.square().sum()])
 
 
-def deviation(batch: Tensor) -> float:
+def std(batch: Tensor) -> float:
     """Standard deviation (of the population) from the batch's (3,) :func:`moments`; 0 for an empty batch."""
     count, total, squares = batch.tolist()
     if not count:
@@ -192,7 +192,7 @@ class Outcome:
         return moments(torch.tensor([one.reward for group in groups for one in group], dtype=torch.float64))
 
     def advantages(self, groups: Sequence[Sequence[Scored]], total: Tensor) -> list[list[TokenCredit]]:
-        divisor = deviation(total) + EPSILON
+        divisor = std(total) + EPSILON
         return [
             [_uniform(one, centred / divisor) for one, centred in zip(group, _centred(group), strict=True)]
             for group in groups
@@ -280,7 +280,7 @@ class SetCredit:
         return moments(torch.tensor(verdicts, dtype=torch.float64))
 
     def advantages(self, groups: Sequence[Sequence[Scored]], total: Tensor) -> list[list[TokenCredit]]:
-        divisor = deviation(total) + EPSILON if self.divide else 1.0
+        divisor = std(total) + EPSILON if self.divide else 1.0
         return [self._of_group(group, divisor) for group in groups]
 
     def _of_group(self, group: Sequence[Scored], divisor: float) -> list[TokenCredit]:
@@ -335,7 +335,7 @@ class SampleCredit:
         return moments(torch.tensor([one.verdict for group in groups for one in group], dtype=torch.float64))
 
     def advantages(self, groups: Sequence[Sequence[Scored]], total: Tensor) -> list[list[TokenCredit]]:
-        divisor = deviation(total) + EPSILON if self.divide else 1.0
+        divisor = std(total) + EPSILON if self.divide else 1.0
         found = []
         for group in groups:
             right = sum(one.reward > 0 for one in group)

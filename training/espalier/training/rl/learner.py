@@ -16,7 +16,7 @@ from espalier.training.data.example import Example
 from espalier.training.model.logprobs import Scores
 from espalier.training.model.network import Batch
 from espalier.training.rl.batch import example_of, micro_batches, scored
-from espalier.training.rl.credit import TokenKind, deviation, kind_weights, moments
+from espalier.training.rl.credit import TokenKind, kind_weights, moments, std
 from espalier.training.rl.monitor import RolloutLog
 from espalier.training.rl.objective import Objective, Sampled
 from espalier.training.rl.rollout import JudgedRollout, StaleRolloutError, require_version
@@ -142,7 +142,7 @@ class Learner:
             grad_norm=taken.grad_norm,
             learning_rate=taken.learning_rate,
             trained_tokens=tokens,
-            reward_std=deviation(total[:3]),
+            reward_std=std(total[:3]),
             mismatch_kl=divergence / tokens,
             max_logprob_diff=group.maximum(largest).item(),
             clipped_share=clipped / tokens,

@@ -17,7 +17,7 @@ class Branch:
         plan: The strategy or hypothesis, in one line.
         work: The execution, written without a look at the other branches.
         result: What it comes to; None when the plan fails.
-        trained: False for a step that was spoilt on purpose, so that takeaways learn to outvote a wrong branch.
+        trained: False for a step that was corrupted on purpose, so that takeaways learn to outvote a wrong branch.
     """
 
     plan: str
@@ -93,10 +93,10 @@ def first_found(branches: Sequence[Branch], *, last: bool = False) -> tuple[str,
     return f"{verdicts}; {otherwise if found is None else found}", found
 
 
-def spoil(branch: Branch, rng: Random) -> Branch:
+def corrupt(branch: Branch, rng: Random) -> Branch:
     """Change one digit of a numeric result, where the step states it last; the step is then not trained on."""
     if branch.result is None or branch.result not in branch.work:
-        raise ValueError(f"a step without a stated result cannot be spoilt: {branch.work!r}")
+        raise ValueError(f"a step without a stated result cannot be corrupted: {branch.work!r}")
     digits = [i for i, c in enumerate(branch.result) if c.isdigit()]
     at = rng.choice(digits)
     wrong = str((int(branch.result[at]) + rng.randint(1, 9)) % 10)
@@ -105,12 +105,12 @@ def spoil(branch: Branch, rng: Random) -> Branch:
     return Branch(branch.plan, head + result + tail, result, trained=False)
 
 
-def majority(methods: Sequence[Branch], answer: str, rng: Random, spoilt_share: float = 0.2) -> Demonstration | None:
+def majority(methods: Sequence[Branch], answer: str, rng: Random, corrupted_share: float = 0.2) -> Demonstration | None:
     """A trace of several methods for one value, in random order, whose results are put to the vote."""
     branches = rng.sample(methods, k=min(len(methods), rng.choice((2, 2, 3, 3))))
     right = [i for i, branch in enumerate(branches) if branch.result == answer]
-    if len(right) >= 3 and rng.random() < spoilt_share:
+    if len(right) >= 3 and rng.random() < corrupted_share:
         at = rng.choice(right)
-        branches[at] = spoil(branches[at], rng)
+        branches[at] = corrupt(branches[at], rng)
     takeaway, best = vote(branches)
     return Demonstration((Block(tuple(branches), takeaway),), boxed(answer)) if best == answer else None

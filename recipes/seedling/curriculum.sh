@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The curriculum of the seedling and its controls in parts of a few minutes: start it again until it says that it is done.
 #
-#   scripts/curriculum.sh [FOLDER] [MINUTES]
+#   recipes/seedling/curriculum.sh [FOLDER] [MINUTES]
 #
 # FOLDER (runs/curriculum) keeps everything; what is finished is not done again. A part ends after MINUTES (8), or up to a
 # minute later, with a checkpoint and exit status 4. The last part prints the table, writes it to FOLDER/table.txt and
@@ -10,11 +10,11 @@
 # CONFIG names other settings; ESPALIER another command than .venv/bin/espalier, where the package is only on the path
 # ("python3 -m espalier.solver.cli.main").
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 folder=${1:-runs/curriculum}
 minutes=${2:-8}
-config=${CONFIG:-recipes/configs/curriculum-seedling.toml}
+config=${CONFIG:-recipes/seedling/curriculum.toml}
 read -ra espalier <<< "${ESPALIER:-.venv/bin/espalier}"
 mkdir -p "$folder"
 train() { "${espalier[@]}" train "$@"; }
@@ -25,8 +25,8 @@ train curriculum --config "$config" --out "$folder" --minutes "$minutes" > "$fol
 cat "$folder/table.txt"
 train curriculum --config "$config" --out "$folder" --json > "$folder/table.json" || (($? == held))
 curves=()
-for leg in zero papo sequential-rl; do
-  if [[ -f $folder/$leg/metrics.jsonl ]]; then curves+=("$folder/$leg"); fi
+for stage in zero papo sequential-rl; do
+  if [[ -f $folder/$stage/metrics.jsonl ]]; then curves+=("$folder/$stage"); fi
 done
 train plot "${curves[@]}" --out "$folder/curves.png"
 exit "$held"
