@@ -197,7 +197,7 @@ async def _queue(candidates: int) -> tuple[float, float]:
             before, own = _processor(port), time.process_time()
             stop = asyncio.Event()
             running = asyncio.create_task(Worker(client, url, work, slots=16).run(stop))
-            while (await queue.depth()).total:  # noqa: ASYNC110 (nobody tells)
+            while (await queue.depth()).total:  # noqa: ASYNC110 (the queue has no event for it)
                 await asyncio.sleep(0.05)
             assert len(submitted.job_ids) == JOBS
             used = _processor(port) - before, time.process_time() - own

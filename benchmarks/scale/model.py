@@ -330,7 +330,7 @@ class Worker:
         self.show()
 
     def _die(self, engine: Engine) -> None:
-        """Nobody says so: its jobs go to others when their leases have run out."""
+        """The queue is not told: other workers get its jobs when their leases have run out."""
         self._end(engine, self._simulation.limits.lease)
 
     def _lose_engine(self, engine: Engine) -> None:

@@ -6,7 +6,7 @@ Every other token is the model's own choice among all that are no tags. Found by
 this file when its directory is on PYTHONPATH.
 
 Counters (int64, in the file that ESPALIER_FORCING names): decode passes, other passes, most slots of the key-value
-memory in use, that memory's size. Whoever reads them may set them to 0.
+memory in use, that memory's size. A reader may set them to 0.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python docker_proxy.py --listen 0.0.0.0:2375 --seccomp seccomp.json
 
-Whoever can talk to a Docker daemon owns its machine: one container with the host's root mounted is enough. Proxies that
-filter by path alone do not change that, because `POST /containers/create` has to be open. This one reads the body too.
+A process that can talk to a Docker daemon owns its machine: one container with the host's root mounted is enough.
+Proxies that filter by path alone do not change that: `POST /containers/create` has to be open. This one reads the body.
 A container may be made only in the shape of a box (no mounts, no network, no capabilities, read-only, our system-call
 list, our image, with limits), and only containers that carry the sandbox's label can be attached, started or removed.
 

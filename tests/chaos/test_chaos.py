@@ -1,4 +1,4 @@
-"""Kill -9, dead and silent Redis, poison, drains: every job ends exactly once and nothing kept is done again.
+"""Kill -9, dead and silent Redis, fatal jobs, drains: every job ends exactly once and nothing kept is done again.
 
 Real redis-server and worker processes; the engine is scripted, because the model does not matter here.
 """
@@ -20,7 +20,7 @@ from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
 from tests.chaos.conftest import FULL
 from tests.chaos.crew import Crew, done_again
-from tests.chaos.worker import POISON
+from tests.chaos.worker import FATAL
 from tests.solver.batch.server import RedisServer
 
 JOBS = 200 if FULL else 30
@@ -60,7 +60,7 @@ async def test_a_restart_of_redis_loses_nothing_and_repeats_nothing(
 ) -> None:
     """Killed and started again on its append-only file; `appendfsync always`, so that all it confirmed is in it.
 
-    Leases run out meanwhile; still nobody takes the job of a worker that is alive.
+    Leases run out meanwhile; still no worker takes the job of a worker that is alive.
     """
     points = sorted(rng.sample(range(5, JOBS // 2), 3 if FULL else 1))
     print("restarts at candidates stored:", points)
@@ -78,7 +78,7 @@ async def test_a_restart_of_redis_loses_nothing_and_repeats_nothing(
 
 
 async def test_a_silent_redis_is_waited_for(own_server: RedisServer, tmp_path: Path, rng: Random) -> None:
-    """Solves go on meanwhile, as far as they get without storing; afterwards nobody takes the job of another worker."""
+    """Solves go on meanwhile, as far as they get without storing; afterwards no worker takes the job of another."""
     point = rng.randrange(5, JOBS // 2)
     print("silence at candidates stored:", point)
     async with queue_on(own_server) as queue:
@@ -100,21 +100,21 @@ async def test_poison_ends_in_the_dead_letters_and_stops_nobody(
 ) -> None:
     async with queue_on(own_server) as queue:
         jobs = await submit(queue, JOBS // 3)
-        (poison,) = (await queue.submit([common_pb2.Problem(id="poison", text=POISON)])).job_ids
+        (fatal,) = (await queue.submit([common_pb2.Problem(id="fatal", text=FATAL)])).job_ids
         more = await submit(queue, JOBS // 3)
         with Crew(own_server.url, tmp_path / "log", deliveries=3) as crew:
-            watching = asyncio.create_task(ended(queue, poison))
+            watching = asyncio.create_task(ended(queue, fatal))
             async with asyncio.timeout(END_SECONDS):
                 while not watching.done():
                     await asyncio.sleep(0.05)
                     crew.replace_the_dead()
             dead = watching.result().status
             await check_all(queue, [*jobs, *more], crew)
-            assert crew.counts("deliver")[poison] == crew.replaced == 3
+            assert crew.counts("deliver")[fatal] == crew.replaced == 3
         assert dead.state == pb.JOB_STATE_DEAD
         assert "delivered 3 times" in dead.reason
-        (letter,) = await queue.dead_jobs()
-        assert letter.job.problem.text == POISON
+        (dead,) = await queue.dead_jobs()
+        assert dead.job.problem.text == FATAL
 
 
 async def test_a_drain_ends_what_runs_and_takes_nothing_new(

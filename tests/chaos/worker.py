@@ -34,7 +34,7 @@ from tests.solver.scripted import FAIL, PASS, ScriptedEngine, ScriptedJudge, box
 
 SLOTS = 4
 GRACE = 20.0
-POISON = "poison"
+FATAL = "fatal"
 """A problem with this text kills the worker that gets it."""
 
 
@@ -94,7 +94,7 @@ class NotedJournal:
 
 @dataclass(frozen=True, slots=True)
 class NotedWork:
-    """Notes deliveries with what they bring, and dies of poison."""
+    """Notes deliveries with what they bring, and dies of a fatal job."""
 
     handler: SolveJobHandler
     log: Log
@@ -105,7 +105,7 @@ class NotedWork:
         self.log.note("deliver", job.id)
         for entry in entries:
             self.log.note("stored" if entry.verdict is None else "judged", entry.candidate.spec.seed)
-        if job.problem.text == POISON:
+        if job.problem.text == FATAL:
             os.kill(os.getpid(), signal.SIGKILL)
         result = await self.handler(job, observer, NotedJournal(journal, self.log), entries)
         self.log.note("solved", job.id)

@@ -28,7 +28,7 @@ ENVIRONMENT = {**os.environ, "PATH": f"{BESIDE}:{os.environ['PATH']}", "OMP_NUM_
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Where the service is, in place of where the pages say it is."""
+    """Addresses of the service under test; they replace those that the pages name."""
 
     grpc: str
     http: str

@@ -65,7 +65,7 @@ class FakeJudge:
     async def describe(self) -> tuple[Any, ...]:
         if self.away:
             self.away -= 1
-            raise ConnectionError("nobody there")
+            raise ConnectionError("no server there")
         return ()
 
     async def __aenter__(self) -> FakeJudge:

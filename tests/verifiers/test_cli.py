@@ -155,7 +155,7 @@ def test_lone_surrogates_do_not_break_a_run() -> None:
         (("code", "-", "--cases", "-"), "standard input is either"),
         (("math", "--relation", " ", "5"), "check.constraints.constraints[0].relation.text: is empty"),
         (("math", "--numbers", "1,,2", "--target", "3", "5"), "number_use.numbers[1]: is empty"),
-        (("custom", "nobody", "x"), "no verifier called 'nobody'; there are: math, code"),
+        (("custom", "absent", "x"), "no verifier called 'absent'; there are: math, code"),
     ],
 )
 def test_a_usage_error_exits_2_and_says_what_to_do(arguments: tuple[str, ...], hint: str) -> None:

@@ -51,7 +51,7 @@ async def test_a_custom_check_goes_to_the_verifier_that_it_names() -> None:
 
 @pytest.mark.parametrize(
     ("check", "field"),
-    [(ProgramCheck((StdioCase("", ""),)), "check.kind"), (CustomCheck("nobody"), "check.custom.verifier")],
+    [(ProgramCheck((StdioCase("", ""),)), "check.kind"), (CustomCheck("absent"), "check.custom.verifier")],
 )
 async def test_a_check_that_nobody_judges_is_the_callers_mistake(check: object, field: str) -> None:
     async with LocalVerifiers([ScriptedVerifier(), BareVerifier()]) as verifiers:

@@ -1,4 +1,4 @@
-"""Law 1 of the house: fork/join decoding equals one dense forward pass over the linearised sequence."""
+"""Fork/join decoding equals one dense forward pass over the linearised sequence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a scheduler holds when it is idle, for tests: SGLang reports it to nobody."""
+"""What a scheduler holds when it is idle, for tests: SGLang does not report it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A request that is given up, or fails, frees all it holds, whatever it is doing; its neighbours notice nothing."""
+"""A request that is given up, or fails, frees all it holds, whatever it is doing; other requests notice nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Law 1 of the house on SGLang: fork/join decoding equals one dense forward pass over the linearised sequence."""
+"""On SGLang, too, fork/join decoding equals one dense forward pass over the linearised sequence."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ PROMPTS = [(number, 7, number * number) for number in range(300)]
 
 
 def servers(*names: str) -> Servers:
-    nobody: Any = None
-    return Servers(tuple(Server(f"http://{name}:30000", nobody) for name in names))
+    no_session: Any = None
+    return Servers(tuple(Server(f"http://{name}:30000", no_session) for name in names))
 
 
 def first(known: Servers) -> list[str]:

@@ -70,7 +70,7 @@ class RedisServer:
             self._wait()
 
     def freeze(self) -> None:
-        """Answer nobody: connections stay open and silent, as behind a dead network."""
+        """Answer no client: connections stay open and silent, as behind a dead network."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:

@@ -41,7 +41,7 @@ async def stores(redis: Redis) -> tuple[LeaseStore, LeaseStore]:
 
 
 async def expire(redis: Redis, *leases: Lease) -> None:
-    """Let these leases look as if nobody had renewed them for their time."""
+    """Let these leases look as if they had not been renewed for their time."""
     idle = round(CONFIG.lease_seconds * 1000)
     for lease in leases:
         again = {"idle": idle, "retrycount": lease.deliveries, "justid": True}
@@ -187,10 +187,10 @@ async def test_a_letter_holds_reason_last_error_and_the_trace_so_far(redis: Redi
     await one.store(lease, Entry(CANDIDATE, VERDICT))
     await redis.hset(KEYS.job(lease.job), "reason", "the last error")
     await one.dead_letter(lease, "delivered too often")
-    (letter,) = await queue.dead_jobs()
-    assert (letter.job, letter.reason, letter.error) == (delivery.job, "delivered too often", "the last error")
-    assert letter.attempts == 1
-    assert letter.entries == (Entry(CANDIDATE, VERDICT),)
+    (dead,) = await queue.dead_jobs()
+    assert (dead.job, dead.reason, dead.error) == (delivery.job, "delivered too often", "the last error")
+    assert dead.attempts == 1
+    assert dead.entries == (Entry(CANDIDATE, VERDICT),)
     assert (await queue.depth()).dead == 1
     status = (await queue.get(lease.job)).status
     assert (status.state, status.reason) == (pb.JOB_STATE_DEAD, "delivered too often")

@@ -164,8 +164,8 @@ async def test_a_job_that_fails_is_tried_again_up_to_the_maximum(redis: Redis, s
     assert len(work.seen) == CONFIG.max_deliveries
     assert dead.status.state == pb.JOB_STATE_DEAD
     assert "the moon is full" in dead.status.reason
-    (letter,) = await queue.dead_jobs()
-    assert "the moon is full" in letter.error
+    (dead,) = await queue.dead_jobs()
+    assert "the moon is full" in dead.error
 
 
 async def test_a_failed_job_succeeds_later_and_keeps_no_reason(redis: Redis, server: RedisServer) -> None:

@@ -111,7 +111,7 @@ def test_tls_protects_both_doors(directory: Path, tmp_path: Path, unused_tcp_por
         (["--policy", "guess"], 2, "default policy"),
         (["--k", "65"], 2, "default k"),
         (["--engine", "cloud"], 2, "unknown engine"),
-        (["--only", "nobody"], 2, "no verifier called"),
+        (["--only", "absent"], 2, "no verifier called"),
         (["--token-file", "/nowhere"], 2, "/nowhere"),
         (["--tls-cert", str(TLS / "server.pem")], 2, "key"),
     ],

@@ -141,7 +141,7 @@ def test_no_fewer_votes_than_are_lacking_can_settle_a_vote_and_as_many_for_the_l
     outcomes = tuple(vote(index, *given) for index, given in enumerate(votes))
     missing = votes_needed(tally(outcomes), certainty, most)
     assert 1 <= missing <= most
-    for group in range(5):  # also for one that nobody has voted for yet
+    for group in range(5):  # also for one without a vote yet
         further = tuple(vote(len(votes) + number, group, 1.0) for number in range(missing))
         if leader_probability(tally(outcomes)) < certainty:
             assert leader_probability(tally(outcomes + further[:-1])) < certainty
@@ -155,7 +155,7 @@ def test_a_round_of_adaptive_is_not_larger_than_the_votes_that_could_settle_it()
     assert rounds_of(Adaptive(), [0, 1, 0, 0, 0, 0, 0], 64) == ([2, 2, 3], Stop.CONSENSUS)
     # Four different answers: 1 : 1 : 1 : 1 needs 6 : 1. Then 2 : 1 : … needs four more, and so on up to k.
     assert rounds_of(Adaptive(), [0, 1, 2, 3, 4, 5, 6, 7, 0], 12)[0] == [2, 2, 4, 4]
-    # Nobody votes where a check says FAIL: nothing but the doubling limits a round.
+    # No candidate votes where a check says FAIL: nothing but the doubling limits a round.
     assert run(Adaptive(), Budget(candidates=32))[1] == [2, 2, 4, 8, 16]
 
 

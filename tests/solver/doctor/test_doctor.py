@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from espalier.solver.doctor import machine, sandbox
-from espalier.solver.doctor.finding import Finding, State, ok
+from espalier.solver.doctor.finding import Finding, FindingState, ok
 from espalier.solver.doctor.run import examine
 from espalier.verifiers.check import CallCase, Claim, ProgramCheck, ProgramLimits
 from espalier.verifiers.code.settings import SandboxSettings, open_sandbox
@@ -170,7 +170,11 @@ def test_a_check_that_hangs_or_raises_is_told_and_keeps_no_other_from_being_told
     begun = time.monotonic()
     found = dict(examine({"hang": hang, "fall": fall, "well": lambda: ok("fine")}, 0.3))
     assert time.monotonic() - begun < 60
-    assert (found["hang"].state, found["fall"].state, found["well"].state) == (State.PROBLEM, State.PROBLEM, State.OK)
+    assert (found["hang"].state, found["fall"].state, found["well"].state) == (
+        FindingState.PROBLEM,
+        FindingState.PROBLEM,
+        FindingState.OK,
+    )
     assert "RuntimeError: oh" in found["fall"].detail
 
 
@@ -180,7 +184,7 @@ def test_a_port_that_is_taken_is_named() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         found = machine.ports([port])
-    assert found.state is State.NOTE
+    assert found.state is FindingState.NOTE
     assert str(port) in found.detail
 
 
@@ -191,9 +195,9 @@ def test_packages_that_are_missing_or_too_old_are_named() -> None:
     assert "typer" in faults[1]
 
 
-@pytest.mark.parametrize(("free", "state"), [(1 << 40, State.OK), (1 << 29, State.NOTE), (1 << 20, State.PROBLEM)])
+@pytest.mark.parametrize(("free", "state"), [(1 << 40, "ok"), (1 << 29, "note"), (1 << 20, "problem")])
 def test_a_disk_that_is_full_is_a_problem(
-    free: int, state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    free: int, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": free}))
     assert machine.disk([tmp_path / "not" / "yet" / "there"]).state is state

@@ -100,9 +100,9 @@ async def test_a_key_for_other_problems_is_a_bad_request(served: Served) -> None
 @pytest.mark.parametrize(
     ("method", "request_"),
     [
-        ("GetJob", pb.GetJobRequest(job_id="nobody-1")),
-        ("CancelJob", pb.CancelJobRequest(job_id="nobody-1")),
-        ("WatchJob", pb.WatchJobRequest(job_id="nobody-1")),
+        ("GetJob", pb.GetJobRequest(job_id="absent-1")),
+        ("CancelJob", pb.CancelJobRequest(job_id="absent-1")),
+        ("WatchJob", pb.WatchJobRequest(job_id="absent-1")),
     ],
 )
 async def test_a_job_that_nobody_knows_is_not_found(served: Served, method: str, request_: Any) -> None:

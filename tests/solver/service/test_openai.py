@@ -154,7 +154,7 @@ async def test_system_messages_stand_before_the_problem(hub: LocalVerifiers) -> 
         ({"extra_body": {"policy": "guess"}}, "policy"),
         ({"extra_body": {"check": "guess:42"}}, "check"),
         ({"extra_body": {"check": {"reference": {}}}}, "check"),
-        ({"extra_body": {"check": {"custom": {"verifier": "nobody"}}}}, "check.custom.verifier"),
+        ({"extra_body": {"check": {"custom": {"verifier": "absent"}}}}, "check.custom.verifier"),
         ({"extra_body": {"nonsense": 1}}, "nonsense"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -156,7 +156,7 @@ async def test_a_stream_is_in_flight_until_its_last_chunk() -> None:
     [
         ("reference:\\frac{", "check.reference.answer: cannot be read as mathematics"),
         ({"constraints": {"constraints": [{"domain": "lucky"}]}}, "unknown domain 'lucky'"),
-        ({"custom": {"verifier": "nobody"}}, "no verifier called 'nobody'"),
+        ({"custom": {"verifier": "absent"}}, "no verifier called 'absent'"),
     ],
 )
 async def test_a_check_that_can_never_work_is_refused_before_anything_is_generated(check: Any, said: str) -> None:
@@ -173,7 +173,7 @@ async def test_a_check_that_can_never_work_is_refused_before_anything_is_generat
 async def test_a_submission_with_a_check_that_can_never_work_is_refused_whole(hub: LocalVerifiers, redis: Any) -> None:
     queue = JobQueue(redis)
     async with asked(ScriptedEngine.of(RIGHT), hub, queue=queue) as (served, _):
-        custom = common_pb2.Check(custom=common_pb2.CustomCheck(verifier="nobody"))
+        custom = common_pb2.Check(custom=common_pb2.CustomCheck(verifier="absent"))
         problems = [common_pb2.Problem(text="a"), common_pb2.Problem(text="b", check=custom)]
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await served.stub.SubmitJob(pb.SubmitJobRequest(problems=problems))

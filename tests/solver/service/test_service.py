@@ -146,7 +146,7 @@ async def test_tokens_travel_only_when_asked_for(hub: LocalVerifiers) -> None:
         (
             pb.SolveRequest(
                 problem=common_pb2.Problem(
-                    text="x", check=common_pb2.Check(custom=common_pb2.CustomCheck(verifier="nobody"))
+                    text="x", check=common_pb2.Check(custom=common_pb2.CustomCheck(verifier="absent"))
                 )
             ),
             "problem.check.custom.verifier",

@@ -49,9 +49,9 @@ async def test_depth_workers_batches_jobs_and_dead_letters_are_told(redis: Redis
         async with working(server, NoWork(before=refuse)):
             _, dead = await told(pages, lambda data: bool(data["dead"]))
             assert [worker["silent"] for worker in dead["workers"]] == [False]
-        (letter,) = dead["dead"]
-        assert (letter["id"], letter["text"]) == (job, "What is 0 + 1?")
-        assert "no worker can do this" in letter["reason"]
+        (entry,) = dead["dead"]
+        assert (entry["id"], entry["text"]) == (job, "What is 0 + 1?")
+        assert "no worker can do this" in entry["reason"]
         assert dead["batches"] == [
             {"id": job.rpartition("-")[0], "key": "monday", "jobs": 1, "gone": 0, "states": {"dead": 1}}
         ]

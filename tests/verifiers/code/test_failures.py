@@ -1,4 +1,4 @@
-"""A dead box or daemon is the sandbox's fault: tried again, then ERROR; and whoever dies, nothing is left behind."""
+"""A dead box or daemon is the sandbox's fault: tried again, then ERROR; and whatever dies, nothing is left behind."""
 
 from __future__ import annotations
 

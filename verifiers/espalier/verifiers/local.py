@@ -304,7 +304,7 @@ class _ManagedVerifier:
         return verdict
 
     async def close(self) -> None:
-        self._closed = True  # who still asks must not start it again: nobody would close it any more
+        self._closed = True  # a late call must not start it again: it would not be closed any more
         starting, self._starting = self._starting, None
         if starting is None or self._startable is None:
             return

@@ -1,6 +1,6 @@
 """The only place where an ERROR is asked again.
 
-Whoever asks first retries: `LocalVerifiers` in its own process, `RemoteVerifiers` for servers. A verifier, a sandbox
+The caller's side retries: `LocalVerifiers` in its own process, `RemoteVerifiers` for servers. A verifier, a sandbox
 and a server answer ERROR after one attempt, so that layers do not multiply attempts.
 """
 

@@ -109,7 +109,7 @@ class CudaGraphRunner:
             compute: The pass: a function of tensors alone, with no look at their values.
             device: Where it runs.
             page_size: Slots of a page.
-            scratch: A page that nobody sees.
+            scratch: A page that no branch sees.
         """
         self._compute = compute
         self._device = device

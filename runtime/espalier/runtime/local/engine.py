@@ -67,7 +67,7 @@ class _Client:
     queue: asyncio.Queue[list[Event] | Exception]
 
     def send(self, item: list[Event] | Exception) -> None:
-        with contextlib.suppress(RuntimeError):  # the client's loop is closed: nobody listens any more
+        with contextlib.suppress(RuntimeError):  # the client's loop is closed: it reads no events any more
             self.loop.call_soon_threadsafe(self.queue.put_nowait, item)
 
 
@@ -354,7 +354,7 @@ class LocalEngine:
                 continue
             mail.setdefault(client.loop, []).append((client, events))
         for loop, letters in mail.items():  # waking a loop costs a system call: once a pass, not once a request
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
+            with contextlib.suppress(RuntimeError):  # the loop is closed: it reads no events any more
                 loop.call_soon_threadsafe(_hand_out, letters)
 
     def _start(self, request: GenerateRequest, client: _Client) -> None:

@@ -57,13 +57,13 @@ class BlockManager:
 class BlockTable:
     """What one branch sees: pages in order, each filled up to some slot.
 
-    A fork shares all pages; whoever writes next starts a page of its own, so nothing is copied. A join strings the
+    A fork shares all pages; a branch that writes starts a page of its own, so nothing is copied. A join strings the
     steps' own pages behind the fork point, so nothing is recomputed. Pages may therefore be partly filled anywhere in a
     row, not only at its end.
 
     Attributes:
-        pages, fills: Equally long. They grow in place; who gives up pages takes new arrays, so that whoever has
-            planned to read the old ones still can.
+        pages, fills: Equally long. They grow in place; a table that gives up pages takes new arrays: a pass
+            that was planned with the old ones can still read them.
         length: Tokens that it sees.
     """
 
@@ -132,7 +132,7 @@ class BlockTable:
         self.pages, self.fills, self.length, self._inherited = array("q"), array("q"), 0, 0
 
     def _room(self) -> int:
-        """Slots in the last page that nobody else can see."""
+        """Slots in the last page that no other table can see."""
         if len(self.pages) <= self._inherited or not self._pool.exclusive(self.pages[-1]):
             return 0
         return self._pool.size - self.fills[-1]

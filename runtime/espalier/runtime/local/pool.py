@@ -270,7 +270,7 @@ async def _serve(connection: Connection, folder: Path, config: LocalConfig) -> N
 
 
 def _received(connection: Connection) -> Any:
-    """The next message; ends this process when there is nobody who could send one."""
+    """The next message; ends this process when its parent is gone."""
     try:
         return connection.recv()
     except (EOFError, OSError):

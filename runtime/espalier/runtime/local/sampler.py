@@ -21,7 +21,7 @@ class Draw:
         request_id, path, index: Whose token it is; `index` counts the tokens of the branch.
         params: How to draw it.
         own: The branch's tokens so far, for the repetition penalty.
-        noise: The branch's own source of randomness, so that a seeded request does not depend on its neighbours.
+        noise: The branch's own source of randomness, so that a seeded request does not depend on the rest of its batch.
     """
 
     request_id: str

@@ -1,7 +1,7 @@
-"""Decides what each forward pass computes, and who has to wait for memory.
+"""Decides what each forward pass computes, and which branches wait for memory.
 
 One pass serves every branch of every running request. Requests are served oldest first. When pages run out, a branch
-waits; when nobody at all can move, the youngest request gives up its keys and values and is restored later from its
+waits; when no branch can move, the youngest request gives up its keys and values and is restored later from its
 tokens; so the oldest always moves, nothing deadlocks and nothing is lost.
 """
 
@@ -120,7 +120,7 @@ class Scheduler:
 
     @property
     def idle(self) -> bool:
-        """Whether no request has begun: nobody's tokens depend on the present weights."""
+        """Whether no request has begun: no tokens depend on the present weights."""
         return not self.running and not any(response.begun for response in self.waiting)
 
     def _admit(self, drain: bool) -> None:
@@ -146,7 +146,7 @@ class Scheduler:
         room = self.capacity.tokens
         seen: set[Prefix] = set()
         for place in self.running.values():
-            # Insertion order: whoever a branch waits for precedes it, so forks and joins cost no pass of their own. No
+            # Insertion order: what a branch waits for precedes it, so forks and joins cost no pass of their own. No
             # branch is looked at twice: a chunk reads the row that its branch has at the end of the plan.
             shared = {} if place.prefix in seen else place.prefix.active
             seen.add(place.prefix)

@@ -30,7 +30,7 @@ class DeadJob:
 
 
 def decode_dead_job(fields: Mapping[bytes, bytes]) -> DeadJob:
-    """A letter from the fields of its entry."""
+    """A dead job from the fields of its entry."""
     stored = (
         decode_entry(pb.Candidate.FromString(value)) for name, value in fields.items() if name.startswith(b"candidate:")
     )

@@ -27,7 +27,7 @@ Entries = Sequence[tuple[bytes, dict[bytes, bytes]]]
 """Of a stream: id and fields."""
 
 MAX_JOBS = 10_000
-"""Problems of one submission: it is one step of Redis, during which nobody else is served."""
+"""Problems of one submission: it is one step of Redis, during which no other client is served."""
 
 MAX_PAGE = 1000
 DEFAULT_PAGE = 100

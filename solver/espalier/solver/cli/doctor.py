@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from espalier.solver.doctor.finding import Finding
-    from espalier.solver.doctor.run import Check
+    from espalier.solver.doctor.run import DoctorCheck
 
 WELL = 0
 ILL = 1
@@ -60,10 +60,10 @@ def doctor(
         chosen = {name: check for name, check in checks.items() if name in wanted}
         status = _report(chosen, seconds, need or (), as_json)
     sys.stdout.flush()
-    os._exit(status)  # checks that hang are left behind: nothing backoff for their threads
+    os._exit(status)  # checks that hang are left behind: the process does not wait for their threads
 
 
-def _report(checks: Mapping[str, Check], seconds: float, needed: Sequence[str], as_json: bool) -> int:
+def _report(checks: Mapping[str, DoctorCheck], seconds: float, needed: Sequence[str], as_json: bool) -> int:
     """Tell every finding as it comes; the exit status."""
     from espalier.solver.doctor.run import examine
 
@@ -90,7 +90,7 @@ def _tell(name: str, finding: Finding, state: str, as_json: bool) -> None:
         typer.echo(f"  {'':11} → {finding.advice}")
 
 
-def _checks(engine: str, redis: str, seconds: float) -> dict[str, Check]:
+def _checks(engine: str, redis: str, seconds: float) -> dict[str, DoctorCheck]:
     """Every check by name, in the order of the report."""
     from espalier.solver.doctor import engine as engines
     from espalier.solver.doctor import machine, queue, sandbox

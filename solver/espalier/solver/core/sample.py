@@ -71,7 +71,7 @@ async def draw(
 ) -> Candidate:
     """Generate response `number` of a problem to its end.
 
-    Nobody watches, so its branches are read when it has ended, and not token by token.
+    No observer watches, so its branches are read when it has ended, and not token by token.
 
     Raises:
         EngineError: The engine failed.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class State(StrEnum):
+class FindingState(StrEnum):
     """How one part stands."""
 
     OK = "ok"
@@ -26,21 +26,21 @@ class Finding:
         advice: What to do about it; empty when nothing has to be done.
     """
 
-    state: State
+    state: FindingState
     detail: str
     advice: str = ""
 
 
 def ok(detail: str) -> Finding:
     """All is well."""
-    return Finding(State.OK, detail)
+    return Finding(FindingState.OK, detail)
 
 
 def note(detail: str, advice: str) -> Finding:
     """Something optional is missing."""
-    return Finding(State.NOTE, detail, advice)
+    return Finding(FindingState.NOTE, detail, advice)
 
 
 def problem(detail: str, advice: str) -> Finding:
     """Something does not work."""
-    return Finding(State.PROBLEM, detail, advice)
+    return Finding(FindingState.PROBLEM, detail, advice)

@@ -16,9 +16,9 @@ def redis(url: str) -> Finding:
 
     try:
         info, settings = asyncio.run(_ask(url))
-    except Exception as error:  # a client has many ways to say that nobody is there
+    except Exception as error:  # a client has many ways to say that no server is there
         return note(
-            f"nobody answers at {shown(url)}: {error}",
+            f"no server answers at {shown(url)}: {error}",
             "only needed for jobs: scripts/redis.sh installs it, redis-server starts it, --redis names it",
         )
     version = str(info["redis_version"])

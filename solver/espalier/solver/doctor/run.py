@@ -9,10 +9,10 @@ from queue import Empty, SimpleQueue
 
 from espalier.solver.doctor.finding import Finding, problem
 
-Check = Callable[[], Finding]
+DoctorCheck = Callable[[], Finding]
 
 
-def examine(checks: Mapping[str, Check], seconds: float) -> Iterator[tuple[str, Finding]]:
+def examine(checks: Mapping[str, DoctorCheck], seconds: float) -> Iterator[tuple[str, Finding]]:
     """Name and finding of every check, in the order in which they are given.
 
     A check that raises, or takes longer, is a problem of its own; it never keeps the others from being told. Its thread
@@ -31,13 +31,13 @@ def examine(checks: Mapping[str, Check], seconds: float) -> Iterator[tuple[str, 
             yield name, problem(f"no answer within {seconds:g} s", "try again with more --seconds, and --only " + name)
 
 
-def _begin(check: Check) -> SimpleQueue[Finding]:
+def _begin(check: DoctorCheck) -> SimpleQueue[Finding]:
     answers: SimpleQueue[Finding] = SimpleQueue()
 
     def run() -> None:
         try:
             answers.put(check())
-        except Exception as error:  # a doctor that falls over helps nobody
+        except Exception as error:  # one check that fails must not hide the others
             answers.put(
                 problem(f"{type(error).__name__}: {error}", "this is a defect of espalier doctor; please report it")
             )

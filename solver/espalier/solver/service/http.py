@@ -354,7 +354,7 @@ async def _unless_gone(request: Request, made: Awaitable[Made]) -> Made:
         making.cancel()
         await asyncio.wait((making, leaving))
         if not making.cancelled():
-            making.exception()  # whoever has left does not want to know
+            making.exception()  # the client has left: the exception is read, and not reported
 
 
 async def _disconnect(request: Request) -> None:

@@ -1,4 +1,4 @@
-"""Who is let in: so many solves at once, so many waiting in line, nobody while the server drains."""
+"""Which solves are admitted: so many at once, so many waiting in line, none while the server drains."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Admission:
 
         Raises:
             AdmissionFullError: There is no place in line either, or the caller has used up its tokens.
-            DrainingError: Nobody is let in any more.
+            DrainingError: No solve is admitted any more.
         """
         if self._closed:
             raise DrainingError("the server is going away; ask another")
@@ -148,7 +148,7 @@ class Admission:
         return bucket
 
     async def drain(self, grace: float) -> bool:
-        """Let nobody in, wait for those inside, and say whether all of them left within `grace` seconds."""
+        """Admit no solve, wait for those that run, and say whether all of them ended within `grace` seconds."""
         self._closed = True
         try:
             async with asyncio.timeout(grace):

@@ -68,7 +68,7 @@ def spans(solve_id: str) -> Iterator[Observer]:
     tracer = get_tracer("espalier")
     candidates: dict[int, Span] = {}
     root = tracer.start_span("solve", attributes={"espalier.solve_id": solve_id})
-    if not root.is_recording():  # nobody collects spans, or not this one: nor those below it
+    if not root.is_recording():  # no spans are collected, or not this one: nor those below it
         yield fan_out()
         return
     with use_span(root, end_on_exit=True):

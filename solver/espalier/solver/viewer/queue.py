@@ -80,7 +80,7 @@ async def snapshot(queue: JobQueue) -> dict[str, Any]:
         "workers": [asdict(worker) for worker in workers],
         "batches": [_batch(batch) for batch in batches],
         "jobs": [status_to_json(job) for job in jobs],
-        "dead": [_letter(letter) for letter in dead_jobs],
+        "dead": [_dead_job(job) for job in dead_jobs],
     }
 
 
@@ -131,14 +131,14 @@ def _batch(batch: Batch) -> dict[str, Any]:
     return {"id": batch.id, "key": batch.key, "jobs": batch.count, "gone": batch.gone, "states": counts}
 
 
-def _letter(letter: DeadJob) -> dict[str, Any]:
-    judged = [entry.verdict.status for entry in letter.entries if entry.verdict is not None]
+def _dead_job(dead: DeadJob) -> dict[str, Any]:
+    judged = [entry.verdict.status for entry in dead.entries if entry.verdict is not None]
     return {
-        "id": letter.job.id,
-        "text": letter.job.problem.text[:TEXT],
-        "reason": letter.reason,
-        "error": letter.error,
-        "attempts": letter.attempts,
-        "candidates": len(letter.entries),
+        "id": dead.job.id,
+        "text": dead.job.problem.text[:TEXT],
+        "reason": dead.reason,
+        "error": dead.error,
+        "attempts": dead.attempts,
+        "candidates": len(dead.entries),
         "verdicts": {status.value: judged.count(status) for status in Status if status in judged},
     }

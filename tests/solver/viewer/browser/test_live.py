@@ -1,4 +1,4 @@
-"""The pages of a running server: a solve followed to its end, a dead letter revived, a run that grows."""
+"""The pages of a running server: a solve followed to its end, a dead job revived, a run that grows."""
 
 from __future__ import annotations
 

@@ -211,7 +211,7 @@ class Collector:
             problems: P of them.
             samples: Responses to each.
             seed: Of the sampling.
-            first: Number of the first problem: each is sampled by `seed` and its number, whoever samples the others.
+            first: Number of the first problem: each is sampled by `seed` and its number alone.
 
         Returns:
             P lists of attempts.

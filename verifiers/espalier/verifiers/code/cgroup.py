@@ -54,7 +54,7 @@ class Group:
                 except OSError:
                     if time.monotonic() > deadline:
                         raise
-                    time.sleep(pause)  # the kernel tells nobody when the last process of a group is gone
+                    time.sleep(pause)  # the kernel does not tell when the last process of a group is gone
                     pause = min(2 * pause, LAST_PAUSE_SECONDS)
 
 

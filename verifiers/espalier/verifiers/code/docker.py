@@ -67,7 +67,7 @@ class DockerMaker:
             raise
         try:
             reader, writer = await asyncio.open_connection(sock=stream)
-        except BaseException:  # cancelled just now: nobody else knows of the container
+        except BaseException:  # cancelled just now: no other part knows of the container
             await self._give_up(container, stream)
             raise
         demultiplexed = _Demultiplexer(reader)

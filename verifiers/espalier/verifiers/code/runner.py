@@ -284,7 +284,7 @@ def supervise(
 ) -> "dict[str, Any]":
     """Feed and drain the command until it has ended, then read what is left in its pipes.
 
-    Their end is not waited for: what holds them open then is no process, but a socket in a message that nobody reads.
+    Their end is not waited for: what holds them open then is no process, but a socket in a message that is never read.
     """
     poll = select.poll()
     poll.register(OWNER, 0)  # hang-up only

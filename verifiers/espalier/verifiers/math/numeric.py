@@ -22,7 +22,7 @@ _PROOF_BITS = 100_000
 _SCALE_BITS = 8_000
 _POINTS = 8
 _POINT_BITS = 1024
-_random = random.SystemRandom()  # points that nobody who writes an answer can know
+_random = random.SystemRandom()  # points that an answer cannot have been written for
 
 
 def same_value(a: Node, b: Node) -> Outcome:

@@ -70,7 +70,7 @@ class ClientConfig:
 
 @dataclass(eq=False, slots=True)
 class _Running:
-    """A request on its way: where it is, under which id, and whether somebody wants it to end."""
+    """A request on its way: where it is, under which id, and whether its caller wants it to end."""
 
     server: Server | None = None
     sglang_id: str = ""
@@ -365,7 +365,7 @@ def _require_possible(request: GenerateRequest, profile: Profile, ids: int) -> N
 
 
 async def _abort(running: _Running) -> None:
-    """Best effort: a server that is gone runs nothing, and it drops what nobody listens to."""
+    """Best effort: a server that is gone runs nothing, and a server drops a response whose stream is closed."""
     if running.server is not None:
         with contextlib.suppress(EngineError):
             await running.server.post("/abort_request", {"rid": running.sglang_id}, ABORT_SECONDS)

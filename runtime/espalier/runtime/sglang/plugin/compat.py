@@ -180,7 +180,7 @@ class Rows:
         return count
 
     def shared(self, req: Req) -> int:
-        """How many tokens at the start of the row belong to somebody else."""
+        """How many tokens at the start of the row belong to the prefix cache."""
         count: int = (req.kv if self.nested else req).cache_protected_len
         return count
 

@@ -123,7 +123,7 @@ class Hooks:
         plan = original(scheduler, running_batch)
         idle = plan.batch_to_run is None and all(request.finished() for request in plan.running_batch.reqs)
         if idle and was_full:
-            plan.running_batch.batch_is_full = False  # nobody was asked; ask in the next pass
+            plan.running_batch.batch_is_full = False  # no request was admitted; admit in the next pass
         elif idle and not getattr(scheduler, "result_queue", ()):
             self._admission.resolve_deadlock()
         return plan

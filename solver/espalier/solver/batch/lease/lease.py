@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 class LeaseLostError(Exception):
-    """Somebody else has the job now, or nobody: it was reclaimed, cancelled or ended."""
+    """The worker no longer has the job: it was reclaimed, cancelled or ended."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ class LeaseStore:
         await self._scripts.run(Script.DEREGISTER, [self._keys.jobs], FORGET_MS, self._consumer)
 
     async def read(self, count: int, wait: float) -> list[Lease]:
-        """Leases on jobs that nobody has had yet.
+        """Leases on jobs that no worker has had yet.
 
         Args:
             count: At most as many.
@@ -113,11 +113,11 @@ class LeaseStore:
         )
 
     async def release(self, lease: Lease) -> None:
-        """Give the job to whoever wants it, at once; this delivery does not count."""
+        """Give the job back to the queue, at once; this delivery does not count."""
         await self._nack(lease, lease.deliveries - 1, 0.0, "")
 
     async def retry(self, lease: Lease, trouble: str, delay: float) -> None:
-        """Give the job to whoever wants it, after some seconds (at most those of a lease); this delivery counts."""
+        """Give the job back to the queue after some seconds (at most those of a lease); this delivery counts."""
         await self._nack(lease, lease.deliveries, delay, trouble[:MAX_TROUBLE])
 
     async def dead_letter(self, lease: Lease, reason: str) -> None:

@@ -9,7 +9,7 @@ if state == DONE or state == CANCELLED then
   return 1
 end
 if state == DEAD_LETTER then
-  redis.call('XDEL', DEAD, redis.call('HGET', JOB, 'letter'))
+  redis.call('XDEL', DEAD, redis.call('HGET', JOB, 'dead_entry'))
 else
   leave_queue(redis.call('HGET', JOB, 'entry'))
   redis.call('PUBLISH', channel, job)

@@ -40,13 +40,13 @@ end
 -- journal as the trace so far.
 local function dead_letter(job, reason, trouble)
   local known = redis.call('HMGET', JOB, 'job', 'attempts')
-  local letter = {'id', job, 'job', known[1] or '', 'reason', reason, 'error', trouble, 'attempts', known[2] or 0}
+  local fields = {'id', job, 'job', known[1] or '', 'reason', reason, 'error', trouble, 'attempts', known[2] or 0}
   local journal = redis.call('HGETALL', JOURNAL)
   for i = 1, #journal, 2 do
-    letter[#letter + 1] = 'candidate:' .. journal[i]
-    letter[#letter + 1] = journal[i + 1]
+    fields[#fields + 1] = 'candidate:' .. journal[i]
+    fields[#fields + 1] = journal[i + 1]
   end
-  redis.call('HSET', JOB, 'letter', redis.call('XADD', DEAD, '*', unpack(letter)), 'reason', reason)
+  redis.call('HSET', JOB, 'dead_entry', redis.call('XADD', DEAD, '*', unpack(fields)), 'reason', reason)
 end
 
 local function leave_queue(entry)

@@ -16,8 +16,8 @@ local last = redis.call('ZREVRANGE', INDEX, 0, 0, 'WITHSCORES')
 local number, queued, dead = tonumber(last[2] or 0), 0, 0
 each_of_batch(first, function(id, hash, events)
   JOB, EVENTS, JOURNAL = hash, events, journals .. id
-  local state, message, entry, letter, reason =
-    unpack(redis.call('HMGET', JOB, 'state', 'job', 'entry', 'letter', 'reason'))
+  local state, message, entry, dead_entry, reason =
+    unpack(redis.call('HMGET', JOB, 'state', 'job', 'entry', 'dead_entry', 'reason'))
   if not state or not message then
     redis.call('ZREM', INDEX, id)
     return
@@ -26,7 +26,7 @@ each_of_batch(first, function(id, hash, events)
     redis.call('HSET', JOB, 'entry', redis.call('XADD', JOBS, '*', 'id', id), 'attempts', 0, 'state', QUEUED)
     announce(cap)
     state, queued = QUEUED, queued + 1
-  elseif state == DEAD_LETTER and gone_from(DEAD, letter) then
+  elseif state == DEAD_LETTER and gone_from(DEAD, dead_entry) then
     dead_letter(id, reason or '', '')
     dead = dead + 1
   end

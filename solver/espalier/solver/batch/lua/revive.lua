@@ -3,8 +3,8 @@ local job, cap = unpack(ARGV)
 if redis.call('HGET', JOB, 'state') ~= DEAD_LETTER then
   return 0
 end
-redis.call('XDEL', DEAD, redis.call('HGET', JOB, 'letter'))
-redis.call('HDEL', JOB, 'letter', 'finished')
+redis.call('XDEL', DEAD, redis.call('HGET', JOB, 'dead_entry'))
+redis.call('HDEL', JOB, 'dead_entry', 'finished')
 redis.call('HSET', JOB, 'entry', redis.call('XADD', JOBS, '*', 'id', job), 'attempts', 0)
 persist_batch(job)
 move(QUEUED)

@@ -84,7 +84,7 @@ test("how candidates and branches stand", () => {
   assert.equal(branchStanding(ended, ended.branches.get("0.2")!), "aborted");
 });
 
-test("answers are counted by class, and by text where nobody voted", () => {
+test("answers are counted by class, and by text without votes", () => {
   const start = [0, 1, 2].map((index) => started(index));
   const votes = fold([...start, finished(0, "0.5", "unknown", "stop", 7), finished(1, "1/2", "unknown", "stop", 7), finished(2, "2", "unknown", "stop", 8)]);
   assert.deepEqual(answerClasses(votes).map(({ candidates }) => candidates), [[0, 1], [2]]);

@@ -99,7 +99,7 @@ export function density(branches: Iterable<Branch>, scale: Scale, bins: number):
 
 const REACH = 3;
 
-/** The mean of each value and its neighbours. */
+/** The mean of each value and the two beside it. */
 function smoothed(values: Float32Array): Float32Array {
   const smooth = new Float32Array(values.length);
   for (let at = 0; at < values.length; at++) {

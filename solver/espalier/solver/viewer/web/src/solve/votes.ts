@@ -9,7 +9,7 @@ export interface AnswerClass {
   chosen: boolean;
 }
 
-/** Candidates by the class of their answer, the most votes first. Where nobody voted, equal texts are a class. */
+/** Candidates by the class of their answer, the most votes first. Without votes, equal texts are a class. */
 export function answerClasses(solve: Solve): AnswerClass[] {
   const classes = new Map<string, AnswerClass>();
   for (const candidate of solve.candidates.values()) {
