@@ -7,6 +7,9 @@ from collections import defaultdict
 import pytest
 import torch
 from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from espalier.runtime.engine import (
     BranchClosed,
@@ -25,7 +28,7 @@ from espalier.runtime.engine import (
 from espalier.runtime.grammar import GrammarLimits, Tag, Vocabulary
 from espalier.runtime.local import Capacity, LocalConfig, LocalEngine, ModelError
 from espalier.runtime.structure import read
-from tests.runtime.local.tiny import TinyTokenizer, tiny_qwen3
+from tests.runtime.local.tiny import SIZES, TinyTokenizer, tiny_qwen3
 from tests.runtime.scripted import Script, ScriptedSampler, Shape, random_script
 
 TOKENIZER = TinyTokenizer()
@@ -284,6 +287,30 @@ async def test_a_model_without_tags_stops_at_any_end_of_its_generation_config():
         end = (await collect(local, GenerateRequest("a", PROMPT, WARM, mode=Mode.SEQUENTIAL)))[-1]
         assert local.info.end_of_turn == (63, *range(9, 63))
     assert (end.reason, len(end.rollout.tokens)) == (FinishReason.STOP, 1)
+
+
+@pytest.mark.parametrize(
+    ("ends", "reason", "length"),
+    [([1, 0], FinishReason.STOP, 1), ([1], FinishReason.LENGTH, 12), (None, FinishReason.LENGTH, 12)],
+)
+async def test_a_pretrained_model_without_tags_stops_at_each_end_that_its_files_name(tmp_path, ends, reason, length):
+    """A directory like those of Qwen2.5: the tokenizer ends with `<|im_end|>`, the model with `<|endoftext|>`, too."""
+    vocabulary = {"<|endoftext|>": 0, "<|im_end|>": 1} | {f"w{i}": i for i in range(2, SIZES["vocab_size"])}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel(vocabulary)))
+    tokenizer.add_special_tokens({"eos_token": "<|im_end|>"})
+    tokenizer.save_pretrained(tmp_path)
+    sizes = {name: size for name, size in SIZES.items() if name != "head_dim"}
+    module = Qwen2ForCausalLM(Qwen2Config(**sizes, eos_token_id=1))
+    with torch.no_grad():
+        module.model.norm.weight.zero_()  # all logits are 0, and the greedy choice is token 0
+    module.generation_config.eos_token_id = ends
+    module.save_pretrained(tmp_path)
+    async with LocalEngine.load(tmp_path, CONFIG) as local:
+        request = GenerateRequest("a", PROMPT, SamplingParams(temperature=0), limits=Limits(12), mode=Mode.SEQUENTIAL)
+        end = (await collect(local, request))[-1]
+        assert local.info.end_of_turn == tuple(ends or [1])
+        assert not local.info.parallel
+    assert (end.reason, end.rollout.tokens) == (reason, (0,) * length)
 
 
 async def test_a_second_end_of_turn_ends_a_response_well():
