@@ -307,6 +307,7 @@ def _program(name: str) -> str:
 
 
 def main() -> None:
+    """Start the stack, print its addresses, and stop it when the user does."""
     try:
         with running() as stack:
             print(f"gRPC      {stack.address('solver', 50051)}")

@@ -278,6 +278,7 @@ async def run(host: str, port: int, proxy: DockerProxy) -> None:
 
 
 def main() -> None:
+    """Read the options and serve until a signal."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--listen", default="127.0.0.1:2375", metavar="HOST:PORT")
     parser.add_argument("--daemon", default="/var/run/docker.sock", help="the daemon's socket")

@@ -200,4 +200,4 @@ def test_a_disk_that_is_full_is_a_problem(
     free: int, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": free}))
-    assert machine.disk([tmp_path / "not" / "yet" / "there"]).state is state
+    assert machine.disk([tmp_path / "not" / "yet" / "there"]).state == state

@@ -111,7 +111,9 @@ def paged_attention(
 
     Args:
         module: The attention layer; its `layer_idx` selects the cache.
-        query: (1, heads, N, dim), rotated. `key` and `value`: (1, key-value heads, N, dim).
+        query: (1, heads, N, dim), rotated.
+        key: (1, key-value heads, N, dim), rotated.
+        value: (1, key-value heads, N, dim).
         attention_mask: Always None: visibility is in `plan`.
         memory: Where keys and values live; not `cache`, which models take as their own.
         plan: What to write and who reads what.

@@ -103,7 +103,10 @@ def keep_best(
         out: The run's folder.
         accuracy: What the main process has measured; others give None.
         step: Steps behind the run.
-        network, tokenizer, initial, group: See :func:`espalier.training.export.finish`.
+        network: The trained model.
+        tokenizer: The tokenizer to store beside it.
+        initial: Folder of the model that training began with.
+        group: The processes of the run.
     """
     record = out / BEST / "held-out.json"
     known = json.loads(record.read_text(encoding="utf-8"))["accuracy"] if group.is_main and record.exists() else -1.0

@@ -82,7 +82,8 @@ def dapo_loss(sampled: Sampled, tokens: int, clip_low: float = 0.2, clip_high: f
     Args:
         sampled: A micro-batch.
         tokens: Trained tokens of the whole batch: of all micro-batches on all ranks.
-        clip_low, clip_high: How far the ratio may fall below and rise above 1.
+        clip_low: How far the ratio may fall below 1.
+        clip_high: How far the ratio may rise above 1.
 
     Returns:
         The micro-batch's share of the loss, and its metrics.

@@ -27,6 +27,8 @@ from espalier.verifiers.math.words import (
 
 
 class Kind(Enum):
+    """Kinds of token."""
+
     NUMBER = "number"
     WORD = "word"
     COMMAND = "command"

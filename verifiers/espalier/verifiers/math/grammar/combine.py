@@ -8,6 +8,11 @@ from espalier.verifiers.math.tree import Apply, Group, Node, Number, Symbol
 
 
 def literal(token: Token) -> Number:
+    """The number that a token writes, with its decimals if it has a point.
+
+    Raises:
+        ParseError: The token is no number.
+    """
     if token.value is None:
         raise ParseError(f"expected a number, found {token.text!r}")
     decimals = len(token.text.partition(".")[2].partition("e")[0]) if "." in token.text else None
@@ -22,6 +27,7 @@ def bare(node: Node) -> Node:
 
 
 def negative(node: Node) -> Node:
+    """The node with its sign turned: a number stays a number."""
     node = bare(node)
     if isinstance(node, Number):
         return Number(-node.value, node.decimals)
@@ -29,6 +35,7 @@ def negative(node: Node) -> Node:
 
 
 def flat(head: str, left: Node, right: Node) -> Node:
+    """An application of `head` to both; a left side with the same head takes the right one as a further argument."""
     left, right = bare(left), bare(right)
     if isinstance(left, Apply) and left.head == head:
         return Apply(head, (*left.args, right))

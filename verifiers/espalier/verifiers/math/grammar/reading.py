@@ -42,6 +42,7 @@ class Reading:
 
 
 def is_name(word: str) -> bool:
+    """Whether a word of several letters has no fixed meaning in mathematics."""
     return len(word) > 1 and word not in KNOWN_WORDS
 
 
