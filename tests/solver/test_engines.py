@@ -36,6 +36,7 @@ async def test_rows_and_memory_of_the_embedded_engine_can_be_chosen(random_model
         ("", "unknown engine ''"),
         ("locale", "unknown engine 'locale'"),
         ("local:/no/such", "no model directory at /no/such"),
+        ("local:/proc", "/proc holds no config.json: not a model directory"),
         ("local?row=3", "unknown option 'row'; there are rows and kv-tokens"),
         ("local?rows=0", "rows must be a whole number above 0, got '0'"),
         ("local?kv-tokens=1e6", "kv-tokens must be a whole number above 0, got '1e6'"),
@@ -47,7 +48,7 @@ async def test_rows_and_memory_of_the_embedded_engine_can_be_chosen(random_model
         ("sglang://host:1/generate", "more than servers and options"),
         ("sglang://host:1?key=secret", "unknown option 'key'; there are key-file and tokenizer"),
         ("sglang://host:1?key-file=/no/such", "key-file /no/such cannot be read"),
-        ("sglang://host:1?key-file=/dev/null", "key-file /dev/null must hold one key"),
+        ("sglang://host:1?key-file=/dev/null", "key-file /dev/null: a secret is one line"),
     ],
 )
 async def test_a_setting_that_names_no_engine_says_what_to_write(setting: str, said: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -40,6 +41,10 @@ EXTRAS = {
 """Which extra brings a module."""
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""A disk that takes no more: nothing that the user wrote is wrong."""
+
+
 class UsageError(ValueError):
     """The command line makes no sense; the message says what to write."""
 
@@ -48,8 +53,8 @@ class UsageError(ValueError):
 def errors(debug: bool, *, interrupted: str = "interrupted") -> Iterator[None]:
     """Turn errors into one line on standard error and an exit status; tracebacks and logs only with `--debug`.
 
-    ValueError and OSError are the user's to mend (2); an :class:`UnavailableError`, a lost connection, a missing
-    module and a RuntimeError are trouble on this side (3).
+    ValueError and OSError are the user's to mend (2); an :class:`UnavailableError`, a lost connection, a full disk, a
+    missing module and a RuntimeError are trouble on this side (3).
 
     Args:
         debug: Whether tracebacks and logs are shown.
@@ -81,7 +86,8 @@ def errors(debug: bool, *, interrupted: str = "interrupted") -> Iterator[None]:
         _fail(str(error), TROUBLE, debug)
     except OSError as error:
         named = error.filename is not None and error.strerror is not None
-        _fail(f"{error.filename}: {error.strerror}" if named else str(error), USAGE, debug)
+        status = TROUBLE if error.errno in _FULL else USAGE
+        _fail(f"{error.filename}: {error.strerror}" if named else error.strerror or str(error), status, debug)
     except ValueError as error:
         _fail(str(error), USAGE, debug)
     except RuntimeError as error:
@@ -102,6 +108,18 @@ def say(text: str, *, err: bool = False) -> None:
     """Print text that a model or a file may have written: as it is, but on a terminal only what cannot steer it."""
     stream = sys.stderr if err else sys.stdout
     typer.echo(printable(text) if stream.isatty() else text, err=err)
+
+
+def read_standard_input() -> str:
+    """All of standard input, read as a file is: UTF-8, whatever the locale says.
+
+    Raises:
+        UsageError: It is not UTF-8.
+    """
+    try:
+        return sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"standard input is not UTF-8: {error.reason} at byte {error.start}") from None
 
 
 def _fail(message: str, status: int, debug: bool) -> NoReturn:

@@ -223,4 +223,3 @@ async def serve(server: GrpcServer) -> None:
         await stop.wait()
         log.info("draining")
         await server.drain()
-        log.info("stopped")

@@ -144,4 +144,6 @@ def _directory(path: str) -> Path | None:
     directory = Path(path).expanduser()
     if path and not directory.is_dir():
         raise EngineSettingError(f"no model directory at {path}")
+    if path and not (directory / "config.json").is_file():
+        raise EngineSettingError(f"{path} holds no config.json: not a model directory")
     return directory if path else None

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from espalier.solver.batch.connection import connect
 from espalier.solver.batch.keys import Keys
+from espalier.solver.batch.queue import JobQueue
 from espalier.solver.cli.batch import app, worker_app
 from espalier.solver.session.spans import ENDPOINTS
 from tests.solver.batch.server import RedisServer
@@ -108,10 +109,36 @@ async def test_status_tells_of_queue_batch_and_job(espalier: Any, problems: Path
     submitted = await asyncio.to_thread(espalier, "submit", problems, "--key", "monday", "--json")
     job = json.loads(submitted.stdout)["jobs"][0]
     depth = await asyncio.to_thread(espalier, "status", "--json")
-    assert json.loads(depth.stdout) == {"depth": 2, "lag": 2, "pending": 0, "dead": 0}
+    assert json.loads(depth.stdout) == {"depth": 2, "lag": 2, "pending": 0, "dead": 0, "workers": []}
     batch = await asyncio.to_thread(espalier, "status", "monday", "--json")
     assert json.loads(batch.stdout)["queued"] == 2
     assert "queued" in (await asyncio.to_thread(espalier, "status", job)).stdout
+
+
+async def test_status_shows_workers_and_the_name_that_was_given(
+    server: RedisServer, redis: Redis, espalier: Any, problems: Path
+) -> None:
+    submitted = await asyncio.to_thread(espalier, "submit", problems, "--json")
+    batch = json.loads(submitted.stdout)["batch"]
+    assert (await asyncio.to_thread(espalier, "status", batch)).stdout.startswith(f"{batch}: 2 queued")
+    async with working(server, NoWork()) as worker:
+        while not await JobQueue(redis).workers():  # noqa: ASYNC110 (Redis tells no one)
+            await asyncio.sleep(0.02)
+        said = (await asyncio.to_thread(espalier, "status")).stdout
+        assert "1 workers" in said
+        assert worker.name in said
+
+
+def test_standard_input_that_is_not_utf8_is_refused_as_a_file_is(espalier: Any, problems: Path) -> None:
+    latin = '{"text": "Wie groß?"}'.encode("latin-1")
+    problems.write_bytes(latin)
+    told = [
+        CliRunner().invoke(app, ["submit", "-"], input=latin),
+        CliRunner().invoke(app, ["submit", str(problems)]),
+    ]
+    assert [(one.exit_code, "is not UTF-8: invalid continuation byte at byte" in one.output) for one in told] == [
+        (2, True)
+    ] * 2
 
 
 async def test_results_of_an_unfinished_batch_say_what_is_missing(espalier: Any, problems: Path) -> None:

@@ -25,6 +25,7 @@ from espalier.verifiers.check import (
     Relation,
     StepCheck,
 )
+from espalier.verifiers.check_files import read_program_check
 from espalier.verifiers.check_text import CheckError, check_from_json, check_to_json, parse_check
 
 SHORT = [
@@ -54,6 +55,13 @@ def test_a_shorthand_means_its_check(text: str, check: Check) -> None:
 @pytest.mark.parametrize("check", LONG, ids=str)
 def test_a_check_survives_json(check: Check) -> None:
     assert check_from_json(json.loads(json.dumps(check_to_json(check)))) == check
+
+
+def test_cases_are_spelled_as_in_a_file_of_cases() -> None:
+    case = {"call": {"function": "f", "arguments": [[1]], "expected": {"a": None}}}
+    check = check_from_json({"program": {"cases": [case]}})
+    assert check == ProgramCheck((CallCase("f", "[[1]]", '{"a": null}'),))
+    assert read_program_check(json.dumps([case]).encode(), "cases.json") == check
 
 
 @pytest.mark.parametrize(

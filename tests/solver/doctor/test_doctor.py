@@ -201,3 +201,9 @@ def test_a_disk_that_is_full_is_a_problem(
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": free}))
     assert machine.disk([tmp_path / "not" / "yet" / "there"]).state == state
+
+
+def test_an_address_that_is_none_of_redis_is_a_problem() -> None:
+    status, found = doctor("--only", "redis", "--redis", "http://127.0.0.1:6379")
+    assert (status, found["redis"]["state"]) == (1, "problem")
+    assert "http://127.0.0.1:6379 is no address of Redis" in found["redis"]["detail"]

@@ -47,6 +47,9 @@ async def test_a_cancelled_solve_leaves_no_span_open(exporter: InMemorySpanExpor
     assert solve.name == "solve"
     reasons = [span.attributes["espalier.finish_reason"] for span in candidates if span.attributes]
     assert reasons == ["aborted"] * 3
+    assert solve.attributes is not None
+    tokens = [span.attributes["espalier.tokens"] for span in candidates if span.attributes]
+    assert sum(tokens) == solve.attributes["espalier.tokens"] > 0
 
 
 def test_spans_are_exported_only_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:

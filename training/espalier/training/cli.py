@@ -27,6 +27,7 @@ app = typer.Typer(
     epilog="Exit status: 0 done, 1 the result misses its margin, 2 usage, 3 engine, verifier or training failed, "
     "4 the time is up: run it again to go on.",
     no_args_is_help=True,
+    add_completion=False,
 )
 
 Config = Annotated[Path, typer.Option(help="Settings of the run (TOML).")]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 from google.protobuf import json_format
 
 from espalier.v1 import common_pb2
 from espalier.verifiers import proto
 from espalier.verifiers.check import ProgramCheck
+from espalier.verifiers.check_text import spelled_out
 
 MAX_NAMED = 10
 """Malformed lines that are named one by one."""
@@ -84,7 +84,10 @@ def read_program_check(content: bytes, name: str, language: str | None = None) -
     """
     try:
         value = json.loads(content.decode())
-        message = json_format.ParseDict(_spelled_out(value), common_pb2.ProgramCheck())
+        check = {"cases": value} if isinstance(value, list) else value
+        if not isinstance(check, dict):
+            raise ValueError("neither a list of cases nor an object with the field 'cases'")
+        message = json_format.ParseDict(spelled_out(check), common_pb2.ProgramCheck())
         if language is not None and not message.language:
             message.language = language
         return proto.decode_program(message, at="cases file")
@@ -92,20 +95,3 @@ def read_program_check(content: bytes, name: str, language: str | None = None) -
         raise ValueError(f"{name}: nested too deeply") from None
     except (ValueError, json_format.ParseError) as error:
         raise ValueError(f"{name}: {error}") from None
-
-
-def _spelled_out(value: Any) -> Any:
-    check = {"cases": value} if isinstance(value, list) else value
-    if not isinstance(check, dict):
-        raise ValueError("neither a list of cases nor an object with the field 'cases'")
-    cases = check.get("cases")
-    return {**check, "cases": [_case(case) for case in cases]} if isinstance(cases, list) else check
-
-
-def _case(case: Any) -> Any:
-    call = case.get("call") if isinstance(case, dict) else None
-    if not isinstance(call, dict):
-        return case
-    plain = {f"{field}_json": json.dumps(call[field]) for field in ("arguments", "expected") if field in call}
-    rest = {field: value for field, value in call.items() if field not in ("arguments", "expected")}
-    return {**case, "call": {**rest, **plain}}

@@ -56,7 +56,8 @@ def _numbers(text: str) -> NumberUse:
 
 
 def check_from_json(value: Any) -> Check:
-    """Read the JSON form of the protobuf message `Check`, for example `{"reference": {"answer": "42"}}`.
+    """Read the JSON form of the protobuf message `Check`, for example `{"reference": {"answer": "42"}}`. In the `call`
+    of a case, `arguments` and `expected` may be plain JSON instead of `arguments_json` and `expected_json`.
 
     Raises:
         CheckError: It is not one; the message names the field.
@@ -70,7 +71,9 @@ def check_from_json(value: Any) -> Check:
     if not isinstance(value, dict):
         raise CheckError("give a shorthand or a JSON object")
     try:
-        return decode_check(ParseDict(value, common_pb2.Check()))
+        program = value.get("program")
+        spelled = {**value, "program": spelled_out(program)} if isinstance(program, dict) else value
+        return decode_check(ParseDict(spelled, common_pb2.Check()))
     except (ParseError, FieldError) as error:
         raise CheckError(str(error)) from None
 
@@ -83,3 +86,18 @@ def check_to_json(check: Check) -> dict[str, Any]:
 
     value: dict[str, Any] = MessageToDict(encode_check(check), preserving_proto_field_name=True)
     return value
+
+
+def spelled_out(check: dict[str, Any]) -> dict[str, Any]:
+    """The JSON form of a `ProgramCheck` whose calls have their arguments and results as text."""
+    cases = check.get("cases")
+    return {**check, "cases": [_case(case) for case in cases]} if isinstance(cases, list) else check
+
+
+def _case(case: Any) -> Any:
+    call = case.get("call") if isinstance(case, dict) else None
+    if not isinstance(call, dict):
+        return case
+    plain = {f"{field}_json": json.dumps(call[field]) for field in ("arguments", "expected") if field in call}
+    rest = {field: value for field, value in call.items() if field not in ("arguments", "expected")}
+    return {**case, "call": {**rest, **plain}}

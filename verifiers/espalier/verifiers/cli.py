@@ -49,12 +49,17 @@ LANGUAGES = {".py": "python", ".cpp": "cpp", ".cc": "cpp", ".js": "javascript", 
 _EPILOG = "Exit status: 0 PASS, 1 not PASS, 2 usage, 3 the verifier failed (a verdict ERROR, or no server)."
 
 verify_app = typer.Typer(
-    name="verify", help="Judge an answer or a program.", no_args_is_help=True, pretty_exceptions_enable=False
+    name="verify",
+    help="Judge an answer or a program.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
 )
 verifiers_app = typer.Typer(
     name="verifiers",
     help="Serve the verifiers, or ask what they can do.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -225,6 +230,8 @@ def serve(
     Health says SERVING once every verifier has accepted its gold examples and rejected its bad ones.
     """
     with errors(debug):
+        from structlog import get_logger
+
         from espalier.common.grpc_server import serve
         from espalier.common.logging import configure_logging
         from espalier.common.security import ServerSecurity, read_token
@@ -250,6 +257,7 @@ def serve(
             max_message_mib=max_message_mib,
         )
         asyncio.run(serve(VerifierServer(verifiers, settings, security)))
+        get_logger().info("stopped")
 
 
 @verifiers_app.command("describe")

@@ -20,6 +20,7 @@ app = typer.Typer(
     name="engine",
     help="Serve a model on GPUs with SGLang.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
 )
 

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from espalier.common.cli import INTERRUPTED, NEGATIVE, OK, TROUBLE, UsageError, errors, printable, say
+from espalier.common.cli import (
+    INTERRUPTED,
+    NEGATIVE,
+    OK,
+    TROUBLE,
+    UsageError,
+    errors,
+    printable,
+    read_standard_input,
+    say,
+)
 from espalier.solver.cli.options import (
     AllowEvicting,
     CalibrationFile,
@@ -33,7 +43,7 @@ from espalier.solver.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from espalier.solver.batch.queue import Batch, BatchRow, Depth, JobQueue, Repaired
+    from espalier.solver.batch.queue import Batch, BatchRow, Depth, JobQueue, Repaired, WorkerStatus
     from espalier.v1 import solver_pb2 as pb
 
 LOOK_SECONDS = 0.5
@@ -116,7 +126,7 @@ def submit(
         except FieldError as error:
             option = {"max_tokens": "tokens"}.get(error.field, error.field).replace("_", "-")
             raise UsageError(f"--{option} {error.problem}") from None
-        lines = _standard_input() if problems == "-" else lines_of(Path(problems))
+        lines = read_standard_input().split("\n") if problems == "-" else lines_of(Path(problems))
         read = read_problems(lines, problems)
         messages = [encode_problem(problem) for problem in read]
 
@@ -157,11 +167,11 @@ def status(
         async def run() -> None:
             async with _queue(redis, queue) as jobs:
                 if what is None:
-                    _show_depth(await jobs.depth(), as_json)
+                    _show_queue(await jobs.depth(), await jobs.workers(), as_json)
                 elif _is_job(what):
                     _show_job(await jobs.get(what), as_json)
                 else:
-                    await _show_batch(jobs, await jobs.batch(what), as_json)
+                    await _show_batch(jobs, what, as_json)
 
         asyncio.run(run())
 
@@ -367,6 +377,8 @@ def worker(
     espalier worker --redis redis://127.0.0.1:6379/0 --engine local --slots 4 --verifiers 127.0.0.1:50061
     """
     with _errors(debug):
+        from structlog import get_logger
+
         from espalier.common.logging import configure_logging
         from espalier.common.metrics import metrics_server
         from espalier.common.security import require_free
@@ -415,6 +427,7 @@ def worker(
                 await run_worker(redis, handler, slots=slots, grace=grace, keys=Keys(queue), config=config)
 
         asyncio.run(run())
+        get_logger().info("stopped")
 
 
 @contextmanager
@@ -445,13 +458,6 @@ async def _queue(url: str, name: str) -> AsyncIterator[JobQueue]:
 
     async with connect(url) as client:
         yield JobQueue(client, Keys(name))
-
-
-def _standard_input() -> list[str]:
-    try:
-        return sys.stdin.read().split("\n")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"standard input is not UTF-8: {error.reason}") from None
 
 
 @contextmanager
@@ -500,12 +506,17 @@ def _all_done(batch: Batch) -> bool:
     return batch.states[_state("done")] == len(batch.jobs)
 
 
-def _show_depth(depth: Depth, as_json: bool) -> None:
+def _show_queue(depth: Depth, workers: Sequence[WorkerStatus], as_json: bool) -> None:
     if as_json:
-        told = {"depth": depth.total, "lag": depth.lag, "pending": depth.pending, "dead": depth.dead}
-        typer.echo(json.dumps(told))
-    else:
-        typer.echo(f"{depth.total} jobs to do: {depth.lag} wait, {depth.pending} run; {depth.dead} are dead")
+        told: dict[str, Any] = {"depth": depth.total, "lag": depth.lag, "pending": depth.pending, "dead": depth.dead}
+        typer.echo(json.dumps({**told, "workers": [asdict(worker) for worker in workers]}))
+        return
+    typer.echo(f"{depth.total} jobs to do: {depth.lag} wait, {depth.pending} run; {depth.dead} are dead")
+    silent = sum(worker.silent for worker in workers)
+    typer.echo(f"{len(workers) - silent} workers" + (f", and {silent} that are silent" if silent else ""))
+    for worker in workers:
+        if not worker.silent or worker.jobs:
+            say(f"  {worker.name}: {worker.jobs} jobs{', silent' if worker.silent else ''}")
 
 
 def _show_job(response: pb.GetJobResponse, as_json: bool) -> None:
@@ -521,11 +532,12 @@ def _show_job(response: pb.GetJobResponse, as_json: bool) -> None:
         say(response.result.answer or "UNSOLVED")
 
 
-async def _show_batch(jobs: JobQueue, batch: Batch, as_json: bool) -> None:
+async def _show_batch(jobs: JobQueue, name: str, as_json: bool) -> None:
+    batch = await jobs.batch(name)
     if as_json:
         typer.echo(json.dumps(_batch_to_json(batch)))
         return
-    typer.echo(f"{printable(batch.key)}: {_counts(batch)}")
+    typer.echo(f"{printable(name)}: {_counts(batch)}")
     if batch.states[_state("dead")]:
         statuses = [row.response.status async for row in jobs.read(batch) if row.response is not None]
         for status in [status for status in statuses if _name(status.state) == "dead"][:SHOWN]:

@@ -26,7 +26,7 @@ AT_ONCE = 32
 Example = tuple[str, "Votes", bool]
 """A problem's id, the votes of some of the responses to it, and whether their winner is right."""
 
-app = typer.Typer(pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command(epilog="Exit status: 0 done, 2 usage, 3 a verifier failed.")

@@ -40,7 +40,7 @@ K = 8
 ENOUGH = 8
 """Problems that have to be solved."""
 
-app = typer.Typer(pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command(epilog=f"Exit status: 0 when at least {ENOUGH} of {PROBLEMS} are solved and verified, otherwise 1.")

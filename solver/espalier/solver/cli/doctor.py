@@ -24,7 +24,7 @@ ILL = 1
 
 MARKS = {"ok": ("✓", "green"), "note": ("·", "yellow"), "problem": ("✗", "red")}
 
-app = typer.Typer(pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command(epilog="Exit status: 0 nothing is wrong (notes do not count), 1 something is, 2 usage.")

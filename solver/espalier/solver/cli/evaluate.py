@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from espalier.solver.core.evaluate import Row
 
-app = typer.Typer(pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command("eval")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from espalier.common.cli import EXIT_STATUS
+from espalier.common.cli import EXIT_STATUS, TROUBLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,12 @@ def program(
 
 def main() -> None:
     """Entry point of `espalier`."""
-    sys.exit(app())
+    try:
+        sys.exit(app())
+    except OSError as error:  # what --version and --help print, onto a full disk
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"espalier: {error.strerror or error}", file=sys.stderr)
+        sys.exit(TROUBLE)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from espalier.solver.cli.options import (
 if TYPE_CHECKING:
     from espalier.solver.mcp.server import Tools
 
-app = typer.Typer(pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command(epilog="Exit status: 0 the client has left, 2 usage, 3 the engine failed.")

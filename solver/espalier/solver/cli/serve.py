@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 UI_ADDRESS = "127.0.0.1:8000"
 
-app = typer.Typer(pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command(epilog="Exit status: 0 drained after SIGTERM or SIGINT, 2 usage, 3 the engine failed.")
@@ -122,6 +122,8 @@ def serve(
     espalier serve --address 0.0.0.0:50051 --token-file token --metrics 127.0.0.1:9090 --redis redis://127.0.0.1:6379/0
     """
     with errors(debug):
+        from structlog import get_logger
+
         from espalier.common.callers import Callers
         from espalier.common.grpc_server import Listening
         from espalier.common.grpc_server import serve as until_signalled
@@ -184,6 +186,7 @@ def serve(
                 await until_signalled(server)
 
         asyncio.run(run())
+        get_logger().info("stopped")  # now that the engine is closed, too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from espalier.common.cli import EXIT_STATUS, NEGATIVE, OK, TROUBLE, UsageError, errors, say
+from espalier.common.cli import EXIT_STATUS, NEGATIVE, OK, TROUBLE, UsageError, errors, read_standard_input, say
 from espalier.solver.cli.options import (
     CalibrationFile,
     Debug,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 PROBLEMS_AT_ONCE = 4
 """Problems of a file that are solved side by side."""
 
-app = typer.Typer(pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command(epilog=EXIT_STATUS)
@@ -103,7 +103,7 @@ def solve(
                 raise UsageError("--check is for one problem; in a file each line has its own check")
             problems = read_problems(lines_of(Path(problem)), problem)
         else:
-            problems = (Problem("1", sys.stdin.read() if problem == "-" else problem, judged_by),)
+            problems = (Problem("1", read_standard_input() if problem == "-" else problem, judged_by),)
         problems = tuple(map(recognised, problems))
         with ExitStack() as stack:
             from espalier.solver.trace.writer import TraceWriter

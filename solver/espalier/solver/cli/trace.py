@@ -11,7 +11,9 @@ import typer
 from espalier.common.cli import UsageError, errors
 from espalier.solver.cli.options import Debug
 
-app = typer.Typer(help="Read the trace of a solve.", no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="Read the trace of a solve.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
 
 
 @app.callback()

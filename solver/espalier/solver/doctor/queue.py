@@ -16,6 +16,8 @@ def redis(url: str) -> Finding:
 
     try:
         info, settings = asyncio.run(_ask(url))
+    except ValueError as error:
+        return problem(f"{shown(url)} is no address of Redis: {error}", "write --redis redis://HOST:PORT/0")
     except Exception as error:  # a client has many ways to say that no server is there
         return note(
             f"no server answers at {shown(url)}: {error}",

@@ -81,7 +81,9 @@ def read_request(body: Any, models: Sequence[str]) -> ChatRequest:
         raise FieldError("body", "is not a JSON object")
     fields = {name: value for name, value in body.items() if value is not None}
     model = fields.pop("model", None)
-    if not isinstance(model, str):
+    if model is not None and not isinstance(model, str):
+        raise FieldError("model", f"is {_kind(model)}, not a string; there is: {', '.join(models)}")
+    if model is None:
         raise FieldError("model", f"is missing; there is: {', '.join(models)}")
     if model not in models:
         raise UnknownModelError(model)
@@ -115,7 +117,9 @@ def plan_of(request: ChatRequest, limits: ServerLimits) -> SolvePlan:
 
 def _problem_text(messages: Any) -> str:
     """One problem: system messages, if any, then one user message."""
-    if not isinstance(messages, list) or not messages:
+    if messages is not None and not isinstance(messages, list):
+        raise FieldError("messages", f"is {_kind(messages)}, not a list; give the problem as one user message")
+    if not messages:
         raise FieldError("messages", "is empty; give the problem as one user message")
     texts: list[str] = []
     for number, message in enumerate(messages):
@@ -137,6 +141,12 @@ def _problem_text(messages: Any) -> str:
     if len(joined) > MAX_TEXT:
         raise FieldError("messages", f"hold {len(joined)} characters; at most {MAX_TEXT} are read")
     return joined
+
+
+def _kind(value: Any) -> str:
+    """What a JSON value is, in words."""
+    kinds = {bool: "true or false", int: "a number", float: "a number", str: "a string", list: "a list"}
+    return kinds.get(type(value), "an object")
 
 
 def _text(content: Any, at: str) -> str:

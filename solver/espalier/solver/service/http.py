@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from espalier.common.errors import FieldError, ListenError
 from espalier.common.grpc_errors import REQUEST_ID, known_or_new
@@ -49,6 +50,9 @@ BACKLOG = 1024
 
 FLUSH_SECONDS = 1
 """Time for replies to leave once the server ends."""
+
+HEAD_SECONDS = 30.0
+"""A head of a request that takes longer does not come any more."""
 
 KEEP_ALIVE_SECONDS = 15.0
 """A stream that is silent for so long says that it is still there."""
@@ -262,6 +266,7 @@ class HttpServer:
                 self._endpoint.app(),
                 lifespan="off",
                 ws="none",
+                http=_Connection,
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -282,6 +287,39 @@ class HttpServer:
         """End; replies on their way get a moment, then they are cut."""
         self._server.should_exit = True
         await asyncio.wait([self._serving])
+
+
+class _Connection(H11Protocol):
+    """A connection that is closed when the head of a request does not come, or takes too long; uvicorn itself only
+    ends connections that rest between two requests."""
+
+    _closing: asyncio.TimerHandle | None = None
+    _begun: object = None
+    """The last request whose head is complete."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is not self._begun:
+            self._begun = self.cycle
+            self._stop_waiting()
+        elif self._closing is None and (self.cycle is None or self.cycle.response_complete):
+            self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _expect_head(self) -> None:
+        self._closing = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._closing is not None:
+            self._closing.cancel()
+            self._closing = None
 
 
 class _Embedded(uvicorn.Server):

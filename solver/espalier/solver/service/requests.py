@@ -70,7 +70,9 @@ async def read_json(request: Request, max_bytes: int) -> Any:
         raise FieldError("body", f"is not UTF-8: {error.reason} at byte {error.start}") from None
     except RecursionError:
         raise FieldError("body", "is nested too deeply") from None
-    except json.JSONDecodeError as error:
+    except FieldError:
+        raise
+    except ValueError as error:  # also a number of more digits than Python converts
         raise FieldError("body", f"is not JSON: {error}") from None
     return value
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -10,7 +11,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from espalier.common.distribution import install
-from espalier.runtime.engine import FinishReason
+from espalier.runtime.engine import FinishReason, Tokens
 from espalier.solver.core.events import (
     Accepted,
     AnswerJudged,
@@ -19,6 +20,7 @@ from espalier.solver.core.events import (
     Observer,
     Solved,
     SolveEvent,
+    Streamed,
     fan_out,
 )
 
@@ -67,6 +69,8 @@ def spans(solve_id: str) -> Iterator[Observer]:
 
     tracer = get_tracer("espalier")
     candidates: dict[int, Span] = {}
+    tokens: Counter[int] = Counter()
+    solved = False
     root = tracer.start_span("solve", attributes={"espalier.solve_id": solve_id})
     if not root.is_recording():  # no spans are collected, or not this one: nor those below it
         yield fan_out()
@@ -74,7 +78,10 @@ def spans(solve_id: str) -> Iterator[Observer]:
     with use_span(root, end_on_exit=True):
 
         def watch(event: SolveEvent) -> None:
+            nonlocal solved
             match event:
+                case Streamed(candidate, Tokens(tokens=new)):
+                    tokens[candidate] += len(new)
                 case Accepted(problem, policy, _, seed):
                     root.set_attributes(
                         {"espalier.problem_id": problem.id, "espalier.policy": policy, "espalier.seed": str(seed)}
@@ -93,6 +100,7 @@ def spans(solve_id: str) -> Iterator[Observer]:
                     if span is not None:
                         _end(span, candidate.reason, candidate.usage.new_tokens, verdict.status.value)
                 case Solved(result):
+                    solved = True
                     root.set_attributes(
                         {
                             "espalier.decided_by": result.selection.decided_by.value,
@@ -104,8 +112,10 @@ def spans(solve_id: str) -> Iterator[Observer]:
         try:
             yield watch
         finally:
-            for span in candidates.values():
-                _end(span, FinishReason.ABORTED)
+            if not solved:
+                root.set_attribute("espalier.tokens", tokens.total())
+            for index, span in candidates.items():
+                _end(span, FinishReason.ABORTED, tokens[index])
 
 
 def _end(span: Span, reason: FinishReason, tokens: int = 0, status: str = "") -> None:

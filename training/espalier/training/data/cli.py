@@ -25,6 +25,7 @@ app = typer.Typer(
     help="Data sets, samples, and what is trained on.",
     epilog="Exit status: 0 done, 1 training problems overlap with held-out ones, 2 usage, 3 engine or verifier failed.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
 )
 

@@ -16,6 +16,7 @@ app = typer.Typer(
     help="Prepare pretrained models.",
     epilog="Exit status: 0 done, 2 usage, 3 the model is not supported, or failed.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
