@@ -175,7 +175,7 @@ async def steps(subject: Subject, arguments: argparse.Namespace, device: torch.d
     network, tokenizer, group = subject.network, subject.tokenizer, Group(device=device)
     capacity = Capacity(rows=arguments.rows, tokens=8192, requests=arguments.rows)
     settings = LocalConfig(kv_tokens=KV_TOKENS, capacity=capacity)
-    trainer = TrainerConfig(sequence_length=arguments.row_length, learning_rate=1e-7, recompute=True)
+    trainer = TrainerConfig(sequence_length=arguments.sequence_length, learning_rate=1e-7, recompute=True)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(subject.judge)
         local: LocalEngine | EnginePool
@@ -185,7 +185,7 @@ async def steps(subject: Subject, arguments: argparse.Namespace, device: torch.d
             local = LocalEngine.serve(served_copy(network), tokenizer, settings, subject.sampler)
         engine = Clocked(await stack.enter_async_context(local))
         judge = Watched(subject.judge)
-        limits = Limits(max_tokens=arguments.row_length * 3 // 4)  # the prompt takes its share of a row
+        limits = Limits(max_tokens=arguments.sequence_length * 3 // 4)  # the prompt takes its share of a sequence
         vocabulary, template = Vocabulary.of(tokenizer), PromptTemplate.load(SEEDLING)
         collector = Collector(engine, RetryingVerifiers(judge, print), template, vocabulary, Mode.PARALLEL, limits)
         learner = Learner(Trainer.of(network, tokenizer, trainer, group), Papo(None), max_mismatch_kl=1.0)
@@ -244,7 +244,7 @@ def main() -> int:
     parser.add_argument("--prompts", type=int, default=2)
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--branch", type=int, default=256, help="tokens of a scripted step (4b)")
-    parser.add_argument("--row-length", type=int, default=1024, help="of the rows that are trained on")
+    parser.add_argument("--sequence-length", type=int, default=1024, help="tokens of a packed sequence")
     parser.add_argument("--rows", type=int, default=64, help="branches that are decoded at once")
     parser.add_argument("--processes", type=int, default=1, help="that decode, in place of this one (seedling)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -46,11 +46,11 @@ from transformers import AttentionInterface
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.training.synthetic import Words, forked, random_row
+from tests.training.synthetic import Words, forked, random_sequence
 
 from espalier.runtime.layout import Layout, mask_mod, pack
 from espalier.training.config import ModelConfig
-from espalier.training.data.packing import Row
+from espalier.training.data.packing import PackedSequence
 from espalier.training.model.logprobs import token_logprobs
 from espalier.training.model.network import ATTENTION, Batch, build, checkpoint_layers, collate, compile_layers, score
 
@@ -115,8 +115,8 @@ class Work:
 
     length: int
     branches: int
-    packed: Row
-    alone: list[Row]
+    packed: PackedSequence
+    alone: list[PackedSequence]
 
 
 def layout(length: int, branches: int) -> Layout:
@@ -132,9 +132,11 @@ def work(setting: Setting, length: int, branches: int) -> Work:
     """As many samples as fit into the row."""
     one = layout(length, branches)
     count = setting.row // length
-    packed = random_row([one] * count, count * length, 0, setting.words)
+    packed = random_sequence([one] * count, count * length, 0, setting.words)
     parts = [slice(start, start + length) for start in range(0, count * length, length)]
-    alone = [Row(packed.tokens[part], packed.trained[part], packed.task[part], pack([one])) for part in parts]
+    alone = [
+        PackedSequence(packed.tokens[part], packed.trained[part], packed.task[part], pack([one])) for part in parts
+    ]
     return Work(length, branches, packed, alone)
 
 
@@ -143,12 +145,12 @@ class Way:
     """How a work becomes passes through the model, and which attention function understands their masks."""
 
     name: str
-    rows: Callable[[Work], list[Row]]
-    batch: Callable[[Row, Setting], Batch]
+    rows: Callable[[Work], list[PackedSequence]]
+    batch: Callable[[PackedSequence, Setting], Batch]
     attention: str
 
 
-def dense_batch(one: Row, setting: Setting) -> Batch:
+def dense_batch(one: PackedSequence, setting: Setting) -> Batch:
     """A row with a (1, 1, n, n) mask: 0 where a token is seen, minus infinity elsewhere."""
     index = torch.arange(len(one.tokens), device=setting.device)
     seen = mask_mod(one.packed, setting.device)(index[0], index[0], index[:, None], index[None, :])
@@ -156,7 +158,7 @@ def dense_batch(one: Row, setting: Setting) -> Batch:
     return replace(collate([one], setting.device), visible=mask[None, None])
 
 
-def public_batch(one: Row, setting: Setting) -> Batch:
+def public_batch(one: PackedSequence, setting: Setting) -> Batch:
     """The same mask, made on the host in float32, with as few writes as can be, and moved."""
     size = len(one.tokens)
     mask = torch.full((size, size), -torch.inf).triu_(1)

@@ -35,13 +35,13 @@ def tiny() -> SeedlingConfig:
     config = load(RECIPES / "tiny" / "supervised.toml")
     return replace(
         config,
-        held_out_rows=1,
+        held_out_sequences=1,
         model=replace(config.model, hidden=32, layers=2, heads=2, kv_heads=1, head_dim=16, intermediate=48),
         data=replace(
             config.data,
             workers=0,
-            row_length=512,
-            rows_per_shard=2,
+            sequence_length=512,
+            sequences_per_shard=2,
             weights={"countdown": 0.0, "puzzle24": 0.0, "polynomial_equations": 0.0, "gcd": 5.0},
         ),
         batch_size=2,

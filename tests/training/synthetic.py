@@ -9,7 +9,7 @@ import torch
 
 from espalier.runtime.layout import Layout, LayoutBuilder, pack
 from espalier.training.config import ModelConfig
-from espalier.training.data.packing import Row
+from espalier.training.data.packing import PackedSequence
 from espalier.training.model.network import Policy, build
 
 VOCABULARY = 97
@@ -52,7 +52,7 @@ def forked(before: int, steps: Sequence[int], after: int) -> Layout:
     return builder.layout()
 
 
-def random_row(layouts: Sequence[Layout], length: int, seed: int, vocabulary: int = VOCABULARY) -> Row:
+def random_sequence(layouts: Sequence[Layout], length: int, seed: int, vocabulary: int = VOCABULARY) -> PackedSequence:
     """Random tokens in these layouts, about three in four of them trained."""
     draw = np.random.default_rng(seed)
     packed = pack(layouts, length)
@@ -60,9 +60,9 @@ def random_row(layouts: Sequence[Layout], length: int, seed: int, vocabulary: in
     trained[sum(map(len, layouts)) :] = False
     trained[np.flatnonzero(np.diff(packed.document, prepend=-1))] = False
     tokens = draw.integers(2, vocabulary, length).astype(np.int32)
-    return Row(tokens, trained, np.zeros(length, np.int8), packed)
+    return PackedSequence(tokens, trained, np.zeros(length, np.int8), packed)
 
 
-def rows(count: int, length: int = 96) -> list[Row]:
+def rows(count: int, length: int = 96) -> list[PackedSequence]:
     """Rows of two responses each, with and without blocks."""
-    return [random_row([forked(10, [5 + i, 12, 7], 9), forked(11 + i, [], 6)], length, i) for i in range(count)]
+    return [random_sequence([forked(10, [5 + i, 12, 7], 9), forked(11 + i, [], 6)], length, i) for i in range(count)]

@@ -24,7 +24,7 @@ from espalier.training.run.distributed import ALONE
 from espalier.training.trainer import Trainer
 from tests.training.conftest import TOKENIZER
 from tests.training.pretrained import ARCHITECTURES, pretrained
-from tests.training.synthetic import forked, random_row
+from tests.training.synthetic import forked, random_sequence
 
 CPU = torch.device("cpu")
 CONFIG = TrainerConfig(sequence_length=64, learning_rate=1e-2, recompute=True, lora=LoraConfig(rank=2, alpha=4))
@@ -34,7 +34,7 @@ TAGS = [AutoTokenizer.from_pretrained(TOKENIZER).convert_tokens_to_ids(tag.value
 
 
 def batches() -> list[Batch]:
-    row = random_row([forked(10, [7, 12, 5], 9), forked(6, [], 4)], 64, seed=1, vocabulary=900)
+    row = random_sequence([forked(10, [7, 12, 5], 9), forked(6, [], 4)], 64, seed=1, vocabulary=900)
     row.tokens[10:18] = TAGS
     return [collate([row], CPU)]
 

@@ -22,12 +22,12 @@ from transformers import (
 
 from espalier.runtime.layout import dense_mask
 from espalier.training.config import ConfigError
-from espalier.training.data.packing import row_of
+from espalier.training.data.packing import packed_sequence
 from espalier.training.export import export
 from espalier.training.model import network as networks
 from espalier.training.model.network import ATTENTION, check_architecture, collate, load_network, score
 from tests.training.pretrained import ARCHITECTURES, pretrained
-from tests.training.synthetic import forked, random_row
+from tests.training.synthetic import forked, random_sequence
 
 CPU = torch.device("cpu")
 
@@ -36,7 +36,7 @@ CPU = torch.device("cpu")
 def test_branches_are_blind_to_each_other_in_every_architecture(architecture: str, tmp_path: Path) -> None:
     """Against the network's own attention under an additive mask."""
     network = load_network(pretrained(tmp_path, architecture), CPU).eval()
-    row = random_row([forked(10, [7, 12, 5], 9), forked(6, [], 4)], 64, seed=1, vocabulary=900)
+    row = random_sequence([forked(10, [7, 12, 5], 9), forked(6, [], 4)], 64, seed=1, vocabulary=900)
     batch = collate([row], CPU)
     with torch.no_grad():
         found = score(network, batch).logprobs
@@ -124,4 +124,4 @@ def test_a_sliding_window_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_a_row_of_padding_trains_nothing() -> None:
-    assert not np.any(row_of([], 16).trained)
+    assert not np.any(packed_sequence([], 16).trained)

@@ -76,10 +76,12 @@ def test_a_kept_response_is_laid_out_as_fork_and_join_decode_it(codec: Codec) ->
 def test_rows_go_on_at_any_position_and_every_pass_has_them_all(some_examples: list[tuple[int, Example]]) -> None:
     source = ExampleSource([one for _, one in some_examples[:12]], 1024, seed=1)
     count = len(source)
-    stream = [row.tokens.tobytes() for row in islice(source.rows(0), 3 * count)]
+    stream = [row.tokens.tobytes() for row in islice(source.packed_sequences(0), 3 * count)]
     assert set(stream[:count]) == set(stream[count : 2 * count]) == set(stream[2 * count :])
-    assert [row.tokens.tobytes() for row in islice(source.rows(count + 1), count)] == stream[count + 1 : 2 * count + 1]
-    tokens = sum(int((row.tokens != 0).sum()) for row in islice(source.rows(0), count))
+    assert [row.tokens.tobytes() for row in islice(source.packed_sequences(count + 1), count)] == stream[
+        count + 1 : 2 * count + 1
+    ]
+    tokens = sum(int((row.tokens != 0).sum()) for row in islice(source.packed_sequences(0), count))
     assert tokens == sum(int((one.tokens != 0).sum()) for _, one in some_examples[:12])
 
 

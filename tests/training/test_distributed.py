@@ -16,7 +16,7 @@ from espalier.training.run.checkpoint import Progress, restore, save
 from espalier.training.run.distributed import ALONE, process_group
 from tests.training.conftest import ROOT
 from tests.training.synthetic import policy, rows
-from tests.training.two_ranks import ROWS, step
+from tests.training.two_ranks import SEQUENCES, step
 
 
 def test_a_step_on_two_ranks_is_the_step_on_one_and_its_checkpoint_goes_back(tmp_path: Path) -> None:
@@ -26,8 +26,8 @@ def test_a_step_on_two_ranks_is_the_step_on_one_and_its_checkpoint_goes_back(tmp
     one row.
     """
     model, optimizer = _trained_one_step()
-    save(tmp_path / "one", model.network, {"adam": optimizer}, Progress(1, rows=ROWS))
-    loss = step(model, optimizer, rows(ROWS), ALONE)
+    save(tmp_path / "one", model.network, {"adam": optimizer}, Progress(1, position=SEQUENCES))
+    loss = step(model, optimizer, rows(SEQUENCES), ALONE)
 
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     script = str(ROOT / "tests" / "training" / "two_ranks.py")
@@ -43,7 +43,7 @@ def test_a_step_on_two_ranks_is_the_step_on_one_and_its_checkpoint_goes_back(tmp
     assert float((tmp_path / "loss").read_text()) == pytest.approx(loss, rel=1e-6)
     other = policy(seed=6)
     theirs = AdamW(other.parameters(), lr=1e-2)
-    assert restore(tmp_path / "two", other.network, {"adam": theirs}) == Progress(2, rows=ROWS)
+    assert restore(tmp_path / "two", other.network, {"adam": theirs}) == Progress(2, position=SEQUENCES)
     for one, two in zip(model.parameters(), other.parameters(), strict=True):
         moment = optimizer.state[one]["exp_avg"]
         assert (moment - theirs.state[two]["exp_avg"]).abs().max() <= 2e-6 * moment.abs().max()
@@ -75,5 +75,5 @@ def test_weights_for_engines_are_gathered_one_at_a_time() -> None:
 def _trained_one_step() -> tuple[Policy, AdamW]:
     model = policy(seed=0)
     optimizer = AdamW(model.parameters(), lr=1e-2)
-    step(model, optimizer, rows(ROWS), ALONE)
+    step(model, optimizer, rows(SEQUENCES), ALONE)
     return model, optimizer

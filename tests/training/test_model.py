@@ -10,10 +10,10 @@ from transformers import AutoTokenizer, Qwen3ForCausalLM
 from espalier.runtime.layout import dense_mask, pack
 from espalier.training.config import SeedlingConfig
 from espalier.training.data.example import Example
-from espalier.training.data.packing import fill_rows
+from espalier.training.data.packing import pack_examples
 from espalier.training.model.network import Batch, block_mask, build, checkpoint_layers, collate, score
 from tests.training.conftest import TOKENIZER
-from tests.training.synthetic import forked, policy, random_row, rows
+from tests.training.synthetic import forked, policy, random_sequence, rows
 
 CPU = torch.device("cpu")
 
@@ -34,13 +34,13 @@ def test_packed_rows_give_the_losses_and_gradients_of_each_example_alone(
     model: Qwen3ForCausalLM, some_examples: list[tuple[int, Example]]
 ) -> None:
     chosen = [pair for pair in some_examples if len(pair[1].tokens) < 500][:4]
-    packed = collate(list(fill_rows([*chosen, *some_examples], 1024, 2)), CPU)
+    packed = collate(list(pack_examples([*chosen, *some_examples], 1024, 2)), CPU)
     total = -score(model, packed).logprobs.sum()
     total.backward()
     together = _gradients(model)
 
     alone = torch.zeros(())
-    for row in fill_rows([*chosen, *some_examples], 1024, 2):
+    for row in pack_examples([*chosen, *some_examples], 1024, 2):
         for document in range(int(row.packed.document.max())):
             at = np.flatnonzero(row.packed.document == document)
             if not row.trained[at].any():
@@ -66,9 +66,9 @@ def test_block_mask_and_dense_mask_are_the_same_attention() -> None:
     network = policy(seed=0).network
     step = [forked(20, [30, 41], 10)]
     mixed = [
-        random_row([*step, forked(50, [], 0), *step], 256, 0),
-        random_row([forked(90, [], 0)], 256, 1),
-        random_row([], 256, 2),
+        random_sequence([*step, forked(50, [], 0), *step], 256, 0),
+        random_sequence([forked(90, [], 0)], 256, 1),
+        random_sequence([], 256, 2),
     ]
     dense = collate(mixed, CPU)
     blocks = replace(dense, visible=block_mask([row.packed for row in mixed], CPU))
@@ -88,7 +88,7 @@ def test_activation_checkpointing_changes_no_gradient() -> None:
 
 
 def test_targets_are_the_trained_tokens_and_nothing_else(some_examples: list[tuple[int, Example]]) -> None:
-    filled = list(fill_rows(some_examples, 1024, 2))
+    filled = list(pack_examples(some_examples, 1024, 2))
     batch = collate(filled, CPU)
     for row, targets in zip(filled, batch.targets.numpy(), strict=True):
         assert (targets[:-1][row.trained[1:]] == row.tokens[1:][row.trained[1:]]).all()

@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from espalier.training.data.example import Example
-from espalier.training.data.packing import bins, fill_rows
+from espalier.training.data.packing import bins, pack_examples
 
 
 def test_every_row_is_full_of_whole_examples(some_examples: list[tuple[int, Example]]) -> None:
-    rows = list(fill_rows(some_examples, 1024, 6))
+    rows = list(pack_examples(some_examples, 1024, 6))
     assert len(rows) == 6
     originals = {example.tokens.tobytes() for _, example in some_examples}
     for row in rows:
@@ -24,7 +24,7 @@ def test_every_row_is_full_of_whole_examples(some_examples: list[tuple[int, Exam
 
 
 def test_no_example_is_packed_twice(some_examples: list[tuple[int, Example]]) -> None:
-    rows = list(fill_rows(some_examples, 1024, 6))
+    rows = list(pack_examples(some_examples, 1024, 6))
     packed = [row.tokens[row.packed.document == d].tobytes() for row in rows for d in range(row.packed.document.max())]
     assert len(set(packed)) == len(packed)
 
@@ -32,7 +32,7 @@ def test_no_example_is_packed_twice(some_examples: list[tuple[int, Example]]) ->
 def test_an_example_longer_than_a_row_is_left_out(some_examples: list[tuple[int, Example]]) -> None:
     shortest = min((pair for pair in some_examples), key=lambda pair: len(pair[1].tokens))
     length = len(shortest[1].tokens)
-    first, _ = fill_rows([*some_examples, shortest, shortest, shortest], length, 2)
+    first, _ = pack_examples([*some_examples, shortest, shortest, shortest], length, 2)
     assert first.tokens.tolist() == shortest[1].tokens.tolist()
 
 
@@ -46,5 +46,5 @@ def test_every_item_is_in_one_bin_and_no_bin_overflows_or_could_be_merged(sizes:
 
 
 def test_an_item_larger_than_a_bin_is_named() -> None:
-    with pytest.raises(ValueError, match="item 1 has 9 tokens and a row 8"):
+    with pytest.raises(ValueError, match="item 1 has 9 tokens and a packed sequence 8"):
         bins([3, 9, 4], 8)

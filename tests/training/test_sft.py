@@ -17,7 +17,7 @@ from espalier.training.run.checkpoint import CheckpointError, Progress
 from espalier.training.run.errors import NotFiniteError
 from espalier.training.sft import Budget
 from espalier.training.traces.base import train
-from espalier.training.traces.stream import rows
+from espalier.training.traces.stream import packed_sequences
 from espalier.training.trainer import Trainer, learning_rate_factor
 from tests.training.conftest import TOKENIZER
 
@@ -107,10 +107,10 @@ def test_a_run_can_begin_from_exported_weights_of_its_shape_only(tiny: SeedlingC
 def test_the_stream_continues_at_any_row(tiny: SeedlingConfig) -> None:
     for reuse in (1, 3):
         config = replace(tiny.data, reuse=reuse)
-        stream = rows(TOKENIZER, config, 0)
+        stream = packed_sequences(TOKENIZER, config, 0)
         whole = [next(stream).tokens.tolist() for _ in range(16)]
         for position in (0, 3, 10, 11):
-            resumed = rows(TOKENIZER, config, position)
+            resumed = packed_sequences(TOKENIZER, config, position)
             assert [next(resumed).tokens.tolist() for _ in range(16 - position)] == whole[position:]
         assert len({tuple(row) for row in whole}) == -(-16 // reuse)
 

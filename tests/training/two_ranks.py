@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch.distributed.tensor import DTensor
 
-from espalier.training.data.packing import Row, row_of
+from espalier.training.data.packing import PackedSequence, packed_sequence
 from espalier.training.model.network import Policy, checkpoint_layers, collate
 from espalier.training.model.weights import full_weights
 from espalier.training.run.checkpoint import Progress, restore, save
@@ -20,11 +20,11 @@ from espalier.training.run.distributed import Group, process_group
 from espalier.training.run.torchrun import leave
 from tests.training.synthetic import policy, rows
 
-ROWS = 3
+SEQUENCES = 3
 LENGTH = 96
 
 
-def step(model: Policy, optimizer: torch.optim.Optimizer, mine: list[Row], group: Group) -> float:
+def step(model: Policy, optimizer: torch.optim.Optimizer, mine: list[PackedSequence], group: Group) -> float:
     """One optimiser step of a row at a time; the mean loss over the tokens of all processes."""
     batches = [collate([row], group.device) for row in mine]
     total = group.sum(torch.tensor(float(sum(batch.trained for batch in batches))))
@@ -48,11 +48,11 @@ def main(folder: Path) -> None:
         assert all(isinstance(parameter, DTensor) for parameter in model.parameters())
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
         progress = restore(folder / "one", model.network, {"adam": optimizer}, group)
-        mine = rows(ROWS, LENGTH)[group.rank :: group.size]
+        mine = rows(SEQUENCES, LENGTH)[group.rank :: group.size]
         most = int(group.maximum(torch.tensor(len(mine))))
-        mine += [row_of([], LENGTH)] * (most - len(mine))  # every process has to run as many passes
+        mine += [packed_sequence([], LENGTH)] * (most - len(mine))  # every process has to run as many passes
         loss = step(model, optimizer, mine, group)
-        save(folder / "two", model.network, {"adam": optimizer}, Progress(progress.step + 1, rows=ROWS), group)
+        save(folder / "two", model.network, {"adam": optimizer}, Progress(progress.step + 1, position=SEQUENCES), group)
         weights = dict(full_weights(model.network))
         if group.is_main:
             assert group.size == 2

@@ -49,8 +49,8 @@ class DataConfig:
 
     Attributes:
         seed: Of the stream of problems and traces.
-        row_length: Tokens in a packed row.
-        rows_per_shard: Rows that a worker makes at a time.
+        sequence_length: Tokens of a packed sequence.
+        sequences_per_shard: Packed sequences that a worker makes at a time.
         workers: Processes that write traces; 0: in this process.
         reuse: How often a row is used on average, for accelerators that outrun the workers.
         form: How traces are written, see :class:`Form`.
@@ -64,8 +64,8 @@ class DataConfig:
     """
 
     seed: int
-    row_length: int
-    rows_per_shard: int
+    sequence_length: int
+    sequences_per_shard: int
     workers: int
     reuse: int
     reworded_share: float
@@ -183,13 +183,13 @@ class SeedlingConfig:
 
     Attributes:
         seed: Of weights.
-        held_out_rows: Packed sequences on which the loss is measured at the end.
+        held_out_sequences: Packed sequences on which the loss is measured at the end.
         batch_size: Packed sequences in an optimiser step.
         checkpoint_every: Optimiser steps between checkpoints; 0: only where a part of the run ends.
     """
 
     seed: int
-    held_out_rows: int
+    held_out_sequences: int
     model: ModelConfig
     data: DataConfig
     trainer: TrainerConfig
@@ -472,7 +472,7 @@ class BetaConfig:
     """Rejection sampling from a model, and fine-tuning on what is kept.
 
     Attributes:
-        seed: Of sampling and of the order of rows.
+        seed: Of sampling and of the order of packed sequences.
         form: "parallel": samples are laid out as an engine would have decoded them with fork and join; "sequential":
             as they were decoded (the control).
         count: Problems to sample.

@@ -19,7 +19,7 @@ from transformers import AutoTokenizer
 
 from espalier.runtime.prompt import PromptTemplate
 from espalier.training.config import ConfigError, MetricsConfig, SftConfig, TrainerConfig
-from espalier.training.data.packing import Row
+from espalier.training.data.packing import PackedSequence
 from espalier.training.data.responses import ExampleSource, ResponseFileError, read_examples
 from espalier.training.export import finish
 from espalier.training.model.logprobs import Scores
@@ -64,7 +64,7 @@ def _loss(_: Batch, scores: Scores, tokens: int) -> Tensor:
     return -scores.logprobs.sum() / tokens
 
 
-def _parts(items: list[Row], size: int) -> Iterator[list[Row]]:
+def _parts(items: list[PackedSequence], size: int) -> Iterator[list[PackedSequence]]:
     return (items[i : i + size] for i in range(0, len(items), size))
 
 
@@ -82,25 +82,25 @@ def losses_by_task(policy: Policy, batches: list[Batch], names: Sequence[str]) -
 
 
 class Source(Protocol):
-    """Where rows come from."""
+    """Where packed sequences come from."""
 
     @property
     def names(self) -> Sequence[str]:
-        """What the rows' task indices stand for."""
+        """What the task indices stand for."""
         ...
 
-    def rows(self, position: int) -> Iterator[Row]:
-        """The endless stream from row number `position` on."""
+    def packed_sequences(self, position: int) -> Iterator[PackedSequence]:
+        """The endless stream from number `position` on."""
         ...
 
-    def held_out(self) -> list[Row]:
-        """Rows to measure the loss on."""
+    def held_out(self) -> list[PackedSequence]:
+        """Packed sequences to measure the loss on."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What :func:`fit` is told beside model and rows.
+    """What :func:`fit` is told beside model and data.
 
     Attributes:
         trainer: How weights are updated.
@@ -136,7 +136,7 @@ class Run:
 
 
 def fit(network: Any, tokenizer: Any, source: Source, run: Run) -> Progress:
-    """Train a model on rows, write a checkpoint to `out/checkpoint` and the usable weights to `out/model`.
+    """Train a model on packed sequences, write a checkpoint to `out/checkpoint` and the usable weights to `out/model`.
 
     On CUDA the layers are compiled and computed in bfloat16; anywhere else it is plain float32.
 
@@ -149,7 +149,7 @@ def fit(network: Any, tokenizer: Any, source: Source, run: Run) -> Progress:
     begun = restore(saved, network, trainer.optimizers, group) if run.resume else Progress()
     size = run.trainer.micro_batch_size
     held_out_batches = [collate(part, group.device) for part in _parts(source.held_out(), size)]
-    stream = source.rows(begun.rows)
+    stream = source.packed_sequences(begun.position)
     started, tokens = time.monotonic(), 0
 
     def over(progress: Progress) -> bool:
@@ -164,7 +164,7 @@ def fit(network: Any, tokenizer: Any, source: Source, run: Run) -> Progress:
             step = trainer.step(batches, _loss, progress.step, budget.done(progress), run.out)
             tokens += sum(len(row.tokens) for row in step_rows)
             seconds = group.largest(begun.seconds + time.monotonic() - started)
-            progress = Progress(progress.step + 1, progress.rows + run.batch_size, seconds)
+            progress = Progress(progress.step + 1, progress.position + run.batch_size, seconds)
             due = run.checkpoint_every and progress.step % run.checkpoint_every == 0
             if step and (due or over(progress) or progress.step % REPORT_EVERY == 0):
                 record(

@@ -1,4 +1,4 @@
-"""Rows of several examples side by side, and batches of rows."""
+"""Packed sequences: several examples side by side, one behind the other in memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from espalier.training.data.example import Example, RolloutTokens
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PackedSequence:
     """Examples packed into a row of fixed length.
 
     Attributes:
@@ -31,7 +31,7 @@ class Row:
     rollout: RolloutTokens | None = None
 
 
-def row_of(examples: Sequence[tuple[int, Example]], length: int) -> Row:
+def packed_sequence(examples: Sequence[tuple[int, Example]], length: int) -> PackedSequence:
     """Put (task index, example) pairs side by side into a row; without any, a row of padding.
 
     Raises:
@@ -49,38 +49,40 @@ def row_of(examples: Sequence[tuple[int, Example]], length: int) -> Row:
             own = example.rollout
             rollout.logprobs[at], rollout.advantages[at], rollout.kinds[at] = own.logprobs, own.advantages, own.kinds
         start = at.stop
-    return Row(tokens, trained, task, with_tables(pack([example.layout for _, example in examples], length)), rollout)
+    return PackedSequence(
+        tokens, trained, task, with_tables(pack([example.layout for _, example in examples], length)), rollout
+    )
 
 
-def fill_rows(examples: Iterable[tuple[int, Example]], length: int, rows: int) -> Iterator[Row]:
-    """Pack (task index, example) pairs into exactly `rows` rows, each example into the first row that has room.
+def pack_examples(examples: Iterable[tuple[int, Example]], length: int, count: int) -> Iterator[PackedSequence]:
+    """Pack (task index, example) pairs into exactly `count` packed sequences, each into the first one that has room.
 
-    Examples longer than a row are left out. At most four rows are open at a time; the fullest one is closed when none
-    has room.
+    Examples longer than `length` are left out. At most four sequences are open at a time; the fullest one is closed
+    when none has room.
     """
-    open_rows: list[list[tuple[int, Example]]] = []
+    unfinished: list[list[tuple[int, Example]]] = []
     space: list[int] = []
     for kind, example in examples:
-        if rows == 0:
+        if count == 0:
             return
         size = len(example.tokens)
         if size > length:
             continue
         at = next((i for i, free in enumerate(space) if free >= size), None)
         if at is None:
-            if len(open_rows) == min(4, rows):
+            if len(unfinished) == min(4, count):
                 fullest = space.index(min(space))
-                yield row_of(open_rows.pop(fullest), length)
+                yield packed_sequence(unfinished.pop(fullest), length)
                 space.pop(fullest)
-                rows -= 1
-                if rows == 0:
+                count -= 1
+                if count == 0:
                     return
-                if len(open_rows) == rows:
+                if len(unfinished) == count:
                     continue
-            open_rows.append([])
+            unfinished.append([])
             space.append(length)
-            at = len(open_rows) - 1
-        open_rows[at].append((kind, example))
+            at = len(unfinished) - 1
+        unfinished[at].append((kind, example))
         space[at] -= size
 
 
@@ -94,7 +96,7 @@ def bins(sizes: Sequence[int], capacity: int) -> list[list[int]]:
     space: list[int] = []
     for item in sorted(range(len(sizes)), key=lambda index: -sizes[index]):
         if sizes[item] > capacity:
-            raise ValueError(f"item {item} has {sizes[item]} tokens and a row {capacity}")
+            raise ValueError(f"item {item} has {sizes[item]} tokens and a packed sequence {capacity}")
         at = next((i for i, free in enumerate(space) if free >= sizes[item]), len(space))
         if at == len(space):
             members.append([])

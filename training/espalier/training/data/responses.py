@@ -14,7 +14,7 @@ from espalier.runtime.prompt import PromptTemplate
 from espalier.runtime.structure import read
 from espalier.training.config import Form
 from espalier.training.data.example import Example, response_example, response_tokens
-from espalier.training.data.packing import Row, bins, row_of
+from espalier.training.data.packing import PackedSequence, bins, packed_sequence
 
 
 class ResponseFileError(ValueError):
@@ -93,29 +93,31 @@ def _example(value: Any, tokenizer: Any, template: PromptTemplate, form: Form, v
 
 
 class ExampleSource:
-    """The rows of a set of examples, every row once in each pass, in an order of its own."""
+    """The packed sequences of a set of examples, each once in every pass, in an order of its own."""
 
     names = ("responses",)
 
     def __init__(self, examples: Sequence[Example], sequence_length: int, seed: int) -> None:
         """
         Raises:
-            ValueError: One is longer than a row.
+            ValueError: One is longer than a sequence.
         """
         shares = bins([len(one.tokens) for one in examples], sequence_length)
-        self._rows = [row_of([(0, examples[index]) for index in share], sequence_length) for share in shares]
+        self._sequences = [
+            packed_sequence([(0, examples[index]) for index in share], sequence_length) for share in shares
+        ]
         self._seed = seed
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._sequences)
 
-    def rows(self, position: int) -> Iterator[Row]:
+    def packed_sequences(self, position: int) -> Iterator[PackedSequence]:
         """See :class:`espalier.training.sft.Source`."""
         for number in count(position):
-            epoch, place = divmod(number, len(self._rows))
-            order = Random(f"{self._seed}/{epoch}").sample(range(len(self._rows)), len(self._rows))
-            yield self._rows[order[place]]
+            epoch, place = divmod(number, len(self._sequences))
+            order = Random(f"{self._seed}/{epoch}").sample(range(len(self._sequences)), len(self._sequences))
+            yield self._sequences[order[place]]
 
-    def held_out(self) -> list[Row]:
+    def held_out(self) -> list[PackedSequence]:
         """None: what counts is the accuracy, which is measured with the engine."""
         return []

@@ -31,7 +31,7 @@ from transformers import (
 from espalier.runtime.layout import Packed, batch_block_mask, dense_mask
 from espalier.training.config import ConfigError, ModelConfig
 from espalier.training.data.example import RolloutTokens
-from espalier.training.data.packing import Row
+from espalier.training.data.packing import PackedSequence
 from espalier.training.model.logprobs import IGNORED, Scores, token_logprobs
 
 ATTENTION = "espalier_packed"
@@ -42,7 +42,7 @@ ATTENTION = "espalier_packed"
 def _fused_attention() -> Any:
     """FlexAttention compiled, for layers that are not: otherwise it works out all n x n scores.
 
-    There is a kernel for each shape of the rows, so keep to one length. Compiled at first use: it takes its time.
+    There is a kernel for each shape of the batch, so keep to one length. Compiled at first use: it takes its time.
     """
     return torch.compile(flex_attention, dynamic=False)
 
@@ -122,13 +122,13 @@ class Batch:
     """Rows on a device.
 
     Attributes:
-        tokens: (rows, length) ids.
-        positions: (rows, length) rotary positions.
-        targets: (rows, length) the next token where it is trained, else `IGNORED`.
-        task: (rows, length) task index of the target.
-        visible: Block mask, or (rows, 1, length, length) boolean.
+        tokens: (sequences, length) ids.
+        positions: (sequences, length) rotary positions.
+        targets: (sequences, length) the next token where it is trained, else `IGNORED`.
+        task: (sequences, length) task index of the target.
+        visible: Block mask, or (sequences, 1, length, length) boolean.
         trained: Number of trained targets.
-        rollout_logprobs, advantages, kinds: (rows, length) of the targets that an engine sampled, 0 elsewhere; see
+        rollout_logprobs, advantages, kinds: (sequences, length) of the targets that an engine sampled, 0 elsewhere; see
             :class:`espalier.training.data.example.RolloutTokens`.
     """
 
@@ -148,31 +148,31 @@ class Batch:
         return {name: getattr(self, name).contiguous().cpu() for name in names}
 
 
-def collate(rows: Sequence[Row], device: torch.device) -> Batch:
-    """Stack rows; block mask on CUDA, dense mask elsewhere.
+def collate(sequences: Sequence[PackedSequence], device: torch.device) -> Batch:
+    """Stack packed sequences; block mask on CUDA, dense mask elsewhere.
 
-    A trained token is predicted from the one before it in the row. That one always belongs to the same branch: what
+    A trained token is predicted from the one before it in the sequence, which always belongs to the same branch: what
     opens a branch or joins branches is forced, and forced tokens are not trained.
     """
-    tokens = np.stack([row.tokens for row in rows])
-    trained = np.stack([row.trained for row in rows])
+    tokens = np.stack([one.tokens for one in sequences])
+    trained = np.stack([one.trained for one in sequences])
     targets = np.full(tokens.shape, IGNORED, dtype=np.int64)
     targets[:, :-1] = np.where(trained[:, 1:], tokens[:, 1:], IGNORED)
     task = np.zeros(tokens.shape, dtype=np.int64)
-    task[:, :-1] = np.stack([row.task for row in rows])[:, 1:]
+    task[:, :-1] = np.stack([one.task for one in sequences])[:, 1:]
 
     def move(array: np.ndarray[Any, Any]) -> Tensor:
         tensor = torch.from_numpy(array)
         return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
     length = tokens.shape[1]
-    rollouts = [row.rollout or RolloutTokens.none(length) for row in rows]
+    rollouts = [one.rollout or RolloutTokens.none(length) for one in sequences]
 
     def at_targets(values: Sequence[np.ndarray[Any, Any]]) -> Tensor:
         """Values of tokens, moved to where they are predicted."""
         return move(np.pad(np.stack(values)[:, 1:], ((0, 0), (0, 1))))
 
-    packed = [row.packed for row in rows]
+    packed = [one.packed for one in sequences]
     positions = np.stack([item.positions for item in packed]).astype(np.int64)
     return Batch(
         move(tokens.astype(np.int64)),
@@ -187,26 +187,26 @@ def collate(rows: Sequence[Row], device: torch.device) -> Batch:
     )
 
 
-def visibility(rows: Sequence[Packed], device: torch.device) -> BlockMask | Tensor:
-    """Who sees whom in rows of equal length: a block mask on CUDA, a dense mask elsewhere."""
+def visibility(sequences: Sequence[Packed], device: torch.device) -> BlockMask | Tensor:
+    """Who sees whom in sequences of equal length: a block mask on CUDA, a dense mask elsewhere."""
     if device.type == "cuda":
-        return block_mask(rows, device)
-    return torch.from_numpy(np.stack([dense_mask(row) for row in rows]))[:, None].to(device)
+        return block_mask(sequences, device)
+    return torch.from_numpy(np.stack([dense_mask(one) for one in sequences]))[:, None].to(device)
 
 
-def block_mask(rows: Sequence[Packed], device: torch.device) -> BlockMask:
-    """The block mask of rows of equal length, whatever their depth of nesting."""
-    depth = max(1, *(len(row.hidden_from) for row in rows))
+def block_mask(sequences: Sequence[Packed], device: torch.device) -> BlockMask:
+    """The block mask of sequences of equal length, whatever their depth of nesting."""
+    depth = max(1, *(len(one.hidden_from) for one in sequences))
 
     def deep(intervals: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return np.pad(intervals, ((0, depth - len(intervals)), (0, 0)))  # [0, 0) hides nothing
 
-    even = [replace(row, hidden_from=deep(row.hidden_from), hidden_until=deep(row.hidden_until)) for row in rows]
+    even = [replace(one, hidden_from=deep(one.hidden_from), hidden_until=deep(one.hidden_until)) for one in sequences]
     return batch_block_mask(even, device)
 
 
 def score(network: Any, batch: Batch) -> Scores:
-    """(rows, length) log-probability of every trained target at its place; bf16 arithmetic on CUDA."""
+    """(sequences, length) log-probability of every trained target at its place; bf16 arithmetic on CUDA."""
     device = batch.tokens.device
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
         return _score(network, batch)

@@ -1,4 +1,4 @@
-"""From judged rollouts to micro-batches: groups, examples, packed rows.
+"""From judged rollouts to micro-batches: groups, examples, packed sequences.
 
 Rows hold each token once: the sibling branches of a block stand side by side behind the prefix that they share, and
 see what the engine's branches saw (:mod:`espalier.runtime.layout`).
@@ -15,7 +15,7 @@ import torch
 from espalier.runtime.layout import layout_of_paths
 from espalier.training.config import TrainerConfig
 from espalier.training.data.example import Example, RolloutTokens
-from espalier.training.data.packing import bins, row_of
+from espalier.training.data.packing import bins, packed_sequence
 from espalier.training.model.network import Batch, collate
 from espalier.training.rl.credit import Bools, Floats, Scored, kinds, segments
 from espalier.training.rl.rollout import JudgedRollout
@@ -79,7 +79,7 @@ def example_of(judged: JudgedRollout, advantages: Floats | float, trained: Bools
 def micro_batches(
     examples: Sequence[Example], config: TrainerConfig, device: torch.device, *, count: int = 0, even: bool = False
 ) -> list[Batch]:
-    """Pack examples into rows, and rows into micro-batches.
+    """Pack examples into sequences, and those into micro-batches.
 
     Args:
         examples: What is trained.
@@ -87,7 +87,7 @@ def micro_batches(
         device: Where to put them.
         count: At least so many: those beyond what the examples fill train nothing, for a process that has to take part
             in the passes of others.
-        even: Fill the last micro-batches up with rows of padding, so that all have one shape.
+        even: Fill the last micro-batches up with sequences of padding, so that all have one shape.
 
     Raises:
         ValueError: One example is longer than a row.
@@ -97,9 +97,9 @@ def micro_batches(
         shares = bins([len(one.tokens) for one in examples], length)
     except ValueError as error:
         raise ValueError(f"trainer.sequence_length is too small: {error}") from None
-    rows = [row_of([(0, examples[index]) for index in share], length) for share in shares]
-    batches = [rows[start : start + size] for start in range(0, len(rows), size)]
+    packed = [packed_sequence([(0, examples[index]) for index in share], length) for share in shares]
+    batches = [packed[start : start + size] for start in range(0, len(packed), size)]
     batches += [[]] * (count - len(batches))
-    padding = row_of([], length)
+    padding = packed_sequence([], length)
     filled = [batch + [padding] * ((size if even else 1) - len(batch)) for batch in batches]
     return [collate(batch, device) for batch in filled]

@@ -160,19 +160,19 @@ async def _train(
                 await look(0)
             while progress.step < config.steps:
                 started = time.monotonic()
-                batch = await draw(progress.rows)
+                batch = await draw(progress.position)
                 await asyncio.to_thread(group.barrier)  # a process may wait long for its verifier or a last response
                 generated = time.monotonic()
                 learned = learner.learn(batch.groups, progress.step, out, progress.step / config.steps)
                 trained = time.monotonic()
                 if learned is None:
                     fruitless = _no_step(batch, progress, fruitless, record, group)
-                    progress = Progress(progress.step, progress.rows + 1, progress.seconds)
+                    progress = Progress(progress.step, progress.position + 1, progress.seconds)
                     continue
                 fruitless = 0
                 learner.version = await sync_weights(collector.engine, network, group, collector.outage)
                 seconds = Seconds(generated - started, trained - generated, time.monotonic() - trained)
-                progress = Progress(progress.step + 1, progress.rows + 1, progress.seconds + seconds.total)
+                progress = Progress(progress.step + 1, progress.position + 1, progress.seconds + seconds.total)
                 record(entry(progress, config, batch, learned, seconds, group))
                 stop = group.maximum(torch.tensor(int(deadline.passed()))).item() and progress.step < config.steps
                 if stop or progress.step % config.checkpoint_every == 0 or progress.step == config.steps:

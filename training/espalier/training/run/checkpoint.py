@@ -43,10 +43,10 @@ class CheckpointError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run has come: optimiser steps, rows drawn from the stream, seconds spent training."""
+    """How far a run has come: optimiser steps, place in its stream of sequences or batches, seconds spent training."""
 
     step: int = 0
-    rows: int = 0
+    position: int = 0
     seconds: float = 0.0
 
 

@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from espalier.training.config import DataConfig, SeedlingConfig
-from espalier.training.data.packing import Row
+from espalier.training.data.packing import PackedSequence
 from espalier.training.export import load_weights
 from espalier.training.model.network import build
 from espalier.training.run.checkpoint import Progress
@@ -18,7 +18,7 @@ from espalier.training.run.directory import prepare
 from espalier.training.run.distributed import ALONE, Group
 from espalier.training.run.metrics import Report
 from espalier.training.sft import Budget, Run, fit
-from espalier.training.traces.stream import TASK_NAMES, held_out_rows, rows
+from espalier.training.traces.stream import TASK_NAMES, held_out_sequences, packed_sequences
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,11 @@ class TraceSource:
     held_out_size: int
     names: tuple[str, ...] = TASK_NAMES
 
-    def rows(self, position: int) -> Iterator[Row]:
-        return rows(self.tokenizer, self.data, position)
+    def packed_sequences(self, position: int) -> Iterator[PackedSequence]:
+        return packed_sequences(self.tokenizer, self.data, position)
 
-    def held_out(self) -> list[Row]:
-        return held_out_rows(self.tokenizer, self.data, self.held_out_size)
+    def held_out(self) -> list[PackedSequence]:
+        return held_out_sequences(self.tokenizer, self.data, self.held_out_size)
 
 
 def train(
@@ -75,7 +75,7 @@ def train(
     model = build(config.model, tokenizer)
     if initial is not None:
         load_weights(initial, model)
-    source = TraceSource(tokenizer_folder, config.data, config.held_out_rows)
+    source = TraceSource(tokenizer_folder, config.data, config.held_out_sequences)
     run = Run(
         config.trainer, config.batch_size, config.checkpoint_every, config.metrics, out, budget, report, group, resume
     )

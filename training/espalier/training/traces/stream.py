@@ -1,4 +1,4 @@
-"""The endless, reproducible stream of packed rows.
+"""The endless, reproducible stream of packed sequences.
 
 The stream is cut into shards. Shard number s is a function of the data seed and s alone, so workers can make shards in
 any order and a resumed run continues exactly where it stopped.
@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerFast
 from espalier.runtime.grammar import Vocabulary
 from espalier.training.config import DataConfig, Form
 from espalier.training.data.example import Example
-from espalier.training.data.packing import Row, fill_rows
+from espalier.training.data.packing import PackedSequence, pack_examples
 from espalier.training.tasks import EASIER_TASKS, TASKS, Split, task
 from espalier.training.tasks.phrasing import reword
 from espalier.training.traces import Demonstration, write
@@ -34,7 +34,7 @@ TRACES_PER_PROBLEM = {"countdown": 6, "polynomial_equations": 8, "puzzle24": 2, 
 
 
 REPLAYED = 4096
-"""Fresh rows that are kept for reuse."""
+"""Fresh packed sequences that are kept for reuse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def _written(question: str, trace: Demonstration, codec: Codec, config: DataConf
     return encode_plain(question, text, codec.tokenizer)
 
 
-class Shards(Dataset[list[Row]]):
+class Shards(Dataset[list[PackedSequence]]):
     """Shards by number, without an end."""
 
     def __init__(self, tokenizer: Path, config: DataConfig, split: Split) -> None:
@@ -88,12 +88,12 @@ class Shards(Dataset[list[Row]]):
         self._split = split
         self._codec: Codec | None = None  # loaded in the worker: a tokenizer is not worth sending
 
-    def __getitem__(self, shard: int) -> list[Row]:
+    def __getitem__(self, shard: int) -> list[PackedSequence]:
         config = self._config
         if self._codec is None:
             self._codec = Codec.load(self._tokenizer)
         source = examples(self._codec, config, self._split, shard)
-        return list(fill_rows(source, config.row_length, config.rows_per_shard))
+        return list(pack_examples(source, config.sequence_length, config.sequences_per_shard))
 
 
 class _From(torch.utils.data.Sampler[int]):
@@ -104,14 +104,14 @@ class _From(torch.utils.data.Sampler[int]):
         return count(self._first)
 
 
-def rows(tokenizer: Path, config: DataConfig, position: int) -> Iterator[Row]:
-    """The stream of training rows from row number `position` on.
+def packed_sequences(tokenizer: Path, config: DataConfig, position: int) -> Iterator[PackedSequence]:
+    """The stream of packed sequences to train on, from number `position` on.
 
-    Every row number that is a multiple of `reuse` is fresh; each of the others repeats one of the latest `REPLAYED`
-    fresh rows, drawn by its number alone.
+    Every number that is a multiple of `reuse` is fresh; each of the others repeats one of the latest `REPLAYED` fresh
+    ones, drawn by its number alone.
     """
-    past = -(-position // config.reuse)  # fresh rows before this position
-    first = (max(0, past - REPLAYED) if config.reuse > 1 else past) // config.rows_per_shard
+    past = -(-position // config.reuse)  # fresh ones before this position
+    first = (max(0, past - REPLAYED) if config.reuse > 1 else past) // config.sequences_per_shard
     loader = DataLoader(
         Shards(tokenizer, config, Split.TRAIN),
         batch_size=None,
@@ -120,8 +120,8 @@ def rows(tokenizer: Path, config: DataConfig, position: int) -> Iterator[Row]:
         prefetch_factor=3 if config.workers else None,
         multiprocessing_context="spawn" if config.workers else None,
     )
-    fresh = (row for shard in loader for row in shard)
-    latest = deque(islice(fresh, past - first * config.rows_per_shard), maxlen=REPLAYED)
+    fresh = (sequence for shard in loader for sequence in shard)
+    latest = deque(islice(fresh, past - first * config.sequences_per_shard), maxlen=REPLAYED)
     for number in count(position):
         if number % config.reuse == 0:
             latest.append(next(fresh))
@@ -130,10 +130,10 @@ def rows(tokenizer: Path, config: DataConfig, position: int) -> Iterator[Row]:
             yield latest[Random(f"{config.seed}/{number}").randrange(len(latest))]
 
 
-def held_out_rows(tokenizer: Path, config: DataConfig, size: int) -> list[Row]:
-    """Rows of held-out problems at full difficulty, in the original wording and equal shares, for the loss by task."""
+def held_out_sequences(tokenizer: Path, config: DataConfig, size: int) -> list[PackedSequence]:
+    """Held-out problems at full difficulty, in the original wording and equal shares, for the loss by task."""
     plain = replace(config, easier_share=0.0, reworded_share=0.0, weights={})
-    return list(fill_rows(examples(Codec.load(tokenizer), plain, Split.HELD_OUT, 0), config.row_length, size))
+    return list(pack_examples(examples(Codec.load(tokenizer), plain, Split.HELD_OUT, 0), config.sequence_length, size))
 
 
 def tokenizer_texts(samples: int, seed: int) -> Iterator[str]:
