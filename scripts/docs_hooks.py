@@ -118,11 +118,11 @@ def _cell(text: str) -> str:
 def metrics_page() -> str:
     """Every metric of the services."""
     from espalier.solver.session.metrics import SolverMetrics as OfSolver
-    from espalier.verifiers.metrics import Metrics as OfVerifiers
+    from espalier.verifiers.metrics import VerifierMetrics as OfVerifiers
 
     verifiers = {metric.name for metric in OfVerifiers().registry.collect()}
     lines = [
-        "# Metrics",
+        "# VerifierMetrics",
         "",
         "`espalier serve`, `espalier worker` and `espalier verifiers serve` show them at `--metrics HOST:PORT`.",
         "A dashboard and alerts that use them are in `deploy/`; see [Deploy](../howto/deploy.md).",

@@ -8,7 +8,7 @@ import pytest
 
 from espalier.training.rl.verifiers import RetryingVerifiers
 from espalier.verifiers.check import Claim, ProgramCheck, ReferenceCheck, StdioCase
-from espalier.verifiers.code.sandbox import Job, Outcome, Sandbox, SandboxError
+from espalier.verifiers.code.sandbox import CommandOutcome, Job, Sandbox, SandboxError
 from espalier.verifiers.code.verifier import CodeVerifier
 from espalier.verifiers.local import LocalVerifiers
 from espalier.verifiers.remote import RemoteVerifiers
@@ -27,7 +27,7 @@ class DeadSandbox(Sandbox):
     def __init__(self) -> None:
         self.jobs = 0
 
-    async def run(self, job: Job) -> AsyncGenerator[Outcome, None]:  # type: ignore[override]
+    async def run(self, job: Job) -> AsyncGenerator[CommandOutcome, None]:  # type: ignore[override]
         self.jobs += 1
         raise SandboxError("the daemon is gone")
         yield

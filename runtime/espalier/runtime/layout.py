@@ -37,7 +37,7 @@ Path = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Branch:
+class BranchSpan:
     """The root response (empty path) or one step.
 
     Attributes:
@@ -70,7 +70,7 @@ class Layout:
 
     positions: Ints
     branch: Ints
-    branches: tuple[Branch, ...]
+    branches: tuple[BranchSpan, ...]
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -154,7 +154,7 @@ class LayoutBuilder:
             np.array([branch for *_, branch in self._runs], dtype=np.int32), [count for _, count, _ in self._runs]
         )
         branches = (
-            Branch(path, start, *ends[index])
+            BranchSpan(path, start, *ends[index])
             for index, (path, start) in enumerate(zip(self._paths, self._starts, strict=True))
         )
         return Layout(np.concatenate([np.zeros(0, np.int32), *arrays]), branch.astype(np.int32), tuple(branches))
@@ -237,7 +237,7 @@ def layout_of_paths(prompt_length: int, positions: Sequence[int], paths: Sequenc
             block = (path[:-1], path[-1][0])
             hidden[block] = max(hidden.get(block, 0), end)
     branches = tuple(
-        Branch(path, starts[path], ends[path], hidden[path[:-1], path[-1][0]] if path else ends[path])
+        BranchSpan(path, starts[path], ends[path], hidden[path[:-1], path[-1][0]] if path else ends[path])
         for path in numbers
     )
     prompt = np.arange(prompt_length, dtype=np.int32)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from espalier.runtime.engine import EngineError
 from espalier.solver.core.evaluate import (
     EvaluationPlan,
-    Measured,
+    ProblemSamples,
     ResultFile,
     accuracy,
     evaluate,
@@ -62,14 +62,16 @@ async def test_a_sample_that_could_not_be_judged_is_left_out_of_every_share() ->
         Solver(ScriptedEngine.of(boxed("42")), ScriptedJudge({"42": ERROR})), PROBLEM, 0, seed=0, temperature=1.0
     )
     assert one.undecided
-    row = summarise("t", [Measured("t", "p", (one, GOOD, GOOD))], (1, 2, 3))
+    row = summarise("t", [ProblemSamples("t", "p", (one, GOOD, GOOD))], (1, 2, 3))
     assert row.pass_at == {1: 1.0, 2: 1.0}
     assert row.undecided == 1
 
 
 def test_a_row_averages_over_problems() -> None:
     row = summarise(
-        "t", [Measured("t", "a", (GOOD, BAD)), Measured("t", "b", (BAD, replace(BAD, reachable=True)))], (1, 2)
+        "t",
+        [ProblemSamples("t", "a", (GOOD, BAD)), ProblemSamples("t", "b", (BAD, replace(BAD, reachable=True)))],
+        (1, 2),
     )
     assert row.pass_at == {1: 0.25, 2: 0.5}
     assert row.best_of == {1: 0.5, 2: 1.0}

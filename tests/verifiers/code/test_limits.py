@@ -11,26 +11,26 @@ import pytest
 
 from espalier.verifiers.check import Claim, ProgramCheck, ProgramLimits, StdioCase
 from espalier.verifiers.code.pool import PooledSandbox
-from espalier.verifiers.code.sandbox import Health, Job, Outcome, Stop
+from espalier.verifiers.code.sandbox import CommandOutcome, CommandStop, Health, Job
 from espalier.verifiers.code.verifier import CodeVerifier
 from espalier.verifiers.verdict import Status
 
 PROGRAM = Claim("print('hi')", bare=True)
 BUSY = "end = __import__('time').process_time() + {}\nwhile __import__('time').process_time() < end: pass\nprint('hi')"
-STARVED = Outcome(stopped=Stop.WALL, seconds=4.0, cpu_seconds=0.5, signal=9)
-ASLEEP = Outcome(stopped=Stop.WALL, seconds=4.0, cpu_seconds=0.01, signal=9)
-DONE = Outcome(stdout=b"hi", exit_code=0, cpu_seconds=0.01)
+STARVED = CommandOutcome(stopped=CommandStop.WALL, seconds=4.0, cpu_seconds=0.5, signal=9)
+ASLEEP = CommandOutcome(stopped=CommandStop.WALL, seconds=4.0, cpu_seconds=0.01, signal=9)
+DONE = CommandOutcome(stdout=b"hi", exit_code=0, cpu_seconds=0.01)
 
 
 class FakeSandbox:
     """Gives prepared outcomes, one list a box."""
 
-    def __init__(self, *boxes: list[Outcome]) -> None:
+    def __init__(self, *boxes: list[CommandOutcome]) -> None:
         self.boxes = list(boxes)
 
     async def start(self) -> None: ...
 
-    async def run(self, job: Job) -> AsyncGenerator[Outcome, None]:
+    async def run(self, job: Job) -> AsyncGenerator[CommandOutcome, None]:
         for _, outcome in zip(job.commands, self.boxes.pop(0), strict=False):
             yield outcome
 
@@ -40,7 +40,7 @@ class FakeSandbox:
     async def close(self) -> None: ...
 
 
-async def judged(*boxes: list[Outcome], cases: int = 1) -> tuple[Status, float, int]:
+async def judged(*boxes: list[CommandOutcome], cases: int = 1) -> tuple[Status, float, int]:
     sandbox = FakeSandbox(*boxes)
     check = ProgramCheck(
         (StdioCase("", "hi"),) * cases, limits=ProgramLimits(case_seconds=1), stop_at_first_failure=False

@@ -15,7 +15,7 @@ import pytest
 from espalier.verifiers.check import MathOptions
 from espalier.verifiers.math import symbolic
 from espalier.verifiers.math.equivalence import equivalent
-from espalier.verifiers.math.outcome import Outcome
+from espalier.verifiers.math.outcome import Equality
 from espalier.verifiers.math.parameters import integers
 from espalier.verifiers.math.parser import parse
 from espalier.verifiers.math.symbolic import decide
@@ -25,7 +25,7 @@ ROWS = [json.loads(line) for line in (Path(__file__).parents[1] / "math_cases.js
 CASES = [row for row in ROWS if row.get("symbolic")]
 
 
-def outcome(gold: str, claim: str) -> Outcome:
+def outcome(gold: str, claim: str) -> Equality:
     return compare(read(gold), read(claim), MathOptions())
 
 

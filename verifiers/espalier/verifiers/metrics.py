@@ -14,7 +14,7 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 """Buckets of the latency histogram: from a cached answer to a long program."""
 
 
-class Metrics:
+class VerifierMetrics:
     """Counters of one service, in a registry of its own so that several services fit in a process."""
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ from espalier.v1 import verifier_pb2 as pb
 from espalier.v1 import verifier_pb2_grpc
 from espalier.verifiers import proto
 from espalier.verifiers.local import LocalVerifiers
-from espalier.verifiers.metrics import Metrics
+from espalier.verifiers.metrics import VerifierMetrics
 from espalier.verifiers.verdict import Status, Verdict
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class VerifierService(verifier_pb2_grpc.VerifierServicer):
     """
 
     def __init__(
-        self, verifiers: LocalVerifiers, metrics: Metrics, *, max_in_flight: int, default_seconds: float
+        self, verifiers: LocalVerifiers, metrics: VerifierMetrics, *, max_in_flight: int, default_seconds: float
     ) -> None:
         self._verifiers = verifiers
         self.metrics = metrics
@@ -202,6 +202,6 @@ class VerifierServer(GrpcServer):
 
     def __init__(self, verifiers: LocalVerifiers, settings: ServerSettings, security: ServerSecurity) -> None:
         service = VerifierService(
-            verifiers, Metrics(), max_in_flight=settings.max_in_flight, default_seconds=settings.default_seconds
+            verifiers, VerifierMetrics(), max_in_flight=settings.max_in_flight, default_seconds=settings.default_seconds
         )
         super().__init__(service, settings, security)

@@ -36,7 +36,7 @@ class KeyValues(Protocol):
 
 
 @dataclass(eq=False, slots=True)
-class Fork:
+class ForkedBlock:
     """A block of a branch.
 
     Attributes:
@@ -82,7 +82,7 @@ class Branch:
     logprobs: list[float] = field(default_factory=list)
     forced: list[bool] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
-    forks: list[Fork] = field(default_factory=list)
+    forks: list[ForkedBlock] = field(default_factory=list)
     parked: bool = False
     closed: bool = False
     row: KeyValues | None = None
@@ -105,7 +105,7 @@ class Branch:
         """Whether computing the present run leads to a new token."""
         return not self.closed and not self.parked and self.joined == len(self.forks)
 
-    def reached(self, fork: Fork) -> bool:
+    def reached(self, fork: ForkedBlock) -> bool:
         """Whether the steps of `fork` can start: everything before them is computed."""
         return self.row is not None and self.computed == fork.at and self.forks[self.joined] is fork
 

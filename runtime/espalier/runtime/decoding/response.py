@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from espalier.runtime.decoding.branch import Branch, Fork, branch_noise
+from espalier.runtime.decoding.branch import Branch, ForkedBlock, branch_noise
 from espalier.runtime.engine import (
     BranchClosed,
     BranchOpened,
@@ -224,7 +224,7 @@ class Response:
             self.finish(FinishReason.LENGTH, f"{left} tokens left at a fork, min_fork_tokens {limits.min_fork_tokens}")
             return
         number = len(parent.forks)
-        fork = Fork(len(parent.tokens), [], len(plans))
+        fork = ForkedBlock(len(parent.tokens), [], len(plans))
         parent.forks.append(fork)
         parent.parked = True
         state = step_state(parent.state.depth + 1)

@@ -18,7 +18,7 @@ NAME = "espalier_paged"
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class ChunkGroup:
     """Branches that add the same number of tokens in a pass.
 
     Attributes:
@@ -40,7 +40,7 @@ class Pass:
     """One forward pass over N packed tokens: (N,) slots to write, and who reads what."""
 
     slots: torch.Tensor
-    groups: tuple[Group, ...]
+    groups: tuple[ChunkGroup, ...]
 
 
 class KVCache:
@@ -72,7 +72,7 @@ class KVCache:
         return torch.index_select(self.layers[layer], 0, pages, out=self._gathered[: len(pages)])
 
 
-def group(pages: torch.Tensor, fills: torch.Tensor, new: int, tokens: slice, cache: KVCache, shared: int) -> Group:
+def group(pages: torch.Tensor, fills: torch.Tensor, new: int, tokens: slice, cache: KVCache, shared: int) -> ChunkGroup:
     """A group of branches.
 
     Args:
@@ -92,7 +92,7 @@ def group(pages: torch.Tensor, fills: torch.Tensor, new: int, tokens: slice, cac
         visible = (visible & (rank[:, None] <= last[:, :, None, None])).repeat_interleave(shared, dim=1)
     hidden = ~visible.flatten(2)[:, None]
     mask = torch.zeros(hidden.shape, dtype=cache.dtype, device=fills.device).masked_fill_(hidden, -torch.inf)
-    return Group(tokens, len(pages), pages.flatten(), mask)
+    return ChunkGroup(tokens, len(pages), pages.flatten(), mask)
 
 
 def paged_attention(

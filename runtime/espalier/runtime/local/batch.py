@@ -16,7 +16,7 @@ Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
+class PackedChunks:
     """The N tokens of some chunks, one after the other.
 
     Attributes:
@@ -30,11 +30,11 @@ class Packed:
     last: Ints
 
 
-def pack(chunks: Sequence[Chunk]) -> Packed:
+def pack(chunks: Sequence[Chunk]) -> PackedChunks:
     """O(tokens)."""
     ends = np.cumsum([len(chunk) for chunk in chunks])
     wanting = np.array([chunk.wanted is not None for chunk in chunks])
-    return Packed(
+    return PackedChunks(
         tokens=_flat(chunk.tokens[chunk.computed] for chunk in chunks),
         positions=_flat(chunk.positions[chunk.computed] for chunk in chunks),
         slots=_flat(chunk.slots for chunk in chunks),

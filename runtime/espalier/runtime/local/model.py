@@ -133,7 +133,7 @@ def forward(model: LoadedModel, cache: attention.KVCache, chunks: Sequence[Chunk
     for same in alike:
         numbers += [padded([chunk.pages for chunk in same]), padded([chunk.fills for chunk in same])]
     tokens, positions, slots, kept, *tables = _transfer(numbers, model.module.device)
-    groups: list[attention.Group] = []
+    groups: list[attention.ChunkGroup] = []
     start = 0
     with torch.inference_mode():
         for same, pages, fills in zip(alike, tables[::2], tables[1::2], strict=True):

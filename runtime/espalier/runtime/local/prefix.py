@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
-from espalier.runtime.decoding.branch import Branch, Fork
+from espalier.runtime.decoding.branch import Branch, ForkedBlock
 from espalier.runtime.decoding.response import Response
 
 
@@ -60,9 +60,9 @@ def prefix_of(response: Response) -> Prefix:
     return Prefix(root, dict.fromkeys(root.family()))
 
 
-def _copied(fork: Fork, parent: Branch, at: int) -> Fork:
+def _copied(fork: ForkedBlock, parent: Branch, at: int) -> ForkedBlock:
     """A finished block, nothing of it computed; its tokens are shared with the original, which changes no more."""
-    copy = Fork(at, [], len(fork.steps))
+    copy = ForkedBlock(at, [], len(fork.steps))
     for step in fork.steps:
         own = replace(step, parent=parent, forks=[], row=None, computed=0, joined=0)
         own.forks = [_copied(inner, own, inner.at) for inner in step.forks]

@@ -11,7 +11,7 @@ from espalier.verifiers.verdict import Status, Verdict
 
 
 class LeasedJournal:
-    """Stores under a lease, and backoff while Redis is gone.
+    """Stores under a lease, and waits while Redis is gone.
 
     Its methods raise LeaseLostError when the job is not this worker's any more, which ends the solve.
     """

@@ -15,10 +15,10 @@ from espalier.solver.core.proto import encode_event
 from espalier.v1 import solver_pb2 as pb
 
 BUNDLE_SECONDS = 0.05
-"""How long the first event of a bundle backoff for others."""
+"""How long the first event of a bundle waits for others."""
 
 
-class Progress:
+class ProgressPublisher:
     """Takes in the events of a solve and passes them on; tokens are left out, and the result, which the job holds.
 
     While Redis is gone the newest events are kept.

@@ -33,7 +33,7 @@ MAX_PAGE = 1000
 DEFAULT_PAGE = 100
 
 WATCH_MS = 2000
-"""How long one read of a watcher backoff for news."""
+"""How long one read of a watcher waits for news."""
 
 
 class KeyTakenError(ValueError):

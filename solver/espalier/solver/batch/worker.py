@@ -21,13 +21,13 @@ from espalier.solver.batch.keys import Keys
 from espalier.solver.batch.lease.heartbeat import Heartbeat
 from espalier.solver.batch.lease.lease import Lease, LeaseLostError
 from espalier.solver.batch.lease.store import LeaseStore
-from espalier.solver.batch.progress import Progress
+from espalier.solver.batch.progress import ProgressPublisher
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 READ_SECONDS = 1.0
-"""How long one read backoff for a job: the longest that a stop goes unnoticed by an idle worker."""
+"""How long one read waits for a job: the longest that a stop goes unnoticed by an idle worker."""
 
 LOOKS = 4
 """Looks for expired leases in the time of one lease."""
@@ -216,7 +216,7 @@ class Worker:
     async def _do(self, lease: Lease) -> None:
         delivery = await wait_out_outage(lambda: self._leases.start(lease))
         log.info("job starts", stored=len(delivery.entries))
-        progress = Progress(self._leases, lease, self._config.max_events, self._clock)
+        progress = ProgressPublisher(self._leases, lease, self._config.max_events, self._clock)
         try:
             journal = LeasedJournal(self._leases, lease)
             result = await self._work(delivery.job, progress.observe, journal, delivery.entries)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from espalier.solver.core.evaluate import Row
+    from espalier.solver.core.evaluate import TaskScores
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -60,7 +60,7 @@ def evaluate(
         from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
         from espalier.solver.cli.solve import solving_with
-        from espalier.solver.core.evaluate import EvaluationPlan, Measured, ResultFile, summarise
+        from espalier.solver.core.evaluate import EvaluationPlan, ProblemSamples, ResultFile, summarise
         from espalier.solver.core.evaluate import evaluate as measure
         from espalier.solver.core.responses import ResponseFile, Sampling
         from espalier.solver.core.sources import fresh_problems
@@ -69,7 +69,7 @@ def evaluate(
         problems = {name: fresh_problems(name, first, n) for name in names}
         screen = Console(stderr=True)
 
-        async def run() -> list[Row]:
+        async def run() -> list[TaskScores]:
             async with solving_with(engine, model_instruction, max_tokens, screen) as solver:
                 plan = EvaluationPlan(names, n, max(sizes), first, temperature, max_tokens, solver.engine.info.model)
                 kept = ResultFile(output, plan) if output else None
@@ -80,7 +80,7 @@ def evaluate(
                 with Progress(*columns, console=screen, disable=not screen.is_terminal) as progress:
                     bar = progress.add_task("Problems", total=n * len(names), completed=len(done))
 
-                    def store(one: Measured) -> None:
+                    def store(one: ProblemSamples) -> None:
                         if kept:
                             kept.add(one)
                         progress.advance(bar)
@@ -97,7 +97,7 @@ def evaluate(
             typer.echo(f"seed {first}, temperature {temperature:g}")
 
 
-def _accuracy(rows: Sequence[Row], sizes: Sequence[int]) -> Table:
+def _accuracy(rows: Sequence[TaskScores], sizes: Sequence[int]) -> Table:
     from rich.table import Table
 
     table = Table("task", "n")
@@ -109,7 +109,7 @@ def _accuracy(rows: Sequence[Row], sizes: Sequence[int]) -> Table:
     return table
 
 
-def _behaviour(rows: Sequence[Row]) -> Table:
+def _behaviour(rows: Sequence[TaskScores]) -> Table:
     from rich.table import Table
 
     table = Table("task")

@@ -46,7 +46,7 @@ class EvaluationPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class ProblemSamples:
     """All samples of one problem."""
 
     task: str
@@ -55,7 +55,7 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TaskScores:
     """What is said of one task; shares are in [0, 1].
 
     Attributes:
@@ -124,7 +124,7 @@ def mean_pass_at_k(groups: Sequence[Sequence[bool]], k: int) -> float | None:
     return fmean(pass_at_k(len(group), sum(group), k) for group in enough) if enough else None
 
 
-def summarise(task: str, measured: Sequence[Measured], ks: Sequence[int]) -> Row:
+def summarise(task: str, measured: Sequence[ProblemSamples], ks: Sequence[int]) -> TaskScores:
     """One row of the table. A k for which no problem has enough decided samples is left out."""
     decided = [[s for s in one.samples if not s.undecided] for one in measured]
     every = [s for samples in decided for s in samples]
@@ -132,7 +132,7 @@ def summarise(task: str, measured: Sequence[Measured], ks: Sequence[int]) -> Row
     correct = [[sample.correct for sample in samples] for samples in decided]
     reachable = [[sample.reachable for sample in samples] for samples in decided]
     mean, error = accuracy(correct)
-    return Row(
+    return TaskScores(
         task=task,
         problems=len(measured),
         accuracy=mean,
@@ -149,7 +149,7 @@ def summarise(task: str, measured: Sequence[Measured], ks: Sequence[int]) -> Row
 
 
 class ResultFile:
-    """Measured problems as JSON lines under a line with the plan; what is in it is not measured again.
+    """ProblemSamples problems as JSON lines under a line with the plan; what is in it is not measured again.
 
     Raises:
         ValueError: The file belongs to another plan or is no such file.
@@ -158,7 +158,7 @@ class ResultFile:
 
     def __init__(self, path: Path, plan: EvaluationPlan) -> None:
         self._path = path
-        self.done: dict[tuple[str, str], Measured] = {}
+        self.done: dict[tuple[str, str], ProblemSamples] = {}
         header = json.dumps({"plan": asdict(plan)})
         if not path.exists() or not path.stat().st_size:
             path.write_text(header + "\n", encoding="utf-8")
@@ -174,7 +174,7 @@ class ResultFile:
             self.done[one.task, one.problem] = one
         path.write_text("\n".join(kept) + "\n", encoding="utf-8")
 
-    def add(self, one: Measured) -> None:
+    def add(self, one: ProblemSamples) -> None:
         """Store the samples of a problem."""
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(one)) + "\n")
@@ -184,10 +184,10 @@ async def evaluate(
     solver: Solver,
     plan: EvaluationPlan,
     problems: Mapping[str, Sequence[Problem]],
-    done: Mapping[tuple[str, str], Measured],
-    store: Callable[[Measured], None],
+    done: Mapping[tuple[str, str], ProblemSamples],
+    store: Callable[[ProblemSamples], None],
     responses: ResponseFile | None = None,
-) -> dict[str, list[Measured]]:
+) -> dict[str, list[ProblemSamples]]:
     """Measure every problem that is not done yet; `store` is told of each as soon as it is.
 
     Args:
@@ -216,14 +216,14 @@ async def evaluate(
         async with free:
             return await assess(verdicts, await response(task, problem, number, seed))
 
-    async def one_problem(task: str, number: int, problem: Problem) -> Measured:
+    async def one_problem(task: str, number: int, problem: Problem) -> ProblemSamples:
         known = done.get((task, problem.id))
         if known is not None:
             return known
         seed, verdicts = derive_seed(plan.seed, number), Verdicts(solver.verifiers, problem)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one_sample(task, problem, i, seed, verdicts)) for i in range(plan.samples)]
-        measured = Measured(task, problem.id, tuple(task.result() for task in tasks))
+        measured = ProblemSamples(task, problem.id, tuple(task.result() for task in tasks))
         store(measured)
         return measured
 
@@ -235,8 +235,8 @@ async def evaluate(
     return {task: [waited.result() for waited in tasks] for task, tasks in waiting.items()}
 
 
-def _measured(value: Mapping[str, Any]) -> Measured:
-    return Measured(value["task"], value["problem"], tuple(Sample(**one) for one in value["samples"]))
+def _measured(value: Mapping[str, Any]) -> ProblemSamples:
+    return ProblemSamples(value["task"], value["problem"], tuple(Sample(**one) for one in value["samples"]))
 
 
 def _difference(header: Iterable[str], plan: EvaluationPlan) -> str:

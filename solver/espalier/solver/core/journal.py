@@ -18,7 +18,7 @@ class Entry:
 
 
 class Journal(Protocol):
-    """Keeps candidates and verdicts. A solve backoff for it: what it has not stored does not count."""
+    """Keeps candidates and verdicts. A solve waits for it: what it has not stored does not count."""
 
     async def generated(self, candidate: Candidate) -> None:
         """Store a candidate, before it is judged."""

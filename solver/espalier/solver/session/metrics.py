@@ -20,7 +20,7 @@ CANDIDATES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 """Buckets of the number of candidates."""
 
 
-class SolverMetrics(metrics.Metrics):
+class SolverMetrics(metrics.VerifierMetrics):
     """Counters of one solving service: what a verifier service counts, and solves."""
 
     def __init__(self) -> None:

@@ -43,7 +43,7 @@ class Runs:
 
         Returns:
             `records`, and `offset`: where to go on. Lines that are no JSON object are left out, and a last one that is
-            being written backoff for the next time.
+            being written waits for the next time.
 
         Raises:
             UnknownRunError: There is none of this name.

@@ -13,7 +13,7 @@ from espalier.common.seeds import derive_seed
 from espalier.runtime.engine import Engine, FinishReason
 from espalier.runtime.prompt import PromptTemplate
 from espalier.solver.core.candidate import Candidate
-from espalier.solver.core.evaluate import Measured, Row, summarise
+from espalier.solver.core.evaluate import ProblemSamples, TaskScores, summarise
 from espalier.solver.core.generation import Generation
 from espalier.solver.core.loop import Verifiers
 from espalier.solver.core.problem import Problem
@@ -115,7 +115,7 @@ class Score:
         answered: Share of the responses that state an answer.
     """
 
-    row: Row
+    row: TaskScores
     standard_error: float
     majority: float
     answered: float
@@ -133,7 +133,7 @@ async def score(
     Raises:
         ValueError: There is none at all.
     """
-    measured: list[Measured] = []
+    measured: list[ProblemSamples] = []
     majorities: list[bool] = []
     asked = [problem for problem in problems if candidates.get(problem.id)]
     if not asked:
@@ -149,9 +149,9 @@ async def score(
     return Score(summarise(name, measured, ks), error, fmean(majorities), answered)
 
 
-async def _judged(judge: Verifiers, problem: Problem, candidates: Sequence[Candidate]) -> tuple[Measured, bool]:
+async def _judged(judge: Verifiers, problem: Problem, candidates: Sequence[Candidate]) -> tuple[ProblemSamples, bool]:
     verdicts = Verdicts(judge, problem)
     samples = await asyncio.gather(*(assess(verdicts, one) for one in candidates))
     answers = Counter(one.answer for one in candidates if one.answer)
     right = bool(answers) and await verdicts.on(answers.most_common(1)[0][0]) is Status.PASS
-    return Measured(TASK, problem.id, tuple(samples)), right
+    return ProblemSamples(TASK, problem.id, tuple(samples)), right

@@ -12,7 +12,7 @@ from importlib import resources
 from typing import Any
 
 from espalier.verifiers.code.languages import PYTHON
-from espalier.verifiers.code.sandbox import BoxSpec, Command, Outcome, SandboxError, Stop
+from espalier.verifiers.code.sandbox import BoxSpec, Command, CommandOutcome, CommandStop, SandboxError
 
 GRACE_SECONDS = 5.0
 """Our clock ends a box this long after the runner should have; only a broken box needs it."""
@@ -65,7 +65,7 @@ class Box:
         if (await self._receive(seconds, limit=1024))[0] != {"ready": True}:
             raise SandboxError("the box did not start its runner")
 
-    async def run(self, command: Command, files: Mapping[str, str] | None = None) -> Outcome:
+    async def run(self, command: Command, files: Mapping[str, str] | None = None) -> CommandOutcome:
         """Run one command.
 
         Raises:
@@ -96,25 +96,25 @@ class Box:
         except (KeyError, TypeError, ValueError) as error:
             raise SandboxError(f"the box sent a malformed reply: {error!r}") from error
 
-    def _outcome(self, reply: dict[str, Any], data: bytes) -> Outcome:
+    def _outcome(self, reply: dict[str, Any], data: bytes) -> CommandOutcome:
         if not secrets.compare_digest(str(reply["nonce"]), self._nonce):
             raise SandboxError("the box sent a reply that is not the runner's")
         if "unusable" in reply:
             complaint = data.decode(errors="replace")
             if self._commands == 1:
                 raise SandboxError(f"the box cannot run the command: {complaint}")
-            return Outcome(stopped=Stop.START, stderr=data)
+            return CommandOutcome(stopped=CommandStop.START, stderr=data)
         ends = list(itertools.accumulate((reply[name] for name in ("stdout", "stderr", "result")), initial=0))
         if ends != sorted(ends) or ends[-1] != len(data):
             raise ValueError("its lengths do not add up")
         stdout, stderr, result = (data[start:end] for start, end in itertools.pairwise(ends))
-        return Outcome(
+        return CommandOutcome(
             stdout=stdout,
             stderr=stderr,
             result=result,
             exit_code=reply["exit_code"],
             signal=reply["signal"],
-            stopped=None if reply["stopped"] is None else Stop(reply["stopped"]),
+            stopped=None if reply["stopped"] is None else CommandStop(reply["stopped"]),
             seconds=float(reply["seconds"]),
             cpu_seconds=float(reply["cpu_seconds"]),
             memory_mib=reply["memory_kib"] / 1024,

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from espalier.verifiers.code.box import RUNNER_COMMAND, Box
-from espalier.verifiers.code.cgroup import Group, Hierarchy, Limits, find_hierarchy
+from espalier.verifiers.code.cgroup import ControlGroup, GroupLimits, Hierarchy, find_hierarchy
 from espalier.verifiers.code.sandbox import BoxSpec, SandboxError
 from espalier.verifiers.code.seccomp import bpf_program
 
@@ -70,7 +70,7 @@ class BwrapMaker:
         if not rootfs.is_dir():
             raise SandboxError(f"the root file system {rootfs} is missing; run scripts/sandbox-image.sh {spec.image}")
         memory = (spec.memory_mib + OVERHEAD_MIB) << 20
-        group = self._hierarchy.create(Limits(memory, self._pids, self._cpus))
+        group = self._hierarchy.create(GroupLimits(memory, self._pids, self._cpus))
         try:
             process = await self._spawn(rootfs, group)
         except OSError as error:
@@ -107,7 +107,7 @@ class BwrapMaker:
     async def close(self) -> None:
         """Nothing is kept between boxes."""
 
-    async def _spawn(self, rootfs: Path, group: Group) -> asyncio.subprocess.Process:
+    async def _spawn(self, rootfs: Path, group: ControlGroup) -> asyncio.subprocess.Process:
         # A memory file of its own for every box: the offset would be shared.
         seccomp = os.memfd_create("seccomp")
         try:

@@ -11,7 +11,7 @@ from espalier.common.errors import FieldError
 from espalier.verifiers.check import AssertCase, CallCase, Case, CheckerCase, ProgramCheck, StdioCase
 from espalier.verifiers.code.compare import parse_integer, parse_json, same_text, same_value
 from espalier.verifiers.code.languages import PROGRAM_SERVER, Language
-from espalier.verifiers.code.sandbox import Command, Outcome, Stop
+from espalier.verifiers.code.sandbox import Command, CommandOutcome, CommandStop
 from espalier.verifiers.code.values import NotDataError, decode, encode, to_text
 
 WALL_FACTOR = 5.0
@@ -110,7 +110,7 @@ def prepare(case: Case, index: int, language: Language, check: ProgramCheck) -> 
             return Trial(case, index + 1, where, language.asserts, json.dumps(request))
 
 
-def judge(trial: Trial, outcome: Outcome, check: ProgramCheck, command: Command) -> CaseResult:
+def judge(trial: Trial, outcome: CommandOutcome, check: ProgramCheck, command: Command) -> CaseResult:
     """Judge what the command of a trial did. For a CheckerCase: whether there is an output for the checker to judge.
 
     Raises:
@@ -149,7 +149,7 @@ def judge(trial: Trial, outcome: Outcome, check: ProgramCheck, command: Command)
         cpu_seconds=outcome.cpu_seconds,
         memory_mib=outcome.memory_mib,
         hidden=case.hidden,
-        starved=outcome.stopped is Stop.WALL and outcome.cpu_seconds > IDLE_SHARE * outcome.seconds,
+        starved=outcome.stopped is CommandStop.WALL and outcome.cpu_seconds > IDLE_SHARE * outcome.seconds,
     )
 
 
@@ -159,7 +159,7 @@ IDLE_SHARE = 0.02
 """What uses less of the processor than this while the clock runs out waits for something else."""
 
 
-def _judge_value(expected: Any, outcome: Outcome, check: ProgramCheck) -> tuple[str, str]:
+def _judge_value(expected: Any, outcome: CommandOutcome, check: ProgramCheck) -> tuple[str, str]:
     """What a function returned, as text, and what is wrong with it."""
     if not outcome.result:
         return "", "the function did not return"
@@ -181,7 +181,7 @@ def _shown(value: Any) -> str:
             return to_text(encode(value))
 
 
-def _judge_tests(trial: Trial, outcome: Outcome, stdout: str) -> tuple[str, str]:
+def _judge_tests(trial: Trial, outcome: CommandOutcome, stdout: str) -> tuple[str, str]:
     """What the process of the tests reported. The program's process cannot write there."""
     if not outcome.result:
         return stdout, f"{TESTS_FAIL}: they did not come to their end"
@@ -194,19 +194,19 @@ def _judge_tests(trial: Trial, outcome: Outcome, stdout: str) -> tuple[str, str]
     return report["detail"] or stdout, "" if report["passed"] else f"{TESTS_FAIL}: {report['reason']}"
 
 
-def _trouble(outcome: Outcome, check: ProgramCheck, command: Command) -> str:
+def _trouble(outcome: CommandOutcome, check: ProgramCheck, command: Command) -> str:
     """What kept the program from ending well, in words; empty when it did."""
     match outcome.stopped:
-        case Stop.TIME:
+        case CommandStop.TIME:
             return f"time limit of {command.seconds:.3g} s of processor time exceeded"
-        case Stop.WALL:
+        case CommandStop.WALL:
             return (
                 f"time limit of {command.wall_seconds:.3g} s on the clock exceeded "
                 f"({outcome.cpu_seconds:.2g} s of processor time used)"
             )
-        case Stop.OUTPUT:
+        case CommandStop.OUTPUT:
             return f"output limit of {check.limits.output_bytes} bytes exceeded"
-        case Stop.START:
+        case CommandStop.START:
             return "could not be started after what an earlier case left behind"
     if outcome.signal == signal.SIGKILL:
         return f"killed: memory limit of {check.limits.memory_mib} MiB exceeded (or it killed itself)"

@@ -23,7 +23,7 @@ _numbers = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class GroupLimits:
     """What all processes of a group may use together."""
 
     memory_bytes: int
@@ -32,7 +32,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class ControlGroup:
     """One group: a directory (version 2) or one per controller (version 1)."""
 
     directories: tuple[Path, ...]
@@ -65,14 +65,14 @@ class Hierarchy:
     version: int
     parents: tuple[Path, ...]
 
-    def create(self, limits: Limits) -> Group:
+    def create(self, limits: GroupLimits) -> ControlGroup:
         """A new group with these limits.
 
         Raises:
             SandboxError: It cannot be made or limited.
         """
         name = f"{PREFIX}{owner_tag()}-{next(_numbers)}"
-        group = Group(tuple(parent / name for parent in self.parents))
+        group = ControlGroup(tuple(parent / name for parent in self.parents))
         try:
             for directory in group.directories:
                 directory.mkdir()
@@ -89,7 +89,7 @@ class Hierarchy:
         for parent in self.parents:
             for directory in parent.glob(f"{PREFIX}*"):
                 if owner_is_dead(directory.name.removeprefix(PREFIX).rpartition("-")[0]):
-                    Group((directory,)).remove()
+                    ControlGroup((directory,)).remove()
 
 
 def find_hierarchy() -> Hierarchy:
@@ -136,7 +136,7 @@ def _delegated(unified: Path) -> Path:
     return parent
 
 
-def _values(version: int, limits: Limits) -> list[tuple[str, str]]:
+def _values(version: int, limits: GroupLimits) -> list[tuple[str, str]]:
     """Files and values, in the order in which they must be written; what belongs to another controller is absent."""
     quota = int(limits.cpus * PERIOD_US)
     if version == 2:

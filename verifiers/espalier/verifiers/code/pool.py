@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 from espalier.verifiers.code.box import Box
-from espalier.verifiers.code.sandbox import BoxSpec, Health, Job, Outcome, SandboxError
+from espalier.verifiers.code.sandbox import BoxSpec, CommandOutcome, Health, Job, SandboxError
 
 RETRY_SECONDS = 2.0
 
@@ -69,7 +69,7 @@ class PooledSandbox:
         for spec in self._warm:
             self._refill(spec)
 
-    async def run(self, job: Job) -> AsyncGenerator[Outcome, None]:
+    async def run(self, job: Job) -> AsyncGenerator[CommandOutcome, None]:
         async with self._running, self._box(job.spec) as box:
             files: Mapping[str, str] = job.files
             for command in job.commands:

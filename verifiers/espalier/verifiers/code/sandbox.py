@@ -13,7 +13,7 @@ class SandboxError(Exception):
     """The sandbox failed, not the program: no daemon, no box, a box that died or fell silent."""
 
 
-class Stop(StrEnum):
+class CommandStop(StrEnum):
     """Why a command was ended before it ended itself."""
 
     TIME = "time"
@@ -48,7 +48,7 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CommandOutcome:
     """What one command did: data, whatever it was.
 
     Attributes:
@@ -68,7 +68,7 @@ class Outcome:
     result: bytes = b""
     exit_code: int | None = None
     signal: int | None = None
-    stopped: Stop | None = None
+    stopped: CommandStop | None = None
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     memory_mib: float = 0.0
@@ -124,7 +124,7 @@ class Sandbox(Protocol):
         """
         ...
 
-    def run(self, job: Job) -> AsyncGenerator[Outcome, None]:
+    def run(self, job: Job) -> AsyncGenerator[CommandOutcome, None]:
         """Run the commands in one fresh box and yield each outcome; closing the generator throws the box away.
 
         Raises:

@@ -16,7 +16,7 @@ from espalier.verifiers.answer import answer_of, no_answer
 from espalier.verifiers.check import CallCase, Check, CheckerCase, Claim, ProgramCheck, StdioCase
 from espalier.verifiers.code.cases import TESTS_FAIL, WALL_FACTOR, CaseResult, Trial, judge, prepare
 from espalier.verifiers.code.languages import JOB, LANGUAGES, Language
-from espalier.verifiers.code.sandbox import BoxSpec, Command, Job, Outcome, Sandbox, SandboxError
+from espalier.verifiers.code.sandbox import BoxSpec, Command, CommandOutcome, Job, Sandbox, SandboxError
 from espalier.verifiers.code.settings import SandboxSettings, open_sandbox
 from espalier.verifiers.verdict import Evidence, Status, Verdict
 
@@ -334,7 +334,7 @@ def _feedback(results: list[CaseResult], total: int, ran_out: bool, check: Progr
     return "\n\n".join(parts)
 
 
-def _does_not_compile(compiled: Outcome) -> Verdict:
+def _does_not_compile(compiled: CommandOutcome) -> Verdict:
     said = (compiled.stderr or compiled.stdout).decode(errors="replace").strip()
     reason = "ran out of time" if compiled.stopped else "failed"
     evidence = Evidence("compile", _short(said, KEPT) or reason)

@@ -17,7 +17,7 @@ from espalier.verifiers.math.evaluate import NotExact, Undefined, ball, exact
 from espalier.verifiers.math.lexer import ParseError
 from espalier.verifiers.math.limits import LimitError
 from espalier.verifiers.math.numeric import minus, order, same_value, sign
-from espalier.verifiers.math.outcome import Outcome, every
+from espalier.verifiers.math.outcome import Equality, every
 from espalier.verifiers.math.parser import parse
 from espalier.verifiers.math.polynomial import quotient, real_roots, squarefree
 from espalier.verifiers.math.relations import is_inequality, solved_value
@@ -45,7 +45,7 @@ ANSWER = "answer"
 """The unknown of a relation that says what the answer as a whole is."""
 
 
-def satisfies(claim: Node, constraint: Constraint) -> Outcome:
+def satisfies(claim: Node, constraint: Constraint) -> Equality:
     """Whether an answer satisfies one constraint. A constraint that cannot be read leaves it undecided."""
     try:
         match constraint:
@@ -56,7 +56,7 @@ def satisfies(claim: Node, constraint: Constraint) -> Outcome:
             case Domain(name):
                 return in_domain(claim, name)
     except (ParseError, LimitError, Undefined) as error:
-        return Outcome(None, str(error))
+        return Equality(None, str(error))
 
 
 def fault_of(constraint: Constraint) -> str:
@@ -78,7 +78,7 @@ def fault_of(constraint: Constraint) -> str:
     return ""
 
 
-def uses_numbers(claim: Node, rule: NumberUse) -> Outcome:
+def uses_numbers(claim: Node, rule: NumberUse) -> Equality:
     """Whether an expression has the target's value and uses the given numbers and operators only."""
     expression = claim.sides[0] if isinstance(claim, Relation) else claim
     operators: Counter[str] = Counter()
@@ -95,21 +95,21 @@ def uses_numbers(claim: Node, rule: NumberUse) -> Outcome:
             case Apply(head, _):
                 operators[head] += 1
             case _:
-                return Outcome(False, f"{show(node)} is no arithmetic of the given numbers")
+                return Equality(False, f"{show(node)} is no arithmetic of the given numbers")
     forbidden = sorted(op for op, count in operators.items() if count and op not in rule.operators)
     if forbidden:
-        return Outcome(False, f"the operator {forbidden[0]!r} is not allowed")
+        return Equality(False, f"the operator {forbidden[0]!r} is not allowed")
     given = Counter(exact(parse(number)[0]) for number in rule.numbers)
     if extra := numbers - given:
-        return Outcome(False, f"{_listed(extra)} used more often than given")
+        return Equality(False, f"{_listed(extra)} used more often than given")
     if rule.use_all and (unused := given - numbers):
-        return Outcome(False, f"{_listed(unused)} not used")
+        return Equality(False, f"{_listed(unused)} not used")
     target = parse(rule.target)[0]
     for side in claim.sides if isinstance(claim, Relation) else (claim,):
         compared = same_value(side, target)
         if compared.equal is not True:
-            return Outcome(compared.equal, f"its value is {_value(side)}, not {rule.target}")
-    return Outcome(True, f"uses the given numbers and equals {rule.target}")
+            return Equality(compared.equal, f"its value is {_value(side)}, not {rule.target}")
+    return Equality(True, f"uses the given numbers and equals {rule.target}")
 
 
 def _is_added(node: Node) -> bool:
@@ -132,12 +132,12 @@ def _value(node: Node) -> str:
         return show(node)[:100]
 
 
-def satisfies_relation(claim: Node, rule: RelationConstraint) -> Outcome:
+def satisfies_relation(claim: Node, rule: RelationConstraint) -> Equality:
     """Whether every value that the answer gives satisfies the equations and inequalities of the rule."""
     system, renamed = _free_unknown(_system(parse(rule.text)[0]))
     unknowns = sorted(frozenset[str]().union(*(symbols(part) for part in system)) - {"reals"})
     if not unknowns:
-        return Outcome(None, "the relation has no unknown")
+        return Equality(None, "the relation has no unknown")
     claim = _rename(normal(claim), renamed)
     if len(system) == len(unknowns) == 1:
         if is_inequality(system[0]) and (region := same_set(system[0], claim)).equal is not None:
@@ -146,8 +146,8 @@ def satisfies_relation(claim: Node, rule: RelationConstraint) -> Outcome:
             return _complete(system[0], unknowns[0], [])
     solutions = _solutions(claim, unknowns)
     if solutions is None:
-        return Outcome(None, f"the answer gives no values for {', '.join(unknowns)}")
-    outcomes: list[Outcome] = []
+        return Equality(None, f"the answer gives no values for {', '.join(unknowns)}")
+    outcomes: list[Equality] = []
     for solution in solutions:
         for part in system:
             outcome = holds(part, solution)
@@ -156,12 +156,12 @@ def satisfies_relation(claim: Node, rule: RelationConstraint) -> Outcome:
             outcomes.append(outcome)
     if rule.all_solutions and len(unknowns) == 1 and all(outcome.equal for outcome in outcomes):
         if is_inequality(system[0]) or len(system) > 1:
-            return Outcome(None, "values that satisfy the relation; whether they are all is not known")
+            return Equality(None, "values that satisfy the relation; whether they are all is not known")
         outcomes.append(_complete(system[0], unknowns[0], [solution[unknowns[0]] for solution in solutions]))
     return every(outcomes, "substituted into the relation")
 
 
-def _complete(relation: Relation, unknown: str, values: list[Node]) -> Outcome:
+def _complete(relation: Relation, unknown: str, values: list[Node]) -> Equality:
     """Whether values that satisfy an equation are all of its real solutions (all complex ones, if one is)."""
     distinct: list[Node] = []
     for value in values:
@@ -170,13 +170,13 @@ def _complete(relation: Relation, unknown: str, values: list[Node]) -> Outcome:
     try:
         over, under = quotient(minus(*relation.sides), unknown)
     except (NotExact, LimitError, Undefined, TypeError):
-        return Outcome(None, "whether these are all solutions is not known")
+        return Equality(None, "whether these are all solutions is not known")
     if over.degree() < 0:
-        return Outcome(None, "every number is a solution")
+        return Equality(None, "every number is a solution")
     common = squarefree(over // over.gcd(under))
     real = all(sign(value) is not None for value in distinct)
     expected = len(real_roots(common)) if real else max(common.degree(), 0)
-    return Outcome(len(distinct) == expected, f"{len(distinct)} of {expected} solutions")
+    return Equality(len(distinct) == expected, f"{len(distinct)} of {expected} solutions")
 
 
 def _system(node: Node) -> tuple[Relation, ...]:
@@ -251,53 +251,53 @@ def _assigned(node: Node) -> dict[str, Node] | None:
 _ORDERS = {"<": {-1}, "<=": {-1, 0}, ">": {1}, ">=": {0, 1}}
 
 
-def holds(relation: Relation, solution: Assignment) -> Outcome:
+def holds(relation: Relation, solution: Assignment) -> Equality:
     """Whether a relation is true for the given values of its variables."""
     sides = [substitute(side, solution) for side in relation.sides]
-    outcomes: list[Outcome] = []
+    outcomes: list[Equality] = []
     for (left, right), op in zip(pairwise(sides), relation.ops, strict=True):
         truth = _compare(left, op, right)
         rule = f"{_value(left)} {op} {_value(right)} is {str(truth.equal).lower()}"
-        outcomes.append(Outcome(truth.equal, truth.rule if truth.equal is None else rule))
+        outcomes.append(Equality(truth.equal, truth.rule if truth.equal is None else rule))
     shown = ", ".join(f"{name} = {show(value)}" for name, value in solution.items())
     return every(outcomes, f"with {shown}")
 
 
-def _compare(left: Node, op: str, right: Node) -> Outcome:
+def _compare(left: Node, op: str, right: Node) -> Equality:
     if op in ("=", "!="):
         same = same_value(left, right)
-        return same if op == "=" or same.equal is None else Outcome(not same.equal, same.rule)
+        return same if op == "=" or same.equal is None else Equality(not same.equal, same.rule)
     if op in _ORDERS:
         signed = order(left, right)
-        return Outcome(None if signed is None else signed in _ORDERS[op], "order")
-    return Outcome(None, f"the relation {op}")
+        return Equality(None if signed is None else signed in _ORDERS[op], "order")
+    return Equality(None, f"the relation {op}")
 
 
-def _holds_rounded(relation: Relation, unknown: str, solution: Assignment, places: int) -> Outcome:
+def _holds_rounded(relation: Relation, unknown: str, solution: Assignment, places: int) -> Equality:
     """Whether an equation has a solution that rounds to the given decimal: its sides cross within half a unit."""
     try:
         value = exact(solution[unknown])
     except NotExact:
-        return Outcome(False, "an exact value that does not satisfy the relation")
+        return Equality(False, "an exact value that does not satisfy the relation")
     if relation.ops != ("=",):
-        return Outcome(False, "a rounded value in an inequality")
+        return Equality(False, "a rounded value in an inequality")
     half = Fraction(1, 2 * 10**places)
     gap = Apply("+", (relation.sides[0], Apply("neg", (relation.sides[1],))))
     signs = [sign(substitute(gap, {unknown: Number(value + shift)})) for shift in (-half, half)]
     if None in signs:
-        return Outcome(None, "no sign near the rounded value")
+        return Equality(None, "no sign near the rounded value")
     crosses = signs[0] != signs[1] or 0 in signs
-    return Outcome(
+    return Equality(
         crosses, f"{show(solution[unknown])} rounds a solution to {places} places" if crosses else "no root near"
     )
 
 
-def in_domain(claim: Node, name: str) -> Outcome:
+def in_domain(claim: Node, name: str) -> Equality:
     """Whether every value of the answer is a number of the named kind."""
     test = _DOMAINS.get(name)
     if test is None:
-        return Outcome(None, _unknown_domain(name))
-    return every([Outcome(test(value), f"{show(value)} is {name}?") for value in _leaves(expand_signs(claim))], name)
+        return Equality(None, _unknown_domain(name))
+    return every([Equality(test(value), f"{show(value)} is {name}?") for value in _leaves(expand_signs(claim))], name)
 
 
 def _unknown_domain(name: str) -> str:

@@ -24,7 +24,7 @@ from espalier.verifiers.math.opaque import (
     with_stand_ins,
     written_alone,
 )
-from espalier.verifiers.math.outcome import Outcome, doubt, every, unless_different
+from espalier.verifiers.math.outcome import Equality, doubt, every, unless_different
 from espalier.verifiers.math.relations import congruence, defined_name, is_inequality, same_relation, solved_value
 from espalier.verifiers.math.series import write_out
 from espalier.verifiers.math.sets import infinity, same_set
@@ -57,7 +57,7 @@ CLOCK = re.compile(r"(?P<hour>\d{1,2}):(?P<minute>\d{2})(?P<half> am| pm)?")
 """A time of day as the parser writes it."""
 
 
-def equivalent(gold: Node, claim: Node, options: MathOptions) -> Outcome:
+def equivalent(gold: Node, claim: Node, options: MathOptions) -> Equality:
     """Compare a reference with a claim.
 
     Returns:
@@ -75,10 +75,10 @@ def equivalent(gold: Node, claim: Node, options: MathOptions) -> Outcome:
             return _standing_in(gold, claim, options)
         return _with_calls(gold, claim, names, options)
     except (Undefined, LimitError) as error:
-        return Outcome(None, str(error))
+        return Equality(None, str(error))
 
 
-def _standing_in(gold: Node, claim: Node, options: MathOptions) -> Outcome:
+def _standing_in(gold: Node, claim: Node, options: MathOptions) -> Equality:
     if not has_heads(gold, HEADS | SERIES) and not has_heads(claim, HEADS | SERIES):
         return _equivalent(gold, claim, options)
     left, right = with_stand_ins((gold, claim), HEADS)
@@ -90,7 +90,7 @@ def _standing_in(gold: Node, claim: Node, options: MathOptions) -> Outcome:
     return alike if alike.equal else outcome
 
 
-def _with_calls(gold: Node, claim: Node, names: frozenset[str], options: MathOptions) -> Outcome:
+def _with_calls(gold: Node, claim: Node, names: frozenset[str], options: MathOptions) -> Equality:
     """Compare trees with brackets behind letters: calls of a function, or products where the reference says so."""
     factors = names & written_alone(gold)
     gold, claim = as_products(gold, factors), as_products(claim, factors)
@@ -179,15 +179,15 @@ def canonical(node: Node) -> str:
 _MORE_THAN_A_VALUE = frozenset({"%", "°", "rad", "ratio", "mod", "class"})
 
 
-def _equivalent(gold: Node, claim: Node, options: MathOptions) -> Outcome:
+def _equivalent(gold: Node, claim: Node, options: MathOptions) -> Equality:
     if gold == claim:
-        return Outcome(True, "identical")
+        return Equality(True, "identical")
     if isinstance(gold, Choice | Text) or isinstance(claim, Choice | Text):
         return _words(gold, claim, options)
     if _is_region(gold) or _is_region(claim):
         return _regions(gold, claim, options)
     if isinstance(gold, Empty) or isinstance(claim, Empty):
-        return Outcome(_is_empty(gold) and _is_empty(claim), "the empty set")
+        return Equality(_is_empty(gold) and _is_empty(claim), "the empty set")
     if (named := _by_name(gold, claim, options)) is not None:
         return named
     if isinstance(gold, Relation) or isinstance(claim, Relation):
@@ -199,24 +199,24 @@ def _equivalent(gold: Node, claim: Node, options: MathOptions) -> Outcome:
     return _values(gold, claim, options)
 
 
-def _words(gold: Node, claim: Node, options: MathOptions) -> Outcome:
+def _words(gold: Node, claim: Node, options: MathOptions) -> Equality:
     match gold, claim:
         case Choice(a, content), Choice(b, other) if a == b and content is not None and other is not None:
             return equivalent(content, other, options)
         case Choice(a), Choice(b):
-            return Outcome(a == b, "option letters")
+            return Equality(a == b, "option letters")
         case (Choice(a), Symbol(b)) | (Symbol(b), Choice(a)):
-            return Outcome(a == b.removeprefix("bold "), "option letters")
+            return Equality(a == b.removeprefix("bold "), "option letters")
         case Choice(_, content), other:
-            return Outcome(False, "an option and a value") if content is None else equivalent(content, other, options)
+            return Equality(False, "an option and a value") if content is None else equivalent(content, other, options)
         case other, Choice(_, content):
-            return Outcome(False, "a value and an option") if content is None else equivalent(other, content, options)
+            return Equality(False, "a value and an option") if content is None else equivalent(other, content, options)
         case Text(a), Text(b):
             if a != b and _clock_without_half(a, b):
                 return doubt("one time of day without a.m. or p.m.")
-            return Outcome(a == b, "words")
+            return Equality(a == b, "words")
         case _:
-            return Outcome(False, "words and a value")
+            return Equality(False, "words and a value")
 
 
 def _clock_without_half(a: str, b: str) -> bool:
@@ -237,16 +237,16 @@ def _is_region(node: Node) -> bool:
     return isinstance(node, Group) and node.kind == "list" and any(is_inequality(item) for item in node.items)
 
 
-def _regions(gold: Node, claim: Node, options: MathOptions) -> Outcome:
+def _regions(gold: Node, claim: Node, options: MathOptions) -> Equality:
     kinds = _kinds_of_numbers(gold), _kinds_of_numbers(claim)
     if kinds[0] != kinds[1]:
-        return Outcome(None, "sets of different kinds of numbers")
+        return Equality(None, "sets of different kinds of numbers")
     joined = {side.op for side in (gold, claim) if isinstance(side, Region) and len(symbols(side) - {"reals"}) > 1}
     if any(isinstance(side, Group) for side in (gold, claim)) and "union" in joined:
-        return Outcome(False, "all and any of several conditions")
+        return Equality(False, "all and any of several conditions")
     inequalities = [is_inequality(side) and "∈" not in getattr(side, "ops", ()) for side in (gold, claim)]
     if not options.interval_as_inequality and inequalities[0] != inequalities[1]:
-        return Outcome(False, "an interval and an inequality")
+        return Equality(False, "an interval and an inequality")
     compared = same_set(gold, claim)
     if compared.equal is not None:
         return compared
@@ -260,11 +260,11 @@ def _regions(gold: Node, claim: Node, options: MathOptions) -> Outcome:
             return equivalent(left, right, options)
     if isinstance(gold, Interval) and isinstance(claim, Interval):
         if (gold.open_low, gold.open_high) != (claim.open_low, claim.open_high):
-            return Outcome(False, "different brackets")
+            return Equality(False, "different brackets")
         ends = [_values(gold.low, claim.low, options), _values(gold.high, claim.high, options)]
         return every(ends, "end by end")
     if isinstance(gold, Number | Matrix) or isinstance(claim, Number | Matrix):
-        return Outcome(False, "a set and a value")
+        return Equality(False, "a set and a value")
     if isinstance(gold, Group) and isinstance(claim, Group) and len(gold.items) == len(claim.items):
         return _matching(gold.items, claim.items, options)
     return compared
@@ -282,7 +282,7 @@ def _kinds_of_numbers(node: Node) -> frozenset[str]:
 # Equations.
 
 
-def _relations(gold: Node, claim: Node, options: MathOptions) -> Outcome:
+def _relations(gold: Node, claim: Node, options: MathOptions) -> Equality:
     if any(isinstance(side, Relation) and "≡" in side.ops for side in (gold, claim)):
         return _congruences(gold, claim)
     if isinstance(gold, Relation) and isinstance(claim, Relation):
@@ -296,16 +296,16 @@ def _relations(gold: Node, claim: Node, options: MathOptions) -> Outcome:
             if left is not None and right is not None:
                 return equivalent(left, right, options)
         if _is_value_of(gold) != _is_value_of(claim):
-            return Outcome(False, "a solution and an equation")
+            return Equality(False, "a solution and an equation")
         return same_relation(gold, claim)
     left = solved_value(gold) if isinstance(gold, Relation) else gold
     right = solved_value(claim) if isinstance(claim, Relation) else claim
     if left is None or right is None:
-        return Outcome(False, "an equation and a value")
+        return Equality(False, "an equation and a value")
     return equivalent(left, right, options)
 
 
-def _congruences(gold: Node, claim: Node) -> Outcome:
+def _congruences(gold: Node, claim: Node) -> Equality:
     """Congruences are the same when what is congruent, the modulus and the residue are."""
     left, right = congruence(gold), congruence(claim)
     if left is not None and right is None and isinstance(claim, Number):
@@ -313,21 +313,21 @@ def _congruences(gold: Node, claim: Node) -> Outcome:
     if right is not None and left is None and isinstance(gold, Number):
         return unless_different(same_value(gold, right[1]), "a modulus that only the answer names")
     if left is None or right is None:
-        return Outcome(None if left is right else False, "a congruence and something else")
+        return Equality(None if left is right else False, "a congruence and something else")
     name, residue, modulus = left
     other_name, other_residue, other_modulus = right
     if name != other_name and name is not None and other_name is not None:
-        return Outcome(False, "congruences of different unknowns")
+        return Equality(False, "congruences of different unknowns")
     if modulus is None or other_modulus is None:
-        return Outcome(None if modulus is other_modulus else False, "a congruence without its modulus")
+        return Equality(None if modulus is other_modulus else False, "a congruence without its modulus")
     if (same := same_value(modulus, other_modulus)).equal is not True:
-        return Outcome(same.equal, "different moduli")
+        return Equality(same.equal, "different moduli")
     if same_value(residue, other_residue).equal:
-        return Outcome(True, "one residue and one modulus")
+        return Equality(True, "one residue and one modulus")
     try:
-        return Outcome(exact(Apply("mod", (minus(residue, other_residue), modulus))) == 0, "residues of one modulus")
+        return Equality(exact(Apply("mod", (minus(residue, other_residue), modulus))) == 0, "residues of one modulus")
     except (NotExact, Undefined):
-        return Outcome(None, "residues that cannot be told apart")
+        return Equality(None, "residues that cannot be told apart")
 
 
 def _is_value_of(relation: Relation) -> bool:
@@ -339,15 +339,15 @@ def _is_value_of(relation: Relation) -> bool:
 # Several values.
 
 
-def _matrices(gold: Node, claim: Node, options: MathOptions) -> Outcome:
+def _matrices(gold: Node, claim: Node, options: MathOptions) -> Equality:
     if isinstance(gold, Matrix) and isinstance(claim, Matrix):
         if [len(row) for row in gold.rows] != [len(row) for row in claim.rows]:
-            return Outcome(False, "matrices of different shapes")
+            return Equality(False, "matrices of different shapes")
         pairs = [pair for rows in zip(gold.rows, claim.rows, strict=True) for pair in zip(*rows, strict=True)]
         return every([equivalent(a, b, options) for a, b in pairs], "entry by entry")
     left, right = _entries(gold), _entries(claim)
     if left is None or right is None or len(left) != len(right):
-        return Outcome(False, "a matrix and something else")
+        return Equality(False, "a matrix and something else")
     return every([equivalent(a, b, options) for a, b in zip(left, right, strict=True)], "entry by entry")
 
 
@@ -380,24 +380,24 @@ def _named(node: Node) -> dict[str, Node] | None:
             return None
 
 
-def _by_name(gold: Node, claim: Node, options: MathOptions) -> Outcome | None:
+def _by_name(gold: Node, claim: Node, options: MathOptions) -> Equality | None:
     """Compare where one side names several values; None where none does."""
     left, right = _named(gold), _named(claim)
     if left is None and right is None:
         return None
     if left is not None and right is not None:
         if left.keys() != right.keys():
-            return Outcome(False, "values of different names")
+            return Equality(False, "values of different names")
         words = {side.word for side in (gold, claim) if isinstance(side, Group)}
         if "or" in words and words != {"or"}:
-            return Outcome(False, "all and any of several values")
+            return Equality(False, "all and any of several values")
         return every([equivalent(left[name], right[name], options) for name in left], "value by name")
     named, plain = (left or {}, claim) if left is not None else (right or {}, gold)
     names = list(named)
     if not isinstance(plain, Group) or len(plain.items) != len(names):
-        return Outcome(False, "named values and something else")
+        return Equality(False, "named values and something else")
     if any(isinstance(item, Relation) for item in plain.items):
-        return Outcome(False, "values of different names")
+        return Equality(False, "values of different names")
     values = [named[name] for name in names]
     in_order = every(
         [equivalent(*pair, options) for pair in zip(values, plain.items, strict=True)],
@@ -407,10 +407,10 @@ def _by_name(gold: Node, claim: Node, options: MathOptions) -> Outcome | None:
         return in_order
     if in_order.equal:
         return doubt("values without their names")
-    return Outcome(False if in_order.equal is False else None, in_order.rule)
+    return Equality(False if in_order.equal is False else None, in_order.rule)
 
 
-def _groups(gold: Node, claim: Node, options: MathOptions) -> Outcome:
+def _groups(gold: Node, claim: Node, options: MathOptions) -> Equality:
     words = {side.word for side in (gold, claim) if isinstance(side, Group)}
     if words >= {"and", "or"} and not _one_unknown(gold, claim):
         return doubt("joined by and, and by or")
@@ -422,20 +422,20 @@ def _groups(gold: Node, claim: Node, options: MathOptions) -> Outcome:
     right = claim.items if isinstance(claim, Group) else (claim,)
     kinds = {node.kind if isinstance(node, Group) else "value" for node in (gold, claim)}
     if kinds == {"tuple", "set"} or (kinds == {"bracket", "set"} and max(len(left), len(right)) > 1):
-        return Outcome(False, "different brackets")
+        return Equality(False, "different brackets")
     if kinds == {"tuple", "bracket"} and len(left) == 2 and len(right) == 2:
         if _ascends(left):
-            return Outcome(False, "an open and a closed interval, or a pair in different brackets")
+            return Equality(False, "an open and a closed interval, or a pair in different brackets")
         pair = every([equivalent(a, b, options) for a, b in zip(left, right, strict=True)], "element by element")
         return unless_different(pair, "a pair in different brackets")
     if "set" in kinds and max(len(left), len(right)) > 1:
         left, right = _distinct(left, options), _distinct(right, options)
     if len(left) != len(right):
-        return Outcome(False, f"{len(left)} elements and {len(right)}")
+        return Equality(False, f"{len(left)} elements and {len(right)}")
     ordered = kinds <= {"tuple", "bracket"} or "tuple" in kinds or (options.ordered_lists and "set" not in kinds)
     nested = isinstance(gold, Group) and isinstance(claim, Group)
     if nested and sorted(map(_shape, left)) != sorted(map(_shape, right)):
-        return Outcome(False, "elements that are sets, and elements that are not")
+        return Equality(False, "elements that are sets, and elements that are not")
     if ordered:
         return every([equivalent(a, b, options) for a, b in zip(left, right, strict=True)], "element by element")
     return _matching(left, right, options)
@@ -494,16 +494,16 @@ _PAIRED = 48
 """Most elements that are no rational numbers and are compared in pairs."""
 
 
-def _matching(left: tuple[Node, ...], right: tuple[Node, ...], options: MathOptions) -> Outcome:
+def _matching(left: tuple[Node, ...], right: tuple[Node, ...], options: MathOptions) -> Equality:
     """Elements in any order; equivalence is transitive, so the first partner is as good as any."""
     rational = [Counter(value for item in side if (value := _fraction(item)) is not None) for side in (left, right)]
     if rational[0].total() == len(left) and rational[1].total() == len(right):
-        return Outcome(rational[0] == rational[1], "exact fractions in any order")
+        return Equality(rational[0] == rational[1], "exact fractions in any order")
     if len(left) > _PAIRED:
         raise LimitError(f"more than {_PAIRED} elements that are no fractions")
     remaining = list(right)
     alone: list[Node] = []
-    found: list[Outcome] = []
+    found: list[Equality] = []
     for item in left:
         for index, other in enumerate(remaining):
             outcome = equivalent(item, other, options)
@@ -518,30 +518,30 @@ def _matching(left: tuple[Node, ...], right: tuple[Node, ...], options: MathOpti
     rows = [[equivalent(item, other, options).equal for other in right] for item in alone]
     columns = [[equivalent(item, other, options).equal for item in left] for other in remaining]
     if any(all(equal is False for equal in line) for line in (*rows, *columns)):
-        return Outcome(False, "an element without a partner")
-    return Outcome(None, "elements that could not be told apart")
+        return Equality(False, "an element without a partner")
+    return Equality(None, "elements that could not be told apart")
 
 
 # Single values.
 
 
-def _values(gold: Node, claim: Node, options: MathOptions) -> Outcome:
+def _values(gold: Node, claim: Node, options: MathOptions) -> Equality:
     if isinstance(gold, Quantity) or isinstance(claim, Quantity):
         return _quantities(gold, claim, options)
     if _is("ratio", gold) or _is("ratio", claim):
         return _ratios(gold, claim)
     if infinity(gold) or infinity(claim):
-        return Outcome(infinity(gold) == infinity(claim), "infinities")
+        return Equality(infinity(gold) == infinity(claim), "infinities")
     if isinstance(gold, Based) != isinstance(claim, Based):
         based, plain = (gold, claim) if isinstance(gold, Based) else (claim, gold)
         if isinstance(based, Based) and isinstance(plain, Number) and options.missing_unit_ok:
-            same = Outcome(plain.decimals is None and str(plain.value) == based.digits, "digits, the base left out")
+            same = Equality(plain.decimals is None and str(plain.value) == based.digits, "digits, the base left out")
             if isinstance(gold, Based):
                 return same
             return unless_different(same, "a base that only the answer names")
     if _is("class", gold) or _is("class", claim):
         if isinstance(gold, Apply) and _is("class", gold) and isinstance(claim, Number):
-            return same_value(gold.args[0], claim) if options.missing_unit_ok else Outcome(None, "no modulus")
+            return same_value(gold.args[0], claim) if options.missing_unit_ok else Equality(None, "no modulus")
         return _congruences(gold, claim)
     if isinstance(gold, Apply) and isinstance(claim, Apply) and gold.head == claim.head == "mod":
         same = same_value(gold, claim)
@@ -557,30 +557,30 @@ def _values(gold: Node, claim: Node, options: MathOptions) -> Outcome:
             else unless_different(same, "radians, in the answer only")
         )
     if _is("%", gold) != _is("%", claim) and not options.percent_as_fraction:
-        return Outcome(False, "a percentage and a plain number")
+        return Equality(False, "a percentage and a plain number")
     if _is("°", gold) != _is("°", claim) and options.missing_unit_ok:
         left = gold.args[0] if _is("°", gold) and isinstance(gold, Apply) else gold
         right = claim.args[0] if _is("°", claim) and isinstance(claim, Apply) else claim
         if not _is("rad", left) and not _is("rad", right) and same_value(left, right).equal:
             if _is("°", gold):
-                return Outcome(True, "degrees, left out in the answer")
+                return Equality(True, "degrees, left out in the answer")
             return doubt("degrees that only the answer names")
     if _is("°", gold) and _is("°", claim) and isinstance(gold, Apply) and isinstance(claim, Apply):
         return _rounded(gold.args[0], claim.args[0], options)
     return _rounded(gold, claim, options)
 
 
-def _ratios(gold: Node, claim: Node) -> Outcome:
+def _ratios(gold: Node, claim: Node) -> Equality:
     """Ratios up to a common factor; a ratio of two is their quotient."""
     left, right = (side.args if isinstance(side, Apply) and side.head == "ratio" else None for side in (gold, claim))
     if left is not None and right is not None:
         if len(left) != len(right):
-            return Outcome(False, "ratios of different length")
+            return Equality(False, "ratios of different length")
         crossed = [(Apply("*", (left[0], b)), Apply("*", (right[0], a))) for a, b in zip(left, right, strict=True)]
         return every([same_value(a, b) for a, b in crossed], "ratios")
     terms, other = (left, claim) if left is not None else (right, gold)
     if terms is None or len(terms) != 2:
-        return Outcome(False, "a ratio and a value")
+        return Equality(False, "a ratio and a value")
     return same_value(Apply("/", terms), other)
 
 
@@ -588,7 +588,7 @@ def _is(head: str, node: Node) -> bool:
     return isinstance(node, Apply) and node.head == head
 
 
-def _rounded(gold: Node, claim: Node, options: MathOptions) -> Outcome:
+def _rounded(gold: Node, claim: Node, options: MathOptions) -> Equality:
     compared = same_value(gold, claim)
     if compared.equal is not False or options.round_to is None:
         return compared
@@ -599,10 +599,12 @@ def _rounded(gold: Node, claim: Node, options: MathOptions) -> Outcome:
     near = order(off, half)
     if near is None:
         return compared
-    return Outcome(near <= 0, f"{'within' if near <= 0 else 'beyond'} half a unit of {options.round_to} decimal places")
+    return Equality(
+        near <= 0, f"{'within' if near <= 0 else 'beyond'} half a unit of {options.round_to} decimal places"
+    )
 
 
-def _quantities(gold: Node, claim: Node, options: MathOptions) -> Outcome:
+def _quantities(gold: Node, claim: Node, options: MathOptions) -> Equality:
     if isinstance(gold, Quantity) and isinstance(claim, Quantity):
         a, b = gold.unit, claim.unit
         if a.dimensions == b.dimensions:
@@ -612,7 +614,7 @@ def _quantities(gold: Node, claim: Node, options: MathOptions) -> Outcome:
         generic = "unit" in dict(a.dimensions) or "unit" in dict(b.dimensions)
         if generic and options.missing_unit_ok and _powers(a.dimensions) == _powers(b.dimensions):
             return _rounded(gold.value, claim.value, options)
-        return Outcome(False, f"{a.name} and {b.name} measure different things")
+        return Equality(False, f"{a.name} and {b.name} measure different things")
     unit = gold.unit if isinstance(gold, Quantity) else claim.unit if isinstance(claim, Quantity) else PLAIN
     left, right = (side.value if isinstance(side, Quantity) else side for side in (gold, claim))
     if unit.dimensions == _COUNT:
@@ -620,7 +622,7 @@ def _quantities(gold: Node, claim: Node, options: MathOptions) -> Outcome:
                    for side in (gold, claim)]  # fmt: skip
         return same_value(*counted)
     if not options.missing_unit_ok:
-        return Outcome(False, f"{unit.name} on one side only")
+        return Equality(False, f"{unit.name} on one side only")
     compared = _values(left, right, options)
     if isinstance(claim, Quantity):
         return unless_different(compared, f"the unit {unit.name}, which only the answer has")

@@ -12,7 +12,7 @@ from flint import acb, arb
 
 from espalier.verifiers.math.evaluate import NotExact, Undefined, ball, exact
 from espalier.verifiers.math.limits import LimitError
-from espalier.verifiers.math.outcome import Outcome, doubt
+from espalier.verifiers.math.outcome import Equality, doubt
 from espalier.verifiers.math.tree import Apply, Constant, Node, Number, Symbol, substitute, symbols, walk
 
 PRECISIONS = (128, 512, 3400)
@@ -25,7 +25,7 @@ _POINT_BITS = 1024
 _random = random.SystemRandom()  # points that an answer cannot have been written for
 
 
-def same_value(a: Node, b: Node) -> Outcome:
+def same_value(a: Node, b: Node) -> Equality:
     """Compare two expressions, with variables or without.
 
     A difference is always proved. An equality is proved for rational and for algebraic numbers; for other numbers it
@@ -33,14 +33,14 @@ def same_value(a: Node, b: Node) -> Outcome:
     other functions that balls of 1024 bits agree at 8 random points. The rule says which.
     """
     if a == b:
-        return Outcome(True, "identical")
+        return Equality(True, "identical")
     names = sorted(symbols(a) | symbols(b))
     try:
         return _same_function(a, b, names) if names else _same_number(a, b)
     except LimitError as error:
-        return Outcome(None, f"beyond the limits: {error}")
+        return Equality(None, f"beyond the limits: {error}")
     except (Undefined, ZeroDivisionError, OverflowError) as error:
-        return Outcome(None, f"undefined: {error}")
+        return Equality(None, f"undefined: {error}")
 
 
 def minus(a: Node, b: Node) -> Node:
@@ -48,32 +48,32 @@ def minus(a: Node, b: Node) -> Node:
     return Apply("+", (a, Apply("neg", (b,))))
 
 
-def _same_number(a: Node, b: Node) -> Outcome:
+def _same_number(a: Node, b: Node) -> Equality:
     left, right = _exact_or_none(a), _exact_or_none(b)
     if left is not None and right is not None:
-        return Outcome(left == right, "exact fractions")
+        return Equality(left == right, "exact fractions")
     difference = minus(a, b)
     for bits in PRECISIONS[:2]:
         gap = ball(difference, bits)
         if gap.is_finite() and not gap.contains(0):
-            return Outcome(False, f"disjoint balls at {bits} bits")
+            return Equality(False, f"disjoint balls at {bits} bits")
     bound = zero_bound(difference)
     if bound is not None and bound < _PROOF_BITS:
         gap = ball(difference, bound + 256)
         if gap.is_finite() and gap.contains(0) and gap.abs_upper() < arb(2) ** -bound:
-            return Outcome(True, f"algebraic numbers closer than their separation bound of 2^-{bound}")
+            return Equality(True, f"algebraic numbers closer than their separation bound of 2^-{bound}")
     scale = scale_of(difference)
     if scale is None:
-        return Outcome(None, "numbers too large or too small to be told apart")
+        return Equality(None, "numbers too large or too small to be told apart")
     bits = PRECISIONS[-1] + 4 * scale
     gap = ball(difference, bits)
     if not gap.is_finite():
-        return Outcome(None, "no finite ball")
+        return Equality(None, "no finite ball")
     if not gap.contains(0):
-        return Outcome(False, f"disjoint balls at {bits} bits")
+        return Equality(False, f"disjoint balls at {bits} bits")
     if gap.abs_upper() < arb(2) ** -(3000 + scale):
-        return Outcome(True, f"balls agree to {3000 + scale} bits")
-    return Outcome(None, "balls too wide to tell")
+        return Equality(True, f"balls agree to {3000 + scale} bits")
+    return Equality(None, "balls too wide to tell")
 
 
 def scale_of(node: Node) -> int | None:
@@ -184,7 +184,7 @@ def _power_bounds(node: Apply, radicals: dict[Node, int]) -> tuple[float, float]
     return (upper * times, lower * times) if power > 0 else (lower * times, upper * times)
 
 
-def _same_function(a: Node, b: Node, names: list[str]) -> Outcome:
+def _same_function(a: Node, b: Node, names: list[str]) -> Equality:
     real = _same_real_function(a, b, names)
     complex_names = _COMPLEX_LETTERS.intersection(names)
     if real.equal and complex_names and (_has(a, _OF_COMPLEX) or _has(b, _OF_COMPLEX)):
@@ -202,14 +202,14 @@ _COMPLEX_LETTERS = frozenset({"z", "w", "z_1", "z_2"})
 _OF_COMPLEX = frozenset({"abs", "re", "im", "conj", "arg"})
 
 
-def _same_real_function(a: Node, b: Node, names: list[str]) -> Outcome:
+def _same_real_function(a: Node, b: Node, names: list[str]) -> Equality:
     try:
         return _same_rational_function(a, b, names)
     except (NotExact, LimitError):
         return _same_at_points(a, b, names)
 
 
-def _same_rational_function(a: Node, b: Node, names: list[str]) -> Outcome:
+def _same_rational_function(a: Node, b: Node, names: list[str]) -> Equality:
     """Exact values at random integers: a difference is proved, an agreement has the error of Schwartz and Zippel."""
     if not all(_is_rational(part) for side in (a, b) for part in walk(side)):
         raise NotExact("no rational function")
@@ -218,13 +218,13 @@ def _same_rational_function(a: Node, b: Node, names: list[str]) -> Outcome:
         point = {name: Fraction(_random.randrange(-(1 << 40), 1 << 40)) for name in names}
         try:
             if exact(a, point) != exact(b, point):
-                return Outcome(False, "exact values differ at a random point")
+                return Equality(False, "exact values differ at a random point")
         except Undefined:
             continue
         agreed += 1
         if agreed == 3:
-            return Outcome(True, "exact values agree at 3 random points of 41 bits")
-    return Outcome(None, "undefined at random points")
+            return Equality(True, "exact values agree at 3 random points of 41 bits")
+    return Equality(None, "undefined at random points")
 
 
 def _is_rational(node: Node) -> bool:
@@ -234,7 +234,7 @@ def _is_rational(node: Node) -> bool:
     return node.head == "^" and isinstance(node.args[1], Number) and node.args[1].value.denominator == 1
 
 
-def _same_at_points(a: Node, b: Node, names: list[str]) -> Outcome:
+def _same_at_points(a: Node, b: Node, names: list[str]) -> Equality:
     """Balls at random points of both signs and of all sizes; where only one side is real, the point is outside of their
     domain. Functions of several pieces are also compared on both sides of the numbers that they are written with.
     """
@@ -254,7 +254,7 @@ def _same_at_points(a: Node, b: Node, names: list[str]) -> Outcome:
             if not all(stays):
                 continue
             if not same:
-                return Outcome(False, "disjoint balls at a random point")
+                return Equality(False, "disjoint balls at a random point")
             agreed += 1
         elif same:
             agreed_complex += 1
@@ -264,12 +264,12 @@ def _same_at_points(a: Node, b: Node, names: list[str]) -> Outcome:
     if agreed >= _POINTS:
         if one_sided and _has(a, {"abs"}) != _has(b, {"abs"}):
             return doubt("equal only where both sides are real")
-        return Outcome(True, f"balls of {_POINT_BITS} bits agree at {agreed} random points")
+        return Equality(True, f"balls of {_POINT_BITS} bits agree at {agreed} random points")
     if differs_complex:
-        return Outcome(False, "disjoint balls at a random point")
+        return Equality(False, "disjoint balls at a random point")
     if agreed + agreed_complex >= _POINTS:
-        return Outcome(True, f"balls of {_POINT_BITS} bits agree at {agreed + agreed_complex} random points")
-    return Outcome(None, "too few random points where both are defined")
+        return Equality(True, f"balls of {_POINT_BITS} bits agree at {agreed + agreed_complex} random points")
+    return Equality(None, "too few random points where both are defined")
 
 
 _PIECES = frozenset({"abs", "sgn", "max", "min", "floor", "ceil", "mod", "piecewise", "sqrt", "root", "cbrt", "^"})

@@ -9,7 +9,7 @@ TOO_COSTLY = "too_costly"
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Equality:
     """The result of a comparison.
 
     Attributes:
@@ -25,23 +25,23 @@ class Outcome:
     cause: str = ""
 
 
-def doubt(rule: str) -> Outcome:
+def doubt(rule: str) -> Equality:
     """Values that agree where one side says more than the other: neither equal nor different."""
-    return Outcome(None, rule, doubtful=True)
+    return Equality(None, rule, doubtful=True)
 
 
-def unless_different(outcome: Outcome, rule: str) -> Outcome:
+def unless_different(outcome: Equality, rule: str) -> Equality:
     """Doubt where two sides are equal but for something that one of them says."""
     return doubt(rule) if outcome.equal else outcome
 
 
-def every(outcomes: list[Outcome], rule: str) -> Outcome:
+def every(outcomes: list[Equality], rule: str) -> Equality:
     """Equal if all are, different if one is, else undecided."""
     for outcome in outcomes:
         if outcome.equal is False:
-            return Outcome(False, f"{rule}: {outcome.rule}")
+            return Equality(False, f"{rule}: {outcome.rule}")
     for outcome in outcomes:
         if outcome.equal is None:
-            return Outcome(None, f"{rule}: {outcome.rule}", all(one.equal or one.doubtful for one in outcomes))
+            return Equality(None, f"{rule}: {outcome.rule}", all(one.equal or one.doubtful for one in outcomes))
     details = sorted({outcome.rule for outcome in outcomes})
-    return Outcome(True, f"{rule} ({', '.join(details)})" if details else rule)
+    return Equality(True, f"{rule} ({', '.join(details)})" if details else rule)

@@ -9,7 +9,7 @@ from itertools import pairwise
 from espalier.verifiers.math.evaluate import NotExact, Undefined
 from espalier.verifiers.math.limits import LimitError
 from espalier.verifiers.math.numeric import minus, order, same_value, sign
-from espalier.verifiers.math.outcome import Outcome
+from espalier.verifiers.math.outcome import Equality
 from espalier.verifiers.math.polynomial import quotient, squarefree
 from espalier.verifiers.math.tree import Apply, Group, Node, Number, Relation, Symbol, substitute, symbols
 
@@ -103,18 +103,18 @@ def _near(left: Node, right: Node) -> bool:
     return order(Apply("abs", (minus(left, right),)), unit) == -1
 
 
-def same_relation(a: Relation, b: Relation) -> Outcome:
+def same_relation(a: Relation, b: Relation) -> Equality:
     """Compare two equations or two inequalities in several variables, of two sides each, up to equivalence.
 
     They are the same when the differences of their sides are proportional, by a positive factor where they order; and
     two polynomial equations in one variable when they have the same roots.
     """
     if len(a.ops) != 1 or len(b.ops) != 1:
-        return Outcome(False, "relations of different form")
+        return Equality(False, "relations of different form")
     if a.ops[0] not in _DIRECTION or b.ops[0] not in _DIRECTION or ("=" in a.ops[0]) != ("=" in b.ops[0]):
-        return Outcome(False, "different relations")
+        return Equality(False, "different relations")
     if symbols(a) != symbols(b):
-        return Outcome(False, "relations of different variables")
+        return Equality(False, "relations of different variables")
     left, right = minus(*a.sides), minus(*b.sides)
     if a.ops == b.ops == ("=",) and len(symbols(a)) == 1:
         roots = _same_roots(left, right, *symbols(a))
@@ -122,19 +122,19 @@ def same_relation(a: Relation, b: Relation) -> Outcome:
             return roots
     factor = _factor(left, right)
     if factor is None:
-        return Outcome(False, "the sides are not proportional")
+        return Equality(False, "the sides are not proportional")
     same = factor * _DIRECTION[b.ops[0]] == _DIRECTION[a.ops[0]] if a.ops != ("=",) else b.ops == ("=",)
-    return Outcome(same, "proportional sides" if same else "proportional sides, different order")
+    return Equality(same, "proportional sides" if same else "proportional sides, different order")
 
 
-def _same_roots(a: Node, b: Node, name: str) -> Outcome | None:
+def _same_roots(a: Node, b: Node, name: str) -> Equality | None:
     try:
         (over, under), (other_over, other_under) = quotient(a, name), quotient(b, name)
     except (NotExact, LimitError, Undefined):
         return None
     if under.degree() > 0 or other_under.degree() > 0:
         return None
-    return Outcome(squarefree(over) == squarefree(other_over), "the roots of two polynomials")
+    return Equality(squarefree(over) == squarefree(other_over), "the roots of two polynomials")
 
 
 def _factor(a: Node, b: Node) -> int | None:

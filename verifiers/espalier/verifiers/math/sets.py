@@ -10,7 +10,7 @@ from itertools import pairwise
 from espalier.verifiers.math.evaluate import NotExact, Undefined, ball
 from espalier.verifiers.math.limits import LimitError
 from espalier.verifiers.math.numeric import minus, order, same_value, sign
-from espalier.verifiers.math.outcome import Outcome
+from espalier.verifiers.math.outcome import Equality
 from espalier.verifiers.math.polynomial import quotient, real_roots
 from espalier.verifiers.math.tree import (
     Apply,
@@ -109,14 +109,14 @@ def variable(node: Node) -> str:
     return min(names) if names else ""
 
 
-def same_set(a: Node, b: Node) -> Outcome:
+def same_set(a: Node, b: Node) -> Equality:
     """Compare two trees as sets of real numbers."""
     if variable(a) and variable(b) and variable(a) != variable(b):
-        return Outcome(False, "sets of different variables")
+        return Equality(False, "sets of different variables")
     try:
         left, right = real_set(a), real_set(b)
         if len(left) != len(right):
-            return Outcome(False, "real sets of different pieces")
+            return Equality(False, "real sets of different pieces")
         same = all(
             p.open_low == q.open_low
             and p.open_high == q.open_high
@@ -125,8 +125,8 @@ def same_set(a: Node, b: Node) -> Outcome:
             for p, q in zip(left, right, strict=True)
         )
     except NotASet as error:
-        return Outcome(None, f"sets: {error}")
-    return Outcome(same, "the same real set" if same else "different real sets")
+        return Equality(None, f"sets: {error}")
+    return Equality(same, "the same real set" if same else "different real sets")
 
 
 def _interval(low: Node, high: Node, open_low: bool, open_high: bool) -> RealSet:

@@ -27,7 +27,7 @@ from espalier.verifiers.math.equivalence import normal
 from espalier.verifiers.math.evaluate import Undefined, ball
 from espalier.verifiers.math.limits import LimitError
 from espalier.verifiers.math.numeric import minus, sign
-from espalier.verifiers.math.outcome import Outcome
+from espalier.verifiers.math.outcome import Equality
 from espalier.verifiers.math.parameters import integers, membership, stated, without_memberships
 from espalier.verifiers.math.relations import defined_name, is_inequality, solved_value
 from espalier.verifiers.math.sets import infinity
@@ -73,22 +73,22 @@ class _OutOfTime(BaseException):
     """No Exception, so that nothing in sympy catches it."""
 
 
-def decide(gold: Node, claim: Node) -> Outcome:
+def decide(gold: Node, claim: Node) -> Equality:
     """Compare two answers that the other stages left undecided; undecided, too, when nothing can be proved."""
     if sum(1 for side in (gold, claim) for _ in walk(side)) > NODES:
-        return Outcome(None, f"more than {NODES} nodes for sympy")
+        return Equality(None, f"more than {NODES} nodes for sympy")
     try:
         gold, claim = normal(gold), normal(claim)
         with _cpu_time(SECONDS):
             return _decide(gold, claim)
     except _OutOfTime:
-        return Outcome(None, f"sympy did not decide within {SECONDS:g} s")
+        return Equality(None, f"sympy did not decide within {SECONDS:g} s")
     except (Unsupported, LimitError, Undefined) as error:
-        return Outcome(None, f"sympy: {error}")
+        return Equality(None, f"sympy: {error}")
     except MemoryError:
         raise
     except Exception as error:  # sympy raises what it likes on input beyond it
-        return Outcome(None, f"sympy: {type(error).__name__}")
+        return Equality(None, f"sympy: {type(error).__name__}")
 
 
 @contextmanager
@@ -107,7 +107,7 @@ def _cpu_time(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGVTALRM, before)
 
 
-def _decide(gold: Node, claim: Node) -> Outcome:
+def _decide(gold: Node, claim: Node) -> Equality:
     whole = integers(gold) | integers(claim)
     kinds = stated(gold), stated(claim)
     if all(kinds) and set(kinds[0].values()) != set(kinds[1].values()):
@@ -150,16 +150,16 @@ def _value(node: Node) -> Node:
 # Values.
 
 
-def _same_value(a: Node, b: Node, whole: frozenset[str]) -> Outcome:
+def _same_value(a: Node, b: Node, whole: frozenset[str]) -> Equality:
     names = symbols(a) | symbols(b)
     if names & whole and (point := _witness(a, b, names, whole)):
-        return Outcome(False, f"disjoint balls at {point}")
+        return Equality(False, f"disjoint balls at {point}")
     known = {name: sympy.Symbol(name, integer=True) if name in whole else sympy.Symbol(name, real=True)
              for name in names}  # fmt: skip
     if sympy.simplify(_build(a, known) - _build(b, known)) == 0:
         given = f", for whole {', '.join(sorted(names & whole))}" if names & whole else ""
-        return Outcome(True, f"sympy simplifies the difference to zero{given}")
-    return Outcome(None, "sympy does not simplify the difference to zero")
+        return Equality(True, f"sympy simplifies the difference to zero{given}")
+    return Equality(None, "sympy does not simplify the difference to zero")
 
 
 def _witness(a: Node, b: Node, names: frozenset[str], whole: frozenset[str]) -> str:
@@ -185,7 +185,7 @@ def _are_families(gold: Node, claim: Node) -> bool:
     return all(Constant("pi") in walk(side) for side in (gold, claim))
 
 
-def _same_family(a: Node, b: Node, k: str, m: str) -> Outcome | None:
+def _same_family(a: Node, b: Node, k: str, m: str) -> Equality | None:
     """Compare {a(k) : k ∈ Z} with {b(m) : m ∈ Z} when both are progressions; None when one is not."""
     integer = sympy.Symbol("k", integer=True)
     starts, steps = [], []
@@ -201,12 +201,12 @@ def _same_family(a: Node, b: Node, k: str, m: str) -> Outcome | None:
     shift = sympy.simplify((starts[0] - starts[1]) / steps[1])
     if ratio in (1, -1) and shift.is_integer is not None:
         same = bool(shift.is_integer)
-        return Outcome(
+        return Equality(
             same, f"sympy: progressions of one step, {'a whole' if same else 'no whole'} number of steps apart"
         )
     if ratio.is_number and ratio.is_real and ratio not in (1, -1):
-        return Outcome(False, "sympy: progressions of different steps")
-    return Outcome(None, "sympy: progressions that cannot be told apart")
+        return Equality(False, "sympy: progressions of different steps")
+    return Equality(None, "sympy: progressions that cannot be told apart")
 
 
 # Sets of real numbers.
@@ -216,22 +216,22 @@ def _is_set(node: Node) -> bool:
     return isinstance(node, Interval | Region | Empty) or is_inequality(node)
 
 
-def _same_set(gold: Node, claim: Node) -> Outcome:
+def _same_set(gold: Node, claim: Node) -> Equality:
     unknowns = {name for side in (gold, claim) if (name := _unknown(side)) is not None}
     if len(unknowns) > 1:
         raise Unsupported("sets of different unknowns")
     unknown = next(iter(unknowns), "")
     left, right = _build_set(gold, unknown), _build_set(claim, unknown)
     if left == right:
-        return Outcome(True, f"sympy: both are {left}"[:200])
+        return Equality(True, f"sympy: both are {left}"[:200])
     parameters = left.free_symbols | right.free_symbols
     values = {name: sympy.Integer(2 + 3 * place) for place, name in enumerate(sorted(parameters, key=str))}
     apart = sympy.SymmetricDifference(left.subs(values), right.subs(values))
     if apart.is_empty is True and not parameters:
-        return Outcome(True, f"sympy: both are {left}"[:200])
+        return Equality(True, f"sympy: both are {left}"[:200])
     if apart.is_empty is False:
-        return Outcome(False, f"sympy: one is {left}, the other {right}"[:200])
-    return Outcome(None, "sympy: sets that cannot be told apart")
+        return Equality(False, f"sympy: one is {left}, the other {right}"[:200])
+    return Equality(None, "sympy: sets that cannot be told apart")
 
 
 def _unknown(node: Node) -> str | None:

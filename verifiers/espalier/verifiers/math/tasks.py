@@ -11,7 +11,7 @@ from espalier.verifiers.math.constraints import fault_of, satisfies
 from espalier.verifiers.math.equivalence import canonical, equivalent
 from espalier.verifiers.math.lexer import ParseError
 from espalier.verifiers.math.limits import LimitError
-from espalier.verifiers.math.outcome import TOO_COSTLY, UNREADABLE, Outcome
+from espalier.verifiers.math.outcome import TOO_COSTLY, UNREADABLE, Equality
 from espalier.verifiers.math.parameters import integers
 from espalier.verifiers.math.parser import parse
 from espalier.verifiers.math.plain import is_plain
@@ -49,21 +49,21 @@ class NeedsTimeError(Exception):
     """A comparison needs more than a quick look."""
 
 
-def compare(gold: Parsed, claim: Parsed, options: MathOptions, *, quick: bool = False) -> Outcome:
+def compare(gold: Parsed, claim: Parsed, options: MathOptions, *, quick: bool = False) -> Equality:
     """Compare in every pair of readings: equal if one pair is, different if all are.
 
     Raises:
         NeedsTimeError: Only where `quick`: what is left to do takes sympy.
     """
     if not gold.readings:
-        return Outcome(None, f"the reference cannot be read: {gold.fault}")
+        return Equality(None, f"the reference cannot be read: {gold.fault}")
     if not claim.readings:
-        return Outcome(False, f"the answer cannot be read: {claim.fault}", cause=UNREADABLE)
+        return Equality(False, f"the answer cannot be read: {claim.fault}", cause=UNREADABLE)
     lefts, rights = gold.readings, claim.readings
     if all(_has_unit(readings[0]) for readings in (lefts, rights)):  # "0 K" is no product where both sides have units
         lefts, rights = (tuple(filter(_has_unit, readings)) for readings in (lefts, rights))
     pairs = [(left, right) for left in lefts for right in rights]
-    outcomes: list[Outcome] = []
+    outcomes: list[Equality] = []
     for left, right in pairs:
         outcome = equivalent(left, right, options)
         if outcome.equal:
@@ -78,7 +78,7 @@ def compare(gold: Parsed, claim: Parsed, options: MathOptions, *, quick: bool = 
     by_merit = {True: 0, None: 1, False: 2}
     best = min(outcomes, key=lambda outcome: (by_merit[outcome.equal], not outcome.doubtful))
     if best.equal is None and not best.doubtful and is_plain(gold.readings[0]):
-        return Outcome(False, f"the answer has no form that can be compared: {best.rule}", cause=TOO_COSTLY)
+        return Equality(False, f"the answer has no form that can be compared: {best.rule}", cause=TOO_COSTLY)
     return best
 
 
@@ -86,11 +86,11 @@ def _has_unit(node: Node) -> bool:
     return any(isinstance(part, Quantity) for part in walk(node))
 
 
-def _provable(gold: Node, claim: Node, outcome: Outcome) -> bool:
+def _provable(gold: Node, claim: Node, outcome: Equality) -> bool:
     return not outcome.doubtful and (outcome.equal is None or bool(integers(gold) | integers(claim)))
 
 
-def _proved(gold: Node, claim: Node, outcome: Outcome) -> Outcome:
+def _proved(gold: Node, claim: Node, outcome: Equality) -> Equality:
     """What sympy makes of an undecided comparison, or of a difference seen where a parameter was not whole."""
     if not _provable(gold, claim, outcome):
         return outcome
@@ -124,7 +124,7 @@ def _constraints(request: Json) -> Json:
     for constraint in constraints:
         outcomes = [_tested(reading, satisfies(reading, constraint)) for reading in claim.readings]
         best = next((o for o in outcomes if o.equal), None) or next((o for o in outcomes if o.equal is None), None)
-        outcome = best or (outcomes[0] if outcomes else Outcome(False, f"the answer cannot be read: {claim.fault}"))
+        outcome = best or (outcomes[0] if outcomes else Equality(False, f"the answer cannot be read: {claim.fault}"))
         rules.append(f"{_named(constraint)}: {outcome.rule}")
         satisfied += outcome.equal is True
         if outcome.equal is False:
@@ -148,11 +148,11 @@ def _read(request: Json) -> Json:
     return {"fault": read(request["text"]).fault}
 
 
-def _tested(claim: Node, outcome: Outcome) -> Outcome:
+def _tested(claim: Node, outcome: Equality) -> Equality:
     """A test that could not be made because the answer is no value fails."""
     if outcome.equal is not None or is_plain(claim):
         return outcome
-    return Outcome(False, f"the answer is no value that can be tested: {outcome.rule}")
+    return Equality(False, f"the answer is no value that can be tested: {outcome.rule}")
 
 
 def _canonical(request: Json) -> Json:

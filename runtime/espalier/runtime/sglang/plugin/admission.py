@@ -24,7 +24,7 @@ from espalier.runtime.sglang.plugin.suspended import SuspendedReason
 logger = logging.getLogger(__name__)
 
 
-class Admission:
+class ForkAdmission:
     """Rows and slots of forked requests."""
 
     def __init__(self, fork_join: ForkJoinScheduler) -> None:

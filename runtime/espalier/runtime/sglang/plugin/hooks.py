@@ -8,7 +8,7 @@ from typing import Any
 from sglang.srt.managers.schedule_batch import FINISH_ABORT
 
 from espalier.runtime.sglang.plugin import compat
-from espalier.runtime.sglang.plugin.admission import Admission
+from espalier.runtime.sglang.plugin.admission import ForkAdmission
 from espalier.runtime.sglang.plugin.compat import Rows
 from espalier.runtime.sglang.plugin.fork_join import ForkJoinScheduler
 from espalier.runtime.sglang.plugin.output import slice_chunk
@@ -33,7 +33,7 @@ class Hooks:
         self._installed = installed
         self._attention = attention
         self._fork_join: ForkJoinScheduler | None = None
-        self._admission: Admission | None = None
+        self._admission: ForkAdmission | None = None
         self._positions = Positions()
 
     def register(self, registry: Any, kind: Any) -> None:
@@ -71,7 +71,7 @@ class Hooks:
             return
         rows = Rows.of(scheduler, self._installed)
         self._fork_join = ForkJoinScheduler(scheduler, rows, vocabulary, self._preconditions.default, self._send)
-        self._admission = Admission(self._fork_join)
+        self._admission = ForkAdmission(self._fork_join)
         if self._attention is not None:
             self._attention.use(partial(chains, state_of=self._fork_join.state_of, rows=rows))
 

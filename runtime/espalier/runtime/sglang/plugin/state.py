@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from espalier.runtime.decoding.branch import Branch, Fork
+from espalier.runtime.decoding.branch import Branch, ForkedBlock
 from espalier.runtime.decoding.response import Response
 from espalier.runtime.sglang.plugin.output import Channel
 from espalier.runtime.sglang.protocol import Options
@@ -73,7 +73,7 @@ class BranchState:
         return None if self.branch.parent is None else self.tree.states.get(self.branch.parent)
 
     @property
-    def fork(self) -> Fork | None:
+    def fork(self) -> ForkedBlock | None:
         """The block that comes next in the branch and has not been joined."""
         forks = self.branch.forks
         return forks[self.joined] if self.joined < len(forks) else None
@@ -123,5 +123,5 @@ class ForkedRequest:
     def id(self) -> str:
         return self.response.request.request_id
 
-    def steps(self, fork: Fork) -> Iterator[BranchState]:
+    def steps(self, fork: ForkedBlock) -> Iterator[BranchState]:
         return (self.states[step] for step in fork.steps)
