@@ -28,14 +28,19 @@ find_python() {
 if [[ ! -x .venv/bin/pip ]]; then
   python=$(find_python)
   version=$("$python" -c 'import sys; print("{}.{}".format(*sys.version_info))')
-  if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
-    package=python$version-venv
-    if [[ $EUID == 0 ]] && command -v apt-get >/dev/null; then
-      echo "Installing $package"
-      apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null
-    else
-      fail "Python's venv module is missing; run: sudo apt-get install $package"
+  missing=()
+  "$python" -c 'import ensurepip, venv' 2>/dev/null || missing+=("python$version-venv")
+  # The task generators need pycosat, which has no wheels: a compiler and Python's headers.
+  command -v gcc >/dev/null || missing+=(gcc libc6-dev)
+  headers=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
+  [[ -f $headers/Python.h ]] || missing+=("python$version-dev")
+  if [[ ${#missing[@]} -gt 0 ]]; then
+    if [[ $EUID != 0 ]] || ! command -v apt-get >/dev/null; then
+      fail "missing: ${missing[*]}; run: sudo apt-get install --no-install-recommends ${missing[*]}"
     fi
+    echo "Installing ${missing[*]}"
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
   fi
   echo "Making .venv with Python $version"
   "$python" -m venv .venv
