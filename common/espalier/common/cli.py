@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import typer
 
 from espalier.common.distribution import install
 from espalier.common.errors import UnavailableError, first_cause
+from espalier.common.terminal import printable
 
 OK = 0
 NEGATIVE = 1
@@ -94,14 +94,6 @@ def errors(debug: bool, *, interrupted: str = "interrupted") -> Iterator[None]:
         _fail(str(error) or type(error).__name__, TROUBLE, debug)
     except Exception as error:
         _fail(f"unexpected {type(error).__name__}: {error} (--debug shows where)", TROUBLE, debug)
-
-
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def printable(text: str) -> str:
-    """Text that a terminal shows and does not obey: control characters and marks of direction become U+FFFD."""
-    return _UNPRINTABLE.sub("\ufffd", text)
 
 
 def say(text: str, *, err: bool = False) -> None:

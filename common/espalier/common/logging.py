@@ -7,6 +7,8 @@ import sys
 
 import structlog
 
+from espalier.common.terminal import printable
+
 
 def configure_logging(level: str = "info") -> None:
     """Let structlog and the standard library log to standard error: JSON lines, or lines for people on a terminal.
@@ -47,6 +49,4 @@ def configure_logging(level: str = "info") -> None:
 
 def _printable(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """What a model or a client wrote may be in a line, and must not steer the terminal."""
-    from espalier.common.cli import printable
-
     return {key: printable(value if isinstance(value, str) else repr(value)) for key, value in line.items()}

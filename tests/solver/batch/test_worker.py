@@ -309,3 +309,32 @@ async def test_refused_work_says_why(redis: Redis, server: RedisServer) -> None:
     (job,) = (await JobQueue(redis).submit(problems(1))).job_ids
     async with working(server, NoWork(refuse)):
         assert (await ended(redis, job)).status.reason == "too long"
+
+
+async def test_what_becomes_of_deliveries_is_counted(redis: Redis, server: RedisServer) -> None:
+    queue, metrics = JobQueue(redis), SolverMetrics()
+    done, failed, cancelled = (await queue.submit(problems(3))).job_ids
+    started = asyncio.Event()
+
+    async def work(job: pb.Job) -> None:
+        if job.id == failed:
+            raise RuntimeError("the moon is full")
+        if job.id == cancelled:
+            started.set()
+            await asyncio.Event().wait()
+
+    async with working(server, NoWork(work), metrics=metrics):
+        await ended(redis, done)
+        await started.wait()
+        await queue.cancel(cancelled)
+        await ended(redis, cancelled)
+        await until(lambda: _counted(metrics, "espalier_jobs_total", outcome="lost") == 1)
+        await ended(redis, failed)
+    assert _counted(metrics, "espalier_jobs_total", outcome="done") == 1
+    assert _counted(metrics, "espalier_jobs_total", outcome="retried") == CONFIG.max_deliveries - 1
+    assert _counted(metrics, "espalier_jobs_total", outcome="dead") == 1
+    assert _counted(metrics, "espalier_wait_seconds_count", queue="jobs") == 3
+
+
+def _counted(metrics: SolverMetrics, name: str, **labels: str) -> float:
+    return metrics.registry.get_sample_value(name, labels) or 0.0

@@ -12,7 +12,7 @@ from espalier.solver.batch.config import QueueConfig
 from espalier.solver.batch.connection import connect
 from espalier.solver.batch.handler import JobHandler
 from espalier.solver.batch.queue import JobQueue
-from espalier.solver.batch.worker import Worker
+from espalier.solver.batch.worker import JobMetrics, Worker
 from espalier.solver.core.events import Observer
 from espalier.solver.core.journal import Entry, Journal
 from espalier.v1 import common_pb2
@@ -47,12 +47,18 @@ class NoWork:
 
 @asynccontextmanager
 async def working(
-    server: RedisServer, work: JobHandler, *, slots: int = 4, grace: float = 5.0, config: QueueConfig = CONFIG
+    server: RedisServer,
+    work: JobHandler,
+    *,
+    slots: int = 4,
+    grace: float = 5.0,
+    config: QueueConfig = CONFIG,
+    metrics: JobMetrics | None = None,
 ) -> AsyncIterator[Worker]:
     """A worker that runs meanwhile, and drains at the end."""
     stop = asyncio.Event()
     async with connect(server.url, retries=0) as redis:
-        worker = Worker(redis, server.url, work, slots=slots, grace=grace, config=config)
+        worker = Worker(redis, server.url, work, slots=slots, grace=grace, config=config, metrics=metrics)
         running = asyncio.create_task(worker.run(stop))
         try:
             yield worker

@@ -277,3 +277,13 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+async def test_time_in_line_and_time_to_the_first_token_are_measured() -> None:
+    async with asked(ScriptedEngine.of(RIGHT), judge()) as (served, client):
+        assert (await client.post("/v1/chat/completions", json=BODY)).status_code == 200
+        await until(lambda: sample(served, "espalier_first_token_seconds_count") == 1)
+        assert sample(served, "espalier_wait_seconds_count", queue="live") == 1
+        assert sample(served, "espalier_first_token_seconds_sum") <= sample(
+            served, "espalier_solve_seconds_sum", policy="adaptive"
+        )

@@ -9,7 +9,7 @@ from espalier.solver.batch.config import QueueConfig
 from espalier.solver.batch.connection import connect
 from espalier.solver.batch.handler import JobHandler
 from espalier.solver.batch.keys import Keys
-from espalier.solver.batch.worker import Worker
+from espalier.solver.batch.worker import JobMetrics, Worker
 
 
 async def run_worker(
@@ -20,6 +20,7 @@ async def run_worker(
     grace: float,
     keys: Keys = Keys(),
     config: QueueConfig = QueueConfig(),
+    metrics: JobMetrics | None = None,
 ) -> None:
     """Work until SIGTERM or SIGINT, then drain; a second signal hands running jobs back at once.
 
@@ -30,4 +31,6 @@ async def run_worker(
     assert serving is not None  # noqa: S101 (a coroutine runs in a task)
     with stop_on_signal(serving.cancel) as stop:
         async with connect(url, retries=0) as redis:
-            await Worker(redis, url, handler, slots=slots, grace=grace, keys=keys, config=config).run(stop)
+            await Worker(redis, url, handler, slots=slots, grace=grace, keys=keys, config=config, metrics=metrics).run(
+                stop
+            )

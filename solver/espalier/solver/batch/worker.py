@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 import uuid
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 from redis.exceptions import RedisError, ResponseError
@@ -38,6 +39,18 @@ FIRST_DELAY = 1.0
 log = structlog.get_logger()
 
 
+class JobMetrics(Protocol):
+    """Counts what becomes of jobs."""
+
+    def job(self, outcome: str) -> None:
+        """Note how a delivery ended: done, retried, dead, released or lost."""
+        ...
+
+    def waited(self, queue: str, seconds: float) -> None:
+        """Note how long a job had waited for a worker."""
+        ...
+
+
 class Worker:
     """Works on the jobs of one queue until it is stopped.
 
@@ -49,6 +62,7 @@ class Worker:
         grace: Seconds that running jobs get to end in after a stop; those that do not are handed back.
         keys: Of the queue.
         config: Of the queue.
+        metrics: Counts what becomes of jobs; None: they are not counted.
     """
 
     def __init__(
@@ -61,6 +75,7 @@ class Worker:
         grace: float = 30.0,
         keys: Keys = Keys(),
         config: QueueConfig = QueueConfig(),
+        metrics: JobMetrics | None = None,
     ) -> None:
         if slots < 1:
             raise ValueError(f"slots must be at least 1, got {slots}")
@@ -71,6 +86,7 @@ class Worker:
         self._grace = grace
         self._keys = keys
         self._config = config
+        self._metrics = metrics
         self._leases = LeaseStore(redis, self.name, keys, config)
         self._clock = asyncio.get_running_loop().time
         self._look_at = 0.0
@@ -198,10 +214,16 @@ class Worker:
             else:
                 await self._do(lease)
         except LeaseLostError:
+            self._count("lost")
             log.info("job is not ours any more")
         except asyncio.CancelledError:
-            with suppress(LeaseLostError, RedisError):
+            try:
                 await self._leases.release(lease)
+                self._count("released")
+            except LeaseLostError:
+                self._count("lost")
+            except RedisError:
+                pass
             raise
         except JobRefusedError as error:
             await self._dead_letter(lease, str(error))
@@ -216,6 +238,8 @@ class Worker:
     async def _do(self, lease: Lease) -> None:
         delivery = await wait_out_outage(lambda: self._leases.start(lease))
         log.info("job starts", stored=len(delivery.entries))
+        if self._metrics is not None and lease.deliveries == 1:
+            self._metrics.waited("jobs", max(0.0, time.time() - lease.queued))
         progress = ProgressPublisher(self._leases, lease, self._config.max_events, self._clock)
         try:
             journal = LeasedJournal(self._leases, lease)
@@ -224,6 +248,7 @@ class Worker:
             await wait_out_outage(lambda: self._leases.finish(lease, result))
         finally:
             await progress.close()
+        self._count("done")
         log.info("job is done")
 
     async def _fail(self, lease: Lease, error: Exception) -> None:
@@ -234,11 +259,17 @@ class Worker:
         delay = FIRST_DELAY * 2 ** min(lease.deliveries - 1, 16)
         with suppress(LeaseLostError):
             await wait_out_outage(lambda: self._leases.retry(lease, trouble, delay))
+            self._count("retried")
 
     async def _dead_letter(self, lease: Lease, reason: str) -> None:
         log.warning("job is given up", reason=reason)
         with suppress(LeaseLostError):
             await wait_out_outage(lambda: self._leases.dead_letter(lease, reason))
+            self._count("dead")
+
+    def _count(self, outcome: str) -> None:
+        if self._metrics is not None:
+            self._metrics.job(outcome)
 
     # Ending.
 

@@ -20,10 +20,10 @@ from espalier.common.cli import (
     TROUBLE,
     UsageError,
     errors,
-    printable,
     read_standard_input,
     say,
 )
+from espalier.common.terminal import printable
 from espalier.solver.cli.options import (
     AllowEvicting,
     CalibrationFile,
@@ -424,7 +424,9 @@ def worker(
                 stack.enter_context(metrics_server(counted.registry, metrics))
                 solver = Solver(opened, judging, template_of(opened, model_instruction), trust=trusted)
                 handler = SolveJobHandler(SolveSession(solver, limits, counted, traces=traces))
-                await run_worker(redis, handler, slots=slots, grace=grace, keys=Keys(queue), config=config)
+                await run_worker(
+                    redis, handler, slots=slots, grace=grace, keys=Keys(queue), config=config, metrics=counted
+                )
 
         asyncio.run(run())
         get_logger().info("stopped")

@@ -11,7 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from espalier.common.cli import printable
+from espalier.common.terminal import printable
 from espalier.runtime.engine import BranchClosed, BranchOpened, Finished, FinishReason, Joined, Tokens
 from espalier.solver.core.events import (
     AnswerJudged,

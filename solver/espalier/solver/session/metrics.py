@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -45,6 +46,11 @@ class SolverMetrics(metrics.VerifierMetrics):
             registry=registry,
         )
 
+        self._first_token = Histogram(
+            "espalier_first_token_seconds", "Time from admission to the first token", buckets=SECONDS, registry=registry
+        )
+        self._wait = Histogram("espalier_wait_seconds", "Time in line", ("queue",), buckets=SECONDS, registry=registry)
+        self._jobs = Counter("espalier_jobs", "Deliveries of jobs by outcome", ("outcome",), registry=registry)
         self._dead = Gauge("espalier_jobs_dead", "Jobs that were given up and wait for a decision", registry=registry)
         self._serving = Gauge("espalier_serving", "1 after a good self-check, else 0", registry=registry)
         self._engine = Gauge("espalier_engine_up", "1 when the engine passed the last self-check", registry=registry)
@@ -68,6 +74,18 @@ class SolverMetrics(metrics.VerifierMetrics):
         """Note what the last self-check found: whether the engine works, and whether all that a solve needs does."""
         self._engine.set(engine)
         self._serving.set(all_of_it)
+
+    def waited(self, queue: str, seconds: float) -> None:
+        """Note how long a live solve waited for admission, or a job for a worker."""
+        self._wait.labels(queue).observe(seconds)
+
+    def first_token(self, seconds: float) -> None:
+        """Note how long the first token of a solve took."""
+        self._first_token.observe(seconds)
+
+    def job(self, outcome: str) -> None:
+        """Count what became of a delivered job: done, retried, dead, released or lost."""
+        self._jobs.labels(outcome).inc()
 
     def charged(self, caller: str, tokens: int) -> None:
         """Count a solve of a named caller, and its new tokens."""
@@ -103,11 +121,14 @@ class Tally:
         started: Candidates that were asked for; those that an earlier run kept are not.
         open: Those of them that have not ended, by index.
         usage: New tokens so far.
+        first_token: Seconds until the first token; None: there is none yet.
     """
 
     started: int = 0
     open: set[int] = field(default_factory=set)
     usage: Usage = field(default_factory=Usage)
+    first_token: float | None = None
+    _begun: float = field(default_factory=time.perf_counter)
 
     def observe(self, event: SolveEvent) -> None:
         """Take in one event."""
@@ -118,6 +139,8 @@ class Tally:
             case CandidateFinished(candidate):
                 self.open.discard(candidate.spec.index)
             case Streamed(event=Tokens(forced=forced)):
+                if self.first_token is None:
+                    self.first_token = time.perf_counter() - self._begun
                 inserted = sum(forced)
                 self.usage += Usage(sampled_tokens=len(forced) - inserted, forced_tokens=inserted)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -138,7 +139,10 @@ class SolveSession:
         """
         named = {"caller": request.caller.name} if request.caller.name else {}
         with structlog.contextvars.bound_contextvars(solve_id=request.id, **named):
+            arrived = time.perf_counter()
             async with self.admission.enter(request.caller) if self.admission else nullcontext():
+                if self.admission:
+                    self.metrics.waited("live", time.perf_counter() - arrived)
                 self._running += 1
                 try:
                     return await self._solve(request, observer, journal, entries)
@@ -304,6 +308,9 @@ class SolveSession:
                 self.health_check_requested.set()
                 raise SolveUnavailableError(f"the engine failed: {error}") from error
             raise
+        finally:
+            if tally.first_token is not None:
+                self.metrics.first_token(tally.first_token)
 
     @contextmanager
     def _trace(self, request: SolveRequest) -> Iterator[Observer]:

@@ -10,7 +10,7 @@ from typing import Any
 from rich.text import Text
 from rich.tree import Tree
 
-from espalier.common.cli import printable
+from espalier.common.terminal import printable
 from espalier.solver.core.report import status_mark
 from espalier.verifiers.verdict import Status
 
