@@ -18,5 +18,5 @@ reply = client.chat.completions.create(
 )
 evidence = reply.metadata or {}
 print(f"answer: {reply.choices[0].message.content}")
-print(f"verified: {evidence['verified']}, {evidence['reason']}")
+print(f"verified: {evidence['outcome'] == 'OUTCOME_VERIFIED'}, {evidence['reason']}")
 print(f"tokens of all {len(evidence['candidates'])} candidates: {reply.usage.completion_tokens}")

@@ -92,7 +92,11 @@ def test_a_batch_of_the_command_line_is_solved(stack: Stack, tmp_path: Path) -> 
     assert submitted.strip() == "monday"
     espalier(stack, "batch", "watch", "monday", cwd=tmp_path)
     (result,) = map(json.loads, espalier(stack, "batch", "results", "monday", cwd=tmp_path).splitlines())
-    assert (result["state"], result["answer"], result["verified"]) == ("done", "42", True)
+    assert (result["state"], result["result"]["answer"], result["result"]["outcome"]) == (
+        "done",
+        "42",
+        "OUTCOME_VERIFIED",
+    )
 
 
 def test_a_program_goes_from_the_verifier_through_the_proxy_into_a_box(stack: Stack, tmp_path: Path) -> None:

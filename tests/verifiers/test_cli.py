@@ -183,7 +183,7 @@ def test_a_server_that_is_not_there_exits_3(unused_tcp_port: int) -> None:
         (("--log-level", "loud"), "loud"),
         (("--tls-cert", __file__), "key"),
         (("--token-file", "/nonexistent"), "/nonexistent"),
-        (("--metrics", "here"), "host:port"),
+        (("--metrics", "here"), "HOST:PORT"),
     ],
 )
 def test_a_server_that_cannot_start_says_why(arguments: tuple[str, ...], hint: str) -> None:
