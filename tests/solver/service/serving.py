@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +63,7 @@ async def serving(
     places: int = 4,
     traces: Path | None = None,
     queue: JobQueue | None = None,
+    check_queue: Callable[[], Awaitable[None]] | None = None,
     warm: bool = True,
 ) -> AsyncIterator[Served]:
     """A server over an engine and a judge, drained at the end; `warm` waits until it has warmed up."""
@@ -71,7 +72,7 @@ async def serving(
     verifiers = judge.check if isinstance(judge, LocalVerifiers) else _nothing
     readiness = Readiness(session.solver, verifiers, lambda: admission.running > 0)
     http = HttpServer(Endpoint(session, security, listening.max_message_mib << 20), "127.0.0.1:0", security)
-    service = SolverService(session, admission, readiness, security, queue)
+    service = SolverService(session, admission, readiness, security, queue, check_queue)
     server = SolverServer(service, listening, security, http)
     port = await server.start()
     address = f"127.0.0.1:{port}"

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -23,12 +24,14 @@ from espalier.common.grpc_errors import field_of
 from espalier.common.grpc_server import LIVENESS, REFLECTION_V1
 from espalier.common.metrics import metrics_server
 from espalier.common.security import ServerSecurity
+from espalier.solver.batch.connection import check_eviction, connect
 from espalier.solver.batch.queue import JobQueue
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
 from espalier.verifiers.check import Check
 from espalier.verifiers.local import LocalVerifiers
 from espalier.verifiers.math.verifier import MathVerifier
+from tests.solver.batch.server import RedisServer
 from tests.solver.scripted import PASS, ScriptedEngine, ScriptedJudge
 from tests.solver.service.serving import Served, asking, serving, until
 from tests.verifiers.running import SERVING, health
@@ -287,3 +290,24 @@ async def test_time_in_line_and_time_to_the_first_token_are_measured() -> None:
         assert sample(served, "espalier_first_token_seconds_sum") <= sample(
             served, "espalier_solve_seconds_sum", policy="adaptive"
         )
+
+
+async def test_a_queue_that_was_away_is_checked_for_eviction_before_its_first_use(own_server: RedisServer) -> None:
+    own_server.stop()
+    async with connect(own_server.url, retries=0) as client:
+        check = partial(check_eviction, client, allowed=False)
+        engine, queue = ScriptedEngine.of(RIGHT), JobQueue(client)
+        async with asked(engine, judge(), queue=queue, check_queue=check) as (served, _):
+            request = pb.SubmitJobRequest(problems=[common_pb2.Problem(text="a")])
+            for code, policy in (
+                (grpc.StatusCode.UNAVAILABLE, ""),
+                (grpc.StatusCode.FAILED_PRECONDITION, "allkeys-lru"),
+            ):
+                if policy:
+                    own_server.start()
+                    await client.config_set("maxmemory-policy", policy)
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await served.stub.SubmitJob(request)
+                assert caught.value.code() is code
+            await client.config_set("maxmemory-policy", "noeviction")
+            assert (await served.stub.SubmitJob(request)).job_ids

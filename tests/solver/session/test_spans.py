@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import asyncio
+
+import httpx2 as httpx
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from espalier.solver.session.spans import ENDPOINTS, export
+from espalier.runtime.engine import Tokens
+from espalier.solver.core.candidate import Spec
+from espalier.solver.core.events import CandidateStarted, Streamed
+from espalier.solver.session.spans import ENDPOINTS, export, spans
 from tests.solver.scripted import PASS, ScriptedJudge
 from tests.solver.service.serving import asking, serving, until
 from tests.solver.service.telling import telling
@@ -49,7 +55,43 @@ async def test_a_cancelled_solve_leaves_no_span_open(exporter: InMemorySpanExpor
     assert reasons == ["aborted"] * 3
     assert solve.attributes is not None
     tokens = [span.attributes["espalier.tokens"] for span in candidates if span.attributes]
-    assert sum(tokens) == solve.attributes["espalier.tokens"] > 0
+    assert sum(tokens) == solve.attributes["espalier.tokens"]
+
+
+def test_a_solve_that_is_broken_off_shows_the_tokens_that_it_has_taken(exporter: InMemorySpanExporter) -> None:
+    tokens = Tokens("a", (), (1, 2, 3), (0.0,) * 3, (False,) * 3, (0, 1, 2))
+    with pytest.raises(asyncio.CancelledError), spans("solve-1") as watch:
+        watch(CandidateStarted(Spec(0, 0, 7, 1.0), None, ()))
+        watch(Streamed(0, tokens))
+        raise asyncio.CancelledError
+    candidate, solve = finished(exporter)
+    for span in (candidate, solve):
+        assert span.attributes is not None
+        assert span.attributes["espalier.tokens"] == 3
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+async def test_a_solve_is_below_the_callers_span(exporter: InMemorySpanExporter, protocol: str) -> None:
+    trace, span = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    sent = {"traceparent": f"00-{trace}-{span}-01"}
+    async with telling("\\boxed{42}") as engine, serving(engine, ScriptedJudge({"42": PASS})) as served:
+        if protocol == "grpc":
+            await served.stub.SolveOnce(asking(k=1), metadata=tuple(sent.items()))
+        else:
+            body = {"model": "espalier", "messages": [{"role": "user", "content": "What is 6 times 7?"}], "k": 1}
+            async with httpx.AsyncClient(timeout=60) as client:
+                reply = await client.post(f"{served.http}/chat/completions", json=body, headers=sent)
+            assert reply.status_code == 200
+    *_, solve = finished(exporter)
+    assert solve.parent is not None
+    assert (f"{solve.context.trace_id:032x}", f"{solve.parent.span_id:016x}") == (trace, span)
+
+
+async def test_a_traceparent_that_cannot_be_read_is_none(exporter: InMemorySpanExporter) -> None:
+    async with telling("\\boxed{42}") as engine, serving(engine, ScriptedJudge({"42": PASS})) as served:
+        await served.stub.SolveOnce(asking(k=1), metadata=(("traceparent", "00-nonsense"),))
+    *_, solve = finished(exporter)
+    assert solve.parent is None
 
 
 def test_spans_are_exported_only_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:

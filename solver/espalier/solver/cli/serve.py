@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -224,15 +225,17 @@ class _Serving:
         from espalier.solver.viewer.live import LiveSolves
 
         async with AsyncExitStack() as stack:
-            job_queue = None
+            job_queue, check_queue = None, None
             if self.redis is not None:
                 from espalier.solver.batch.connection import QueueUnavailableError, check_eviction, connect
                 from espalier.solver.batch.keys import Keys
                 from espalier.solver.batch.queue import JobQueue
 
                 redis = await stack.enter_async_context(connect(self.redis))
-                with suppress(QueueUnavailableError):  # live solves need no queue
-                    await check_eviction(redis, allowed=self.allow_evicting)
+                check_queue = partial(check_eviction, redis, allowed=self.allow_evicting)
+                with suppress(QueueUnavailableError):  # live solves need no queue; it is checked before its first use
+                    await check_queue()
+                    check_queue = None
                 job_queue = JobQueue(redis, Keys(self.queue))
             await stack.enter_async_context(self.verifiers)
             engine = await stack.enter_async_context(open_engine(self.engine))
@@ -254,7 +257,7 @@ class _Serving:
 
                     endpoint.add(Pages(session, live_solves, job_queue, Runs(self.runs) if self.runs else None))
                 http = HttpServer(endpoint, self.http, self.security)
-            service = SolverService(session, admission, readiness, self.security, job_queue)
+            service = SolverService(session, admission, readiness, self.security, job_queue, check_queue)
             yield SolverServer(service, self.listening, self.security, http)
 
 

@@ -42,6 +42,7 @@ from espalier.solver.service.requests import read_json, require_same_origin
 from espalier.solver.session.admission import AdmissionFullError, DrainingError
 from espalier.solver.session.metrics import SolverMetrics
 from espalier.solver.session.session import SlowReaderError, SolveRequest, SolveSession, SolveUnavailableError
+from espalier.solver.session.spans import TRACEPARENT
 
 ALIAS = "espalier"
 """A model name that every server answers to."""
@@ -116,7 +117,12 @@ class Endpoint:
     async def _complete(self, request: Request) -> Response:
         body = await read_json(request, self._max_body)
         chat = read_request(body, (self._model, ALIAS))
-        solve_request = SolveRequest(chat.problem, plan_of(chat, self._session.limits), caller=request.state.caller)
+        solve_request = SolveRequest(
+            chat.problem,
+            plan_of(chat, self._session.limits),
+            caller=request.state.caller,
+            traceparent=request.headers.get(TRACEPARENT, ""),
+        )
         created = int(time.time())
         if not chat.stream:
             result = await _unless_gone(request, self._session.solve(solve_request))

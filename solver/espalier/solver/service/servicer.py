@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from espalier.common.errors import FieldError
 from espalier.common.grpc_errors import MAX_MESSAGE, refuse_field, refuse_for_now, request_id_of, seconds_left
 from espalier.common.security import ServerSecurity
 from espalier.runtime.engine import RequestRefused
-from espalier.solver.batch.connection import QueueUnavailableError
+from espalier.solver.batch.connection import EvictingRedisError, QueueUnavailableError
 from espalier.solver.batch.queue import (
     DEFAULT_PAGE,
     MAX_JOBS,
@@ -35,6 +35,7 @@ from espalier.solver.service.readiness import Readiness
 from espalier.solver.session.admission import Admission, AdmissionFullError, DrainingError
 from espalier.solver.session.metrics import SolverMetrics
 from espalier.solver.session.session import SlowReaderError, SolveRequest, SolveSession, SolveUnavailableError
+from espalier.solver.session.spans import TRACEPARENT
 from espalier.v1 import solver_pb2 as pb
 from espalier.v1 import solver_pb2_grpc
 
@@ -65,6 +66,7 @@ class SolverService(solver_pb2_grpc.SolverServicer):
         readiness: Checks engine and verifiers.
         security: Tells who calls.
         queue: Keeps jobs; None: the calls about jobs are refused.
+        check_queue: Awaited until it passes once, before the queue is used; None: it has passed.
     """
 
     def __init__(
@@ -74,11 +76,13 @@ class SolverService(solver_pb2_grpc.SolverServicer):
         readiness: Readiness,
         security: ServerSecurity,
         queue: JobQueue | None = None,
+        check_queue: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._session = session
         self._admission = admission
         self._readiness = readiness
         self._jobs = queue
+        self._check_queue = check_queue
         self._security = security
 
     async def Solve(self, request: pb.SolveRequest, context: Context) -> None:  # noqa: N802
@@ -97,7 +101,7 @@ class SolverService(solver_pb2_grpc.SolverServicer):
 
     async def SubmitJob(self, request: pb.SubmitJobRequest, context: Context) -> pb.SubmitJobResponse:  # noqa: N802
         async with self._call("SubmitJob", context):
-            queue = self._queue()
+            queue = await self._queue()
             await self._check_submission(request)
             try:
                 return await queue.submit(request.problems, request.settings, request.key)
@@ -106,11 +110,11 @@ class SolverService(solver_pb2_grpc.SolverServicer):
 
     async def GetJob(self, request: pb.GetJobRequest, context: Context) -> pb.GetJobResponse:  # noqa: N802
         async with self._call("GetJob", context):
-            return await self._queue().get(_job_id(request.job_id))
+            return await (await self._queue()).get(_job_id(request.job_id))
 
     async def WatchJob(self, request: pb.WatchJobRequest, context: Context) -> None:  # noqa: N802
         async with self._call("WatchJob", context):
-            queue, last = self._queue(), request.from_event_id
+            queue, last = await self._queue(), request.from_event_id
             if last and not is_event_id(last):
                 raise FieldError(
                     "from_event_id", f"{last[:40]!r} is no id of an event; give one that was sent, or none"
@@ -120,24 +124,24 @@ class SolverService(solver_pb2_grpc.SolverServicer):
 
     async def CancelJob(self, request: pb.CancelJobRequest, context: Context) -> pb.CancelJobResponse:  # noqa: N802
         async with self._call("CancelJob", context):
-            return pb.CancelJobResponse(status=await self._queue().cancel(_job_id(request.job_id)))
+            return pb.CancelJobResponse(status=await (await self._queue()).cancel(_job_id(request.job_id)))
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:  # noqa: N802
         async with self._call("ListJobs", context):
-            queue = self._queue()
+            queue = await self._queue()
             size = request.page_size if request.HasField("page_size") else DEFAULT_PAGE
             _check_page(request, size)
             return await queue.list(request.states, size, request.page_token)
 
     async def GetBatch(self, request: pb.GetBatchRequest, context: Context) -> pb.BatchStatus:  # noqa: N802
         async with self._call("GetBatch", context):
-            return _encode_batch(await self._queue().batch(_batch_key(request.batch)))
+            return _encode_batch(await (await self._queue()).batch(_batch_key(request.batch)))
 
     async def ListBatches(  # noqa: N802
         self, request: pb.ListBatchesRequest, context: Context
     ) -> pb.ListBatchesResponse:
         async with self._call("ListBatches", context):
-            queue = self._queue()
+            queue = await self._queue()
             size = request.page_size if request.HasField("page_size") else DEFAULT_PAGE
             if not 0 < size <= MAX_PAGE:
                 raise FieldError("page_size", f"is {size}; give 1 to {MAX_PAGE}")
@@ -149,13 +153,13 @@ class SolverService(solver_pb2_grpc.SolverServicer):
 
     async def CancelBatch(self, request: pb.CancelBatchRequest, context: Context) -> pb.BatchStatus:  # noqa: N802
         async with self._call("CancelBatch", context):
-            queue, key = self._queue(), _batch_key(request.batch)
+            queue, key = await self._queue(), _batch_key(request.batch)
             await queue.cancel_batch(await queue.batch(key))
             return _encode_batch(await queue.batch(key))
 
     async def GetBatchResults(self, request: pb.GetBatchRequest, context: Context) -> None:  # noqa: N802
         async with self._call("GetBatchResults", context):
-            queue = self._queue()
+            queue = await self._queue()
             async for row in queue.read(await queue.batch(_batch_key(request.batch))):
                 message = pb.BatchResult(job_id=row.id)
                 if row.job is not None and row.response is not None:
@@ -208,9 +212,12 @@ class SolverService(solver_pb2_grpc.SolverServicer):
     async def close(self) -> None:
         """Engine and verifiers belong to who opened them."""
 
-    def _queue(self) -> JobQueue:
+    async def _queue(self) -> JobQueue:
         if self._jobs is None:
             raise NoQueueError("this server has no queue; start it with --redis URL")
+        if self._check_queue is not None:
+            await self._check_queue()
+            self._check_queue = None
         return self._jobs
 
     def _solve_request(self, request: pb.SolveRequest, context: Context) -> SolveRequest:
@@ -218,7 +225,9 @@ class SolverService(solver_pb2_grpc.SolverServicer):
         plan = self._session.limits.plan(proto.decode_settings(request.settings), at="settings.")
         left = seconds_left(context)
         deadline = None if left is None else asyncio.get_running_loop().time() + left
-        return SolveRequest(problem, plan, deadline, self._caller(context))
+        sent = dict(context.invocation_metadata() or ())
+        traceparent = str(sent.get(TRACEPARENT, ""))
+        return SolveRequest(problem, plan, deadline, self._caller(context), traceparent)
 
     def _caller(self, context: Context) -> Caller:
         """Who calls; the interceptor has turned others away."""
@@ -267,7 +276,7 @@ class SolverService(solver_pb2_grpc.SolverServicer):
         except DrainingError as error:
             refuse("draining")
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
-        except NoQueueError as error:
+        except (NoQueueError, EvictingRedisError) as error:
             refuse("no_queue")
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
         except UnknownJobError as error:

@@ -62,6 +62,8 @@ class SolveRequest:
         problem: What to solve.
         plan: How to solve it.
         deadline: When the result must be there, in the time of the event loop; None: there is no deadline.
+        caller: Who asks.
+        traceparent: The caller's span, as W3C Trace Context writes it; empty: none.
         id: Names the solve in events, logs, traces and the engine's requests.
     """
 
@@ -69,6 +71,7 @@ class SolveRequest:
     plan: SolvePlan
     deadline: float | None = None
     caller: Caller = ANYONE
+    traceparent: str = ""
     id: str = field(default_factory=new_solve_id)
 
     def budget(self, now: float) -> Budget:
@@ -241,7 +244,7 @@ class SolveSession:
         loop.call_later(0, self._note_begin, plan)
         with (
             self._ending(request, tally),
-            spans(request.id) as span,
+            spans(request.id, request.traceparent) as span,
             self._trace(request) as trace,
             self._show(request) as show,
         ):

@@ -27,6 +27,9 @@ from espalier.solver.core.events import (
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
+TRACEPARENT = "traceparent"
+"""Header and metadata key in which a caller names its span."""
+
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 """Environment variables, of the OpenTelemetry specification, that say where spans go."""
 
@@ -60,18 +63,25 @@ def _installed() -> bool:
 
 
 @contextmanager
-def spans(solve_id: str) -> Iterator[Observer]:
-    """A watcher that makes a span of a solve, and one of each candidate below it."""
+def spans(solve_id: str, traceparent: str = "") -> Iterator[Observer]:
+    """A watcher that makes a span of a solve, and one of each candidate below it.
+
+    Args:
+        solve_id: Of the solve.
+        traceparent: The caller's span (W3C Trace Context), which that of the solve is below; empty or unreadable: none.
+    """
     if not _installed():
         yield fan_out()
         return
     from opentelemetry.trace import get_tracer, use_span
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     tracer = get_tracer("espalier")
     candidates: dict[int, Span] = {}
     tokens: Counter[int] = Counter()
     solved = False
-    root = tracer.start_span("solve", attributes={"espalier.solve_id": solve_id})
+    above = TraceContextTextMapPropagator().extract({TRACEPARENT: traceparent}) if traceparent else None
+    root = tracer.start_span("solve", above, attributes={"espalier.solve_id": solve_id})
     if not root.is_recording():  # no spans are collected, or not this one: nor those below it
         yield fan_out()
         return
