@@ -40,6 +40,7 @@ from espalier.solver.service.chat import (
 from espalier.solver.service.http_error import HttpError
 from espalier.solver.service.requests import read_json, require_same_origin
 from espalier.solver.session.admission import AdmissionFullError, DrainingError
+from espalier.solver.session.idempotency import KEY
 from espalier.solver.session.metrics import SolverMetrics
 from espalier.solver.session.session import SlowReaderError, SolveRequest, SolveSession, SolveUnavailableError
 from espalier.solver.session.spans import TRACEPARENT
@@ -124,9 +125,20 @@ class Endpoint:
             traceparent=request.headers.get(TRACEPARENT, ""),
         )
         created = int(time.time())
+        key = request.headers.get(KEY)
         if not chat.stream:
-            result = await _unless_gone(request, self._session.solve(solve_request))
-            return JSONResponse(completion(solve_request.id, self._model, created, result))
+
+            async def complete() -> dict[str, Any]:
+                result = await self._session.solve(solve_request)
+                return completion(solve_request.id, self._model, created, result)
+
+            if key is None:
+                return JSONResponse(await _unless_gone(request, complete()))
+            asked = json.dumps(body, sort_keys=True).encode()
+            name = solve_request.caller.name
+            return JSONResponse(await _unless_gone(request, self._session.calls.reply(name, key, asked, complete)))
+        if key is not None:
+            raise FieldError(KEY, "is for replies that are not streamed; leave it out, or set stream to false")
         chunks = self._chunks(solve_request, chat, created)
         # Whatever keeps a solve from beginning is still an ordinary reply: the first chunk is made before the head.
         first = await _unless_gone(request, anext(chunks))

@@ -33,6 +33,7 @@ from espalier.solver.batch.status import UnknownJobError
 from espalier.solver.core import proto
 from espalier.solver.service.readiness import Readiness
 from espalier.solver.session.admission import Admission, AdmissionFullError, DrainingError
+from espalier.solver.session.idempotency import KEY
 from espalier.solver.session.metrics import SolverMetrics
 from espalier.solver.session.session import SlowReaderError, SolveRequest, SolveSession, SolveUnavailableError
 from espalier.solver.session.spans import TRACEPARENT
@@ -97,7 +98,16 @@ class SolverService(solver_pb2_grpc.SolverServicer):
     async def SolveOnce(self, request: pb.SolveRequest, context: Context) -> pb.SolveResponse:  # noqa: N802
         async with self._call("SolveOnce", context):
             solve_request = self._solve_request(request, context)
-            return proto.encode_result(solve_request.id, await self._session.solve(solve_request))
+
+            async def solve() -> pb.SolveResponse:
+                return proto.encode_result(solve_request.id, await self._session.solve(solve_request))
+
+            key = dict(context.invocation_metadata() or ()).get(KEY)
+            if key is None:
+                return await solve()
+            asked = request.SerializeToString(deterministic=True)
+            reply: pb.SolveResponse = await self._session.calls.reply(solve_request.caller.name, str(key), asked, solve)
+            return reply
 
     async def SubmitJob(self, request: pb.SubmitJobRequest, context: Context) -> pb.SubmitJobResponse:  # noqa: N802
         async with self._call("SubmitJob", context):

@@ -22,6 +22,7 @@ from espalier.solver.core.problem import Problem, recognised
 from espalier.solver.core.result import Result
 from espalier.solver.core.settings import ServerLimits, SolvePlan
 from espalier.solver.session.admission import Admission
+from espalier.solver.session.idempotency import IdempotentCalls
 from espalier.solver.session.metrics import SolverMetrics, Tally, ending
 from espalier.solver.session.spans import spans
 from espalier.solver.session.verifiers import MeasuredVerifiers
@@ -112,6 +113,8 @@ class SolveSession:
         self.solver = replace(solver, verifiers=MeasuredVerifiers(solver.verifiers, metrics)).within(
             limits.candidate_tokens
         )
+        self.calls = IdempotentCalls()
+        """Live calls with a key."""
         self._valid: dict[Check, None] = {}
         self._traces = traces
         self._show = show or (lambda _: nullcontext(fan_out()))
