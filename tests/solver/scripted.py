@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from espalier.runtime.decoding.finished import with_structure
+from espalier.runtime.decoding.response import Response
 from espalier.runtime.engine import (
-    BranchClosed,
-    BranchOpened,
     EngineInfo,
     EngineUnavailable,
     Event,
     Finished,
     FinishReason,
     GenerateRequest,
+    Mode,
     RequestRefused,
-    Rollout,
     Tokens,
-    Usage,
 )
 from espalier.runtime.grammar import EIGHT_TAGS, Vocabulary
-from espalier.runtime.layout import layout
+from espalier.runtime.layout import Path, layout
 from espalier.verifiers.check import Check, Claim
 from espalier.verifiers.verdict import Evidence, Status, Verdict
 
@@ -75,7 +73,7 @@ def boxed(answer: str) -> str:
 
 @dataclass
 class ScriptedEngine:
-    """Replays responses token by token.
+    """Replays responses token by token, through the machine of branches that both engines decode with.
 
     Attributes:
         script: From a request and the number of requests before it to the response's text. `None` never ends.
@@ -123,45 +121,36 @@ class ScriptedEngine:
 
     async def _replay(self, request: GenerateRequest, text: str | None) -> AsyncIterator[Event]:
         name = request.request_id
-        endless = text is None
-        tokens = [*self.tokenizer.encode("…" * 10_000 if text is None else text), EOS]
-        vocabulary = Vocabulary.of(self.tokenizer)
-        placed = layout([*request.prompt, *tokens], len(request.prompt), vocabulary)
-        forced = _forced(tokens, vocabulary)
-        reason, open_paths, at = FinishReason.STOP, [], 0
-        for at, token in enumerate(tokens):
-            await asyncio.sleep(0.001 if endless else 0)
-            if name in self.aborted and not self.deaf:
-                reason = FinishReason.ABORTED
-                break
-            if at >= request.limits.max_tokens:
-                reason = FinishReason.LENGTH
-                break
-            if self.fails_after is not None and at >= self.fails_after:
-                raise EngineUnavailable("the scripted engine is gone")
-            path = placed.branches[placed.branch[len(request.prompt) + at]].path
-            while open_paths and open_paths[-1] != path[: len(open_paths[-1])]:
-                yield BranchClosed(name, open_paths.pop(), cut=False)
-            if path and path not in open_paths:
-                open_paths.append(path)
-                yield BranchOpened(name, path, tuple(self.tokenizer.encode(f"plan {path[-1][1]}")))
-            position = int(placed.positions[len(request.prompt) + at])
-            self.emitted[name] += 1
-            yield Tokens(name, path, (token,), (0.0,), (forced[at],), (position,))
-        else:
-            at += 1
-        seen = slice(len(request.prompt), len(request.prompt) + at)
-        rollout = Rollout(
-            request.prompt,
-            tuple(tokens[:at]),
-            (0.0,) * at,
-            tuple(forced[:at]),
-            tuple(map(int, placed.positions[seen])),
-            tuple(placed.branches[branch].path for branch in placed.branch[seen]),
-        )
-        longest = max(rollout.positions, default=len(request.prompt) - 1) + 1 - len(request.prompt)
-        usage = Usage(len(request.prompt), at - sum(forced[:at]), sum(forced[:at]), longest)
-        yield with_structure(Finished(name, reason, usage, rollout), vocabulary, request.limits.grammar)
+        vocabulary = Vocabulary.of(self.tokenizer, end_of_turn=self.info.end_of_turn)
+        words = self._words(request, vocabulary, "…" * 10_000 if text is None else text)
+        decoded = Response(request, vocabulary, self.info.context_length, end_of_turn=frozenset({EOS}))
+        while decoded.finished is None:
+            for branch in [one for one in decoded.own_branches() if not one.parked and not one.closed]:
+                await asyncio.sleep(0.001 if text is None else 0)
+                if self.fails_after is not None and self.emitted[name] >= self.fails_after:
+                    raise EngineUnavailable("the scripted engine is gone")
+                if name in self.aborted and not self.deaf:
+                    decoded.finish(FinishReason.ABORTED)
+                elif decoded.finished is None:
+                    decoded.accept(branch, words[branch.path].popleft(), 0.0)
+                for event in decoded.take_events():
+                    self.emitted[name] += len(event.tokens) if isinstance(event, Tokens) else 0
+                    if isinstance(event, Finished):
+                        yield with_structure(event, vocabulary, request.limits.grammar)
+                    else:
+                        yield event
+
+    def _words(self, request: GenerateRequest, vocabulary: Vocabulary, text: str) -> dict[Path, deque[int]]:
+        """What each branch samples, in order: the text without what the engine forces."""
+        tokens = [*self.tokenizer.encode(text), EOS]
+        if request.mode is Mode.SEQUENTIAL:
+            return {(): deque(tokens)}
+        placed = layout(tokens, 0, vocabulary)
+        words: dict[Path, deque[int]] = {}
+        for token, branch, is_forced in zip(tokens, placed.branch, _forced(tokens, vocabulary), strict=True):
+            if not is_forced:
+                words.setdefault(placed.branches[branch].path, deque()).append(token)
+        return words
 
 
 def _forced(tokens: Sequence[int], vocabulary: Vocabulary) -> list[bool]:

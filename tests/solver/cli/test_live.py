@@ -100,7 +100,7 @@ async def test_without_a_terminal_there_are_plain_lines() -> None:
     text = console.file.getvalue()
     for line in (
         "candidate 0: started at temperature 1",
-        "candidate 0: branch 1 opens: plan 1",
+        "candidate 0: branch 1 opens: 1: plan 1",
         "candidate 0: branch 1 answers 41: fail",
         "candidate 0: the response answers 42: pass",
         "round 0: solve stops: passed",
