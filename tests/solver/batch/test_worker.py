@@ -11,20 +11,17 @@ import pytest
 from espalier.runtime.engine import EngineUnavailable
 from espalier.solver.batch.config import QueueConfig
 from espalier.solver.batch.connection import connect
-from espalier.solver.batch.handler import JobRefusedError, SolveJobHandler
+from espalier.solver.batch.handler import JobRefusedError
 from espalier.solver.batch.keys import Keys
 from espalier.solver.batch.lease.store import LeaseStore
 from espalier.solver.batch.queue import JobQueue
 from espalier.solver.batch.worker import Worker
 from espalier.solver.core.journal import Entry
-from espalier.solver.core.loop import Solver
-from espalier.solver.core.settings import ServerLimits
 from espalier.solver.session.metrics import SolverMetrics
-from espalier.solver.session.session import SolveSession
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
 from tests.solver.batch.server import RedisServer
-from tests.solver.batch.working import CONFIG, NoWork, ended, problems, until, working
+from tests.solver.batch.working import CONFIG, NoWork, ended, problems, solving, until, working
 from tests.solver.scripted import FAIL, PASS, ScriptedEngine, ScriptedJudge, boxed, response
 
 if TYPE_CHECKING:
@@ -34,12 +31,6 @@ CHECKED = common_pb2.Problem(
     id="p", text="What is 6 times 7?", check=common_pb2.Check(reference=common_pb2.ReferenceCheck(answer="42"))
 )
 FOUR = pb.Settings(policy="best_of_k", k=4, seed=1)
-
-
-def solving(engine: ScriptedEngine, judge: ScriptedJudge | None = None) -> SolveJobHandler:
-    judge = judge or ScriptedJudge({"42": PASS, "41": FAIL, "40": FAIL, "39": FAIL})
-    solver = Solver(engine, judge)
-    return SolveJobHandler(SolveSession(solver, ServerLimits(candidate_tokens=1 << 16), SolverMetrics()))
 
 
 async def test_a_problem_comes_back_solved_with_its_progress(redis: Redis, server: RedisServer) -> None:

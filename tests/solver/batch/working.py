@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING
 
 from espalier.solver.batch.config import QueueConfig
 from espalier.solver.batch.connection import connect
-from espalier.solver.batch.handler import JobHandler
+from espalier.solver.batch.handler import JobHandler, SolveJobHandler
 from espalier.solver.batch.queue import JobQueue
 from espalier.solver.batch.worker import JobMetrics, Worker
 from espalier.solver.core.events import Observer
 from espalier.solver.core.journal import Entry, Journal
+from espalier.solver.core.loop import Solver
+from espalier.solver.core.settings import ServerLimits
+from espalier.solver.session.metrics import SolverMetrics
+from espalier.solver.session.session import SolveSession
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
 from tests.solver.batch.server import RedisServer
+from tests.solver.scripted import FAIL, PASS, ScriptedEngine, ScriptedJudge
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -43,6 +48,13 @@ class NoWork:
         if self.before is not None:
             await self.before(job)
         return pb.SolveResponse(solve_id=job.id, answer=job.problem.text)
+
+
+def solving(engine: ScriptedEngine, judge: ScriptedJudge | None = None) -> SolveJobHandler:
+    """What a worker does with a job: solve it on this engine, by these verdicts."""
+    judge = judge or ScriptedJudge({"42": PASS, "41": FAIL, "40": FAIL, "39": FAIL})
+    solver = Solver(engine, judge)
+    return SolveJobHandler(SolveSession(solver, ServerLimits(candidate_tokens=1 << 16), SolverMetrics()))
 
 
 @asynccontextmanager

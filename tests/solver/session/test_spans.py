@@ -8,12 +8,19 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from redis.asyncio import Redis
 
+from espalier.common.tracing import traceparent
 from espalier.runtime.engine import Tokens
+from espalier.solver.batch.queue import JobQueue
 from espalier.solver.core.candidate import Spec
 from espalier.solver.core.events import CandidateStarted, Streamed
 from espalier.solver.session.spans import ENDPOINTS, export, spans
-from tests.solver.scripted import PASS, ScriptedJudge
+from espalier.v1 import common_pb2
+from espalier.v1 import solver_pb2 as pb
+from tests.solver.batch.server import RedisServer
+from tests.solver.batch.working import ended, solving, working
+from tests.solver.scripted import PASS, ScriptedEngine, ScriptedJudge
 from tests.solver.service.serving import asking, serving, until
 from tests.solver.service.telling import telling
 
@@ -85,6 +92,30 @@ async def test_a_solve_is_below_the_callers_span(exporter: InMemorySpanExporter,
     *_, solve = finished(exporter)
     assert solve.parent is not None
     assert (f"{solve.context.trace_id:032x}", f"{solve.parent.span_id:016x}") == (trace, span)
+
+
+async def test_the_span_of_a_job_is_below_the_one_that_submitted_it(
+    exporter: InMemorySpanExporter, redis: Redis, server: RedisServer
+) -> None:
+    trace, span = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    queue = JobQueue(redis)
+    async with serving(ScriptedEngine.of("x"), ScriptedJudge(), queue=queue) as served:
+        request = pb.SubmitJobRequest(problems=[common_pb2.Problem(text="a")], settings=pb.Settings(k=1))
+        submitted = await served.stub.SubmitJob(request, metadata=(("traceparent", f"00-{trace}-{span}-01"),))
+    async with working(server, solving(ScriptedEngine.of("\\boxed{42}"))):
+        await ended(redis, submitted.job_ids[0])
+    *_, solve = finished(exporter)
+    assert solve.parent is not None
+    assert (f"{solve.context.trace_id:032x}", f"{solve.parent.span_id:016x}") == (trace, span)
+
+
+async def test_a_call_to_a_verifier_server_names_the_span_of_its_solve(exporter: InMemorySpanExporter) -> None:
+    assert traceparent() == ()
+    with spans("solve-1"):
+        ((name, value),) = traceparent()
+    (solve,) = finished(exporter)
+    assert name == "traceparent"
+    assert value.split("-")[1:3] == [f"{solve.context.trace_id:032x}", f"{solve.context.span_id:016x}"]
 
 
 async def test_a_traceparent_that_cannot_be_read_is_none(exporter: InMemorySpanExporter) -> None:

@@ -16,6 +16,7 @@ from espalier.common.cooldown import Cooldown
 from espalier.common.errors import FieldError, UnansweredError
 from espalier.common.grpc_errors import delay_of, field_of
 from espalier.common.security import ClientSecurity
+from espalier.common.tracing import traceparent
 from espalier.v1 import verifier_pb2 as pb
 from espalier.v1 import verifier_pb2_grpc
 from espalier.verifiers import proto
@@ -198,7 +199,7 @@ class RemoteVerifiers:
                 with backend.busy():
                     if not await backend.serves(need):
                         continue
-                    return backend, await call(backend, {**left, "metadata": backend.metadata})
+                    return backend, await call(backend, {**left, "metadata": (*backend.metadata, *traceparent())})
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
                     raise field_of(error) from None

@@ -50,7 +50,7 @@ class SolveJobHandler:
     ) -> pb.SolveResponse:
         try:
             plan = self.session.limits.plan(decode_settings(job.settings), "settings.")
-            request = SolveRequest(decode_problem(job.problem), plan, id=job.id)
+            request = SolveRequest(decode_problem(job.problem), plan, traceparent=job.traceparent, id=job.id)
             result = await self.session.solve(request, observer, journal, entries)
         except (FieldError, RequestRefused) as error:
             raise JobRefusedError(str(error)) from error

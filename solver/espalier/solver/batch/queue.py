@@ -151,7 +151,11 @@ class JobQueue:
         self._scripts = Scripts(redis)
 
     async def submit(
-        self, problems: Sequence[common_pb2.Problem], settings: pb.Settings | None = None, key: str = ""
+        self,
+        problems: Sequence[common_pb2.Problem],
+        settings: pb.Settings | None = None,
+        key: str = "",
+        traceparent: str = "",
     ) -> pb.SubmitJobResponse:
         """Queue one job for each problem: all of them, or none.
 
@@ -160,6 +164,7 @@ class JobQueue:
             settings: Of every job. Without a seed each job draws its own now, so that it resumes as it began.
             key: The client's: the same key again returns the same jobs and submits nothing, as long as the batch is
                 kept. Empty: a new one.
+            traceparent: The span that submits; empty: none.
 
         Raises:
             KeyTakenError: The key was used for another request.
@@ -183,7 +188,7 @@ class JobQueue:
                 self._config.max_events,
             ]
             for name, problem in zip(ids, problems, strict=True):
-                job = pb.Job(id=name, problem=problem, settings=settings, submitted=submitted)
+                job = pb.Job(id=name, problem=problem, settings=settings, submitted=submitted, traceparent=traceparent)
                 if not settings.HasField("seed"):
                     job.settings.seed = secrets.randbelow(1 << 31)
                 keys += (self._keys.job(name), self._keys.events(name))

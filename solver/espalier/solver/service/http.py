@@ -25,6 +25,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from espalier.common.errors import FieldError, ListenError
 from espalier.common.grpc_errors import REQUEST_ID, known_or_new
 from espalier.common.security import UNAUTHENTICATED, ServerSecurity
+from espalier.common.tracing import TRACEPARENT
 from espalier.runtime.engine import RequestRefused
 from espalier.solver.core.events import Solved
 from espalier.solver.service.chat import (
@@ -43,7 +44,6 @@ from espalier.solver.session.admission import AdmissionFullError, DrainingError
 from espalier.solver.session.idempotency import KEY
 from espalier.solver.session.metrics import SolverMetrics
 from espalier.solver.session.session import SlowReaderError, SolveRequest, SolveSession, SolveUnavailableError
-from espalier.solver.session.spans import TRACEPARENT
 
 ALIAS = "espalier"
 """A model name that every server answers to."""

@@ -17,6 +17,7 @@ from espalier.common.callers import ANYONE, Caller
 from espalier.common.errors import FieldError
 from espalier.common.grpc_errors import MAX_MESSAGE, refuse_field, refuse_for_now, request_id_of, seconds_left
 from espalier.common.security import ServerSecurity
+from espalier.common.tracing import TRACEPARENT
 from espalier.runtime.engine import RequestRefused
 from espalier.solver.batch.connection import EvictingRedisError, QueueUnavailableError
 from espalier.solver.batch.queue import (
@@ -36,7 +37,6 @@ from espalier.solver.session.admission import Admission, AdmissionFullError, Dra
 from espalier.solver.session.idempotency import KEY
 from espalier.solver.session.metrics import SolverMetrics
 from espalier.solver.session.session import SlowReaderError, SolveRequest, SolveSession, SolveUnavailableError
-from espalier.solver.session.spans import TRACEPARENT
 from espalier.v1 import solver_pb2 as pb
 from espalier.v1 import solver_pb2_grpc
 
@@ -114,7 +114,7 @@ class SolverService(solver_pb2_grpc.SolverServicer):
             queue = await self._queue()
             await self._check_submission(request)
             try:
-                return await queue.submit(request.problems, request.settings, request.key)
+                return await queue.submit(request.problems, request.settings, request.key, _traceparent(context))
             except KeyTakenError as error:
                 raise FieldError("key", str(error)) from None
 
@@ -235,9 +235,7 @@ class SolverService(solver_pb2_grpc.SolverServicer):
         plan = self._session.limits.plan(proto.decode_settings(request.settings), at="settings.")
         left = seconds_left(context)
         deadline = None if left is None else asyncio.get_running_loop().time() + left
-        sent = dict(context.invocation_metadata() or ())
-        traceparent = str(sent.get(TRACEPARENT, ""))
-        return SolveRequest(problem, plan, deadline, self._caller(context), traceparent)
+        return SolveRequest(problem, plan, deadline, self._caller(context), _traceparent(context))
 
     def _caller(self, context: Context) -> Caller:
         """Who calls; the interceptor has turned others away."""
@@ -312,6 +310,11 @@ def _check_page(request: pb.ListJobsRequest, size: int) -> None:
     for number, state in enumerate(request.states):
         if state not in pb.JobState.values():
             raise FieldError(f"states[{number}]", f"has the unknown value {state}")
+
+
+def _traceparent(context: Context) -> str:
+    """The caller's span, if it names one; of the length that the standard gives it."""
+    return str(dict(context.invocation_metadata() or ()).get(TRACEPARENT, ""))[:MAX_NAME]
 
 
 def _batch_key(text: str) -> str:

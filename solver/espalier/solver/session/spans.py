@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from espalier.common.distribution import install
+from espalier.common.tracing import TRACEPARENT
 from espalier.runtime.engine import FinishReason, Tokens
 from espalier.solver.core.events import (
     Accepted,
@@ -26,9 +27,6 @@ from espalier.solver.core.events import (
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
-
-TRACEPARENT = "traceparent"
-"""Header and metadata key in which a caller names its span."""
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 """Environment variables, of the OpenTelemetry specification, that say where spans go."""
