@@ -6,7 +6,7 @@ import { useNewest } from "./hooks";
 import { ago, LinkState, said } from "./parts";
 import { type Job, standingOf, State } from "./State";
 
-interface Letter {
+interface DeadJob {
   id: string;
   text: string;
   reason: string;
@@ -22,7 +22,7 @@ interface Snapshot {
   workers: { name: string; jobs: number; silent: boolean }[];
   batches: { id: string; key: string; jobs: number; gone: number; states: Record<string, number> }[];
   jobs: Job[];
-  dead: Letter[];
+  dead: DeadJob[];
 }
 
 export function QueuePage() {
@@ -115,7 +115,7 @@ function BatchLine({ batch }: { batch: Snapshot["batches"][number] }) {
   );
 }
 
-function Dead({ letters, all }: { letters: Letter[]; all: number }) {
+function Dead({ letters, all }: { letters: DeadJob[]; all: number }) {
   const [busy, setBusy] = useState<ReadonlySet<string>>(new Set());
   const [fault, setFault] = useState("");
   const retry = async (jobs: string[], name: string) => {
