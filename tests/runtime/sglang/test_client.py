@@ -262,4 +262,4 @@ def test_a_problem_is_solved_from_the_command_line(address):
     solve = [sys.executable, "-m", "espalier.solver.cli.main", "solve", "--engine", setting, "--seed", "1", "--json"]
     done = subprocess.run([*solve, QUESTIONS[0]], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert json.loads(done.stdout)["verified"] is True
+    assert json.loads(done.stdout)["outcome"] == "OUTCOME_VERIFIED"
