@@ -63,7 +63,7 @@ def test_the_wheel_installed_into_an_empty_environment_solves_a_problem(wheel: P
     )
     shown = run(espalier, "solve", "--json", "--seed", "1", problem, cwd=tmp_path, HOME=str(tmp_path))
     result = json.loads(shown)
-    assert (result["answer"], result["verified"]) == ("42", True)
+    assert (result["answer"], result["outcome"]) == ("42", "OUTCOME_VERIFIED")
     names = ("common", "runtime", "verifiers", "solver", "training")
     script = f"import importlib.util as u; print([n for n in {names!r} if u.find_spec(n)])"
     assert run(python, "-c", script, cwd=tmp_path).strip() == "[]"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import multiprocessing
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -73,6 +75,12 @@ def test_a_forked_process_has_its_own() -> None:
     assert results.get(timeout=60) == 1.0
     child.join(30)
     assert child.exitcode == 0
+
+
+def test_a_script_that_asked_for_rewards_ends_by_itself() -> None:
+    code = "from espalier.verifiers.integrations.rewards import compute_score; print(compute_score('x', '1/2', '0.5'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.returncode) == ("1.0\n", 0), done.stderr
 
 
 def test_verl_is_told_that_there_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack
@@ -76,5 +77,12 @@ def shared() -> BlockingVerifiers:
 
 
 @cache
-def _of_process(_: int) -> BlockingVerifiers:
-    return BlockingVerifiers()
+def _of_process(process: int) -> BlockingVerifiers:
+    verifiers = BlockingVerifiers()
+
+    def close() -> None:
+        if os.getpid() == process:  # a forked process has the object, but not the thread
+            verifiers.close()
+
+    atexit.register(close)  # while the thread still runs: later nothing could end it, and the exit would hang
+    return verifiers
