@@ -65,7 +65,12 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             return found[0]
         return f"{text} (`{source}`)" if source not in text else f"{text}"
 
+    def shown(found: re.Match[str]) -> str:
+        source = posixpath.normpath(posixpath.join(here, found[2]))
+        return f"{found[1]}{posixpath.relpath(source.removeprefix('docs/'), at or '.')})"
+
     markdown = re.sub(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)", led, markdown)
+    markdown = re.sub(r"(!\[[^\]]*\]\()([^)\s]+)\)", shown, markdown)
     return re.sub(r"^( *```\w+) .*$", r"\1", markdown, flags=re.MULTILINE)  # words for the tests
 
 
