@@ -65,6 +65,12 @@ STANDARD_ERRORS = {
 """Errors of the standard library that arrive as themselves; others arrive as classes made here."""
 
 
+TEST_MODULES = frozenset({"tests", "test_program"})
+"""Where classes of the tests say that they come from: see `run_plain` and `run_pytest`."""
+BASE_MODULES = TEST_MODULES | {"builtins", "abc", "collections", "collections.abc", "dataclasses", "enum", "typing"}
+USABLE = frozenset({("random", "Random"), ("re", "Pattern"), ("re", "Match")})
+
+
 class ProgramGoneError(Exception):
     """The program's process has ended, or spoke nonsense."""
 
@@ -388,18 +394,23 @@ class Remote:
         self._remote_program.ask("delattr", self._remote_own, name)
 
     def __repr__(self) -> str:
+        unmixed(self, "__repr__")
         return str(self._remote_program.ask("operate", self._remote_own, "__repr__"))
 
     def __str__(self) -> str:
+        unmixed(self, "__str__")
         return str(self._remote_program.ask("operate", self._remote_own, "__str__"))
 
     def __hash__(self) -> int:
+        unmixed(self, "__hash__")
         return hash(self._remote_program.ask("operate", self._remote_own, "__hash__"))
 
     def __copy__(self) -> "Any":
+        unmixed(self, "__copy__")
         return self._remote_program.ask("copy", self._remote_own)
 
     def __deepcopy__(self, memo: object) -> "Any":
+        unmixed(self, "__deepcopy__")
         return self._remote_program.ask("deepcopy", self._remote_own)
 
     def __eq__(self, other: object) -> bool:
@@ -529,7 +540,8 @@ def leave(self: "Any", kind: "Any", error: "Any", trace: "Any") -> bool:
 
 FORWARDED = frozenset({*COMPARISONS[2:], *BINARY, *SIGNS, *READINGS})
 OPERATIONS = frozenset({"__len__", "__iter__", "__getitem__", "__setitem__", "__call__", "__contains__", "__enter__",
-                        "__exit__", "__bool__", "__next__", "__hash__", "__str__", "__repr__", "__float__", "__int__",
+                        "__exit__", "__bool__", "__next__", "__fspath__",
+                        "__hash__", "__str__", "__repr__", "__float__", "__int__",
                         *COMPARISONS, *BINARY})  # fmt: skip
 """What a program may do with an object of the tests that was handed to it."""
 
@@ -569,6 +581,14 @@ def is_standard(value: "Any") -> bool:
 
 
 def public(target: object, name: object) -> str:
+    """The name of an attribute that a program may use: of an object whose class the tests have written, or of one of
+    the few kinds of the standard library that are handed over to be used. Whatever else an object leads to, frames of
+    the tests, mocks that could be told what to accept, paths that open files in this process, stays out of reach.
+    """
+    kind = type(target)
+    own = kind.__module__ in TEST_MODULES and all(base.__module__ in BASE_MODULES for base in kind.__mro__)
+    if not own and (kind.__module__, kind.__name__) not in USABLE:
+        raise AttributeError(f"attributes of a {kind.__name__} are not for programs to use")
     if not isinstance(name, str) or name.startswith("_"):
         raise AttributeError(f"{name} is not for programs to use")
     return name

@@ -262,11 +262,12 @@ def known_alias(alias: ast.alias) -> bool:
 
 def run_plain(tests: Tests, space: "dict[str, Any]", program: Program, entry_point: str) -> "tuple[str, str] | None":
     """Run the tests from top to bottom; gives what failed."""
-    space |= {"__name__": "tests", RAN: tests.count}
+    module = sys.modules["tests"] = types.ModuleType("tests")  # dataclasses look their module up
+    module.__dict__.update(space | {RAN: tests.count})
     try:
-        exec(compile(tests.tree, "<tests>", "exec"), space)
+        exec(compile(tests.tree, "<tests>", "exec", dont_inherit=True), module.__dict__)
         if tests.calls_check:
-            space["check"](program.ask("candidate", None, entry_point))
+            module.__dict__["check"](program.ask("candidate", None, entry_point))
     except BaseException as error:
         return last_line(error), told(error)
     return None
@@ -284,7 +285,7 @@ def run_pytest(tests: Tests, space: "dict[str, Any]") -> "tuple[str, str] | None
             module.__dict__.update(space)
             module.__dict__.update({"__file__": "<tests>", RAN: tests.count})
             rewrite_asserts(tests.tree, tests.source.encode("utf-8", "replace"), "<tests>", self.config)
-            exec(compile(tests.tree, "<tests>", "exec"), module.__dict__)
+            exec(compile(tests.tree, "<tests>", "exec", dont_inherit=True), module.__dict__)
             return module
 
     class Plugin:
