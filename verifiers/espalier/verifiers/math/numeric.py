@@ -261,6 +261,8 @@ def _same_at_points(a: Node, b: Node, names: list[str]) -> Equality:
         else:
             differs_complex = True
             one_sided = one_sided or _real(left) != _real(right)
+    if agreed + agreed_complex >= _POINTS and (_has_extremes(a) or _has_extremes(b)):
+        return doubt("equal as far as points can show, but a part may be too small to be seen there")
     if agreed >= _POINTS:
         if one_sided and _has(a, {"abs"}) != _has(b, {"abs"}):
             return doubt("equal only where both sides are real")
@@ -304,6 +306,31 @@ def _points(a: Node, b: Node, names: list[str]) -> Iterator[dict[str, Fraction]]
                 yield {**others, name: value}
 
 
+_SMALL = Fraction(1, 1 << 50)
+_LARGE_EXPONENT = 200
+
+
+def _has_extremes(node: Node) -> bool:
+    """Whether a function is written with constants so small, or exponents so large, that a part of it can vanish beside
+    the others at every point: `10^-400 sin x`, `e^(-2000 - x^2)`, `|x^2 - 10^-30|`.
+    """
+    for part in walk(node):
+        if not isinstance(part, Apply):
+            continue
+        exponents = part.args[1:] if part.head == "^" else part.args if part.head == "exp" else ()
+        if symbols(part) and any(abs(value) > _LARGE_EXPONENT for one in exponents for value in _literals(one)):
+            return True
+        if not symbols(part) and part.head == "^" and _exact_or_none(part) is None and not _moderate(part):
+            return True
+    return any(value and abs(value) < _SMALL for value in _literals(node))
+
+
+def _moderate(power: Apply) -> bool:
+    """Whether a power without variables is of ordinary size."""
+    exponent = _exact_or_none(power.args[1])
+    return exponent is not None and abs(exponent) <= _LARGE_EXPONENT
+
+
 def _has(node: Node, heads: Collection[str]) -> bool:
     return any(isinstance(part, Apply) and part.head in heads for part in walk(node))
 
@@ -325,9 +352,10 @@ def _point(attempt: int) -> Fraction:
 
 
 def _wide_point() -> Fraction:
-    """A point of any size up to 2^60, of either sign."""
+    """A point of any size up to 2^60, of either sign, and never whole: at even numbers `i^n` equals `(-i)^n`."""
     size = _random.randrange(2, 60)
-    return _random.choice((1, -1)) * Fraction(_random.randrange(1 << 30, 1 << 31), 1 << 30) * (1 << size)
+    beside = Fraction(_random.randrange(1, 1 << 20) | 1, 1 << 21)
+    return _random.choice((1, -1)) * (Fraction(_random.randrange(1 << 30, 1 << 31), 1 << 30) * (1 << size) + beside)
 
 
 _BRANCHING = frozenset({"sqrt", "root", "^", "ln", "log", "log10", "asin", "acos", "acosh", "atanh"})
