@@ -72,7 +72,7 @@ def test_another_sglang_than_the_known_one_is_refused_and_serves_as_stock(model,
 
 
 def claim_another_version() -> None:
-    from espalier.runtime.sglang import compat
+    from espalier.runtime.sglang.plugin import compat
 
     compat.installed = lambda: "0.6.0"
     sys.modules["espalier.runtime.sglang.plugin.hooks"] = None  # what it imports need not be there in another version

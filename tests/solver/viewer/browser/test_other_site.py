@@ -11,7 +11,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Playwright
 
 from tests.solver.viewer.browser.running import CHROMIUM, FLAGS, serving
 
@@ -55,21 +55,21 @@ def solves(address: str) -> list[Any]:
     return listed
 
 
-def ask(page_url: str, *tries: list[Any], flags: tuple[str, ...] = ()) -> list[list[Any]]:
+def ask(playwright: Playwright, page_url: str, *tries: list[Any], flags: tuple[str, ...] = ()) -> list[list[Any]]:
     """What a script of this page gets."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags])
-        page = browser.new_page()
-        page.goto(page_url)
-        got = [page.evaluate(FORGE, one) for one in tries]
-        browser.close()
+    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags])
+    page = browser.new_page()
+    page.goto(page_url)
+    got = [page.evaluate(FORGE, one) for one in tries]
+    browser.close()
     return got
 
 
-def test_a_forged_request_starts_no_solve(address: str) -> None:
+def test_a_forged_request_starts_no_solve(playwright: Playwright, address: str) -> None:
     url = f"{address}/v1/chat/completions"
     with other_site() as port:
         got = ask(
+            playwright,
             f"http://localhost:{port}/",
             [url, BODY, "text/plain", "no-cors"],
             [url, BODY, "application/json", "cors"],
@@ -79,10 +79,11 @@ def test_a_forged_request_starts_no_solve(address: str) -> None:
     assert solves(address) == []
 
 
-def test_a_name_that_is_pointed_at_this_machine_reads_nothing(address: str) -> None:
+def test_a_name_that_is_pointed_at_this_machine_reads_nothing(playwright: Playwright, address: str) -> None:
     port = address.rpartition(":")[2]
     rebound = f"http://evil.example:{port}"
     got = ask(
+        playwright,
         f"{rebound}/ui/",
         [f"{rebound}/v1/models", None, "", "cors"],
         [f"{rebound}/v1/chat/completions", BODY, "application/json", "cors"],
@@ -93,7 +94,9 @@ def test_a_name_that_is_pointed_at_this_machine_reads_nothing(address: str) -> N
     assert solves(address) == []
 
 
-def test_our_own_page_may_ask(address: str) -> None:
-    ((_, status, text),) = ask(f"{address}/ui/", [f"{address}/v1/chat/completions", BODY, "application/json", "cors"])
+def test_our_own_page_may_ask(playwright: Playwright, address: str) -> None:
+    ((_, status, text),) = ask(
+        playwright, f"{address}/ui/", [f"{address}/v1/chat/completions", BODY, "application/json", "cors"]
+    )
     assert status == 200, text
     assert len(solves(address)) == 1
