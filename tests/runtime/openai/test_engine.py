@@ -150,6 +150,13 @@ async def test_a_refusal_says_what_it_means(status: int, error: type[Exception],
             await response(engine, request())
 
 
+@pytest.mark.parametrize("delta", [{"content": 7}, {"reasoning_content": ["x"]}])
+async def test_a_server_that_speaks_something_else_is_named(delta: dict[str, Any]) -> None:
+    async with serving(FakeOpenAI(deltas=(delta,))) as url, OpenAIEngine(url) as engine:
+        with pytest.raises(EngineError, match=f"{url} does not stream chat completions"):
+            await response(engine, request())
+
+
 async def test_a_server_that_is_not_there_says_so(unused_tcp_port: int) -> None:
     with pytest.raises(EngineUnavailable, match="does not answer"):
         async with OpenAIEngine(f"http://127.0.0.1:{unused_tcp_port}/v1", OpenAIConfig(retries=0)):

@@ -125,7 +125,11 @@ class OpenAIEngine:
             while (piece := await pieces.get()) is not None:
                 if isinstance(piece, BaseException):
                     raise piece
-                for fresh in text.feed(piece):
+                try:
+                    events = text.feed(piece)
+                except (TypeError, AttributeError, ValueError) as error:
+                    raise _nonsense(self._url, error) from None
+                for fresh in events:
                     yield fresh
             yield text.finished(aborted=task.cancelled())
         finally:
@@ -181,6 +185,8 @@ class OpenAIEngine:
                         pieces.put_nowait(piece)
         except openai.OpenAIError as error:
             pieces.put_nowait(_failure(error, self._url))
+        except ValueError as error:  # a line that is no JSON, or no UTF-8
+            pieces.put_nowait(_nonsense(self._url, error))
 
 
 def _sampling(sampling: SamplingParams) -> dict[str, Any]:
@@ -263,6 +269,11 @@ class _Text:
         count = len(fresh)
         positions = tuple(range(start, start + count))
         return [Tokens(self._request.request_id, (), tuple(fresh), (0.0,) * count, (False,) * count, positions)]
+
+
+def _nonsense(url: str, error: Exception) -> EngineError:
+    """A reply that does not follow the protocol."""
+    return EngineError(f"{url} does not stream chat completions as OpenAI does ({error}); is it the right address?")
 
 
 def _failure(error: openai.OpenAIError, url: str) -> EngineError:
