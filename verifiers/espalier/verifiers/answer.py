@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from fractions import Fraction
 from types import MappingProxyType
 
 from espalier.verifiers.check import Check, Claim, CustomCheck, ProgramCheck
@@ -102,7 +103,14 @@ _CONFIRMED = re.compile(
 _DENIED = re.compile(
     r"(?:\b(?:not|isn't|wasn't|never)\s{1,3}(?:equal to\s|just\s|simply\s)?)[\s$(\\]{0,4}$", re.IGNORECASE
 )
-_STRUCK = re.compile(r"\\[bx]?cancel\s{0,2}\{\s{0,2}$|\\sout\s{0,2}\{\s{0,2}$")
+_STRUCK = re.compile(r"\\(?:[bx]?cancel|sout|[hv]?phantom)\s{0,2}\{\s{0,2}$")
+_NUMBER = re.compile(r"-?\d{1,30}(?:\.\d{1,30})?")
+_SUPERSEDED = re.compile(
+    r"\b(?:final answer|(?:correct |actual )?answer|correct value)\s{0,2}(?:is|:|=)[\s*$]{0,4}"
+    r"(?P<value>-?\d{1,30}(?:\.\d{1,30})?)[\s*$]{0,4}[.!]?[\s*$]{0,4}(?=\n|$)",
+    re.IGNORECASE,
+)
+"""Behind a box, at the end of a line: another plain number is stated as the answer."""
 
 _PHRASE = re.compile(
     r"(?:\bfinal\s+(?:answer|result)|\banswer|\banswers|\bans)(?:\s+(?:to|for|of)\s+[^.:=\n]{1,80}?)?"
@@ -349,7 +357,9 @@ def _boxed(text: str, *, alone: bool = False) -> Answer | None:
             continue
         tail = text[last.end :]
         if (taken_back := _taken_back(tail)) is None:
-            break
+            if (later := _superseding(tail, last.content)) is None:
+                break
+            return None if alone else Answer(later, Found.PHRASE, len(every))
         if alone:
             return None
         return _replacement(tail[taken_back:], len(every))
@@ -357,6 +367,15 @@ def _boxed(text: str, *, alone: bool = False) -> Answer | None:
         return None
     found = _joined(text, full)
     return Answer(found, Found.BOXED, len(every)) if found else None
+
+
+def _superseding(tail: str, content: str) -> str | None:
+    """The plain number that the text behind a box states last as the answer, where the box holds another one."""
+    stated = [match["value"] for match in _SUPERSEDED.finditer(tail)]
+    boxed = content.strip().strip("$").strip()
+    if not stated or not _NUMBER.fullmatch(boxed) or Fraction(stated[-1]) == Fraction(boxed):
+        return None
+    return stated[-1]
 
 
 def _holds_something(box: _Box) -> bool:
