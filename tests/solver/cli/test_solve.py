@@ -69,6 +69,12 @@ def test_a_bad_line_of_a_file_is_named_before_anything_starts(tmp_path: Path) ->
     assert f"{file}:2: unknown field 'txt'" in done.output
 
 
+def test_a_file_that_is_no_file_of_problems_is_not_solved_as_a_text(tmp_path: Path) -> None:
+    (tmp_path / "problem.txt").write_text("")
+    done = espalier("solve", str(tmp_path / "problem.txt"))
+    assert (done.exit_code, "ends in .jsonl" in done.output) == (2, True)
+
+
 def test_broken_weights_and_unsupported_models_are_trouble_not_tracebacks(random_model: Path, tmp_path: Path) -> None:
     for damaged, content in (("model.safetensors", b"junk"), ("config.json", b'{"model_type": "t5"}')):
         broken = tmp_path / damaged

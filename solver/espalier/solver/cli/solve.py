@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 PROBLEMS_AT_ONCE = 4
 """Problems of a file that are solved side by side."""
 
+MAX_PATH = 255
+"""A longer text is no name of a file."""
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -98,6 +101,10 @@ def solve(
         first = chosen_seed(seed)
         trusted = trust(calibration, min_confidence)
         many = problem.endswith(".jsonl")
+        if not many and "\n" not in problem and len(problem) < MAX_PATH and Path(problem).is_file():
+            raise UsageError(
+                f"{problem} is a file; a file of problems ends in .jsonl, and - reads one problem from standard input"
+            )
         if many:
             if judged_by is not None:
                 raise UsageError("--check is for one problem; in a file each line has its own check")
