@@ -50,7 +50,7 @@ from espalier.training.rl.learner import Learner
 from espalier.training.rl.objective import Papo
 from espalier.training.rl.rollout import Collector
 from espalier.training.rl.rollout_engine import served_copy, sync_weights
-from espalier.training.rl.verifiers import RetryingVerifiers, Verifiers
+from espalier.training.rl.verifiers import RetryingVerifiers, RolloutVerifiers
 from espalier.training.run.distributed import Group
 from espalier.training.tasks import TASKS, Split
 from espalier.training.trainer import Trainer
@@ -101,7 +101,7 @@ class Coin:
 class Watched:
     """A judge, and how long it has worked."""
 
-    def __init__(self, judge: Verifiers) -> None:
+    def __init__(self, judge: RolloutVerifiers) -> None:
         self.judge = judge
         self.describe = judge.describe
         self.seconds = 0.0
@@ -138,7 +138,7 @@ class Subject:
     network: Any
     tokenizer: Any
     sampler: Sampler | None
-    judge: Verifiers
+    judge: RolloutVerifiers
 
 
 def seedling(device: torch.device, branch: int) -> Subject:

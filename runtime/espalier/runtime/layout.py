@@ -52,11 +52,6 @@ class BranchSpan:
     end: int
     hidden_until: int
 
-    @property
-    def block_path(self) -> tuple[Path, int] | None:
-        """The block that the step belongs to: (path of the branch that holds it, its number there)."""
-        return (self.path[:-1], self.path[-1][0]) if self.path else None
-
 
 @dataclass(frozen=True, slots=True)
 class Layout:

@@ -289,16 +289,6 @@ def boxes(text: str) -> tuple[str, ...]:
     return tuple(box.content for box in _boxes(text))
 
 
-def closing_brace(text: str, start: int) -> int | None:
-    """The index of the brace that closes the one at `start`; None when there is none. Escaped braces do not count."""
-    depth = 0
-    for match in _BRACE.finditer(text, start):
-        depth += {"{": 1, "}": -1}.get(match.group(), 0)
-        if depth == 0:
-            return match.start()
-    return None
-
-
 def _boxes(text: str) -> Iterator[_Box]:
     if _BOX.search(text) is None:
         return

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-DEFAULT_URL = "redis://127.0.0.1:6379/0"
 CONNECT_SECONDS = 2.0
 REPLY_SECONDS = 5.0
 """A reply that takes longer does not come any more; longer than any blocking read of ours."""

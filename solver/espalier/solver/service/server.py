@@ -10,8 +10,6 @@ from espalier.common.security import ServerSecurity
 if TYPE_CHECKING:
     from espalier.solver.service.http import HttpServer
 
-DEFAULT_ADDRESS = "127.0.0.1:50051"
-
 
 class SolverServer(GrpcServer):
     """A gRPC server of the solver; with `http`, the same solver over HTTP too."""

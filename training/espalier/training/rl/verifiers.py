@@ -19,7 +19,7 @@ Tell = Callable[[str], None]
 """Says something to the person who watches the run."""
 
 
-class Verifiers(Protocol):
+class RolloutVerifiers(Protocol):
     """What training needs of the verifiers, local or remote."""
 
     async def verify(self, claim: Claim, check: Check, *, timeout: float | None = None) -> Verdict: ...
@@ -48,7 +48,7 @@ class RetryingVerifiers:
         at_once: Claims that the judge is asked about at the same time; further ones wait here, where no limit runs.
     """
 
-    judge: Verifiers
+    judge: RolloutVerifiers
     tell: Tell
     seconds: float = 30.0
     pause: float = 2.0

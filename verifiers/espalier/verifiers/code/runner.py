@@ -121,7 +121,7 @@ def run(request: "dict[str, Any]", directory: str, copy: bool) -> "tuple[str, by
         result: Stream("result", max(request["output_bytes"], RESULT_BYTES)),
     }
     pending = memoryview(request["stdin"].encode("utf-8", "surrogatepass"))
-    limits = Limits(request["cpu_seconds"], started + request["wall_seconds"])
+    limits = CommandLimits(request["cpu_seconds"], started + request["wall_seconds"])
     report = supervise(pid, stdin, pending, dict(streams), wake, limits)
     _signal.set_wakeup_fd(-1)
     for fd in ours:
@@ -213,7 +213,7 @@ def as_json(value: "int | float | str | None") -> str:
     return "null" if value is None else f'"{value}"' if isinstance(value, str) else repr(value)
 
 
-class Limits:
+class CommandLimits:
     """Processor time of all processes of the command together, and the time on the clock."""
 
     def __init__(self, cpu_seconds: float, deadline: float) -> None:
@@ -280,7 +280,7 @@ class Stream:
 
 
 def supervise(
-    pid: int, stdin: int, pending: memoryview, streams: "dict[int, Stream]", wake: int, limits: Limits
+    pid: int, stdin: int, pending: memoryview, streams: "dict[int, Stream]", wake: int, limits: CommandLimits
 ) -> "dict[str, Any]":
     """Feed and drain the command until it has ended, then read what is left in its pipes.
 

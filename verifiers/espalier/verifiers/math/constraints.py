@@ -10,8 +10,7 @@ from itertools import pairwise
 
 from flint import fmpz
 
-from espalier.verifiers.check import Constraint, Domain, NumberUse
-from espalier.verifiers.check import Relation as RelationConstraint
+from espalier.verifiers.check import Constraint, Domain, NumberUse, Relation
 from espalier.verifiers.math.equivalence import expand_signs, normal
 from espalier.verifiers.math.evaluate import NotExact, Undefined, ball, exact
 from espalier.verifiers.math.lexer import ParseError
@@ -31,7 +30,7 @@ from espalier.verifiers.math.tree import (
     Node,
     Number,
     Quantity,
-    Relation,
+    RelationNode,
     Symbol,
     children,
     rebuild,
@@ -51,7 +50,7 @@ def satisfies(claim: Node, constraint: Constraint) -> Equality:
         match constraint:
             case NumberUse():
                 return uses_numbers(claim, constraint)
-            case RelationConstraint():
+            case Relation():
                 return satisfies_relation(claim, constraint)
             case Domain(name):
                 return in_domain(claim, name)
@@ -67,7 +66,7 @@ def fault_of(constraint: Constraint) -> str:
                 for number in numbers:
                     exact(parse(number)[0])
                 parse(target)
-            case RelationConstraint(text):
+            case Relation(text):
                 system, _ = _free_unknown(_system(parse(text)[0]))
                 if not any(symbols(part) for part in system):
                     return f"the relation {text[:80]!r} has no unknown"
@@ -80,7 +79,7 @@ def fault_of(constraint: Constraint) -> str:
 
 def uses_numbers(claim: Node, rule: NumberUse) -> Equality:
     """Whether an expression has the target's value and uses the given numbers and operators only."""
-    expression = claim.sides[0] if isinstance(claim, Relation) else claim
+    expression = claim.sides[0] if isinstance(claim, RelationNode) else claim
     operators: Counter[str] = Counter()
     numbers: Counter[Fraction] = Counter()
     for node in walk(expression):
@@ -105,7 +104,7 @@ def uses_numbers(claim: Node, rule: NumberUse) -> Equality:
     if rule.use_all and (unused := given - numbers):
         return Equality(False, f"{_listed(unused)} not used")
     target = parse(rule.target)[0]
-    for side in claim.sides if isinstance(claim, Relation) else (claim,):
+    for side in claim.sides if isinstance(claim, RelationNode) else (claim,):
         compared = same_value(side, target)
         if compared.equal is not True:
             return Equality(compared.equal, f"its value is {_value(side)}, not {rule.target}")
@@ -132,7 +131,7 @@ def _value(node: Node) -> str:
         return show(node)[:100]
 
 
-def satisfies_relation(claim: Node, rule: RelationConstraint) -> Equality:
+def satisfies_relation(claim: Node, rule: Relation) -> Equality:
     """Whether every value that the answer gives satisfies the equations and inequalities of the rule."""
     system, renamed = _free_unknown(_system(parse(rule.text)[0]))
     unknowns = sorted(frozenset[str]().union(*(symbols(part) for part in system)) - {"reals"})
@@ -161,7 +160,7 @@ def satisfies_relation(claim: Node, rule: RelationConstraint) -> Equality:
     return every(outcomes, "substituted into the relation")
 
 
-def _complete(relation: Relation, unknown: str, values: list[Node]) -> Equality:
+def _complete(relation: RelationNode, unknown: str, values: list[Node]) -> Equality:
     """Whether values that satisfy an equation are all of its real solutions (all complex ones, if one is)."""
     distinct: list[Node] = []
     for value in values:
@@ -179,15 +178,15 @@ def _complete(relation: Relation, unknown: str, values: list[Node]) -> Equality:
     return Equality(len(distinct) == expected, f"{len(distinct)} of {expected} solutions")
 
 
-def _system(node: Node) -> tuple[Relation, ...]:
+def _system(node: Node) -> tuple[RelationNode, ...]:
     parts = node.items if isinstance(node, Group) else (node,)
-    relations = tuple(part for part in parts if isinstance(part, Relation))
+    relations = tuple(part for part in parts if isinstance(part, RelationNode))
     if len(relations) != len(parts) or not relations:
         raise ParseError("the constraint is no relation")
     return relations
 
 
-def _free_unknown(system: tuple[Relation, ...]) -> tuple[tuple[Relation, ...], str]:
+def _free_unknown(system: tuple[RelationNode, ...]) -> tuple[tuple[RelationNode, ...], str]:
     """Where "e" or "i" is the only letter of a system it is its unknown, not the number."""
     if any(symbols(part) for part in system):
         return system, ""
@@ -195,7 +194,7 @@ def _free_unknown(system: tuple[Relation, ...]) -> tuple[tuple[Relation, ...], s
     if len(letters) != 1:
         return system, ""
     letter = letters.pop()
-    return tuple(part for part in (_rename(node, letter) for node in system) if isinstance(part, Relation)), letter
+    return tuple(part for part in (_rename(node, letter) for node in system) if isinstance(part, RelationNode)), letter
 
 
 def _rename(node: Node, letter: str) -> Node:
@@ -221,7 +220,7 @@ def _solutions(claim: Node, unknowns: list[str]) -> list[Assignment] | None:
                 return None
             found.extend(solutions)
         return found or None
-    if isinstance(claim, Relation):
+    if isinstance(claim, RelationNode):
         pair = _assigned(claim)
         if pair and set(pair) == set(unknowns):
             return [pair]
@@ -240,9 +239,9 @@ def _solutions(claim: Node, unknowns: list[str]) -> list[Assignment] | None:
 
 def _assigned(node: Node) -> dict[str, Node] | None:
     match node:
-        case Relation((Symbol(name), *_), ops) if set(ops) <= {"=", "≈"}:
+        case RelationNode((Symbol(name), *_), ops) if set(ops) <= {"=", "≈"}:
             return {name: node.sides[-1]}
-        case Relation((Group("tuple", names), Group("tuple", values)), ("=",)) if len(names) == len(values):
+        case RelationNode((Group("tuple", names), Group("tuple", values)), ("=",)) if len(names) == len(values):
             if all(isinstance(part, Symbol) for part in names):
                 return {part.name: value for part, value in zip(names, values, strict=True) if isinstance(part, Symbol)}
     return None
@@ -251,7 +250,7 @@ def _assigned(node: Node) -> dict[str, Node] | None:
 _ORDERS = {"<": {-1}, "<=": {-1, 0}, ">": {1}, ">=": {0, 1}}
 
 
-def holds(relation: Relation, solution: Assignment) -> Equality:
+def holds(relation: RelationNode, solution: Assignment) -> Equality:
     """Whether a relation is true for the given values of its variables."""
     sides = [substitute(side, solution) for side in relation.sides]
     outcomes: list[Equality] = []
@@ -273,7 +272,7 @@ def _compare(left: Node, op: str, right: Node) -> Equality:
     return Equality(None, f"the relation {op}")
 
 
-def _holds_rounded(relation: Relation, unknown: str, solution: Assignment, places: int) -> Equality:
+def _holds_rounded(relation: RelationNode, unknown: str, solution: Assignment, places: int) -> Equality:
     """Whether an equation has a solution that rounds to the given decimal: its sides cross within half a unit."""
     try:
         value = exact(solution[unknown])
@@ -308,7 +307,7 @@ def _leaves(node: Node) -> list[Node]:
     match node:
         case Group():
             return [leaf for item in children(node) for leaf in _leaves(item)]
-        case Relation(sides, _):
+        case RelationNode(sides, _):
             return _leaves(sides[-1])
         case Quantity(value, _):
             return [value]

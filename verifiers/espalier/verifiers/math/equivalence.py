@@ -41,7 +41,7 @@ from espalier.verifiers.math.tree import (
     Number,
     Quantity,
     Region,
-    Relation,
+    RelationNode,
     Symbol,
     Text,
     rebuild,
@@ -66,7 +66,7 @@ def equivalent(gold: Node, claim: Node, options: MathOptions) -> Equality:
     try:
         gold, claim = _alike(normal(gold), normal(claim))
         claim = _same_constant(gold, claim)
-        if isinstance(gold, Relation) and isinstance(claim, Relation):
+        if isinstance(gold, RelationNode) and isinstance(claim, RelationNode):
             gold, claim = generic_arguments(gold), generic_arguments(claim)
         else:
             gold, claim = _body(gold, claim), _body(claim, gold)
@@ -107,8 +107,8 @@ def _with_calls(gold: Node, claim: Node, names: frozenset[str], options: MathOpt
 def _body(node: Node, other: Node) -> Node:
     """What "f(x) = …" says, where the other side is no equation."""
     match node:
-        case Relation((Apply("call", (Symbol(), *arguments)), *_), ("=",) | ("=", "=")) if not isinstance(
-            other, Relation
+        case RelationNode((Apply("call", (Symbol(), *arguments)), *_), ("=",) | ("=", "=")) if not isinstance(
+            other, RelationNode
         ) and all(isinstance(argument, Symbol) for argument in arguments):
             return node.sides[-1]
         case _:
@@ -133,7 +133,7 @@ def _same_constant(gold: Node, claim: Node) -> Node:
 
 def _added(node: Node, name: str) -> bool:
     """Whether a name stands once in a tree, as a term of the sum that the tree or its last side is."""
-    value = node.sides[-1] if isinstance(node, Relation) else node
+    value = node.sides[-1] if isinstance(node, RelationNode) else node
     once = sum(part == Symbol(name) for part in walk(node)) == 1
     return once and isinstance(value, Apply) and value.head == "+" and Symbol(name) in value.args
 
@@ -156,8 +156,8 @@ def normal(node: Node) -> Node:
 def _name_first(node: Node) -> Node:
     """ "5 = x" as "x = 5"."""
     match node:
-        case Relation((value, Symbol() as name), ("=",)) if not symbols(value):
-            return Relation((name, value), ("=",))
+        case RelationNode((value, Symbol() as name), ("=",)) if not symbols(value):
+            return RelationNode((name, value), ("=",))
         case _:
             return node
 
@@ -190,7 +190,7 @@ def _equivalent(gold: Node, claim: Node, options: MathOptions) -> Equality:
         return Equality(_is_empty(gold) and _is_empty(claim), "the empty set")
     if (named := _by_name(gold, claim, options)) is not None:
         return named
-    if isinstance(gold, Relation) or isinstance(claim, Relation):
+    if isinstance(gold, RelationNode) or isinstance(claim, RelationNode):
         return _relations(gold, claim, options)
     if isinstance(gold, Matrix) or isinstance(claim, Matrix):
         return _matrices(gold, claim, options)
@@ -250,12 +250,12 @@ def _regions(gold: Node, claim: Node, options: MathOptions) -> Equality:
     compared = same_set(gold, claim)
     if compared.equal is not None:
         return compared
-    if isinstance(gold, Relation) and isinstance(claim, Relation):
+    if isinstance(gold, RelationNode) and isinstance(claim, RelationNode):
         related = same_relation(gold, claim)
         # Sets in one variable that were not found above may be the same although no side is proportional.
         return compared if related.equal is False and len(symbols(gold) | symbols(claim)) == 1 else related
     for side, other in ((gold, claim), (claim, gold)):
-        if isinstance(side, Relation) and side.ops == ("∈",) and not isinstance(other, Relation):
+        if isinstance(side, RelationNode) and side.ops == ("∈",) and not isinstance(other, RelationNode):
             left, right = (side.sides[1], other) if side is gold else (other, side.sides[1])
             return equivalent(left, right, options)
     if isinstance(gold, Interval) and isinstance(claim, Interval):
@@ -283,9 +283,9 @@ def _kinds_of_numbers(node: Node) -> frozenset[str]:
 
 
 def _relations(gold: Node, claim: Node, options: MathOptions) -> Equality:
-    if any(isinstance(side, Relation) and "≡" in side.ops for side in (gold, claim)):
+    if any(isinstance(side, RelationNode) and "≡" in side.ops for side in (gold, claim)):
         return _congruences(gold, claim)
-    if isinstance(gold, Relation) and isinstance(claim, Relation):
+    if isinstance(gold, RelationNode) and isinstance(claim, RelationNode):
         name, other_name = defined_name(gold), defined_name(claim)
         if name is not None and name == other_name:
             left, right = solved_value(gold), solved_value(claim)
@@ -298,8 +298,8 @@ def _relations(gold: Node, claim: Node, options: MathOptions) -> Equality:
         if _is_value_of(gold) != _is_value_of(claim):
             return Equality(False, "a solution and an equation")
         return same_relation(gold, claim)
-    left = solved_value(gold) if isinstance(gold, Relation) else gold
-    right = solved_value(claim) if isinstance(claim, Relation) else claim
+    left = solved_value(gold) if isinstance(gold, RelationNode) else gold
+    right = solved_value(claim) if isinstance(claim, RelationNode) else claim
     if left is None or right is None:
         return Equality(False, "an equation and a value")
     return equivalent(left, right, options)
@@ -330,7 +330,7 @@ def _congruences(gold: Node, claim: Node) -> Equality:
         return Equality(None, "residues that cannot be told apart")
 
 
-def _is_value_of(relation: Relation) -> bool:
+def _is_value_of(relation: RelationNode) -> bool:
     """Whether the relation gives a variable a value without variables, as "x = 5" does and "2x = 10" does not."""
     value = solved_value(relation)
     return value is not None and not any(isinstance(part, Symbol) for part in walk(value))
@@ -365,7 +365,7 @@ def _entries(node: Node) -> tuple[Node, ...] | None:
 def _named(node: Node) -> dict[str, Node] | None:
     """The values by name of "x = 1, y = 2", "(x, y) = (1, 2)" and their likes; None for anything else."""
     match node:
-        case Relation((Group("tuple" | "list", names), Group("tuple" | "list", values)), ("=",)):
+        case RelationNode((Group("tuple" | "list", names), Group("tuple" | "list", values)), ("=",)):
             if len(names) != len(values) or not all(isinstance(name, Symbol) for name in names):
                 return None
             return {name.name: value for name, value in zip(names, values, strict=True) if isinstance(name, Symbol)}
@@ -373,7 +373,7 @@ def _named(node: Node) -> dict[str, Node] | None:
             named = {
                 item.sides[0].name: item.sides[-1]
                 for item in items
-                if isinstance(item, Relation) and item.ops == ("=",) and isinstance(item.sides[0], Symbol)
+                if isinstance(item, RelationNode) and item.ops == ("=",) and isinstance(item.sides[0], Symbol)
             }
             return named if len(named) == len(items) > 1 else None
         case _:
@@ -396,7 +396,7 @@ def _by_name(gold: Node, claim: Node, options: MathOptions) -> Equality | None:
     names = list(named)
     if not isinstance(plain, Group) or len(plain.items) != len(names):
         return Equality(False, "named values and something else")
-    if any(isinstance(item, Relation) for item in plain.items):
+    if any(isinstance(item, RelationNode) for item in plain.items):
         return Equality(False, "values of different names")
     values = [named[name] for name in names]
     in_order = every(
@@ -445,7 +445,7 @@ def _shape(node: Node) -> str:
     """Whether an element is a set, brackets or a single value."""
     if isinstance(node, Empty):
         return "set"
-    if isinstance(node, Relation) and node.ops == ("=",):
+    if isinstance(node, RelationNode) and node.ops == ("=",):
         return _shape(node.sides[-1])
     if not isinstance(node, Group):
         return "value"
@@ -455,8 +455,8 @@ def _shape(node: Node) -> str:
 def _one_unknown(gold: Node, claim: Node) -> bool:
     """Whether both sides only list values of one and the same unknown, where "and" is as good as "or"."""
     sides = [item for side in (gold, claim) if isinstance(side, Group) for item in side.items]
-    names = {item.sides[0] for item in sides if isinstance(item, Relation) and item.ops == ("=",)}
-    return len(names) == 1 and all(isinstance(item, Relation) for item in sides)
+    names = {item.sides[0] for item in sides if isinstance(item, RelationNode) and item.ops == ("=",)}
+    return len(names) == 1 and all(isinstance(item, RelationNode) for item in sides)
 
 
 def _fraction(node: Node) -> Fraction | None:
@@ -655,8 +655,8 @@ def expand_signs(node: Node) -> Node:
             if len(flat) > LIMITS.elements:
                 raise LimitError(f"more than {LIMITS.elements} elements")
             return Group(kind, tuple(flat), word)
-        case Relation((name, value), ("=",)) if _has_signs(value):
-            return Group("list", tuple(Relation((name, side), ("=",)) for side in _both(value)))
+        case RelationNode((name, value), ("=",)) if _has_signs(value):
+            return Group("list", tuple(RelationNode((name, side), ("=",)) for side in _both(value)))
         case Apply() if _has_signs(node):
             return Group("list", _both(node))
         case Quantity(value, unit) if _has_signs(value):

@@ -14,7 +14,7 @@ from itertools import pairwise
 from flint import acb, arb, ctx, fmpq, fmpz, fmpz_poly
 
 from espalier.verifiers.math.limits import LIMITS, LimitError, check_bits
-from espalier.verifiers.math.tree import Apply, Based, Constant, Node, Number, Quantity, Relation, Symbol
+from espalier.verifiers.math.tree import Apply, Based, Constant, Node, Number, Quantity, RelationNode, Symbol
 
 
 class NotExact(ValueError):
@@ -271,7 +271,7 @@ _INTEGER_HEADS = frozenset({"gcd", "lcm", "mod", "factorial2"})
 def _piece(args: tuple[Node, ...], values: Mapping[str, Fraction]) -> Node:
     """The value of the first piece whose condition holds."""
     for value, condition in zip(args[::2], args[1::2], strict=True):
-        if condition == Symbol("otherwise") or (isinstance(condition, Relation) and _holds(condition, values)):
+        if condition == Symbol("otherwise") or (isinstance(condition, RelationNode) and _holds(condition, values)):
             return value
     raise Undefined("no piece for this value")
 
@@ -286,7 +286,7 @@ _ORDERED: dict[str, Callable[[int], bool]] = {
 }
 
 
-def _holds(condition: Relation, values: Mapping[str, Fraction]) -> bool:
+def _holds(condition: RelationNode, values: Mapping[str, Fraction]) -> bool:
     for (left, right), op in zip(pairwise(condition.sides), condition.ops, strict=True):
         if op not in _ORDERED:
             raise Undefined(f"a condition with {op}")

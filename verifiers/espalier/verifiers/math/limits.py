@@ -10,7 +10,7 @@ class LimitError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class MathLimits:
     """Static bounds.
 
     Attributes:
@@ -36,10 +36,10 @@ class Limits:
     elements: int = 256
 
 
-LIMITS = Limits()
+LIMITS = MathLimits()
 
 
-def check_text(text: str, limits: Limits = LIMITS) -> None:
+def check_text(text: str, limits: MathLimits = LIMITS) -> None:
     """Raise :class:`LimitError` when `text` is too long, too deep, or holds too long a number. Linear time."""
     if len(text) > limits.characters:
         raise LimitError(f"longer than {limits.characters} characters ({len(text)})")
@@ -56,7 +56,7 @@ def check_text(text: str, limits: Limits = LIMITS) -> None:
             raise LimitError(f"a number of more than {limits.digits} digits")
 
 
-def check_bits(value: int, limits: Limits = LIMITS) -> int:
+def check_bits(value: int, limits: MathLimits = LIMITS) -> int:
     """Return `value`, or raise :class:`LimitError` when it has too many bits."""
     if value.bit_length() > limits.bits:
         raise LimitError(f"a number of more than {limits.bits} bits")

@@ -14,7 +14,7 @@ from espalier.verifiers.math.tree import (
     Constant,
     Node,
     Number,
-    Relation,
+    RelationNode,
     Symbol,
     children,
     rebuild,
@@ -107,7 +107,7 @@ def _is_value(node: Node) -> bool:
     return isinstance(node, Apply | Number | Constant)
 
 
-def generic_arguments(node: Relation) -> Relation:
+def generic_arguments(node: RelationNode) -> RelationNode:
     """A definition "f(t) = t^2" with its arguments under names that do not depend on how they were chosen."""
     match node.sides[0]:
         case Apply("call", (Symbol() as function, *arguments)) if all(
@@ -115,6 +115,6 @@ def generic_arguments(node: Relation) -> Relation:
         ) and len(set(arguments)) == len(arguments):
             fresh = {argument: Symbol(f"§argument {place}") for place, argument in enumerate(arguments)}
             changed = rebuild(node, lambda part: fresh.get(part, part) if isinstance(part, Symbol) else part)
-            if isinstance(changed, Relation):
-                return Relation((Symbol(f"{function.name}()"), *changed.sides[1:]), changed.ops)
+            if isinstance(changed, RelationNode):
+                return RelationNode((Symbol(f"{function.name}()"), *changed.sides[1:]), changed.ops)
     return node

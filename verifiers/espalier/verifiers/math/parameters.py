@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from espalier.verifiers.math.evaluate import NotExact, Undefined, exact
 from espalier.verifiers.math.limits import LimitError
-from espalier.verifiers.math.tree import Apply, Group, Node, Relation, Symbol, walk
+from espalier.verifiers.math.tree import Apply, Group, Node, RelationNode, Symbol, walk
 
 _WHOLE = frozenset({"Z", "N"})
 _LETTERS = frozenset("jklmnKN")
@@ -13,7 +13,7 @@ _LETTERS = frozenset("jklmnKN")
 def membership(node: Node) -> tuple[str, str] | None:
     """The k and Z of "k ∈ Z"; None for anything but whole numbers."""
     match node:
-        case Relation((Symbol(name), Symbol(kind)), ("∈",)) if kind in _WHOLE:
+        case RelationNode((Symbol(name), Symbol(kind)), ("∈",)) if kind in _WHOLE:
             return name, kind
         case _:
             return None

@@ -29,7 +29,7 @@ from espalier.verifiers.math.tree import (
     Node,
     Number,
     Region,
-    Relation,
+    RelationNode,
     Symbol,
     Text,
     children,
@@ -107,11 +107,6 @@ def _plainer(text: str) -> str:
 
 def _chosen(upper: str, kind: str, lower: str) -> str:
     return rf"\binom{{{upper}}}{{{lower}}}" if kind == "C" else rf"\frac{{{upper}!}}{{({upper}-{lower})!}}"
-
-
-def parse_as(text: str, reading: Reading) -> Node:
-    """Read an answer in one way; raises as :func:`parse`."""
-    return _tree(tokenize(text, split_commas=reading.split_commas), reading)
 
 
 def _tree(tokens: list[Token], reading: Reading) -> Node:
@@ -236,7 +231,7 @@ class Grammar(Arithmetic, Calculus):
                 return Region("intersection", tuple(items))
             if set(separators) <= {"or", ","} and "or" in separators:
                 return Region("union", tuple(items))
-        if len({*separators} & {",", ";", "or"}) > 1 and all(isinstance(item, Relation) for item in items):
+        if len({*separators} & {",", ";", "or"}) > 1 and all(isinstance(item, RelationNode) for item in items):
             return _alternatives(items, separators)
         words = set(separators) & {"and", "or"}
         return Group("list", tuple(items), words.pop() if len(words) == 1 else "")
@@ -253,7 +248,7 @@ class Grammar(Arithmetic, Calculus):
             self.at += 1
             ops.append(op)
             sides.append(self.region())
-        return Relation(tuple(sides), tuple(ops)) if ops else sides[0]
+        return RelationNode(tuple(sides), tuple(ops)) if ops else sides[0]
 
     def region(self) -> Node:
         left = self.quantity()
@@ -510,4 +505,4 @@ def _alternatives(items: list[Node], separators: list[str]) -> Node:
 
 
 def _is_condition(node: Node) -> bool:
-    return isinstance(node, Relation) and any(op not in ("=", "≈", "≡") for op in node.ops)
+    return isinstance(node, RelationNode) and any(op not in ("=", "≈", "≡") for op in node.ops)

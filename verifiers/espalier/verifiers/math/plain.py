@@ -19,7 +19,7 @@ from espalier.verifiers.math.tree import (
     Number,
     Quantity,
     Region,
-    Relation,
+    RelationNode,
     Symbol,
     Text,
     children,
@@ -35,7 +35,7 @@ def is_plain(node: Node) -> bool:
             return True
         case Constant() | Apply():
             return bool(infinity(node)) or _has_value(node)
-        case Relation((Symbol(), *values), _):
+        case RelationNode((Symbol(), *values), _):
             return all(map(is_plain, values))
         case Quantity() | Group() | Interval() | Matrix() | Region():
             return all(map(is_plain, children(node)))

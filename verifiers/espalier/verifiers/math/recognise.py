@@ -12,8 +12,7 @@ from espalier.verifiers.math.evaluate import NotExact, Undefined, exact
 from espalier.verifiers.math.lexer import ParseError
 from espalier.verifiers.math.limits import LimitError
 from espalier.verifiers.math.parser import parse
-from espalier.verifiers.math.tree import Constant, Group, Node, symbols, walk
-from espalier.verifiers.math.tree import Relation as RelationNode
+from espalier.verifiers.math.tree import Constant, Group, Node, RelationNode, symbols, walk
 
 CHARACTERS = 2000
 
@@ -30,7 +29,6 @@ _GAMES = tuple(
     )
 )
 _OPERATORS = re.compile(r"operators?(?: are)?:?\s+((?:[-+*/×÷]\s*(?:,|and)?\s*)+)", re.IGNORECASE)
-_SIGNS = str.maketrans("×÷", "*/")
 _AT_MOST = re.compile(r"at most once|no more than once|some or all|not (?:have|need) to use all|some of", re.IGNORECASE)
 _ALL = re.compile(r"\ball\b|\beach\b|exactly once|every number", re.IGNORECASE)
 

@@ -11,7 +11,7 @@ from espalier.verifiers.math.limits import LimitError
 from espalier.verifiers.math.numeric import minus, order, same_value, sign
 from espalier.verifiers.math.outcome import Equality
 from espalier.verifiers.math.polynomial import quotient, squarefree
-from espalier.verifiers.math.tree import Apply, Group, Node, Number, Relation, Symbol, substitute, symbols
+from espalier.verifiers.math.tree import Apply, Group, Node, Number, RelationNode, Symbol, substitute, symbols
 
 _DIRECTION = {"<": -1, "<=": -1, ">": 1, ">=": 1, "=": 0}
 _random = random.SystemRandom()
@@ -19,12 +19,12 @@ _random = random.SystemRandom()
 
 def is_inequality(node: Node) -> bool:
     """Whether a relation orders, excludes or includes rather than equates."""
-    return isinstance(node, Relation) and any(op not in ("=", "≈", "≡") for op in node.ops)
+    return isinstance(node, RelationNode) and any(op not in ("=", "≈", "≡") for op in node.ops)
 
 
 def defined_name(node: Node) -> Node | None:
     """What an equation defines by its left side: x, f(x), or a tuple of names; None when it defines nothing."""
-    if not isinstance(node, Relation) or node.ops[0] not in ("=", "≈"):
+    if not isinstance(node, RelationNode) or node.ops[0] not in ("=", "≈"):
         return None
     left = node.sides[0]
     match left:
@@ -39,7 +39,7 @@ def defined_name(node: Node) -> Node | None:
     return name
 
 
-def solved_value(node: Relation) -> Node | None:
+def solved_value(node: RelationNode) -> Node | None:
     """What a solved form says: the 5 of "x = 5", the last side of a chain of equal numbers, the set of "x in S".
 
     An approximation adds nothing: "x = 1/3 ≈ 0.33" says 1/3. None when the relation is no solved form.
@@ -79,9 +79,9 @@ def congruence(node: Node) -> Congruence | None:
     match node:
         case Apply("class" | "mod", (residue, modulus)):
             return None, residue, modulus
-        case Relation((left, Apply("class" | "mod", (residue, modulus))), ("≡" | "=",)):
+        case RelationNode((left, Apply("class" | "mod", (residue, modulus))), ("≡" | "=",)):
             return left, residue, modulus
-        case Relation((left, residue), ("≡",)):
+        case RelationNode((left, residue), ("≡",)):
             return left, residue, None
         case _:
             return None
@@ -103,7 +103,7 @@ def _near(left: Node, right: Node) -> bool:
     return order(Apply("abs", (minus(left, right),)), unit) == -1
 
 
-def same_relation(a: Relation, b: Relation) -> Equality:
+def same_relation(a: RelationNode, b: RelationNode) -> Equality:
     """Compare two equations or two inequalities in several variables, of two sides each, up to equivalence.
 
     They are the same when the differences of their sides are proportional, by a positive factor where they order; and

@@ -21,7 +21,7 @@ from espalier.verifiers.math.tree import (
     Node,
     Number,
     Region,
-    Relation,
+    RelationNode,
     Symbol,
     substitute,
     symbols,
@@ -82,9 +82,9 @@ def real_set(node: Node) -> RealSet:
         case Group("bracket", (low, high)):
             return _interval(low, high, False, False)
         case Group("set" | "list", items):
-            if any(isinstance(item, Relation) for item in items):
+            if any(isinstance(item, RelationNode) for item in items):
                 parts = [real_set(item) for item in items]
-                excludes = any(isinstance(item, Relation) and "!=" in item.ops for item in items)
+                excludes = any(isinstance(item, RelationNode) and "!=" in item.ops for item in items)
                 return reduce(intersection if excludes else union, parts)
             return reduce(union, (_point(item) for item in items), ())
         case Empty():
@@ -97,7 +97,7 @@ def real_set(node: Node) -> RealSet:
             return reduce(intersection, map(real_set, args))
         case Region("difference", (left, right)):
             return intersection(real_set(left), complement(real_set(right)))
-        case Relation():
+        case RelationNode():
             return _solutions(node)
         case _:
             return _point(node)
@@ -202,7 +202,7 @@ def intersection(a: RealSet, b: RealSet) -> RealSet:
     return tuple(sorted(pieces, key=cmp_to_key(_by_low)))
 
 
-def _solutions(relation: Relation) -> RealSet:
+def _solutions(relation: RelationNode) -> RealSet:
     names = symbols(relation) - {"reals"}
     if len(names) != 1:
         raise NotASet("not one variable")

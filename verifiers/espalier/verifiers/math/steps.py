@@ -12,7 +12,7 @@ from espalier.verifiers.math.lexer import ParseError
 from espalier.verifiers.math.limits import LimitError
 from espalier.verifiers.math.numeric import same_value
 from espalier.verifiers.math.parser import parse
-from espalier.verifiers.math.tree import Apply, Based, Constant, Group, Node, Number, Relation, symbols
+from espalier.verifiers.math.tree import Apply, Based, Constant, Group, Node, Number, RelationNode, symbols
 
 CHARACTERS = 200_000
 CHAINS = 400
@@ -123,7 +123,7 @@ def _equalities(source: str) -> Iterator[tuple[Node, Node]]:
     except (ParseError, LimitError):
         return
     for relation in tree.items if isinstance(tree, Group) else (tree,):
-        if isinstance(relation, Relation):
+        if isinstance(relation, RelationNode):
             for (left, right), op in zip(pairwise(relation.sides), relation.ops, strict=True):
                 if op == "=" and _is_value(left) and _is_value(right):
                     yield left, right

@@ -41,7 +41,7 @@ from espalier.verifiers.math.tree import (
     Node,
     Number,
     Region,
-    Relation,
+    RelationNode,
     Symbol,
     symbols,
     walk,
@@ -120,7 +120,7 @@ def _decide(gold: Node, claim: Node) -> Equality:
     gold, claim = without_memberships(gold), without_memberships(claim)
     if _is_set(gold) or _is_set(claim):
         return _same_set(gold, claim)
-    if isinstance(gold, Relation) and isinstance(claim, Relation) and defined_name(gold) != defined_name(claim):
+    if isinstance(gold, RelationNode) and isinstance(claim, RelationNode) and defined_name(gold) != defined_name(claim):
         raise Unsupported("equations of different unknowns")
     left, right = _value(gold), _value(claim)
     if all(list(kind.values()) == ["Z"] for kind in kinds) and _are_families(gold, claim):
@@ -141,7 +141,7 @@ def _restricted(node: Node) -> bool:
 
 def _value(node: Node) -> Node:
     """The value of a solved form, or the value that the node is."""
-    value = solved_value(node) if isinstance(node, Relation) else node
+    value = solved_value(node) if isinstance(node, RelationNode) else node
     if not isinstance(value, Number | Based | Symbol | Constant | Apply):
         raise Unsupported("no single value")
     return value
@@ -179,7 +179,7 @@ def _witness(a: Node, b: Node, names: frozenset[str], whole: frozenset[str]) -> 
 
 def _are_families(gold: Node, claim: Node) -> bool:
     """Whether values for every whole number are meant as one set: solutions "x = …", or angles."""
-    if isinstance(gold, Relation) and isinstance(claim, Relation):
+    if isinstance(gold, RelationNode) and isinstance(claim, RelationNode):
         name = defined_name(gold)
         return isinstance(name, Symbol) and "_" not in name.name  # "a_n = …" is a sequence: its order counts
     return all(Constant("pi") in walk(side) for side in (gold, claim))
@@ -238,13 +238,15 @@ def _unknown(node: Node) -> str | None:
     """The variable that the relations of a set are about."""
     for part in walk(node):
         match part:
-            case Relation((Symbol(name), _), ("∈",)):
+            case RelationNode((Symbol(name), _), ("∈",)):
                 return name
-            case Relation((_, Symbol(name), _)):
+            case RelationNode((_, Symbol(name), _)):
                 return name
-            case Relation((Symbol(name), other), _) | Relation((other, Symbol(name)), _) if name not in symbols(other):
+            case RelationNode((Symbol(name), other), _) | RelationNode((other, Symbol(name)), _) if name not in symbols(
+                other
+            ):
                 return name
-            case Relation() if len(symbols(part)) == 1:
+            case RelationNode() if len(symbols(part)) == 1:
                 return next(iter(symbols(part)))
     return None
 
@@ -274,13 +276,13 @@ def _build_set(node: Node, unknown: str) -> Expr:
             return sympy.Intersection(*(_build_set(arg, unknown) for arg in args))
         case Region("difference", (whole, part)):
             return sympy.Complement(_build_set(whole, unknown), _build_set(part, unknown))
-        case Relation((low, Symbol(name), high), (first, second)) if (
+        case RelationNode((low, Symbol(name), high), (first, second)) if (
             name == unknown and {first, second} <= {"<", "<="} and name not in symbols(low) | symbols(high)
         ):
             return _interval(low, high, first == "<", second == "<")
-        case Relation((Symbol(name), end), (op,)) if name == unknown and name not in symbols(end) and op in _RAYS:
+        case RelationNode((Symbol(name), end), (op,)) if name == unknown and name not in symbols(end) and op in _RAYS:
             return _RAYS[op](_end(end, _reals(end)))
-        case Relation(sides, ops):
+        case RelationNode(sides, ops):
             pairs = zip(pairwise(sides), ops, strict=True)
             return reduce(sympy.Intersection, (_solve(left, op, right, unknown) for (left, right), op in pairs))
         case _:

@@ -53,7 +53,7 @@ class Apply:
 
 
 @dataclass(frozen=True, slots=True)
-class Relation:
+class RelationNode:
     """A chain `sides[0] ops[0] sides[1] ops[1] …`; the operators are = ≈ != < <= > >= in ≡."""
 
     sides: tuple[Node, ...]
@@ -131,7 +131,7 @@ Node = (
     | Symbol
     | Constant
     | Apply
-    | Relation
+    | RelationNode
     | Group
     | Interval
     | Region
@@ -148,7 +148,7 @@ def children(node: Node) -> tuple[Node, ...]:
     match node:
         case Apply(_, args) | Region(_, args):
             return args
-        case Relation(sides, _):
+        case RelationNode(sides, _):
             return sides
         case Group(_, items, _):
             return items
@@ -187,7 +187,7 @@ def show(node: Node) -> str:
             return name
         case Apply(head, args):
             return f"{head}({', '.join(map(show, args))})"
-        case Relation(sides, ops):
+        case RelationNode(sides, ops):
             return " ".join([show(sides[0]), *(f"{op} {show(side)}" for op, side in zip(ops, sides[1:], strict=True))])
         case Group(kind, items):
             return f"{kind}({', '.join(map(show, items))})"
@@ -222,8 +222,8 @@ def rebuild(node: Node, change: Callable[[Node], Node]) -> Node:
     match node:
         case Apply(head, args):
             node = Apply(head, tuple(rebuild(arg, change) for arg in args))
-        case Relation(sides, ops):
-            node = Relation(tuple(rebuild(side, change) for side in sides), ops)
+        case RelationNode(sides, ops):
+            node = RelationNode(tuple(rebuild(side, change) for side in sides), ops)
         case Group(kind, items, word):
             node = Group(kind, tuple(rebuild(item, change) for item in items), word)
         case Interval(low, high, open_low, open_high):

@@ -34,7 +34,6 @@ class Unit:
 CELSIUS = Unit("°C", Fraction(1), (("temperature", 1),), Fraction(27315, 100))
 FAHRENHEIT = Unit("°F", Fraction(5, 9), (("temperature", 1),), Fraction(27315, 100) - Fraction(160, 9))
 PLAIN = Unit("", Fraction(1), ())
-DEGREE = Unit("°", Fraction(1), (("degree", 1),))
 
 # name: (factor, dimension, power of the dimension); plurals in -s are found by `lookup`.
 _TABLE: dict[str, tuple[str, str, int]] = {

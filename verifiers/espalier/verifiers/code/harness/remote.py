@@ -79,7 +79,7 @@ class ProgramStoppedError(RuntimeError):
     """StopIteration of the program: as itself it would end a loop of the tests that waits for something else."""
 
 
-class Program:
+class RemoteProgram:
     """The process of the program.
 
     Attributes:
@@ -320,7 +320,7 @@ class ProgramTraceback(Exception):
 class RemoteFunction:
     """A function of the program."""
 
-    def __init__(self, program: Program, number: int, name: str) -> None:
+    def __init__(self, program: RemoteProgram, number: int, name: str) -> None:
         self._program, self._number = program, number
         self.__name__ = self.__qualname__ = name
 
@@ -424,7 +424,7 @@ def number_of(value: "Any") -> int:
     return int(object.__getattribute__(value, "_number" if isinstance(value, RemoteFunction) else "_remote_own"))
 
 
-def new_object(kind: "Any", program: Program, number: int, *, mixed: bool = False) -> "Any":
+def new_object(kind: "Any", program: RemoteProgram, number: int, *, mixed: bool = False) -> "Any":
     if not issubclass(kind, Remote):
         raise NotDataError("an error of the program is no value")
     made = object.__new__(kind)
@@ -434,7 +434,7 @@ def new_object(kind: "Any", program: Program, number: int, *, mixed: bool = Fals
     return made
 
 
-def make_class(program: Program, number: int, information: "Any") -> "Any":
+def make_class(program: RemoteProgram, number: int, information: "Any") -> "Any":
     if not isinstance(information, dict):
         raise NotDataError("an object of an unknown class")
     name = str(information.get("name"))
@@ -546,7 +546,7 @@ OPERATIONS = frozenset({"__len__", "__iter__", "__getitem__", "__setitem__", "__
 """What a program may do with an object of the tests that was handed to it."""
 
 
-def generator(program: Program, number: int) -> "Iterator[Any]":
+def generator(program: RemoteProgram, number: int) -> "Iterator[Any]":
     sent = None
     while True:
         try:
@@ -560,11 +560,11 @@ def generator(program: Program, number: int) -> "Iterator[Any]":
             raise
 
 
-async def coroutine(program: Program, number: int) -> "Any":
+async def coroutine(program: RemoteProgram, number: int) -> "Any":
     return program.ask("finish", number)
 
 
-async def async_generator(program: Program, number: int) -> "Any":
+async def async_generator(program: RemoteProgram, number: int) -> "Any":
     while True:
         try:
             yield program.ask("finish_next", number)
@@ -639,7 +639,7 @@ def kept(mine: "Any", theirs: "Any") -> "Any":
 class ProgramModule(types.ModuleType):
     """A module of the program, for `import solution` among the tests."""
 
-    def __init__(self, program: Program, name: str) -> None:
+    def __init__(self, program: RemoteProgram, name: str) -> None:
         super().__init__(name)
         self._program = program
 

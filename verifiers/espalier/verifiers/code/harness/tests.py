@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from espalier.verifiers.code.harness.remote import Program, ProgramModule
+    from espalier.verifiers.code.harness.remote import ProgramModule, RemoteProgram
 
 PR_SET_DUMPABLE = 4
 RAN = "@ran"
@@ -62,7 +62,7 @@ def judge(request: "dict[str, Any]") -> "dict[str, Any]":
         tests = Tests(tree, source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return {"fault": f"does not compile: {error}"}
-    program = Program(request["server"], request["program"])
+    program = RemoteProgram(request["server"], request["program"])
     if tests.for_pytest:
         import pytest  # noqa: F401 (while the program starts)
     try:
@@ -210,7 +210,9 @@ def defined(tree: ast.Module) -> "set[str]":
     return names
 
 
-def namespace(program: Program, names: "set[str]", own: "set[str]", request: "dict[str, Any]") -> "dict[str, Any]":
+def namespace(
+    program: RemoteProgram, names: "set[str]", own: "set[str]", request: "dict[str, Any]"
+) -> "dict[str, Any]":
     """The names that the tests find: modules that the program imports, then what the program defines.
 
     A name of the program hides a builtin only where it is the entry point, or nothing else of the program is asked for:
@@ -260,7 +262,9 @@ def known_alias(alias: ast.alias) -> bool:
     return alias.asname in (None, alias.name) or (alias.name, alias.asname) == ("numpy", "np")
 
 
-def run_plain(tests: Tests, space: "dict[str, Any]", program: Program, entry_point: str) -> "tuple[str, str] | None":
+def run_plain(
+    tests: Tests, space: "dict[str, Any]", program: RemoteProgram, entry_point: str
+) -> "tuple[str, str] | None":
     """Run the tests from top to bottom; gives what failed."""
     module = sys.modules["tests"] = types.ModuleType("tests")  # dataclasses look their module up
     module.__dict__.update(space | {RAN: tests.count})

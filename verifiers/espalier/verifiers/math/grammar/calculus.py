@@ -9,7 +9,7 @@ from espalier.verifiers.math.grammar.combine import bare
 from espalier.verifiers.math.grammar.cursor import END
 from espalier.verifiers.math.grammar.functions import Functions
 from espalier.verifiers.math.lexer import Kind, ParseError, Token
-from espalier.verifiers.math.tree import Apply, Constant, Node, Number, Relation, Symbol, rebuild
+from espalier.verifiers.math.tree import Apply, Constant, Node, Number, RelationNode, Symbol, rebuild
 
 _D: Final = ("d", r"\partial", "∂")
 _OPENING: Final = frozenset({"(", "[", "{", "{s", "⟨", "⌊", "⌈"})
@@ -37,9 +37,14 @@ class Calculus(Functions):
                 low = self.bound()
             elif self.accept("^"):
                 high = self.exponent()
-        if isinstance(low, Relation) and isinstance(low.sides[0], Constant):
-            low = Relation((Symbol(low.sides[0].name), *low.sides[1:]), low.ops)
-        if not isinstance(low, Relation) or low.ops != ("=",) or not isinstance(low.sides[0], Symbol) or high is None:
+        if isinstance(low, RelationNode) and isinstance(low.sides[0], Constant):
+            low = RelationNode((Symbol(low.sides[0].name), *low.sides[1:]), low.ops)
+        if (
+            not isinstance(low, RelationNode)
+            or low.ops != ("=",)
+            or not isinstance(low.sides[0], Symbol)
+            or high is None
+        ):
             raise ParseError(f"a {head} without its bounds")
         return Apply(head, (_rename(self.term(), low.sides[0].name), low.sides[0], low.sides[1], high))
 

@@ -14,7 +14,7 @@ from espalier.verifiers.math.tree import (
     Group,
     Node,
     Number,
-    Relation,
+    RelationNode,
 )
 from espalier.verifiers.math.words import FUNCTIONS, INVERSES
 
@@ -94,7 +94,7 @@ class Functions(Groups):
             self.expect("}")
             self.bars = bars
             self.depth -= 1
-            if isinstance(value, Group | Relation):
+            if isinstance(value, Group | RelationNode):
                 raise ParseError("a list where a number is expected")
             return value
         if token.kind is Kind.NUMBER and token.text.isdigit() and len(token.text) > 1:

@@ -14,7 +14,7 @@ from espalier.verifiers.math.tree import (
     Matrix,
     Node,
     Region,
-    Relation,
+    RelationNode,
     Symbol,
     symbols,
 )
@@ -92,7 +92,7 @@ class Groups(Cursor):
             self.bars = bars
             if isinstance(condition, Group) and condition.kind == "list":
                 condition = Region("intersection", condition.items)
-            if not isinstance(condition, Relation | Region):
+            if not isinstance(condition, RelationNode | Region):
                 raise ParseError("a set with a condition that is no relation")
             return _builder(items[0], condition)
         while self.accept(",", ";"):
@@ -159,12 +159,12 @@ class Groups(Cursor):
         return Apply("det", (matrix,)) if name == "vmatrix" else matrix
 
 
-def _builder(element: Node, condition: Relation | Region) -> Node:
+def _builder(element: Node, condition: RelationNode | Region) -> Node:
     """The set of what is written before the bar: its condition where that is the variable alone, else an image."""
     match element:
         case Symbol(name) if symbols(condition) - _SETS == {name}:
             return condition
-        case Relation((Symbol(name), _), ("∈",)) if symbols(condition) - _SETS <= {name}:
+        case RelationNode((Symbol(name), _), ("∈",)) if symbols(condition) - _SETS <= {name}:
             return Region("intersection", (element, condition))
         case _:
             return Apply("image", (element, condition))
