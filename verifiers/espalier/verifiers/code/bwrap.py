@@ -10,11 +10,11 @@ from pathlib import Path
 
 from espalier.verifiers.code.box import RUNNER_COMMAND, Box
 from espalier.verifiers.code.cgroup import ControlGroup, GroupLimits, Hierarchy, find_hierarchy
-from espalier.verifiers.code.sandbox import BoxSpec, SandboxError
+from espalier.verifiers.code.sandbox import PACKAGES, BoxSpec, SandboxError
 from espalier.verifiers.code.seccomp import bpf_program
 
 NOBODY = 65534
-TMP_BYTES = 64 << 20
+SHM_BYTES = 64 << 20
 OVERHEAD_MIB = 32
 """Memory for the runner itself."""
 
@@ -72,7 +72,7 @@ class BwrapMaker:
         memory = (spec.memory_mib + OVERHEAD_MIB) << 20
         group = self._hierarchy.create(GroupLimits(memory, self._pids, self._cpus))
         try:
-            process = await self._spawn(rootfs, group)
+            process = await self._spawn(rootfs, spec, group)
         except OSError as error:
             await asyncio.to_thread(group.remove)
             raise SandboxError(f"cannot start bubblewrap: {error}") from error
@@ -107,7 +107,7 @@ class BwrapMaker:
     async def close(self) -> None:
         """Nothing is kept between boxes."""
 
-    async def _spawn(self, rootfs: Path, group: ControlGroup) -> asyncio.subprocess.Process:
+    async def _spawn(self, rootfs: Path, spec: BoxSpec, group: ControlGroup) -> asyncio.subprocess.Process:
         # A memory file of its own for every box: the offset would be shared.
         seccomp = os.memfd_create("seccomp")
         try:
@@ -121,7 +121,7 @@ class BwrapMaker:
                 *group.entrances,
                 "--",
                 *self._unprivileged(),
-                *self._bwrap(rootfs, seccomp),
+                *self._bwrap(rootfs, spec, seccomp),
                 *RUNNER_COMMAND,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
@@ -143,14 +143,16 @@ class BwrapMaker:
         return ("/usr/bin/setpriv", *identity, "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", "--")
 
     @staticmethod
-    def _bwrap(rootfs: Path, seccomp: int) -> tuple[str, ...]:
-        tmpfs = ("--size", str(TMP_BYTES), "--tmpfs")
+    def _bwrap(rootfs: Path, spec: BoxSpec, seccomp: int) -> tuple[str, ...]:
+        shm = ("--size", str(SHM_BYTES), "--tmpfs", "/dev/shm")  # noqa: S108 (inside the box)
+        tmp = ("--size", str(spec.tmp_mib << 20), "--tmpfs", "/tmp")  # noqa: S108 (inside the box)
+        packages = ("--ro-bind", spec.packages, PACKAGES) if spec.packages else ()
         return (
             "/usr/bin/bwrap",
             *("--unshare-all", "--unshare-user", "--disable-userns", "--as-pid-1"),
             *("--new-session", "--die-with-parent", "--clearenv", "--cap-drop", "ALL"),
             *("--uid", str(NOBODY), "--gid", str(NOBODY), "--hostname", "box"),
             *("--ro-bind", str(rootfs), "/", "--proc", "/proc", "--dev", "/dev"),
-            *(*tmpfs, "/dev/shm", *tmpfs, "/tmp", "--remount-ro", "/dev"),  # noqa: S108 (inside the box)
+            *(*shm, *tmp, "--remount-ro", "/dev", *packages),
             *("--chdir", "/tmp", "--seccomp", str(seccomp), "--"),  # noqa: S108
         )

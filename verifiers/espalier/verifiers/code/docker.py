@@ -16,13 +16,14 @@ import requests
 
 from espalier.verifiers.code.box import RUNNER_COMMAND, Box
 from espalier.verifiers.code.owner import owner_is_dead, owner_tag
-from espalier.verifiers.code.sandbox import BoxSpec, SandboxError
+from espalier.verifiers.code.sandbox import PACKAGES, BoxSpec, SandboxError
 from espalier.verifiers.code.seccomp import docker_profile
 
 LABEL = "espalier.sandbox"
 IMAGE_REPOSITORY = "espalier-sandbox"
-TMP_BYTES = 64 << 20
-TMP_INODES = 4096
+SHM_BYTES = 64 << 20
+FILE_BYTES = 64 << 20
+TMP_INODES_PER_MIB = 64
 OVERHEAD_MIB = 32
 """Memory for the runner itself."""
 API_SECONDS = 60
@@ -118,7 +119,8 @@ class DockerMaker:
     def _create(self, spec: BoxSpec) -> tuple[str, socket.socket]:
         memory = (spec.memory_mib + OVERHEAD_MIB) << 20
         api = self._api()
-        tmp = f"rw,nosuid,nodev,{'exec' if spec.executable_tmp else 'noexec'},size={TMP_BYTES},nr_inodes={TMP_INODES}"
+        access = f"rw,nosuid,nodev,{'exec' if spec.executable_tmp else 'noexec'}"
+        tmp = f"{access},size={spec.tmp_mib << 20},nr_inodes={TMP_INODES_PER_MIB * spec.tmp_mib}"
         try:
             container = api.create_container(
                 f"{IMAGE_REPOSITORY}:{spec.image}",
@@ -132,6 +134,7 @@ class DockerMaker:
                 labels={LABEL: self._owner},
                 host_config=api.create_host_config(
                     auto_remove=True,
+                    binds={spec.packages: {"bind": PACKAGES, "mode": "ro"}} if spec.packages else None,
                     cap_drop=["ALL"],
                     cgroupns="private",
                     ipc_mode="private",
@@ -146,12 +149,12 @@ class DockerMaker:
                     security_opt=["no-new-privileges", f"seccomp={self._seccomp}"],
                     tmpfs={
                         "/tmp": f"{tmp},mode=1777",  # noqa: S108 (inside the box)
-                        "/dev/shm": f"rw,nosuid,nodev,noexec,size={TMP_BYTES},nr_inodes=256,mode=1777",  # noqa: S108
+                        "/dev/shm": f"rw,nosuid,nodev,noexec,size={SHM_BYTES},nr_inodes=256,mode=1777",  # noqa: S108
                     },
                     ulimits=[
                         docker.types.Ulimit(name="core", soft=0, hard=0),
                         docker.types.Ulimit(name="nofile", soft=256, hard=256),
-                        docker.types.Ulimit(name="fsize", soft=TMP_BYTES, hard=TMP_BYTES),
+                        docker.types.Ulimit(name="fsize", soft=FILE_BYTES, hard=FILE_BYTES),
                     ],
                 ),
             )["Id"]

@@ -8,6 +8,9 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Protocol
 
+PACKAGES = "/tmp/packages"  # noqa: S108 (inside the box)
+"""Where a box has the directory `BoxSpec.packages`."""
+
 
 class SandboxError(Exception):
     """The sandbox failed, not the program: no daemon, no box, a box that died or fell silent."""
@@ -82,11 +85,16 @@ class BoxSpec:
         image: Name of the language's image (`espalier-sandbox:IMAGE`) or root file system.
         memory_mib: Memory for the programs, files in /tmp included.
         executable_tmp: Files in /tmp may be executed (compiled languages).
+        tmp_mib: Size of /tmp.
+        packages: Directory of this machine that is mounted read-only at /tmp/packages; empty: none. The user that boxes
+            run as (65534) must be able to read it.
     """
 
     image: str
     memory_mib: int = 256
     executable_tmp: bool = False
+    tmp_mib: int = 64
+    packages: str = ""
 
 
 @dataclass(frozen=True, slots=True)
