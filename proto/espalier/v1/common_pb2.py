@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x65spalier/v1/common.proto\x12\x0b\x65spalier.v1\"F\n\x07Problem\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12!\n\x05\x63heck\x18\x03 \x01(\x0b\x32\x12.espalier.v1.Check\"\xf9\x01\n\x05\x43heck\x12\x30\n\treference\x18\x01 \x01(\x0b\x32\x1b.espalier.v1.ReferenceCheckH\x00\x12\x33\n\x0b\x63onstraints\x18\x02 \x01(\x0b\x32\x1c.espalier.v1.ConstraintCheckH\x00\x12,\n\x07program\x18\x03 \x01(\x0b\x32\x19.espalier.v1.ProgramCheckH\x00\x12\'\n\x05steps\x18\x04 \x01(\x0b\x32\x16.espalier.v1.StepCheckH\x00\x12*\n\x06\x63ustom\x18\x05 \x01(\x0b\x32\x18.espalier.v1.CustomCheckH\x00\x42\x06\n\x04kind\"K\n\x0eReferenceCheck\x12\x0e\n\x06\x61nswer\x18\x01 \x01(\t\x12)\n\x07options\x18\x02 \x01(\x0b\x32\x18.espalier.v1.MathOptions\"\x8b\x02\n\x0bMathOptions\x12 \n\x13percent_as_fraction\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x1c\n\x0fmissing_unit_ok\x18\x02 \x01(\x08H\x01\x88\x01\x01\x12#\n\x16interval_as_inequality\x18\x03 \x01(\x08H\x02\x88\x01\x01\x12\x1a\n\rordered_lists\x18\x04 \x01(\x08H\x03\x88\x01\x01\x12\x15\n\x08round_to\x18\x05 \x01(\rH\x04\x88\x01\x01\x42\x16\n\x14_percent_as_fractionB\x12\n\x10_missing_unit_okB\x19\n\x17_interval_as_inequalityB\x10\n\x0e_ordered_listsB\x0b\n\t_round_to\"?\n\x0f\x43onstraintCheck\x12,\n\x0b\x63onstraints\x18\x01 \x03(\x0b\x32\x17.espalier.v1.Constraint\"\x7f\n\nConstraint\x12,\n\nnumber_use\x18\x01 \x01(\x0b\x32\x16.espalier.v1.NumberUseH\x00\x12)\n\x08relation\x18\x02 \x01(\x0b\x32\x15.espalier.v1.RelationH\x00\x12\x10\n\x06\x64omain\x18\x03 \x01(\tH\x00\x42\x06\n\x04kind\"S\n\x08Relation\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x15\n\rall_solutions\x18\x02 \x01(\x08\x12\x15\n\x08round_to\x18\x03 \x01(\rH\x00\x88\x01\x01\x42\x0b\n\t_round_to\"a\n\tNumberUse\x12\x0f\n\x07numbers\x18\x01 \x03(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x14\n\x07use_all\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12\x11\n\toperators\x18\x04 \x03(\tB\n\n\x08_use_all\"\x0b\n\tStepCheck\"\xe9\x02\n\x0cProgramCheck\x12\x10\n\x08language\x18\x01 \x01(\t\x12\'\n\x05\x63\x61ses\x18\x02 \x03(\x0b\x32\x18.espalier.v1.ProgramCase\x12+\n\ncomparison\x18\x03 \x01(\x0e\x32\x17.espalier.v1.Comparison\x12\x16\n\ttolerance\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\"\n\x15stop_at_first_failure\x18\x05 \x01(\x08H\x01\x88\x01\x01\x12*\n\x06limits\x18\x06 \x01(\x0b\x32\x1a.espalier.v1.ProgramLimits\x12\x33\n\x05\x66iles\x18\x07 \x03(\x0b\x32$.espalier.v1.ProgramCheck.FilesEntry\x1a,\n\nFilesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0c\n\n_toleranceB\x18\n\x16_stop_at_first_failure\"\xce\x01\n\x0bProgramCase\x12\'\n\x05stdio\x18\x01 \x01(\x0b\x32\x16.espalier.v1.StdioCaseH\x00\x12%\n\x04\x63\x61ll\x18\x02 \x01(\x0b\x32\x15.espalier.v1.CallCaseH\x00\x12*\n\x07\x61sserts\x18\x03 \x01(\x0b\x32\x17.espalier.v1.AssertCaseH\x00\x12+\n\x07\x63hecker\x18\x04 \x01(\x0b\x32\x18.espalier.v1.CheckerCaseH\x00\x12\x0e\n\x06hidden\x18\x05 \x01(\x08\x42\x06\n\x04kind\",\n\tStdioCase\x12\r\n\x05stdin\x18\x01 \x01(\t\x12\x10\n\x08\x65xpected\x18\x02 \x01(\t\"K\n\x08\x43\x61llCase\x12\x10\n\x08\x66unction\x18\x01 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x02 \x01(\t\x12\x15\n\rexpected_json\x18\x03 \x01(\t\"1\n\nAssertCase\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x13\n\x0b\x65ntry_point\x18\x02 \x01(\t\">\n\x0b\x43heckerCase\x12\r\n\x05stdin\x18\x01 \x01(\t\x12\x10\n\x08\x65xpected\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\"8\n\x0b\x43ustomCheck\x12\x10\n\x08verifier\x18\x01 \x01(\t\x12\x17\n\x0fparameters_json\x18\x02 \x01(\t\"\xbd\x01\n\rProgramLimits\x12\x19\n\x0c\x63\x61se_seconds\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\rtotal_seconds\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\nmemory_mib\x18\x03 \x01(\rH\x02\x88\x01\x01\x12\x19\n\x0coutput_bytes\x18\x04 \x01(\rH\x03\x88\x01\x01\x42\x0f\n\r_case_secondsB\x10\n\x0e_total_secondsB\r\n\x0b_memory_mibB\x0f\n\r_output_bytes\"4\n\x05\x43laim\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0c\n\x04\x62\x61re\x18\x02 \x01(\x08\x12\x0f\n\x07problem\x18\x03 \x01(\t\"\x8c\x01\n\x07Verdict\x12#\n\x06status\x18\x01 \x01(\x0e\x32\x13.espalier.v1.Status\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x12\n\ndecided_by\x18\x03 \x01(\t\x12\'\n\x08\x65vidence\x18\x04 \x03(\x0b\x32\x15.espalier.v1.Evidence\x12\x10\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x05 \x01(\t\"(\n\x08\x45vidence\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\"k\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x16\n\x0esampled_tokens\x18\x02 \x01(\r\x12\x15\n\rforced_tokens\x18\x03 \x01(\r\x12\x1c\n\x14\x63ritical_path_tokens\x18\x04 \x01(\r*\x8b\x01\n\nComparison\x12\x1a\n\x16\x43OMPARISON_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43OMPARISON_EXACT\x10\x01\x12\x15\n\x11\x43OMPARISON_TOKENS\x10\x02\x12\x14\n\x10\x43OMPARISON_FLOAT\x10\x03\x12\x1e\n\x1a\x43OMPARISON_UNORDERED_LINES\x10\x04*h\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTATUS_PASS\x10\x01\x12\x0f\n\x0bSTATUS_FAIL\x10\x02\x12\x12\n\x0eSTATUS_UNKNOWN\x10\x03\x12\x10\n\x0cSTATUS_ERROR\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x65spalier/v1/common.proto\x12\x0b\x65spalier.v1\"F\n\x07Problem\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12!\n\x05\x63heck\x18\x03 \x01(\x0b\x32\x12.espalier.v1.Check\"\xf9\x01\n\x05\x43heck\x12\x30\n\treference\x18\x01 \x01(\x0b\x32\x1b.espalier.v1.ReferenceCheckH\x00\x12\x33\n\x0b\x63onstraints\x18\x02 \x01(\x0b\x32\x1c.espalier.v1.ConstraintCheckH\x00\x12,\n\x07program\x18\x03 \x01(\x0b\x32\x19.espalier.v1.ProgramCheckH\x00\x12\'\n\x05steps\x18\x04 \x01(\x0b\x32\x16.espalier.v1.StepCheckH\x00\x12*\n\x06\x63ustom\x18\x05 \x01(\x0b\x32\x18.espalier.v1.CustomCheckH\x00\x42\x06\n\x04kind\"K\n\x0eReferenceCheck\x12\x0e\n\x06\x61nswer\x18\x01 \x01(\t\x12)\n\x07options\x18\x02 \x01(\x0b\x32\x18.espalier.v1.MathOptions\"\x8b\x02\n\x0bMathOptions\x12 \n\x13percent_as_fraction\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x1c\n\x0fmissing_unit_ok\x18\x02 \x01(\x08H\x01\x88\x01\x01\x12#\n\x16interval_as_inequality\x18\x03 \x01(\x08H\x02\x88\x01\x01\x12\x1a\n\rordered_lists\x18\x04 \x01(\x08H\x03\x88\x01\x01\x12\x15\n\x08round_to\x18\x05 \x01(\rH\x04\x88\x01\x01\x42\x16\n\x14_percent_as_fractionB\x12\n\x10_missing_unit_okB\x19\n\x17_interval_as_inequalityB\x10\n\x0e_ordered_listsB\x0b\n\t_round_to\"?\n\x0f\x43onstraintCheck\x12,\n\x0b\x63onstraints\x18\x01 \x03(\x0b\x32\x17.espalier.v1.Constraint\"\x7f\n\nConstraint\x12,\n\nnumber_use\x18\x01 \x01(\x0b\x32\x16.espalier.v1.NumberUseH\x00\x12)\n\x08relation\x18\x02 \x01(\x0b\x32\x15.espalier.v1.RelationH\x00\x12\x10\n\x06\x64omain\x18\x03 \x01(\tH\x00\x42\x06\n\x04kind\"S\n\x08Relation\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x15\n\rall_solutions\x18\x02 \x01(\x08\x12\x15\n\x08round_to\x18\x03 \x01(\rH\x00\x88\x01\x01\x42\x0b\n\t_round_to\"a\n\tNumberUse\x12\x0f\n\x07numbers\x18\x01 \x03(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x14\n\x07use_all\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12\x11\n\toperators\x18\x04 \x03(\tB\n\n\x08_use_all\"\x0b\n\tStepCheck\"\xfb\x02\n\x0cProgramCheck\x12\x10\n\x08language\x18\x01 \x01(\t\x12\'\n\x05\x63\x61ses\x18\x02 \x03(\x0b\x32\x18.espalier.v1.ProgramCase\x12+\n\ncomparison\x18\x03 \x01(\x0e\x32\x17.espalier.v1.Comparison\x12\x16\n\ttolerance\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\"\n\x15stop_at_first_failure\x18\x05 \x01(\x08H\x01\x88\x01\x01\x12*\n\x06limits\x18\x06 \x01(\x0b\x32\x1a.espalier.v1.ProgramLimits\x12\x33\n\x05\x66iles\x18\x07 \x03(\x0b\x32$.espalier.v1.ProgramCheck.FilesEntry\x12\x10\n\x08together\x18\x08 \x01(\x08\x1a,\n\nFilesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0c\n\n_toleranceB\x18\n\x16_stop_at_first_failure\"\xce\x01\n\x0bProgramCase\x12\'\n\x05stdio\x18\x01 \x01(\x0b\x32\x16.espalier.v1.StdioCaseH\x00\x12%\n\x04\x63\x61ll\x18\x02 \x01(\x0b\x32\x15.espalier.v1.CallCaseH\x00\x12*\n\x07\x61sserts\x18\x03 \x01(\x0b\x32\x17.espalier.v1.AssertCaseH\x00\x12+\n\x07\x63hecker\x18\x04 \x01(\x0b\x32\x18.espalier.v1.CheckerCaseH\x00\x12\x0e\n\x06hidden\x18\x05 \x01(\x08\x42\x06\n\x04kind\",\n\tStdioCase\x12\r\n\x05stdin\x18\x01 \x01(\t\x12\x10\n\x08\x65xpected\x18\x02 \x01(\t\"K\n\x08\x43\x61llCase\x12\x10\n\x08\x66unction\x18\x01 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x02 \x01(\t\x12\x15\n\rexpected_json\x18\x03 \x01(\t\"1\n\nAssertCase\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x13\n\x0b\x65ntry_point\x18\x02 \x01(\t\">\n\x0b\x43heckerCase\x12\r\n\x05stdin\x18\x01 \x01(\t\x12\x10\n\x08\x65xpected\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\"8\n\x0b\x43ustomCheck\x12\x10\n\x08verifier\x18\x01 \x01(\t\x12\x17\n\x0fparameters_json\x18\x02 \x01(\t\"\xbd\x01\n\rProgramLimits\x12\x19\n\x0c\x63\x61se_seconds\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\rtotal_seconds\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\nmemory_mib\x18\x03 \x01(\rH\x02\x88\x01\x01\x12\x19\n\x0coutput_bytes\x18\x04 \x01(\rH\x03\x88\x01\x01\x42\x0f\n\r_case_secondsB\x10\n\x0e_total_secondsB\r\n\x0b_memory_mibB\x0f\n\r_output_bytes\"4\n\x05\x43laim\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0c\n\x04\x62\x61re\x18\x02 \x01(\x08\x12\x0f\n\x07problem\x18\x03 \x01(\t\"\x8c\x01\n\x07Verdict\x12#\n\x06status\x18\x01 \x01(\x0e\x32\x13.espalier.v1.Status\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x12\n\ndecided_by\x18\x03 \x01(\t\x12\'\n\x08\x65vidence\x18\x04 \x03(\x0b\x32\x15.espalier.v1.Evidence\x12\x10\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x05 \x01(\t\"(\n\x08\x45vidence\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\"k\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x16\n\x0esampled_tokens\x18\x02 \x01(\r\x12\x15\n\rforced_tokens\x18\x03 \x01(\r\x12\x1c\n\x14\x63ritical_path_tokens\x18\x04 \x01(\r*\x8b\x01\n\nComparison\x12\x1a\n\x16\x43OMPARISON_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43OMPARISON_EXACT\x10\x01\x12\x15\n\x11\x43OMPARISON_TOKENS\x10\x02\x12\x14\n\x10\x43OMPARISON_FLOAT\x10\x03\x12\x1e\n\x1a\x43OMPARISON_UNORDERED_LINES\x10\x04*h\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTATUS_PASS\x10\x01\x12\x0f\n\x0bSTATUS_FAIL\x10\x02\x12\x12\n\x0eSTATUS_UNKNOWN\x10\x03\x12\x10\n\x0cSTATUS_ERROR\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,10 +33,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PROGRAMCHECK_FILESENTRY']._loaded_options = None
   _globals['_PROGRAMCHECK_FILESENTRY']._serialized_options = b'8\001'
-  _globals['_COMPARISON']._serialized_start=2513
-  _globals['_COMPARISON']._serialized_end=2652
-  _globals['_STATUS']._serialized_start=2654
-  _globals['_STATUS']._serialized_end=2758
+  _globals['_COMPARISON']._serialized_start=2531
+  _globals['_COMPARISON']._serialized_end=2670
+  _globals['_STATUS']._serialized_start=2672
+  _globals['_STATUS']._serialized_end=2776
   _globals['_PROBLEM']._serialized_start=41
   _globals['_PROBLEM']._serialized_end=111
   _globals['_CHECK']._serialized_start=114
@@ -56,29 +56,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STEPCHECK']._serialized_start=1090
   _globals['_STEPCHECK']._serialized_end=1101
   _globals['_PROGRAMCHECK']._serialized_start=1104
-  _globals['_PROGRAMCHECK']._serialized_end=1465
-  _globals['_PROGRAMCHECK_FILESENTRY']._serialized_start=1381
-  _globals['_PROGRAMCHECK_FILESENTRY']._serialized_end=1425
-  _globals['_PROGRAMCASE']._serialized_start=1468
-  _globals['_PROGRAMCASE']._serialized_end=1674
-  _globals['_STDIOCASE']._serialized_start=1676
-  _globals['_STDIOCASE']._serialized_end=1720
-  _globals['_CALLCASE']._serialized_start=1722
-  _globals['_CALLCASE']._serialized_end=1797
-  _globals['_ASSERTCASE']._serialized_start=1799
-  _globals['_ASSERTCASE']._serialized_end=1848
-  _globals['_CHECKERCASE']._serialized_start=1850
-  _globals['_CHECKERCASE']._serialized_end=1912
-  _globals['_CUSTOMCHECK']._serialized_start=1914
-  _globals['_CUSTOMCHECK']._serialized_end=1970
-  _globals['_PROGRAMLIMITS']._serialized_start=1973
-  _globals['_PROGRAMLIMITS']._serialized_end=2162
-  _globals['_CLAIM']._serialized_start=2164
-  _globals['_CLAIM']._serialized_end=2216
-  _globals['_VERDICT']._serialized_start=2219
-  _globals['_VERDICT']._serialized_end=2359
-  _globals['_EVIDENCE']._serialized_start=2361
-  _globals['_EVIDENCE']._serialized_end=2401
-  _globals['_USAGE']._serialized_start=2403
-  _globals['_USAGE']._serialized_end=2510
+  _globals['_PROGRAMCHECK']._serialized_end=1483
+  _globals['_PROGRAMCHECK_FILESENTRY']._serialized_start=1399
+  _globals['_PROGRAMCHECK_FILESENTRY']._serialized_end=1443
+  _globals['_PROGRAMCASE']._serialized_start=1486
+  _globals['_PROGRAMCASE']._serialized_end=1692
+  _globals['_STDIOCASE']._serialized_start=1694
+  _globals['_STDIOCASE']._serialized_end=1738
+  _globals['_CALLCASE']._serialized_start=1740
+  _globals['_CALLCASE']._serialized_end=1815
+  _globals['_ASSERTCASE']._serialized_start=1817
+  _globals['_ASSERTCASE']._serialized_end=1866
+  _globals['_CHECKERCASE']._serialized_start=1868
+  _globals['_CHECKERCASE']._serialized_end=1930
+  _globals['_CUSTOMCHECK']._serialized_start=1932
+  _globals['_CUSTOMCHECK']._serialized_end=1988
+  _globals['_PROGRAMLIMITS']._serialized_start=1991
+  _globals['_PROGRAMLIMITS']._serialized_end=2180
+  _globals['_CLAIM']._serialized_start=2182
+  _globals['_CLAIM']._serialized_end=2234
+  _globals['_VERDICT']._serialized_start=2237
+  _globals['_VERDICT']._serialized_end=2377
+  _globals['_EVIDENCE']._serialized_start=2379
+  _globals['_EVIDENCE']._serialized_end=2419
+  _globals['_USAGE']._serialized_start=2421
+  _globals['_USAGE']._serialized_end=2528
 # @@protoc_insertion_point(module_scope)

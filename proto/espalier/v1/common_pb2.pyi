@@ -122,7 +122,7 @@ class StepCheck(_message.Message):
     def __init__(self) -> None: ...
 
 class ProgramCheck(_message.Message):
-    __slots__ = ("language", "cases", "comparison", "tolerance", "stop_at_first_failure", "limits", "files")
+    __slots__ = ("language", "cases", "comparison", "tolerance", "stop_at_first_failure", "limits", "files", "together")
     class FilesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -137,6 +137,7 @@ class ProgramCheck(_message.Message):
     STOP_AT_FIRST_FAILURE_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     FILES_FIELD_NUMBER: _ClassVar[int]
+    TOGETHER_FIELD_NUMBER: _ClassVar[int]
     language: str
     cases: _containers.RepeatedCompositeFieldContainer[ProgramCase]
     comparison: Comparison
@@ -144,7 +145,8 @@ class ProgramCheck(_message.Message):
     stop_at_first_failure: bool
     limits: ProgramLimits
     files: _containers.ScalarMap[str, str]
-    def __init__(self, language: _Optional[str] = ..., cases: _Optional[_Iterable[_Union[ProgramCase, _Mapping]]] = ..., comparison: _Optional[_Union[Comparison, str]] = ..., tolerance: _Optional[float] = ..., stop_at_first_failure: bool = ..., limits: _Optional[_Union[ProgramLimits, _Mapping]] = ..., files: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    together: bool
+    def __init__(self, language: _Optional[str] = ..., cases: _Optional[_Iterable[_Union[ProgramCase, _Mapping]]] = ..., comparison: _Optional[_Union[Comparison, str]] = ..., tolerance: _Optional[float] = ..., stop_at_first_failure: bool = ..., limits: _Optional[_Union[ProgramLimits, _Mapping]] = ..., files: _Optional[_Mapping[str, str]] = ..., together: bool = ...) -> None: ...
 
 class ProgramCase(_message.Message):
     __slots__ = ("stdio", "call", "asserts", "checker", "hidden")

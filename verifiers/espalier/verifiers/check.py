@@ -165,6 +165,8 @@ class ProgramCheck:
         stop_at_first_failure: Whether the cases after a failed one are left out.
         limits: Time, memory and output.
         files: Name and text of files beside the program: modules that it may import, headers, data.
+        together: Whether all cases, which must be assert cases, run in one process: many small tests cost little more
+            than one, and a test sees what an earlier one has changed. A test that judges nothing is failed.
     """
 
     cases: tuple[Case, ...]
@@ -174,6 +176,7 @@ class ProgramCheck:
     stop_at_first_failure: bool = True
     limits: ProgramLimits = field(default_factory=ProgramLimits)
     files: tuple[tuple[str, str], ...] = ()
+    together: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,6 +148,7 @@ def decode_program(message: pb.ProgramCheck, at: str = "check.program") -> Progr
         stop_at_first_failure=stop,
         limits=_decode_limits(message.limits, f"{at}.limits"),
         files=tuple(sorted((_file_name(name, f"{at}.files"), text) for name, text in message.files.items())),
+        together=message.together,
     )
 
 
@@ -340,6 +341,7 @@ def _encode_program(check: ProgramCheck) -> pb.ProgramCheck:
         tolerance=check.tolerance,
         files={encode_text(name): encode_text(text) for name, text in check.files},
         stop_at_first_failure=check.stop_at_first_failure,
+        together=check.together,
         limits=pb.ProgramLimits(
             case_seconds=limits.case_seconds,
             total_seconds=limits.total_seconds,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from espalier.common.errors import FieldError
@@ -100,14 +101,64 @@ def prepare(case: Case, index: int, language: Language, check: ProgramCheck) -> 
             where += ".asserts"
             if language.asserts is None:
                 raise FieldError(where, "asserts are Python; use stdio or checker cases")
-            request = {
-                "tests": case.source,
-                "entry_point": case.entry_point,
-                "program": language.source_path,
-                "modules": [name.removesuffix(".py") for name, _ in check.files if name.endswith(".py")],
-                "server": PROGRAM_SERVER,
-            }
+            request = {"tests": case.source, "entry_point": case.entry_point, **_beside_tests(language, check)}
             return Trial(case, index + 1, where, language.asserts, json.dumps(request))
+
+
+def _beside_tests(language: Language, check: ProgramCheck) -> dict[str, Any]:
+    return {
+        "program": language.source_path,
+        "modules": [name.removesuffix(".py") for name, _ in check.files if name.endswith(".py")],
+        "server": PROGRAM_SERVER,
+    }
+
+
+def gather(trials: Sequence[Trial], language: Language, check: ProgramCheck) -> Trial:
+    """One trial that runs the tests of several, all of AssertCases, in one process; :func:`judge_gathered` reads it."""
+    each = [
+        {"tests": trial.case.source, "entry_point": trial.case.entry_point}
+        for trial in trials
+        if isinstance(trial.case, AssertCase)
+    ]
+    return replace(trials[0], stdin=json.dumps({"each": each, **_beside_tests(language, check)}))
+
+
+def judge_gathered(
+    trials: Sequence[Trial], outcome: CommandOutcome, check: ProgramCheck, command: Command
+) -> list[CaseResult]:
+    """Judge the tests that a gathered trial came to: the first of `trials`, at least one.
+
+    A test that was under way when the process ended is judged if it is the first. Behind others it is left out: it has
+    to begin with a process and a time limit of its own before it is held against the program.
+    """
+    reports = []
+    for line in outcome.result.split(b"\n")[:-1][: len(trials)]:
+        try:
+            report = json.loads(line)
+            reports.append((bool(report["passed"]), f"{TESTS_FAIL}: {report['reason']}"))
+        except (ValueError, TypeError, KeyError):
+            break
+    if not reports:
+        trouble = _trouble(outcome, check, command)
+        reports = [(False, trouble or f"{TESTS_FAIL}: they did not come to their end")]
+    share = 1 / len(reports)
+    return [
+        CaseResult(
+            number=trial.number,
+            passed=passed,
+            reason="" if passed else reason,
+            given=trial.case.source if isinstance(trial.case, AssertCase) else "",
+            expected=ALL_HOLD,
+            got="",
+            stderr="",
+            seconds=outcome.seconds * share,
+            cpu_seconds=outcome.cpu_seconds * share,
+            memory_mib=outcome.memory_mib,
+            hidden=trial.case.hidden,
+            starved=_starved(outcome) and not outcome.result,
+        )
+        for trial, (passed, reason) in zip(trials, reports, strict=False)
+    ]
 
 
 def judge(trial: Trial, outcome: CommandOutcome, check: ProgramCheck, command: Command) -> CaseResult:
@@ -134,7 +185,7 @@ def judge(trial: Trial, outcome: CommandOutcome, check: ProgramCheck, command: C
             given, expected = f"{case.function}(*{case.arguments_json})", case.expected_json
             got, wrong = _judge_value(trial.expected, outcome, check)
         case AssertCase():
-            given, expected = case.source, "every assertion holds"
+            given, expected = case.source, ALL_HOLD
             got, wrong = _judge_tests(trial, outcome, stdout)
     reason = trouble or wrong
     return CaseResult(
@@ -149,9 +200,15 @@ def judge(trial: Trial, outcome: CommandOutcome, check: ProgramCheck, command: C
         cpu_seconds=outcome.cpu_seconds,
         memory_mib=outcome.memory_mib,
         hidden=case.hidden,
-        starved=outcome.stopped is CommandStop.WALL and outcome.cpu_seconds > IDLE_SHARE * outcome.seconds,
+        starved=_starved(outcome),
     )
 
+
+def _starved(outcome: CommandOutcome) -> bool:
+    return outcome.stopped is CommandStop.WALL and outcome.cpu_seconds > IDLE_SHARE * outcome.seconds
+
+
+ALL_HOLD = "every assertion holds"
 
 TESTS_FAIL = "the tests fail"
 

@@ -13,8 +13,17 @@ from typing import Self
 
 from espalier.common.errors import FieldError
 from espalier.verifiers.answer import answer_of, no_answer
-from espalier.verifiers.check import CallCase, Check, CheckerCase, Claim, ProgramCheck, StdioCase
-from espalier.verifiers.code.cases import TESTS_FAIL, WALL_FACTOR, CaseResult, Trial, judge, prepare
+from espalier.verifiers.check import AssertCase, CallCase, Check, CheckerCase, Claim, ProgramCheck, StdioCase
+from espalier.verifiers.code.cases import (
+    TESTS_FAIL,
+    WALL_FACTOR,
+    CaseResult,
+    Trial,
+    gather,
+    judge,
+    judge_gathered,
+    prepare,
+)
 from espalier.verifiers.code.languages import JOB, LANGUAGES, Language
 from espalier.verifiers.code.sandbox import BoxSpec, Command, CommandOutcome, Job, Sandbox, SandboxError
 from espalier.verifiers.code.settings import SandboxSettings, open_sandbox
@@ -156,6 +165,8 @@ class CodeVerifier:
         for name, _ in check.files:
             if name == language.source or "/" in name or name.startswith("."):
                 raise FieldError("check.program.files", f"{name!r} cannot stand beside the program {language.source}")
+        if check.together and not all(isinstance(case, AssertCase) for case in check.cases):
+            raise FieldError("check.program.together", "is for assert cases alone; leave it out")
         trials = (prepare(case, i, language, check) for i, case in enumerate(check.cases))
         # Hidden cases last: what a program has seen of one, it could say in a case that is told of.
         return language, sorted(trials, key=lambda trial: trial.case.hidden)
@@ -207,7 +218,8 @@ class CodeVerifier:
             if language.compile is not None:
                 yield Command(language.compile, "", language.compile_seconds, WALL_FACTOR * language.compile_seconds)
             deadline = clock() + wall_left
-            for trial in trials[len(results) :]:
+            while waiting := trials[len(results) :]:
+                trial = gather(waiting, language, check) if check.together else waiting[0]
                 seconds = min(limits.case_seconds, left)
                 wall_seconds = min(WALL_FACTOR * seconds, deadline - clock())
                 current = trial.command(seconds, max(wall_seconds, 0.001), limits.output_bytes)
@@ -220,9 +232,13 @@ class CodeVerifier:
                 compiled = await anext(outcomes)
                 if compiled.exit_code != 0:
                     return _does_not_compile(compiled)
-            for trial in trials[len(results) :]:
+            while waiting := trials[len(results) :]:
                 outcome = await anext(outcomes)
-                results.append(judge(trial, outcome, check, current))
+                if check.together:
+                    judged = judge_gathered(waiting, outcome, check, current)
+                else:
+                    judged = [judge(waiting[0], outcome, check, current)]
+                results += _to_first_failure(judged) if check.stop_at_first_failure else judged
                 left -= outcome.cpu_seconds
                 if results[-1].starved or (check.stop_at_first_failure and not results[-1].passed):
                     break
@@ -272,6 +288,12 @@ class CodeVerifier:
                     if check.stop_at_first_failure:
                         return judged[: index + 1]
         return judged
+
+
+def _to_first_failure(results: list[CaseResult]) -> list[CaseResult]:
+    """The results up to the first that is not passed, with it."""
+    first = next((number for number, result in enumerate(results) if not result.passed), len(results))
+    return results[: first + 1]
 
 
 def _verdict(results: list[CaseResult], total: int, *, ran_out: bool, check: ProgramCheck) -> Verdict:

@@ -5,6 +5,8 @@ Standard input: {"tests": source, "entry_point": name or "", "program": path, "m
 the program's process}. What becomes of the tests is written to RESULT_FD as JSON, by this process alone:
     passed, reason, detail (a traceback)    a verdict on the program
     fault                                   the tests cannot judge any program: they do not compile, or assert nothing
+With "each", a list of {"tests", "entry_point"}, in place of these two: one line of passed and reason for each, written
+as soon as it is known. The process ends early when that of the program has become useless to the tests that are left.
 This process cannot be inspected by the program's (not dumpable), and starts it only when that holds; it writes no file.
 """
 
@@ -21,6 +23,7 @@ import types
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from espalier.verifiers.code.harness.remote import ProgramModule, RemoteProgram
@@ -46,39 +49,82 @@ def main() -> None:
     request = json.load(sys.stdin)
     result = int(os.environ.pop("RESULT_FD"))
     os.set_inheritable(result, False)
-    report = judge(request)
-    os.write(result, json.dumps(report).encode())
+    if "each" in request:
+        for report in judge_each(request):
+            os.write(result, json.dumps(report).encode() + b"\n")
+    else:
+        os.write(result, json.dumps(judge(request)).encode())
     sys.stdout.flush()
     os._exit(0)
 
 
 def judge(request: "dict[str, Any]") -> "dict[str, Any]":
-    source = request["tests"]
-    try:
-        tree = ast.parse(source, "<tests>")
-        if not would_assert(tree):
-            return {"fault": "asserts nothing: it has no assert statement that would run"}
-        names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-        tests = Tests(tree, source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        return {"fault": f"does not compile: {error}"}
+    tests = parsed(request["tests"])
+    if isinstance(tests, str):
+        return {"fault": tests}
     program = RemoteProgram(request["server"], request["program"])
     if tests.for_pytest:
         import pytest  # noqa: F401 (while the program starts)
     try:
-        program.start()
-        for name in ("solution", *request["modules"]):
-            sys.modules[name] = ProgramModule(program, name)
-        space = namespace(program, names, tests.defined, request)
-        asked = program.asked
-        if tests.for_pytest:
-            failed = run_pytest(tests, space)
-        else:
-            failed = run_plain(tests, space, program, request["entry_point"])
-    except SystemExit as error:
-        return {"passed": False, "reason": "the program ended before the assertions did", "detail": repr(error)}
+        start(program, request["modules"])
     except BaseException as error:
-        return {"passed": False, "reason": program.fault or last_line(error), "detail": told(error)}
+        return not_started(program, error)
+    return report_on(tests, program, request["program"], request["entry_point"])
+
+
+def judge_each(request: "dict[str, Any]") -> "Iterator[dict[str, Any]]":
+    """What becomes of each of several tests on one process of the program, up to one that makes it useless."""
+    program = RemoteProgram(request["server"], request["program"])
+    broken = None
+    try:
+        start(program, request["modules"])
+    except BaseException as error:
+        broken = not_started(program, error)
+    for one in request["each"]:
+        report = broken
+        if report is None:
+            tests = parsed(one["tests"])
+            if isinstance(tests, str) or tests.for_pytest:
+                report = {"fault": tests if isinstance(tests, str) else "needs pytest, which runs tests apart"}
+            else:
+                report = report_on(tests, program, request["program"], one["entry_point"])
+        yield {"passed": report.get("passed", False), "reason": report.get("fault") or report["reason"]}
+        if program.fault and broken is None:
+            return
+
+
+def parsed(source: str) -> "Tests | str":
+    """The tests, or why they cannot judge any program."""
+    try:
+        tree = ast.parse(source, "<tests>")
+        if not would_assert(tree):
+            return "asserts nothing: it has no assert statement that would run"
+        return Tests(tree, source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return f"does not compile: {error}"
+
+
+def start(program: RemoteProgram, modules: "list[str]") -> None:
+    """Let the program's module run; raises what it raises."""
+    program.start()
+    for name in ("solution", *modules):
+        sys.modules[name] = ProgramModule(program, name)
+
+
+def not_started(program: RemoteProgram, error: BaseException) -> "dict[str, Any]":
+    if isinstance(error, SystemExit):
+        return {"passed": False, "reason": "the program ended before the assertions did", "detail": repr(error)}
+    return {"passed": False, "reason": program.fault or last_line(error), "detail": told(error)}
+
+
+def report_on(tests: "Tests", program: RemoteProgram, path: str, entry_point: str) -> "dict[str, Any]":
+    """What becomes of tests of a program that has started."""
+    try:
+        space = namespace(program, tests, path, entry_point)
+        asked = program.asked
+        failed = run_pytest(tests, space) if tests.for_pytest else run_plain(tests, space, program, entry_point)
+    except BaseException as error:
+        return not_started(program, error)
     if failed is not None:
         return {"passed": False, "reason": program.fault or failed[0], "detail": failed[1]}
     if program.fault:
@@ -94,14 +140,17 @@ class Tests:
     """The source of the tests, made to count the assertions that it reaches.
 
     Attributes:
+        names: Names that it uses.
         for_pytest: It has functions or classes that pytest would collect.
         ran: How many assertions have been reached.
         defined: Names that it defines or imports itself.
     """
 
     def __init__(self, tree: ast.Module, source: str) -> None:
+        names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
         tree.body = [node for node in tree.body if not starts_runner(node)]
         self.source = source
+        self.names = names
         self.calls_check = calls_check(tree)
         self.for_pytest = any(is_test(node) for node in tree.body)
         self.defined = defined(tree)
@@ -210,22 +259,20 @@ def defined(tree: ast.Module) -> "set[str]":
     return names
 
 
-def namespace(
-    program: RemoteProgram, names: "set[str]", own: "set[str]", request: "dict[str, Any]"
-) -> "dict[str, Any]":
+def namespace(program: RemoteProgram, tests: Tests, path: str, entry_point: str) -> "dict[str, Any]":
     """The names that the tests find: modules that the program imports, then what the program defines.
 
     A name of the program hides a builtin only where it is the entry point, or nothing else of the program is asked for:
     else `all` or `abs` would be the program's word.
     """
+    names, own = tests.names, tests.defined
     space: dict[str, Any] = {}
-    for statement in imported(request["program"], names):
+    for statement in imported(path, names):
         try:
             exec(compile(ast.Module([statement], []), "<imports>", "exec"), space)
         except Exception:  # noqa: S112 (what cannot be imported here is not there)
             continue
     space = {name: value for name, value in space.items() if name in names and not hasattr(builtins, name)}
-    entry_point = request["entry_point"]
     wanted = [name for name in program.names if name in names and name not in own and name not in space]
     plain = [name for name in wanted if not hasattr(builtins, name)]
     chosen = plain or wanted
