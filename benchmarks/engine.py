@@ -23,7 +23,7 @@ from espalier.runtime.engine import Finished, GenerateRequest, Limits, Mode, Sam
 from espalier.runtime.grammar import Tag, Vocabulary
 from espalier.runtime.layout import Path
 from espalier.runtime.local import SEEDLING, LocalEngine
-from espalier.runtime.local.sampler import DefaultSampler, Draw
+from espalier.runtime.local.sampler import DefaultSampler, SamplingInput
 
 
 class Scripted:
@@ -34,11 +34,11 @@ class Scripted:
         self.scripts: dict[Path, Sequence[int | None]] = {}
         self.done: dict[tuple[str, Path], int] = {}
 
-    def sample(self, draws: Sequence[Draw], logits: torch.Tensor) -> tuple[list[int], list[float]]:
+    def sample(self, inputs: Sequence[SamplingInput], logits: torch.Tensor) -> tuple[list[int], list[float]]:
         logits = logits.clone()
         logits[:, list(self.vocabulary.tags)] = -torch.inf
-        tokens, logprobs = DefaultSampler().sample(draws, logits)
-        for row, draw in enumerate(draws):
+        tokens, logprobs = DefaultSampler().sample(inputs, logits)
+        for row, draw in enumerate(inputs):
             script = self.scripts.get(draw.path, ())
             done = self.done.get((draw.request_id, draw.path), 0)
             self.done[draw.request_id, draw.path] = done + 1

@@ -202,11 +202,11 @@ def processor_time(process: psutil.Process | None) -> float:
 
 
 async def measure(
-    door: str, ports: list[int], clients: int, seconds: float, pause: float, server: psutil.Process | None = None
+    entrance: str, ports: list[int], clients: int, seconds: float, pause: float, server: psutil.Process | None = None
 ) -> Measured:
     """All calls after a warm-up."""
     async with AsyncExitStack() as stack:
-        asks = [await stack.enter_async_context(DOORS[door](ports)) for _ in range(clients)]
+        asks = [await stack.enter_async_context(ENTRANCES[entrance](ports)) for _ in range(clients)]
         warm: list[float] = []
         await asyncio.gather(*(ask_until(time.perf_counter() + 0.5, ask, warm, pause) for ask in asks))
         stop = time.perf_counter() + seconds
@@ -216,7 +216,7 @@ async def measure(
 
 
 class GrpcClient:
-    """A connection of its own to the gRPC door."""
+    """A connection of its own to the gRPC entrance."""
 
     def __init__(self, ports: list[int]) -> None:
         options = [("grpc.use_local_subchannel_pool", 1)]
@@ -250,7 +250,7 @@ class BareClient(GrpcClient):
 
 
 class HttpClient:
-    """A connection of its own to the HTTP door; bare, because the stock client's own work is not the server's."""
+    """A connection of its own to the HTTP entrance; bare, because the stock client's own work is not the server's."""
 
     def __init__(self, ports: list[int]) -> None:
         self._client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{ports[1]}/v1")
@@ -268,7 +268,7 @@ class HttpClient:
 
 DIRECT = "no service"
 BARE = "gRPC, no solve"
-DOORS: dict[str, Any] = {BARE: BareClient, "gRPC SolveOnce": GrpcClient, "gRPC Solve": StreamClient, "HTTP": HttpClient}
+ENTRANCES: dict[str, Any] = {BARE: BareClient, "gRPC SolveOnce": GrpcClient, "gRPC Solve": StreamClient, "HTTP": HttpClient}
 
 
 async def directly(pause: float, clients: int, seconds: float) -> Measured:
@@ -288,7 +288,7 @@ async def directly(pause: float, clients: int, seconds: float) -> Measured:
 
 
 def load(engine_ms: float, seconds: float) -> dict[tuple[str, int], Measured]:
-    """Every door at every number of clients, against a server process of its own."""
+    """Every entrance at every number of clients, against a server process of its own."""
     pause = engine_ms / 1000
     command = [sys.executable, __file__, "--serve", "--engine-ms", str(engine_ms)]
     with subprocess.Popen(
@@ -298,20 +298,20 @@ def load(engine_ms: float, seconds: float) -> dict[tuple[str, int], Measured]:
         ports = [int(port) for port in server.stdout.readline().split()]
         process = psutil.Process(server.pid)
         results = {(DIRECT, clients): asyncio.run(directly(pause, clients, seconds)) for clients in CLIENTS}
-        for door in DOORS:
+        for entrance in ENTRANCES:
             for clients in CLIENTS:
-                results[door, clients] = asyncio.run(measure(door, ports, clients, seconds, pause, process))
+                results[entrance, clients] = asyncio.run(measure(entrance, ports, clients, seconds, pause, process))
         server.stdin.close()
     return results
 
 
 def table(title: str, results: dict[tuple[str, int], Measured], subtracted_ms: Callable[[str, int], float]) -> None:
-    print(f"\n{title}\n{'door':16}{'clients':>8}{'p50 ms':>9}{'p99 ms':>9}{'solves/s':>10}{'client':>9}{'server':>9}")
-    for (door, clients), seen in results.items():
-        less = subtracted_ms(door, clients)
+    print(f"\n{title}\n{'entrance':16}{'clients':>8}{'p50 ms':>9}{'p99 ms':>9}{'solves/s':>10}{'client':>9}{'server':>9}")
+    for (entrance, clients), seen in results.items():
+        less = subtracted_ms(entrance, clients)
         quantiles = statistics.quantiles([1000 * latency - less for latency in seen.latencies], n=100)
         print(
-            f"{door:16}{clients:8}{quantiles[49]:9.2f}{quantiles[98]:9.2f}{seen.rate:10.0f}"
+            f"{entrance:16}{clients:8}{quantiles[49]:9.2f}{quantiles[98]:9.2f}{seen.rate:10.0f}"
             f"{1000 * seen.client:9.2f}{1000 * seen.server:9.2f}"
         )
 
@@ -411,7 +411,7 @@ def main() -> None:
     table(
         f"Latency added to a solve of {arguments.engine_ms:g} ms",
         slow,
-        lambda door, clients: {DIRECT: arguments.engine_ms, BARE: 0.0}.get(door, direct[clients]),
+        lambda entrance, clients: {DIRECT: arguments.engine_ms, BARE: 0.0}.get(entrance, direct[clients]),
     )
     table("An engine that answers at once", load(0.0, arguments.seconds), lambda *_: 0.0)
     configure_logging("warning")

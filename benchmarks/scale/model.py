@@ -260,7 +260,7 @@ class Simulation:
             del self.free[worker]
             worker.take(self.waiting.popleft())
 
-    def hand_back(self, job: Job) -> None:
+    def nack(self, job: Job) -> None:
         """A job is to be done again by someone."""
         self.tally.redelivered += 1
         self.waiting.appendleft(job)
@@ -346,7 +346,7 @@ class Worker:
         for solve in list(self.solves):
             self._simulation.tally.lost += solve.drop()
             del self.solves[solve]
-            clock.after(silence, lambda job=solve.job: self._simulation.hand_back(job))  # type: ignore[misc]
+            clock.after(silence, lambda job=solve.job: self._simulation.nack(job))  # type: ignore[misc]
         self._busy_before += engine.busy
         self._tokens_before += engine.tokens
         clock.after(self._simulation.measured.start_seconds, self._start_again)

@@ -10,7 +10,7 @@ import torch
 
 from espalier.runtime.grammar import Tag, Vocabulary
 from espalier.runtime.layout import Path
-from espalier.runtime.local.sampler import DefaultSampler, Draw
+from espalier.runtime.local.sampler import DefaultSampler, SamplingInput
 
 Script = dict[Path, tuple[int | None, ...]]
 """Per branch what it samples, in order: a tag's id, or None for a free token."""
@@ -63,12 +63,12 @@ class ScriptedSampler:
     scripts: dict[str, Script]
     _done: dict[tuple[str, Path], int] = field(default_factory=dict)
 
-    def sample(self, draws: Sequence[Draw], logits: torch.Tensor) -> tuple[list[int], list[float]]:
+    def sample(self, inputs: Sequence[SamplingInput], logits: torch.Tensor) -> tuple[list[int], list[float]]:
         logprobs = torch.log_softmax(logits.float(), dim=-1)
         masked = logits.clone()
         masked[:, list(self.vocabulary.tags)] = -torch.inf
-        tokens, _ = DefaultSampler().sample(draws, masked)
-        for row, draw in enumerate(draws):
+        tokens, _ = DefaultSampler().sample(inputs, masked)
+        for row, draw in enumerate(inputs):
             script = self.scripts.get(draw.request_id)
             if script is None:
                 continue

@@ -125,7 +125,7 @@ class ScriptedEngine:
         words = self._words(request, vocabulary, "…" * 10_000 if text is None else text)
         decoded = Response(request, vocabulary, self.info.context_length, end_of_turn=frozenset({EOS}))
         while decoded.finished is None:
-            for branch in [one for one in decoded.own_branches() if not one.parked and not one.closed]:
+            for branch in [one for one in decoded.own_branches() if not one.suspended and not one.closed]:
                 await asyncio.sleep(0.001 if text is None else 0)
                 if self.fails_after is not None and self.emitted[name] >= self.fails_after:
                     raise EngineUnavailable("the scripted engine is gone")

@@ -6,7 +6,7 @@ import torch
 
 from espalier.runtime.decoding.branch import branch_noise
 from espalier.runtime.engine import RequestRefused, SamplingParams
-from espalier.runtime.local.sampler import DefaultSampler, Draw
+from espalier.runtime.local.sampler import DefaultSampler, SamplingInput
 
 LOGITS = torch.log(torch.tensor([0.5, 0.25, 0.15, 0.07, 0.03]))
 
@@ -14,7 +14,7 @@ LOGITS = torch.log(torch.tensor([0.5, 0.25, 0.15, 0.07, 0.03]))
 def draw(params: SamplingParams, count: int = 4000, own: tuple[int, ...] = ()) -> np.ndarray:
     """Frequencies of `count` draws."""
     noise = branch_noise(7, ())
-    draws = [Draw("r", (), index, params, own, noise) for index in range(count)]
+    draws = [SamplingInput("r", (), index, params, own, noise) for index in range(count)]
     tokens, _ = DefaultSampler().sample(draws, LOGITS.expand(count, -1))
     return np.bincount(tokens, minlength=5) / count
 
@@ -45,15 +45,15 @@ def test_repetition_penalty_lowers_what_was_said():
 def test_log_probabilities_are_those_of_the_unmodified_logits():
     noise = branch_noise(1, ())
     params = SamplingParams(temperature=0.2, top_k=1)
-    tokens, logprobs = DefaultSampler().sample([Draw("r", (), 0, params, (), noise)], LOGITS[None])
+    tokens, logprobs = DefaultSampler().sample([SamplingInput("r", (), 0, params, (), noise)], LOGITS[None])
     assert logprobs[0] == pytest.approx(float(LOGITS[tokens[0]]))
 
 
 def test_a_row_does_not_depend_on_its_neighbours():
     logits = torch.randn(3, 50, generator=torch.Generator().manual_seed(0))
     warm, cold = SamplingParams(seed=1), SamplingParams(temperature=0, top_p=0.5)
-    alone, _ = DefaultSampler().sample([Draw("r", (), 0, warm, (), branch_noise(1, ()))], logits[:1])
-    draws = [Draw(str(i), (), 0, params, (), branch_noise(1, ())) for i, params in enumerate([warm, cold, warm])]
+    alone, _ = DefaultSampler().sample([SamplingInput("r", (), 0, warm, (), branch_noise(1, ()))], logits[:1])
+    draws = [SamplingInput(str(i), (), 0, params, (), branch_noise(1, ())) for i, params in enumerate([warm, cold, warm])]
     together, _ = DefaultSampler().sample(draws, logits)
     assert together[0] == alone[0]
     assert together[1] == int(logits[1].argmax())

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 from espalier.runtime.grammar import Vocabulary
 from espalier.runtime.layout import Path
 from espalier.runtime.local import SEEDLING, LocalConfig, LocalEngine
-from espalier.runtime.local.sampler import DefaultSampler, Draw
+from espalier.runtime.local.sampler import DefaultSampler, SamplingInput
 
 Words = str | dict[Path, str] | None
 """What one candidate says: a text, a text for each branch, or None for random words without end."""
@@ -32,7 +32,7 @@ class TellingSampler:
         self._said: Counter[tuple[str, Path]] = Counter()
         self.tell = tell
 
-    def sample(self, draws: Sequence[Draw], logits: torch.Tensor) -> tuple[list[int], list[float]]:
+    def sample(self, draws: Sequence[SamplingInput], logits: torch.Tensor) -> tuple[list[int], list[float]]:
         masked = logits.clone()
         masked[:, self._banned] = -torch.inf
         tokens, logprobs = DefaultSampler().sample(draws, masked)
@@ -44,7 +44,7 @@ class TellingSampler:
                 tokens[row], logprobs[row] = wish, 0.0
         return tokens, logprobs
 
-    def _wish(self, draw: Draw, said: int) -> int | None:
+    def _wish(self, draw: SamplingInput, said: int) -> int | None:
         number = draw.request_id.rpartition("/")[2]
         words = self.tell(int(number)) if number.isdecimal() else "ready"
         text = words.get(draw.path) if isinstance(words, dict) else words

@@ -83,7 +83,7 @@ class Branch:
     forced: list[bool] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
     forks: list[ForkedBlock] = field(default_factory=list)
-    parked: bool = False
+    suspended: bool = False
     closed: bool = False
     row: KeyValues | None = None
     computed: int = 0
@@ -103,7 +103,7 @@ class Branch:
 
     def wants_token(self) -> bool:
         """Whether computing the present run leads to a new token."""
-        return not self.closed and not self.parked and self.joined == len(self.forks)
+        return not self.closed and not self.suspended and self.joined == len(self.forks)
 
     def reached(self, fork: ForkedBlock) -> bool:
         """Whether the steps of `fork` can start: everything before them is computed."""

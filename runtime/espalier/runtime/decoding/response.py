@@ -147,7 +147,7 @@ class Response:
             if self.finished is not None or branch.tokens[at] != token:
                 raise RequestRefused(f"given: token {token} of {_name(path)} is not what an engine decodes there")
         opening = len(self.root.tokens) - taken[()]
-        if self.root.parked or not self.root.forks or not opening or not given.paths[-1]:
+        if self.root.suspended or not self.root.forks or not opening or not given.paths[-1]:
             raise RequestRefused("given: the response does not end where the steps of one of its own blocks join")
         positions = [place for branch, run in linearised(self.root, first=1) for place in branch.positions[run]]
         if tuple(positions[:-opening]) != given.positions:
@@ -226,7 +226,7 @@ class Response:
         number = len(parent.forks)
         fork = ForkedBlock(len(parent.tokens), [], len(plans))
         parent.forks.append(fork)
-        parent.parked = True
+        parent.suspended = True
         state = step_state(parent.state.depth + 1)
         for index, plan in enumerate(plans, start=1):
             path: Path = (*parent.path, (number, index))
@@ -242,7 +242,7 @@ class Response:
         parent = step.parent
         if parent is None or not all(sibling.closed for sibling in parent.forks[-1].steps):
             return
-        parent.parked = False
+        parent.suspended = False
         parent.position = max(sibling.position for sibling in parent.forks[-1].steps)
         self._tell(Joined(self.request.request_id, parent.path, len(parent.forks) - 1))
         self._force(parent, vocabulary.takeaway_opening())
@@ -253,7 +253,7 @@ class Response:
             if branch.state.place is Place.TAKEAWAY:
                 self._force(branch, (self.vocabulary.id_of(Tag.END_TAKEAWAY),))
             self._force(branch, (self.vocabulary.id_of(Tag.END_STEP),))
-            if branch.parent is None or branch.parent.parked:
+            if branch.parent is None or branch.parent.suspended:
                 break
             branch = branch.parent
         spent = self._furthest - self._first

@@ -33,7 +33,7 @@ from espalier.runtime.local.attention import KVCache
 from espalier.runtime.local.cuda_graphs import CudaGraphRunner
 from espalier.runtime.local.kv_pages import BlockManager
 from espalier.runtime.local.model import LoadedModel, ModelError, adopt_model, fixed_pass, forward, load_model
-from espalier.runtime.local.sampler import DefaultSampler, Draw, Sampler
+from espalier.runtime.local.sampler import DefaultSampler, SamplingInput, Sampler
 from espalier.runtime.local.scheduler import Capacity, Chunk, Scheduler
 
 
@@ -324,8 +324,8 @@ class LocalEngine:
         targets = [chunk.wanted for chunk in wanting if chunk.wanted is not None]
         if not targets:
             return
-        draws = [
-            Draw(
+        inputs = [
+            SamplingInput(
                 response.request.request_id,
                 branch.path,
                 len(branch.tokens),
@@ -335,7 +335,7 @@ class LocalEngine:
             )
             for response, branch in targets
         ]
-        tokens, logprobs = self._sampler.sample(draws, logits)
+        tokens, logprobs = self._sampler.sample(inputs, logits)
         for (response, branch), token, logprob in zip(targets, tokens, logprobs, strict=True):
             if response.finished is None:
                 response.accept(branch, token, logprob)

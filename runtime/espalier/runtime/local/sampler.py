@@ -14,7 +14,7 @@ from espalier.runtime.layout import Path
 
 
 @dataclass(slots=True)
-class Draw:
+class SamplingInput:
     """One branch that needs a token.
 
     Attributes:
@@ -35,11 +35,11 @@ class Draw:
 class Sampler(Protocol):
     """Chooses tokens from logits."""
 
-    def sample(self, draws: Sequence[Draw], logits: torch.Tensor) -> tuple[list[int], list[float]]:
+    def sample(self, inputs: Sequence[SamplingInput], logits: torch.Tensor) -> tuple[list[int], list[float]]:
         """Choose one token per branch.
 
         Args:
-            draws: B branches.
+            inputs: B branches.
             logits: (B, vocabulary).
 
         Returns:
@@ -51,45 +51,45 @@ class Sampler(Protocol):
 class DefaultSampler:
     """Temperature, top-k, top-p, min-p and repetition penalty, by inverting the cumulative distribution."""
 
-    def sample(self, draws: Sequence[Draw], logits: torch.Tensor) -> tuple[list[int], list[float]]:
+    def sample(self, inputs: Sequence[SamplingInput], logits: torch.Tensor) -> tuple[list[int], list[float]]:
         logits = logits.float()
         logprobs = torch.log_softmax(logits, dim=-1)
-        if any(draw.params.repetition_penalty != 1 for draw in draws):
-            logits = _penalise(draws, logits)
-        warm = [row for row, draw in enumerate(draws) if draw.params.temperature > 0]
-        if len(warm) == len(draws):
-            chosen = _draw(draws, logits)
+        if any(one.params.repetition_penalty != 1 for one in inputs):
+            logits = _penalise(inputs, logits)
+        warm = [row for row, one in enumerate(inputs) if one.params.temperature > 0]
+        if len(warm) == len(inputs):
+            chosen = _draw(inputs, logits)
         else:
             chosen = logits.argmax(dim=-1)
             if warm:
                 rows = torch.tensor(warm, device=logits.device)
-                chosen[rows] = _draw([draws[row] for row in warm], logits[rows])
+                chosen[rows] = _draw([inputs[row] for row in warm], logits[rows])
         likely = logprobs.gather(1, chosen[:, None])[:, 0]
         # Both numbers are exact in float64, so that one transfer brings them home.
         tokens, values = torch.stack((chosen.double(), likely.double())).tolist()
         return list(map(int, tokens)), values
 
 
-def _penalise(draws: Sequence[Draw], logits: torch.Tensor) -> torch.Tensor:
+def _penalise(inputs: Sequence[SamplingInput], logits: torch.Tensor) -> torch.Tensor:
     logits = logits.clone()
-    for row, draw in enumerate(draws):
-        penalty = draw.params.repetition_penalty
-        if penalty != 1 and draw.own:
-            seen = torch.tensor(sorted(set(draw.own)), device=logits.device)
+    for row, one in enumerate(inputs):
+        penalty = one.params.repetition_penalty
+        if penalty != 1 and one.own:
+            seen = torch.tensor(sorted(set(one.own)), device=logits.device)
             old = logits[row, seen]
             logits[row, seen] = torch.where(old > 0, old / penalty, old * penalty)
     return logits
 
 
-def _draw(draws: Sequence[Draw], logits: torch.Tensor) -> torch.Tensor:
+def _draw(inputs: Sequence[SamplingInput], logits: torch.Tensor) -> torch.Tensor:
     """(B,) tokens; B branches with a temperature above 0."""
-    params = [draw.params for draw in draws]
+    params = [one.params for one in inputs]
     settings = [
         [each.temperature for each in params],
         [each.top_k or logits.shape[-1] for each in params],
         [each.top_p for each in params],
         [each.min_p for each in params],
-        [draw.noise.random() for draw in draws],
+        [one.noise.random() for one in inputs],
     ]
     columns = torch.tensor(settings, dtype=torch.float64).to(logits.device)[:, :, None]
     temperature, top_k, top_p, min_p, noise = columns

@@ -89,7 +89,7 @@ class Worker:
         self._metrics = metrics
         self._leases = LeaseStore(redis, self.name, keys, config)
         self._clock = asyncio.get_running_loop().time
-        self._look_at = 0.0
+        self._next_look = 0.0
         self._running: dict[Lease, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
         self._broken: EngineUnavailable | None = None
@@ -148,12 +148,12 @@ class Worker:
     async def _next(self, free: int) -> list[Lease]:
         """Expired leases of others when it is time to look for them, else new jobs."""
         now = self._clock()
-        if now >= self._look_at:
-            self._look_at = now + self._config.lease_seconds / LOOKS
+        if now >= self._next_look:
+            self._next_look = now + self._config.lease_seconds / LOOKS
             # After an outage or a sleep everyone needs the time to renew: until then no lease counts as expired.
             if self._heart.steady() and (taken := await self._leases.claim_expired(free)):
                 return taken
-        return await self._leases.read(free, max(0.001, min(READ_SECONDS, self._look_at - now)))
+        return await self._leases.read(free, max(0.001, min(READ_SECONDS, self._next_look - now)))
 
     async def _begin_anew(self, error: RedisError) -> None:
         """Make the consumer group again, if that is what was missing."""

@@ -46,7 +46,7 @@ export function QueuePage() {
         <Tile name={alive.length === 1 ? "worker" : "workers"} value={alive.length} bad={alive.length === 0 && queue.depth.lag > 0} />
         <LinkState link={link} />
       </section>
-      {queue.dead.length > 0 && <Dead letters={queue.dead} all={queue.depth.dead} />}
+      {queue.dead.length > 0 && <Dead jobs={queue.dead} all={queue.depth.dead} />}
       <div class="columns">
         <section class="card" aria-label="Batches">
           <header class="bar"><h2>Batches <span class="count">{queue.batches.length}</span></h2></header>
@@ -115,7 +115,7 @@ function BatchLine({ batch }: { batch: Snapshot["batches"][number] }) {
   );
 }
 
-function Dead({ letters, all }: { letters: DeadJob[]; all: number }) {
+function Dead({ jobs, all }: { jobs: DeadJob[]; all: number }) {
   const [busy, setBusy] = useState<ReadonlySet<string>>(new Set());
   const [fault, setFault] = useState("");
   const retry = async (jobs: string[], name: string) => {
@@ -139,20 +139,20 @@ function Dead({ letters, all }: { letters: DeadJob[]; all: number }) {
         {fault && <span class="fault" role="alert">{fault}</span>}
         <button type="button" disabled={busy.has("")} onClick={() => void retry([], "")}>Retry all</button>
       </header>
-      <ul class="letters">
-        {letters.map((letter) => (
-          <li key={letter.id}>
+      <ul class="dead-jobs">
+        {jobs.map((job) => (
+          <li key={job.id}>
             <div>
-              <p class="what">{letter.text}</p>
-              <p class="why">{letter.reason}</p>
-              {letter.error && letter.error !== letter.reason && <pre class="raw">{letter.error}</pre>}
+              <p class="what">{job.text}</p>
+              <p class="why">{job.reason}</p>
+              {job.error && job.error !== job.reason && <pre class="raw">{job.error}</pre>}
               <p class="quiet">
-                <a href={`#/job/${encodeURIComponent(letter.id)}`}>{letter.id}</a> · {letter.attempts} {letter.attempts === 1 ? "delivery" : "deliveries"} ·{" "}
-                {letter.candidates} {letter.candidates === 1 ? "candidate" : "candidates"} kept
-                {Object.entries(letter.verdicts).map(([status, count]) => `, ${count} ${status}`)}
+                <a href={`#/job/${encodeURIComponent(job.id)}`}>{job.id}</a> · {job.attempts} {job.attempts === 1 ? "delivery" : "deliveries"} ·{" "}
+                {job.candidates} {job.candidates === 1 ? "candidate" : "candidates"} kept
+                {Object.entries(job.verdicts).map(([status, count]) => `, ${count} ${status}`)}
               </p>
             </div>
-            <button type="button" disabled={busy.has(letter.id)} onClick={() => void retry([letter.id], letter.id)} aria-label={`Retry ${letter.id}`}>
+            <button type="button" disabled={busy.has(job.id)} onClick={() => void retry([job.id], job.id)} aria-label={`Retry ${job.id}`}>
               Retry
             </button>
           </li>

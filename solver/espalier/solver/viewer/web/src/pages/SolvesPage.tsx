@@ -8,7 +8,7 @@ import { call } from "./api";
 import { useEvery } from "./hooks";
 import { ago, said } from "./parts";
 
-interface Play {
+interface SolveEntry {
   id: string;
   text: string;
   began: number;
@@ -18,12 +18,12 @@ interface Play {
 const POLICIES = ["greedy", "best_of_k", "adaptive", "refine"];
 
 export function SolvesPage({ about }: { about: About }) {
-  const [plays, setPlays] = useState<Play[] | null>(null);
+  const [solves, setSolves] = useState<SolveEntry[] | null>(null);
   const [fault, setFault] = useState("");
   const look = () =>
-    call<{ solves: Play[] }>("solves").then(
+    call<{ solves: SolveEntry[] }>("solves").then(
       ({ solves }) => {
-        setPlays(solves);
+        setSolves(solves);
         setFault("");
       },
       (error: unknown) => setFault(said(error)),
@@ -34,17 +34,17 @@ export function SolvesPage({ about }: { about: About }) {
       <Ask about={about} />
       <section class="card" aria-label="Solves">
         <header class="bar">
-          <h2>Solves <span class="count">{plays?.length ?? ""}</span></h2>
+          <h2>Solves <span class="count">{solves?.length ?? ""}</span></h2>
           {fault && <span class="quiet" role="alert">{fault}</span>}
         </header>
-        {plays?.length === 0 && <p class="empty">Nothing has been asked yet. Solves of every client show up here as they happen.</p>}
+        {solves?.length === 0 && <p class="empty">Nothing has been asked yet. Solves of every client show up here as they happen.</p>}
         <ul class="list">
-          {plays?.map((play) => (
-            <li key={play.id}>
-              <a href={`#/solve/${encodeURIComponent(play.id)}`}>
-                <Badge standing={standingOf(play.end)}>{wordOf(play.end)}</Badge>
-                <span class="what">{play.text.replace(/\s+/g, " ").slice(0, 300)}</span>
-                <span class="quiet">{ago(play.began)}</span>
+          {solves?.map((solve) => (
+            <li key={solve.id}>
+              <a href={`#/solve/${encodeURIComponent(solve.id)}`}>
+                <Badge standing={standingOf(solve.end)}>{wordOf(solve.end)}</Badge>
+                <span class="what">{solve.text.replace(/\s+/g, " ").slice(0, 300)}</span>
+                <span class="quiet">{ago(solve.began)}</span>
               </a>
             </li>
           ))}
