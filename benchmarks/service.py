@@ -268,7 +268,12 @@ class HttpClient:
 
 DIRECT = "no service"
 BARE = "gRPC, no solve"
-ENTRANCES: dict[str, Any] = {BARE: BareClient, "gRPC SolveOnce": GrpcClient, "gRPC Solve": StreamClient, "HTTP": HttpClient}
+ENTRANCES: dict[str, Any] = {
+    BARE: BareClient,
+    "gRPC SolveOnce": GrpcClient,
+    "gRPC Solve": StreamClient,
+    "HTTP": HttpClient,
+}
 
 
 async def directly(pause: float, clients: int, seconds: float) -> Measured:
@@ -306,7 +311,9 @@ def load(engine_ms: float, seconds: float) -> dict[tuple[str, int], Measured]:
 
 
 def table(title: str, results: dict[tuple[str, int], Measured], subtracted_ms: Callable[[str, int], float]) -> None:
-    print(f"\n{title}\n{'entrance':16}{'clients':>8}{'p50 ms':>9}{'p99 ms':>9}{'solves/s':>10}{'client':>9}{'server':>9}")
+    print(
+        f"\n{title}\n{'entrance':16}{'clients':>8}{'p50 ms':>9}{'p99 ms':>9}{'solves/s':>10}{'client':>9}{'server':>9}"
+    )
     for (entrance, clients), seen in results.items():
         less = subtracted_ms(entrance, clients)
         quantiles = statistics.quantiles([1000 * latency - less for latency in seen.latencies], n=100)

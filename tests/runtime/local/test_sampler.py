@@ -53,7 +53,9 @@ def test_a_row_does_not_depend_on_its_neighbours():
     logits = torch.randn(3, 50, generator=torch.Generator().manual_seed(0))
     warm, cold = SamplingParams(seed=1), SamplingParams(temperature=0, top_p=0.5)
     alone, _ = DefaultSampler().sample([SamplingInput("r", (), 0, warm, (), branch_noise(1, ()))], logits[:1])
-    draws = [SamplingInput(str(i), (), 0, params, (), branch_noise(1, ())) for i, params in enumerate([warm, cold, warm])]
+    draws = [
+        SamplingInput(str(i), (), 0, params, (), branch_noise(1, ())) for i, params in enumerate([warm, cold, warm])
+    ]
     together, _ = DefaultSampler().sample(draws, logits)
     assert together[0] == alone[0]
     assert together[1] == int(logits[1].argmax())

@@ -33,7 +33,7 @@ from espalier.runtime.local.attention import KVCache
 from espalier.runtime.local.cuda_graphs import CudaGraphRunner
 from espalier.runtime.local.kv_pages import BlockManager
 from espalier.runtime.local.model import LoadedModel, ModelError, adopt_model, fixed_pass, forward, load_model
-from espalier.runtime.local.sampler import DefaultSampler, SamplingInput, Sampler
+from espalier.runtime.local.sampler import DefaultSampler, Sampler, SamplingInput
 from espalier.runtime.local.scheduler import Capacity, Chunk, Scheduler
 
 
