@@ -54,6 +54,12 @@ FRAGMENTS = (
     *(
         "Wait, ",
         "that is wrong",
+        " fails. ",
+        "rules out ",
+        "\n% ",
+        "<!--",
+        "-->",
+        "\\boxed{}",
         "not ",
         "\\%",
         "\\text{",
@@ -193,6 +199,9 @@ def test_extraction_never_raises(text: str) -> None:
         ),
         *(
             "\\boxed{1} wait, ",
+            "\\boxed{1} fails. ",
+            "rules out \\boxed{1} ",
+            "<!-- \\boxed{1}",
             "<think>",
             "</think>",
             "answer of ",

@@ -100,9 +100,31 @@ _CONFIRMED = re.compile(
     r"|(?:^|[.!:]\s)(?:correct|confirmed|verified)\b|\b(?:checks out|still holds|stands|yes)\b|✓|✅",
     re.IGNORECASE,
 )
-_DENIED = re.compile(
-    r"(?:\b(?:not|isn't|wasn't|never)\s{1,3}(?:equal to\s|just\s|simply\s)?)[\s$(\\]{0,4}$", re.IGNORECASE
+# A box is denied by what it is part of: it is the object of a denial before it, or the subject of one behind it.
+_DENIED_BEFORE = re.compile(
+    r"\b(?:not|isn't|wasn't|never|instead of|rather than|other than|(?:rul(?:es?|ed|ing) out|contradicts?|rejects?"
+    r"|discards?)(?:\s(?:the|this|that|case|value|answer|possibility|option|solution|root|of|with)\b){0,4}"
+    r"|(?:wrong|incorrect|false|mistaken)\s(?:final\s)?(?:answer|result|guess|conclusion|attempt)\s?"
+    r"(?:\s(?:is|was|would\sbe|here|of|to\sgive)|:)?)"
+    r"(?:\s(?:equal to|just|simply))?[\s:]{0,3}(?:[$(\\*\s]|[A-Za-z]\s?=){0,6}$",
+    re.IGNORECASE,
 )
+_DENIED_BEHIND = re.compile(
+    r"[\s$)\]*\\,]{0,8}(?:\((?:reject(?:ed)?|discard(?:ed)?|extraneous|invalid|wrong|incorrect|impossible"
+    r"|not\s(?:valid|possible|allowed|a\ssolution|the\sanswer))\b|[✗✘❌]"
+    r"|(?:which\s|but\s|this\s|that\s|it\s){0,2}(?:fails?\s(?:the|this|that|to|because|when|for|here|since)\b|fails?[.;!]"
+    r"|contradicts?\b|violates?\b|(?:does\snot|doesn't|cannot|can't|did\snot|didn't)\s"
+    r"(?:satisfy|work|hold|fit|check|solve|meet|pass|qualify|be\s(?:right|correct|true|the\sanswer))\b"
+    r"|(?:is|was|must\sbe|has\sto\sbe)\s(?:wrong|incorrect|invalid|extraneous|impossible|inadmissible|rejected|discarded"
+    r"|ruled\sout|not\s(?:valid|possible|allowed|admissible|correct|right|a\ssolution|the\s(?:right\s)?answer))\b))",
+    re.IGNORECASE,
+)
+_MENTIONED = re.compile(
+    r"\b(?:in|inside|into|within|using|with|a|an|the|your|of)\s{1,2}[`$'\"(\\]{0,4}$", re.IGNORECASE
+)
+"""Before an empty box: the text speaks of boxes."""
+
+_COMMENT = re.compile(r"^[ \t]*%[^\n]*|(?<=\s)%[ \t]*(?=\\f?box)[^\n]*", re.MULTILINE)
 _STRUCK = re.compile(r"\\(?:[bx]?cancel|sout|[hv]?phantom)\s{0,2}\{\s{0,2}$")
 _NUMBER = re.compile(r"-?\d{1,30}(?:\.\d{1,30})?")
 _SUPERSEDED = re.compile(
@@ -218,8 +240,9 @@ def final_answer(text: str, check: Check | None, *, complete: bool = True) -> An
     """The answer that a response states.
 
     What stands before the end of its last block (`</takeaway>`) or of its thoughts (`</think>`) does not count. The
-    last box wins, unless the text takes it back; boxes that only "and", "or" or signs separate are one answer of
-    several parts. Without a box, the last "final answer" phrase counts, then mathematics or a short statement at the
+    last box wins, unless the text denies it or takes it back; boxes that only "and", "or" or signs separate are one
+    answer of several parts. A box that is empty or has no end, and is the last one, says that the answer is open: the
+    text states none. Without a box, the last "final answer" phrase counts, then mathematics or a short statement at the
     end. Where a program is judged it is the last fence of the check's language.
 
     Args:
@@ -230,9 +253,10 @@ def final_answer(text: str, check: Check | None, *, complete: bool = True) -> An
     text = _spoken(text)
     if isinstance(check, ProgramCheck):
         return _program_answer(text, check.language, complete)
-    answer = _boxed(text)
-    if answer is None and complete and not _withdrawn(text):
-        answer = _phrase(text) or (None if _BOX.search(text) else _last_statement(text))
+    shown = _without_comments(text)
+    answer = _boxed(shown)
+    if answer is None and complete and not _withdrawn(shown):
+        answer = _phrase(shown) or (None if _BOX.search(shown) else _last_statement(shown))
     if answer is not None and answer.found is Found.BOXED:
         return answer
     if check is None:
@@ -250,7 +274,7 @@ def branch_answer(text: str, check: Check | None) -> str | None:
     if isinstance(check, ProgramCheck):
         answer = _program_answer(text, check.language, complete=False)
     else:
-        answer = _boxed(text, alone=True)
+        answer = _boxed(_without_comments(text), alone=True)
     return answer.text if answer is not None else None
 
 
@@ -272,21 +296,32 @@ def _spoken(text: str) -> str:
     return text[: opened.start()] if opened else text
 
 
+def _without_comments(text: str) -> str:
+    """The text that a reader sees: without comments of LaTeX and of HTML."""
+    parts: list[str] = []
+    at = 0
+    while (start := text.find("<!--", at)) >= 0 and (end := text.find("-->", start)) >= 0:
+        parts.append(text[at:start])
+        at = end + 3
+    return _COMMENT.sub("", "".join((*parts, text[at:])))
+
+
 # Boxes.
 
 
 @dataclass(frozen=True, slots=True)
 class _Box:
-    """A boxed expression: where it starts, where it ends, and what is in it."""
+    """A boxed expression: where it starts, where it ends, and what is in it; `open` where its end is missing."""
 
     start: int
     end: int
     content: str
+    open: bool = False
 
 
 def boxes(text: str) -> tuple[str, ...]:
     """The contents of every boxed expression with balanced braces, in order, the outer one of nested boxes."""
-    return tuple(box.content for box in _boxes(text))
+    return tuple(box.content for box in _boxes(text) if not box.open)
 
 
 def _boxes(text: str) -> Iterator[_Box]:
@@ -297,15 +332,15 @@ def _boxes(text: str) -> Iterator[_Box]:
     while match := _BOX.search(text, at):
         start = match.end()
         at = max(start, match.start() + 1)
-        if start >= len(text):
-            return
-        if text[start] != "{":
+        if start < len(text) and text[start] != "{":
             end = _one_token(text, start, partners)
             yield _Box(match.start(), end, text[start:end])
             at = end
         elif (close := partners.get(start)) is not None:
             yield _Box(match.start(), close + 1, text[start + 1 : close])
             at = close + 1
+        else:
+            yield _Box(match.start(), start, "", open=True)
 
 
 def _partners(text: str) -> dict[int, int]:
@@ -339,24 +374,28 @@ def _boxed(text: str, *, alone: bool = False) -> Answer | None:
         alone: Nothing but boxes counts; otherwise what replaces a box that was taken back does.
     """
     every = list(_boxes(text))
+    count = sum(not box.open for box in every)
     full = [box for box in every if _holds_something(box)]
-    while full:
-        last = full[-1]
-        if _denied(text, last):
-            full.pop()
-            continue
-        tail = text[last.end :]
-        if (taken_back := _taken_back(tail)) is None:
-            if (later := _superseding(tail, last.content)) is None:
-                break
-            return None if alone else Answer(later, Found.PHRASE, len(every))
-        if alone:
-            return None
-        return _replacement(tail[taken_back:], len(every))
+    if full and any(box.start > full[-1].start and not _is_mentioned(text, box) for box in every):
+        return None
+    if full and not alone and _DENIED_BEHIND.match(text, full[-1].end):
+        behind = text[full[-1].end :]
+        if (stated := _phrase(behind)) is not None:
+            return stated
+        if (later := _superseding(behind, full[-1].content)) is not None:
+            return Answer(later, Found.PHRASE, count)
+    while full and _denied(text, full[-1]):
+        full.pop()
     if not full:
         return None
+    last = full[-1]
+    tail = text[last.end :]
+    if (taken_back := _taken_back(tail)) is not None:
+        return None if alone else _replacement(tail[taken_back:], count)
+    if (later := _superseding(tail, last.content)) is not None:
+        return None if alone else Answer(later, Found.PHRASE, count)
     found = _joined(text, full)
-    return Answer(found, Found.BOXED, len(every)) if found else None
+    return Answer(found, Found.BOXED, count) if found else None
 
 
 def _superseding(tail: str, content: str) -> str | None:
@@ -368,8 +407,16 @@ def _superseding(tail: str, content: str) -> str | None:
     return stated[-1]
 
 
+_NOTHING = re.compile(r"(?:[\s$.?_]|\\(?:ldots|dots|cdots|square|quad|phantom\{[^{}]*\})(?![A-Za-z]))*")
+
+
 def _holds_something(box: _Box) -> bool:
-    return box.content.strip().strip("$.").strip() not in ("", r"\ldots", r"\dots", r"\cdots")
+    return not box.open and _NOTHING.fullmatch(box.content) is None
+
+
+def _is_mentioned(text: str, box: _Box) -> bool:
+    """Whether the text only speaks of a box: "put the answer in \\boxed{}"."""
+    return _MENTIONED.search(text[max(0, box.start - 24) : box.start]) is not None
 
 
 def _withdrawn(text: str) -> bool:
@@ -378,10 +425,14 @@ def _withdrawn(text: str) -> bool:
 
 
 def _denied(text: str, box: _Box) -> bool:
-    before = text[max(0, box.start - 40) : box.start]
+    before = text[max(0, box.start - 60) : box.start]
     if before.rstrip(" $").endswith("~~") and text[box.end : box.end + 4].lstrip(" $").startswith("~~"):
         return True
-    return _DENIED.search(before) is not None or _STRUCK.search(before) is not None
+    return (
+        _DENIED_BEFORE.search(before) is not None
+        or _STRUCK.search(before) is not None
+        or _DENIED_BEHIND.match(text, box.end) is not None
+    )
 
 
 def _taken_back(tail: str) -> int | None:
