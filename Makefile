@@ -58,7 +58,7 @@ ui-test: .venv/dev.stamp
 # One thread a process, so that rounding and with it the outcome do not depend on the number of cores.
 train-tiny: .venv/train.stamp
 	rm -rf .work/train-tiny
-	OMP_NUM_THREADS=1 $(BIN)/espalier train curriculum --config recipes/tiny/train-tiny.toml --out .work/train-tiny --device cpu
+	OMP_NUM_THREADS=1 $(BIN)/python -m recipes.seedling curriculum --config recipes/tiny/train-tiny.toml --out .work/train-tiny --device cpu
 
 test-chaos: .venv/dev.stamp
 	scripts/redis.sh

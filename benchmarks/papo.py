@@ -45,7 +45,7 @@ from espalier.runtime.local.sampler import Sampler
 from espalier.runtime.local.scheduler import Capacity
 from espalier.runtime.prompt import PromptTemplate
 from espalier.training.config import TrainerConfig
-from espalier.training.model.network import build, load_network
+from espalier.training.model.network import load_network
 from espalier.training.rl.learner import Learner
 from espalier.training.rl.objective import Papo
 from espalier.training.rl.rollout import Collector
@@ -58,6 +58,7 @@ from espalier.verifiers.check import Check, Claim
 from espalier.verifiers.open import open_verifiers
 from espalier.verifiers.verdict import Status, Verdict
 from espalier.verifiers.verifier import VerifierInfo
+from recipes.seedling.network import build
 
 KV_TOKENS = 2**17
 

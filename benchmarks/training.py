@@ -49,10 +49,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.training.synthetic import Words, forked, random_sequence
 
 from espalier.runtime.layout import Layout, mask_mod, pack
-from espalier.training.config import ModelConfig
 from espalier.training.data.packing import PackedSequence
 from espalier.training.model.logprobs import token_logprobs
-from espalier.training.model.network import ATTENTION, Batch, build, checkpoint_layers, collate, compile_layers, score
+from espalier.training.model.network import ATTENTION, Batch, checkpoint_layers, collate, compile_layers, score
+from recipes.seedling.network import build
+from recipes.seedling.settings import ModelConfig
 
 MIB = 2**20
 

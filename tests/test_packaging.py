@@ -43,6 +43,16 @@ def test_the_wheel_holds_every_room_under_one_name_and_nothing_else(wheel: Path)
     assert not [name for name in names if name.endswith(".pyc")]
 
 
+def test_the_wheel_leaves_out_how_its_model_was_made(wheel: Path) -> None:
+    recipes = {path.read_bytes() for path in (ROOT / "recipes").rglob("*.py") if path.stat().st_size}
+    assert recipes
+    with zipfile.ZipFile(wheel) as archive:
+        training = {name.split("/")[2] for name in archive.namelist() if name.startswith("espalier/training/")}
+        assert not [name for name in archive.namelist() if archive.read(name) in recipes]
+    assert training
+    assert training.isdisjoint({"traces", "pipeline.py", "table.py"})
+
+
 def test_the_wheel_is_small_enough_to_carry_its_model(wheel: Path) -> None:
     assert wheel.stat().st_size < 36 << 20
 

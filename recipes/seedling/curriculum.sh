@@ -7,26 +7,25 @@
 # minute later, with a checkpoint and exit status 4. The last part prints the table, writes it to FOLDER/table.txt and
 # FOLDER/table.json, draws FOLDER/curves.png, and ends with status 1 if papo is not above beta by the margin.
 #
-# CONFIG names other settings; ESPALIER another command than .venv/bin/espalier, where the package is only on the path
-# ("python3 -m espalier.solver.cli.main").
+# CONFIG names other settings; PYTHON another interpreter than .venv/bin/python.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 folder=${1:-runs/curriculum}
 minutes=${2:-8}
 config=${CONFIG:-recipes/seedling/curriculum.toml}
-read -ra espalier <<< "${ESPALIER:-.venv/bin/espalier}"
+python=${PYTHON:-.venv/bin/python}
 mkdir -p "$folder"
-train() { "${espalier[@]}" train "$@"; }
+curriculum() { "$python" -m recipes.seedling curriculum --config "$config" --out "$folder" "$@"; }
 
 held=0
-train curriculum --config "$config" --out "$folder" --minutes "$minutes" > "$folder/table.txt" || held=$?
+curriculum --minutes "$minutes" > "$folder/table.txt" || held=$?
 ((held <= 1)) || exit "$held"
 cat "$folder/table.txt"
-train curriculum --config "$config" --out "$folder" --json > "$folder/table.json" || (($? == held))
+curriculum --json > "$folder/table.json" || (($? == held))
 curves=()
 for stage in zero papo sequential-rl; do
   if [[ -f $folder/$stage/metrics.jsonl ]]; then curves+=("$folder/$stage"); fi
 done
-train plot "${curves[@]}" --out "$folder/curves.png"
+"$python" -m espalier.training.cli plot "${curves[@]}" --out "$folder/curves.png"
 exit "$held"

@@ -41,19 +41,24 @@ def commands(line: str) -> Iterator[list[str]]:
 
 
 @cache
-def _program() -> Any:
-    from espalier.solver.cli.main import app
+def _program(name: str) -> Any:
+    from espalier.solver.cli.main import app as espalier
+    from recipes.seedling.cli import app as seedling
 
-    return typer.main.get_command(app)
+    return typer.main.get_command({"espalier": espalier, "recipes.seedling": seedling}[name])
 
 
 def fault(words: list[str]) -> str:
     """What is wrong with a simple command; empty when nothing is."""
     match words:
         case ["espalier", *arguments]:
-            return _espalier(arguments)
-        case ["python" | ".venv/bin/python", "-m", module, *_] if module.startswith("benchmarks."):
-            return "" if (ROOT / f"{module.replace('.', '/')}.py").exists() else f"there is no module {module}"
+            return _parsed("espalier", arguments)
+        case ["python" | ".venv/bin/python", "-m", "recipes.seedling", *arguments]:
+            return _parsed("recipes.seedling", arguments)
+        case ["python" | ".venv/bin/python", "-m", module, *_] if module.startswith(("benchmarks.", "recipes.")):
+            place = ROOT / module.replace(".", "/")
+            there = place.with_suffix(".py").exists() or (place / "__main__.py").exists()
+            return "" if there else f"there is no module {module}"
         case ["python" | ".venv/bin/python" | "bash", script, *_] if script.endswith((".py", ".sh")):
             return "" if (ROOT / script).exists() else f"there is no file {script}"
         case [script, *_] if script.startswith("scripts/"):
@@ -64,9 +69,9 @@ def fault(words: list[str]) -> str:
     return ""
 
 
-def _espalier(arguments: list[str]) -> str:
+def _parsed(name: str, arguments: list[str]) -> str:
     """Parse as the program would, through all its groups; nothing is run."""
-    command, parent, name = _program(), None, "espalier"
+    command, parent = _program(name), None
     try:
         while True:
             context = command.make_context(name, list(arguments), parent)

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from espalier.runtime.layout import Layout, LayoutBuilder, pack
-from espalier.training.config import ModelConfig
 from espalier.training.data.packing import PackedSequence
-from espalier.training.model.network import Policy, build
+from espalier.training.model.network import Policy
+from recipes.seedling.network import build
+from recipes.seedling.settings import ModelConfig
 
 VOCABULARY = 97
 

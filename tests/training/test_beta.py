@@ -18,8 +18,8 @@ from espalier.training.rejection_sampling import Kept, NothingKeptError, keep, s
 from espalier.training.rl.reward import reward, status_of
 from espalier.training.rl.rollout import JudgedRollout
 from espalier.training.run.deadline import Deadline
-from espalier.training.traces.stream import Codec
 from espalier.verifiers.verdict import Status, Verdict
+from recipes.seedling.stream import Codec
 from tests.training.test_reward import GOOD
 from tests.training.test_rollout import problems
 

@@ -45,7 +45,7 @@ def test_a_dataset_line_that_is_no_problem_stops_the_run_with_its_number(tmp_pat
     assert said.startswith(f"espalier: {data}:2: text: give the problem")
 
 
-@pytest.mark.parametrize("command", ["sft", "zero", "beta", "papo", "curriculum", "plot"])
+@pytest.mark.parametrize("command", ["sft", "zero", "beta", "papo", "plot"])
 def test_every_command_explains_itself(command: str) -> None:
     result = CliRunner().invoke(app, [command, "--help"])
     assert result.exit_code == 0

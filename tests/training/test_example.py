@@ -1,11 +1,15 @@
 from __future__ import annotations
 
-from espalier.training.traces import Block, Branch, Demonstration
-from espalier.training.traces.encoding import encode
-from espalier.training.traces.stream import Codec
+from recipes.seedling.encoding import encode
+from recipes.seedling.stream import Codec
+from recipes.seedling.traces import Demonstration, TraceBlock, TraceBranch
 
 TRACE = Demonstration(
-    (Block((Branch(" left", " 1+1=2", "2"), Branch(" right", " 1+1=3", "3", trained=False)), "1 gives 2"),),
+    (
+        TraceBlock(
+            (TraceBranch(" left", " 1+1=2", "2"), TraceBranch(" right", " 1+1=3", "3", trained=False)), "1 gives 2"
+        ),
+    ),
     "The answer is \\boxed{2}.",
 )
 

@@ -8,13 +8,11 @@ from types import SimpleNamespace
 import pytest
 
 from espalier.runtime.engine import EngineError, FinishReason
-from espalier.training.rl.measure import Outcome, judge, measure, summarise
+from espalier.training.rl.measure import Outcome, measure, summarise
 from espalier.training.rl.reward import RolloutStatus, reward
 from espalier.training.rl.rollout import JudgedRollout
 from espalier.training.tasks import Problem, Split, task
-from espalier.training.traces.stream import Codec
-from espalier.verifiers.check import Check, Claim
-from espalier.verifiers.verdict import Status, Verdict
+from recipes.seedling.stream import Codec
 from tests.training.test_beta import _attempt
 
 LETTERS = {
@@ -54,33 +52,11 @@ def test_without_a_verdict_there_is_no_accuracy() -> None:
     json.dumps(asdict(found), allow_nan=False)
 
 
-class Asked:
-    """Stands in for a verifier that has come to work."""
-
-    def __init__(self) -> None:
-        self.claims: list[tuple[str, str]] = []
-
-    async def verify(self, claim: Claim, check: Check) -> Verdict:
-        self.claims.append((claim.text, claim.problem))
-        return Verdict(Status.PASS, 1.0, "program")
-
-
 def test_where_the_verifier_never_worked_over_long_responses_are_no_accuracy() -> None:
     assert summarise(_groups("el", "ll")).accuracy is None
     assert summarise(_groups("el", "ll")).undecided == 4
     assert summarise(_groups("el", "lf")).accuracy == 0.0
     assert summarise(_groups("ll", "ll")).accuracy == 0.0
-
-
-async def test_only_what_no_verifier_could_judge_is_judged_later() -> None:
-    problems: list[Problem] = list(task("gcd").problems(Split.HELD_OUT, 1, 2))
-    asked = Asked()
-    found = await judge(asked, problems, _groups("pel", "fue"))  # type: ignore[arg-type]
-    assert [[one.status for one in group] for group in found] == [
-        [RolloutStatus.PASSED, RolloutStatus.PASSED, RolloutStatus.TRUNCATED],
-        [RolloutStatus.FAILED, RolloutStatus.UNKNOWN, RolloutStatus.PASSED],
-    ]
-    assert asked.claims == [("e", problems[0].text), ("e", problems[1].text)]
 
 
 class Collected:

@@ -8,10 +8,11 @@ import torch
 from transformers import AutoTokenizer, Qwen3ForCausalLM
 
 from espalier.runtime.layout import dense_mask, pack
-from espalier.training.config import SeedlingConfig
 from espalier.training.data.example import Example
 from espalier.training.data.packing import pack_examples
-from espalier.training.model.network import Batch, block_mask, build, checkpoint_layers, collate, score
+from espalier.training.model.network import Batch, block_mask, checkpoint_layers, collate, score
+from recipes.seedling.network import build
+from recipes.seedling.settings import BaseConfig
 from tests.training.conftest import TOKENIZER
 from tests.training.synthetic import forked, policy, random_sequence, rows
 
@@ -19,7 +20,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def model(tiny: SeedlingConfig) -> Qwen3ForCausalLM:
+def model(tiny: BaseConfig) -> Qwen3ForCausalLM:
     torch.manual_seed(0)
     return build(tiny.model, AutoTokenizer.from_pretrained(TOKENIZER))
 

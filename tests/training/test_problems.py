@@ -103,7 +103,7 @@ def test_reinforcement_learning_on_a_file_imports_no_generator_of_tasks() -> Non
     program = (
         "import sys, espalier.training.rl.loop, espalier.training.data.problems; "
         "print([name for name in sys.modules if name.startswith(('reasoning_gym', 'espalier.training.tasks', "
-        "'espalier.training.traces', 'espalier.verifiers.math'))])"
+        "'espalier.verifiers.math'))])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

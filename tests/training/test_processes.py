@@ -37,8 +37,8 @@ from espalier.training.run.checkpoint import restore
 from espalier.training.run.deadline import Deadline
 from espalier.training.run.distributed import ALONE
 from espalier.training.sft import fine_tune
-from espalier.training.traces.stream import Codec
 from espalier.training.trainer import Trainer
+from recipes.seedling.stream import Codec
 from tests.runtime.sglang_client.fake import FakeSglang
 from tests.training import test_rl
 from tests.training.pretrained import pretrained

@@ -6,8 +6,8 @@ from espalier.runtime.engine import FinishReason
 from espalier.runtime.grammar import FaultKind
 from espalier.runtime.structure import read
 from espalier.training.rl.reward import FORMAT_SCORES, RolloutStatus, format_score, reward, status_of
-from espalier.training.traces.stream import Codec
 from espalier.verifiers.verdict import Status
+from recipes.seedling.stream import Codec
 
 GOOD = (
     "<guideline>\n<plan>1: a</plan>\n<plan>2: b</plan>\n</guideline>"

@@ -25,11 +25,9 @@ from espalier.training.config import (
     ProblemsConfig,
     RlConfig,
     RolloutConfig,
-    SeedlingConfig,
     TrainerConfig,
 )
 from espalier.training.export import export
-from espalier.training.model.network import build
 from espalier.training.rl import loop as rl
 from espalier.training.rl import papo, zero
 from espalier.training.rl.batch import example_of, micro_batches, usable_groups
@@ -45,6 +43,8 @@ from espalier.training.run.distributed import ALONE
 from espalier.training.run.errors import MismatchError, NotFiniteError
 from espalier.training.trainer import Trainer
 from espalier.verifiers.verdict import Evidence, Status, Verdict
+from recipes.seedling.network import build
+from recipes.seedling.settings import BaseConfig
 from tests.training.conftest import TOKENIZER
 from tests.training.test_rollout import FakeJudge, collecting, network, problems
 
@@ -340,7 +340,7 @@ def test_stage_zero_decodes_sequentially() -> None:
         zero.method(replace(CONFIG, rollout=replace(CONFIG.rollout, mode=Mode.PARALLEL)))
 
 
-def test_the_served_copy_has_weights_of_its_own(tiny: SeedlingConfig) -> None:
+def test_the_served_copy_has_weights_of_its_own(tiny: BaseConfig) -> None:
     """Under an adapter the engine has merged weights, and the network that is trained has not."""
     network = build(tiny.model, PreTrainedTokenizerFast.from_pretrained(TOKENIZER))
     served = served_copy(network)

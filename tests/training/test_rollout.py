@@ -21,8 +21,6 @@ from espalier.runtime.layout import layout, layout_of_paths
 from espalier.runtime.local.engine import LocalEngine
 from espalier.runtime.local.sampler import Sampler
 from espalier.runtime.prompt import PromptTemplate
-from espalier.training.config import SeedlingConfig
-from espalier.training.model.network import build
 from espalier.training.rl.batch import example_of
 from espalier.training.rl.reward import RolloutStatus
 from espalier.training.rl.rollout import (
@@ -43,6 +41,8 @@ from espalier.verifiers.local import LocalVerifiers, load
 from espalier.verifiers.open import open_verifiers
 from espalier.verifiers.service import ServerSettings
 from espalier.verifiers.verdict import Status, Verdict
+from recipes.seedling.network import build
+from recipes.seedling.settings import BaseConfig
 from tests.runtime.scripted import Script, ScriptedSampler, Shape, random_script
 from tests.training.conftest import TOKENIZER
 from tests.verifiers.running import running
@@ -79,7 +79,7 @@ def problems(count: int) -> list[Problem]:
 
 
 @pytest.fixture
-def network(tiny: SeedlingConfig) -> Qwen3ForCausalLM:
+def network(tiny: BaseConfig) -> Qwen3ForCausalLM:
     torch.manual_seed(0)
     return build(tiny.model, AutoTokenizer.from_pretrained(TOKENIZER)).eval()
 

@@ -9,14 +9,15 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from espalier.runtime.local import SEEDLING
-from espalier.training.config import SeedlingConfig, ServiceConfig
-from espalier.training.model.network import build
+from espalier.training.config import ServiceConfig
 from espalier.training.rl.rollout_engine import engine_for
+from recipes.seedling.network import build
+from recipes.seedling.settings import BaseConfig
 from tests.runtime.sglang_client.fake import FakeSglang, embedded
 
 
 @pytest.fixture
-def opened(tiny: SeedlingConfig):  # type: ignore[no-untyped-def]
+def opened(tiny: BaseConfig):  # type: ignore[no-untyped-def]
     tokenizer = PreTrainedTokenizerFast.from_pretrained(SEEDLING)
     network = build(tiny.model, tokenizer)
     return lambda setting: engine_for(ServiceConfig(engine=setting), network, tokenizer, Path("unused"))

@@ -1,4 +1,4 @@
-"""`espalier train`: make models from nothing, and make them better by verdicts."""
+"""`espalier train`: make models better by responses and by verdicts."""
 
 from __future__ import annotations
 
@@ -18,13 +18,12 @@ if TYPE_CHECKING:
     from espalier.training.config import RlConfig
     from espalier.training.rl.sampler import Algorithm
 
-FAILED = 1
 UNFINISHED = 4
 INTERRUPTED = "interrupted; --resume goes on"
 
 app = typer.Typer(
-    help="Train models: tokenizer, traces, supervised fine-tuning, and the stages zero, beta and papo.",
-    epilog="Exit status: 0 done, 1 the result misses its margin, 2 usage, 3 engine, verifier or training failed, "
+    help="Train models: supervised fine-tuning, and the stages zero, beta and papo.",
+    epilog="Exit status: 0 done, 2 usage, 3 engine, verifier or training failed, "
     "4 the time is up: run it again to go on.",
     no_args_is_help=True,
     add_completion=False,
@@ -39,92 +38,16 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 
-def _device(name: str) -> str:
+def device_of(name: str) -> str:
+    """The device that a name of :data:`Device` stands for."""
     import torch
 
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
-def _print_settings(config: Any) -> None:
-    """So that a log says what was run."""
+def print_settings(config: Any) -> None:
+    """Print the settings of a run on standard error, so that a log says what was run."""
     typer.echo(json.dumps(asdict(config)), err=True)
-
-
-@app.command()
-def traces(
-    task: Annotated[str, typer.Argument(help="Name of a task, for example countdown.")],
-    count: Annotated[int, typer.Option("--n", min=1, help="How many.")] = 1,
-    seed: Annotated[int, typer.Option(help="Same seed, same problems and traces.")] = 0,
-    debug: Debug = False,
-) -> None:
-    """Show problems of a task with the traces that the search programs write for them."""
-    from random import Random
-
-    from espalier.training.tasks import Split
-    from espalier.training.tasks import task as named
-    from espalier.training.traces import write
-    from espalier.training.traces.encoding import response_text
-
-    with errors(debug, interrupted=INTERRUPTED):
-        for problem in named(task).problems(Split.TRAIN, seed, count):
-            trace = write(problem, Random(seed))
-            typer.echo(f"{problem.text}\n\n{response_text(trace) if trace else '(no trace found)'}\n")
-
-
-@app.command()
-def tokenizer(
-    out: Annotated[Path, typer.Option(help="Folder for the tokenizer's files.")],
-    vocabulary: Annotated[int, typer.Option(min=300, help="Number of tokens.")] = 1024,
-    samples: Annotated[int, typer.Option(min=1, help="Problems with traces, per task, to train on.")] = 400,
-    context: Annotated[int, typer.Option(min=1, help="Context length to store.")] = 4096,
-    seed: Annotated[int, typer.Option(help="Of the samples.")] = 0,
-) -> None:
-    """Train the tokenizer on problems and traces."""
-    from espalier.training.data.tokenizer import save, train
-    from espalier.training.traces.stream import tokenizer_texts
-
-    trained = train(tokenizer_texts(samples, seed), vocabulary, context)
-    save(trained, out)
-    typer.echo(f"{len(trained)} tokens written to {out}")
-
-
-@app.command()
-def base(
-    config: Config,
-    tokenizer: Annotated[Path, typer.Option(help="Folder of the tokenizer.")],
-    out: Out,
-    minutes: Annotated[float | None, typer.Option(min=0, help="Length of the schedule in minutes.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Length of the schedule in optimiser steps.")] = None,
-    stop_after: Annotated[
-        float | None, typer.Option(min=0, help="Stop this part after so many minutes; go on with --resume.")
-    ] = None,
-    resume: Resume = False,
-    initial: Annotated[
-        Path | None, typer.Option("--from", help="Folder of exported weights to begin from, with a fresh optimiser.")
-    ] = None,
-    device: Device = "auto",
-    debug: Debug = False,
-) -> None:
-    """Train a small model from nothing on generated traces.
-
-    espalier train base --config recipes/tiny/supervised.toml --tokenizer DIR --out runs/sft --steps 500
-    """
-    with errors(debug, interrupted=INTERRUPTED):
-        from espalier.training.config import load
-        from espalier.training.run.distributed import process_group
-        from espalier.training.run.progress import reporter
-        from espalier.training.sft import Budget
-        from espalier.training.traces.base import train
-
-        budget = Budget(steps, minutes, stop_after)
-        run = load(config)
-        with process_group(_device(device)) as group, reporter() as report:
-            if group.is_main:
-                _print_settings(run)
-            train(run, tokenizer, out, budget, report, group=group, resume=resume, initial=initial)
-            if not group.is_main:
-                return
-        typer.echo(f"weights: {out / 'model'}")
 
 
 @app.command()
@@ -150,14 +73,14 @@ def sft(
         from espalier.training.sft import fine_tune
 
         run = load_as(SftConfig, config) if config else SftConfig()
-        with process_group(_device(device)) as group, reporter() as report:
+        with process_group(device_of(device)) as group, reporter() as report:
             if group.is_main:
-                _print_settings(run)
+                print_settings(run)
             deadline = Deadline.after(minutes)
             done = fine_tune(run, initial, data, out, report, deadline=deadline, group=group, resume=resume)
             if done and not group.is_main:
                 return
-        _conclude(done, out)
+        conclude(done, out)
 
 
 @app.command()
@@ -227,17 +150,18 @@ def _reinforce(
     run = load_as(RlConfig, config)
     if credit is not None:
         run = replace(run, credit=replace(run.credit, kind=CreditKind(credit)))
-    with process_group(_device(device)) as group, reporter() as report:
+    with process_group(device_of(device)) as group, reporter() as report:
         if group.is_main:
-            _print_settings(run)
+            print_settings(run)
         deadline = Deadline.after(minutes)
         done = train(run, method(run), initial, out, report, resume=resume, deadline=deadline, group=group)
         if done and not group.is_main:
             return
-    _conclude(done, out)
+    conclude(done, out)
 
 
-def _conclude(done: bool, out: Path) -> None:
+def conclude(done: bool, out: Path) -> None:
+    """Say where the weights lie, or end with :data:`UNFINISHED` because the time was up."""
     if not done:
         typer.echo("the time is up; run it again with --resume to go on", err=True)
         raise typer.Exit(UNFINISHED)
@@ -261,65 +185,13 @@ def beta(
         from espalier.training.run.progress import reporter
 
         run = load_as(BetaConfig, config)
-        with process_group(_device(device)) as group, reporter() as report:
+        with process_group(device_of(device)) as group, reporter() as report:
             if group.is_main:
-                _print_settings(run)
+                print_settings(run)
             done = train(run, initial, out, Deadline.after(minutes), report, group)
             if done and not group.is_main:
                 return
-        _conclude(done, out)
-
-
-@app.command()
-def curriculum(
-    config: Config,
-    out: Out,
-    minutes: Minutes = None,
-    stages: Annotated[
-        str,
-        typer.Option(
-            help="Only these, with commas between them (base, zero, beta, papo, sequential-sft, sequential-rl), and no "
-            "table: on a large machine several may run side by side, once what they begin from is trained."
-        ),
-    ] = "",
-    device: Device = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
-    debug: Debug = False,
-) -> None:
-    """Base, zero, beta and papo (and the controls), each measured on the same held-out problems.
-
-    What is finished in --out is not done again: start it again after --minutes, or after whatever stopped it. The last
-    line is the accuracy of the four; the exit status is 1 if PAPO is not above Beta by the margin in the settings.
-    """
-    names = tuple(name.strip() for name in stages.split(",") if name.strip())
-    with errors(debug, interrupted=INTERRUPTED):
-        import torch
-
-        from espalier.training.config import CurriculumConfig, load_as
-        from espalier.training.pipeline import Pipeline
-        from espalier.training.run.deadline import Deadline
-        from espalier.training.run.progress import reporter
-        from espalier.training.table import last_line, meets_margin, table
-
-        run = load_as(CurriculumConfig, config)
-        _print_settings(run)
-        with reporter() as report:
-            place, deadline = torch.device(_device(device)), Deadline.after(minutes)
-            results = Pipeline(run, config.parent, out, place, deadline, report).run(names)
-        if results is None:
-            _conclude(False, out)
-            return
-        if names:
-            typer.echo(f"finished: {', '.join(results)}")
-            return
-        if as_json:
-            named = {stage: {task: asdict(one) for task, one in tasks.items()} for stage, tasks in results.items()}
-            typer.echo(json.dumps(named))
-        else:
-            typer.echo(table(results, run))
-            typer.echo(last_line(config, results))
-        if not meets_margin(results, run.margin):
-            raise typer.Exit(FAILED)
+        conclude(done, out)
 
 
 @app.command()

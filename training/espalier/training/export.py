@@ -4,44 +4,18 @@ from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
-from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from espalier.runtime.prompt import CHAT_TEMPLATE_KWARGS_FILE, INSTRUCTION_FILE
 from espalier.training.config import ConfigError
-from espalier.training.data.tokenizer import save as save_tokenizer
 from espalier.training.model.weights import full_weights, has_adapter, is_adapter, plain_name, save_adapter
-from espalier.training.run.checkpoint import CheckpointError
 from espalier.training.run.distributed import ALONE, Group
 
 SHARD_SIZE = "5GB"
-
-
-def load_weights(folder: Path, model: Any) -> None:
-    """Copy exported weights into a model.
-
-    Raises:
-        CheckpointError: there are none in the folder, or they belong to another model.
-    """
-    weights = {
-        name: value for shard in sorted(folder.glob("*.safetensors")) for name, value in load_file(shard).items()
-    }
-    _copy(weights, model, folder)
-
-
-def _copy(weights: Mapping[str, Tensor], model: Any, folder: Path) -> None:
-    parameters = dict(model.named_parameters())
-    if any(name not in weights or weights[name].shape != p.shape for name, p in parameters.items()):
-        raise CheckpointError(f"{folder} holds no weights of a model of this shape")
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(weights[name])
 
 
 def exported(network: Any) -> Any:
@@ -103,3 +77,8 @@ def export(
     plain.tie_weights()
     plain.save_pretrained(folder, max_shard_size=shard_size)
     save_tokenizer(tokenizer, folder)
+
+
+def save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Write the tokenizer's files, chat template included, as `AutoTokenizer` reads them."""
+    tokenizer.save_pretrained(folder, save_jinja_files=False)

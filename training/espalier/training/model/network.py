@@ -23,13 +23,10 @@ from torch.utils.checkpoint import checkpoint
 from transformers import (
     AttentionInterface,
     AutoModelForCausalLM,
-    PreTrainedTokenizerFast,
-    Qwen3Config,
-    Qwen3ForCausalLM,
 )
 
 from espalier.runtime.layout import Packed, batch_block_mask, dense_mask
-from espalier.training.config import ConfigError, ModelConfig
+from espalier.training.config import ConfigError
 from espalier.training.data.example import RolloutTokens
 from espalier.training.data.packing import PackedSequence
 from espalier.training.model.logprobs import IGNORED, Scores, token_logprobs
@@ -72,30 +69,6 @@ def _attention(
 
 
 AttentionInterface.register(ATTENTION, _attention)
-
-
-def build(config: ModelConfig, tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
-    """A freshly initialised network; take the seed from torch's generator."""
-    shape = Qwen3Config(
-        vocab_size=len(tokenizer),
-        hidden_size=config.hidden,
-        num_hidden_layers=config.layers,
-        num_attention_heads=config.heads,
-        num_key_value_heads=config.kv_heads,
-        head_dim=config.head_dim,
-        intermediate_size=config.intermediate,
-        max_position_embeddings=config.context,
-        rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
-        tie_word_embeddings=True,
-        attention_bias=False,
-        use_cache=False,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    model = Qwen3ForCausalLM(shape)
-    model.set_attn_implementation(ATTENTION)
-    return model
 
 
 def load_network(folder: Path, device: torch.device) -> Any:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from statistics import fmean
 
 from espalier.runtime.engine import EngineError, FinishReason
 from espalier.solver.core.evaluate import accuracy, mean_pass_at_k
-from espalier.solver.core.problem import Problem, check_of
-from espalier.training.rl.reward import RolloutStatus, status_of
+from espalier.solver.core.problem import Problem
+from espalier.training.rl.reward import RolloutStatus
 from espalier.training.rl.rollout import Collector, JudgedRollout, answer_text
-from espalier.training.rl.verifiers import RetryingVerifiers
-from espalier.verifiers.check import Claim
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,22 +103,6 @@ async def measure(
         name: [[_outcome(attempt, collector) for attempt in group] for group in islice(groups, len(own))]
         for name, own in problems.items()
     }
-
-
-async def judge(
-    patience: RetryingVerifiers, problems: Sequence[Problem], groups: Sequence[Sequence[Outcome]]
-) -> list[list[Outcome]]:
-    """Ask for the verdicts that the verifier could not give before, on another machine perhaps."""
-
-    async def judged(problem: Problem, one: Outcome) -> Outcome:
-        if one.status is not RolloutStatus.VERIFIER_ERROR:
-            return one
-        verdict = await patience.verify(Claim(one.answer, problem=problem.text), check_of(problem))
-        return replace(one, status=status_of(FinishReason.STOP, verdict.status))
-
-    pairs = zip(problems, groups, strict=True)
-    waiting = [asyncio.gather(*(judged(problem, one) for one in group)) for problem, group in pairs]
-    return [list(group) for group in await asyncio.gather(*waiting)]
 
 
 def _outcome(attempt: JudgedRollout, collector: Collector) -> Outcome:

@@ -7,7 +7,6 @@ an engine forces (`\\n<step>\\n1:`) are the same tokens as in the training text,
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
@@ -66,8 +65,3 @@ def train(texts: Iterable[str], vocabulary_size: int, context: int) -> PreTraine
     )
     fast.chat_template = CHAT_TEMPLATE
     return fast
-
-
-def save(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write the tokenizer's files, chat template included, as `AutoTokenizer` reads them."""
-    tokenizer.save_pretrained(folder, save_jinja_files=False)

@@ -12,13 +12,13 @@ from espalier.runtime.grammar import EIGHT_TAGS, Tag, Vocabulary
 from espalier.runtime.layout import layout_of
 from espalier.runtime.structure import read
 from espalier.training.data.example import Example, forced_mask, sequential_layout
-from espalier.training.data.tokenizer import END, prompt_text
-from espalier.training.traces.trace import Block, Demonstration
+from recipes.seedling.tokenizer import END, prompt_text
+from recipes.seedling.traces.trace import Demonstration, TraceBlock
 
 _TAG = re.compile("|".join(map(re.escape, EIGHT_TAGS)))
 
 
-def _block_text(block: Block) -> str:
+def _block_text(block: TraceBlock) -> str:
     plans = "".join(f"{Tag.PLAN}{i}:{b.plan}{Tag.END_PLAN}\n" for i, b in enumerate(block.branches, start=1))
     steps = "".join(f"\n{Tag.STEP}\n{i}:{b.work}{Tag.END_STEP}" for i, b in enumerate(block.branches, start=1))
     guideline = f"{Tag.GUIDELINE}\n{plans}{Tag.END_GUIDELINE}"

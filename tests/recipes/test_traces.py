@@ -6,17 +6,17 @@ from random import Random
 import pytest
 
 from espalier.runtime.structure import read
-from espalier.training.data.tokenizer import prompt_text
 from espalier.training.tasks import TASKS, Problem, Split
 from espalier.training.tasks.programming import programs, run, source
-from espalier.training.traces import Branch, write
-from espalier.training.traces.encoding import encode, response_text
-from espalier.training.traces.expressions import Term, join
-from espalier.training.traces.stream import Codec
-from espalier.training.traces.trace import corrupt, majority, vote
 from espalier.verifiers.answer import boxes, branch_answer, final_answer
 from espalier.verifiers.check import Claim, ConstraintCheck, Domain, ProgramCheck, Relation
 from espalier.verifiers.math.verifier import MathVerifier
+from recipes.seedling.encoding import encode, response_text
+from recipes.seedling.stream import Codec
+from recipes.seedling.tokenizer import prompt_text
+from recipes.seedling.traces import TraceBranch, write
+from recipes.seedling.traces.expressions import Term, join
+from recipes.seedling.traces.trace import corrupt, majority, vote
 
 SAMPLES = 12
 
@@ -112,7 +112,7 @@ def test_a_search_gives_up_after_its_last_block_and_claims_nothing_proven(name: 
 
 
 def test_a_corrupted_step_states_a_wrong_result_and_is_not_trained() -> None:
-    branch = Branch(" add", " 57+87=144 so 144", "144")
+    branch = TraceBranch(" add", " 57+87=144 so 144", "144")
     for seed in range(20):
         corrupted = corrupt(branch, Random(seed))
         assert corrupted.result != "144"
@@ -121,7 +121,7 @@ def test_a_corrupted_step_states_a_wrong_result_and_is_not_trained() -> None:
 
 
 def test_a_majority_outvotes_a_corrupted_step() -> None:
-    methods = [Branch(f" way {i}", " so 7", "7") for i in range(4)]
+    methods = [TraceBranch(f" way {i}", " so 7", "7") for i in range(4)]
     traces = [majority(methods, "7", Random(seed), corrupted_share=1.0) for seed in range(30)]
     corrupted = [t for t in traces if t is not None and any(not b.trained for b in t.blocks[0].branches)]
     assert corrupted
@@ -129,7 +129,7 @@ def test_a_majority_outvotes_a_corrupted_step() -> None:
 
 
 def test_a_tied_vote_goes_to_the_earliest() -> None:
-    branches = [Branch("", "", "5"), Branch("", "", None), Branch("", "", "6")]
+    branches = [TraceBranch("", "", "5"), TraceBranch("", "", None), TraceBranch("", "", "6")]
     assert vote(branches) == ("1 gives 5, 2 gives nothing, 3 gives 6; most votes: 5", "5")
 
 

@@ -1,4 +1,4 @@
-"""`recipes/seedling/curriculum.sh`: what it makes of how its parts end. A stand-in plays `espalier`."""
+"""`recipes/seedling/curriculum.sh`: what it makes of how its parts end. A stand-in plays Python."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.conftest import RECIPES
+from tests.recipes.conftest import RECIPES
 
 STAND_IN = """#!/usr/bin/env bash
 echo "$*" >> "{log}"
@@ -21,7 +21,7 @@ esac
 
 
 def _run(folder: Path, status: int, *stages: str) -> tuple[int, str, list[str]]:
-    log, stand_in = folder / "log", folder / "espalier"
+    log, stand_in = folder / "log", folder / "python"
     stand_in.write_text(STAND_IN.format(log=log, status=status))
     stand_in.chmod(0o755)
     for stage in stages:
@@ -29,7 +29,7 @@ def _run(folder: Path, status: int, *stages: str) -> tuple[int, str, list[str]]:
         (folder / "run" / stage / "metrics.jsonl").touch()
     done = subprocess.run(
         [str(RECIPES / "seedling" / "curriculum.sh"), str(folder / "run"), "3"],
-        env={**os.environ, "ESPALIER": f"{stand_in} shown", "CONFIG": "some.toml"},
+        env={**os.environ, "PYTHON": str(stand_in), "CONFIG": "some.toml"},
         capture_output=True,
         text=True,
     )
@@ -43,9 +43,9 @@ def test_the_last_part_leaves_table_and_curves_whether_the_margin_is_held_or_not
         status,
         "the table\n",
         [
-            f"shown train curriculum --config some.toml --out {run} --minutes 3",
-            f"shown train curriculum --config some.toml --out {run} --json",
-            f"shown train plot {run}/zero {run}/papo --out {run}/curves.png",
+            f"-m recipes.seedling curriculum --config some.toml --out {run} --minutes 3",
+            f"-m recipes.seedling curriculum --config some.toml --out {run} --json",
+            f"-m espalier.training.cli plot {run}/zero {run}/papo --out {run}/curves.png",
         ],
     )
     assert (run / "table.txt").read_text() == "the table\n"

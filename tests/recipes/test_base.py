@@ -12,17 +12,18 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from espalier.training.config import ConfigError, SeedlingConfig
+from espalier.training.config import ConfigError
 from espalier.training.run.checkpoint import CheckpointError, Progress
 from espalier.training.run.errors import NotFiniteError
 from espalier.training.sft import Budget
-from espalier.training.traces.base import train
-from espalier.training.traces.stream import packed_sequences
 from espalier.training.trainer import Trainer, learning_rate_factor
+from recipes.seedling.base import train
+from recipes.seedling.settings import BaseConfig
+from recipes.seedling.stream import packed_sequences
 from tests.training.conftest import TOKENIZER
 
 
-def _run(config: SeedlingConfig, out: Path, budget: Budget, **options: Any) -> list[dict[str, Any]]:
+def _run(config: BaseConfig, out: Path, budget: Budget, **options: Any) -> list[dict[str, Any]]:
     train(config, TOKENIZER, out, budget, lambda entry: None, **options)
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
@@ -32,7 +33,7 @@ def _weights(out: Path) -> dict[str, torch.Tensor]:
     return {name: tensor for name, tensor in load_file(shard).items() if not name.startswith("random.")}
 
 
-def test_a_short_run_lowers_the_loss_and_leaves_a_loadable_model(tiny: SeedlingConfig, tmp_path: Path) -> None:
+def test_a_short_run_lowers_the_loss_and_leaves_a_loadable_model(tiny: BaseConfig, tmp_path: Path) -> None:
     records = _run(tiny, tmp_path, Budget(steps=100))
     losses = [record["loss"] for record in records if "loss" in record]
     assert losses[-1] < 0.7 * losses[0]
@@ -42,7 +43,7 @@ def test_a_short_run_lowers_the_loss_and_leaves_a_loadable_model(tiny: SeedlingC
     assert len(AutoTokenizer.from_pretrained(tmp_path / "model")) == model.config.vocab_size
 
 
-def test_a_run_in_parts_equals_an_uninterrupted_one_bit_for_bit(tiny: SeedlingConfig, tmp_path: Path) -> None:
+def test_a_run_in_parts_equals_an_uninterrupted_one_bit_for_bit(tiny: BaseConfig, tmp_path: Path) -> None:
     """Parts without any time: each takes a step."""
     whole = _run(tiny, tmp_path / "whole", Budget(steps=4))
     for part in range(4):
@@ -54,7 +55,7 @@ def test_a_run_in_parts_equals_an_uninterrupted_one_bit_for_bit(tiny: SeedlingCo
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
-def test_a_killed_run_goes_on_from_its_last_checkpoint_bit_for_bit(tiny: SeedlingConfig, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_from_its_last_checkpoint_bit_for_bit(tiny: BaseConfig, tmp_path: Path) -> None:
     config = replace(tiny, checkpoint_every=2)
     whole = _run(config, tmp_path / "whole", Budget(steps=6))
     killed = mock.patch.object(Trainer, "step", _killed_at(5, Trainer.step))
@@ -83,7 +84,7 @@ def _untimed(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: value for name, value in one.items() if name != "tokens_per_second"} for one in entries]
 
 
-def test_settings_are_kept_with_the_run_and_cannot_change_in_it(tiny: SeedlingConfig, tmp_path: Path) -> None:
+def test_settings_are_kept_with_the_run_and_cannot_change_in_it(tiny: BaseConfig, tmp_path: Path) -> None:
     _run(tiny, tmp_path, Budget(steps=1))
     assert json.loads((tmp_path / "config.json").read_text())["model"]["hidden"] == 32
     with pytest.raises(ConfigError, match="other settings in seed"):
@@ -91,12 +92,12 @@ def test_settings_are_kept_with_the_run_and_cannot_change_in_it(tiny: SeedlingCo
     _run(replace(tiny, seed=2), tmp_path, Budget(steps=1))
 
 
-def test_resuming_without_a_checkpoint_says_what_is_missing(tiny: SeedlingConfig, tmp_path: Path) -> None:
+def test_resuming_without_a_checkpoint_says_what_is_missing(tiny: BaseConfig, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no checkpoint in"):
         _run(tiny, tmp_path, Budget(steps=1), resume=True)
 
 
-def test_a_run_can_begin_from_exported_weights_of_its_shape_only(tiny: SeedlingConfig, tmp_path: Path) -> None:
+def test_a_run_can_begin_from_exported_weights_of_its_shape_only(tiny: BaseConfig, tmp_path: Path) -> None:
     _run(tiny, tmp_path / "first", Budget(steps=1))
     _run(tiny, tmp_path / "second", Budget(steps=1), initial=tmp_path / "first" / "model")
     other = replace(tiny, model=replace(tiny.model, hidden=48))
@@ -104,7 +105,7 @@ def test_a_run_can_begin_from_exported_weights_of_its_shape_only(tiny: SeedlingC
         _run(other, tmp_path / "third", Budget(steps=1), initial=tmp_path / "first" / "model")
 
 
-def test_the_stream_continues_at_any_row(tiny: SeedlingConfig) -> None:
+def test_the_stream_continues_at_any_row(tiny: BaseConfig) -> None:
     for reuse in (1, 3):
         config = replace(tiny.data, reuse=reuse)
         stream = packed_sequences(TOKENIZER, config, 0)
@@ -115,7 +116,7 @@ def test_the_stream_continues_at_any_row(tiny: SeedlingConfig) -> None:
         assert len({tuple(row) for row in whole}) == -(-16 // reuse)
 
 
-def test_the_rate_warms_up_stays_and_falls_to_zero(tiny: SeedlingConfig) -> None:
+def test_the_rate_warms_up_stays_and_falls_to_zero(tiny: BaseConfig) -> None:
     config = replace(tiny.trainer, warmup_steps=10, decay_share=0.2)
     assert learning_rate_factor(config, 0, 0.0) == pytest.approx(0.1)
     assert learning_rate_factor(config, 50, 0.5) == 1.0
@@ -130,7 +131,7 @@ def test_a_budget_counts_steps_or_minutes() -> None:
         Budget(steps=1, minutes=1)
 
 
-def test_a_loss_that_is_no_number_ends_the_run_with_its_rows_saved(tiny: SeedlingConfig, tmp_path: Path) -> None:
+def test_a_loss_that_is_no_number_ends_the_run_with_its_rows_saved(tiny: BaseConfig, tmp_path: Path) -> None:
     wild = replace(tiny, trainer=replace(tiny.trainer, learning_rate=1e30))
     with pytest.raises(NotFiniteError, match=r"step \d+: the loss is .* gradient nan; .*not-finite-\d+-0") as caught:
         _run(wild, tmp_path, Budget(steps=20))

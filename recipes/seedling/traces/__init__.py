@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from random import Random
 
 from espalier.training.tasks import Problem
-from espalier.training.traces import arithmetic, divisors, equations, expressions, programming, sequences
-from espalier.training.traces.trace import Block, Branch, Demonstration, Search
+from recipes.seedling.traces import arithmetic, divisors, equations, expressions, programming, sequences
+from recipes.seedling.traces.trace import Demonstration, Search, TraceBlock, TraceBranch
 
-__all__ = ["SEARCHES", "Block", "Branch", "Demonstration", "Search", "write"]
+__all__ = ["SEARCHES", "Demonstration", "Search", "TraceBlock", "TraceBranch", "write"]
 
 SEARCHES: Mapping[str, Search] = {
     "chain_sum": arithmetic.chain_sum,

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from espalier.runtime.grammar import EIGHT_TAGS, Vocabulary
-from espalier.training.data.tokenizer import END, SPECIAL, prompt_text
+from recipes.seedling.tokenizer import END, SPECIAL, prompt_text
 from tests.training.conftest import TOKENIZER
 
 FAST = AutoTokenizer.from_pretrained(TOKENIZER)

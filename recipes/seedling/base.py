@@ -1,24 +1,25 @@
-"""Training a small model from nothing on traces."""
+"""The base: a small model that is trained from nothing on traces."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast
 
-from espalier.training.config import DataConfig, SeedlingConfig
 from espalier.training.data.packing import PackedSequence
-from espalier.training.export import load_weights
-from espalier.training.model.network import build
-from espalier.training.run.checkpoint import Progress
+from espalier.training.run.checkpoint import CheckpointError, Progress
 from espalier.training.run.directory import prepare
 from espalier.training.run.distributed import ALONE, Group
 from espalier.training.run.metrics import Report
 from espalier.training.sft import Budget, Run, fit
-from espalier.training.traces.stream import TASK_NAMES, held_out_sequences, packed_sequences
+from recipes.seedling.network import build
+from recipes.seedling.settings import BaseConfig, DataConfig
+from recipes.seedling.stream import TASK_NAMES, held_out_sequences, packed_sequences
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class TraceSource:
 
 
 def train(
-    config: SeedlingConfig,
+    config: BaseConfig,
     tokenizer_folder: Path,
     out: Path,
     budget: Budget,
@@ -80,3 +81,20 @@ def train(
         config.trainer, config.batch_size, config.checkpoint_every, config.metrics, out, budget, report, group, resume
     )
     return fit(model, tokenizer, source, run)
+
+
+def load_weights(folder: Path, model: Any) -> None:
+    """Copy exported weights into a model of the same shape.
+
+    Raises:
+        CheckpointError: there are none in the folder, or they belong to another model.
+    """
+    weights = {
+        name: value for shard in sorted(folder.glob("*.safetensors")) for name, value in load_file(shard).items()
+    }
+    parameters = dict(model.named_parameters())
+    if any(name not in weights or weights[name].shape != p.shape for name, p in parameters.items()):
+        raise CheckpointError(f"{folder} holds no weights of a model of this shape")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(weights[name])

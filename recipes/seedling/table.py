@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from espalier.training.config import CurriculumConfig
 from espalier.training.rl.measure import KS, Measured
+from recipes.seedling.settings import CurriculumConfig
 
 Results = Mapping[str, Mapping[str, Measured]]
 """By stage and task."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from random import Random
 
 from espalier.training.tasks import Problem
-from espalier.training.traces.trace import Branch, Demonstration, concluded, majority
+from recipes.seedling.traces.trace import Demonstration, TraceBranch, concluded, majority
 
 
 def running(terms: list[int]) -> tuple[str, int]:
@@ -24,9 +24,9 @@ def _signed_terms(expression: str) -> list[int]:
     return [int(text.replace(" ", "")) for text in re.findall(r"[+-]? ?\d+", expression)]
 
 
-def _sum_methods(terms: list[int]) -> Iterator[Branch]:
-    def branch(plan: str, work: str, total: int) -> Branch:
-        return Branch(f" {plan}", concluded(f" {work}", str(total)), str(total))
+def _sum_methods(terms: list[int]) -> Iterator[TraceBranch]:
+    def branch(plan: str, work: str, total: int) -> TraceBranch:
+        return TraceBranch(f" {plan}", concluded(f" {work}", str(total)), str(total))
 
     yield branch("add from left to right", *running(terms))
     yield branch("add from right to left", *running(terms[::-1]))
@@ -70,18 +70,18 @@ def _columns(a: int, b: int) -> tuple[str, int]:
     return f"{', '.join(lines)}; {value}", value
 
 
-def _product_methods(a: int, b: int) -> Iterator[Branch]:
+def _product_methods(a: int, b: int) -> Iterator[TraceBranch]:
     for left, right in ((a, b), (b, a)):
         work, value = partial_products(left, right)
-        yield Branch(f" split {right}", concluded(f" {work}", str(value)), str(value))
+        yield TraceBranch(f" split {right}", concluded(f" {work}", str(value)), str(value))
         up = -(-right // 10) * 10
         if up != right:
             work, high = partial_products(left, up)
             low = left * (up - right)
             work += f"; {left}*{up - right}={low}, {high}-{low}={high - low}"
-            yield Branch(f" round {right} up to {up}", concluded(f" {work}", str(value)), str(value))
+            yield TraceBranch(f" round {right} up to {up}", concluded(f" {work}", str(value)), str(value))
     work, value = _columns(a, b)
-    yield Branch(" column by column", concluded(f" {work}", str(value)), str(value))
+    yield TraceBranch(" column by column", concluded(f" {work}", str(value)), str(value))
 
 
 def products(problem: Problem, rng: Random) -> Demonstration | None:

@@ -9,7 +9,7 @@ from math import gcd, isqrt
 from random import Random
 
 from espalier.training.tasks import Problem
-from espalier.training.traces.trace import Branch, Demonstration, concluded, majority
+from recipes.seedling.traces.trace import Demonstration, TraceBranch, concluded, majority
 
 _TERM = re.compile(r"([+-]?)(?:(\d+)\*?)?([a-z](?:\*\*(\d+))?)?")
 
@@ -36,7 +36,7 @@ def _quotient(total: int, a: int) -> str:
     return ", ".join(lines) or "0"
 
 
-def _linear_methods(a: int, b: int, c: int, x: str, rng: Random) -> Iterator[Branch]:
+def _linear_methods(a: int, b: int, c: int, x: str, rng: Random) -> Iterator[TraceBranch]:
     root = (c - b) // a
     end = f"so {x}=\\boxed{{{root}}}"
 
@@ -44,21 +44,21 @@ def _linear_methods(a: int, b: int, c: int, x: str, rng: Random) -> Iterator[Bra
         moved = f"{c}{-b:+d}={c - b}; " if b else ""
         return f"{moved}{c - b}/{a}: {_quotient(c - b, a)}"
 
-    yield Branch(f" isolate {x}", f" {isolate(a, b, c)} {end}", str(root))
+    yield TraceBranch(f" isolate {x}", f" {isolate(a, b, c)} {end}", str(root))
     check = f"{a}*{root}={a * root}, {a * root}{b:+d}={a * root + b}"
-    yield Branch(f" isolate {x} and substitute", f" {isolate(a, b, c)}; {check} ok {end}", str(root))
+    yield TraceBranch(f" isolate {x} and substitute", f" {isolate(a, b, c)}; {check} ok {end}", str(root))
     divisor = gcd(gcd(a, b), c)
     if divisor > 1:
         a1, b1, c1 = a // divisor, b // divisor, c // divisor
         work = f" {a1}*{x}{b1:+d}={c1}; {isolate(a1, b1, c1)} {end}"
-        yield Branch(f" divide all by {divisor}", work, str(root))
+        yield TraceBranch(f" divide all by {divisor}", work, str(root))
     guess = rng.randint(1, 9) * rng.choice((1, 10, 10))
     off = c - (a * guess + b)
     work = f" {a}*{guess}={a * guess}, {a * guess}{b:+d}={a * guess + b}, {c}-{a * guess + b}={off}"
     if b < 0 or a * guess + b < 0:
         work = work.replace(f"{c}-{a * guess + b}=", f"{c} less {a * guess + b} is ")
     work += f"; {off}/{a}: {_quotient(off, a)}; {guess}{root - guess:+d}={root} {end}"
-    yield Branch(f" try {x}={guess} and correct", work, str(root))
+    yield TraceBranch(f" try {x}={guess} and correct", work, str(root))
 
 
 def simple_equations(problem: Problem, rng: Random) -> Demonstration | None:
@@ -154,5 +154,5 @@ def polynomial_equations(problem: Problem, rng: Random) -> Demonstration | None:
     for plan, attempt in attempts:
         if attempt is not None:
             work, roots = attempt
-            methods.append(Branch(f" {plan}", concluded(f" {work}", _answer(roots)), _answer(roots)))
+            methods.append(TraceBranch(f" {plan}", concluded(f" {work}", _answer(roots)), _answer(roots)))
     return majority(methods, problem.metadata["answer"], rng)

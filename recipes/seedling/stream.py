@@ -19,13 +19,14 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerFast
 
 from espalier.runtime.grammar import Vocabulary
-from espalier.training.config import DataConfig, Form
+from espalier.training.config import Form
 from espalier.training.data.example import Example
 from espalier.training.data.packing import PackedSequence, pack_examples
 from espalier.training.tasks import EASIER_TASKS, TASKS, Split, task
-from espalier.training.tasks.phrasing import reword
-from espalier.training.traces import Demonstration, write
-from espalier.training.traces.encoding import encode, encode_plain, plain_text, response_text, without_a_tag
+from recipes.seedling.encoding import encode, encode_plain, plain_text, response_text, without_a_tag
+from recipes.seedling.phrasing import reword
+from recipes.seedling.settings import DataConfig
+from recipes.seedling.traces import Demonstration, write
 
 TASK_NAMES = tuple(sorted(TASKS))
 

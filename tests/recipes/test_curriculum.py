@@ -11,15 +11,16 @@ import pytest
 import torch
 
 from espalier.runtime.engine import Mode
-from espalier.training import pipeline as curriculum
 from espalier.training.config import ConfigError, load_as
-from espalier.training.pipeline import CurriculumConfig, Pipeline, Stage
 from espalier.training.rl.measure import Measured
 from espalier.training.rl.rollout import JudgedRollout
 from espalier.training.run.deadline import Deadline
-from espalier.training.table import NothingJudgedError, last_line, meets_margin, table
-from espalier.training.traces.stream import Codec
 from espalier.verifiers.verdict import Status, Verdict
+from recipes.seedling import pipeline as curriculum
+from recipes.seedling.pipeline import Pipeline, Stage
+from recipes.seedling.settings import CurriculumConfig
+from recipes.seedling.stream import Codec
+from recipes.seedling.table import NothingJudgedError, last_line, meets_margin, table
 from tests.training.conftest import RECIPES
 from tests.training.test_beta import _attempt
 

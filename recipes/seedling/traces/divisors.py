@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from random import Random
 
 from espalier.training.tasks import Problem
-from espalier.training.traces.arithmetic import partial_products
-from espalier.training.traces.trace import Branch, Demonstration, concluded, majority
+from recipes.seedling.traces.arithmetic import partial_products
+from recipes.seedling.traces.trace import Demonstration, TraceBranch, concluded, majority
 
 PRIMES = (2, 3, 5, 7, 11, 13)
 MULTIPLES = 8
@@ -76,9 +76,9 @@ PAIRWISE = (
 )
 
 
-def _gcd_methods(numbers: list[int], rng: Random) -> Iterator[Branch]:
-    def branch(plan: str, work: str, value: int) -> Branch:
-        return Branch(f" {plan}", concluded(f" {work}", str(value)), str(value))
+def _gcd_methods(numbers: list[int], rng: Random) -> Iterator[TraceBranch]:
+    def branch(plan: str, work: str, value: int) -> TraceBranch:
+        return TraceBranch(f" {plan}", concluded(f" {work}", str(value)), str(value))
 
     for plan, method in PAIRWISE:
         first, *others = rng.sample(numbers, k=len(numbers))
@@ -143,9 +143,9 @@ def _lcm_by_factors(numbers: list[int]) -> tuple[str, int]:
     return "; ".join(lines), product
 
 
-def _lcm_methods(numbers: list[int], rng: Random) -> Iterator[Branch]:
-    def branch(plan: str, work: str, value: int) -> Branch:
-        return Branch(f" {plan}", concluded(f" {work}", str(value)), str(value))
+def _lcm_methods(numbers: list[int], rng: Random) -> Iterator[TraceBranch]:
+    def branch(plan: str, work: str, value: int) -> TraceBranch:
+        return TraceBranch(f" {plan}", concluded(f" {work}", str(value)), str(value))
 
     for plan, method in (("Euclid", _euclid), ("halving", _halving)):
         for _ in range(2):
@@ -162,9 +162,9 @@ def _lcm_methods(numbers: list[int], rng: Random) -> Iterator[Branch]:
             break
     plan = f" multiples of {largest}, rests by {','.join(map(str, others))}"
     if any(rests):
-        yield Branch(plan, f"{listed} none", None)
+        yield TraceBranch(plan, f"{listed} none", None)
     else:
-        yield Branch(plan, concluded(listed, str(multiple)), str(multiple))
+        yield TraceBranch(plan, concluded(listed, str(multiple)), str(multiple))
 
 
 def lcm(problem: Problem, rng: Random) -> Demonstration | None:
@@ -186,14 +186,14 @@ def _ratio(n: int, d: int) -> str:
     return str(n) if d == 1 else f"{n}/{d}"
 
 
-def _fraction_methods(n: int, d: int) -> Iterator[Branch]:
+def _fraction_methods(n: int, d: int) -> Iterator[TraceBranch]:
     for plan, method in PAIRWISE:
         work, g = method(n, d)
         value = _ratio(n // g, d // g)
         text = f" {work} so {g}; {_division(n, g)}; {_division(d, g)};"
-        yield Branch(f" gcd by {plan}, then divide", concluded(text, value), value)
+        yield TraceBranch(f" gcd by {plan}, then divide", concluded(text, value), value)
     work, value = _cancelled(n, d)
-    yield Branch(" cancel small primes", concluded(f" {work}", value), value)
+    yield TraceBranch(" cancel small primes", concluded(f" {work}", value), value)
 
 
 def fraction_simplification(problem: Problem, rng: Random) -> Demonstration | None:

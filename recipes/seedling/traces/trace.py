@@ -10,7 +10,7 @@ from espalier.training.tasks import Problem
 
 
 @dataclass(frozen=True, slots=True)
-class Branch:
+class TraceBranch:
     """A plan and its execution.
 
     Attributes:
@@ -27,10 +27,10 @@ class Branch:
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class TraceBlock:
     """Branches that run in parallel, and what is made of them."""
 
-    branches: tuple[Branch, ...]
+    branches: tuple[TraceBranch, ...]
     takeaway: str
 
 
@@ -38,7 +38,7 @@ class Block:
 class Demonstration:
     """Blocks, then the closing text that holds the answer."""
 
-    blocks: tuple[Block, ...]
+    blocks: tuple[TraceBlock, ...]
     closing: str
 
     @property
@@ -64,7 +64,7 @@ def concluded(work: str, value: str) -> str:
     return f"{work} so \\boxed{{{value}}}"
 
 
-def vote(branches: Sequence[Branch]) -> tuple[str, str]:
+def vote(branches: Sequence[TraceBranch]) -> tuple[str, str]:
     """Compare the results of branches that should agree.
 
     Returns:
@@ -77,7 +77,7 @@ def vote(branches: Sequence[Branch]) -> tuple[str, str]:
     return f"{listed}; {agreement}: {best}", best
 
 
-def first_found(branches: Sequence[Branch], *, last: bool = False) -> tuple[str, str | None]:
+def first_found(branches: Sequence[TraceBranch], *, last: bool = False) -> tuple[str, str | None]:
     """Look for a branch that succeeded.
 
     Args:
@@ -93,7 +93,7 @@ def first_found(branches: Sequence[Branch], *, last: bool = False) -> tuple[str,
     return f"{verdicts}; {otherwise if found is None else found}", found
 
 
-def corrupt(branch: Branch, rng: Random) -> Branch:
+def corrupt(branch: TraceBranch, rng: Random) -> TraceBranch:
     """Change one digit of a numeric result, where the step states it last; the step is then not trained on."""
     if branch.result is None or branch.result not in branch.work:
         raise ValueError(f"a step without a stated result cannot be corrupted: {branch.work!r}")
@@ -102,10 +102,12 @@ def corrupt(branch: Branch, rng: Random) -> Branch:
     wrong = str((int(branch.result[at]) + rng.randint(1, 9)) % 10)
     result = branch.result[:at] + wrong + branch.result[at + 1 :]
     head, _, tail = branch.work.rpartition(branch.result)
-    return Branch(branch.plan, head + result + tail, result, trained=False)
+    return TraceBranch(branch.plan, head + result + tail, result, trained=False)
 
 
-def majority(methods: Sequence[Branch], answer: str, rng: Random, corrupted_share: float = 0.2) -> Demonstration | None:
+def majority(
+    methods: Sequence[TraceBranch], answer: str, rng: Random, corrupted_share: float = 0.2
+) -> Demonstration | None:
     """A trace of several methods for one value, in random order, whose results are put to the vote."""
     branches = rng.sample(methods, k=min(len(methods), rng.choice((2, 2, 3, 3))))
     right = [i for i, branch in enumerate(branches) if branch.result == answer]
@@ -113,4 +115,4 @@ def majority(methods: Sequence[Branch], answer: str, rng: Random, corrupted_shar
         at = rng.choice(right)
         branches[at] = corrupt(branches[at], rng)
     takeaway, best = vote(branches)
-    return Demonstration((Block(tuple(branches), takeaway),), boxed(answer)) if best == answer else None
+    return Demonstration((TraceBlock(tuple(branches), takeaway),), boxed(answer)) if best == answer else None

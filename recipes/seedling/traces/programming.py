@@ -9,7 +9,7 @@ from random import Random
 
 from espalier.training.tasks import Problem
 from espalier.training.tasks.programming import PRIMITIVES, Primitive, Program, Value, phrase, programs, run, source
-from espalier.training.traces.trace import Block, Branch, Demonstration, first_found
+from recipes.seedling.traces.trace import Demonstration, TraceBlock, TraceBranch, first_found
 
 BLOCKS = 4
 """Sets of hypotheses that a trace tries before it gives up."""
@@ -49,7 +49,7 @@ def _neighbour(program: Program, rng: Random) -> Program:
     return (*program[:at], changed, *program[at + 1 :])
 
 
-def _test(program: Program, examples: Sequence[list[int]], wanted: Sequence[Value]) -> Branch:
+def _test(program: Program, examples: Sequence[list[int]], wanted: Sequence[Value]) -> TraceBranch:
     lines = []
     holds = True
     for xs, want in zip(examples, wanted, strict=True):
@@ -59,10 +59,10 @@ def _test(program: Program, examples: Sequence[list[int]], wanted: Sequence[Valu
         if not holds:
             break
     end = f"\n fits\n{_fenced(program)}\n" if holds else "\n refuted"
-    return Branch(f" {phrase(program)}", "\n".join(lines) + end, phrase(program) if holds else None)
+    return TraceBranch(f" {phrase(program)}", "\n".join(lines) + end, phrase(program) if holds else None)
 
 
-def _furthest(blocks: Sequence[Block]) -> Branch:
+def _furthest(blocks: Sequence[TraceBlock]) -> TraceBranch:
     """The branch that held for the most examples, the earliest of equals."""
     return max((branch for block in blocks for branch in block.branches), key=lambda branch: branch.work.count(" ok\n"))
 
@@ -75,8 +75,8 @@ def search(problem: Problem, rng: Random) -> Demonstration | None:
     wanted = [run(target, xs)[-1] for xs in examples]
     by_phrase: dict[str, Program] = {phrase(target): target}
 
-    def wrong(count: int) -> list[Branch]:
-        found: list[Branch] = []
+    def wrong(count: int) -> list[TraceBranch]:
+        found: list[TraceBranch] = []
         for _ in range(10 * count):
             candidate = _neighbour(target, rng)
             if phrase(candidate) not in by_phrase:
@@ -86,20 +86,20 @@ def search(problem: Problem, rng: Random) -> Demonstration | None:
                 break
         return found
 
-    blocks: list[Block] = []
+    blocks: list[TraceBlock] = []
     gives_up = rng.random() < GIVING_UP
     while gives_up or (len(blocks) < BLOCKS - 1 and rng.random() < 0.3):
         tried = [branch for branch in wrong(rng.choice((2, 3, 3, 4))) if branch.result is None]
         if not tried:
             break
-        blocks.append(Block(tuple(tried), first_found(tried, last=len(blocks) + 1 == BLOCKS)[0]))
+        blocks.append(TraceBlock(tuple(tried), first_found(tried, last=len(blocks) + 1 == BLOCKS)[0]))
         if len(blocks) == BLOCKS:
             guess = by_phrase[_furthest(blocks).plan.strip()]
             return Demonstration(tuple(blocks), f"No plan worked; a guess:\n{_fenced(guess)}")
     chosen = [_test(target, examples, wanted), *wrong(rng.choice((2, 2, 3, 3, 4)))]
     rng.shuffle(chosen)
     takeaway, found = first_found(chosen)
-    blocks.append(Block(tuple(chosen), takeaway))
+    blocks.append(TraceBlock(tuple(chosen), takeaway))
     if found is None:
         return None
     answer = by_phrase[found]

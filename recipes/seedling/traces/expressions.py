@@ -12,7 +12,7 @@ from itertools import islice
 from random import Random
 
 from espalier.training.tasks import Problem
-from espalier.training.traces.trace import GAVE_UP, Block, Branch, Demonstration, boxed, concluded, first_found
+from recipes.seedling.traces.trace import GAVE_UP, Demonstration, TraceBlock, TraceBranch, boxed, concluded, first_found
 
 BLOCKS = 3
 """Sets of plans that a trace tries before it gives up."""
@@ -92,7 +92,7 @@ def _work(target: int, rest: list[int]) -> tuple[str, Term | None]:
     return "\n".join(lines), None
 
 
-def closings(numbers: list[int], target: int) -> Iterator[Branch]:
+def closings(numbers: list[int], target: int) -> Iterator[TraceBranch]:
     """One branch per closing operation that is possible."""
     seen: set[tuple[int, str, bool]] = set()
     for i, x in enumerate(numbers):
@@ -107,7 +107,7 @@ def closings(numbers: list[int], target: int) -> Iterator[Branch]:
             if result is not None:
                 work = concluded(f"{work}\n", result)
             verb = "begin" if x_left else "end"
-            yield Branch(f" {verb} with {ending}: make {inner} from {_listed(rest)}", work, result)
+            yield TraceBranch(f" {verb} with {ending}: make {inner} from {_listed(rest)}", work, result)
 
 
 def search(problem: Problem, rng: Random) -> Demonstration | None:
@@ -116,13 +116,13 @@ def search(problem: Problem, rng: Random) -> Demonstration | None:
     branches = list(closings(numbers, int(problem.metadata.get("target", 24))))
     rng.shuffle(branches)
     remaining = iter(branches)
-    blocks: list[Block] = []
+    blocks: list[TraceBlock] = []
     while len(blocks) < BLOCKS:
         chosen = tuple(islice(remaining, rng.choice((2, 3, 3, 4))))
         if not chosen:
             return None
         takeaway, found = first_found(chosen, last=len(blocks) + 1 == BLOCKS)
-        blocks.append(Block(chosen, takeaway))
+        blocks.append(TraceBlock(chosen, takeaway))
         if found is not None:
             return Demonstration(tuple(blocks), boxed(found))
     return Demonstration(tuple(blocks), GAVE_UP)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from random import Random
 
 from espalier.training.tasks import Problem
-from espalier.training.traces.trace import GAVE_UP, Block, Branch, Demonstration, boxed, concluded, first_found
+from recipes.seedling.traces.trace import GAVE_UP, Demonstration, TraceBlock, TraceBranch, boxed, concluded, first_found
 
 _OF_THE_LAST_TWO: dict[str, Callable[[int, int], int]] = {
     "sum of the last two": lambda a, b: a + b,
@@ -67,12 +67,12 @@ def _alternating(xs: list[int]) -> tuple[str, int | None]:
     return f"every second {','.join(map(str, own))}; {text}", value
 
 
-def _guesses(xs: list[int]) -> Iterator[Branch]:
-    def branch(plan: str, outcome: tuple[str, int | None]) -> Branch:
+def _guesses(xs: list[int]) -> Iterator[TraceBranch]:
+    def branch(plan: str, outcome: tuple[str, int | None]) -> TraceBranch:
         work, value = outcome
         if value is None:
-            return Branch(f" {plan}", f" {work} fails", None)
-        return Branch(f" {plan}", concluded(f" {work}", str(value)), str(value))
+            return TraceBranch(f" {plan}", f" {work} fails", None)
+        return TraceBranch(f" {plan}", concluded(f" {work}", str(value)), str(value))
 
     yield branch("constant difference", _next_constant(xs))
     yield branch("differences with a ratio", _next_doubling(xs))
@@ -106,12 +106,12 @@ def number_sequence(problem: Problem, rng: Random) -> Demonstration | None:
     failing = [g for g in guesses if g.result is None]
     if not good:
         return None
-    blocks: list[Block] = []
+    blocks: list[TraceBlock] = []
     gives_up = rng.random() < GIVING_UP
     while gives_up or (len(blocks) < BLOCKS - 1 and rng.random() < 0.3):
         tried = rng.sample(failing, k=3)
         failing = [g for g in failing if g not in tried]
-        blocks.append(Block(tuple(tried), first_found(tried, last=len(blocks) + 1 == BLOCKS)[0]))
+        blocks.append(TraceBlock(tuple(tried), first_found(tried, last=len(blocks) + 1 == BLOCKS)[0]))
         if len(blocks) == BLOCKS:
             return Demonstration(tuple(blocks), GAVE_UP)
     chosen = [rng.choice(good), *rng.sample(failing, k=rng.choice((2, 2, 3)))]
@@ -121,5 +121,5 @@ def number_sequence(problem: Problem, rng: Random) -> Demonstration | None:
         chosen.append(rng.choice(misleading))
     rng.shuffle(chosen)
     takeaway, found = first_found(chosen)
-    blocks.append(Block(tuple(chosen), takeaway))
+    blocks.append(TraceBlock(tuple(chosen), takeaway))
     return Demonstration(tuple(blocks), boxed(str(answer))) if found == str(answer) else None

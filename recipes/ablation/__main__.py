@@ -1,7 +1,7 @@
 """Does credit for the set pay? {outcome, set} x {parallel, sequential}, several seeds, equal sampled tokens.
 
-    python recipes/ablation/ablation.py train --out runs/ablation      # goes on where it was stopped
-    python recipes/ablation/ablation.py report --out runs/ablation --plot docs/images/set-credit.png
+    python -m recipes.ablation train --out runs/ablation      # goes on where it was stopped
+    python -m recipes.ablation report --out runs/ablation --plot docs/images/set-credit.png
 
 The two starts are made by supervised training of the same network on the same problems, in the form that each way of
 decoding needs (`start.toml`; plain chains of thought for sequential decoding), for as many steps as bring the passing
@@ -28,15 +28,17 @@ from transformers import PreTrainedTokenizerFast
 
 from espalier.runtime.engine import Limits, Mode
 from espalier.solver.core.evaluate import pass_at_k
-from espalier.training import sft
-from espalier.training.config import CreditConfig, CreditKind, Form, RlConfig, SeedlingConfig, load_as
+from espalier.training.config import CreditConfig, CreditKind, Form, RlConfig, load_as
 from espalier.training.model.network import load_network
 from espalier.training.rl import loop, papo
 from espalier.training.rl.branches import set_counts, set_metrics
 from espalier.training.rl.reward import OUTCOMES, RolloutStatus
 from espalier.training.rl.rollout_engine import collector_for
 from espalier.training.run.distributed import Group
+from espalier.training.sft import Budget
 from espalier.training.tasks import Split, task
+from recipes.seedling import base as from_nothing
+from recipes.seedling.settings import BaseConfig
 
 HERE = Path(__file__).parent
 TOKENIZER = HERE.parents[1] / "runtime/espalier/runtime/seedling"
@@ -114,10 +116,10 @@ def start(out: Path, mode: Mode) -> Path:
     """Where the arms of a way of decoding begin; made once."""
     folder = out / f"start-{mode}"
     if not (folder / "model").exists():
-        settings = load_as(SeedlingConfig, HERE / "start.toml")
+        settings = load_as(BaseConfig, HERE / "start.toml")
         form = Form.PARALLEL if mode is Mode.PARALLEL else Form.SEQUENTIAL
-        budget = sft.Budget(START_STEPS[mode], None, None)
-        sft.train(replace(settings, data=replace(settings.data, form=form)), TOKENIZER, folder, budget, note)
+        settings = replace(settings, data=replace(settings.data, form=form))
+        from_nothing.train(settings, TOKENIZER, folder, Budget(START_STEPS[mode]), note)
     return folder / "model"
 
 

@@ -15,7 +15,7 @@ from espalier.solver.core.problem import Problem
 @cache
 def wordings() -> Mapping[str, Sequence[str]]:
     """Templates by task, from `wordings.toml`."""
-    return tomllib.loads(files("espalier.training.tasks").joinpath("wordings.toml").read_text("utf-8"))
+    return tomllib.loads(files("recipes.seedling").joinpath("wordings.toml").read_text("utf-8"))
 
 
 def reword(problem: Problem, rng: Random) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,23 +16,27 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer
 
-from espalier.runtime.engine import Limits, Mode
+from espalier.runtime.engine import FinishReason, Limits, Mode
+from espalier.solver.core.problem import Problem, check_of
 from espalier.training import rejection_sampling as beta
 from espalier.training import sft
-from espalier.training.config import BetaConfig, ConfigError, CurriculumConfig, Form, RlConfig, SeedlingConfig, load_as
+from espalier.training.config import BetaConfig, ConfigError, Form, RlConfig, load_as
 from espalier.training.model.network import load_network
 from espalier.training.rl import loop as rl
 from espalier.training.rl import papo, zero
-from espalier.training.rl.measure import Measured, Outcome, judge, measure, summarise
-from espalier.training.rl.reward import RolloutStatus
+from espalier.training.rl.measure import Measured, Outcome, measure, summarise
+from espalier.training.rl.reward import RolloutStatus, status_of
 from espalier.training.rl.rollout_engine import collector_for, judging
 from espalier.training.rl.sampler import Algorithm
+from espalier.training.rl.verifiers import RetryingVerifiers
 from espalier.training.run.deadline import Deadline
 from espalier.training.run.directory import prepare, write
 from espalier.training.run.distributed import Group
 from espalier.training.run.metrics import Report
-from espalier.training.tasks import Problem, Split, task
-from espalier.training.traces import base
+from espalier.training.tasks import Split, task
+from espalier.verifiers.check import Claim
+from recipes.seedling import base
+from recipes.seedling.settings import BaseConfig, CurriculumConfig
 
 TOGETHER = 3
 """Tasks that are measured at once: while the last responses of one end, those of others fill the passes. What is
@@ -137,7 +141,7 @@ class Pipeline:
         if self.config.base_model:
             folder.mkdir(parents=True, exist_ok=True)
             return True
-        config = self._read(SeedlingConfig, self.config.base)
+        config = self._read(BaseConfig, self.config.base)
         budget = sft.Budget(steps=self.config.base_steps, stop_after=self.deadline.minutes_left())
         resume = any((folder / "checkpoint").glob("[0-9]*"))
         tokenizer = self.home / self.config.tokenizer
@@ -236,3 +240,19 @@ def _outcome(stored: dict[str, Any]) -> Outcome:
 
 def _store(path: Path, results: dict[str, Measured]) -> None:
     write(path, json.dumps({name: asdict(one) for name, one in results.items()}, indent=2) + "\n")
+
+
+async def judge(
+    patience: RetryingVerifiers, problems: Sequence[Problem], groups: Sequence[Sequence[Outcome]]
+) -> list[list[Outcome]]:
+    """Ask for the verdicts that the verifier could not give before, on another machine perhaps."""
+
+    async def judged(problem: Problem, one: Outcome) -> Outcome:
+        if one.status is not RolloutStatus.VERIFIER_ERROR:
+            return one
+        verdict = await patience.verify(Claim(one.answer, problem=problem.text), check_of(problem))
+        return replace(one, status=status_of(FinishReason.STOP, verdict.status))
+
+    pairs = zip(problems, groups, strict=True)
+    waiting = [asyncio.gather(*(judged(problem, one) for one in group)) for problem, group in pairs]
+    return [list(group) for group in await asyncio.gather(*waiting)]
