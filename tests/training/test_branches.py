@@ -10,7 +10,7 @@ import pytest
 from transformers import Qwen3ForCausalLM
 
 from espalier.runtime.engine import Mode
-from espalier.training.config import ConfigError, CreditConfig, CreditKind, RlConfig, RolloutConfig, ServiceConfig
+from espalier.training.config import ConfigError, CreditConfig, CreditKind, RlConfig, RolloutConfig
 from espalier.training.rl import papo
 from espalier.training.rl.branches import set_counts, set_metrics
 from espalier.training.rl.credit import SampleCredit, SetCredit, ShorterPath, TokenKind
@@ -100,10 +100,9 @@ async def test_entropy_and_credit_are_told_by_kind_of_token(
     assert all(0 < value < 10 for value in learned.entropy_by_kind.values())
 
 
-def config(mode: Mode = Mode.PARALLEL, rejoins: int = 0, engine: str = "local", **credit: object) -> RlConfig:
+def config(mode: Mode = Mode.PARALLEL, rejoins: int = 0, **credit: object) -> RlConfig:
     rollout = RolloutConfig(mode, prompts=2, samples=3, max_tokens=12, rejoins=rejoins)
-    service = ServiceConfig(engine=engine)
-    return replace(CONFIG, rollout=rollout, credit=CreditConfig(**credit), service=service)  # type: ignore[arg-type]
+    return replace(CONFIG, rollout=rollout, credit=CreditConfig(**credit))  # type: ignore[arg-type]
 
 
 def test_settings_say_which_credit_papo_has() -> None:
@@ -125,7 +124,5 @@ def test_settings_that_do_not_go_together_are_refused_by_name() -> None:
         config(rejoins=2)
     with pytest.raises(ConfigError, match="rejoins: sequential responses"):
         config(Mode.SEQUENTIAL, rejoins=2, kind=CreditKind.SET)
-    with pytest.raises(ConfigError, match=r"only service\.engine"):
-        config(rejoins=2, engine="sglang://localhost:1", kind=CreditKind.SET)
     with pytest.raises(ConfigError, match="k must be at least 0"):
         config(k=-1)

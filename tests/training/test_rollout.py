@@ -14,7 +14,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, Qwen3ForCausalLM
 
-from espalier.runtime.engine import EngineUnavailable, FinishReason, Limits, Mode, Rollout
+from espalier.runtime.engine import EngineInfo, EngineUnavailable, FinishReason, Limits, Mode, Rollout
 from espalier.runtime.grammar import Tag, Vocabulary
 from espalier.runtime.layout import Path as BranchPath
 from espalier.runtime.layout import layout, layout_of_paths
@@ -385,6 +385,17 @@ async def test_re_joins_are_judged_conclusions_of_the_same_branches(network: Qwe
         assert all(one.usage.sampled_tokens == 4 for one in attempt.rejoins)
         assert attempt.rejoin_rewards == (1.0, 1.0)
     assert len(judge.claims) == 3 + 6
+
+
+async def test_an_engine_that_cannot_join_again_is_refused_before_anything_is_generated() -> None:
+    class OlderEngine:
+        info = EngineInfo("an-older-server", 1024, parallel=True)
+
+    verifiers = RetryingVerifiers(FakeJudge(), lambda text: None, pause=0.01)
+    vocabulary = Vocabulary.of(AutoTokenizer.from_pretrained(TOKENIZER))
+    collector = Collector(OlderEngine(), verifiers, PromptTemplate(), vocabulary, Mode.PARALLEL, Limits())  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"rollout\.rejoins: the engine of an-older-server cannot"):
+        replace(collector, rejoins=2)
 
 
 async def test_a_prompt_that_leaves_no_room_is_refused_before_anything_is_generated(network: Qwen3ForCausalLM) -> None:

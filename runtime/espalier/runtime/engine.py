@@ -277,6 +277,7 @@ class EngineInfo:
         weight_version: Version of the weights in use.
         end_of_turn: Ids that end a turn by the model's generation config, beside the tokenizer's own.
         details: Engine-specific facts for people.
+        rejoins: Whether it takes requests that begin with finished branches, see :attr:`GenerateRequest.given`.
     """
 
     model: str
@@ -285,6 +286,7 @@ class EngineInfo:
     weight_version: int = 0
     end_of_turn: tuple[int, ...] = ()
     details: dict[str, Any] = field(default_factory=dict)
+    rejoins: bool = False
 
 
 class Engine(Protocol):

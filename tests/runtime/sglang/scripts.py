@@ -72,7 +72,7 @@ def _wish(request: Any, row: int) -> tuple[int | None, list[int]] | None:
     if state is None:
         return None
     params = state.tree.root.request.sampling_params.custom_params
-    if "script" not in params:
+    if params is None or "script" not in params:
         return None
     if state.tree.id not in _SCRIPTS:
         _SCRIPTS[state.tree.id] = json.loads(params["script"])

@@ -28,6 +28,7 @@ from espalier.runtime.engine import (
     RequestRefused,
     SamplingParams,
     Tokens,
+    until_last_join,
 )
 from espalier.runtime.local import SEEDLING, LocalConfig, LocalEngine
 from espalier.runtime.prompt import PromptTemplate
@@ -113,6 +114,30 @@ async def test_a_greedy_request_is_answered_as_by_the_embedded_engine(address, m
         assert told(mine) == told(theirs)
     paths = {path for events in here for path in told(events)}
     assert (len(paths) > 1) == (mode is Mode.PARALLEL)
+
+
+@pytest.mark.parametrize("final_event_only", [False, True])
+async def test_branches_are_joined_again_as_by_the_embedded_engine(address, final_event_only):
+    async with LocalEngine.load(SEEDLING, LocalConfig(device="cpu")) as local, SglangEngine(address) as remote:
+        assert remote.info.rejoins
+        requests = [request_for(local, number) for number in range(len(QUESTIONS))]
+        firsts = await asyncio.gather(*(collect(remote, request) for request in requests))
+        given = [until_last_join(events[-1].rollout) for events in firsts]
+        firsts = [events for events, beginning in zip(firsts, given, strict=True) if beginning]
+        again = [
+            dataclasses.replace(request, given=beginning, final_event_only=final_event_only)
+            for request, beginning in zip(requests, given, strict=True)
+            if beginning  # the others have not come to a join in so many tokens
+        ]
+        assert again
+        here = await asyncio.gather(*(collect(local, request) for request in again))
+        there = await asyncio.gather(*(collect(remote, request) for request in again))
+    for first, mine, theirs in zip(firsts, here, there, strict=True):
+        alike(mine[-1], theirs[-1])
+        assert theirs[-1].rollout.tokens == first[-1].rollout.tokens, "a greedy conclusion is drawn as before"
+        assert theirs[-1].usage.new_tokens < first[-1].usage.new_tokens
+        if not final_event_only:
+            assert told(mine) == told(theirs)
 
 
 @pytest.mark.parametrize(

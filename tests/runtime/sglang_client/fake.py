@@ -60,6 +60,7 @@ class FakeSglang:
         engine: Generates.
         incremental: As `--incremental-streaming-output`.
         plugin: Whether parallel requests mean anything to it.
+        rejoins: Whether its plugin knows re-joins.
         key: What a caller has to show.
         corrupt: Bytes to send in place of the message with this number, after which the connection is cut.
         answers: Handlers that take over a path's next requests, one each.
@@ -71,6 +72,7 @@ class FakeSglang:
     engine: LocalEngine
     incremental: bool = True
     plugin: bool = True
+    rejoins: bool = True
     key: str | None = None
     model: str = str(SEEDLING)
     corrupt: tuple[int, bytes] | None = None
@@ -151,8 +153,11 @@ class FakeSglang:
 
     async def _generate(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
+        asked = body["sampling_params"]["custom_params"][KEY]
         try:
-            switch = parse_switch(body["sampling_params"]["custom_params"][KEY]) if self.plugin else None
+            if not self.rejoins and isinstance(asked, dict) and "given" in asked:
+                raise OptionError("npr.given is no option; there are preset, max_plans")
+            switch = parse_switch(asked) if self.plugin else None
         except OptionError as error:
             return web.json_response({"error": {"message": str(error)}}, status=400)
         if "rid" not in body:

@@ -231,13 +231,32 @@ async def test_limits_and_sampling_reach_the_server() -> None:
         ({"prompt": (10**6,)}, "prompt holds token id 1000000; the tokenizer.s ids are 0 to"),
         ({"prompt": (1,) * 2048}, "prompt has 2048 tokens; the server's context holds 2048"),
         ({"limits": Limits(grammar=GrammarLimits(max_plans=17))}, "max_plans must be at most 16"),
-        ({"given": Rollout(PROMPT, (1,), (0.0,), (False,), (len(PROMPT),), ((),))}, "given: SGLang cannot join"),
+        (
+            {"given": Rollout(PROMPT, (1,), (0.0,), (False,), (len(PROMPT),), ((),))},
+            "given: the response does not end where",
+        ),
     ],
 )
 async def test_an_impossible_request_is_refused_with_the_name_of_the_field(changes: Any, said: str) -> None:
     async with connected(FakeSglang(embedded(BLOCKS))) as engine:
         with pytest.raises(RequestRefused, match=said):
             await collect(engine, dataclasses.replace(REQUEST, **changes))
+
+
+async def test_a_server_whose_plugin_knows_no_re_joins_is_named_and_asked_for_none() -> None:
+    given = Rollout(PROMPT, (1,), (0.0,), (False,), (len(PROMPT),), ((),))
+    fake = FakeSglang(embedded(BLOCKS), rejoins=False)
+    async with connected(fake) as engine:
+        assert engine.info.parallel
+        assert not engine.info.rejoins
+        with pytest.raises(
+            RequestRefused, match=rf"given: the plugin of the server at {fake.url} cannot join .* update"
+        ):
+            await collect(engine, dataclasses.replace(REQUEST, given=given))
+        assert not fake.candidates
+        assert await collect(engine)
+    async with connected(FakeSglang(embedded(BLOCKS))) as engine:
+        assert engine.info.rejoins
 
 
 async def test_what_the_server_refuses_is_refused_in_its_words_and_not_tried_elsewhere() -> None:

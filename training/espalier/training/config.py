@@ -392,8 +392,6 @@ class RlConfig:
             raise ConfigError("held_out.file: problems.file has no held-out ones; name a file of others")
         if self.rollout.rejoins and self.credit.kind is CreditKind.OUTCOME:
             raise ConfigError('rollout.rejoins: outcome credit does not use them; write credit.kind = "set"')
-        if self.rollout.rejoins and self.service.engine.partition("?")[0] != "local":
-            raise ConfigError('rollout.rejoins: only service.engine = "local" joins branches again')
 
 
 @dataclass(frozen=True, slots=True)

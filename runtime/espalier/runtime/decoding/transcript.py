@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from espalier.runtime.engine import BranchOpened, Event, Finished, FinishReason, Joined, Rollout, Tokens, Usage
+from espalier.runtime.decoding.given import first_position, whole
+from espalier.runtime.engine import (
+    BranchOpened,
+    Event,
+    Finished,
+    FinishReason,
+    GenerateRequest,
+    Joined,
+    Rollout,
+    Tokens,
+    Usage,
+)
 from espalier.runtime.layout import Path
 
 
@@ -26,12 +37,10 @@ class Transcript:
     """One response under way.
 
     Attributes:
-        request_id: Of the request.
-        prompt: Token ids.
+        request: What is answered.
     """
 
-    request_id: str
-    prompt: tuple[int, ...]
+    request: GenerateRequest
     _branches: dict[Path, _Branch] = field(default_factory=lambda: {(): _Branch()})
     _sampled: int = 0
     _forced: int = 0
@@ -62,9 +71,10 @@ class Transcript:
 
     def finish(self, reason: FinishReason, detail: str, weight_version: int) -> Finished:
         """The last event. Branches that are still open are part of the rollout."""
+        request = self.request
         runs = list(self._linearised(self._branches[()]))
-        rollout = Rollout(
-            prompt=self.prompt,
+        new = Rollout(
+            prompt=request.prompt,
             tokens=tuple(item for run in runs for item in run.tokens),
             logprobs=tuple(item for run in runs for item in run.logprobs),
             forced=tuple(item for run in runs for item in run.forced),
@@ -72,9 +82,9 @@ class Transcript:
             paths=tuple(run.path for run in runs for _ in run.tokens),
             weight_version=weight_version,
         )
-        critical = max(0, self._end + 1 - len(self.prompt))
-        usage = Usage(len(self.prompt), self._sampled, self._forced, critical)
-        return Finished(self.request_id, reason, usage, rollout, detail)
+        critical = max(0, self._end + 1 - first_position(request))
+        usage = Usage(len(request.prompt), self._sampled, self._forced, critical)
+        return Finished(request.request_id, reason, usage, whole(request.given, new), detail)
 
     def _branch(self, path: Path) -> _Branch:
         try:

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from espalier.runtime.decoding.finished import with_structure
+from espalier.runtime.decoding.given import require_joinable
 from espalier.runtime.decoding.response import Response
 from espalier.runtime.engine import (
     EngineError,
@@ -26,7 +27,6 @@ from espalier.runtime.engine import (
     GenerateRequest,
     Mode,
     RequestRefused,
-    Rollout,
 )
 from espalier.runtime.grammar import TagError, Vocabulary
 from espalier.runtime.local.attention import KVCache
@@ -174,6 +174,7 @@ class LocalEngine:
                 "evictions": self._scheduler.evictions,
                 "replayed_passes": self._replayed,
             },
+            rejoins=self._vocabulary is not None,
         )
 
     @property
@@ -265,8 +266,7 @@ class LocalEngine:
             strange = next((token for token in tokens if not 0 <= token < size), None)
             if strange is not None:
                 raise RequestRefused(f"{name} holds token id {strange}; the model's ids are 0 to {size - 1}")
-        if request.given is not None:
-            _require_joinable(request, request.given)
+        require_joinable(request)
         if request.mode is Mode.PARALLEL:
             if self._vocabulary is None:
                 raise RequestRefused(f"mode parallel: {self._no_tags}; use mode sequential")
@@ -405,17 +405,6 @@ class LocalEngine:
         for response in self._responses.values():
             response.weight_version = self._weight_version
         return self._weight_version
-
-
-def _require_joinable(request: GenerateRequest, given: Rollout) -> None:
-    """The rest is found out where the beginning is taken over, in :class:`Response`."""
-    if request.mode is not Mode.PARALLEL:
-        raise RequestRefused(f"given: branches are joined in mode parallel, not {request.mode}")
-    if given.prompt != request.prompt:
-        raise RequestRefused("given: it is the beginning of a response to another prompt")
-    columns = (given.tokens, given.logprobs, given.forced, given.positions, given.paths)
-    if not given.tokens or len({len(column) for column in columns}) > 1:
-        raise RequestRefused("given: tokens, logprobs, forced, positions and paths must be equally long and not empty")
 
 
 def _page_count(model: LoadedModel, config: LocalConfig) -> int:

@@ -12,6 +12,11 @@ root and, unless a `step_…` option overrides them, for the steps. `sampling_se
 server with `--enable-deterministic-inference`; every branch draws noise of its own from it (:func:`branch_seed`).
 `stop_token_ids` and the end of turn end a response outside of blocks only.
 
+**Re-joins.** The input may hold more than the prompt: with the option `given`, its last tokens are the beginning of a
+response in linearised order, up to the end of the steps of one of its own blocks. Their structure is read from the
+tags, their keys and values are computed under the layout, once for all requests under way that begin alike, and the
+response goes on with the takeaway. Output, events, counts and limits are about new tokens alone.
+
 **The output** is one linearised sequence (:mod:`espalier.runtime.layout`) that only ever grows: `output_ids`, `text`
 and `output_token_logprobs` mean what they mean without the plugin. While a block runs it rests; at the join the steps
 and the forced `<takeaway>` opening come at once. A forced token has log-probability 0.
@@ -79,6 +84,7 @@ class Options:
         min_fork_tokens: A fork with fewer tokens left of `max_new_tokens` ends the response (reason LENGTH).
         step_temperature, step_top_p, step_top_k, step_min_p, step_repetition_penalty: Sampling inside steps.
         events: Stream live events, see the module.
+        given: How many of the input's last tokens are not the prompt but the beginning of a response; see the module.
     """
 
     max_plans: int = 8
@@ -92,12 +98,13 @@ class Options:
     step_min_p: float | None = None
     step_repetition_penalty: float | None = None
     events: bool = False
+    given: int = 0
 
     def __post_init__(self) -> None:
         for name in ("max_plans", "max_depth", "max_branch_tokens", "max_critical_path"):
             _require(name, getattr(self, name), int, lambda value: value >= 1, "a whole number of at least 1")
         _require("max_plans", self.max_plans, int, lambda value: value <= MAX_PLANS, f"at most {MAX_PLANS}")
-        for name in ("min_fork_tokens", "step_top_k"):
+        for name in ("min_fork_tokens", "step_top_k", "given"):
             _require(name, getattr(self, name), int, lambda value: value >= 0, "a whole number of at least 0")
         _require("step_temperature", self.step_temperature, float, lambda value: value >= 0, "a number of at least 0")
         _require("step_top_p", self.step_top_p, float, lambda value: 0 < value <= 1, "a number in (0, 1]")
@@ -175,6 +182,7 @@ def request_options(request: GenerateRequest, *, events: bool = True) -> Options
         step_min_p=None if step is None else step.min_p,
         step_repetition_penalty=None if step is None else step.repetition_penalty,
         events=events,
+        given=0 if request.given is None else len(request.given.tokens),
     )
 
 
@@ -287,13 +295,16 @@ def default_switch(environment: Mapping[str, str]) -> Options | None:
     """
     text = environment.get(DEFAULT_VARIABLE, "")
     try:
-        return parse_switch(json.loads(text)) if text else None
+        options = parse_switch(json.loads(text)) if text else None
+        if options is not None and options.given:
+            raise OptionError("npr.given is an option of single requests")
+        return options
     except (json.JSONDecodeError, OptionError) as error:
         raise OptionError(f"environment variable {DEFAULT_VARIABLE}: {error}") from error
 
 
 def _require(name: str, value: Any, kind: type, holds: Any, rule: str) -> None:
-    if value is None and name not in ("max_plans", "max_depth", "min_fork_tokens"):
+    if value is None and name not in ("max_plans", "max_depth", "min_fork_tokens", "given"):
         return
     number = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or not holds(value):

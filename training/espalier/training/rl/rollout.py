@@ -199,6 +199,14 @@ class Collector:
     max_length: int | None = None
     outage: Outage | None = None
 
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            ValueError: The engine cannot do what is asked of it.
+        """
+        if self.rejoins and not self.engine.info.rejoins:
+            raise ValueError(f"rollout.rejoins: the engine of {self.engine.info.model} cannot join branches again")
+
     async def collect(
         self, problems: Sequence[Problem], samples: int, seed: str, first: int = 0
     ) -> list[list[JudgedRollout]]:

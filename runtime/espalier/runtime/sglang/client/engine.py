@@ -16,6 +16,8 @@ import aiohttp
 
 from espalier.common.distribution import install
 from espalier.runtime.decoding.finished import with_structure
+from espalier.runtime.decoding.given import require_joinable
+from espalier.runtime.decoding.response import Response
 from espalier.runtime.decoding.transcript import Transcript
 from espalier.runtime.engine import (
     EngineError,
@@ -152,6 +154,7 @@ class SglangEngine:
                 "kv_tokens": sum(profile.kv_tokens for profile in profiles),
                 "running": len(self._running),
             },
+            rejoins=not any(profile.no_plugin or profile.no_rejoins for profile in profiles),
         )
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[Event]:
@@ -249,9 +252,7 @@ class SglangEngine:
             await asyncio.sleep(seconds)
             for server in self._servers.preferred(request.prompt):
                 if running.unwanted:
-                    yield Transcript(request.request_id, request.prompt).finish(
-                        FinishReason.ABORTED, "", self._weight_version
-                    )
+                    yield Transcript(request).finish(FinishReason.ABORTED, "", self._weight_version)
                     return
                 begun = False
                 try:
@@ -274,12 +275,14 @@ class SglangEngine:
             raise EngineUnavailable("the engine is closed")
         profile = await self._profile(server)
         _require_possible(request, profile, len(self._tokenizer))
+        if request.given is not None:
+            self._require_joinable(request, profile)
         running.server, running.sglang_id = server, uuid.uuid4().hex
         body = generate_body(request, running.sglang_id, profile.context_length)
         if request.final_event_only:
             yield await self._whole(server, request, running, body, profile.context_length)
             return
-        answer = Transcript(request.request_id, request.prompt)
+        answer = Transcript(request)
         reader = Reader(request, answer, profile.context_length, profile.incremental)
         async with aclosing(server.stream("/generate", body)) as stream:
             async for message in stream:
@@ -308,13 +311,23 @@ class SglangEngine:
         try:
             message = await server.post_and_watch("/generate", body, tick)
         except RequestFailed as error:
-            answer = Transcript(request.request_id, request.prompt)
+            answer = Transcript(request)
             return answer.finish(FinishReason.ERROR, str(error), self._weight_version)
         require_served(message)
         try:
             return read_whole(request, message, context_length)
         except (ValueError, LookupError, TypeError) as error:
             raise EngineError(f"the SGLang server at {server.url} makes no sense: {error}") from error
+
+    def _require_joinable(self, request: GenerateRequest, profile: Profile) -> None:
+        """
+        Raises:
+            RequestRefused: The server cannot join branches again, or what is given is not what an engine decodes.
+        """
+        if profile.no_rejoins:
+            raise RequestRefused(f"given: {profile.no_rejoins}")
+        require_joinable(request)
+        Response(request, self._vocabulary, profile.context_length)
 
     async def _profile(self, server: Server) -> Profile:
         """What a server is. One that was away gets the present weights first: it may have been started anew."""
@@ -348,20 +361,21 @@ class SglangEngine:
 def _require_possible(request: GenerateRequest, profile: Profile, ids: int) -> None:
     if not request.prompt:
         raise RequestRefused("prompt is empty")
-    if len(request.prompt) >= profile.context_length:
-        raise RequestRefused(
-            f"prompt has {len(request.prompt)} tokens; the server's context holds {profile.context_length}"
-        )
-    strange = next((token for token in request.prompt if not 0 <= token < ids), None)
-    if strange is not None:  # it would kill the whole server (seen with SGLang 0.5.21)
-        raise RequestRefused(f"prompt holds token id {strange}; the tokenizer's ids are 0 to {ids - 1}")
-    if request.given is not None:
-        raise RequestRefused("given: SGLang cannot join branches again; the embedded engine can")
     if request.mode is Mode.PARALLEL and profile.no_plugin:
         raise RequestRefused(
             f"mode parallel: {profile.no_plugin}; start it with `espalier engine serve --model PATH` "
             f"({install('sglang')}, on its machine), or use mode sequential"
         )
+    given = request.given.tokens if request.given else ()
+    if len(request.prompt) + len(given) >= profile.context_length:
+        name = "prompt with the given branches" if given else "prompt"
+        raise RequestRefused(
+            f"{name} has {len(request.prompt) + len(given)} tokens; the server's context holds {profile.context_length}"
+        )
+    for name, tokens in (("prompt", request.prompt), ("given", given)):
+        strange = next((token for token in tokens if not 0 <= token < ids), None)
+        if strange is not None:  # it would kill the whole server (seen with SGLang 0.5.21)
+            raise RequestRefused(f"{name} holds token id {strange}; the tokenizer's ids are 0 to {ids - 1}")
 
 
 async def _abort(running: _Running) -> None:

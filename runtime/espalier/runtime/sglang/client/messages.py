@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from espalier.runtime.decoding.given import whole
 from espalier.runtime.decoding.transcript import Transcript
 from espalier.runtime.engine import (
     EngineError,
@@ -52,7 +53,8 @@ def generate_body(request: GenerateRequest, request_id: str, context_length: int
     """
     sampling, limits = request.sampling, request.limits
     switch: bool | dict[str, Any] = False  # not left out: the server's default may be on
-    room = min(limits.max_tokens, context_length - len(request.prompt))
+    tokens = request.prompt + (request.given.tokens if request.given else ())
+    room = min(limits.max_tokens, context_length - len(tokens))
     if request.mode is Mode.PARALLEL:
         try:
             switch = request_options(request, events=not request.final_event_only).to_json()
@@ -63,7 +65,7 @@ def generate_body(request: GenerateRequest, request_id: str, context_length: int
     seed = secrets.randbelow(SEEDS) if sampling.seed is None else sampling.seed % SEEDS
     return {
         "rid": request_id,
-        "input_ids": list(request.prompt),
+        "input_ids": list(tokens),
         "stream": not request.final_event_only,
         "return_logprob": True,
         "sampling_params": {
@@ -119,7 +121,7 @@ def read_whole(request: GenerateRequest, message: dict[str, Any], context_length
     if request.mode is Mode.PARALLEL and KEY not in meta and meta["finish_reason"]["type"] != "abort":
         raise ValueError("it has lost the plugin")
     if KEY not in meta:  # sequential, or given up in SGLang's queue before it has forked
-        answer = Transcript(request.request_id, request.prompt)
+        answer = Transcript(request)
         plain = replace(request, mode=Mode.SEQUENTIAL)
         *_, last = Reader(plain, answer, context_length, incremental=False).read(message)
         if not isinstance(last, Finished):
@@ -134,7 +136,7 @@ def read_whole(request: GenerateRequest, message: dict[str, Any], context_length
     if any(len(column) != count for column in columns):
         raise ValueError(f"it says {count} tokens and has {', '.join(str(len(column)) for column in columns)}")
     paths = {text: parse_path(text) for text in set(meta[PATHS])}
-    rollout = Rollout(
+    new = Rollout(
         prompt=request.prompt,
         tokens=tuple(tokens),
         logprobs=tuple(logprobs),
@@ -144,7 +146,7 @@ def read_whole(request: GenerateRequest, message: dict[str, Any], context_length
         weight_version=weight_number(str(meta.get("weight_version", ""))),
     )
     usage = Usage(len(request.prompt), summary.sampled_tokens, summary.forced_tokens, summary.critical_path_tokens)
-    return Finished(request.request_id, summary.reason, usage, rollout, summary.detail)
+    return Finished(request.request_id, summary.reason, usage, whole(request.given, new), summary.detail)
 
 
 @dataclass(eq=False, slots=True)

@@ -57,6 +57,7 @@ class Profile:
         incremental: Whether a message of a stream holds what is new only, instead of everything so far.
         weight_version: SGLang's name for its weights.
         no_plugin: Why it cannot fork and join; empty if it can.
+        no_rejoins: Why it cannot begin with finished branches, if it can fork and join at all; empty if it can.
     """
 
     model: str
@@ -68,6 +69,7 @@ class Profile:
     incremental: bool
     weight_version: str
     no_plugin: str
+    no_rejoins: str = ""
 
 
 @dataclass(eq=False, slots=True)
@@ -98,6 +100,8 @@ class Server:
         model, server, listed = await asyncio.gather(
             self.get("/model_info"), self.get("/server_info"), self.get("/v1/models")
         )
+        no_plugin = await self._no_plugin()
+        no_rejoins = "" if no_plugin else await self._no_rejoins()
         try:
             self.profile = Profile(
                 model=str(model["model_path"]),
@@ -108,7 +112,8 @@ class Server:
                 ranks=int(server["tp_size"]) * int(server["pp_size"]),
                 incremental=bool(server.get("incremental_streaming_output", False)),
                 weight_version=str(model.get("weight_version", "")),
-                no_plugin=await self._no_plugin(),
+                no_plugin=no_plugin,
+                no_rejoins=no_rejoins,
             )
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise EngineError(f"{self.url} does not answer like SGLang 0.5.17 or newer: {error!r}") from error
@@ -117,14 +122,25 @@ class Server:
         return self.profile
 
     async def _no_plugin(self) -> str:
-        sampling = {"max_new_tokens": 1, "temperature": 0.0, "custom_params": {KEY: True}}
         try:
-            answer = await self.post("/generate", {"input_ids": [0], "sampling_params": sampling})
+            answer = await self._one_token({})
         except RequestRefused as error:
             return str(error)
         if KEY in answer.get("meta_info", {}):
             return ""
         return f"the server at {self.url} runs without Espalier's plugin"
+
+    async def _no_rejoins(self) -> str:
+        """A plugin that does not know the option refuses it."""
+        try:
+            await self._one_token({"given": 0})
+        except RequestRefused as error:
+            return f"the plugin of the server at {self.url} cannot join branches again ({error}); update it"
+        return ""
+
+    async def _one_token(self, options: dict[str, Any]) -> dict[str, Any]:
+        sampling = {"max_new_tokens": 1, "temperature": 0.0, "custom_params": {KEY: options}}
+        return await self.post("/generate", {"input_ids": [0], "sampling_params": sampling})
 
     async def get(self, path: str) -> dict[str, Any]:
         """The JSON object at `path`. Raises as :meth:`post`."""

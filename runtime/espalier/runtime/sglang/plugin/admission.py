@@ -70,15 +70,17 @@ class ForkAdmission:
         return None
 
     def _parent(self, state: BranchState) -> BranchState:
-        if state.branch.parent is None:
+        if state.parent is None:
             raise RuntimeError("a forked root has lost its row")
-        return state.tree.states[state.branch.parent]
+        return state.parent
 
     def _away(self, state: BranchState) -> list[BranchState]:
-        """What has to come back before the request can run: itself, and all branches of its tree that rest."""
+        """What has to come back before the request can run: itself, all branches of its tree that rest, and what they
+        begin with."""
+        given = [] if state.tree.given is None else [state.tree.given.root]
         return [
             other
-            for other in state.tree.states.values()
+            for other in (*given, *state.tree.states.values())
             if other.host is not None and (other is state or _rests(other))
         ]
 
@@ -97,6 +99,7 @@ class ForkAdmission:
     def preempt(self, running: Sequence[Req]) -> bool:
         """Move all requests with nothing in `running` to the host. Says whether that freed anything."""
         busy = {state.tree for state in map(self._fork_join.state_of, running) if state is not None}
+        busy |= {tree.given for tree in busy if tree.given is not None}
         moved = [self._leave(tree) for tree in self._fork_join.trees if tree not in busy]
         return any(moved)
 

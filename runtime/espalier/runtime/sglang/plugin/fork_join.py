@@ -4,6 +4,10 @@ A request that opens a block is parked: its finish reason says so, the stock sch
 keeps its row and its keys and values. One ordinary request per plan decodes on the parent's row. When all are closed
 their slots are moved (not copied) into the parent's row, and the parent goes on behind them.
 
+A request that begins with finished branches leaves the queue until their keys and values are there. A tree of its own
+computes them, by the same forks and joins over tokens that are known, once for all requests under way that begin
+alike; its root's row is then what each of them begins with, as a parent's row is for its steps.
+
 All of it happens between two steps, on the thread of the scheduler. Every decision is a function of tokens and of the
 order of requests, so tensor-parallel ranks agree.
 """
@@ -13,8 +17,9 @@ from __future__ import annotations
 import itertools
 import logging
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from copy import copy
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
@@ -28,8 +33,9 @@ from sglang.srt.managers.schedule_batch import (
 )
 
 from espalier.runtime.decoding.branch import Branch
+from espalier.runtime.decoding.given import behind, read_given
 from espalier.runtime.decoding.response import Response, linearised
-from espalier.runtime.engine import Finished, FinishReason, GenerateRequest, Limits
+from espalier.runtime.engine import Finished, FinishReason, GenerateRequest, Limits, RequestRefused
 from espalier.runtime.grammar import ROOT, Vocabulary
 from espalier.runtime.sglang.plugin.compat import Rows
 from espalier.runtime.sglang.plugin.output import Channel
@@ -80,6 +86,8 @@ class ForkJoinScheduler:
         self._stream = stream
         self._numbers = itertools.count()
         self._requeued: list[BranchState] = []
+        self._arrived: list[BranchState] = []
+        self._given: dict[Hashable, ForkedRequest] = {}
 
     # Requests and their states
 
@@ -97,7 +105,7 @@ class ForkJoinScheduler:
         options = parse_switch(asked[KEY]) if KEY in asked else self._default
         if options is None or params.max_new_tokens == 0:  # 0 only fills the cache, as SGLang does before n > 1
             return None
-        prompt = tuple(request.origin_input_ids)
+        tokens = tuple(request.origin_input_ids)
         limits = Limits(
             max_tokens=params.max_new_tokens,
             max_critical_path=options.max_critical_path,
@@ -106,16 +114,88 @@ class ForkJoinScheduler:
             grammar=options.grammar,
         )
         stop = frozenset(params.stop_token_ids or ())
-        response = Response(
-            GenerateRequest(request.rid, prompt, limits=limits, stop=stop),
-            without_end_of_turn(self._vocabulary) if params.ignore_eos else self._vocabulary,
-            self.scheduler.model_config.context_len,
-        )
+        vocabulary = without_end_of_turn(self._vocabulary) if params.ignore_eos else self._vocabulary
+        asked_for = GenerateRequest(request.rid, tokens, limits=limits, stop=stop)
+        try:
+            if options.given:
+                given = read_given(tokens, options.given, vocabulary, limits.grammar)
+                asked_for = replace(asked_for, prompt=given.prompt, given=given)
+            response = Response(asked_for, vocabulary, self.scheduler.model_config.context_len)
+        except RequestRefused as error:
+            request.to_finish = FINISH_ABORT(f"npr.{error}", HTTPStatus.BAD_REQUEST, "BadRequestError")
+            return None
         tree = ForkedRequest(next(self._numbers), response, options, Channel(), params.min_new_tokens)
-        state = BranchState(response.root, request, tree, start=len(prompt), offset=0, copied=1)
+        state = BranchState(response.root, request, tree, start=len(tokens), offset=0, copied=1)
+        if options.given:
+            tree.key = (tokens, options.given, request.extra_key, getattr(request, "cache_salt", None))
+            state.copied, state.joined = response.given_tokens, response.given_blocks
+            self._arrived.append(state)
         tree.states[response.root] = state
         request.customized_info = tree.channel.info
         return state
+
+    # Finished branches that requests begin with
+
+    def take_arrived(self) -> None:
+        """Take requests that begin with finished branches out of the queue until these are computed."""
+        arrived, self._arrived = self._arrived, []
+        queue = self.scheduler.waiting_queue
+        for state in arrived:
+            request, tree = state.request, state.tree
+            at = next((at for at, other in enumerate(queue) if other is request), None)
+            if at is None:
+                continue  # it has been aborted
+            del queue[at]
+            request.finished_reason = SuspendedReason()
+            state.forked, state.shared = True, state.start
+            self.rows.detach(request)
+            self.trees[tree] = None
+            shared = self._given.get(tree.key) or self._compute_given(state)
+            tree.given = shared
+            if shared.users is not None:
+                shared.users[tree] = None
+            if shared.computed:
+                self._begin(state)
+
+    def _compute_given(self, state: BranchState) -> ForkedRequest:
+        """A tree of the branches that a request begins with; it goes when the last of its users ends."""
+        known, client = state.tree.response, state.request
+        number = next(self._numbers)
+        asked_for = replace(known.request, request_id=f"given-{number}")
+        response = Response(asked_for, known.vocabulary, known.context_length)
+        params = copy(client.sampling_params)
+        params.max_new_tokens, params.min_new_tokens, params.custom_params = _NEVER_LAST, 0, None
+        tree = ForkedRequest(number, response, state.tree.options, Channel(), 0, key=state.tree.key, users={})
+        root, first = response.root, response.root.forks[0].at
+        tokens = array("q", [*asked_for.prompt, *root.tokens[1:first]])
+        request = self._new_request(tree.id, tokens, params, client, logprobs=False)
+        own = BranchState(root, request, tree, len(asked_for.prompt), 0, copied=first, compute_kv_only=True)
+        request.espalier_state = own
+        tree.states[root] = own
+        self._given[tree.key] = tree
+        self._enqueue(own)
+        return tree
+
+    def _begin(self, state: BranchState) -> None:
+        """What a request begins with is computed: go on behind it."""
+        at = state.copied
+        state.offset = state.branch.positions[at] - state.start
+        self._copy(state, len(state.branch.tokens) - at, sampled=False)
+        self._resume(state)
+
+    def _leave_given(self, tree: ForkedRequest) -> None:
+        """A request has ended that begins with finished branches: the last one takes them along."""
+        shared = tree.given
+        if shared is None or shared.users is None:
+            return
+        shared.users.pop(tree, None)
+        chunked = getattr(self.scheduler, "chunked_req", None)
+        if not shared.users and all(state.request is not chunked for state in shared.states.values()):
+            self._drop_given(shared)  # a request that is computed in chunks is dropped behind the last one
+
+    def _drop_given(self, tree: ForkedRequest) -> None:
+        tree.response.finish(FinishReason.ABORTED, "no request begins with it any more")
+        self.end(tree)
 
     # After every step
 
@@ -140,6 +220,8 @@ class ForkJoinScheduler:
             return self._give_up(tree, request.finished_reason)
         if len(request.output_ids) == state.seen:
             return None  # a chunk of the prompt, or retracted
+        if tree.users is not None and not tree.users:
+            return self._drop_given(tree)
         if state.compute_kv_only:
             request.output_ids.pop()
             _cut_logprobs(request)
@@ -167,6 +249,10 @@ class ForkJoinScheduler:
         tree = state.tree
         if tree.response.finished is not None:
             return self.end(tree)
+        if tree.users is not None and state is tree.root and tree.computed:
+            for user in tree.users:
+                self._begin(user.root)
+            return None
         fork = state.fork
         known = len(state.branch.tokens) if fork is None else fork.at
         forced = known - state.copied
@@ -197,7 +283,7 @@ class ForkJoinScheduler:
         if state.branch.parent is None:
             state.tree.channel.annotate([(state.branch, run)])
         state.seen = len(state.request.output_ids)
-        if state.branch.parent is not None:
+        if state.branch.parent is not None or state.tree.users is not None:
             params = state.request.sampling_params
             params.max_new_tokens = max(params.max_new_tokens, state.seen + _NEVER_LAST)
 
@@ -237,7 +323,9 @@ class ForkJoinScheduler:
     def _fork(self, state: BranchState) -> None:
         tree = state.tree
         steps = state.fork.steps if state.fork is not None else []
-        share = max(_NEVER_LAST, self._tokens_left(tree) // (len(steps) + 1))
+        share = _NEVER_LAST
+        if tree.users is None:
+            share = max(share, self._tokens_left(tree) // (len(steps) + 1))
         for step in steps:
             child = self._spawn_step(state, step, share)
             tree.states[step] = child
@@ -261,30 +349,37 @@ class ForkJoinScheduler:
         if options.step_temperature and options.step_top_k is None and params.top_k == 1:
             params.top_k = 0  # 1 is SGLang's way to write greedy
         _canonical(params)
-        child = Req(
-            f"{parent.tree.id}/{format_path(step.path)}",
-            "",
-            parent.tokens() + array("q", step.tokens),
-            params,
-            return_logprob=request.return_logprob,
-            top_logprobs_num=request.logprob.top_logprobs_num,
-            token_ids_logprob=request.logprob.token_ids_logprob,
-            lora_id=None,
-            eos_token_ids=request.eos_token_ids,
-            vocab_size=request.vocab_size,
-            priority=request.priority,
-            extra_key=request.extra_key,
-            http_worker_ipc=request.http_worker_ipc,
-        )
-        child.lora_id = request.lora_id
-        child.tokenizer = request.tokenizer
+        known = step.forks[0].at if step.forks else len(step.tokens)  # more than the opening where branches are given
+        tokens = parent.tokens() + array("q", step.tokens[:known])
+        rid = f"{parent.tree.id}/{format_path(step.path)}"
+        child = self._new_request(rid, tokens, params, request, logprobs=request.return_logprob)
         child.custom_logit_processor = request.custom_logit_processor
-        child.logprob_start_len = len(child.origin_input_ids) if request.return_logprob else -1
-        state = BranchState(step, child, parent.tree, parent.length, parent.offset, len(step.tokens), forked=True)
-        state.shared = state.start
+        state = BranchState(step, child, parent.tree, parent.length, parent.offset, known, forked=True)
+        state.shared, state.compute_kv_only = state.start, not state.wants_token
         child.espalier_state = state
         self.rows.detach(child)
         return state
+
+    def _new_request(self, rid: str, tokens: Any, params: Any, like: Req, *, logprobs: bool) -> Req:
+        made = Req(
+            rid,
+            "",
+            tokens,
+            params,
+            return_logprob=logprobs,
+            top_logprobs_num=like.logprob.top_logprobs_num,
+            token_ids_logprob=like.logprob.token_ids_logprob,
+            lora_id=None,
+            eos_token_ids=like.eos_token_ids,
+            vocab_size=like.vocab_size,
+            priority=like.priority,
+            extra_key=like.extra_key,
+            http_worker_ipc=like.http_worker_ipc,
+        )
+        made.lora_id = like.lora_id
+        made.tokenizer = like.tokenizer
+        made.logprob_start_len = len(tokens) if logprobs else -1
+        return made
 
     def _join(self, state: BranchState) -> None:
         tree, request, fork = state.tree, state.request, state.fork
@@ -327,12 +422,17 @@ class ForkJoinScheduler:
                 running.filter_batch(keep_indices=[i for i, other in enumerate(running.reqs) if other is not request])
             if state.slots is None:
                 self._leave_row(state, self.rows.computed(request))
-            request.finished_reason = request.finished_len = request.finished_output = None
-            request.extend_range = None
-            if state.branch.parent is None:  # SGLang counts anew from here
-                request.sampling_params.min_new_tokens = max(0, state.tree.min_new_tokens - len(request.output_ids))
-            request.logprob_start_len = state.length if request.return_logprob else -1
-            self._enqueue(state)
+            self._resume(state)
+
+    def _resume(self, state: BranchState) -> None:
+        """Into the queue again, behind all that its sequence has."""
+        request = state.request
+        request.finished_reason = request.finished_len = request.finished_output = None
+        request.extend_range = None
+        if state.branch.parent is None:  # SGLang counts anew from here
+            request.sampling_params.min_new_tokens = max(0, state.tree.min_new_tokens - len(request.output_ids))
+        request.logprob_start_len = state.length if request.return_logprob else -1
+        self._enqueue(state)
 
     def _in_flight(self, request: Req) -> bool:
         queue = getattr(self.scheduler, "result_queue", ())
@@ -374,18 +474,33 @@ class ForkJoinScheduler:
                 scheduler.waiting_queue[:] = [other for other in scheduler.waiting_queue if other is not state.request]
             self.free(state)
         scheduler.running_batch.batch_is_full = False
+        if tree.users is not None:
+            del self._given[tree.key]
+            for user in list(tree.users):
+                self._lose_given(user, finished, reason)
+            return
+        self._leave_given(tree)
+        new = behind(tree.response.request.given, finished.rollout)
         done = len(root.output_ids)
-        rest = list(finished.rollout.tokens[done:])
+        rest = list(new.tokens[done:])
         root.output_ids.extend(rest)
-        _add_logprobs(root, list(finished.rollout.logprobs[done:]), rest)
-        forks = sum(len(branch.forks) for branch in tree.response.root.family())
-        tree.channel.finish(finished, forks, tree.joins, str(getattr(scheduler.server_args, "weight_version", "")))
+        _add_logprobs(root, list(new.logprobs[done:]), rest)
+        forks = sum(len(branch.forks) for branch in tree.response.own_branches()) - tree.response.given_blocks
+        weights = str(getattr(scheduler.server_args, "weight_version", ""))
+        tree.channel.finish(replace(finished, rollout=new), forks, tree.joins, weights)
         stock = reason is not None and not isinstance(reason, SuspendedReason)
         root.finished_reason = reason if stock else _reason(finished, root)
         root.finished_len = len(root.output_ids)
         root.finished_output = None
         root.time_stats.set_completion_time()
         self._flush([tree])
+
+    def _lose_given(self, tree: ForkedRequest, finished: Finished, reason: BaseFinishReason | None) -> None:
+        """What a request begins with has ended: so does the request."""
+        if isinstance(reason, FINISH_ABORT):
+            self._give_up(tree, reason)
+        else:
+            self.fail(tree, finished.detail)
 
     def free(self, state: BranchState) -> None:
         """Give up all that a state holds on the device."""
@@ -398,8 +513,8 @@ class ForkJoinScheduler:
 
     def abort(self, matches: Callable[[str], bool], why: BaseFinishReason) -> None:
         """End forked requests of which a branch is to be aborted. The others are SGLang's own business."""
-        for tree in list(self.trees):
-            if any(matches(state.request.rid) for state in tree.states.values()):
+        for tree in list(self.trees):  # branches that are given end with their last request
+            if tree.users is None and any(matches(state.request.rid) for state in tree.states.values()):
                 self._give_up(tree, why)
 
     def end_dropped(self, before: Iterable[Req]) -> None:
@@ -407,7 +522,8 @@ class ForkJoinScheduler:
         waiting = {id(request) for request in self.scheduler.waiting_queue}
         for request in before:
             state = self.state_of(request)
-            if state is not None and state.forked and id(request) not in waiting:
+            started = state is not None and (state.forked or state.tree.users is not None)
+            if state is not None and started and id(request) not in waiting:
                 why = "SGLang dropped a branch from its queue"
                 self._give_up(state.tree, FINISH_ABORT(why, HTTPStatus.SERVICE_UNAVAILABLE))
 
@@ -420,6 +536,8 @@ class ForkJoinScheduler:
         """Send what is new of these requests."""
         ready = []
         for tree in trees:
+            if tree.users is not None:
+                continue  # no client waits for it
             request = tree.root.request
             events = tree.response.take_events()
             if tree.options.events and request.stream:

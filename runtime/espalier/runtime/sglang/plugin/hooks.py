@@ -116,6 +116,8 @@ class Hooks:
         return original(adder, req, *args, **kwargs)
 
     def get_new_batch_prefill(self, original: Any, scheduler: Any, running_batch: Any) -> Any:
+        if self._fork_join is not None:
+            self._fork_join.take_arrived()
         if self._fork_join is None or self._admission is None or not self._fork_join.trees:
             return original(scheduler, running_batch)
         self._fork_join.requeue(running_batch)

@@ -13,11 +13,11 @@ from espalier.runtime.sglang.plugin.state import BranchState, Copied
 
 
 def copy_to_host(rows: Rows, state: BranchState, slots: torch.Tensor) -> Copied:
-    """Copy what the state owns among the slots of its sequence, for the root the prompt's prefix too.
+    """Copy what the state owns among the slots of its sequence, for a root without a parent the prompt's prefix too.
 
     Waits for the device.
     """
-    start = state.start if state.branch.path else 0
+    start = 0 if state.parent is None else state.start
     data = rows.scheduler.token_to_kv_pool_allocator.get_cpu_copy(slots[start:])
     return Copied(start, len(slots) - start, data)
 
@@ -38,7 +38,6 @@ def bring_back(rows: Rows, state: BranchState) -> None:
         return
     own = alloc_token_slots(rows.scheduler.tree_cache, copied.length).to(torch.int64)
     rows.scheduler.token_to_kv_pool_allocator.load_cpu_copy(copied.data, own)
-    parent = state.branch.parent
-    state.slots = own if parent is None else torch.cat([state.tree.states[parent].slots, own])
+    state.slots = own if state.parent is None else torch.cat([state.parent.slots, own])
     state.shared = copied.start
     state.host = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +31,8 @@ class BranchState:
 
     Attributes:
         request: SGLang's `Req`.
-        start: Tokens of the row before the branch's own first one: they are the parent's (for the root: the prompt).
+        start: Tokens of the row before the branch's own first one: they are the parent's (for the root: the prompt,
+            with the branches that it was given).
         offset: See above.
         copied: Tokens of `branch` that the request's sequence has.
         seen: Output tokens of the request that have been read.
@@ -69,8 +70,11 @@ class BranchState:
 
     @property
     def parent(self) -> BranchState | None:
-        """The branch that a step belongs to; None for the root, and for a step that has been joined."""
-        return None if self.branch.parent is None else self.tree.states.get(self.branch.parent)
+        """Whose row it begins with: for a step the branch that it belongs to, None once it has been joined; for a root
+        None, or the root of the branches that it was given."""
+        if self.branch.parent is not None:
+            return self.tree.states.get(self.branch.parent)
+        return None if self.tree.given is None else self.tree.given.root
 
     @property
     def fork(self) -> ForkedBlock | None:
@@ -95,7 +99,7 @@ class BranchState:
 
 @dataclass(eq=False, slots=True)
 class ForkedRequest:
-    """One request of a client.
+    """One request of a client, or finished branches that are computed for requests that begin with them.
 
     Attributes:
         number: Order of arrival; the oldest is served first where not all fit.
@@ -104,6 +108,9 @@ class ForkedRequest:
         channel: What goes to the client beside the tokens.
         min_new_tokens: Tokens before which no stop token may be sampled.
         states: All branches that decode, rest or wait, parents before their steps.
+        key: What requests have in common that begin with the same finished branches; None: it begins with a prompt.
+        given: These branches, as a tree of their own: its root's row is what this request begins with.
+        users: Requests that begin with this tree; None for a request of a client.
     """
 
     number: int
@@ -114,6 +121,14 @@ class ForkedRequest:
     states: dict[Branch, BranchState] = field(default_factory=dict)
     joins: int = 0
     ended: bool = False
+    key: Hashable = None
+    given: ForkedRequest | None = None
+    users: dict[ForkedRequest, None] | None = None
+
+    @property
+    def computed(self) -> bool:
+        """Whether all blocks that the response begins with have been joined."""
+        return self.root.joined >= self.response.given_blocks
 
     @property
     def root(self) -> BranchState:
