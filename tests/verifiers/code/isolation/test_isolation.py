@@ -1,0 +1,225 @@
+"""What a program sees and may do in a box (`facts.json`, `calls.jsonl`), and what the host sees of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyseccomp
+import pytest
+import pytest_asyncio
+
+from espalier.verifiers.code.pool import PooledSandbox
+from espalier.verifiers.code.sandbox import BoxSpec, Command, Job
+from tests.verifiers.code.boxes import KINDS, once, opened
+
+HERE = Path(__file__).parent
+PROBE = (HERE / "probe.py").read_text("utf-8")
+FACTS = json.loads((HERE / "facts.json").read_text("utf-8"))
+CALLS = [json.loads(line) for line in (HERE / "calls.jsonl").read_text("utf-8").splitlines()]
+GIVEN = {
+    "numbers": {name: pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name) for _, name, *_ in CALLS},
+    "calls": [call[:3] for call in CALLS],
+    "paths": [str(Path(__file__).parents[4]), str(Path.home() / ".cache"), "/var/lib", "/var/run/docker.sock", "/boot"],
+    "hostname": socket.gethostname(),
+}
+ALIVE = "import sys, time; sys.stdin.read(); time.sleep(100)"
+MEMORY = (256 + 32) << 20
+
+in_module_loop = pytest.mark.asyncio(loop_scope="module")
+
+
+def plain_python(source: str, stdin: str = "", *arguments: str) -> Command:
+    """An interpreter that is executed, not copied: it can be told from its runner by its command line."""
+    return Command(("/usr/bin/python3", "-I", "-c", source, *arguments), stdin, 20, 100)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def seen(sandbox: PooledSandbox) -> dict[str, Any]:
+    """What the probe says, by name of the fact."""
+    [outcome] = await once(sandbox, plain_python(PROBE, json.dumps(GIVEN)))
+    assert outcome.exit_code == 0, outcome.stderr
+    return dict(json.loads(outcome.stdout))
+
+
+@in_module_loop
+@pytest.mark.parametrize("fact", FACTS)
+async def test_a_program_finds_what_the_table_says(sandbox: PooledSandbox, seen: dict[str, Any], fact: str) -> None:
+    expected = FACTS[fact]
+    if isinstance(expected, dict):
+        expected = expected.get(kind_of(sandbox), seen[fact])
+    assert seen[fact] == expected
+
+
+@in_module_loop
+async def test_every_call_that_makes_or_leaves_a_box_is_refused(sandbox: PooledSandbox, seen: dict[str, Any]) -> None:
+    expected = {label: refusal[0] if refusal else "EPERM" for label, _, _, *refusal in CALLS}
+    assert seen["system calls"] == expected
+
+
+@in_module_loop
+async def test_namespaces_are_the_hosts_in_no_kind_and_shared_by_no_two_boxes(
+    sandbox: PooledSandbox, seen: dict[str, Any]
+) -> None:
+    async with alive(sandbox) as one, alive(sandbox) as other:
+        for name in NAMESPACES - shared_by(sandbox):
+            host = os.readlink(f"/proc/self/ns/{name}")
+            links = [os.readlink(f"/proc/{process.pid}/ns/{name}") for process in (one, other)]
+            assert len({host, seen["namespaces"][name], *links}) >= 3, name
+            assert links[0] != links[1], name
+            assert host not in (seen["namespaces"][name], *links), name
+
+
+@in_module_loop
+async def test_the_host_sees_an_unprivileged_process_under_limits(sandbox: PooledSandbox) -> None:
+    async with alive(sandbox) as process:
+        status = status_of(process.pid)
+        assert set(status["Uid"] + status["Gid"]) == {"65534"}
+        assert all(int(status[name][0], 16) == 0 for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"))
+        assert (status["NoNewPrivs"], status["Seccomp"]) == (["1"], ["2"])
+        assert len(status["NSpid"]) >= 2
+        assert limits_of(process.pid) == {"memory": MEMORY, "swap": 0, "pids": 64, "cpus": 1.0}
+
+
+@in_module_loop
+async def test_nothing_of_a_sandbox_has_privileges_or_knows_its_owners_environment(
+    sandbox: PooledSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ESPALIER_CANARY", secrets.token_hex(8))
+    async with alive(sandbox) as process:
+        for member in members_of_group(process.pid):
+            status = status_of(member)
+            assert set(status["Uid"]) == {"65534"}, member
+            assert int(status["CapEff"][0], 16) == 0, member
+            assert status["NoNewPrivs"] == ["1"], member
+            assert b"ESPALIER" not in Path(f"/proc/{member}/environ").read_bytes(), member
+
+
+@in_module_loop
+async def test_no_job_finds_what_another_left(sandbox: PooledSandbox) -> None:
+    """As many jobs as there are boxes and more, one after the other: every box that is used again is seen."""
+    for _ in range(8):
+        [outcome] = await once(sandbox, plain_python(LEAVE_AND_LOOK), files={"data": "x"})
+        assert (outcome.exit_code, outcome.stdout) == (0, b""), outcome.stderr
+
+
+LEAVE_AND_LOOK = """
+import os, socket, time
+found = []
+for at in ("/tmp", "/dev/shm", "/dev/mqueue", "/dev/pts", "/run", "/var/tmp"):
+    if os.path.isdir(at):
+        found += [f"{at}/{name}" for name in os.listdir(at) if name not in ("0", "job", "ptmx")]
+    try:
+        open(f"{at}/mark", "w").write("x")
+    except OSError:
+        pass
+pair = socket.socket(socket.AF_UNIX)
+try:
+    pair.bind("\\0mark")
+except OSError:
+    found.append("a socket")
+found += [pid for pid in os.listdir("/proc") if pid.isdigit() and int(pid) not in (1, os.getpid())]
+for path, value in (("/proc/sys/kernel/msgmax", "4321"), ("/proc/sys/fs/mqueue/msg_max", "7")):
+    if open(path).read().strip() == value:
+        found.append(path)
+    try:
+        open(path, "w").write(value)
+    except OSError:
+        pass
+if os.fork() == 0:
+    os.setsid()
+    time.sleep(100)
+for name in found:
+    print(name)
+"""
+
+NAMESPACES = {"mnt", "pid", "net", "ipc", "uts", "cgroup", "user"}
+
+
+def kind_of(sandbox: PooledSandbox) -> str:
+    return sandbox._maker.name
+
+
+def shared_by(sandbox: PooledSandbox) -> set[str]:
+    """Namespaces that boxes of this kind share with the host."""
+    return {"user"} if kind_of(sandbox) == "docker" else set()
+
+
+class alive:  # noqa: N801 (used as a function)
+    """A program that waits in a box of its own, as the host sees it."""
+
+    def __init__(self, sandbox: PooledSandbox) -> None:
+        self.sandbox = sandbox
+
+    async def __aenter__(self) -> psutil.Process:
+        mark = secrets.token_hex(16)
+        job = Job(BoxSpec("python"), (plain_python(ALIVE, "", mark),))
+
+        async def work() -> None:
+            async for _ in self.sandbox.run(job):
+                pass
+
+        self.task = asyncio.create_task(work())
+        while True:
+            assert not self.task.done(), self.task
+            for process in psutil.process_iter(["cmdline"]):
+                if mark in (process.info["cmdline"] or ()):
+                    return process
+            await asyncio.sleep(0.05)
+
+    async def __aexit__(self, *_: object) -> None:
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+
+
+def status_of(pid: int) -> dict[str, list[str]]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: values.split() for name, _, values in (line.partition(":") for line in lines)}
+
+
+def groups_of(pid: int) -> dict[str, Path]:
+    """Directories of the control groups of a process, by controller; version 2 has one under every name."""
+    lines = [line.split(":", 2) for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
+    found = {
+        name: Path(f"/sys/fs/cgroup/{name}{path}") for _, names, path in lines for name in names.split(",") if names
+    }
+    unified = Path(f"/sys/fs/cgroup{lines[-1][2]}")
+    return found or dict.fromkeys(("memory", "pids", "cpu"), unified)
+
+
+def limits_of(pid: int) -> dict[str, float]:
+    groups = groups_of(pid)
+
+    def number(controller: str, name: str) -> list[int]:
+        return [int(word) for word in (groups[controller] / name).read_text().split()]
+
+    if (groups["memory"] / "memory.max").exists():
+        quota, period = number("cpu", "cpu.max")
+        [memory], [swap] = number("memory", "memory.max"), number("memory", "memory.swap.max")
+    else:
+        [quota], [period] = number("cpu", "cpu.cfs_quota_us"), number("cpu", "cpu.cfs_period_us")
+        [memory] = number("memory", "memory.limit_in_bytes")
+        both = groups["memory"] / "memory.memsw.limit_in_bytes"
+        swap = int(both.read_text()) - memory if both.exists() else 0
+    return {"memory": memory, "swap": swap, "pids": number("pids", "pids.max")[0], "cpus": quota / period}
+
+
+def members_of_group(pid: int) -> list[int]:
+    return [int(line) for line in (groups_of(pid)["pids"] / "cgroup.procs").read_text().split()]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_files_in_tmp_are_executed_where_the_language_needs_it(kind: str) -> None:
+    source = (
+        "import os, shutil; shutil.copy('/usr/bin/python3', '/tmp/copy'); os.execv('/tmp/copy', ['copy', '-c', ''])"
+    )
+    async with opened(kind, warm=0) as sandbox:
+        job = Job(BoxSpec("python", executable_tmp=True), (plain_python(source),))
+        assert [outcome.exit_code async for outcome in sandbox.run(job)] == [0]
