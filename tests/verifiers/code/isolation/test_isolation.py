@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import secrets
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +68,8 @@ async def test_namespaces_are_the_hosts_in_no_kind_and_shared_by_no_two_boxes(
 ) -> None:
     async with alive(sandbox) as one, alive(sandbox) as other:
         for name in NAMESPACES - shared_by(sandbox):
-            host = os.readlink(f"/proc/self/ns/{name}")
-            links = [os.readlink(f"/proc/{process.pid}/ns/{name}") for process in (one, other)]
+            host = link("self", name)
+            links = [link(process.pid, name) for process in (one, other)]
             assert len({host, seen["namespaces"][name], *links}) >= 3, name
             assert links[0] != links[1], name
             assert host not in (seen["namespaces"][name], *links), name
@@ -99,7 +97,7 @@ async def test_nothing_of_a_sandbox_has_privileges_or_knows_its_owners_environme
             assert set(status["Uid"]) == {"65534"}, member
             assert int(status["CapEff"][0], 16) == 0, member
             assert status["NoNewPrivs"] == ["1"], member
-            assert b"ESPALIER" not in Path(f"/proc/{member}/environ").read_bytes(), member
+            assert "ESPALIER" not in environment_of(member), member
 
 
 @in_module_loop
@@ -182,6 +180,14 @@ class alive:  # noqa: N801 (used as a function)
 def status_of(pid: int) -> dict[str, list[str]]:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return {name: values.split() for name, _, values in (line.partition(":") for line in lines)}
+
+
+def environment_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/environ").read_text(errors="replace")
+
+
+def link(pid: int | str, namespace: str) -> str:
+    return str(Path(f"/proc/{pid}/ns/{namespace}").readlink())
 
 
 def groups_of(pid: int) -> dict[str, Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import select
 import signal
 import time
 from dataclasses import dataclass
@@ -16,8 +17,7 @@ from espalier.verifiers.code.sandbox import SandboxError
 PREFIX = "espalier-box-"
 PERIOD_US = 100_000
 REMOVE_SECONDS = 10.0
-FIRST_PAUSE_SECONDS = 0.0005
-LAST_PAUSE_SECONDS = 0.02
+PAUSE_SECONDS = 0.001
 
 _numbers = itertools.count()
 
@@ -46,16 +46,14 @@ class ControlGroup:
         """Kill what is inside, and remove the group. Blocks until its processes are gone."""
         deadline = time.monotonic() + REMOVE_SECONDS
         for directory in self.directories:
-            pause = FIRST_PAUSE_SECONDS
             while directory.exists():
-                _kill_members(directory)
+                _end_members(directory, deadline)
                 try:
                     directory.rmdir()
                 except OSError:
                     if time.monotonic() > deadline:
                         raise
-                    time.sleep(pause)  # the kernel does not tell when the last process of a group is gone
-                    pause = min(2 * pause, LAST_PAUSE_SECONDS)
+                    time.sleep(PAUSE_SECONDS)  # a process was just being made, or its end is not yet accounted for
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,14 +154,25 @@ def _values(version: int, limits: GroupLimits) -> list[tuple[str, str]]:
     ]
 
 
-def _kill_members(directory: Path) -> None:
-    """End every process of a group: at once where the kernel can (version 2, Linux 5.14), else one by one."""
+def _end_members(directory: Path, deadline: float) -> None:
+    """End every process of a group, and wait for each: it has left the group before its descriptor tells of its end."""
+    ends = select.poll()
+    descriptors = []
     try:
-        (directory / "cgroup.kill").write_text("1")
-    except OSError:
         for line in _members(directory):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(int(line), signal.SIGKILL)
+                descriptors.append(os.pidfd_open(int(line)))
+                signal.pidfd_send_signal(descriptors[-1], signal.SIGKILL)
+        for descriptor in descriptors:
+            ends.register(descriptor, select.POLLIN)
+        waiting = set(descriptors)
+        while waiting and (left := deadline - time.monotonic()) > 0:
+            for descriptor, _ in ends.poll(left * 1000):
+                ends.unregister(descriptor)
+                waiting.discard(descriptor)
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
 def _members(directory: Path) -> list[str]:
