@@ -34,7 +34,7 @@ class SolveRequest(_message.Message):
     def __init__(self, problem: _Optional[_Union[_common_pb2.Problem, _Mapping]] = ..., settings: _Optional[_Union[Settings, _Mapping]] = ..., deltas: bool = ...) -> None: ...
 
 class Settings(_message.Message):
-    __slots__ = ("policy", "k", "max_tokens", "seconds", "rounds", "seed", "temperature", "candidate_tokens")
+    __slots__ = ("policy", "k", "max_tokens", "seconds", "rounds", "seed", "temperature", "candidate_tokens", "generated_tests")
     POLICY_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -43,6 +43,7 @@ class Settings(_message.Message):
     SEED_FIELD_NUMBER: _ClassVar[int]
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
     CANDIDATE_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    GENERATED_TESTS_FIELD_NUMBER: _ClassVar[int]
     policy: str
     k: int
     max_tokens: int
@@ -51,7 +52,8 @@ class Settings(_message.Message):
     seed: int
     temperature: float
     candidate_tokens: int
-    def __init__(self, policy: _Optional[str] = ..., k: _Optional[int] = ..., max_tokens: _Optional[int] = ..., seconds: _Optional[float] = ..., rounds: _Optional[int] = ..., seed: _Optional[int] = ..., temperature: _Optional[float] = ..., candidate_tokens: _Optional[int] = ...) -> None: ...
+    generated_tests: int
+    def __init__(self, policy: _Optional[str] = ..., k: _Optional[int] = ..., max_tokens: _Optional[int] = ..., seconds: _Optional[float] = ..., rounds: _Optional[int] = ..., seed: _Optional[int] = ..., temperature: _Optional[float] = ..., candidate_tokens: _Optional[int] = ..., generated_tests: _Optional[int] = ...) -> None: ...
 
 class BranchPath(_message.Message):
     __slots__ = ("turns",)
@@ -79,7 +81,7 @@ class Budget(_message.Message):
     def __init__(self, candidates: _Optional[int] = ..., tokens: _Optional[int] = ..., seconds: _Optional[float] = ..., rounds: _Optional[int] = ...) -> None: ...
 
 class SolveEvent(_message.Message):
-    __slots__ = ("seconds", "solve_id", "accepted", "candidate_started", "branch_opened", "delta", "branch_closed", "joined", "response_finished", "answer_judged", "candidate_finished", "round_finished", "solved")
+    __slots__ = ("seconds", "solve_id", "accepted", "candidate_started", "branch_opened", "delta", "branch_closed", "joined", "response_finished", "answer_judged", "candidate_finished", "round_finished", "solved", "written_tests")
     class Accepted(_message.Message):
         __slots__ = ("problem", "policy", "budget", "seed")
         PROBLEM_FIELD_NUMBER: _ClassVar[int]
@@ -175,6 +177,20 @@ class SolveEvent(_message.Message):
         CANDIDATE_FIELD_NUMBER: _ClassVar[int]
         candidate: Candidate
         def __init__(self, candidate: _Optional[_Union[Candidate, _Mapping]] = ...) -> None: ...
+    class WrittenTests(_message.Message):
+        __slots__ = ("tests", "usage")
+        class Test(_message.Message):
+            __slots__ = ("source", "count")
+            SOURCE_FIELD_NUMBER: _ClassVar[int]
+            COUNT_FIELD_NUMBER: _ClassVar[int]
+            source: str
+            count: int
+            def __init__(self, source: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
+        TESTS_FIELD_NUMBER: _ClassVar[int]
+        USAGE_FIELD_NUMBER: _ClassVar[int]
+        tests: _containers.RepeatedCompositeFieldContainer[SolveEvent.WrittenTests.Test]
+        usage: _common_pb2.Usage
+        def __init__(self, tests: _Optional[_Iterable[_Union[SolveEvent.WrittenTests.Test, _Mapping]]] = ..., usage: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ...) -> None: ...
     class RoundFinished(_message.Message):
         __slots__ = ("round", "stopped", "tokens")
         ROUND_FIELD_NUMBER: _ClassVar[int]
@@ -197,6 +213,7 @@ class SolveEvent(_message.Message):
     CANDIDATE_FINISHED_FIELD_NUMBER: _ClassVar[int]
     ROUND_FINISHED_FIELD_NUMBER: _ClassVar[int]
     SOLVED_FIELD_NUMBER: _ClassVar[int]
+    WRITTEN_TESTS_FIELD_NUMBER: _ClassVar[int]
     seconds: float
     solve_id: str
     accepted: SolveEvent.Accepted
@@ -210,7 +227,8 @@ class SolveEvent(_message.Message):
     candidate_finished: SolveEvent.CandidateFinished
     round_finished: SolveEvent.RoundFinished
     solved: SolveResponse
-    def __init__(self, seconds: _Optional[float] = ..., solve_id: _Optional[str] = ..., accepted: _Optional[_Union[SolveEvent.Accepted, _Mapping]] = ..., candidate_started: _Optional[_Union[SolveEvent.CandidateStarted, _Mapping]] = ..., branch_opened: _Optional[_Union[SolveEvent.BranchOpened, _Mapping]] = ..., delta: _Optional[_Union[SolveEvent.Delta, _Mapping]] = ..., branch_closed: _Optional[_Union[SolveEvent.BranchClosed, _Mapping]] = ..., joined: _Optional[_Union[SolveEvent.Joined, _Mapping]] = ..., response_finished: _Optional[_Union[SolveEvent.ResponseFinished, _Mapping]] = ..., answer_judged: _Optional[_Union[SolveEvent.AnswerJudged, _Mapping]] = ..., candidate_finished: _Optional[_Union[SolveEvent.CandidateFinished, _Mapping]] = ..., round_finished: _Optional[_Union[SolveEvent.RoundFinished, _Mapping]] = ..., solved: _Optional[_Union[SolveResponse, _Mapping]] = ...) -> None: ...
+    written_tests: SolveEvent.WrittenTests
+    def __init__(self, seconds: _Optional[float] = ..., solve_id: _Optional[str] = ..., accepted: _Optional[_Union[SolveEvent.Accepted, _Mapping]] = ..., candidate_started: _Optional[_Union[SolveEvent.CandidateStarted, _Mapping]] = ..., branch_opened: _Optional[_Union[SolveEvent.BranchOpened, _Mapping]] = ..., delta: _Optional[_Union[SolveEvent.Delta, _Mapping]] = ..., branch_closed: _Optional[_Union[SolveEvent.BranchClosed, _Mapping]] = ..., joined: _Optional[_Union[SolveEvent.Joined, _Mapping]] = ..., response_finished: _Optional[_Union[SolveEvent.ResponseFinished, _Mapping]] = ..., answer_judged: _Optional[_Union[SolveEvent.AnswerJudged, _Mapping]] = ..., candidate_finished: _Optional[_Union[SolveEvent.CandidateFinished, _Mapping]] = ..., round_finished: _Optional[_Union[SolveEvent.RoundFinished, _Mapping]] = ..., solved: _Optional[_Union[SolveResponse, _Mapping]] = ..., written_tests: _Optional[_Union[SolveEvent.WrittenTests, _Mapping]] = ...) -> None: ...
 
 class SolveResponse(_message.Message):
     __slots__ = ("solve_id", "problem", "outcome", "answer", "decided_by", "reason", "verdict", "candidate", "stopped", "candidates", "spent", "seed", "confidence", "hint")
@@ -330,18 +348,20 @@ class Candidate(_message.Message):
     def __init__(self, spec: _Optional[_Union[CandidateSpec, _Mapping]] = ..., text: _Optional[str] = ..., answer: _Optional[str] = ..., branch_answers: _Optional[_Iterable[_Union[BranchAnswer, _Mapping]]] = ..., finish_reason: _Optional[str] = ..., detail: _Optional[str] = ..., usage: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ..., verdict: _Optional[_Union[_common_pb2.Verdict, _Mapping]] = ..., well_formed: bool = ..., forked: bool = ..., seconds: _Optional[float] = ..., answer_class: _Optional[int] = ...) -> None: ...
 
 class Spent(_message.Message):
-    __slots__ = ("accepted", "failed", "aborted", "critical_path_tokens", "seconds")
+    __slots__ = ("accepted", "failed", "aborted", "critical_path_tokens", "seconds", "verification")
     ACCEPTED_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
     ABORTED_FIELD_NUMBER: _ClassVar[int]
     CRITICAL_PATH_TOKENS_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
+    VERIFICATION_FIELD_NUMBER: _ClassVar[int]
     accepted: _common_pb2.Usage
     failed: _common_pb2.Usage
     aborted: _common_pb2.Usage
     critical_path_tokens: int
     seconds: float
-    def __init__(self, accepted: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ..., failed: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ..., aborted: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ..., critical_path_tokens: _Optional[int] = ..., seconds: _Optional[float] = ...) -> None: ...
+    verification: _common_pb2.Usage
+    def __init__(self, accepted: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ..., failed: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ..., aborted: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ..., critical_path_tokens: _Optional[int] = ..., seconds: _Optional[float] = ..., verification: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ...) -> None: ...
 
 class Job(_message.Message):
     __slots__ = ("id", "problem", "settings", "submitted", "traceparent")

@@ -211,3 +211,12 @@ class TestSeedling:
                 part.pop("seconds", None)
             del result["spent"]["seconds"]
         assert first == second
+
+
+def test_generated_tests_are_for_problems_without_a_check_and_their_tokens_are_told() -> None:
+    limits = ["--generated-tests", "5", "--k", "1", "--max-tokens", "64", "--seed", "1", "--json"]
+    done = espalier("solve", *limits, "Write a function that doubles a number.")
+    assert done.exit_code == 1, done.output
+    result = json.loads(done.stdout)
+    assert result["outcome"] == "OUTCOME_UNSOLVED"
+    assert result["spent"]["verification"]["sampled_tokens"] > 0

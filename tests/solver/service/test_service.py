@@ -142,6 +142,8 @@ async def test_tokens_travel_only_when_asked_for(hub: LocalVerifiers) -> None:
         (asking(temperature=float("inf")), "settings.temperature"),
         (asking(candidate_tokens=0), "settings.candidate_tokens"),
         (asking(candidate_tokens=513), "settings.candidate_tokens"),
+        (asking(generated_tests=201), "settings.generated_tests"),
+        (asking(generated_tests=1, max_tokens=255), "settings.max_tokens"),
         (asking("many words " * 3000), "problem.text"),
         (
             pb.SolveRequest(

@@ -13,11 +13,12 @@ from rich.console import Console
 from espalier.solver.core.events import fan_out
 from espalier.solver.core.journal import Entry
 from espalier.solver.core.loop import Solver
-from espalier.solver.core.policies import Adaptive
+from espalier.solver.core.policies import Adaptive, Greedy
 from espalier.solver.core.policy import Budget
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.proto import to_json
 from espalier.solver.core.result import Result
+from espalier.solver.core.verification import Verification
 from espalier.solver.trace.reader import TraceError, read_trace, tree
 from espalier.solver.trace.writer import TraceWriter
 from espalier.v1 import solver_pb2 as pb
@@ -92,6 +93,24 @@ async def test_candidates_that_an_earlier_delivery_kept_are_shown_with_their_tex
     assert shown.count("kept from an earlier delivery") == 2
     for expected in ("✗ 40", "✗ 39", "✓ 42", "verified: 42"):
         assert expected in shown
+
+
+async def test_generated_tests_are_shown_with_their_cost(tmp_path: Path) -> None:
+    engine = ScriptedEngine.of("assert f(1) == 1\nassert f(2) == 4\nassert f(1) == 1")
+    with TraceWriter(tmp_path / "t.jsonl") as trace:
+        await Solver(engine, ScriptedJudge()).solve(
+            Problem("p", "Write f."),
+            Greedy(),
+            observer=trace.observer("p"),
+            verification=Verification(generated_tests=5),
+        )
+    (solve,) = read_trace((tmp_path / "t.jsonl").read_text().splitlines(), "t")
+    with (tmp_path / "out").open("w") as out:
+        console = Console(width=200, record=True, file=out)
+        console.print(tree(solve))
+    shown = console.export_text()
+    assert "2 generated tests  51 tokens" in shown
+    assert "assert f(1) == 1  written 2 times" in shown
 
 
 async def test_a_trace_that_breaks_off_is_shown_as_far_as_it_goes(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from espalier.solver.cli.options import (
     CalibrationFile,
     Debug,
     EngineOption,
+    GeneratedTests,
     Hints,
     Instruction,
     MaxTokens,
@@ -92,6 +93,7 @@ def submit(
     rounds: Annotated[int | None, typer.Option(help="Rounds of candidates.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Sampling temperature.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of every problem; each draws its own otherwise.", min=0)] = None,
+    generated_tests: GeneratedTests = None,
     redis: RedisOption = REDIS,
     queue: QueueOption = QUEUE,
     as_json: Json = False,
@@ -120,6 +122,7 @@ def submit(
             seed=seed,
             temperature=temperature,
             candidate_tokens=candidate_tokens,
+            generated_tests=generated_tests,
         )
         try:
             ServerLimits(max_k=MAX_CANDIDATES, seconds=float("inf"), candidate_tokens=1 << 31).plan(settings)

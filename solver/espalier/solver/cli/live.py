@@ -21,6 +21,7 @@ from espalier.solver.core.events import (
     RoundFinished,
     SolveEvent,
     Streamed,
+    WrittenTests,
 )
 from espalier.solver.core.report import status_mark
 from espalier.verifiers.verdict import Status, Verdict
@@ -152,6 +153,8 @@ def _plain(event: SolveEvent) -> Iterator[str]:
             yield f"candidate {candidate}: branch {_name(path)} closes{' at a limit' if cut else ''}"
         case Streamed(candidate, Joined()):
             yield f"candidate {candidate}: branches join"
+        case WrittenTests(tests, usage):
+            yield f"{len(tests.sources)} tests written ({usage.new_tokens} tokens)"
         case AnswerJudged(candidate, path, answer, verdict):
             where = f"branch {_name(path)}" if path else "the response"
             yield f"candidate {candidate}: {where} answers {' '.join(answer.split())}: {verdict.status.value}"

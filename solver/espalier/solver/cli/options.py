@@ -53,6 +53,15 @@ CalibrationFile = Annotated[
 MinConfidence = Annotated[
     float, typer.Option("--min-confidence", min=0.0, max=1.0, help="Give no answer that is less sure than this.")
 ]
+GeneratedTests = Annotated[
+    int | None,
+    typer.Option(
+        "--generated-tests",
+        min=0,
+        metavar="N",
+        help="Where a problem has no check, judge Python programs by N tests that the model writes: no proof.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Results as JSON on standard output.")]
 AllowEvicting = Annotated[
     bool, typer.Option("--allow-evicting", help="Use a Redis that evicts keys when full, and may lose jobs that way.")

@@ -18,6 +18,7 @@ from espalier.solver.cli.options import (
     CalibrationFile,
     Debug,
     EngineOption,
+    GeneratedTests,
     Hints,
     Instruction,
     Json,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from espalier.solver.core.problem import Problem
     from espalier.solver.core.result import Result
     from espalier.solver.core.selection import Trust
+    from espalier.solver.core.verification import Verification
     from espalier.solver.trace.writer import TraceWriter
 
 PROBLEMS_AT_ONCE = 4
@@ -74,6 +76,7 @@ def solve(
     tokens: Annotated[int | None, typer.Option(help="New tokens of all candidates together.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Wall time for each problem.")] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds of candidates.")] = None,
+    generated_tests: GeneratedTests = None,
     calibration: CalibrationFile = None,
     min_confidence: MinConfidence = 0.0,
     as_json: Json = False,
@@ -94,9 +97,11 @@ def solve(
         from espalier.solver.core.policies import policy as named
         from espalier.solver.core.policy import Budget
         from espalier.solver.core.problem import Problem, lines_of, read_problems, recognised
+        from espalier.solver.core.verification import Verification
 
         chosen = named(policy, **diversity(temperature, hint))
         budget = Budget(k, tokens, seconds, rounds)
+        verification = Verification(generated_tests=generated_tests or 0)
         judged_by = parsed_check(check) if check else None
         first = chosen_seed(seed)
         trusted = trust(calibration, min_confidence)
@@ -116,7 +121,9 @@ def solve(
             from espalier.solver.trace.writer import TraceWriter
 
             traced = stack.enter_context(TraceWriter(trace)) if trace else None
-            run = _Run(engine, model_instruction, max_tokens, chosen, budget, first, traced, as_json, trusted)
+            run = _Run(
+                engine, model_instruction, max_tokens, chosen, budget, first, traced, as_json, trusted, verification
+            )
             results = asyncio.run(run.many(problems) if many else run.one(problems[0]))
         if traced and traced.fault:
             typer.echo(f"espalier: the trace {trace} is not complete: {traced.fault}", err=True)
@@ -168,6 +175,7 @@ class _Run:
     trace: TraceWriter | None
     as_json: bool
     trusted: Trust
+    verification: Verification
 
     async def one(self, problem: Problem) -> list[Result]:
         """Solve while someone watches."""
@@ -188,6 +196,7 @@ class _Run:
                     seed=self.seed,
                     observer=fan_out(observer, self._traced(solve_id)),
                     solve_id=solve_id,
+                    verification=self.verification,
                 )
         if self.as_json:
             typer.echo(_json_line(solve_id, result))
@@ -231,6 +240,7 @@ class _Run:
                                 seed=derive_seed(self.seed, number),
                                 observer=self._traced(solve_id),
                                 solve_id=solve_id,
+                                verification=self.verification,
                             )
                         except (RequestRefused, FieldError) as error:
                             raise UsageError(f"problem {problem.id}: {error}") from error

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from espalier.runtime.engine import Event, Finished
+from espalier.runtime.engine import Event, Finished, Usage
 from espalier.solver.core.candidate import Candidate, Spec
 from espalier.solver.core.policy import Budget, PolicyState
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.result import Result
+from espalier.verifiers.generated_tests import GeneratedTests
 from espalier.verifiers.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -70,6 +71,14 @@ class CandidateFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class WrittenTests:
+    """The model has written tests for programs, at the cost of `usage`."""
+
+    tests: GeneratedTests
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
 class RoundFinished:
     """All candidates of a round are told, or the solve has stopped within it."""
 
@@ -84,7 +93,9 @@ class Solved:
     result: Result
 
 
-SolveEvent = Accepted | CandidateStarted | Streamed | AnswerJudged | CandidateFinished | RoundFinished | Solved
+SolveEvent = (
+    Accepted | CandidateStarted | Streamed | WrittenTests | AnswerJudged | CandidateFinished | RoundFinished | Solved
+)
 
 Observer = Callable[[SolveEvent], None]
 """Called in order, in the event loop: must return at once and not raise."""

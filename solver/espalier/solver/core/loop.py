@@ -18,6 +18,7 @@ from espalier.runtime.engine import (
     Engine,
     EngineError,
     RequestRefused,
+    Usage,
 )
 from espalier.runtime.prompt import PromptTemplate
 from espalier.solver.core.candidate import BranchAnswer, Candidate, Spec
@@ -36,12 +37,15 @@ from espalier.solver.core.generation import Generation, closing
 from espalier.solver.core.journal import Entry, Journal, NoJournal
 from espalier.solver.core.policy import Budget, Policy, Stop, begin, stop
 from espalier.solver.core.problem import Problem
+from espalier.solver.core.program_evidence import ProgramEvidence
 from espalier.solver.core.prompts import question
 from espalier.solver.core.recorder import CandidateBuilder
 from espalier.solver.core.result import Result, spend
 from espalier.solver.core.selection import Trust, VerifiedCandidate, select
+from espalier.solver.core.verification import NO_EVIDENCE, Verification
 from espalier.verifiers.answer import no_answer
-from espalier.verifiers.check import Check, Claim, StepCheck
+from espalier.verifiers.check import Check, Claim, ProgramCheck, StepCheck
+from espalier.verifiers.generated_tests import GeneratedTests
 from espalier.verifiers.verdict import Status, Verdict
 
 if TYPE_CHECKING:
@@ -52,6 +56,9 @@ ABORT_SECONDS = 5.0
 
 VERIFY_SECONDS = 60.0
 """A verdict that takes longer is ERROR."""
+
+PROGRAM = ProgramCheck(())
+"""The form of answers that generated tests judge: a fenced Python program."""
 
 NOT_JUDGED = Verdict(Status.UNKNOWN, 0.0, "not_judged")
 """Of a candidate that the solve did not wait for."""
@@ -95,6 +102,7 @@ class Solver:
         journal: Journal = NoJournal(),
         entries: Sequence[Entry] = (),
         solve_id: str = "",
+        verification: Verification = NO_EVIDENCE,
     ) -> Result:
         """Solve one problem.
 
@@ -107,6 +115,7 @@ class Solver:
             journal: Keeps finished work.
             entries: What an earlier run of the same solve kept: it is neither generated nor judged again.
             solve_id: Leads the ids of the engine's requests, so that its logs can be followed.
+            verification: What may be spent on evidence where the problem has no check.
 
         Returns:
             The result. Having no answer is a result, not an error. Losers were aborted in the engine.
@@ -115,8 +124,9 @@ class Solver:
             RequestRefused: The problem can never be put to this engine.
             EngineError: The engine is gone.
             FieldError: No verifier can work with the problem's check.
+            BudgetError: The tokens do not suffice for candidates and evidence.
         """
-        run = _Run(self, problem, policy, budget, seed, observer, journal, solve_id)
+        run = _Run(self, problem, policy, budget, seed, observer, journal, solve_id, verification)
         try:
             return await run.complete(entries)
         except BaseExceptionGroup as group:
@@ -136,13 +146,14 @@ class _Run:
         observer: Observer,
         journal: Journal,
         solve_id: str,
+        verification: Verification,
     ) -> None:
         self._solver = solver
         self._problem = problem
         self._policy = policy
         self._observer = observer
         self._journal = journal
-        self._state = begin(seed, budget)
+        self._budget = budget
         self._round: int | None = 0
         # Ids are new in each run: a worker that lost a job may still be at it beside the one that took it over.
         self._id = "/".join(filter(None, (solve_id, os.urandom(6).hex())))
@@ -154,6 +165,16 @@ class _Run:
         self._verdicts: dict[str, asyncio.Task[Verdict]] = {}
         self._classes: dict[int, str] = {}
         self._classing = asyncio.Lock()
+        wanted = NO_EVIDENCE if self._checkable else verification
+        left, texts = wanted.divide(budget, solver.generation.limits)
+        self._state = begin(seed, left)
+        self._evidence: ProgramEvidence | None = None
+        if texts:
+            self._evidence = ProgramEvidence(
+                solver.engine, solver.template, solver.generation, problem, texts, seed, self._id, observer
+            )
+        self._tests: asyncio.Task[GeneratedTests] | None = None
+        self._tested: dict[str, asyncio.Task[tuple[Verdict, int | None]]] = {}
 
     @property
     def _checkable(self) -> bool:
@@ -167,9 +188,11 @@ class _Run:
     # The loop.
 
     async def complete(self, entries: Sequence[Entry]) -> Result:
-        self._observer(Accepted(self._problem, self._policy.name, self._state.budget, self._state.seed))
+        self._observer(Accepted(self._problem, self._policy.name, self._budget, self._state.seed))
         with self._alarm():
             async with self._group:
+                if self._evidence is not None:
+                    self._tests = self._group.create_task(self._evidence.write())
                 self._restore(entries)
                 specs = self._policy.ask(self._state)
                 while True:
@@ -186,7 +209,8 @@ class _Run:
         judged = tuple(attempt.judged for _, attempt in sorted(self._attempts.items()) if attempt.judged)
         votes = self._state.votes
         selection = self._solver.trust.weigh(select(judged, votes), judged, votes)
-        spent = spend(judged, selection.candidate, self._seconds)
+        verification = self._evidence.usage if self._evidence else Usage()
+        spent = spend(judged, selection.candidate, self._seconds, verification)
         result = Result(
             self._problem, selection, self._state.stopped or Stop.CANDIDATES, judged, spent, self._state.seed
         )
@@ -194,7 +218,9 @@ class _Run:
         return result
 
     def _restore(self, entries: Sequence[Entry]) -> None:
-        """Go on from what an earlier run stored."""
+        """Go on from what an earlier run stored. Tests are not stored: what they said is asked again, of new ones."""
+        if self._evidence is not None:
+            entries = [Entry(replace(entry.candidate, answer_class=None)) for entry in entries]
         for entry in entries:
             self._attempts[entry.candidate.spec.index] = _Attempt()
         for entry in entries:
@@ -263,8 +289,9 @@ class _Run:
                 self._settle(VerifiedCandidate(attempt.candidate, self._known(attempt.candidate)))
             for branch in attempt.branches:
                 branch.cancel()
-        for verdict in self._verdicts.values():
-            verdict.cancel()
+        for waiting in (*self._verdicts.values(), *self._tested.values(), self._tests):
+            if waiting is not None:
+                waiting.cancel()
         if generating := [index for index, attempt in self._attempts.items() if attempt.is_generating]:
             await asyncio.gather(*map(self._abort, generating))
             self._group.create_task(self._cancel_stragglers())
@@ -297,7 +324,8 @@ class _Run:
 
     def _sample(self, spec: Spec) -> None:
         engine = self._solver.engine
-        builder = CandidateBuilder(spec, engine.tokenizer, self._problem.check, engine.info.end_of_turn)
+        form = self._problem.check if self._evidence is None else PROGRAM
+        builder = CandidateBuilder(spec, engine.tokenizer, form, engine.info.end_of_turn)
         attempt = self._attempts[spec.index] = _Attempt(builder=builder)
         attempt.generating = self._group.create_task(self._generate(spec, builder))
 
@@ -333,7 +361,10 @@ class _Run:
         """The verdict on a candidate: that on its answer, unless one of its steps had the right one."""
         index = candidate.spec.index
         verdict = no_answer(self._problem.check if self._checkable else None)
-        if candidate.answer is not None:
+        if candidate.answer is not None and self._tests is not None:
+            verdict, number = await self._test(self._tests, index, candidate.answer)
+            candidate = replace(candidate, answer_class=number)
+        elif candidate.answer is not None:
             verdict = await self._verdict_on(index, (), candidate.answer, candidate.text)
             if verdict.status is Status.UNKNOWN and self._checkable:
                 verdict = await self._add_step_score(verdict, candidate.text)
@@ -343,10 +374,25 @@ class _Run:
             if attempt.passed:
                 branch, verdict = attempt.passed
                 candidate = replace(candidate, answer=branch.answer)
-        if verdict.status is Status.UNKNOWN and candidate.answer is not None:
+        if verdict.status is Status.UNKNOWN and candidate.answer is not None and self._tests is None:
             candidate = replace(candidate, answer_class=await self._class_of(candidate.answer))
         await self._journal.judged(candidate, verdict)
         self._reports.put_nowait(VerifiedCandidate(candidate, verdict))
+
+    async def _test(
+        self, written: asyncio.Task[GeneratedTests], index: int, program: str
+    ) -> tuple[Verdict, int | None]:
+        """What generated tests say of a program, and its class."""
+        assert self._evidence is not None  # noqa: S101 (there are tests)
+        tests = await asyncio.shield(written)
+        testing = self._tested.get(program)
+        repeated = testing is not None
+        if testing is None:
+            judged = self._evidence.judge(tests, program, self._solver.verifiers, self._verify_timeout())
+            testing = self._tested[program] = self._group.create_task(judged)
+        verdict, number = await testing
+        self._observer(AnswerJudged(index, (), program, verdict, repeated))
+        return verdict, number
 
     def _verify_branch_answer(self, index: int, found: BranchAnswer) -> None:
         """A step has stated an answer: have it judged, if that can help."""

@@ -12,6 +12,17 @@ An earlier attempt answered:
 It was rejected: {feedback}
 Find what went wrong and give a different, correct answer."""
 
+TESTS = """{problem}
+
+Do not solve this. Write {count} assert statements that a correct solution in Python passes and a wrong one may not. \
+Put one on each line: a call of the function, with the result that the text above demands of it. Give them in one \
+```python block, with nothing else in it."""
+
+
+def request_for_tests(problem: str, count: int) -> str:
+    """Asks for so many tests of programs that solve the problem."""
+    return TESTS.format(problem=problem, count=count)
+
 
 def question(problem: str, spec: Spec) -> str:
     """The problem, with what the candidate's spec adds: an earlier attempt to put right, or a strategy to try."""

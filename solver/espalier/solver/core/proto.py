@@ -25,6 +25,7 @@ from espalier.solver.core.events import (
     Solved,
     SolveEvent,
     Streamed,
+    WrittenTests,
 )
 from espalier.solver.core.journal import Entry
 from espalier.solver.core.problem import Problem
@@ -151,6 +152,11 @@ def encode_event(solve_id: str, event: SolveEvent, seconds: float, *, deltas: bo
             message.answer_judged.CopyFrom(judged)
         case CandidateFinished(candidate, verdict):
             message.candidate_finished.candidate.CopyFrom(encode_candidate(candidate, verdict))
+        case WrittenTests(tests, usage):
+            written = message.written_tests
+            written.usage.CopyFrom(common_pb2.Usage(**_values(usage)))
+            for source, count in zip(tests.sources, tests.counts, strict=True):
+                written.tests.add(source=encode_text(source), count=count)
         case RoundFinished(number, state):
             stopped = state.stopped.value if state.stopped else None
             finished = pb.SolveEvent.RoundFinished(round=number, stopped=stopped, tokens=state.tokens)

@@ -44,7 +44,12 @@ def usage_line(result: Result) -> str:
     spent, total = result.spent, result.spent.total
     fates = [
         f"{usage.new_tokens} {fate}"
-        for fate, usage in (("accepted", spent.accepted), ("failed", spent.failed), ("aborted", spent.aborted))
+        for fate, usage in (
+            ("accepted", spent.accepted),
+            ("failed", spent.failed),
+            ("aborted", spent.aborted),
+            ("verification", spent.verification),
+        )
         if usage.new_tokens
     ]
     count = len(result.judged)

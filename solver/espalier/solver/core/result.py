@@ -15,12 +15,13 @@ from espalier.verifiers.verdict import Status
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Tokens of all candidates by fate, and time.
+    """Tokens by fate, and time.
 
     Attributes:
         accepted: Of the candidate that the answer comes from.
         failed: Of candidates that ran to their end and were not chosen.
         aborted: Of candidates that were stopped before their end and were not chosen.
+        verification: Of what the model wrote to judge candidates by: no candidate's.
         critical_path_tokens: New tokens that had to be decoded one after the other: the longest chain of each round,
             summed over rounds.
         seconds: Wall time.
@@ -29,19 +30,21 @@ class Spent:
     accepted: Usage = Usage()
     failed: Usage = Usage()
     aborted: Usage = Usage()
+    verification: Usage = Usage()
     critical_path_tokens: int = 0
     seconds: float = 0.0
 
     @property
     def total(self) -> Usage:
         """All fates together; its critical path is that of the whole solve."""
-        total = self.accepted + self.failed + self.aborted
+        total = self.accepted + self.failed + self.aborted + self.verification
         return Usage(total.prompt_tokens, total.sampled_tokens, total.forced_tokens, self.critical_path_tokens)
 
     @property
     def speedup(self) -> float:
-        """New tokens for each token of the critical path: how much decoding ran side by side."""
-        return self.total.new_tokens / self.critical_path_tokens if self.critical_path_tokens else 1.0
+        """New tokens of candidates for each token of the critical path: how much decoding ran side by side."""
+        tokens = self.total.new_tokens - self.verification.new_tokens
+        return tokens / self.critical_path_tokens if self.critical_path_tokens else 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +76,10 @@ class Result:
         return reasons[0] if all(reasons) else ""
 
 
-def spend(judged: tuple[VerifiedCandidate, ...], chosen: int | None, seconds: float) -> Spent:
-    """Account for every token of every candidate."""
+def spend(
+    judged: tuple[VerifiedCandidate, ...], chosen: int | None, seconds: float, verification: Usage = Usage()
+) -> Spent:
+    """Account for every token of every candidate, and of verification."""
     fates: dict[str, Usage] = {"accepted": Usage(), "failed": Usage(), "aborted": Usage()}
     longest: dict[int, int] = {}
     for entry in judged:
@@ -86,7 +91,8 @@ def spend(judged: tuple[VerifiedCandidate, ...], chosen: int | None, seconds: fl
         fates[fate] += candidate.usage
         number = candidate.spec.round
         longest[number] = max(longest.get(number, 0), candidate.usage.critical_path_tokens)
-    return Spent(**fates, critical_path_tokens=reduce(add, longest.values(), 0), seconds=seconds)
+    critical = reduce(add, longest.values(), 0)
+    return Spent(**fates, verification=verification, critical_path_tokens=critical, seconds=seconds)
 
 
 def _trouble(entry: VerifiedCandidate) -> str:

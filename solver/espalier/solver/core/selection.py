@@ -9,6 +9,7 @@ from enum import StrEnum
 from espalier.runtime.engine import FinishReason
 from espalier.solver.core.candidate import Candidate
 from espalier.solver.core.confidence import Calibration, Votes
+from espalier.verifiers import generated_tests
 from espalier.verifiers.verdict import Status, Verdict
 
 
@@ -85,6 +86,11 @@ def select(judged: Sequence[VerifiedCandidate], votes: Mapping[int, float]) -> S
     best = _cheapest([entry for entry in open_ones if weight(entry) == heaviest])
     if len(open_ones) == 1:
         return _chosen(best, DecidedBy.ONLY_CANDIDATE, "the only answer; nothing could confirm or refute it")
+    if best.verdict.decided_by == generated_tests.DECIDED_BY:
+        agreeing = sum(entry.candidate.answer_class == best.candidate.answer_class for entry in open_ones)
+        said = best.verdict.evidence[0].detail
+        reason = f"{agreeing} of {len(open_ones)} programs agree: each {said}; no check has confirmed it"
+        return _chosen(best, DecidedBy.CONSENSUS, reason)
     share = f"{heaviest:.3g} of {sum(votes.values()):.3g} votes by weight"
     return _chosen(best, DecidedBy.CONSENSUS, f"{share}; no check has confirmed it")
 

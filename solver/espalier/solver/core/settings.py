@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from espalier.common.errors import FieldError
+from espalier.runtime.engine import Limits
 from espalier.solver.core.policies import POLICIES, policy
-from espalier.solver.core.policy import MIN_TOKENS, Budget, Policy
+from espalier.solver.core.policy import MIN_TOKENS, Budget, BudgetError, Policy
+from espalier.solver.core.verification import MAX_TESTS, NO_EVIDENCE, Verification
 
 Number = TypeVar("Number", int, float)
 
@@ -35,6 +37,7 @@ class Settings:
         seed: Repeats a solve.
         temperature: Of all sampling, instead of the policy's ladder.
         candidate_tokens: New tokens of one candidate.
+        generated_tests: Tests that the model writes for programs that no check judges.
     """
 
     policy: str | None = None
@@ -45,6 +48,7 @@ class Settings:
     seed: int | None = None
     temperature: float | None = None
     candidate_tokens: int | None = None
+    generated_tests: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,11 +106,21 @@ class ServerLimits:
             if not 0 <= settings.temperature <= MAX_TEMPERATURE:
                 raise FieldError(f"{at}temperature", f"is {settings.temperature}; give 0 to {MAX_TEMPERATURE:g}")
             chosen["temperatures"] = (settings.temperature,)
+        tests = settings.generated_tests or 0
+        if not 0 <= tests <= MAX_TESTS:
+            raise FieldError(f"{at}generated_tests", f"is {tests}; give 0 to {MAX_TESTS}")
+        verification = Verification(generated_tests=tests)
+        budget = Budget(k, settings.max_tokens, seconds, settings.rounds)
+        try:
+            verification.divide(budget, Limits(max_tokens=tokens))
+        except BudgetError as error:
+            raise FieldError(f"{at}max_tokens", str(error).removeprefix("tokens ")) from None
         return SolvePlan(
             policy=policy(name, **chosen),
-            budget=Budget(k, settings.max_tokens, seconds, settings.rounds),
+            budget=budget,
             seed=secrets.randbelow(1 << 31) if settings.seed is None else settings.seed,
             candidate_tokens=tokens,
+            verification=verification,
         )
 
 
@@ -119,12 +133,14 @@ class SolvePlan:
         budget: Hard limits.
         seed: Of all sampling.
         candidate_tokens: New tokens of one candidate.
+        verification: What may be spent on evidence.
     """
 
     policy: Policy
     budget: Budget
     seed: int
     candidate_tokens: int
+    verification: Verification = NO_EVIDENCE
 
 
 def _within(wanted: Number | None, default: Number, most: Number, at: str) -> Number:

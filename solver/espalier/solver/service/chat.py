@@ -19,7 +19,13 @@ from espalier.solver.core.settings import MAX_TEXT, ServerLimits, Settings, Solv
 from espalier.verifiers.check import Check
 from espalier.verifiers.check_text import CheckError, check_from_json, parse_check
 
-COUNTS = {"k": "k", "rounds": "rounds", "tokens": "max_tokens", "seed": "seed"}
+COUNTS = {
+    "k": "k",
+    "rounds": "rounds",
+    "tokens": "max_tokens",
+    "seed": "seed",
+    "generated_tests": "generated_tests",
+}
 """Fields that are whole numbers, and the settings that they are."""
 
 AMOUNTS = {"seconds": "seconds", "temperature": "temperature"}

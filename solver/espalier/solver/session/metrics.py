@@ -97,7 +97,7 @@ class SolverMetrics(metrics.VerifierMetrics):
         self._solves.labels(policy, ending(result.selection)).inc()
         self._solve_seconds.labels(policy).observe(result.spent.seconds)
         self._candidates.labels(policy).observe(len(result.judged))
-        for fate in ("accepted", "failed", "aborted"):
+        for fate in ("accepted", "failed", "aborted", "verification"):
             self._spend(fate, getattr(result.spent, fate))
         self._aborts.inc(sum(entry.candidate.reason is FinishReason.ABORTED for entry in result.judged))
 

@@ -262,6 +262,7 @@ class SolveSession:
                 journal=journal,
                 entries=entries,
                 solve_id=request.id,
+                verification=plan.verification,
             )
             if result.trouble:
                 self.health_check_requested.set()

@@ -56,10 +56,11 @@ class TracedCandidate:
 
 @dataclass(slots=True)
 class TracedSolve:
-    """One solve; `result` is None when the trace ends before it did."""
+    """One solve; `tests` is None without generated tests, `result` when the trace ends before the solve did."""
 
     accepted: dict[str, Any]
     candidates: dict[int, TracedCandidate] = field(default_factory=dict)
+    tests: dict[str, Any] | None = None
     result: dict[str, Any] | None = None
 
 
@@ -126,6 +127,8 @@ def tree(solve: TracedSolve, *, full: bool = False) -> Tree:
     if "check" in problem:
         facts += f", check {json.dumps(problem['check'], ensure_ascii=False)}"
     root.add(Text(facts, style="dim"))
+    if solve.tests is not None:
+        _add_tests(root, solve.tests)
     for candidate in solve.candidates.values():
         _add_candidate(root, candidate, full)
     root.add(_decision(solve.result))
@@ -140,6 +143,8 @@ def _take(solves: dict[str, TracedSolve], event: Event, kind: str) -> None:
     solve = solves[event["solve_id"]]
     if kind == "solved":
         solve.result = told
+    elif kind == "written_tests":
+        solve.tests = told
     elif kind == "candidate_started":
         spec = told["spec"]
         solve.candidates[spec["index"]] = TracedCandidate(spec, {(): TracedBranch(began=event["seconds"])})
@@ -195,6 +200,16 @@ def _add_candidate(root: Tree, candidate: TracedCandidate, full: bool) -> None:
             nodes[path].add(_verdict(answer, verdict))
 
 
+def _add_tests(root: Tree, written: dict[str, Any]) -> None:
+    usage = written["usage"]
+    label = Text(f"{len(written['tests'])} generated tests", style="bold")
+    label.append(f"  {usage['sampled_tokens'] + usage['forced_tokens']} tokens", style="dim")
+    node = root.add(label)
+    for test in written["tests"]:
+        again = f"  written {test['count']} times" if test["count"] > 1 else ""
+        node.add(Text(printable(_shown(test["source"], full=False)) + again, style="dim"))
+
+
 def _verdict(answer: str | None, verdict: dict[str, Any]) -> Text:
     status = Status(verdict["status"].removeprefix("STATUS_").lower())
     line = Text(
@@ -211,7 +226,7 @@ def _decision(result: dict[str, Any] | None) -> Text:
         return Text("the trace ends before the solve did", style="yellow")
     spent = result["spent"]
     verified = result["outcome"] == "OUTCOME_VERIFIED"
-    fates = (spent["accepted"], spent["failed"], spent["aborted"])
+    fates = [spent[fate] for fate in ("accepted", "failed", "aborted", "verification") if fate in spent]
     tokens = sum(usage["sampled_tokens"] + usage["forced_tokens"] for usage in fates)
     line = Text(
         printable(f"{'verified' if verified else 'not verified'}: {result.get('answer', 'UNSOLVED')}"), style="bold"

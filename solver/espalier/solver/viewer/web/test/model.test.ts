@@ -133,3 +133,14 @@ test("server-sent events are read from pieces of any size", () => {
     assert.deepEqual(events, [{ id: "1", name: "message", data: '{"a":1}' }, { id: "", name: "end", data: "{}" }]);
   }
 });
+
+test("tokens of verification count in the sum, and neither for a candidate nor in the speed-up", () => {
+  const usage = (sampled_tokens: number) => ({ prompt_tokens: 1, sampled_tokens, forced_tokens: 1, critical_path_tokens: 0 });
+  const spent = { accepted: usage(9), failed: usage(19), aborted: usage(0), verification: usage(49), critical_path_tokens: 31, seconds: 1 };
+  const solved = { outcome: "OUTCOME_ANSWERED", decided_by: "DECIDED_BY_CONSENSUS", reason: "", stopped: "candidates", seed: "1", spent } as const;
+  const tests = [{ source: "assert f(1) == 1", count: 2 }];
+  const solve = fold([{ seconds: 0.5, written_tests: { tests, usage: usage(49) } }, { seconds: 1, solved }]);
+  assert.equal(solve.tests, 1);
+  const { newTokens, verificationTokens, forcedTokens, speedup } = solve.outcome!;
+  assert.deepEqual({ newTokens, verificationTokens, forcedTokens, speedup }, { newTokens: 81, verificationTokens: 50, forcedTokens: 4, speedup: 1 });
+});

@@ -63,6 +63,7 @@ function Numbers({ solve }: { solve: Solve }) {
     [String(solve.candidates.size), solve.candidates.size === 1 ? "candidate" : "candidates"],
     [tokens.toLocaleString("en"), "tokens"],
   ];
+  if (solve.tests !== null) shown.push([String(solve.tests), solve.tests === 1 ? "generated test" : "generated tests"]);
   if (outcome) {
     shown.push([`${outcome.speedup.toFixed(1)}×`, "parallel speed-up"]);
     shown.push([outcome.criticalPathTokens.toLocaleString("en"), "critical path"]);
@@ -85,6 +86,7 @@ function Fates({ solve }: { solve: Solve }) {
     ["accepted", "pass", outcome.acceptedTokens],
     ["not chosen", "fail", outcome.failedTokens],
     ["aborted", "aborted", outcome.abortedTokens],
+    ["verification", "unknown", outcome.verificationTokens],
   ] as const;
   const all = Math.max(1, outcome.newTokens);
   const present = fates.filter(([, , count]) => count > 0);

@@ -70,7 +70,8 @@ export interface SolveResponse {
   reason: string;
   candidate?: number;
   stopped: string;
-  spent: { accepted: Usage; failed: Usage; aborted: Usage; critical_path_tokens: number; seconds: number };
+  /** `verification` is absent in traces of older versions. */
+  spent: { accepted: Usage; failed: Usage; aborted: Usage; verification?: Usage; critical_path_tokens: number; seconds: number };
   seed: string;
 }
 
@@ -87,6 +88,7 @@ export interface Deltas {
 }
 
 interface Kinds {
+  written_tests: { tests: { source: string; count: number }[]; usage: Usage };
   accepted: { problem: Problem; policy: string; budget?: Budget; seed: string };
   candidate_started: { spec: Spec; question?: string };
   branch_opened: { candidate: number; path: BranchPath; plan: string };

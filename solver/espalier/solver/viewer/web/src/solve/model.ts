@@ -25,6 +25,8 @@ export interface Outcome {
   acceptedTokens: number;
   failedTokens: number;
   abortedTokens: number;
+  /** What the model wrote to judge candidates by. */
+  verificationTokens: number;
   criticalPathTokens: number;
   speedup: number;
   seconds: number;
@@ -86,6 +88,8 @@ export interface Solve {
   seed: string;
   /** Candidates at most. */
   k: number | null;
+  /** Tests that the model wrote; null without them. */
+  tests: number | null;
   candidates: Map<number, Candidate>;
   rounds: { round: number; at: number; stopped: string | null }[];
   outcome: Outcome | null;
@@ -103,6 +107,7 @@ export const newSolve = (): Solve => ({
   policy: "",
   seed: "",
   k: null,
+  tests: null,
   candidates: new Map(),
   rounds: [],
   outcome: null,
@@ -126,7 +131,8 @@ export function take(solve: Solve, entry: Entry): void {
   } else if ("candidate_started" in entry) {
     const { spec, question } = entry.candidate_started;
     solve.candidates.set(spec.index, newCandidate(spec, at, question ?? null));
-  } else if ("candidate_finished" in entry) finish(solve, at, entry.candidate_finished.candidate);
+  } else if ("written_tests" in entry) solve.tests = entry.written_tests.tests.length;
+  else if ("candidate_finished" in entry) finish(solve, at, entry.candidate_finished.candidate);
   else if ("round_finished" in entry) {
     const { round, stopped } = entry.round_finished;
     solve.rounds.push({ round, at, stopped: stopped ?? null });
@@ -174,23 +180,28 @@ function grow(branch: Branch, at: number, deltas: Deltas): number {
   return time;
 }
 
+const newTokensOf = (usage: Usage): number => usage.sampled_tokens + usage.forced_tokens;
+
 function outcomeOf(result: SolveResponse): Outcome {
-  const { accepted, failed, aborted, critical_path_tokens, seconds } = result.spent;
-  const [acceptedTokens, failedTokens, abortedTokens] = [accepted, failed, aborted].map((usage) => usage.sampled_tokens + usage.forced_tokens) as [number, number, number];
-  const newTokens = acceptedTokens + failedTokens + abortedTokens;
+  const { accepted, failed, aborted, verification, critical_path_tokens, seconds } = result.spent;
+  const ofCandidates = [accepted, failed, aborted];
+  const [acceptedTokens, failedTokens, abortedTokens] = ofCandidates.map(newTokensOf) as [number, number, number];
+  const decoded = acceptedTokens + failedTokens + abortedTokens;
+  const verificationTokens = verification ? newTokensOf(verification) : 0;
   return {
     answer: result.answer ?? null,
     verified: result.outcome === "OUTCOME_VERIFIED",
     reason: result.reason,
     candidate: result.candidate ?? null,
     stopped: result.stopped,
-    newTokens,
-    forcedTokens: accepted.forced_tokens + failed.forced_tokens + aborted.forced_tokens,
+    newTokens: decoded + verificationTokens,
+    forcedTokens: [...ofCandidates, ...(verification ? [verification] : [])].reduce((sum, usage) => sum + usage.forced_tokens, 0),
     acceptedTokens,
     failedTokens,
     abortedTokens,
+    verificationTokens,
     criticalPathTokens: critical_path_tokens,
-    speedup: critical_path_tokens ? newTokens / critical_path_tokens : 1,
+    speedup: critical_path_tokens ? decoded / critical_path_tokens : 1,
     seconds,
   };
 }
