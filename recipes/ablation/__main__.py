@@ -29,13 +29,13 @@ from transformers import PreTrainedTokenizerFast
 from espalier.runtime.engine import Limits, Mode
 from espalier.solver.core.evaluate import pass_at_k
 from espalier.training.config import CreditConfig, CreditKind, Form, RlConfig, load_as
+from espalier.training.loop import RunLength
 from espalier.training.model.network import load_network
-from espalier.training.rl import loop, papo
+from espalier.training.rl import papo, train
 from espalier.training.rl.branches import set_counts, set_metrics
 from espalier.training.rl.reward import OUTCOMES, RolloutStatus
 from espalier.training.rl.rollout_engine import collector_for
 from espalier.training.run.distributed import Group
-from espalier.training.sft import Budget
 from espalier.training.tasks import Split, task
 from recipes.seedling import base as from_nothing
 from recipes.seedling.settings import BaseConfig
@@ -119,7 +119,7 @@ def start(out: Path, mode: Mode) -> Path:
         settings = load_as(BaseConfig, HERE / "start.toml")
         form = Form.PARALLEL if mode is Mode.PARALLEL else Form.SEQUENTIAL
         settings = replace(settings, data=replace(settings.data, form=form))
-        from_nothing.train(settings, TOKENIZER, folder, Budget(START_STEPS[mode]), note)
+        from_nothing.train(settings, TOKENIZER, folder, RunLength(START_STEPS[mode]), note)
     return folder / "model"
 
 
@@ -135,7 +135,7 @@ def run(out: Path, base: RlConfig, arm: Arm, seed: int) -> None:
     if not (begun / "measured.json").exists():
         measured(begun, arm.config(base, 1), initial, 1)
     if not (folder / "model").exists():
-        loop.train(config, papo.method(config), initial, folder, note, resume=folder.exists(), group=Group(device=CPU))
+        train.train(config, papo.method(config), initial, folder, note, resume=folder.exists(), group=Group(device=CPU))
     measured(folder, config, folder / "model", seed)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast
 
 from espalier.training.data.packing import PackedSequence
-from espalier.training.run.checkpoint import CheckpointError, Progress
+from espalier.training.loop import Run, RunLength
+from espalier.training.run.checkpoint import CheckpointError
+from espalier.training.run.deadline import Deadline
 from espalier.training.run.directory import prepare
 from espalier.training.run.distributed import ALONE, Group
 from espalier.training.run.metrics import Report
-from espalier.training.sft import Budget, Run, fit
+from espalier.training.sft import RECORD_EVERY, fit
 from recipes.seedling.network import build
 from recipes.seedling.settings import BaseConfig, DataConfig
 from recipes.seedling.stream import TASK_NAMES, held_out_sequences, packed_sequences
@@ -42,27 +44,29 @@ def train(
     config: BaseConfig,
     tokenizer_folder: Path,
     out: Path,
-    budget: Budget,
+    length: RunLength,
     report: Report,
     *,
     group: Group = ALONE,
+    deadline: Deadline = Deadline(),
     resume: bool = False,
     initial: Path | None = None,
-) -> Progress:
-    """Train a model of the config's shape on traces; see :func:`fit`.
+) -> bool:
+    """Train a model of the config's shape on traces; see :func:`espalier.training.sft.fit`.
 
     Args:
         config: The run's settings.
         tokenizer_folder: Where the tokenizer lies.
         out: Folder for checkpoint, weights and `metrics.jsonl`.
-        budget: When to stop.
+        length: When it is finished.
         report: Receives one record per report, as it is written to `metrics.jsonl`.
         group: The processes that train together, and where they compute.
+        deadline: When this part of the run has to stop, with a checkpoint.
         resume: Go on from the checkpoint in `out`.
         initial: Folder of exported weights to begin from, with a fresh optimiser; None: random weights.
 
     Returns:
-        How far the run has come.
+        Whether the run is finished.
 
     Raises:
         CheckpointError: `resume` is asked for and there is no fitting checkpoint.
@@ -78,9 +82,19 @@ def train(
         load_weights(initial, model)
     source = TraceSource(tokenizer_folder, config.data, config.held_out_sequences)
     run = Run(
-        config.trainer, config.batch_size, config.checkpoint_every, config.metrics, out, budget, report, group, resume
+        out,
+        length,
+        config.metrics,
+        asdict(config),
+        report,
+        None,
+        group,
+        deadline,
+        resume=resume,
+        checkpoint_every=config.checkpoint_every,
+        record_every=RECORD_EVERY,
     )
-    return fit(model, tokenizer, source, run)
+    return fit(model, tokenizer, source, config.trainer, config.batch_size, run)
 
 
 def load_weights(folder: Path, model: Any) -> None:

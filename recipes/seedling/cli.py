@@ -95,21 +95,25 @@ def base(
     """
     with errors(debug, interrupted=INTERRUPTED):
         from espalier.training.config import load_as
+        from espalier.training.loop import RunLength
+        from espalier.training.run.deadline import Deadline
         from espalier.training.run.distributed import process_group
         from espalier.training.run.progress import reporter
-        from espalier.training.sft import Budget
         from recipes.seedling.base import train
         from recipes.seedling.settings import BaseConfig
 
-        budget = Budget(steps, minutes, stop_after)
+        length = RunLength(steps, minutes)
         run = load_as(BaseConfig, config)
         with process_group(device_of(device)) as group, reporter() as report:
             if group.is_main:
                 print_settings(run)
-            train(run, tokenizer, out, budget, report, group=group, resume=resume, initial=initial)
-            if not group.is_main:
+            deadline = Deadline.after(stop_after)
+            done = train(
+                run, tokenizer, out, length, report, group=group, deadline=deadline, resume=resume, initial=initial
+            )
+            if done and not group.is_main:
                 return
-        typer.echo(f"weights: {out / 'model'}")
+        conclude(done, out)
 
 
 @app.command()

@@ -19,11 +19,11 @@ from transformers import AutoTokenizer
 from espalier.runtime.engine import FinishReason, Limits, Mode
 from espalier.solver.core.problem import Problem, check_of
 from espalier.training import rejection_sampling as beta
-from espalier.training import sft
 from espalier.training.config import BetaConfig, ConfigError, Form, RlConfig, load_as
+from espalier.training.loop import RunLength, resumable
 from espalier.training.model.network import load_network
-from espalier.training.rl import loop as rl
 from espalier.training.rl import papo, zero
+from espalier.training.rl import train as rl
 from espalier.training.rl.measure import Measured, Outcome, measure, summarise
 from espalier.training.rl.reward import RolloutStatus, status_of
 from espalier.training.rl.rollout_engine import collector_for, judging
@@ -142,12 +142,16 @@ class Pipeline:
             folder.mkdir(parents=True, exist_ok=True)
             return True
         config = self._read(BaseConfig, self.config.base)
-        budget = sft.Budget(steps=self.config.base_steps, stop_after=self.deadline.minutes_left())
-        resume = any((folder / "checkpoint").glob("[0-9]*"))
-        tokenizer = self.home / self.config.tokenizer
-        group = Group(device=self.device)
-        progress = base.train(config, tokenizer, folder, budget, self.report, group=group, resume=resume)
-        return budget.done(progress) >= 1.0
+        return base.train(
+            config,
+            self.home / self.config.tokenizer,
+            folder,
+            RunLength(steps=self.config.base_steps),
+            self.report,
+            group=Group(device=self.device),
+            deadline=self.deadline,
+            resume=resumable(folder),
+        )
 
     def _rl(self, config: RlConfig, method: Algorithm, start: str) -> Callable[[Path], bool]:
         def train(folder: Path) -> bool:

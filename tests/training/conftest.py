@@ -8,9 +8,9 @@ from espalier.training.data.example import Example
 from espalier.training.tasks import Split
 from recipes.seedling.settings import BaseConfig
 from recipes.seedling.stream import Codec, examples
-from tests.recipes.conftest import RECIPES, TOKENIZER, codec, one_thread, tiny
+from tests.recipes.conftest import RECIPES, ROOT, TOKENIZER, codec, one_thread, tiny
 
-__all__ = ["RECIPES", "TOKENIZER", "codec", "one_thread", "tiny"]
+__all__ = ["RECIPES", "ROOT", "TOKENIZER", "codec", "one_thread", "tiny"]
 
 
 @pytest.fixture(scope="session")

@@ -101,7 +101,7 @@ def test_settings_that_make_no_problems_are_refused() -> None:
 
 def test_reinforcement_learning_on_a_file_imports_no_generator_of_tasks() -> None:
     program = (
-        "import sys, espalier.training.rl.loop, espalier.training.data.problems; "
+        "import sys, espalier.training.rl.train, espalier.training.data.problems; "
         "print([name for name in sys.modules if name.startswith(('reasoning_gym', 'espalier.training.tasks', "
         "'espalier.verifiers.math'))])"
     )

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from espalier.runtime.grammar import Vocabulary
 from espalier.runtime.prompt import PromptTemplate
-from espalier.training.config import Form, LoraConfig, SftConfig, TrainerConfig
+from espalier.training.config import ConfigError, Form, HeldOutResponsesConfig, LoraConfig, SftConfig, TrainerConfig
 from espalier.training.data.responses import ResponseFileError, read_examples
 from espalier.training.run.deadline import Deadline
 from espalier.training.sft import fine_tune
@@ -163,3 +163,18 @@ def test_responses_that_fit_no_sequence_are_left_out_and_told(data: Path, tmp_pa
     with pytest.raises(ResponseFileError, match="3 of 3 responses are longer"):
         shorter = replace(short, trainer=replace(short.trainer, sequence_length=8))
         fine_tune(shorter, source, data, tmp_path / "other", told.append)
+
+
+def test_the_loss_on_held_out_responses_is_measured_on_the_way(data: Path, tmp_path: Path) -> None:
+    source = pretrained(tmp_path / "source", "qwen2")
+    held_out = tmp_path / "held-out.jsonl"
+    held_out.write_text('{"prompt": "5+5?", "response": "10"}\n')
+    config = replace(CONFIG, held_out=HeldOutResponsesConfig(str(held_out), every=2))
+    assert fine_tune(config, source, data, tmp_path / "run", lambda entry: None)
+    entries = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    measured = {entry["step"]: entry["held_out"]["responses"] for entry in entries if "held_out" in entry}
+    last = entries[-1]["step"]
+    assert list(measured) == sorted({*range(0, last + 1, 2), last})
+    assert measured[0] != measured[last]
+    with pytest.raises(ConfigError, match="every goes with file"):
+        HeldOutResponsesConfig(every=2)

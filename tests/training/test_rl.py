@@ -28,8 +28,8 @@ from espalier.training.config import (
     TrainerConfig,
 )
 from espalier.training.export import export
-from espalier.training.rl import loop as rl
-from espalier.training.rl import papo, zero
+from espalier.training.rl import metrics, papo, zero
+from espalier.training.rl import train as rl
 from espalier.training.rl.batch import example_of, micro_batches, usable_groups
 from espalier.training.rl.learner import Learner
 from espalier.training.rl.objective import Papo
@@ -37,7 +37,6 @@ from espalier.training.rl.reward import Reward, RolloutStatus, reward
 from espalier.training.rl.rollout import Collector, JudgedRollout, StaleRolloutError
 from espalier.training.rl.rollout_engine import served_copy
 from espalier.training.rl.sampler import RolloutBatch
-from espalier.training.run.checkpoint import Progress
 from espalier.training.run.deadline import Deadline
 from espalier.training.run.distributed import ALONE
 from espalier.training.run.errors import MismatchError, NotFiniteError
@@ -87,7 +86,7 @@ async def test_the_metrics_of_a_step_tell_the_accuracy_of_each_task(network: Qwe
     config = replace(CONFIG, problems=ProblemsConfig(1, tasks={"chain_sum": 1.0, "lcm": 1.0, "gcd": 1.0}))
     learned = _learner(network).learn([judged[:4]], 0, tmp_path)
     assert learned is not None
-    told = rl.entry(Progress(), config, RolloutBatch(tuple(judged), [], Counter()), learned, rl.Seconds(1, 1, 1), ALONE)
+    told = metrics.entry(config, RolloutBatch(tuple(judged), [], Counter()), learned, metrics.Seconds(1, 1, 1), ALONE)
     assert told["accuracy_by_task"] == {"chain_sum": 0.5, "lcm": 1.0}, "a task without verdicts has none"
     assert told["accuracy"] == pytest.approx(5 / 7, abs=1e-4)
 

@@ -142,7 +142,7 @@ def _reinforce(
     credit: str | None = None,
 ) -> None:
     from espalier.training.config import CreditKind, RlConfig, load_as
-    from espalier.training.rl.loop import train
+    from espalier.training.rl.train import train
     from espalier.training.run.deadline import Deadline
     from espalier.training.run.distributed import process_group
     from espalier.training.run.progress import reporter

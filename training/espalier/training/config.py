@@ -130,6 +130,25 @@ class MetricsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldOutResponsesConfig:
+    """Measuring the loss of supervised fine-tuning on responses that are not trained on.
+
+    Attributes:
+        file: File of responses; empty: nothing is measured.
+        every: Optimiser steps between two measurements, one of them before the first step; 0: one at the end.
+    """
+
+    file: str = ""
+    every: int = 0
+
+    def __post_init__(self) -> None:
+        if self.every < 0:
+            raise ConfigError(f"every must be at least 0, got {self.every}")
+        if self.every and not self.file:
+            raise ConfigError("every goes with file: name a file of responses")
+
+
+@dataclass(frozen=True, slots=True)
 class SftConfig:
     """Supervised fine-tuning of a pretrained model on a file of responses.
 
@@ -140,6 +159,7 @@ class SftConfig:
         epochs: Passes over the file.
         batch_size: Packed sequences in an optimiser step, over all processes.
         checkpoint_every: Optimiser steps between checkpoints; 0: only where a part of the run ends.
+        held_out: Measuring the loss on the way.
     """
 
     seed: int = 0
@@ -155,6 +175,7 @@ class SftConfig:
         schedule=Schedule.COSINE,
         recompute=True,
     )
+    held_out: HeldOutResponsesConfig = HeldOutResponsesConfig()
     metrics: MetricsConfig = MetricsConfig()
 
     __pydantic_config__ = STRICT

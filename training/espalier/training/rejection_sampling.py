@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from espalier.training.config import BetaConfig
 from espalier.training.data.example import response_example
 from espalier.training.data.problems import Stream, stream
 from espalier.training.data.responses import ExampleSource
+from espalier.training.loop import Run, RunLength, resumable
 from espalier.training.model.network import load_network
 from espalier.training.rl.reward import RolloutStatus
 from espalier.training.rl.rollout import Collector, JudgedRollout
@@ -30,7 +31,7 @@ from espalier.training.run.deadline import Deadline
 from espalier.training.run.directory import prepare, write
 from espalier.training.run.distributed import ALONE, Group
 from espalier.training.run.metrics import Report
-from espalier.training.sft import Budget, Run, fit
+from espalier.training.sft import RECORD_EVERY, fit
 
 ROUNDS = 4
 """How often the engine's rows are filled by the problems that are sampled side by side, and stored together."""
@@ -63,7 +64,7 @@ def keep(attempts: Sequence[JudgedRollout], most: int) -> list[JudgedRollout]:
 
 
 async def sample(
-    config: BetaConfig, collector: Collector, problems: Stream, path: Path, budget: Deadline, report: Report
+    config: BetaConfig, collector: Collector, problems: Stream, path: Path, deadline: Deadline, report: Report
 ) -> list[Kept] | None:
     """Sample and filter, storing what is kept in `path` as it comes; problems that are in the file are not repeated.
 
@@ -78,7 +79,7 @@ async def sample(
     passed = 0
     at_once = max(1, ROUNDS * config.service.rows // config.tries)
     for start in range(done, config.count, at_once):
-        if budget.passed():
+        if deadline.passed():
             return None
         numbers = range(start, min(start + at_once, config.count))
         groups = await collector.collect([problems(i) for i in numbers], config.tries, str(config.seed), start)
@@ -125,7 +126,9 @@ def _kept(problem: str, rollout: Rollout) -> Kept:
     return Kept(problem, rollout.prompt, rollout.tokens)
 
 
-def train(config: BetaConfig, initial: Path, out: Path, budget: Deadline, report: Report, group: Group = ALONE) -> bool:
+def train(
+    config: BetaConfig, initial: Path, out: Path, deadline: Deadline, report: Report, group: Group = ALONE
+) -> bool:
     """Sample from the model in `initial`, keep what is good, and fine-tune the model on it into `out/model`.
 
     A part that was interrupted, or stopped by the deadline, goes on where it was when it is called again. Of several
@@ -145,7 +148,7 @@ def train(config: BetaConfig, initial: Path, out: Path, budget: Deadline, report
     network = load_network(initial, group.device)
     tokenizer: Any = AutoTokenizer.from_pretrained(initial)
     if group.is_main and _stored(out / SAMPLES)[1] < config.count:
-        asyncio.run(_sampled(config, network, tokenizer, initial, out / SAMPLES, budget, report))
+        asyncio.run(_sampled(config, network, tokenizer, initial, out / SAMPLES, deadline, report))
     group.barrier()
     kept, done = _stored(out / SAMPLES)
     if done < config.count:
@@ -155,22 +158,20 @@ def train(config: BetaConfig, initial: Path, out: Path, budget: Deadline, report
     examples = [response_example(one.prompt, one.tokens, config.form, vocabulary) for one in kept]
     source = ExampleSource(examples, config.trainer.sequence_length, config.seed)
     steps = max(1, config.epochs * len(source) // config.batch_size)
-    resume = any((out / "checkpoint").glob("[0-9]*"))
-    length = Budget(steps=steps, stop_after=budget.minutes_left())
     run = Run(
-        config.trainer,
-        config.batch_size,
-        config.checkpoint_every,
-        config.metrics,
         out,
-        length,
+        RunLength(steps=steps),
+        config.metrics,
+        asdict(config),
         report,
-        group,
-        resume,
         initial,
+        group,
+        deadline,
+        resume=resumable(out),
+        checkpoint_every=config.checkpoint_every,
+        record_every=RECORD_EVERY,
     )
-    progress = fit(network, tokenizer, source, run)
-    return progress.step >= steps
+    return fit(network, tokenizer, source, config.trainer, config.batch_size, run)
 
 
 async def _sampled(
@@ -179,10 +180,10 @@ async def _sampled(
     tokenizer: Any,
     initial: Path,
     path: Path,
-    budget: Deadline,
+    deadline: Deadline,
     report: Report,
 ) -> None:
     limits = Limits(max_tokens=config.max_tokens)
     tell = lambda text: report({"note": text})  # noqa: E731
     async with collector_for(config.service, network, tokenizer, initial, Mode.SEQUENTIAL, limits, tell) as collector:
-        await sample(config, collector, stream(config.problems), path, budget, report)
+        await sample(config, collector, stream(config.problems), path, deadline, report)

@@ -5,10 +5,10 @@ The loss is the mean over all trained tokens of an optimiser step. The schedule 
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,67 +18,23 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from espalier.runtime.prompt import PromptTemplate
-from espalier.training.config import ConfigError, MetricsConfig, SftConfig, TrainerConfig
+from espalier.training.config import ConfigError, SftConfig, TrainerConfig
+from espalier.training.data.example import Example
 from espalier.training.data.packing import PackedSequence
 from espalier.training.data.responses import ExampleSource, ResponseFileError, read_examples
-from espalier.training.export import finish
+from espalier.training.loop import Run, RunLength, StepReport, resumable
+from espalier.training.loop import train as run_loop
 from espalier.training.model.logprobs import Scores
 from espalier.training.model.network import Batch, Policy, collate, load_network
-from espalier.training.run.checkpoint import Progress, restore, save
+from espalier.training.run.checkpoint import Progress
 from espalier.training.run.deadline import Deadline
 from espalier.training.run.directory import prepare
 from espalier.training.run.distributed import ALONE, Group
-from espalier.training.run.metrics import Report, journal
+from espalier.training.run.metrics import Report
 from espalier.training.trainer import Trainer
 
-REPORT_EVERY = 20
-"""Optimiser steps between two reports."""
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """How long a run lasts.
-
-    Attributes:
-        steps: Length of the schedule in optimiser steps; None: `minutes` count.
-        minutes: Length of the schedule in minutes of training, over all its parts.
-        stop_after: Minutes after which this part of the run stops, resumable; it takes one step at least.
-    """
-
-    steps: int | None = None
-    minutes: float | None = None
-    stop_after: float | None = None
-
-    def __post_init__(self) -> None:
-        if (self.steps is None) == (self.minutes is None):
-            raise ValueError("give the length of the schedule either in steps or in minutes")
-
-    def done(self, progress: Progress) -> float:
-        """Share of the schedule that lies behind, in [0, 1]."""
-        if self.minutes is not None:
-            return min(1.0, progress.seconds / (60 * self.minutes))
-        return min(1.0, progress.step / (self.steps or 1))
-
-
-def _loss(_: Batch, scores: Scores, tokens: int) -> Tensor:
-    return -scores.logprobs.sum() / tokens
-
-
-def _parts(items: list[PackedSequence], size: int) -> Iterator[list[PackedSequence]]:
-    return (items[i : i + size] for i in range(0, len(items), size))
-
-
-@torch.no_grad()
-def losses_by_task(policy: Policy, batches: list[Batch], names: Sequence[str]) -> dict[str, float]:
-    """Mean loss per trained token of each task."""
-    sums, counts = torch.zeros(2, len(names), dtype=torch.float64)
-    for batch in batches:
-        weight = (batch.targets >= 0).flatten().cpu().double()
-        task = batch.task.flatten().cpu()
-        losses = -policy(batch).logprobs.flatten().cpu().double()
-        sums += torch.bincount(task, weights=losses, minlength=len(names))
-        counts += torch.bincount(task, weights=weight, minlength=len(names))
-    return {name: (sums[i] / counts[i]).item() for i, name in enumerate(names) if counts[i] > 0}
+RECORD_EVERY = 20
+"""Optimiser steps between two entries of the metrics."""
 
 
 class Source(Protocol):
@@ -94,96 +50,112 @@ class Source(Protocol):
         ...
 
     def held_out(self) -> list[PackedSequence]:
-        """Packed sequences to measure the loss on."""
+        """Packed sequences to measure the loss on; empty: it is not measured."""
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What :func:`fit` is told beside model and data.
+@dataclass(slots=True)
+class SupervisedStepper:
+    """Steps on packed sequences.
 
     Attributes:
-        trainer: How weights are updated.
+        trainer: The weights being trained.
+        source: What is trained on.
         batch_size: Packed sequences in an optimiser step, over all processes.
-        checkpoint_every: Optimiser steps between checkpoints; 0: only where this part of the run ends.
-        metrics: Where metrics go.
-        out: Folder for checkpoints, weights and metrics.
-        budget: When to stop.
-        report: Shows an entry of the metrics.
-        group: The processes that train together.
-        resume: Go on from the checkpoint in `out`.
-        initial: Model directory that the run began from; None: random weights.
+        out: Where a batch that breaks a step is left.
     """
 
-    trainer: TrainerConfig
+    trainer: Trainer
+    source: Source
     batch_size: int
-    checkpoint_every: int
-    metrics: MetricsConfig
     out: Path
-    budget: Budget
-    report: Report
-    group: Group = ALONE
-    resume: bool = False
-    initial: Path | None = None
+    _stream: Iterator[PackedSequence] = field(default_factory=lambda: iter(()))
+    _held_out: list[Batch] = field(default_factory=list)
+    _started: float = 0.0
+    _tokens: int = 0
 
     def __post_init__(self) -> None:
-        at_once = self.trainer.micro_batch_size * self.group.size
+        size, group = self.trainer.config.micro_batch_size, self.trainer.group
+        at_once = size * group.size
         if self.batch_size < 1 or self.batch_size % at_once:
             raise ConfigError(
-                f"batch_size {self.batch_size} cannot be shared out to {self.group.size} processes in micro-batches of "
-                f"{self.trainer.micro_batch_size}: write a multiple of {at_once}"
+                f"batch_size {self.batch_size} cannot be shared out to {group.size} processes in micro-batches of "
+                f"{size}: write a multiple of {at_once}"
             )
 
+    async def begin(self, progress: Progress, record: Report) -> None:
+        """Find the place in the stream."""
+        self._held_out = self._batches(self.source.held_out())
+        self._stream = self.source.packed_sequences(progress.position)
+        self._started = time.monotonic()
 
-def fit(network: Any, tokenizer: Any, source: Source, run: Run) -> Progress:
-    """Train a model on packed sequences, write a checkpoint to `out/checkpoint` and the usable weights to `out/model`.
+    async def step(self, progress: Progress, done: float) -> StepReport:
+        """One optimiser step on the next sequences, of which each process takes its share."""
+        group = self.trainer.group
+        sequences = list(islice(self._stream, self.batch_size))
+        batches = self._batches(sequences[group.rank :: group.size])
+        step = self.trainer.step(batches, _loss, progress.step, done, self.out)
+        self._tokens += sum(len(one.tokens) for one in sequences)
+        if step is None:
+            return StepReport(self.batch_size, None)
+        entry = {
+            "loss": round(step.loss, 4),
+            "grad_norm": round(step.grad_norm, 4),
+            "learning_rate": float(f"{step.learning_rate:.4g}"),
+            "tokens_per_second": round(self._tokens / (time.monotonic() - self._started)),
+        }
+        return StepReport(self.batch_size, entry)
+
+    def saved(self, step: int) -> None:
+        """Nothing depends on checkpoints."""
+
+    async def evaluate(self, step: int) -> Mapping[str, float]:
+        """Loss of each task on the held-out sequences."""
+        if not self._held_out:
+            return {}
+        by_task = losses_by_task(self.trainer.policy, self._held_out, self.source.names)
+        return {name: round(value, 4) for name, value in by_task.items()}
+
+    def _batches(self, sequences: Sequence[PackedSequence]) -> list[Batch]:
+        size, device = self.trainer.config.micro_batch_size, self.trainer.group.device
+        return [collate(sequences[start : start + size], device) for start in range(0, len(sequences), size)]
+
+
+def _loss(_: Batch, scores: Scores, tokens: int) -> Tensor:
+    return -scores.logprobs.sum() / tokens
+
+
+@torch.no_grad()
+def losses_by_task(policy: Policy, batches: list[Batch], names: Sequence[str]) -> dict[str, float]:
+    """Mean loss per trained token of each task."""
+    sums, counts = torch.zeros(2, len(names), dtype=torch.float64)
+    for batch in batches:
+        weight = (batch.targets >= 0).flatten().cpu().double()
+        task = batch.task.flatten().cpu()
+        losses = -policy(batch).logprobs.flatten().cpu().double()
+        sums += torch.bincount(task, weights=losses, minlength=len(names))
+        counts += torch.bincount(task, weights=weight, minlength=len(names))
+    return {name: (sums[i] / counts[i]).item() for i, name in enumerate(names) if counts[i] > 0}
+
+
+def fit(network: Any, tokenizer: Any, source: Source, trainer: TrainerConfig, batch_size: int, run: Run) -> bool:
+    """Train a model on packed sequences; whether the run is finished. See :func:`espalier.training.loop.train`.
 
     On CUDA the layers are compiled and computed in bfloat16; anywhere else it is plain float32.
 
+    Args:
+        network: The model, which is changed in place.
+        tokenizer: Its tokenizer.
+        source: What it is trained on.
+        trainer: How weights are updated.
+        batch_size: Packed sequences in an optimiser step, over all processes.
+        run: Length, folders and the like.
+
     Raises:
-        CheckpointError: `resume` is asked for and there is no fitting checkpoint.
-        NotFiniteError: The loss is not finite. The micro-batches of that step are in `out`.
+        ConfigError: The batch cannot be shared out to the processes.
     """
-    budget, group, saved = run.budget, run.group, run.out / "checkpoint"
-    trainer = Trainer.of(network, tokenizer, run.trainer, group)
-    begun = restore(saved, network, trainer.optimizers, group) if run.resume else Progress()
-    size = run.trainer.micro_batch_size
-    held_out_batches = [collate(part, group.device) for part in _parts(source.held_out(), size)]
-    stream = source.packed_sequences(begun.position)
-    started, tokens = time.monotonic(), 0
-
-    def over(progress: Progress) -> bool:
-        late = budget.stop_after is not None and progress.seconds - begun.seconds >= 60 * budget.stop_after
-        return budget.done(progress) >= 1.0 or (late and progress.step > begun.step)
-
-    progress = begun
-    with _journal(run, begun.step) as record:
-        while not over(progress):
-            step_rows = list(islice(stream, run.batch_size))
-            batches = [collate(part, group.device) for part in _parts(step_rows[group.rank :: group.size], size)]
-            step = trainer.step(batches, _loss, progress.step, budget.done(progress), run.out)
-            tokens += sum(len(row.tokens) for row in step_rows)
-            seconds = group.largest(begun.seconds + time.monotonic() - started)
-            progress = Progress(progress.step + 1, progress.position + run.batch_size, seconds)
-            due = run.checkpoint_every and progress.step % run.checkpoint_every == 0
-            if step and (due or over(progress) or progress.step % REPORT_EVERY == 0):
-                record(
-                    {
-                        "step": progress.step,
-                        "loss": round(step.loss, 4),
-                        "grad_norm": round(step.grad_norm, 4),
-                        "learning_rate": float(f"{step.learning_rate:.4g}"),
-                        "tokens_per_second": round(tokens / (seconds - begun.seconds)),
-                        "done": round(budget.done(progress), 4),
-                    }
-                )
-            if due and not over(progress):
-                save(saved, network, trainer.optimizers, progress, group)
-        by_task = losses_by_task(trainer.policy, held_out_batches, source.names) if held_out_batches else {}
-        record({"step": progress.step, "held_out": {name: round(value, 4) for name, value in by_task.items()}})
-    save(saved, network, trainer.optimizers, progress, group)
-    finish(run.out, network, tokenizer, run.initial, group)
-    return progress
+    stepper = SupervisedStepper(Trainer.of(network, tokenizer, trainer, run.group), source, batch_size, run.out)
+    return asyncio.run(run_loop(stepper, stepper.trainer, tokenizer, run))
 
 
 def fine_tune(
@@ -214,47 +186,53 @@ def fine_tune(
 
     Raises:
         ConfigError: Settings or model cannot be trained with, or the settings differ from those of the run resumed.
-        ResponseFileError: The file cannot be trained on.
+        ResponseFileError: A file cannot be trained on.
         CheckpointError: A checkpoint cannot be read or written.
         NotFiniteError: The loss is not finite.
     """
     if group.is_main:
-        prepare(config, out, resume=resume, free=("checkpoint_every", "metrics"))
+        prepare(config, out, resume=resume, free=("checkpoint_every", "held_out", "metrics"))
     group.barrier()
     torch.manual_seed(config.seed)
     tokenizer = AutoTokenizer.from_pretrained(initial)
-    examples = read_examples(data, tokenizer, PromptTemplate.load(initial), config.form)
-    fitting = [one for one in examples if len(one.tokens) <= config.trainer.sequence_length]
-    if len(fitting) < len(examples):
-        longest = max(len(one.tokens) for one in examples)
-        left_out = (
-            f"{len(examples) - len(fitting)} of {len(examples)} responses are longer than trainer.sequence_length"
-        )
-        note = f"{left_out} {config.trainer.sequence_length} and left out; the longest has {longest} tokens"
+    template = PromptTemplate.load(initial)
+
+    def examples_of(path: Path) -> list[Example]:
+        read = read_examples(path, tokenizer, template, config.form)
+        note = left_out(read, config.trainer.sequence_length)
+        fitting = [one for one in read if len(one.tokens) <= config.trainer.sequence_length]
         if not fitting:
-            raise ResponseFileError(f"{data}: {note}")
-        if group.is_main:
+            raise ResponseFileError(f"{path}: {note}")
+        if note and group.is_main:
             report({"note": note})
-    source = ExampleSource(fitting, config.trainer.sequence_length, config.seed)
-    steps = max(1, config.epochs * len(source) // config.batch_size)
-    network = load_network(initial, group.device)
+        return fitting
+
+    held_out = examples_of(Path(config.held_out.file)) if config.held_out.file else []
+    source = ExampleSource(examples_of(data), config.trainer.sequence_length, config.seed, held_out)
     run = Run(
-        config.trainer,
-        config.batch_size,
-        config.checkpoint_every,
-        config.metrics,
         out,
-        Budget(steps=steps, stop_after=deadline.minutes_left()),
+        RunLength(steps=max(1, config.epochs * len(source) // config.batch_size)),
+        config.metrics,
+        asdict(config),
         report,
-        group,
-        resume and any((out / "checkpoint").glob("[0-9]*")),
         initial,
+        group,
+        deadline,
+        resume=resume and resumable(out),
+        checkpoint_every=config.checkpoint_every,
+        record_every=RECORD_EVERY,
+        evaluate_every=config.held_out.every,
     )
-    return fit(network, tokenizer, source, run).step >= steps
+    return fit(load_network(initial, group.device), tokenizer, source, config.trainer, config.batch_size, run)
 
 
-def _journal(run: Run, step: int) -> AbstractContextManager[Report]:
-    """Only the main process keeps a journal."""
-    if not run.group.is_main:
-        return nullcontext(lambda entry: None)
-    return journal(run.out, run.metrics, step, asdict(run.trainer), run.report)
+def left_out(examples: Sequence[Example], sequence_length: int) -> str:
+    """How many of the examples are longer than a sequence; empty if none is."""
+    lengths = [len(one.tokens) for one in examples]
+    longer = sum(length > sequence_length for length in lengths)
+    if not longer:
+        return ""
+    return (
+        f"{longer} of {len(lengths)} responses are longer than trainer.sequence_length {sequence_length} and left out; "
+        f"the longest has {max(lengths)} tokens"
+    )

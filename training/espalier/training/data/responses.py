@@ -97,15 +97,15 @@ class ExampleSource:
 
     names = ("responses",)
 
-    def __init__(self, examples: Sequence[Example], sequence_length: int, seed: int) -> None:
+    def __init__(
+        self, examples: Sequence[Example], sequence_length: int, seed: int, held_out: Sequence[Example] = ()
+    ) -> None:
         """
         Raises:
             ValueError: One is longer than a sequence.
         """
-        shares = bins([len(one.tokens) for one in examples], sequence_length)
-        self._sequences = [
-            packed_sequence([(0, examples[index]) for index in share], sequence_length) for share in shares
-        ]
+        self._sequences = _packed(examples, sequence_length)
+        self._held_out = _packed(held_out, sequence_length)
         self._seed = seed
 
     def __len__(self) -> int:
@@ -119,5 +119,10 @@ class ExampleSource:
             yield self._sequences[order[place]]
 
     def held_out(self) -> list[PackedSequence]:
-        """None: what counts is the accuracy, which is measured with the engine."""
-        return []
+        """The packed sequences of the held-out examples."""
+        return self._held_out
+
+
+def _packed(examples: Sequence[Example], length: int) -> list[PackedSequence]:
+    shares = bins([len(one.tokens) for one in examples], length)
+    return [packed_sequence([(0, examples[index]) for index in share], length) for share in shares]

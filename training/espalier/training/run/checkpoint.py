@@ -118,6 +118,11 @@ def restore(folder: Path, model: Any, optimizers: Mapping[str, Optimizer], group
     return progress
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a folder of checkpoints has a whole one."""
+    return bool(_saved(folder))
+
+
 def _saved(folder: Path) -> list[Path]:
     """Whole checkpoints, oldest first."""
     return sorted(path for path in folder.glob("*") if path.name.isdecimal())

@@ -1,0 +1,106 @@
+"""The metrics of a step, over all processes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from espalier.training.config import RlConfig
+from espalier.training.rl.branches import set_counts, set_metrics
+from espalier.training.rl.learner import Learned
+from espalier.training.rl.reward import OUTCOMES, RolloutStatus
+from espalier.training.rl.rollout import JudgedRollout
+from espalier.training.rl.sampler import RolloutBatch
+from espalier.training.run.distributed import Group
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """Where the time of a step went; verifying overlaps generating."""
+
+    generate: float
+    train: float
+    sync: float
+
+    @property
+    def total(self) -> float:
+        """All of them."""
+        return self.generate + self.train + self.sync
+
+
+def entry(config: RlConfig, batch: RolloutBatch, learned: Learned, seconds: Seconds, group: Group) -> dict[str, Any]:
+    """The metrics of a step, over all processes (which all have to call it)."""
+    tasks = tuple(config.problems.tasks)
+    total = totals(batch, tasks, group)
+    attempts, decided, rewarded = (max(1.0, total[name]) for name in ("attempts", "decided", "rewarded"))
+    return {
+        "reward": round(total["reward"] / rewarded, 4),
+        "accuracy": round(total[RolloutStatus.PASSED] / decided, 4),
+        "accuracy_by_task": {
+            name: round(total[f"{RolloutStatus.PASSED}/{name}"] / total[f"decided/{name}"], 4)
+            for name in tasks
+            if total[f"decided/{name}"]
+        },
+        "well_formed": round(total["well_formed"] / attempts, 4),
+        "parallel": round(total["forked"] / attempts, 4),
+        "responses": int(total["attempts"]),
+        "verdicts": int(total["verdicts"]),
+        "tokens": round(total["tokens"] / attempts, 1),
+        "rejoin_tokens": int(total["rejoin_tokens"]),
+        "critical_path": round(total["critical_path"] / attempts, 1),
+        **{status.value: int(total[status]) for status in RolloutStatus},
+        "refused": int(total["refused"]),
+        "dropped_too_few_valid": int(total["too_few_valid"]),
+        "dropped_uninformative": int(total["uninformative"]),
+        **{name: rounded(value) for name, value in asdict(learned).items()},
+        **set_metrics(total),
+        "seconds_generate": round(seconds.generate, 3),
+        "seconds_train": round(seconds.train, 3),
+        "seconds_sync": round(seconds.sync, 3),
+        "tokens_per_second": round((total["tokens"] + total["rejoin_tokens"]) / seconds.total),
+    }
+
+
+def rounded(value: float | dict[str, float]) -> Any:
+    """With as many digits as metrics have."""
+    if isinstance(value, dict):
+        return {name: round(one, 4) for name, one in value.items()}
+    return float(f"{value:.9g}")
+
+
+def totals(batch: RolloutBatch, tasks: Sequence[str], group: Group) -> dict[str, float]:
+    """Sums over the attempts of all processes; some also by task."""
+    values = [one.reward.value for one in batch.attempts if one.reward.value is not None]
+    statuses = Counter(one.status for one in batch.attempts)
+    of_task = Counter((one.problem.task, one.status) for one in batch.attempts)
+    sums: dict[str, float] = {
+        "attempts": len(batch.attempts),
+        "rewarded": len(values),
+        "reward": sum(values),
+        "decided": sum(count for status, count in statuses.items() if status in OUTCOMES),
+        "well_formed": sum(one.well_formed for one in batch.attempts),
+        "verdicts": _verdicts(batch.attempts),
+        "forked": sum(one.forked for one in batch.attempts),
+        "tokens": sum(one.usage.new_tokens for one in batch.attempts),
+        "rejoin_tokens": sum(again.usage.new_tokens for one in batch.attempts for again in one.rejoins),
+        "critical_path": sum(one.usage.critical_path_tokens for one in batch.attempts),
+        "refused": sum(one.refused for one in batch.attempts),
+        "too_few_valid": batch.dropped["too_few_valid"],
+        "uninformative": batch.dropped["uninformative"],
+        **{status: statuses[status] for status in RolloutStatus},
+        **set_counts(batch.attempts),
+        **{f"{RolloutStatus.PASSED}/{name}": of_task[name, RolloutStatus.PASSED] for name in tasks},
+        **{f"decided/{name}": sum(of_task[name, status] for status in OUTCOMES) for name in tasks},
+    }
+    return dict(zip(sums, group.sum(torch.tensor(list(sums.values()), dtype=torch.float64)).tolist(), strict=True))
+
+
+def _verdicts(attempts: Sequence[JudgedRollout]) -> int:
+    """Verdicts that were asked for: one on each conclusion, and one on each different answer of a prompt's steps."""
+    asked = {(attempt.problem.id, branch.answer) for attempt in attempts for branch in attempt.branches}
+    conclusions = sum((attempt.verdict is not None) + len(attempt.rejoins) for attempt in attempts)
+    return conclusions + len(asked)

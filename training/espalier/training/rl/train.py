@@ -1,0 +1,265 @@
+"""Reinforcement learning: sample, judge, take one step, hand the new weights to the engine, and again.
+
+The same for one process and for many, for the local engine and for servers, and for all objectives. Strictly on policy:
+every batch of rollouts is made by the present weights and trains one optimiser step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer
+
+from espalier.solver.core.problem import Problem
+from espalier.training.config import ConfigError, RlConfig
+from espalier.training.data.problems import held_out_problems, stream
+from espalier.training.loop import Run, RunLength, StepReport, resumable
+from espalier.training.loop import train as run_loop
+from espalier.training.model.network import load_network
+from espalier.training.rl.learner import Learner
+from espalier.training.rl.metrics import Seconds, entry, rounded, totals
+from espalier.training.rl.monitor import ROLLOUTS, RolloutLog, export_step, held_out_entry, keep_best
+from espalier.training.rl.reward import RolloutStatus
+from espalier.training.rl.rollout import Collector, JudgedRollout
+from espalier.training.rl.rollout_engine import collector_for, sync_weights
+from espalier.training.rl.sampler import Algorithm, BatchSampler, RolloutBatch
+from espalier.training.run.checkpoint import Progress
+from espalier.training.run.deadline import Deadline
+from espalier.training.run.directory import prepare
+from espalier.training.run.distributed import ALONE, Group
+from espalier.training.run.metrics import Report
+from espalier.training.trainer import Trainer
+
+FRUITLESS = 3
+"""Batches in a row without anything to train on after which a run gives up."""
+
+FREE = (
+    "steps",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "export_checkpoints",
+    "log_rollouts",
+    "held_out",
+    "service",
+    "metrics",
+)
+"""Settings that a run may change when it is resumed."""
+
+
+class NoTrainableDataError(RuntimeError):
+    """Batch after batch has nothing to train on; the message says what became of the rollouts."""
+
+
+def train(
+    config: RlConfig,
+    method: Algorithm,
+    initial: Path,
+    out: Path,
+    show: Report,
+    *,
+    resume: bool = False,
+    deadline: Deadline = Deadline(),
+    group: Group = ALONE,
+) -> bool:
+    """Train, with checkpoints in `out/checkpoint`, metrics in `out/metrics.jsonl` and the weights at last in
+    `out/model`.
+
+    Args:
+        config: The run's settings; stored as `out/config.json`.
+        method: Objective and reward.
+        initial: Model directory to begin from.
+        out: Folder of the run.
+        show: Shows an entry of the metrics, or a note, to a person.
+        resume: Go on from the last checkpoint in `out`, if there is one.
+        deadline: When this part of the run has to stop, with a checkpoint.
+        group: The processes that train together.
+
+    Returns:
+        Whether the run is finished.
+
+    Raises:
+        ConfigError: The settings make no sense, or differ from those of the run that is resumed.
+        CheckpointError: A checkpoint cannot be read or written.
+        EngineError: The engine failed.
+        NotFiniteError: The loss is not finite; the batch is in `out`.
+        NoTrainableDataError: Several batches in a row have nothing to train on.
+    """
+    if group.is_main:
+        prepare(config, out, resume=resume, free=FREE)
+    group.barrier()
+    return asyncio.run(_train(config, method, initial, out, show, resume, deadline, group))
+
+
+async def _train(
+    config: RlConfig,
+    method: Algorithm,
+    initial: Path,
+    out: Path,
+    show: Report,
+    resume: bool,
+    deadline: Deadline,
+    group: Group,
+) -> bool:
+    rollout = config.rollout
+    if rollout.prompts % group.size:
+        raise ConfigError(f"rollout.prompts {rollout.prompts} cannot be shared out to {group.size} processes")
+    problems = stream(config.problems)
+    held_out = held_out_problems(config.problems, config.held_out) if config.held_out.every else []
+    network = load_network(initial, group.device)
+    tokenizer = AutoTokenizer.from_pretrained(initial)
+    notes: list[Report] = []  # who hears of the verifiers, once the journal is open
+
+    def tell(text: str) -> None:
+        for note in notes:
+            note({"note": text if group.is_main else f"process {group.rank}: {text}"})
+
+    opened = collector_for(config.service, network, tokenizer, initial, rollout.mode, rollout.limits, tell)
+    async with opened as collector:
+        trainer = Trainer.of(network, tokenizer, config.trainer, group)
+        log = RolloutLog(out / ROLLOUTS, config.log_rollouts, tokenizer) if group.is_main else None
+        judging = replace(
+            collector,
+            judge_branches=config.judges_branches,
+            branch_programs=rollout.branch_programs,
+            rejoins=rollout.rejoins,
+            format_reward=method.format_reward,
+            max_length=config.trainer.sequence_length,
+        )
+        run = Run(
+            out,
+            RunLength(steps=config.steps),
+            config.metrics,
+            asdict(config),
+            show,
+            initial,
+            group,
+            deadline,
+            resume=resume and resumable(out),
+            checkpoint_every=config.checkpoint_every,
+            keep_checkpoints=config.keep_checkpoints,
+            evaluate_every=config.held_out.every,
+        )
+        stepper = ReinforcementStepper(
+            config=config,
+            run=run,
+            learner=Learner(trainer, method.objective, config.objective.max_mismatch_kl, log),
+            collector=collector,
+            draw=BatchSampler(config, method, judging, problems, group),
+            held_out=held_out,
+            initial=initial,
+            tokenizer=tokenizer,
+            heard=lambda record: notes.append(record if group.is_main else show),
+        )
+        return await run_loop(stepper, trainer, tokenizer, run)
+
+
+@dataclass(slots=True)
+class ReinforcementStepper:
+    """Steps on batches of rollouts, each of which the present weights have made.
+
+    Attributes:
+        config: The run's settings.
+        run: The same as the loop sees it.
+        learner: Takes optimiser steps, and logs rollouts.
+        collector: Has responses to held-out problems judged.
+        draw: Makes a batch from its number.
+        held_out: Problems to measure on; empty: nothing is measured.
+        initial: Model directory that the run began from.
+        tokenizer: Of the model.
+        heard: Is told where notes go, once there is such a place.
+    """
+
+    config: RlConfig
+    run: Run
+    learner: Learner
+    collector: Collector
+    draw: BatchSampler
+    held_out: Sequence[Problem]
+    initial: Path
+    tokenizer: Any
+    heard: Callable[[Report], None]
+    _record: Report = print
+    _fruitless: int = 0
+
+    async def begin(self, progress: Progress, record: Report) -> None:
+        """Hand the weights to the engine."""
+        self._record = record
+        self.heard(record)
+        if self.learner.log is not None:
+            self.learner.log.begin(progress.step)
+        await self._sync()
+
+    async def step(self, progress: Progress, done: float) -> StepReport:
+        """Sample and judge a batch, learn from it, and hand the new weights to the engine.
+
+        Raises:
+            NoTrainableDataError: It is one batch too many without anything to train on.
+        """
+        started = time.monotonic()
+        batch = await self.draw(progress.position)
+        # A process may wait long for its verifier or a last response.
+        await asyncio.to_thread(self.run.group.barrier)
+        generated = time.monotonic()
+        learned = self.learner.learn(batch.groups, progress.step, self.run.out, done)
+        trained = time.monotonic()
+        if learned is None:
+            self._no_step(batch, progress.step)
+            return StepReport(1, None, counted=False)
+        self._fruitless = 0
+        await self._sync()
+        seconds = Seconds(generated - started, trained - generated, time.monotonic() - trained)
+        return StepReport(1, entry(self.config, batch, learned, seconds, self.run.group))
+
+    def saved(self, step: int) -> None:
+        """Export a model beside the checkpoint, if the settings ask for it."""
+        if self.config.export_checkpoints:
+            run = self.run
+            export_step(self.config, run.out, step, self._network, self.tokenizer, self.initial, run.group)
+
+    async def evaluate(self, step: int) -> Mapping[str, Any]:
+        """Measure on held-out problems and keep the best model; the main process measures, the others wait."""
+        if not self.held_out:
+            return {}
+        run, found = self.run, dict[str, Any]()
+        if run.group.is_main:
+            samples = self.config.held_out.samples
+            found = await held_out_entry(self.collector, self.held_out, samples, self.config.seed)
+        await asyncio.to_thread(run.group.barrier)
+        keep_best(run.out, found.get("accuracy"), step, self._network, self.tokenizer, self.initial, run.group)
+        return {name: rounded(value) for name, value in found.items() if value is not None}
+
+    @property
+    def _network(self) -> Any:
+        return self.learner.trainer.network
+
+    async def _sync(self) -> None:
+        collector, group = self.collector, self.run.group
+        self.learner.version = await sync_weights(collector.engine, self._network, group, collector.outage)
+
+    def _no_step(self, batch: RolloutBatch, step: int) -> None:
+        """Say why a batch trains nothing.
+
+        Raises:
+            NoTrainableDataError: It is number `FRUITLESS` in a row.
+        """
+        total = totals(batch, (), self.run.group)
+        became = ", ".join(f"{int(total[status])} {status.value}" for status in RolloutStatus if total[status])
+        details = {_evidence(one) or one.detail for one in batch.attempts if one.reward.value is None}
+        said = next(iter(sorted(details - {""})), "")
+        note = f"no step: nothing to train on in this batch ({became})" + (f"; for example: {said}" if said else "")
+        self._record({"step": step, "note": note})
+        self._fruitless += 1
+        if self._fruitless == FRUITLESS:
+            raise NoTrainableDataError(
+                f"{FRUITLESS} batches in a row had nothing to train on ({became}); {said}".rstrip("; ")
+            )
+
+
+def _evidence(attempt: JudgedRollout) -> str:
+    evidence = attempt.verdict.evidence if attempt.verdict else ()
+    return evidence[0].detail if evidence else ""
