@@ -9,14 +9,14 @@ from fractions import Fraction
 
 from espalier.verifiers.check import MathOptions
 from espalier.verifiers.math.evaluate import NotExact, Undefined, exact
+from espalier.verifiers.math.kinds import different_kinds, kinds_of_numbers
 from espalier.verifiers.math.limits import LIMITS, LimitError
-from espalier.verifiers.math.matrices import reduce_matrices, vector
+from espalier.verifiers.math.matrices import components, in_plain_letters, reduce_matrices, vector
 from espalier.verifiers.math.numeric import minus, order, same_value
 from espalier.verifiers.math.opaque import (
     CARTESIAN,
     DEFINITE,
     HEADS,
-    SERIES,
     as_products,
     called,
     generic_arguments,
@@ -25,9 +25,16 @@ from espalier.verifiers.math.opaque import (
     written_alone,
 )
 from espalier.verifiers.math.outcome import Equality, doubt, every, unless_different
-from espalier.verifiers.math.relations import congruence, defined_name, is_inequality, same_relation, solved_value
-from espalier.verifiers.math.series import write_out
-from espalier.verifiers.math.sets import infinity, same_set
+from espalier.verifiers.math.relations import (
+    congruence,
+    defined_name,
+    is_inequality,
+    same_relation,
+    solved_congruence,
+    solved_value,
+)
+from espalier.verifiers.math.series import SERIES, write_out
+from espalier.verifiers.math.sets import infinity, same_combination, same_set
 from espalier.verifiers.math.tree import (
     Apply,
     Based,
@@ -50,7 +57,7 @@ from espalier.verifiers.math.tree import (
     symbols,
     walk,
 )
-from espalier.verifiers.math.units import PLAIN
+from espalier.verifiers.math.units import PLAIN, PRIMES, lookup
 
 _COUNT = (("count", 1),)
 CLOCK = re.compile(r"(?P<hour>\d{1,2}):(?P<minute>\d{2})(?P<half> am| pm)?")
@@ -66,6 +73,9 @@ def equivalent(gold: Node, claim: Node, options: MathOptions) -> Equality:
     try:
         gold, claim = _alike(normal(gold), normal(claim))
         claim = _same_constant(gold, claim)
+        if (value := _at_a_point(claim)) is not None and not isinstance(gold, RelationNode):
+            named = equivalent(gold, value, options)
+            return unless_different(named, "a value of a function that only the answer names")
         if isinstance(gold, RelationNode) and isinstance(claim, RelationNode):
             gold, claim = generic_arguments(gold), generic_arguments(claim)
         else:
@@ -102,6 +112,17 @@ def _with_calls(gold: Node, claim: Node, names: frozenset[str], options: MathOpt
         return outcome
     products = _standing_in(as_products(gold), as_products(claim), options)
     return doubt("equal if brackets behind a letter mean a product") if products.equal else outcome
+
+
+def _at_a_point(node: Node) -> Node | None:
+    """The 5 of "f(6) = 5"; None for anything but the value of a function at a number."""
+    match node:
+        case RelationNode((Apply("call", (Symbol(), *arguments)), value), ("=",)) if any(
+            isinstance(argument, Number | Constant | Apply) and not symbols(argument) for argument in arguments
+        ):
+            return value
+        case _:
+            return None
 
 
 def _body(node: Node, other: Node) -> Node:
@@ -156,7 +177,7 @@ def normal(node: Node) -> Node:
 def _name_first(node: Node) -> Node:
     """ "5 = x" as "x = 5"."""
     match node:
-        case RelationNode((value, Symbol() as name), ("=",)) if not symbols(value):
+        case RelationNode((value, Symbol() | Apply("call", _) as name), ("=",)) if not symbols(value):
             return RelationNode((name, value), ("=",))
         case _:
             return node
@@ -192,6 +213,11 @@ def _equivalent(gold: Node, claim: Node, options: MathOptions) -> Equality:
         return named
     if isinstance(gold, RelationNode) or isinstance(claim, RelationNode):
         return _relations(gold, claim, options)
+    if (vectors := _unit_vectors(gold, claim, options)) is not None:
+        return vectors
+    if _is("image", gold) or _is("image", claim):
+        alike = kinds_of_numbers(gold) == kinds_of_numbers(claim)
+        return same_value(gold, claim) if alike else different_kinds(gold, claim)
     if isinstance(gold, Matrix) or isinstance(claim, Matrix):
         return _matrices(gold, claim, options)
     if isinstance(gold, Group) or isinstance(claim, Group):
@@ -214,6 +240,8 @@ def _words(gold: Node, claim: Node, options: MathOptions) -> Equality:
         case Text(a), Text(b):
             if a != b and _clock_without_half(a, b):
                 return doubt("one time of day without a.m. or p.m.")
+            if a != b and _date_without_year(a, b):
+                return doubt("one date without its year")
             return Equality(a == b, "words")
         case _:
             return Equality(False, "words and a value")
@@ -228,6 +256,11 @@ def _clock_without_half(a: str, b: str) -> bool:
     return minutes[0] == minutes[1] and not (times[0]["half"] and times[1]["half"])
 
 
+def _date_without_year(a: str, b: str) -> bool:
+    dates = [text.removeprefix("date ").partition("-") for text in (a, b) if text.startswith("date ")]
+    return len(dates) == 2 and dates[0][2] == dates[1][2] and "?" in (dates[0][0], dates[1][0])
+
+
 # Sets of real numbers.
 
 
@@ -238,9 +271,10 @@ def _is_region(node: Node) -> bool:
 
 
 def _regions(gold: Node, claim: Node, options: MathOptions) -> Equality:
-    kinds = _kinds_of_numbers(gold), _kinds_of_numbers(claim)
-    if kinds[0] != kinds[1]:
-        return Equality(None, "sets of different kinds of numbers")
+    if (combined := same_combination(gold, claim)) is not None:
+        return combined
+    if kinds_of_numbers(gold) != kinds_of_numbers(claim):
+        return different_kinds(gold, claim)
     joined = {side.op for side in (gold, claim) if isinstance(side, Region) and len(symbols(side) - {"reals"}) > 1}
     if any(isinstance(side, Group) for side in (gold, claim)) and "union" in joined:
         return Equality(False, "all and any of several conditions")
@@ -272,11 +306,6 @@ def _regions(gold: Node, claim: Node, options: MathOptions) -> Equality:
 
 def _is_empty(node: Node) -> bool:
     return isinstance(node, Empty) or (isinstance(node, Group) and not node.items)
-
-
-def _kinds_of_numbers(node: Node) -> frozenset[str]:
-    """The kinds of numbers, other than real ones, that a set is restricted to."""
-    return frozenset(part.name for part in walk(node) if isinstance(part, Symbol) and part.name in ("Z", "N", "Q"))
 
 
 # Equations.
@@ -314,8 +343,8 @@ def _congruences(gold: Node, claim: Node) -> Equality:
         return unless_different(same_value(gold, right[1]), "a modulus that only the answer names")
     if left is None or right is None:
         return Equality(None if left is right else False, "a congruence and something else")
-    name, residue, modulus = left
-    other_name, other_residue, other_modulus = right
+    name, residue, modulus = solved_congruence(left)
+    other_name, other_residue, other_modulus = solved_congruence(right)
     if name != other_name and name is not None and other_name is not None:
         return Equality(False, "congruences of different unknowns")
     if modulus is None or other_modulus is None:
@@ -349,6 +378,26 @@ def _matrices(gold: Node, claim: Node, options: MathOptions) -> Equality:
     if left is None or right is None or len(left) != len(right):
         return Equality(False, "a matrix and something else")
     return every([equivalent(a, b, options) for a, b in zip(left, right, strict=True)], "entry by entry")
+
+
+def _unit_vectors(gold: Node, claim: Node, options: MathOptions) -> Equality | None:
+    """Compare by components where a side is a sum of multiples of i, j and k; None where they cannot be told."""
+    own, other = components(gold), components(claim)
+    if own is not None and other is not None:
+        return every([equivalent(a, b, options) for a, b in zip(own, other, strict=True)], "component by component")
+    for side, vectors in ((gold, other), (claim, own)):
+        entries = _entries(side)
+        if entries is None or len(entries) not in (2, 3):
+            continue
+        written = claim if side is gold else gold
+        found = vectors or components(in_plain_letters(written)) if isinstance(written, Apply) else vectors
+        if found is None:
+            continue
+        padded = (*entries, Number(Fraction(0)))[:3]
+        pairs = [(a, b) if side is gold else (b, a) for a, b in zip(padded, found, strict=True)]
+        compared = every([equivalent(a, b, options) for a, b in pairs], "component by component")
+        return compared if vectors is not None else unless_different(compared, "letters that may be unit vectors")
+    return None
 
 
 def _entries(node: Node) -> tuple[Node, ...] | None:
@@ -535,10 +584,10 @@ def _values(gold: Node, claim: Node, options: MathOptions) -> Equality:
     if isinstance(gold, Based) != isinstance(claim, Based):
         based, plain = (gold, claim) if isinstance(gold, Based) else (claim, gold)
         if isinstance(based, Based) and isinstance(plain, Number) and options.missing_unit_ok:
-            same = Equality(plain.decimals is None and str(plain.value) == based.digits, "digits, the base left out")
-            if isinstance(gold, Based):
-                return same
-            return unless_different(same, "a base that only the answer names")
+            if plain.decimals is None and str(plain.value) == based.digits:
+                same = Equality(True, "digits, the base left out")
+                return same if isinstance(gold, Based) else doubt("a base that only the answer names")
+            return unless_different(same_value(gold, claim), "one number, in a base that only one side names")
     if _is("class", gold) or _is("class", claim):
         if isinstance(gold, Apply) and _is("class", gold) and isinstance(claim, Number):
             return same_value(gold.args[0], claim) if options.missing_unit_ok else Equality(None, "no modulus")
@@ -604,7 +653,25 @@ def _rounded(gold: Node, claim: Node, options: MathOptions) -> Equality:
     )
 
 
+def _readings_of_prime(node: Node) -> tuple[Node, ...]:
+    """What 5' and 5" may mean: feet and inches, minutes and seconds of arc, or just the number."""
+    if not isinstance(node, Quantity) or node.unit not in PRIMES.values():
+        return (node,)
+    single = node.unit == PRIMES[_MINUTE]
+    length = lookup("foot" if single else "inch") or PLAIN
+    degrees = Apply("°", (Apply("/", (node.value, Number(Fraction(60 if single else 3600)))),))
+    return Quantity(node.value, length), degrees, node.value
+
+
+_MINUTE = next(iter(PRIMES))
+
+
 def _quantities(gold: Node, claim: Node, options: MathOptions) -> Equality:
+    units = [side.unit if isinstance(side, Quantity) else PLAIN for side in (gold, claim)]
+    if units[0] != units[1] and any(unit in PRIMES.values() for unit in units):
+        pairs = ((a, b) for a in _readings_of_prime(gold) for b in _readings_of_prime(claim))
+        same = any(_values(a, b, options).equal for a, b in pairs)
+        return doubt("a prime behind a number: minutes, feet or nothing") if same else Equality(False, "not that many")
     if isinstance(gold, Quantity) and isinstance(claim, Quantity):
         a, b = gold.unit, claim.unit
         if a.dimensions == b.dimensions:

@@ -45,7 +45,8 @@ class Token:
         value: Of a number.
         spaced: White space stood before it.
         roman: It stood in upright text (`\\text{…}`).
-        commas: The number was written with commas between groups of three digits that could separate a list.
+        commas: The number was written with commas between groups of three digits that could separate a list: none of
+        the groups begins with 0, as in "100,200".
     """
 
     kind: Kind
@@ -67,10 +68,15 @@ _REPEATING = re.compile(
     r"(?P<whole>\d*)\.(?P<head>\d*)(?:\\(?:overline|bar)\s*(?:\{\s*(?P<line>\d+)\s*\}|(?P<digit>\d))|\((?P<round>\d+)\)"
     r"|\\dot\s*\{?(?P<first>\d)\}?(?:(?P<middle>\d*)\\dot\s*\{?(?P<last>\d)\}?)?)(?![\d.])"
 )
-_GOES_ON = re.compile(r"\d*\.\d+\s*(?:\.\.+|…|\\(?:ldots|dots|cdots)\b)")
+_DOTS = r"\s*(?:\.\.+|…|\\(?:ldots|dots|cdots)\b)"
+_GOES_ON = re.compile(rf"\d*\.\d+{_DOTS}")
+_PERIOD_WRITTEN_OUT = re.compile(
+    rf"(?P<whole>\d*)\.(?P<head>\d{{0,12}}?)(?P<period>\d{{1,12}}?)(?P=period){{2,}}{_DOTS}"
+)
 _GROUP = re.compile(r"\s*\{[^{}]*\}")
 _BOLD = re.compile(r"\s*\{\s*([A-Za-z])\s*\}|\s+([A-Za-z])(?![A-Za-z])")
 _KINDS = "RZNQC"
+_PERIODS = ("line", "digit", "round", "period", "first", "middle", "last")
 _PLAIN = re.compile(r"(?:\d+\.\d+|\d+\.(?![\d.])|\d+|\.\d+)(?:[eE][+-]?\d{1,4}(?![\w.]))?")
 _PREFIXED = re.compile(r"0x[0-9a-fA-F]+|0b[01]+|0o[0-7]+")
 _WORD = re.compile(r"[A-Za-z]+")
@@ -83,6 +89,11 @@ _ENVIRONMENT = re.compile(r"\\(begin|end)\s*\{([a-zA-Z]+)\*?\}(\s*\{[lcr| ]*\})?
 _SUPERSCRIPT = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]+")
 _SUBSCRIPT = re.compile("[₀₁₂₃₄₅₆₇₈₉]+")
 _BRACKETS = {"(": ")", "[": "]", "{s": "}s", "⟨": "⟩"}
+
+
+def _may_be_list(written: str) -> bool:
+    """Whether digits between commas may also be the elements of a list: no element begins with 0, as in "1,000"."""
+    return re.search(r"\d,\d", written) is not None and ",0" not in written
 
 
 def tokenize(text: str, *, split_commas: bool = False) -> list[Token]:
@@ -167,7 +178,7 @@ class _Lexer:
         elif character == "$":
             self._dollar()
         elif character in "'’′″\"" and not self.quoted and at and text[at - 1].isdigit():
-            raise ParseError("a prime behind a number: minutes, feet or nothing")
+            self._prime_of_number()
         elif character in "'’′″" and not self.quoted and at and (text[at - 1].isalpha() or text[at - 1] in ")}'′°"):
             self.at += 1
             for _ in range(2 if character == "″" else 1):
@@ -180,7 +191,7 @@ class _Lexer:
         elif character in CHARACTERS:
             self.at += 1
             self._named(CHARACTERS[character])
-        elif character in "∪∩∈∅±∓°≈≡⟨⟩⌊⌋⌈⌉∖⇒∥⟂≅∼":
+        elif character in "∪∩∈∅±∓°≈≡⟨⟩⌊⌋⌈⌉∖⇒∥⟂≅∼‰":
             self.at += 1
             self._operator(character)
         elif character in "€£¢":
@@ -205,8 +216,8 @@ class _Lexer:
             self._script("^", power.group().translate(SUPERSCRIPTS), power.end())
         elif index := _SUBSCRIPT.match(text, at):
             self._script("_", index.group().translate(SUBSCRIPTS), index.end())
-        elif character in ".?":
-            if text[at:].strip(" .?\n$"):
+        elif character == ".":
+            if text[at:].strip(" .\n$"):
                 if text.startswith("...", at):
                     self.at += 3
                     self._operator("…")
@@ -238,13 +249,17 @@ class _Lexer:
         if repeating := _REPEATING.match(text, at):
             self._repeating(repeating)
             return
-        if _GOES_ON.match(text, at) and not self.depth:
-            raise ParseError("a decimal that goes on")
+        if _GOES_ON.match(text, at):
+            if period := _PERIOD_WRITTEN_OUT.match(text, at):
+                self._repeating(period)
+                return
+            if not self.depth:
+                raise ParseError("a decimal that goes on")
         grouped = _GROUPED.match(text, at)
         if grouped and self._joins(grouped.group()):
             self.at = grouped.end()
             digits = re.sub(r"[^\d.]", "", grouped.group())
-            self._emit(Kind.NUMBER, digits, Fraction(digits), commas=re.search(r"\d,\d", grouped.group()) is not None)
+            self._emit(Kind.NUMBER, digits, Fraction(digits), commas=_may_be_list(grouped.group()))
             return
         plain = _PLAIN.match(text, at)
         if plain is None:
@@ -254,9 +269,9 @@ class _Lexer:
         self._emit(Kind.NUMBER, written, Fraction(written))
 
     def _repeating(self, match: re.Match[str]) -> None:
-        """0.1(6), 0.1\\overline{6}, 0.1\\dot6 and 0.\\dot16\\dot2."""
+        """0.1(6), 0.1\\overline{6}, 0.1\\dot6, 0.\\dot16\\dot2, and 0.1666… with its period written out three times."""
         part = match.groupdict(default="")
-        period = part["line"] or part["digit"] or part["round"] or part["first"] + part["middle"] + part["last"]
+        period = "".join(part[name] for name in _PERIODS if name in part)
         self.at = match.end()
         scale = 10 ** len(part["head"])
         tail = Fraction(int(period), (10 ** len(period) - 1) * scale)
@@ -264,11 +279,23 @@ class _Lexer:
 
     def _joins(self, written: str) -> bool:
         """Whether separated groups of digits are one number: never by a bare comma where commas separate."""
-        if re.search(r"\d,\d", written):
+        if written.startswith("0"):
+            if ",0" in written:
+                raise ParseError("a decimal comma, or a list with leading zeros")
+            return False
+        if _may_be_list(written):
             return self.depth == 0 and not self.split_commas
         if re.search(r"\d'\d", written):
             return self.depth == 0
         return True
+
+    def _prime_of_number(self) -> None:
+        """5' and 5\": minutes and seconds of arc, or feet and inches."""
+        character = self.text[self.at]
+        self.at += 1
+        doubled = character in "'’′" and self.text[self.at : self.at + 1] == character
+        self.at += doubled
+        self._operator("″" if doubled or character in '″"' else "′")
 
     def _dollar(self) -> None:
         following = self.text[self.at + 1 : self.at + 2]

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from fractions import Fraction
 
 from espalier.verifiers.math.evaluate import Undefined
-from espalier.verifiers.math.tree import Apply, Group, Matrix, Node, Number, walk
+from espalier.verifiers.math.numeric import same_value
+from espalier.verifiers.math.tree import (
+    Apply,
+    Constant,
+    Group,
+    Matrix,
+    Node,
+    Number,
+    Symbol,
+    rebuild,
+    substitute,
+    symbols,
+    walk,
+)
 
 
 def reduce_matrices(node: Node) -> Node:
@@ -116,6 +130,33 @@ def determinant(matrix: Matrix) -> Node:
         term: Node = Apply("*", (entry, determinant(minor)))
         terms.append(term if column % 2 == 0 else Apply("neg", (term,)))
     return Apply("+", tuple(terms))
+
+
+_UNIT_VECTOR = re.compile(r"(?:(?:hat|widehat|bold|vec) )+([ijk])")
+_LETTERS: dict[Node, Node] = {
+    Constant("i"): Symbol("bold i"),
+    Symbol("j"): Symbol("bold j"),
+    Symbol("k"): Symbol("bold k"),
+}
+
+
+def components(node: Node) -> tuple[Node, Node, Node] | None:
+    """The components of a sum of multiples of the unit vectors i, j and k; None for anything else."""
+    axes = {name: "ijk".index(match[1]) for name in symbols(node) if (match := _UNIT_VECTOR.fullmatch(name))}
+    if not axes or not isinstance(node, Symbol | Apply):
+        return None
+    found: list[Node] = [Number(Fraction(0))] * 3
+    for name, axis in axes.items():
+        found[axis] = substitute(node, {other: Number(Fraction(other == name)) for other in axes})
+    total = Apply("+", tuple(Apply("*", (found[axis], Symbol(name))) for name, axis in axes.items()))
+    if len(set(axes.values())) < len(axes) or same_value(node, total).equal is not True:
+        return None
+    return found[0], found[1], found[2]
+
+
+def in_plain_letters(node: Node) -> Node:
+    """The tree with the letters i, j and k, where they are not set apart, as unit vectors."""
+    return rebuild(node, lambda part: _LETTERS.get(part, part))
 
 
 def vector(matrix: Matrix) -> tuple[Node, ...] | None:

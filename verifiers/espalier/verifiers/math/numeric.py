@@ -13,6 +13,7 @@ from flint import acb, arb
 from espalier.verifiers.math.evaluate import NotExact, Undefined, ball, exact
 from espalier.verifiers.math.limits import LimitError
 from espalier.verifiers.math.outcome import Equality, doubt
+from espalier.verifiers.math.series import differs_at_whole_numbers
 from espalier.verifiers.math.tree import Apply, Constant, Node, Number, Symbol, substitute, symbols, walk
 
 PRECISIONS = (128, 512, 3400)
@@ -36,7 +37,11 @@ def same_value(a: Node, b: Node) -> Equality:
         return Equality(True, "identical")
     names = sorted(symbols(a) | symbols(b))
     try:
-        return _same_function(a, b, names) if names else _same_number(a, b)
+        compared = _same_function(a, b, names) if names else _same_number(a, b)
+        unknown = compared.equal is None and not compared.doubtful
+        if unknown and differs_at_whole_numbers(a, b, lambda left, right: same_value(left, right).equal):
+            return Equality(False, "different where the ends of a sum are small whole numbers")
+        return compared
     except LimitError as error:
         return Equality(None, f"beyond the limits: {error}")
     except (Undefined, ZeroDivisionError, OverflowError) as error:
@@ -265,6 +270,8 @@ def _same_at_points(a: Node, b: Node, names: list[str]) -> Equality:
         return doubt("equal as far as points can show, but a part may be too small to be seen there")
     if agreed >= _POINTS:
         if one_sided and _has(a, {"abs"}) != _has(b, {"abs"}):
+            return Equality(False, "one side alone is real without its absolute value")
+        if one_sided and (_has(a, _LOGARITHMS) or _has(b, _LOGARITHMS)):
             return doubt("equal only where both sides are real")
         return Equality(True, f"balls of {_POINT_BITS} bits agree at {agreed} random points")
     if differs_complex:
@@ -275,6 +282,7 @@ def _same_at_points(a: Node, b: Node, names: list[str]) -> Equality:
 
 
 _PIECES = frozenset({"abs", "sgn", "max", "min", "floor", "ceil", "mod", "piecewise", "sqrt", "root", "cbrt", "^"})
+_LOGARITHMS = frozenset({"ln", "log", "log10"})
 _JUMPS = frozenset({"sgn", "floor", "ceil", "mod", "piecewise", "max", "min"})
 _CRITICAL = 12
 """Most numbers in the trees around which points are taken."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 from fractions import Fraction
 
 from espalier.verifiers.math.numeric import same_value
+from espalier.verifiers.math.sets import same_combination
 from espalier.verifiers.math.tree import (
     Apply,
     Constant,
     Node,
     Number,
+    Region,
     RelationNode,
     Symbol,
     children,
@@ -22,9 +24,7 @@ from espalier.verifiers.math.tree import (
     walk,
 )
 
-HEADS = frozenset({"call", "cross", "dot", "cartesian", "derivative"})
-SERIES = frozenset({"sum", "prod", "integral", "limit"})
-"""Nodes that sympy may give a value."""
+HEADS = frozenset({"call", "cross", "dot", "cartesian", "derivative", "partial"})
 CARTESIAN = frozenset({"cartesian"})
 """Products of capital letters with a cross: of numbers, or of sets or matrices, whose order counts."""
 DEFINITE = frozenset({"f", "g", "h", "F", "G", "H", "phi", "varphi", "psi", "varpsi"})
@@ -99,8 +99,18 @@ def with_stand_ins(trees: tuple[Node, Node], heads: frozenset[str]) -> tuple[Nod
 
 
 def _same(a: Apply, b: Apply) -> bool:
-    return all(p == q or (_is_value(p) and _is_value(q) and same_value(p, q).equal is True)
-               for p, q in zip(a.args, b.args, strict=True))  # fmt: skip
+    return all(map(_same_argument, a.args, b.args))
+
+
+def _same_argument(a: Node, b: Node) -> bool:
+    if a == b:
+        return True
+    if isinstance(a, Region) and isinstance(b, Region):
+        combined = same_combination(a, b)
+        return combined is not None and combined.equal is True
+    if isinstance(a, Apply) and isinstance(b, Apply) and a.head == b.head == "given":
+        return _same(a, b)
+    return _is_value(a) and _is_value(b) and same_value(a, b).equal is True
 
 
 def _is_value(node: Node) -> bool:

@@ -20,7 +20,9 @@ def membership(node: Node) -> tuple[str, str] | None:
 
 
 def without_memberships(node: Node) -> Node:
-    """The answer without the items of a list that only say which names are whole."""
+    """The answer without what only says which names are whole: items of a list, the condition of a set of values."""
+    if isinstance(node, Apply) and node.head == "image" and membership(node.args[1]) is not None:
+        return node.args[0]
     if not isinstance(node, Group) or node.kind != "list":
         return node
     kept = tuple(item for item in node.items if membership(item) is None)

@@ -7,13 +7,14 @@ An answer may be ambiguous ("100,200" is one number or two); `parse` returns eve
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from typing import Final
 
 from espalier.verifiers.math.grammar.arithmetic import Arithmetic
 from espalier.verifiers.math.grammar.calculus import Calculus
-from espalier.verifiers.math.grammar.calendar import calendar
+from espalier.verifiers.math.grammar.calendar import calendar, numeric_date
 from espalier.verifiers.math.grammar.combine import bare
 from espalier.verifiers.math.grammar.numerals import numeral
 from espalier.verifiers.math.grammar.quantities import RELATIONS, SEPARATING_WORDS
@@ -28,6 +29,7 @@ from espalier.verifiers.math.tree import (
     Group,
     Node,
     Number,
+    Quantity,
     Region,
     RelationNode,
     Symbol,
@@ -44,51 +46,77 @@ DECORATIONS: Final = frozenset(
 )
 BIG_OPERATORS: Final = frozenset({r"\sum", r"\prod", r"\int", r"\lim"})
 _CALLABLE: Final = frozenset("fghpquvwyABDFGHLMPQRSTUVW") | {"phi", "varphi", "psi", "Phi", "Psi", "sigma", "tau"}
+_PROBABILITIES: Final = frozenset("Pp")
 _RELATED: Final = frozenset({"∥", "⟂", "≅", "∼"})
 _OPTIONS: Final = frozenset("ABCDEFGHIJ")
 
 
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """What an answer may say.
+
+    Attributes:
+        sure: Ways to read it that count; the likeliest first.
+        unsure: Ways that would make it equal to answers which differ from each other ("100,200" as a list, "log" as
+            the decimal logarithm): an equality in one of them is doubt.
+    """
+
+    sure: tuple[Node, ...]
+    unsure: tuple[Node, ...] = ()
+
+
 def parse(text: str) -> tuple[Node, ...]:
+    """Every reading of an answer, as :func:`readings` finds them: the likeliest first, at least one."""
+    found = readings(text)
+    return found.sure + found.unsure
+
+
+def readings(text: str) -> Readings:
     """Read an answer.
 
     Args:
         text: LaTeX or plain text, without the sentence around it.
-
-    Returns:
-        Its readings, the likeliest first; at least one.
 
     Raises:
         LimitError: It goes beyond the static limits.
         ParseError: The grammar does not know it.
     """
     check_text(text)
-    for words in (calendar(text), numeral(text)):
+    date, only_date = numeric_date(text) or (None, False)
+    for words in (calendar(text), numeral(text), date if only_date else None):
         if words is not None:
-            return (words,)
+            return Readings((words,))
     text = _plainer(text)
     tokens = tokenize(text)
-    readings = [Reading()]
+    sure = [Reading()]
+    unsure: list[Reading] = []
     if any(token.commas for token in tokens):
-        readings.append(Reading(split_commas=True))
+        unsure.append(Reading(split_commas=True))
     if any(token.kind is Kind.WORD and token.text in LETTER_UNITS and token.spaced for token in tokens):
-        readings.append(Reading(letter_units=False))
+        sure.append(Reading(letter_units=False))
     if any(a.text in ("C", "A") and b.text == "_" for a, b in pairwise(tokens)) and "^" in text:
-        readings.append(Reading(indexed_choices=True))
+        sure.append(Reading(indexed_choices=True))
     if any(token.text in ("log", r"\log") for token in tokens):
-        readings.append(Reading(decimal_logarithm=True))
+        unsure.append(Reading(decimal_logarithm=True))
     trees: list[Node] = []
+    doubtful: list[Node] = []
     fault: ParseError | None = None
-    for reading in readings:
+    for reading in (*sure, *unsure):
         try:
             tree = _tree(tokenize(text, split_commas=True) if reading.split_commas else list(tokens), reading)
         except ParseError as error:
             fault = fault or error
         else:
-            if tree not in trees:
-                trees.append(tree)
+            if tree not in trees and tree not in doubtful:
+                (trees if reading in sure or not trees else doubtful).append(tree)
+    if date is not None:
+        trees.append(date)
+    if (unit := unit_alone(tokens)) is not None:
+        spelled = any(token.kind is Kind.WORD and (token.roman or len(token.text) > 1) for token in tokens)
+        (trees if not trees or spelled else doubtful).append(unit)
     if not trees:
         raise fault or ParseError("no reading")
-    return tuple(trees)
+    return Readings(tuple(trees), tuple(doubtful))
 
 
 _DOUBLED: Final = re.compile(r"\\\\(?=[A-Za-z]{2})")
@@ -107,6 +135,18 @@ def _plainer(text: str) -> str:
 
 def _chosen(upper: str, kind: str, lower: str) -> str:
     return rf"\binom{{{upper}}}{{{lower}}}" if kind == "C" else rf"\frac{{{upper}!}}{{({upper}-{lower})!}}"
+
+
+def unit_alone(tokens: list[Token]) -> Node | None:
+    """A unit without a number, as in "J" or "kg m/s^2"; None for anything else."""
+    grammar = Grammar(list(tokens), Reading())
+    unit = grammar.unit_product() if tokens and tokens[0].kind is Kind.WORD else None
+    whole = unit is not None and grammar.at == len(tokens)
+    return Quantity(Symbol(UNIT), unit) if unit is not None and whole else None
+
+
+UNIT: Final = "§unit"
+"""Stands for the number of a unit without one."""
 
 
 def _tree(tokens: list[Token], reading: Reading) -> Node:
@@ -450,12 +490,12 @@ class Grammar(Arithmetic, Calculus):
         symbol = Symbol(symbol.name + primes)
         if self.token.text == "[" and not self.token.spaced and name.isupper():  # an expected value, a polynomial ring
             self.at += 1
-            return Apply("call", (symbol, *self.elements("]")))
+            return Apply("call", (symbol, *self.arguments("]")))
         if name not in _CALLABLE and not primes:
             return symbol
         if self.token.text == "(" and not self.token.spaced:
             self.at += 1
-            return Apply("call", (symbol, *self.elements(")")))
+            return Apply("call", (symbol, *(self.arguments(")") if name in _PROBABILITIES else self.elements(")"))))
         start = self.at
         if self.accept("^"):
             power = self.exponent()

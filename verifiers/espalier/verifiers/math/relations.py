@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import random
 from fractions import Fraction
 from itertools import pairwise
 
-from espalier.verifiers.math.evaluate import NotExact, Undefined
+from espalier.verifiers.math.evaluate import NotExact, Undefined, exact
 from espalier.verifiers.math.limits import LimitError
 from espalier.verifiers.math.numeric import minus, order, same_value, sign
 from espalier.verifiers.math.outcome import Equality
@@ -85,6 +86,33 @@ def congruence(node: Node) -> Congruence | None:
             return left, residue, None
         case _:
             return None
+
+
+def solved_congruence(found: Congruence) -> Congruence:
+    """A linear congruence in one unknown, with whole coefficients, solved for it; any other as it is.
+
+    "2x ≡ 6 (mod 8)" is "x ≡ 3 (mod 4)".
+    """
+    left, residue, modulus = found
+    if left is None or modulus is None or isinstance(left, Symbol) or len(symbols(left)) != 1:
+        return found
+    (name,) = symbols(left)
+    try:
+        over, under = quotient(minus(left, residue), name)
+        divisor = exact(modulus)
+    except (NotExact, LimitError, Undefined):
+        return found
+    if over.degree() != 1 or under.degree() != 0:
+        return found
+    constant, factor = (Fraction(int(c.p), int(c.q)) for c in (over[0] / under[0], over[1] / under[0]))
+    if not constant.denominator == factor.denominator == divisor.denominator == 1 or divisor < 1:
+        return found
+    common = math.gcd(factor.numerator, divisor.numerator)
+    if constant.numerator % common:
+        return found
+    reduced = divisor.numerator // common
+    solution = -constant.numerator // common * pow(factor.numerator // common, -1, reduced) % reduced
+    return Symbol(name), Number(Fraction(solution)), Number(Fraction(reduced))
 
 
 def _is_measure(node: Node) -> bool:

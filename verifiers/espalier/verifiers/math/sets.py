@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cmp_to_key, reduce
-from itertools import pairwise
+from itertools import pairwise, product
 
 from espalier.verifiers.math.evaluate import NotExact, Undefined, ball
 from espalier.verifiers.math.limits import LimitError
@@ -127,6 +127,54 @@ def same_set(a: Node, b: Node) -> Equality:
     except NotASet as error:
         return Equality(None, f"sets: {error}")
     return Equality(same, "the same real set" if same else "different real sets")
+
+
+_NAMED_SETS = frozenset({"reals", "Z", "N", "Q", "R", "U", "Omega"})
+_SETS = 8
+"""Most sets without a name of their own that are combined."""
+
+
+def same_combination(a: Node, b: Node) -> Equality | None:
+    """Compare combinations of sets that are only letters, whatever these stand for; None for anything else.
+
+    An element is in each of the letters' sets or not: every case is tried.
+    """
+    if not isinstance(a, Region) and not isinstance(b, Region):
+        return None
+    names = sorted({name.removesuffix("′").rpartition(" ")[2] for name in symbols(a) | symbols(b)} - {"c"})  # noqa: RUF001
+    if not names or len(names) > _SETS or _NAMED_SETS.intersection(names):
+        return None
+    try:
+        for case in product((False, True), repeat=len(names)):
+            inside = dict(zip(names, case, strict=True))
+            if _contains(a, inside) != _contains(b, inside):
+                return Equality(False, "different combinations of sets")
+    except NotASet:
+        return None
+    return Equality(True, "one combination of sets")
+
+
+def _contains(node: Node, inside: dict[str, bool]) -> bool:
+    """Whether an element is in a combination of sets, given in which of the sets it is."""
+    match node:
+        case Empty():
+            return False
+        case Symbol(name) if name in inside:
+            return inside[name]
+        case Symbol(name) if name.endswith("′") and name[:-1] in inside:  # noqa: RUF001
+            return not inside[name[:-1]]
+        case Symbol(name) if name.partition(" ")[0] in ("overline", "bar") and name.partition(" ")[2] in inside:
+            return not inside[name.partition(" ")[2]]
+        case Apply("^", (part, Symbol("c" | "C"))):
+            return not _contains(part, inside)
+        case Region("union", args):
+            return any(_contains(arg, inside) for arg in args)
+        case Region("intersection", args):
+            return all(_contains(arg, inside) for arg in args)
+        case Region("difference", (whole, part)):
+            return _contains(whole, inside) and not _contains(part, inside)
+        case _:
+            raise NotASet("no combination of sets")
 
 
 def _interval(low: Node, high: Node, open_low: bool, open_high: bool) -> RealSet:

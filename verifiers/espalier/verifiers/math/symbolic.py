@@ -43,6 +43,7 @@ from espalier.verifiers.math.tree import (
     Region,
     RelationNode,
     Symbol,
+    substitute,
     symbols,
     walk,
 )
@@ -117,17 +118,25 @@ def _decide(gold: Node, claim: Node) -> Equality:
             raise Unsupported("a kind of numbers that one side does not state")
     if any(_restricted(side) for side in (gold, claim)):
         raise Unsupported("an unknown that must be whole")
+    images = [isinstance(side, Apply) and side.head == "image" for side in (gold, claim)]
     gold, claim = without_memberships(gold), without_memberships(claim)
     if _is_set(gold) or _is_set(claim):
         return _same_set(gold, claim)
     if isinstance(gold, RelationNode) and isinstance(claim, RelationNode) and defined_name(gold) != defined_name(claim):
         raise Unsupported("equations of different unknowns")
     left, right = _value(gold), _value(claim)
-    if all(list(kind.values()) == ["Z"] for kind in kinds) and _are_families(gold, claim):
-        family = _same_family(left, right, *kinds[0], *kinds[1])
-        if family is not None:
-            return family
-    return _same_value(left, right, whole)
+    if all(len(kind) == 1 for kind in kinds):
+        over_integers = "Z" in kinds[0].values()
+        if all(images) or (over_integers and _are_families(gold, claim)):
+            family = _same_family(left, right, next(iter(kinds[0])), next(iter(kinds[1])), both_ways=over_integers)
+            if family is not None:
+                return family
+    if all(images):
+        right = substitute(right, {name: Symbol(own) for own, name in zip(kinds[0], kinds[1], strict=False)})
+    compared = _same_value(left, right, whole)
+    if any(images) and compared.equal is not True:
+        return Equality(None, "sympy: sets of values that cannot be told apart")  # {k^2} is {(k+1)^2}
+    return compared
 
 
 def _restricted(node: Node) -> bool:
@@ -185,8 +194,11 @@ def _are_families(gold: Node, claim: Node) -> bool:
     return all(Constant("pi") in walk(side) for side in (gold, claim))
 
 
-def _same_family(a: Node, b: Node, k: str, m: str) -> Equality | None:
-    """Compare {a(k) : k ∈ Z} with {b(m) : m ∈ Z} when both are progressions; None when one is not."""
+def _same_family(a: Node, b: Node, k: str, m: str, *, both_ways: bool) -> Equality | None:
+    """Compare {a(k) : k ∈ Z} with {b(m) : m ∈ Z} when both are progressions; None when one is not.
+
+    Not `both_ways`: k and m are natural numbers, and progressions have a first element.
+    """
     integer = sympy.Symbol("k", integer=True)
     starts, steps = [], []
     for node, name in ((a, k), (b, m)):
@@ -199,6 +211,8 @@ def _same_family(a: Node, b: Node, k: str, m: str) -> Equality | None:
         steps.append(step)
     ratio = sympy.simplify(steps[0] / steps[1])
     shift = sympy.simplify((starts[0] - starts[1]) / steps[1])
+    if not both_ways and ratio.is_number:
+        return Equality(bool(ratio == 1 and shift == 0), "sympy: progressions from a first element on")
     if ratio in (1, -1) and shift.is_integer is not None:
         same = bool(shift.is_integer)
         return Equality(

@@ -11,9 +11,9 @@ from espalier.verifiers.math.constraints import fault_of, satisfies
 from espalier.verifiers.math.equivalence import canonical, equivalent
 from espalier.verifiers.math.lexer import ParseError
 from espalier.verifiers.math.limits import LimitError
-from espalier.verifiers.math.outcome import TOO_COSTLY, UNREADABLE, Equality
+from espalier.verifiers.math.outcome import TOO_COSTLY, UNREADABLE, Equality, doubt
 from espalier.verifiers.math.parameters import integers
-from espalier.verifiers.math.parser import parse
+from espalier.verifiers.math.parser import readings
 from espalier.verifiers.math.plain import is_plain
 from espalier.verifiers.math.recognise import recognise
 from espalier.verifiers.math.steps import check_steps
@@ -27,22 +27,31 @@ _PROVED_PAIRS = 4
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """One side of a comparison: its readings, or why there are none."""
+    """One side of a comparison: its readings, or why there are none.
+
+    Attributes:
+        readings: How it is read.
+        unsure: Further readings; an equality in one of them is doubt.
+        fault: Why there are no readings.
+    """
 
     readings: tuple[Node, ...]
+    unsure: tuple[Node, ...] = ()
     fault: str = ""
 
     @property
     def shown(self) -> str:
-        return " | ".join(show(node)[:200] for node in self.readings) if self.readings else f"unparsed: {self.fault}"
+        every = self.readings + self.unsure
+        return " | ".join(show(node)[:200] for node in every) if every else f"unparsed: {self.fault}"
 
 
 def read(text: str) -> Parsed:
     """Parse one side; a text that cannot be parsed is data, not an exception."""
     try:
-        return Parsed(parse(text))
+        found = readings(text)
     except (ParseError, LimitError) as error:
-        return Parsed((), str(error))
+        return Parsed((), fault=str(error))
+    return Parsed(found.sure, found.unsure)
 
 
 class NeedsTimeError(Exception):
@@ -50,7 +59,8 @@ class NeedsTimeError(Exception):
 
 
 def compare(gold: Parsed, claim: Parsed, options: MathOptions, *, quick: bool = False) -> Equality:
-    """Compare in every pair of readings: equal if one pair is, different if all are.
+    """Compare in every pair of readings: equal if one pair is, different if all are; doubt where only an unsure
+    reading is equal.
 
     Raises:
         NeedsTimeError: Only where `quick`: what is left to do takes sympy.
@@ -77,6 +87,14 @@ def compare(gold: Parsed, claim: Parsed, options: MathOptions, *, quick: bool = 
         outcomes = [_proved(left, right, outcome) for (left, right), outcome in zip(pairs, outcomes, strict=True)]
     by_merit = {True: 0, None: 1, False: 2}
     best = min(outcomes, key=lambda outcome: (by_merit[outcome.equal], not outcome.doubtful))
+    unsure = [
+        (left, right)
+        for left in (*lefts, *gold.unsure)
+        for right in (*rights, *claim.unsure)
+        if left in gold.unsure or right in claim.unsure
+    ]
+    if best.equal is not True and any(equivalent(left, right, options).equal for left, right in unsure):
+        return doubt("equal only in another reading of one side")
     if best.equal is None and not best.doubtful and is_plain(gold.readings[0]):
         return Equality(False, f"the answer has no form that can be compared: {best.rule}", cause=TOO_COSTLY)
     return best
@@ -122,7 +140,7 @@ def _constraints(request: Json) -> Json:
     violated = ""
     satisfied = 0
     for constraint in constraints:
-        outcomes = [_tested(reading, satisfies(reading, constraint)) for reading in claim.readings]
+        outcomes = [_tested(node, satisfies(node, constraint)) for node in (*claim.readings, *claim.unsure)]
         best = next((o for o in outcomes if o.equal), None) or next((o for o in outcomes if o.equal is None), None)
         outcome = best or (outcomes[0] if outcomes else Equality(False, f"the answer cannot be read: {claim.fault}"))
         rules.append(f"{_named(constraint)}: {outcome.rule}")
@@ -157,7 +175,7 @@ def _tested(claim: Node, outcome: Equality) -> Equality:
 
 def _canonical(request: Json) -> Json:
     claim = read(request["text"])
-    if len(claim.readings) != 1:
+    if len(claim.readings) != 1 or claim.unsure:
         return {"key": "text " + " ".join(request["text"].split())}
     return {"key": canonical(claim.readings[0])}
 

@@ -34,6 +34,8 @@ class Unit:
 CELSIUS = Unit("°C", Fraction(1), (("temperature", 1),), Fraction(27315, 100))
 FAHRENHEIT = Unit("°F", Fraction(5, 9), (("temperature", 1),), Fraction(27315, 100) - Fraction(160, 9))
 PLAIN = Unit("", Fraction(1), ())
+PRIMES = {sign: Unit(sign, Fraction(1), ((sign, 1),)) for sign in ("′", "″")}  # noqa: RUF001
+"""Minutes and seconds of arc, or feet and inches: what they measure is not written."""
 
 # name: (factor, dimension, power of the dimension); plurals in -s are found by `lookup`.
 _TABLE: dict[str, tuple[str, str, int]] = {

@@ -67,6 +67,8 @@ COMMANDS: dict[str, str] = {
     **dict.fromkeys(("rparen",), ")"),
     **dict.fromkeys(("mid", "vert", "lvert", "rvert", "|", "Vert", "lVert", "rVert"), "|"),
     **dict.fromkeys(("circ", "degree"), "°"),
+    **dict.fromkeys(("permil", "perthousand", "textperthousand"), "‰"),
+    **{"imath": "i", "jmath": "j"},
     **dict.fromkeys(("colon",), ":"),
     **dict.fromkeys(("implies", "Rightarrow", "rightarrow", "to", "iff"), "⇒"),
     **dict.fromkeys(("lor", "vee"), "or"),

@@ -157,7 +157,7 @@ class Arithmetic(Quantities):
         if self.at == 0 or self.tokens[self.at - 1].kind is not Kind.NUMBER:
             return False
         start = self.at
-        found = self._unit_product() is not None and (self._item_ends() or self._quantity_begins())
+        found = self.unit_product() is not None and (self._item_ends() or self._quantity_begins())
         self.at = start
         return found
 
@@ -211,6 +211,8 @@ class Arithmetic(Quantities):
                 node = Apply("factorial2" if self.accept("!") else "factorial", (bare(node),))
             elif self.accept("%") or (self.is_word("percent", "pct", "percentage") and self.skip()):
                 node = Apply("%", (bare(node),))
+            elif self.accept("‰"):
+                node = Apply("%", (Apply("/", (bare(node), Number(Fraction(10)))),))
             elif self.accept("°"):
                 node = self.degrees(node)
             else:
@@ -224,4 +226,15 @@ class Arithmetic(Quantities):
         if self.is_word("Celsius", "celsius", "Fahrenheit", "fahrenheit") and not symbols(node):
             self.at += 1
             return Quantity(node, CELSIUS if self.ahead(-1).text.lower() == "celsius" else FAHRENHEIT)
-        return Apply("°", (bare(node),))
+        return self.minutes(bare(node))
+
+    def minutes(self, degrees: Node) -> Node:
+        """Degrees with the minutes and seconds of arc that may follow them, as in 30°15'20\"."""
+        if not isinstance(degrees, Number):
+            return Apply("°", (degrees,))
+        value = degrees.value
+        for sign, parts in (("′", 60), ("″", 3600)):
+            if self.token.value is not None and self.ahead().text == sign:
+                value += self.token.value / parts
+                self.at += 2
+        return Apply("°", (degrees if value == degrees.value else Number(value),))

@@ -109,6 +109,7 @@ class Calculus(Functions):
         if braced and not self.accept("{"):
             self.at = start
             return None
+        head = "derivative" if self.token.text == "d" else "partial"
         upper = self.order()
         if upper is None:
             self.at = start
@@ -126,7 +127,7 @@ class Calculus(Functions):
             return None
         order = Number(Fraction(upper))
         operand = Symbol(name) if name else self.term()
-        return Apply("derivative", (operand, Symbol(variable), order))
+        return Apply(head, (operand, Symbol(variable), order))
 
     def order(self) -> int | None:
         """The order that follows a d, 1 where none is written."""

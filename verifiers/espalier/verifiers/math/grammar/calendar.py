@@ -23,6 +23,7 @@ _DATES: Final = tuple(
         rf"(?P<day>\d{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?(?P<month>{_MONTH})(?:\s*,?\s*(?P<year>\d{{4}}))?",
     )
 )
+_ISO: Final = re.compile(r"(?P<year>\d{4})([-/])(?P<month>0[1-9]|1[0-2])\2(?P<day>0[1-9]|[12]\d|3[01])")
 _UPRIGHT: Final = re.compile(
     r"\\(?:text|mathrm|mbox|textrm|textnormal)\s*\{([^{}]*)\}|[${}~]|\\[,;:! \[\]()]|\\displaystyle\b"
 )
@@ -41,6 +42,17 @@ def calendar(text: str) -> Text | None:
             month = next(number for number, name in enumerate(_MONTHS, 1) if name.startswith(date["month"][:3].lower()))
             return Text(f"date {date['year'] or '?'}-{month}-{int(date['day'])}")
     return None
+
+
+def numeric_date(text: str) -> tuple[Text, bool] | None:
+    """The date "2020-03-05", and whether it is nothing else: without a leading zero it is a subtraction, too."""
+    if len(text) > 60:
+        return None
+    date = _ISO.fullmatch(_UPRIGHT.sub(lambda match: match.group(1) or "", text).strip(" ."))
+    if date is None:
+        return None
+    alone = date["month"].startswith("0") or date["day"].startswith("0")
+    return Text(f"date {date['year']}-{int(date['month'])}-{int(date['day'])}"), alone
 
 
 def _time(clock: re.Match[str]) -> Text | None:

@@ -36,6 +36,21 @@ class Groups(Cursor):
         self.bars = bars
         return tuple(items)
 
+    def arguments(self, closing: str) -> tuple[Node, ...]:
+        """The arguments of a probability or an expected value: what stands behind a bar is given."""
+        bars, self.bars = self.bars, 1
+        items = [self.relation()]
+        given: list[Node] | None = None
+        while self.accept(",", ";") or (given is None and self.token.text == "|"):
+            if self.accept("|"):
+                given = []
+            (items if given is None else given).append(self.relation())
+            if len(items) + len(given or ()) > LIMITS.elements:
+                raise LimitError(f"more than {LIMITS.elements} elements")
+        self.expect(closing)
+        self.bars = bars
+        return tuple(items) if given is None else (Apply("given", (_one(items), _one(given))),)
+
     def group(self, kind: str) -> Node:
         """What follows an opening "(" or "[": a tuple, a bracket, an interval, or a grouped expression."""
         bars, self.bars = self.bars, 0
@@ -157,6 +172,10 @@ class Groups(Cursor):
             return Group("list", tuple(entries[0] for entries in rows))
         matrix = Matrix(tuple(rows))
         return Apply("det", (matrix,)) if name == "vmatrix" else matrix
+
+
+def _one(items: list[Node]) -> Node:
+    return items[0] if len(items) == 1 else Group("list", tuple(items))
 
 
 def _builder(element: Node, condition: RelationNode | Region) -> Node:

@@ -18,7 +18,7 @@ from espalier.verifiers.math.tree import (
     Symbol,
     Text,
 )
-from espalier.verifiers.math.units import CELSIUS, FAHRENHEIT, PLAIN, Unit, lookup, noun
+from espalier.verifiers.math.units import CELSIUS, FAHRENHEIT, PLAIN, PRIMES, Unit, lookup, noun
 
 RELATIONS: Final = frozenset({"=", "≈", "≡", "!=", "<", "<=", ">", ">=", "∈"})
 CURRENCIES: Final = frozenset({"$", "€", "£"})
@@ -174,6 +174,9 @@ class Quantities(Cursor):
         if self.is_word("to") and isinstance(value, Number) and self.ahead().kind is Kind.NUMBER:
             self.at += 1
             return Apply("ratio", (value, self.sum()))
+        if self.token.text in PRIMES and self.token.kind is Kind.OPERATOR and isinstance(value, Number):
+            self.at += 1
+            return Quantity(value, PRIMES[self.ahead(-1).text])
         if isinstance(value, Number | Based | Constant | Apply | Symbol | Quantity):
             if self.token.kind is Kind.WORD and self.token.text in CURRENCIES and isinstance(value, Number):
                 unit = lookup(self.token.text)
@@ -210,7 +213,7 @@ class Quantities(Cursor):
         """What follows "per" or "/" behind an amount; nothing is a unit, too."""
         if not (self.accept("/") or (self.is_word("per", "a", "an") and self.skip())):
             return PLAIN
-        unit = self._unit_product()
+        unit = self.unit_product()
         if unit is None or not self._item_ends():
             words = self._noun_words()
             if not words:
@@ -221,7 +224,7 @@ class Quantities(Cursor):
     def compound(self, first: Node) -> Node | None:
         """ "3 hours 20 minutes" and "2 ft 3 in": quantities of one kind that add up; None with the cursor back."""
         start = self.at
-        unit = self._unit_product()
+        unit = self.unit_product()
         parts: list[Node] = [first]
         total: list[Node] = []
         if isinstance(first, Number) and unit is not None and not unit.offset:
@@ -231,7 +234,7 @@ class Quantities(Cursor):
                     self.at += 1
                 value = Number(self.token.value or Fraction(0))
                 self.at += 1
-                following = self._unit_product()
+                following = self.unit_product()
                 if following is None or following.dimensions != unit.dimensions:
                     break
                 parts.append(value)
@@ -258,7 +261,7 @@ class Quantities(Cursor):
     def unit(self) -> Unit | None:
         """A unit up to the end of the item, or None with the cursor where it was."""
         start = self.at
-        unit = self._unit_product()
+        unit = self.unit_product()
         if unit is None or not self._item_ends():
             self.at = start
             words = self._noun_words()
@@ -289,7 +292,8 @@ class Quantities(Cursor):
             return []
         return words
 
-    def _unit_product(self) -> Unit | None:
+    def unit_product(self) -> Unit | None:
+        """Units with their powers between signs of multiplication and division; None with no unit at the cursor."""
         unit: Unit | None = None
         sign = 1
         while True:
