@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from espalier.runtime.engine import FinishReason, Usage
 from espalier.solver.cli.calibrate import app
+from espalier.solver.cli.solve import app as solve
 from espalier.solver.core.candidate import Candidate, Spec
 from espalier.solver.core.confidence import Calibration
 from espalier.solver.core.responses import ResponseFile, Sampling
@@ -63,3 +64,26 @@ def test_responses_to_other_problems_are_refused(files: tuple[Path, Path], tmp_p
     done = CliRunner().invoke(app, [str(other), "--responses", str(files[1])])
     assert done.exit_code == 2
     assert "no response belongs to a problem" in done.output
+
+
+def test_it_draws_how_reliable_it_is(files: tuple[Path, Path], tmp_path: Path) -> None:
+    problems, responses = map(str, files)
+    picture = tmp_path / "reliability.png"
+    command = [problems, "--responses", responses, "--test", problems, responses, "--plot", str(picture)]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_that_cannot_be_written_is_named(files: tuple[Path, Path], tmp_path: Path) -> None:
+    problems, responses = map(str, files)
+    done = CliRunner().invoke(app, [problems, "--responses", responses, "--plot", str(tmp_path / "no" / "r.png")])
+    assert done.exit_code == 2
+    assert "r.png" in done.output
+
+
+def test_a_file_that_is_no_calibration_is_refused_before_anything_is_solved(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text("[]")
+    done = CliRunner().invoke(solve, ["--calibration", str(tmp_path / "x.json"), "What is 6 times 7?"])
+    assert done.exit_code == 2
+    assert "x.json holds no calibration: it is no JSON object; make one with espalier calibrate" in done.output

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from pathlib import Path
 from random import Random
 
@@ -59,11 +61,37 @@ def test_it_is_the_same_after_it_was_stored(tmp_path: Path) -> None:
     assert Calibration.load(tmp_path / "calibration.json") == model
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"weights": [1], "features": ["x"], "model": "", "problems": 0}', "[]"])
-def test_a_file_that_holds_none_says_so(tmp_path: Path, text: str) -> None:
-    (tmp_path / "x.json").write_text(text)
-    with pytest.raises(ValueError, match="holds no calibration"):
-        Calibration.load(tmp_path / "x.json")
+GOOD = {"weights": [0.0] * len(FEATURES), "features": list(FEATURES), "model": "", "problems": 0}
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"", "it is no JSON"),
+        (b"\xff\xfe", "it is not UTF-8 text"),
+        (b"[" * 100_000, "it is no JSON"),
+        (b"[]", "it is no JSON object"),
+        (b"3", "it is no JSON object"),
+        (b"{}", "it has no list of features"),
+        ({**GOOD, "features": [1]}, "it has no list of features"),
+        ({**GOOD, "features": ["x"]}, "it was fitted over x, not over intercept"),
+        ({**GOOD, "weights": None}, "its weights are no list of numbers"),
+        ({**GOOD, "weights": ["1"] * len(FEATURES)}, "its weights are no list of numbers"),
+        ({**GOOD, "weights": [math.nan] * len(FEATURES)}, "its weights are no list of numbers"),
+        ({**GOOD, "weights": [1.0]}, "needs one for each of"),
+        ({**GOOD, "problems": "many"}, "its number of problems is no whole number"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_file_that_holds_none_says_what_is_wrong_and_how_one_is_made(
+    tmp_path: Path, content: bytes | dict[str, object], fault: str
+) -> None:
+    path = tmp_path / "x.json"
+    path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    with pytest.raises(ValueError, match=re.escape("x.json holds no calibration: ")) as caught:
+        Calibration.load(path)
+    assert fault in str(caught.value)
+    assert str(caught.value).endswith("make one with espalier calibrate")
 
 
 def test_nothing_is_learned_from_one_kind_of_answer() -> None:

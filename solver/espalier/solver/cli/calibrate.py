@@ -40,6 +40,9 @@ def calibrate(
         tuple[Path, Path] | None,
         typer.Option(metavar="PROBLEMS RESPONSES", help="Test it on these, too."),
     ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw its reliability as a PNG.", dir_okay=False)
+    ] = None,
     threshold: Annotated[float, typer.Option(help="Also say how often answers this sure are right.")] = 0.9,
     seed: Annotated[int, typer.Option(help="Of the subsets of responses that it learns from.")] = 0,
     as_json: Json = False,
@@ -74,6 +77,10 @@ def calibrate(
             )
         if out is not None:
             calibration.save(out)
+        if plot is not None:
+            from espalier.solver.cli.reliability_plot import draw
+
+            draw(told, plot)
         for name, found in told.items():
             if as_json:
                 row = {"set": name, "error": found.error, "kept": found.kept, "accuracy_kept": found.accuracy_kept}

@@ -99,12 +99,31 @@ class Calibration:
             ValueError: It holds no calibration, or one over other features.
         """
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-            if tuple(value["features"]) != FEATURES:
-                raise ValueError(f"it was fitted over {', '.join(value['features'])}")
-            return cls(tuple(map(float, value["weights"])), str(value["model"]), int(value["problems"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} holds no calibration ({error}); make one with espalier calibrate") from None
+            return cls._of_json(path.read_text(encoding="utf-8"))
+        except UnicodeDecodeError:
+            fault = "it is not UTF-8 text"
+        except (ValueError, RecursionError) as error:
+            fault = str(error)
+        raise ValueError(f"{path} holds no calibration: {fault}; make one with espalier calibrate")
+
+    @classmethod
+    def _of_json(cls, text: str) -> Calibration:
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            raise ValueError("it is no JSON") from None
+        if not isinstance(value, dict):
+            raise ValueError("it is no JSON object")
+        features, weights, problems = value.get("features"), value.get("weights"), value.get("problems", 0)
+        if not isinstance(features, list) or not all(isinstance(name, str) for name in features):
+            raise ValueError("it has no list of features")
+        if tuple(features) != FEATURES:
+            raise ValueError(f"it was fitted over {', '.join(features) or 'nothing'}, not over {', '.join(FEATURES)}")
+        if not isinstance(weights, list) or not all(map(_is_finite, weights)):
+            raise ValueError("its weights are no list of numbers")
+        if not isinstance(problems, int):
+            raise ValueError("its number of problems is no whole number")
+        return cls(tuple(map(float, weights)), str(value.get("model", "")), problems)
 
 
 def fit(votes: Sequence[Votes], right: Sequence[bool], model: str = "", problems: int = 0) -> Calibration:
@@ -191,6 +210,10 @@ def subsets(classes: Sequence[int | None], right_class: int | None, rng: Random)
             found.append((votes, winner == right_class))
         size *= 2
     return found
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _sigmoid(x: float) -> float:
