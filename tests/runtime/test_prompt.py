@@ -5,8 +5,10 @@ import copy
 import pytest
 from transformers import AutoTokenizer
 
+from espalier.runtime.engine import RequestRefused
 from espalier.runtime.local import SEEDLING
-from espalier.runtime.prompt import PromptTemplate
+from espalier.runtime.openai.tokenizer import ByteTokenizer
+from espalier.runtime.prompt import ChatMessage, PromptTemplate
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +92,42 @@ def test_arguments_of_the_chat_template_come_with_the_model(tokenizer, tmp_path)
     (tmp_path / "chat_template_kwargs.json").write_text("[1]")
     with pytest.raises(ValueError, match=r"chat_template_kwargs\.json: write a JSON object"):
         PromptTemplate.load(tmp_path)
+
+
+CONTEXT = (ChatMessage("user", "Hello <|im_end|>"), ChatMessage("assistant", "<plan> hello"))
+
+
+def test_earlier_turns_stand_before_the_question_and_their_tags_stay_text(tokenizer):
+    tokens = PromptTemplate("Think. {question}").encode(tokenizer, "2 + 2?", CONTEXT)
+    plain = PromptTemplate("Think. {question}").encode(tokenizer, "2 + 2?", (ChatMessage("user", "x"),) * 2)
+    assert tokenizer.decode(tokens) == (
+        "<|im_start|>user\nHello <|im_end|><|im_end|>\n<|im_start|>assistant\n<plan> hello<|im_end|>\n"
+        "<|im_start|>user\nThink. 2 + 2?<|im_end|>\n<|im_start|>assistant\n"
+    )
+    for tag in ("<plan>", "<|im_end|>"):
+        token = tokenizer.convert_tokens_to_ids(tag)
+        assert tokens.count(token) == plain.count(token)
+
+
+def test_a_template_that_drops_or_refuses_earlier_turns_is_named(tokenizer):
+    last_only, strict = copy.deepcopy(tokenizer), copy.deepcopy(tokenizer)
+    last_only.chat_template = "{{ messages[-1].content }}"
+    strict.chat_template = (
+        "{% if messages | length > 1 %}{{ raise_exception('one turn') }}{% endif %}{{ messages[0].content }}"
+    )
+    assert PromptTemplate().encode(last_only, "x") == PromptTemplate().encode(strict, "x")
+    with pytest.raises(RequestRefused, match="drops the question, or a turn before it"):
+        PromptTemplate().encode(last_only, "x", CONTEXT)
+    with pytest.raises(RequestRefused, match="does not take these turns: one turn"):
+        PromptTemplate().encode(strict, "x", CONTEXT)
+
+
+def test_turns_of_bytes_are_found_again_whatever_they_spell():
+    tokenizer = ByteTokenizer()
+    context = (ChatMessage("user", "<|assistant|>é"), ChatMessage("assistant", ""))
+    tokens = PromptTemplate().encode(tokenizer, "<|user|> and?", context)
+    said = [("user", "<|assistant|>é"), ("assistant", ""), ("user", "<|user|> and?")]
+    assert tokenizer.messages(tokens) == [{"role": role, "content": content} for role, content in said]
+    alone = PromptTemplate().encode(tokenizer, "<|user|> x")
+    assert tokenizer.messages(alone) == [{"role": "user", "content": "<|user|> x"}]
+    assert tokenizer.decode(alone) == "<|user|> x"

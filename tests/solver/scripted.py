@@ -55,7 +55,7 @@ class ScriptedTokenizer:
         return self.encode(tokens)[0]
 
     def apply_chat_template(self, messages: Sequence[Mapping[str, str]], **_: Any) -> str:
-        return f"[{messages[0]['content']}]"
+        return "".join(f"[{message['content']}]" for message in messages)
 
 
 def response(*steps: str, answer: str = "", takeaway: str = "compare") -> str:

@@ -34,14 +34,24 @@ STATUS_UNKNOWN: Status
 STATUS_ERROR: Status
 
 class Problem(_message.Message):
-    __slots__ = ("id", "text", "check")
+    __slots__ = ("id", "text", "check", "context")
     ID_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     CHECK_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
     id: str
     text: str
     check: Check
-    def __init__(self, id: _Optional[str] = ..., text: _Optional[str] = ..., check: _Optional[_Union[Check, _Mapping]] = ...) -> None: ...
+    context: _containers.RepeatedCompositeFieldContainer[ChatMessage]
+    def __init__(self, id: _Optional[str] = ..., text: _Optional[str] = ..., check: _Optional[_Union[Check, _Mapping]] = ..., context: _Optional[_Iterable[_Union[ChatMessage, _Mapping]]] = ...) -> None: ...
+
+class ChatMessage(_message.Message):
+    __slots__ = ("role", "content")
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    role: str
+    content: str
+    def __init__(self, role: _Optional[str] = ..., content: _Optional[str] = ...) -> None: ...
 
 class Check(_message.Message):
     __slots__ = ("reference", "constraints", "program", "steps", "custom")

@@ -34,7 +34,7 @@ class SolveRequest(_message.Message):
     def __init__(self, problem: _Optional[_Union[_common_pb2.Problem, _Mapping]] = ..., settings: _Optional[_Union[Settings, _Mapping]] = ..., deltas: bool = ...) -> None: ...
 
 class Settings(_message.Message):
-    __slots__ = ("policy", "k", "max_tokens", "seconds", "rounds", "seed", "temperature", "candidate_tokens", "generated_tests")
+    __slots__ = ("policy", "k", "max_tokens", "seconds", "rounds", "seed", "temperature", "candidate_tokens", "generated_tests", "stop")
     POLICY_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -44,6 +44,7 @@ class Settings(_message.Message):
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
     CANDIDATE_TOKENS_FIELD_NUMBER: _ClassVar[int]
     GENERATED_TESTS_FIELD_NUMBER: _ClassVar[int]
+    STOP_FIELD_NUMBER: _ClassVar[int]
     policy: str
     k: int
     max_tokens: int
@@ -53,7 +54,8 @@ class Settings(_message.Message):
     temperature: float
     candidate_tokens: int
     generated_tests: int
-    def __init__(self, policy: _Optional[str] = ..., k: _Optional[int] = ..., max_tokens: _Optional[int] = ..., seconds: _Optional[float] = ..., rounds: _Optional[int] = ..., seed: _Optional[int] = ..., temperature: _Optional[float] = ..., candidate_tokens: _Optional[int] = ..., generated_tests: _Optional[int] = ...) -> None: ...
+    stop: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, policy: _Optional[str] = ..., k: _Optional[int] = ..., max_tokens: _Optional[int] = ..., seconds: _Optional[float] = ..., rounds: _Optional[int] = ..., seed: _Optional[int] = ..., temperature: _Optional[float] = ..., candidate_tokens: _Optional[int] = ..., generated_tests: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class BranchPath(_message.Message):
     __slots__ = ("turns",)

@@ -130,7 +130,7 @@ class FinishReason(StrEnum):
     """Why a response ended."""
 
     STOP = "stop"
-    """The end of turn, or a stop token."""
+    """The end of turn, a stop token, or a text at which the caller wanted it to end."""
     LENGTH = "length"
     """A token limit, the critical-path limit or the context length."""
     MALFORMED = "malformed"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from espalier.runtime.engine import RequestRefused
 
 INSTRUCTION_FILE = "instruction.txt"
 """A model directory may hold one: the instruction text that the model was trained with."""
@@ -14,10 +16,27 @@ INSTRUCTION_FILE = "instruction.txt"
 CHAT_TEMPLATE_KWARGS_FILE = "chat_template_kwargs.json"
 """A model directory may hold one: a JSON object of arguments for its chat template."""
 
+ROLES = ("user", "assistant")
+"""Of the turns of a conversation."""
+
 _QUESTION = "{question}"
 
-_MARK = "\ue000question\ue000"
-"""Stands for the question while the chat template is rendered: private-use characters, which no template changes."""
+_MARK = "\ue000{}\ue000"
+"""Stands for the content of a turn while the chat template is rendered: private-use characters, which no template
+changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """A turn of a conversation.
+
+    Attributes:
+        role: One of :data:`ROLES`.
+        content: What was said.
+    """
+
+    role: str
+    content: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,38 +87,82 @@ class PromptTemplate:
             text = json.dumps(dict(self.chat_template_kwargs), indent=2) + "\n"
             (folder / CHAT_TEMPLATE_KWARGS_FILE).write_text(text, encoding="utf-8")
 
-    def encode(self, tokenizer: Any, question: str) -> tuple[int, ...]:
+    def encode(self, tokenizer: Any, question: str, context: Sequence[ChatMessage] = ()) -> tuple[int, ...]:
         """Token ids up to where the model's turn begins.
 
-        The question alone is literal: tags and other special tokens that it spells are encoded as ordinary text. Those
-        of the instruction and of the chat template are tokens.
+        What people and models have said is literal: tags and other special tokens that it spells are encoded as
+        ordinary text. Those of the instruction and of the chat template are tokens.
+
+        Args:
+            tokenizer: The model's.
+            question: Stands in the instruction text, in the last turn.
+            context: Earlier turns.
 
         Raises:
-            ValueError: The chat template drops, repeats or rewrites the question.
+            RequestRefused: The chat template does not take these turns, or drops, repeats or rewrites one.
         """
-        rendered = self._render(tokenizer, question)
-        framed = self._render(tokenizer, _MARK)
+        said = (*context, ChatMessage("user", question))
+        rendered = self._render(tokenizer, said)
+        framed = self._render(
+            tokenizer, [replace(one, content=_MARK.format(number)) for number, one in enumerate(said)]
+        )
+        if any(_MARK.format(number) not in framed for number in range(len(said))):
+            raise RequestRefused("the chat template drops the question, or a turn before it")
         if not any(rendered.count(token) != framed.count(token) for token in tokenizer.get_added_vocab()):
             return tuple(tokenizer.encode(rendered, add_special_tokens=False))
-        head, mark, tail = framed.partition(_MARK)
-        literal = rendered.removeprefix(head).removesuffix(tail)  # what the template makes of it: some templates trim
-        if not mark or literal.strip() != question.strip():
-            raise ValueError(
-                "the chat template drops, repeats or rewrites the question; special tokens in it cannot be kept as text"
-            )
-        pieces = ((head, False), (literal, True), (tail, False))
         return tuple(
             token
-            for piece, as_text in pieces
+            for piece, as_text in _pieces(rendered, framed, [one.content for one in said])
             for token in tokenizer.encode(piece, add_special_tokens=False, split_special_tokens=as_text)
         )
 
-    def _render(self, tokenizer: Any, question: str) -> str:
-        turn = {"role": "user", "content": self.instruction.replace(_QUESTION, question)}
-        text: str = tokenizer.apply_chat_template(
-            [turn], tokenize=False, add_generation_prompt=True, **self.chat_template_kwargs
-        )
+    def _render(self, tokenizer: Any, said: Sequence[ChatMessage]) -> str:
+        *context, last = said
+        turns = [{"role": one.role, "content": one.content} for one in context]
+        turns.append({"role": last.role, "content": self.instruction.replace(_QUESTION, last.content)})
+        try:
+            text: str = tokenizer.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=True, **self.chat_template_kwargs
+            )
+        except Exception as error:
+            if _is_of_template(error):
+                raise RequestRefused(f"the model's chat template does not take these turns: {error}") from None
+            raise
         return text
+
+
+def _pieces(rendered: str, framed: str, contents: Sequence[str]) -> Iterator[tuple[str, bool]]:
+    """The rendered text in pieces, each with whether it is literal.
+
+    Args:
+        rendered: The chat.
+        framed: The same with marks for the contents.
+        contents: Of the turns; some templates trim them.
+
+    Raises:
+        RequestRefused: A content is not where its mark is.
+    """
+    for number, content in enumerate(contents):
+        frame, _, framed = framed.partition(_MARK.format(number))
+        after = framed.partition(_MARK.format(number + 1))[0]
+        forms = (content, content.strip(), content.lstrip(), content.rstrip())
+        literal = next((form for form in forms if rendered.startswith(frame + form + after)), None)
+        if literal is None:
+            raise RequestRefused(
+                "the chat template drops, repeats or rewrites the question or a turn before it; special tokens in it "
+                "cannot be kept as text"
+            )
+        yield frame, False
+        yield literal, True
+        rendered = rendered[len(frame) + len(literal) :]
+    if rendered != framed:
+        raise RequestRefused("the chat template writes more behind the question than it does behind other questions")
+    yield rendered, False
+
+
+def _is_of_template(error: Exception) -> bool:
+    """Whether a chat template has raised it: `transformers` renders them with Jinja, which need not be installed."""
+    return type(error).__module__.partition(".")[0] == "jinja2"
 
 
 def _kwargs(file: Path) -> dict[str, Any]:

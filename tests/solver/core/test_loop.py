@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from espalier.runtime.engine import EngineInfo, EngineUnavailable, FinishReason, Limits, Mode, RequestRefused
+from espalier.runtime.prompt import ChatMessage
 from espalier.solver.core.candidate import Candidate
 from espalier.solver.core.events import AnswerJudged, CandidateFinished, RoundFinished, Solved
 from espalier.solver.core.generation import Generation
@@ -328,3 +329,21 @@ async def test_a_response_without_an_answer_fails_the_check_and_casts_no_vote() 
     result = await solver(ScriptedEngine.of(silent)).solve(OPEN, BestOfK(), Budget(candidates=1))
     (entry,) = result.judged
     assert (entry.verdict.status, entry.candidate.answer_class) == (Status.UNKNOWN, None)
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+async def test_a_stop_ends_a_response_before_it_but_not_inside_of_steps(deaf: bool) -> None:
+    told = response("END is near", "7*6=42", answer=f"{boxed('42')} END {boxed('41')}")
+    engine = ScriptedEngine.of(told, deaf=deaf)
+    result = await solver(engine, stop=("never", " END")).solve(CHECKED, Greedy(), Budget(candidates=1))
+    (entry,) = result.judged
+    assert entry.candidate.text == told.partition(" END " + boxed("41")[:3])[0]
+    assert (entry.candidate.reason, result.selection.answer) == (FinishReason.STOP, "42")
+    assert len(engine.aborted) == 1
+
+
+async def test_what_was_said_before_is_put_to_the_model_alone() -> None:
+    engine = ScriptedEngine.of(boxed("42"))
+    problem = replace(CHECKED, context=(ChatMessage("user", "Hello"), ChatMessage("assistant", "Hello!")))
+    await solver(engine).solve(problem, Greedy(), Budget(candidates=1))
+    assert engine.tokenizer.decode(engine.requests[0].prompt) == "[Hello][Hello!][What is 6 times 7?]"

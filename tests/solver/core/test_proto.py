@@ -7,12 +7,26 @@ from google.protobuf.json_format import MessageToDict
 from hypothesis import given
 from hypothesis import strategies as st
 
+from espalier.common.errors import FieldError
 from espalier.runtime.engine import FinishReason, Tokens, Usage
 from espalier.runtime.layout import Path
+from espalier.runtime.prompt import ROLES, ChatMessage
 from espalier.solver.core.candidate import BranchAnswer, Candidate, Repair, Spec
 from espalier.solver.core.events import Streamed
 from espalier.solver.core.journal import Entry
-from espalier.solver.core.proto import decode_entry, encode_candidate, encode_event, to_json
+from espalier.solver.core.problem import Problem
+from espalier.solver.core.proto import (
+    decode_entry,
+    decode_problem,
+    decode_settings,
+    encode_candidate,
+    encode_event,
+    encode_problem,
+    encode_settings,
+    to_json,
+)
+from espalier.solver.core.settings import MAX_TEXT, Settings
+from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
 from espalier.verifiers.verdict import Evidence, Status, Verdict
 
@@ -53,6 +67,33 @@ verdicts = st.builds(
     evidence=st.lists(st.builds(Evidence, texts, texts), max_size=3).map(tuple),
     feedback=texts,
 )
+
+
+problems = st.builds(
+    Problem,
+    id=texts,
+    text=texts.filter(str.strip),
+    context=st.lists(st.builds(ChatMessage, st.sampled_from(ROLES), texts), max_size=3).map(tuple),
+)
+
+
+@given(problems, st.lists(texts, max_size=3).map(tuple))
+def test_a_request_comes_back_equal(problem: Problem, stop: tuple[str, ...]) -> None:
+    assert decode_problem(encode_problem(problem)) == problem
+    assert decode_settings(encode_settings(Settings(stop=stop, k=2))) == Settings(stop=stop, k=2)
+
+
+@pytest.mark.parametrize(
+    ("context", "field"),
+    [
+        ([{"role": "tool", "content": "x"}], "problem.context[0].role"),
+        ([{"role": "user", "content": "x" * MAX_TEXT}], "problem.context"),
+    ],
+)
+def test_a_context_that_is_no_conversation_is_refused(context: list[dict[str, str]], field: str) -> None:
+    with pytest.raises(FieldError) as caught:
+        decode_problem(common_pb2.Problem(text="x", context=[common_pb2.ChatMessage(**turn) for turn in context]))
+    assert caught.value.field == field
 
 
 @given(st.builds(Entry, candidates, st.none() | verdicts))

@@ -14,6 +14,7 @@ import openai
 import pytest
 
 from espalier.common.security import ServerSecurity
+from espalier.solver.service.replies import MAX_PIECE, pieces
 from espalier.verifiers.local import LocalVerifiers
 from tests.solver.scripted import ERROR, ScriptedJudge
 from tests.solver.service.serving import LIMITS, Served, serving, until
@@ -70,6 +71,29 @@ async def test_a_problem_without_an_answer_is_a_refusal_and_not_an_error(hub: Lo
     assert message.refusal is not None
     assert message.refusal.startswith("UNSOLVED")
     assert reply.choices[0].finish_reason == "length"
+
+
+@pytest.mark.parametrize("text", ["", "\n", "a\n\n b", "x" * 5000, "\r\n" + "é" * 1024 + "\n", "a\u2028b\x0c"])
+def test_pieces_of_a_text_are_the_text_and_none_is_long(text: str) -> None:
+    assert "".join(pieces(text)) == text
+    assert max(map(len, pieces(text)), default=0) <= MAX_PIECE + 1
+
+
+async def test_the_winners_response_is_streamed_once_it_is_decided_line_by_line(hub: LocalVerifiers) -> None:
+    words = "first\n\n  then\n" + RIGHT
+    async with answering(words, hub) as ask:
+        stream = await ask.chat.completions.create(
+            model="espalier", messages=QUESTION, stream=True, extra_body={"check": "reference:42", "k": 2}
+        )
+        chunks = [chunk async for chunk in stream]
+    told: list[str] = [
+        (chunk.choices[0].delta.model_extra or {}).get("reasoning_content", "") for chunk in chunks if chunk.choices
+    ]
+    assert "".join(told) == words
+    assert [piece for piece in told if piece] == words.splitlines(keepends=True)
+    last_progress = max(number for number, chunk in enumerate(chunks) if "round_finished" in str(chunk.model_extra))
+    assert not any(told[:last_progress])
+    assert any(chunk.choices[0].delta.content == "42" for chunk in chunks[-3:])
 
 
 async def test_a_stream_shows_progress_and_ends_with_answer_metadata_and_usage(hub: LocalVerifiers) -> None:
@@ -136,11 +160,24 @@ async def test_system_messages_stand_before_the_problem(hub: LocalVerifiers) -> 
     [
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "user", "content": " "}]}, "messages[0].content"),
-        ({"messages": [{"role": "assistant", "content": "x"}, *QUESTION]}, "messages[0].role"),
+        ({"messages": [*QUESTION, {"role": "assistant", "content": "x"}]}, "messages[1].role"),
+        ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "1"}, *QUESTION]}, "messages[0].role"),
+        ({"messages": [{"role": "assistant", "tool_calls": [{"id": "1"}]}, *QUESTION]}, "messages[0].tool_calls"),
+        ({"messages": [{"role": "assistant", "content": None}, *QUESTION]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": "x" * 99_990}, *QUESTION]}, "messages"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content[0]"),
         ({"messages": [{"role": "user", "content": "x" * 100_001}]}, "messages"),
         ({"messages": [{"role": "user", "content": "many words " * 3000}]}, "messages"),
-        ({"n": 2}, "n"),
+        ({"n": 0}, "n"),
+        ({"n": 17}, "n"),
+        ({"stop": ["a", 1]}, "stop"),
+        ({"stop": list("abcde")}, "stop"),
+        ({"stop": ["a", ""]}, "stop[1]"),
+        ({"stop": "x" * 257}, "stop[0]"),
+        ({"logprobs": True}, "logprobs"),
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"reasoning_effort": "high"}, "reasoning_effort"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
         ({"max_tokens": 513}, "max_completion_tokens"),
         ({"temperature": -1}, "temperature"),

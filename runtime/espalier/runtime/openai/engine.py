@@ -174,7 +174,7 @@ class OpenAIEngine:
             async with self._slots:
                 stream = await self._client.chat.completions.create(
                     model=self._info.model,
-                    messages=[{"role": "user", "content": self._tokenizer.decode(request.prompt)}],
+                    messages=self._tokenizer.messages(request.prompt),
                     stream=True,
                     stream_options={"include_usage": True},
                     max_tokens=request.limits.max_tokens,

@@ -18,12 +18,14 @@ class Generation:
         sampling: Temperature and seed are replaced by the candidate's.
         step_penalty: Repetition penalty inside steps (1.02 in the paper's engine: stops loops).
         limits: Of one response.
+        stop: Texts that end a response before they appear in it, outside of steps.
         mode: Fork and join, or one token after the other. An engine that cannot fork always does the latter.
     """
 
     sampling: SamplingParams = SamplingParams()
     step_penalty: float = 1.0
     limits: Limits = Limits()
+    stop: tuple[str, ...] = ()
     mode: Mode = Mode.PARALLEL
 
     def request(self, request_id: str, prompt: tuple[int, ...], spec: Spec, info: EngineInfo) -> GenerateRequest:

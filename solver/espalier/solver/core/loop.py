@@ -84,12 +84,13 @@ class Solver:
     generation: Generation = Generation()
     trust: Trust = Trust()
 
-    def within(self, max_tokens: int) -> Solver:
-        """This solver, with responses of at most so many new tokens."""
-        limits = self.generation.limits
-        if limits.max_tokens == max_tokens:
+    def within(self, max_tokens: int, stop: tuple[str, ...] = ()) -> Solver:
+        """This solver, with responses of at most so many new tokens that end before the texts of `stop`."""
+        generation = self.generation
+        if (generation.limits.max_tokens, generation.stop) == (max_tokens, stop):
             return self
-        return replace(self, generation=replace(self.generation, limits=replace(limits, max_tokens=max_tokens)))
+        limits = replace(generation.limits, max_tokens=max_tokens)
+        return replace(self, generation=replace(generation, limits=limits, stop=stop))
 
     async def solve(
         self,
@@ -325,15 +326,16 @@ class _Run:
     def _sample(self, spec: Spec) -> None:
         engine = self._solver.engine
         form = self._problem.check if self._evidence is None else PROGRAM
-        builder = CandidateBuilder(spec, engine.tokenizer, form, engine.info.end_of_turn)
+        builder = CandidateBuilder(spec, engine.tokenizer, form, engine.info.end_of_turn, self._solver.generation.stop)
         attempt = self._attempts[spec.index] = _Attempt(builder=builder)
         attempt.generating = self._group.create_task(self._generate(spec, builder))
 
     async def _generate(self, spec: Spec, builder: CandidateBuilder) -> None:
         engine = self._solver.engine
         asked = question(self._problem.text, spec)
-        prompt = self._solver.template.encode(engine.tokenizer, asked)
+        prompt = self._solver.template.encode(engine.tokenizer, asked, self._problem.context)
         request = self._solver.generation.request(self._request_id(spec.index), prompt, spec, engine.info)
+        ended = False
         self._observer(CandidateStarted(spec, asked if asked != self._problem.text else None, prompt))
         try:
             async with closing(engine.generate(request)) as events:
@@ -342,6 +344,9 @@ class _Run:
                     self._observer(Streamed(spec.index, event, builder.text))
                     if found is not None:
                         self._verify_branch_answer(spec.index, found)
+                    if builder.stopped and not ended:
+                        ended = True
+                        await self._abort(spec.index)
         except RequestRefused as error:
             if spec.repair is None:
                 raise

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from espalier.runtime.prompt import ChatMessage
 from espalier.verifiers.check import Check
 from espalier.verifiers.check_text import CheckError, check_from_json, parse_check
 
@@ -28,6 +29,7 @@ class Problem:
         check: How an answer is judged; None when nothing but votes can judge it.
         task: The task that it was drawn from, or the file that it comes from; empty when it was typed.
         metadata: What its maker knows of it, for example the numbers in it. Neither compared nor sent anywhere.
+        context: What was said before it, oldest first. The model reads it; no check is recognised in it.
     """
 
     id: str
@@ -35,6 +37,7 @@ class Problem:
     check: Check | None = None
     task: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    context: tuple[ChatMessage, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.text.strip():

@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 
 from espalier.common.errors import FieldError
 from espalier.runtime.engine import BranchClosed, BranchOpened, Finished, FinishReason, Joined, Tokens, Usage
+from espalier.runtime.prompt import ROLES, ChatMessage
 from espalier.solver.core.candidate import BranchAnswer, Candidate, Repair, Spec
 from espalier.solver.core.events import (
     Accepted,
@@ -84,25 +85,37 @@ def decode_problem(message: common_pb2.Problem, at: str = "problem") -> Problem:
     """A problem.
 
     Raises:
-        FieldError: It has no text or too much of it, or its check is wrong.
+        FieldError: It has no text or too much of it, its check is wrong, or its context is no conversation.
     """
     if not message.text.strip():
         raise FieldError(f"{at}.text", "is empty; give the problem to solve")
     if len(message.text) > MAX_TEXT:
         raise FieldError(f"{at}.text", f"has {len(message.text)} characters; at most {MAX_TEXT} are read")
     check = decode_check(message.check, f"{at}.check") if message.HasField("check") else None
-    return Problem(message.id, message.text, check)
+    return Problem(message.id, message.text, check, context=_decode_context(message, at))
 
 
 def encode_problem(problem: Problem) -> common_pb2.Problem:
     """A problem as a message."""
     check = None if problem.check is None else encode_check(problem.check)
-    return common_pb2.Problem(id=encode_text(problem.id), text=encode_text(problem.text), check=check)
+    context = [common_pb2.ChatMessage(role=one.role, content=encode_text(one.content)) for one in problem.context]
+    return common_pb2.Problem(id=encode_text(problem.id), text=encode_text(problem.text), check=check, context=context)
+
+
+def _decode_context(message: common_pb2.Problem, at: str) -> tuple[ChatMessage, ...]:
+    characters = len(message.text) + sum(len(one.content) for one in message.context)
+    if message.context and characters > MAX_TEXT:
+        raise FieldError(f"{at}.context", f"and text have {characters} characters; at most {MAX_TEXT} are read")
+    for number, one in enumerate(message.context):
+        if one.role not in ROLES:
+            raise FieldError(f"{at}.context[{number}].role", f"is {one.role[:80]!r}; give one of: {', '.join(ROLES)}")
+    return tuple(ChatMessage(one.role, one.content) for one in message.context)
 
 
 def decode_settings(message: pb.Settings) -> Settings:
     """Settings; absent fields are None. `ServerLimits.plan` says whether they make sense."""
-    return Settings(**{field.name: value for field, value in message.ListFields()})
+    values = {field.name: value for field, value in message.ListFields()}
+    return Settings(**{**values, "stop": tuple(message.stop)})
 
 
 def encode_settings(settings: Settings) -> pb.Settings:

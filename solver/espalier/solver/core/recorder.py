@@ -24,6 +24,7 @@ class CandidateBuilder:
     Attributes:
         text: What the last event brought: the text of its tokens as far as their characters are complete, or the plan
             of the step that it opened.
+        stopped: Whether a text that ends the response has appeared outside of steps: nothing more of it is wanted.
     """
 
     def __init__(
@@ -32,8 +33,12 @@ class CandidateBuilder:
         tokenizer: Any,
         check: Check | None,
         end_of_turn: Sequence[int] = (),
+        stop: Sequence[str] = (),
     ) -> None:
         self.text = ""
+        self.stopped = False
+        self._stop = stop
+        self._tail = ""
         self._finished: Finished | None = None
         self._seen = Usage()
         self._refused = ""
@@ -59,6 +64,8 @@ class CandidateBuilder:
                 self.text = self._texts[path].feed(tokens)
                 if path and not _ANSWER_ENDS.isdisjoint(self.text):
                     return self._look(path)
+                if not path and self._stop:
+                    self._look_for_stop()
             case BranchClosed(path=path):
                 return self._look(path)
             case Finished():
@@ -89,19 +96,29 @@ class CandidateBuilder:
                 detail=self._refused,
             )
         root = self._text(self._without_end(self._tokens[()]))
-        stated = final_answer(root, self._check, complete=finished.reason is FinishReason.STOP)
+        text = self._text(self._without_end(finished.rollout.tokens))
+        reason = finished.reason
+        if self.stopped:
+            behind = len(root) - min((at for at in map(root.find, self._stop) if at >= 0), default=len(root))
+            root, text, reason = root[: len(root) - behind], text[: len(text) - behind], FinishReason.STOP
+        stated = final_answer(root, self._check, complete=reason is FinishReason.STOP)
         return Candidate(
             spec=self._spec,
-            text=self._text(self._without_end(finished.rollout.tokens)),
+            text=text,
             answer=settled_by.answer if settled_by else stated.text if stated else None,
             branch_answers=tuple(self._answers),
-            reason=finished.reason,
+            reason=reason,
             usage=finished.usage,
             seconds=seconds,
             forked=self._forked(),
             well_formed=finished.structure is not None and finished.structure.well_formed,
             detail=finished.detail,
         )
+
+    def _look_for_stop(self) -> None:
+        window = self._tail + self.text
+        self.stopped = self.stopped or any(stop in window for stop in self._stop)
+        self._tail = window[-max(map(len, self._stop)) :]
 
     def _forked(self) -> bool:
         steps = [path for path in self._tokens if path]

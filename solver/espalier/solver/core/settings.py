@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from espalier.common.errors import FieldError
 from espalier.runtime.engine import Limits
 from espalier.solver.core.policies import POLICIES, policy
+from espalier.solver.core.policies.greedy import Greedy
 from espalier.solver.core.policy import MIN_TOKENS, Budget, BudgetError, Policy
 from espalier.solver.core.verification import MAX_TESTS, NO_EVIDENCE, Verification
 
@@ -17,6 +18,12 @@ Number = TypeVar("Number", int, float)
 
 MAX_TEXT = 100_000
 """Characters of a problem."""
+
+MAX_STOPS = 4
+"""Texts that end a response, as OpenAI has it."""
+
+MAX_STOP_TEXT = 256
+"""Characters of such a text."""
 
 MAX_SEED = (1 << 64) - 1
 
@@ -38,6 +45,7 @@ class Settings:
         temperature: Of all sampling, instead of the policy's ladder.
         candidate_tokens: New tokens of one candidate.
         generated_tests: Tests that the model writes for programs that no check judges.
+        stop: Texts that end a response before they appear in it, outside of steps.
     """
 
     policy: str | None = None
@@ -49,6 +57,7 @@ class Settings:
     temperature: float | None = None
     candidate_tokens: int | None = None
     generated_tests: int | None = None
+    stop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +107,11 @@ class ServerLimits:
             raise FieldError(f"{at}rounds", f"is {settings.rounds}; give at least 1")
         if settings.seed is not None and settings.seed > MAX_SEED:
             raise FieldError(f"{at}seed", f"is {settings.seed}; give at most {MAX_SEED}")
+        if len(settings.stop) > MAX_STOPS:
+            raise FieldError(f"{at}stop", f"has {len(settings.stop)} texts; give at most {MAX_STOPS}")
+        for number, text in enumerate(settings.stop):
+            if not 0 < len(text) <= MAX_STOP_TEXT:
+                raise FieldError(f"{at}stop[{number}]", f"has {len(text)} characters; give 1 to {MAX_STOP_TEXT}")
         name = settings.policy or self.policy
         if name not in POLICIES:
             raise FieldError(f"{at}policy", f"{name[:80]!r} is none; there are: {', '.join(POLICIES)}")
@@ -121,6 +135,7 @@ class ServerLimits:
             seed=secrets.randbelow(1 << 31) if settings.seed is None else settings.seed,
             candidate_tokens=tokens,
             verification=verification,
+            stop=settings.stop,
         )
 
 
@@ -134,6 +149,7 @@ class SolvePlan:
         seed: Of all sampling.
         candidate_tokens: New tokens of one candidate.
         verification: What may be spent on evidence.
+        stop: Texts that end a response.
     """
 
     policy: Policy
@@ -141,6 +157,12 @@ class SolvePlan:
     seed: int
     candidate_tokens: int
     verification: Verification = NO_EVIDENCE
+    stop: tuple[str, ...] = ()
+
+    @property
+    def single(self) -> bool:
+        """Whether there can be only one candidate: it is decided from the beginning whose the answer is, if any."""
+        return self.budget.candidates == 1 or isinstance(self.policy, Greedy)
 
 
 def _within(wanted: Number | None, default: Number, most: Number, at: str) -> Number:

@@ -1,4 +1,4 @@
-"""`POST /v1/chat/completions` and `GET /v1/models` over the session, for every client that speaks OpenAI's protocol."""
+"""OpenAI's endpoints and `GET /v1/models` over the session, for every client that speaks OpenAI's protocol."""
 
 from __future__ import annotations
 
@@ -27,19 +27,16 @@ from espalier.common.grpc_errors import REQUEST_ID, known_or_new
 from espalier.common.security import UNAUTHENTICATED, ServerSecurity
 from espalier.common.tracing import TRACEPARENT
 from espalier.runtime.engine import RequestRefused
-from espalier.solver.core.events import Solved
-from espalier.solver.service.chat import (
-    ChatRequest,
-    UnknownModelError,
-    chunk,
-    completion,
-    last_chunks,
-    plan_of,
-    progress,
-    read_request,
-)
+from espalier.solver.core.events import Solved, SolveEvent, Streamed
+from espalier.solver.core.result import Result
+from espalier.solver.service.chat import Chat
+from espalier.solver.service.completions import Completions
+from espalier.solver.service.fields import SolveCall, UnknownModelError, plans_of
 from espalier.solver.service.http_error import HttpError
+from espalier.solver.service.live_text import LiveText
+from espalier.solver.service.replies import Dialect, Head, ReplyStream, pieces, progress_of, response_of
 from espalier.solver.service.requests import read_json, require_same_origin
+from espalier.solver.service.responses import Responses
 from espalier.solver.session.admission import AdmissionFullError, DrainingError
 from espalier.solver.session.idempotency import KEY
 from espalier.solver.session.metrics import SolverMetrics
@@ -47,6 +44,8 @@ from espalier.solver.session.session import SlowReaderError, SolveRequest, Solve
 
 ALIAS = "espalier"
 """A model name that every server answers to."""
+
+DIALECTS: tuple[Dialect, ...] = (Chat(), Completions(), Responses())
 
 BACKLOG = 1024
 
@@ -102,7 +101,7 @@ class Endpoint:
         """As an ASGI application."""
         return Starlette(
             routes=[
-                Route("/v1/chat/completions", self._guarded(self._complete), methods=["POST"]),
+                *(Route(one.path, self._guarded(self._solving(one)), methods=["POST"]) for one in DIALECTS),
                 Route("/v1/models", self._guarded(self._models), methods=["GET"]),
                 Route("/v1/models/{model}", self._guarded(self._one_model), methods=["GET"]),
                 Route("/healthz", self._health, methods=["GET"]),
@@ -115,56 +114,76 @@ class Endpoint:
         """Serve more, before it starts."""
         self._more.extend(pages.routes(self._guarded))
 
-    async def _complete(self, request: Request) -> Response:
-        body = await read_json(request, self._max_body)
-        chat = read_request(body, (self._model, ALIAS))
-        solve_request = SolveRequest(
-            chat.problem,
-            plan_of(chat, self._session.limits),
-            caller=request.state.caller,
-            traceparent=request.headers.get(TRACEPARENT, ""),
-        )
-        created = int(time.time())
-        key = request.headers.get(KEY)
-        if not chat.stream:
+    def _solving(self, dialect: Dialect) -> Handler:
+        """The handler of an endpoint that solves."""
 
-            async def complete() -> dict[str, Any]:
-                result = await self._session.solve(solve_request)
-                return completion(solve_request.id, self._model, created, result)
+        async def complete(request: Request) -> Response:
+            body = await read_json(request, self._max_body)
+            call = dialect.read(body, (self._model, ALIAS))
+            requests = self._requests(call, request)
+            head = Head(tuple(one.id for one in requests), self._model, int(time.time()))
+            key = request.headers.get(KEY)
+            if not call.stream:
 
-            if key is None:
-                return JSONResponse(await _unless_gone(request, complete()))
-            asked = json.dumps(body, sort_keys=True).encode()
-            name = solve_request.caller.name
-            return JSONResponse(await _unless_gone(request, self._session.calls.reply(name, key, asked, complete)))
-        if key is not None:
-            raise FieldError(KEY, "is for replies that are not streamed; leave it out, or set stream to false")
-        chunks = self._chunks(solve_request, chat, created)
-        # Whatever keeps a solve from beginning is still an ordinary reply: the first chunk is made before the head.
-        first = await _unless_gone(request, anext(chunks))
-        return EventStream(first, kept_alive(chunks))
+                async def solve_all() -> dict[str, Any]:
+                    return dialect.reply(head, call, await self._session.solve_all(requests))
 
-    async def _chunks(self, solve_request: SolveRequest, chat: ChatRequest, created: int) -> AsyncGenerator[str]:
+                if key is None:
+                    return JSONResponse(await _unless_gone(request, solve_all()))
+                asked = json.dumps([dialect.path, body], sort_keys=True).encode()
+                name = request.state.caller.name
+                return JSONResponse(await _unless_gone(request, self._session.calls.reply(name, key, asked, solve_all)))
+            if key is not None:
+                raise FieldError(KEY, "is for replies that are not streamed; leave it out, or set stream to false")
+            chunks = self._chunks(dialect, call, requests, head)
+            # Whatever keeps a solve from beginning is still an ordinary reply: the first chunk is made before the head.
+            first = await _unless_gone(request, anext(chunks))
+            return EventStream(first, kept_alive(chunks))
+
+        return complete
+
+    def _requests(self, call: SolveCall, request: Request) -> list[SolveRequest]:
+        """A solve for each choice. Once the first is admitted the others wait: a call is refused as a whole or not."""
+        return [
+            SolveRequest(
+                call.problem,
+                plan,
+                caller=request.state.caller,
+                traceparent=request.headers.get(TRACEPARENT, ""),
+                admitted=number > 0,
+            )
+            for number, plan in enumerate(plans_of(call, self._session.limits))
+        ]
+
+    async def _chunks(
+        self, dialect: Dialect, call: SolveCall, requests: Sequence[SolveRequest], head: Head
+    ) -> AsyncGenerator[str]:
         """The stream as server-sent events."""
-        head = (solve_request.id, self._model, created)
+        reply = dialect.stream(head, call)
+        live = [LiveText() if request.plan.single and not request.plan.stop else None for request in requests]
+        results: dict[int, Result] = {}
         started = False
-        async with aclosing(self._session.events(solve_request, tokens=False)) as events:
+        streams = [
+            self._session.events(request, tokens=text is not None) for request, text in zip(requests, live, strict=True)
+        ]
+        async with aclosing(merged(streams)) as events:
             try:
-                async for seconds, event in events:
+                async for choice, (seconds, event) in events:
                     if not started:
-                        yield _sse(chunk(*head, {"role": "assistant", "content": ""}))
+                        for chunk in reply.begin():
+                            yield chunk
                         started = True
+                    for chunk in _told(reply, choice, head.solve_ids[choice], live[choice], event, seconds):
+                        yield chunk
                     if isinstance(event, Solved):
-                        for last in last_chunks(*head, event.result, with_usage=chat.usage):
-                            yield _sse(last)
-                    elif (said := progress(solve_request.id, event, seconds)) is not None:
-                        yield _sse(chunk(*head, {}, said))
+                        results[choice] = event.result
+                for chunk in reply.end([result for _, result in sorted(results.items())]):
+                    yield chunk
             except Exception as error:
                 if not started:
                     raise
-                yield _sse(_refusal_of(error).body)
-                return
-        yield "data: [DONE]\n\n"
+                for chunk in reply.failed(_refusal_of(error).body):
+                    yield chunk
 
     async def _health(self, _: Request) -> Response:
         """For probes: they carry no token, and learn nothing but this."""
@@ -418,8 +437,55 @@ async def _disconnect(request: Request) -> None:
         pass
 
 
-def _sse(value: Any) -> str:
-    return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"
+def _told(
+    reply: ReplyStream, choice: int, solve_id: str, live: LiveText | None, event: SolveEvent, seconds: float
+) -> Iterator[str]:
+    """What a stream says of an event.
+
+    Args:
+        reply: Makes the server-sent events.
+        choice: Which of the reply's.
+        solve_id: Of the choice.
+        live: Tells the response on its way, where it is decided from the beginning whose it is.
+        event: What happened.
+        seconds: When, since the solve began.
+    """
+    if isinstance(event, Solved):
+        response = response_of(event.result)
+        for piece in pieces(response if live is None else live.rest(response)):
+            yield from reply.response(choice, piece)
+        yield from reply.solved(choice, event.result)
+    elif isinstance(event, Streamed):
+        if live is not None and (text := live.feed(event)):
+            yield from reply.response(choice, text)
+    elif (said := progress_of(solve_id, event, seconds)) is not None:
+        yield from reply.progress(choice, said)
+
+
+async def merged(streams: Sequence[AsyncGenerator[Made]]) -> AsyncGenerator[tuple[int, Made]]:
+    """What several streams yield as it comes, each with its stream's number; the first failure ends all of them."""
+    coming = {asyncio.ensure_future(anext(stream)): number for number, stream in enumerate(streams)}
+    try:
+        while coming:
+            done, _ = await asyncio.wait(coming, return_when=asyncio.FIRST_COMPLETED)
+            for one in done:
+                number = coming.pop(one)
+                try:
+                    item = one.result()
+                except StopAsyncIteration:
+                    continue
+                yield number, item
+                coming[asyncio.ensure_future(anext(streams[number]))] = number
+    finally:
+        for one in coming:
+            one.cancel()
+        if coming:
+            await asyncio.wait(coming)
+        for one in coming:
+            if not one.cancelled():
+                one.exception()  # the first failure is told
+        for stream in streams:
+            await stream.aclose()
 
 
 def _refusal_of(error: Exception) -> HttpError:

@@ -61,8 +61,12 @@ class Admission:
         self.waiting = 0
 
     @asynccontextmanager
-    async def enter(self, caller: Caller = ANYONE) -> AsyncIterator[None]:
+    async def enter(self, caller: Caller = ANYONE, admitted: bool = False) -> AsyncIterator[None]:
         """Wait for a slot and hold it.
+
+        Args:
+            caller: Who asks.
+            admitted: The solve belongs to a call that has been admitted, and is not turned away any more.
 
         Raises:
             AdmissionFullError: There is no place in line either, or the caller has used up its tokens.
@@ -71,11 +75,11 @@ class Admission:
         if self._closed:
             raise DrainingError("the server is going away; ask another")
         clock = asyncio.get_running_loop().time
-        if (delay := self._bucket(caller).delay(clock())) > 0:
+        if not admitted and (delay := self._bucket(caller).delay(clock())) > 0:
             raise AdmissionFullError(
                 self.running + self.waiting, delay, f"{caller.tokens_per_minute} tokens a minute are used up"
             )
-        if self.waiting >= self._places and self.running + self.waiting >= self._slots:
+        if not admitted and self.waiting >= self._places and self.running + self.waiting >= self._slots:
             raise AdmissionFullError(self.running + self.waiting, self._delay())
         self._empty.clear()
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 
 from espalier.common.callers import ANYONE, Caller
-from espalier.common.errors import FieldError, UnansweredError, UnavailableError
+from espalier.common.errors import FieldError, UnansweredError, UnavailableError, first_cause
 from espalier.runtime.engine import EngineError, RequestRefused, Tokens
 from espalier.solver.core.events import Observer, Solved, SolveEvent, Streamed, fan_out, new_solve_id
 from espalier.solver.core.journal import Entry, Journal, NoJournal
@@ -65,6 +65,7 @@ class SolveRequest:
         deadline: When the result must be there, in the time of the event loop; None: there is no deadline.
         caller: Who asks.
         traceparent: The caller's span, as W3C Trace Context writes it; empty: none.
+        admitted: It belongs to a call that has been admitted: it waits for a slot, however many wait before it.
         id: Names the solve in events, logs, traces and the engine's requests.
     """
 
@@ -73,6 +74,7 @@ class SolveRequest:
     deadline: float | None = None
     caller: Caller = ANYONE
     traceparent: str = ""
+    admitted: bool = False
     id: str = field(default_factory=new_solve_id)
 
     def budget(self, now: float) -> Budget:
@@ -146,7 +148,7 @@ class SolveSession:
         named = {"caller": request.caller.name} if request.caller.name else {}
         with structlog.contextvars.bound_contextvars(solve_id=request.id, **named):
             arrived = time.perf_counter()
-            async with self.admission.enter(request.caller) if self.admission else nullcontext():
+            async with self.admission.enter(request.caller, request.admitted) if self.admission else nullcontext():
                 if self.admission:
                     self.metrics.waited("live", time.perf_counter() - arrived)
                 self._running += 1
@@ -154,6 +156,19 @@ class SolveSession:
                     return await self._solve(request, observer, journal, entries)
                 finally:
                     self._running -= 1
+
+    async def solve_all(self, requests: Sequence[SolveRequest]) -> list[Result]:
+        """Solve several requests of one call, side by side; the first failure ends all of them.
+
+        Raises:
+            Exception: As `solve`.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self.solve(request)) for request in requests]
+        except BaseExceptionGroup as failed:
+            raise first_cause(failed) from failed
+        return [task.result() for task in tasks]
 
     async def validate(self, problem: Problem) -> None:
         """Refuse a check that no answer could ever pass, before anything is generated.
@@ -240,7 +255,7 @@ class SolveSession:
     ) -> Result:
         plan = request.plan
         problem = recognised(request.problem)
-        solver = self.solver.within(plan.candidate_tokens)
+        solver = self.solver.within(plan.candidate_tokens, plan.stop)
         tally = Tally()
         loop = asyncio.get_running_loop()
         # Logs and metrics wait for the next turn of the loop: the engine is asked first, and the reply sent first.
