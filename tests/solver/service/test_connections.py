@@ -79,7 +79,7 @@ async def test_a_body_of_wrong_types_is_refused_by_name(content: str, said: str)
 async def test_a_stream_without_news_is_kept_alive_by_comments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "KEEP_ALIVE_SECONDS", 0.05)
     async with serving(ScriptedEngine.of(None), ScriptedJudge()) as served, httpx.AsyncClient(timeout=20) as client:
-        asked = client.stream("POST", f"{served.http}/chat/completions", json={**BODY, "stream": True, "k": 1})
+        asked = client.stream("POST", f"{served.http}/chat/completions", json={**BODY, "stream": True, "k": 2})
         async with asked as reply:
             comments = 0
             async for line in reply.aiter_lines():

@@ -51,7 +51,7 @@ def mcp(
 
     {"mcpServers": {"espalier": {"command": "espalier", "args": ["mcp"]}}}
 
-    espalier mcp --without-solve        # verify_math and verify_program alone
+    espalier mcp --without-solve        # verify_math, verify_program and run_program alone
 
     espalier mcp --http 127.0.0.1:8001
     """
@@ -67,9 +67,11 @@ def mcp(
             from espalier.runtime.open import open_engine, template_of
             from espalier.solver.core.loop import Solver
             from espalier.solver.mcp.server import Tools
+            from espalier.verifiers.code.run import ProgramRunner
             from espalier.verifiers.open import open_verifiers
 
             async with (
+                ProgramRunner() as programs,
                 open_verifiers(verifiers, only, verifiers_token_file, verifiers_tls_ca) as judges,
                 AsyncExitStack() as stack,
             ):
@@ -77,9 +79,10 @@ def mcp(
                 if not without_solve:
                     opened = await stack.enter_async_context(open_engine(engine))
                     solver = Solver(opened, judges, template_of(opened, model_instruction))
-                yield Tools(judges, solver, limits)
+                yield Tools(judges, solver, programs, limits)
 
-        server = mcp_server(tools, solving=not without_solve)
+        here = not verifiers and (only is None or "code" in only)
+        server = mcp_server(tools, solving=not without_solve, running=here)
         if http is None:
             server.run("stdio")
             return
