@@ -400,22 +400,26 @@ class JobStatus(_message.Message):
     def __init__(self, id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., submitted: _Optional[float] = ..., started: _Optional[float] = ..., finished: _Optional[float] = ..., attempts: _Optional[int] = ..., candidates: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class SubmitJobRequest(_message.Message):
-    __slots__ = ("problems", "settings", "key")
+    __slots__ = ("problems", "settings", "key", "webhook")
     PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
+    WEBHOOK_FIELD_NUMBER: _ClassVar[int]
     problems: _containers.RepeatedCompositeFieldContainer[_common_pb2.Problem]
     settings: Settings
     key: str
-    def __init__(self, problems: _Optional[_Iterable[_Union[_common_pb2.Problem, _Mapping]]] = ..., settings: _Optional[_Union[Settings, _Mapping]] = ..., key: _Optional[str] = ...) -> None: ...
+    webhook: str
+    def __init__(self, problems: _Optional[_Iterable[_Union[_common_pb2.Problem, _Mapping]]] = ..., settings: _Optional[_Union[Settings, _Mapping]] = ..., key: _Optional[str] = ..., webhook: _Optional[str] = ...) -> None: ...
 
 class SubmitJobResponse(_message.Message):
-    __slots__ = ("job_ids", "repeated_key")
+    __slots__ = ("job_ids", "repeated_key", "batch_id")
     JOB_IDS_FIELD_NUMBER: _ClassVar[int]
     REPEATED_KEY_FIELD_NUMBER: _ClassVar[int]
+    BATCH_ID_FIELD_NUMBER: _ClassVar[int]
     job_ids: _containers.RepeatedScalarFieldContainer[str]
     repeated_key: bool
-    def __init__(self, job_ids: _Optional[_Iterable[str]] = ..., repeated_key: bool = ...) -> None: ...
+    batch_id: str
+    def __init__(self, job_ids: _Optional[_Iterable[str]] = ..., repeated_key: bool = ..., batch_id: _Optional[str] = ...) -> None: ...
 
 class GetJobRequest(_message.Message):
     __slots__ = ("job_id",)
@@ -488,7 +492,7 @@ class GetBatchRequest(_message.Message):
     def __init__(self, batch: _Optional[str] = ...) -> None: ...
 
 class BatchStatus(_message.Message):
-    __slots__ = ("id", "key", "jobs", "queued", "running", "done", "cancelled", "dead", "gone", "submitted", "finished")
+    __slots__ = ("id", "key", "jobs", "queued", "running", "done", "cancelled", "dead", "gone", "submitted", "finished", "caller", "webhook")
     ID_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     JOBS_FIELD_NUMBER: _ClassVar[int]
@@ -500,6 +504,8 @@ class BatchStatus(_message.Message):
     GONE_FIELD_NUMBER: _ClassVar[int]
     SUBMITTED_FIELD_NUMBER: _ClassVar[int]
     FINISHED_FIELD_NUMBER: _ClassVar[int]
+    CALLER_FIELD_NUMBER: _ClassVar[int]
+    WEBHOOK_FIELD_NUMBER: _ClassVar[int]
     id: str
     key: str
     jobs: int
@@ -511,7 +517,9 @@ class BatchStatus(_message.Message):
     gone: int
     submitted: float
     finished: float
-    def __init__(self, id: _Optional[str] = ..., key: _Optional[str] = ..., jobs: _Optional[int] = ..., queued: _Optional[int] = ..., running: _Optional[int] = ..., done: _Optional[int] = ..., cancelled: _Optional[int] = ..., dead: _Optional[int] = ..., gone: _Optional[int] = ..., submitted: _Optional[float] = ..., finished: _Optional[float] = ...) -> None: ...
+    caller: str
+    webhook: str
+    def __init__(self, id: _Optional[str] = ..., key: _Optional[str] = ..., jobs: _Optional[int] = ..., queued: _Optional[int] = ..., running: _Optional[int] = ..., done: _Optional[int] = ..., cancelled: _Optional[int] = ..., dead: _Optional[int] = ..., gone: _Optional[int] = ..., submitted: _Optional[float] = ..., finished: _Optional[float] = ..., caller: _Optional[str] = ..., webhook: _Optional[str] = ...) -> None: ...
 
 class ListBatchesRequest(_message.Message):
     __slots__ = ("page_size", "page_token")

@@ -74,6 +74,11 @@ class SolverStub(object):
                 request_serializer=espalier_dot_v1_dot_solver__pb2.GetBatchRequest.SerializeToString,
                 response_deserializer=espalier_dot_v1_dot_solver__pb2.BatchStatus.FromString,
                 _registered_method=True)
+        self.WatchBatch = channel.unary_stream(
+                '/espalier.v1.Solver/WatchBatch',
+                request_serializer=espalier_dot_v1_dot_solver__pb2.GetBatchRequest.SerializeToString,
+                response_deserializer=espalier_dot_v1_dot_solver__pb2.BatchStatus.FromString,
+                _registered_method=True)
         self.ListBatches = channel.unary_unary(
                 '/espalier.v1.Solver/ListBatches',
                 request_serializer=espalier_dot_v1_dot_solver__pb2.ListBatchesRequest.SerializeToString,
@@ -147,6 +152,13 @@ class SolverServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchBatch(self, request, context):
+        """How a batch stands, now and whenever that has changed, until all its jobs have ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListBatches(self, request, context):
         """All batches, the newest first.
         """
@@ -208,6 +220,11 @@ def add_SolverServicer_to_server(servicer, server):
             ),
             'GetBatch': grpc.unary_unary_rpc_method_handler(
                     servicer.GetBatch,
+                    request_deserializer=espalier_dot_v1_dot_solver__pb2.GetBatchRequest.FromString,
+                    response_serializer=espalier_dot_v1_dot_solver__pb2.BatchStatus.SerializeToString,
+            ),
+            'WatchBatch': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchBatch,
                     request_deserializer=espalier_dot_v1_dot_solver__pb2.GetBatchRequest.FromString,
                     response_serializer=espalier_dot_v1_dot_solver__pb2.BatchStatus.SerializeToString,
             ),
@@ -441,6 +458,33 @@ class Solver(object):
             request,
             target,
             '/espalier.v1.Solver/GetBatch',
+            espalier_dot_v1_dot_solver__pb2.GetBatchRequest.SerializeToString,
+            espalier_dot_v1_dot_solver__pb2.BatchStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/espalier.v1.Solver/WatchBatch',
             espalier_dot_v1_dot_solver__pb2.GetBatchRequest.SerializeToString,
             espalier_dot_v1_dot_solver__pb2.BatchStatus.FromString,
             options,

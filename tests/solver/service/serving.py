@@ -14,9 +14,12 @@ import grpc.aio
 from espalier.common.grpc_server import Listening
 from espalier.common.security import ServerSecurity
 from espalier.solver.batch.queue import JobQueue
+from espalier.solver.batch.webhooks import WebhookSettings
 from espalier.solver.core.loop import Solver, Verifiers
 from espalier.solver.core.settings import ServerLimits
+from espalier.solver.service.batch_routes import BatchRoutes
 from espalier.solver.service.http import Endpoint, HttpServer
+from espalier.solver.service.queue_access import QueueAccess
 from espalier.solver.service.readiness import Readiness
 from espalier.solver.service.server import SolverServer
 from espalier.solver.service.servicer import SolverService
@@ -64,6 +67,7 @@ async def serving(
     traces: Path | None = None,
     queue: JobQueue | None = None,
     check_queue: Callable[[], Awaitable[None]] | None = None,
+    webhooks: WebhookSettings | None = None,
     warm: bool = True,
 ) -> AsyncIterator[Served]:
     """A server over an engine and a judge, drained at the end; `warm` waits until it has warmed up."""
@@ -71,8 +75,11 @@ async def serving(
     session = SolveSession(Solver(engine, judge), limits, SolverMetrics(), admission, traces)
     verifiers = judge.check if isinstance(judge, LocalVerifiers) else _nothing
     readiness = Readiness(session.solver, verifiers, lambda: admission.running > 0)
-    http = HttpServer(Endpoint(session, security, listening.max_message_mib << 20), "127.0.0.1:0", security)
-    service = SolverService(session, admission, readiness, security, queue, check_queue)
+    access = QueueAccess(queue, check_queue, webhooks)
+    endpoint = Endpoint(session, security, listening.max_message_mib << 20)
+    endpoint.add(BatchRoutes(session, access, listening.max_message_mib << 20))
+    http = HttpServer(endpoint, "127.0.0.1:0", security)
+    service = SolverService(session, admission, readiness, security, access)
     server = SolverServer(service, listening, security, http)
     port = await server.start()
     address = f"127.0.0.1:{port}"

@@ -45,6 +45,25 @@ class Keys:
         return f"{{{self.name}}}:expiry"
 
     @property
+    def webhooks(self) -> str:
+        """Sorted set of the ids of ended batches whose webhook is not told yet, by the time of the next try."""
+        return f"{{{self.name}}}:webhooks"
+
+    @property
+    def webhook_tries(self) -> str:
+        """Hash of how often each of those was tried."""
+        return f"{{{self.name}}}:webhook-tries"
+
+    @property
+    def files(self) -> str:
+        """Sorted set of the ids of uploaded files, by the time of upload."""
+        return f"{{{self.name}}}:files"
+
+    def file(self, file_id: str) -> str:
+        """Hash of an uploaded file: its name, its owner, its content."""
+        return f"{{{self.name}}}:file:{file_id}"
+
+    @property
     def cancels(self) -> str:
         """Channel that tells workers of cancelled jobs."""
         return f"{{{self.name}}}:cancels"
@@ -77,12 +96,14 @@ class Keys:
             self.expiry,
             self.dead,
             self.batches,
+            self.webhooks,
         )
 
 
-def batch_id(client_key: str) -> str:
-    """The id of the batch that was submitted under a key."""
-    return blake2b(client_key.encode(), digest_size=10).hexdigest()
+def batch_id(client_key: str, caller: str = "") -> str:
+    """The id of the batch that a caller submitted under a key; two callers may use the same one."""
+    owner = blake2b(caller.encode(), digest_size=32).digest() if caller else b""
+    return blake2b(client_key.encode(), digest_size=10, key=owner).hexdigest()
 
 
 def job_id(batch: str, number: int) -> str:

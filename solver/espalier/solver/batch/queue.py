@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import secrets
 import uuid
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ResponseError
 
+from espalier.solver.batch.batches import Batch, BatchInfo, decode_batch
 from espalier.solver.batch.config import QueueConfig
 from espalier.solver.batch.connection import outage_as_unavailable, wait_out_outage
 from espalier.solver.batch.dead_job import DeadJob, decode_dead_job
-from espalier.solver.batch.keys import GROUP, Keys, batch_id, job_id
+from espalier.solver.batch.files import FileStore
+from espalier.solver.batch.keys import GROUP, Keys, batch_id, batch_of, job_id
 from espalier.solver.batch.scripts import Script, Scripts
 from espalier.solver.batch.status import ENDED, STATUS, UnknownJobError, decode_status
 from espalier.v1 import common_pb2
@@ -34,6 +39,9 @@ DEFAULT_PAGE = 100
 
 WATCH_MS = 2000
 """How long one read of a watcher waits for news."""
+
+LOOK_SECONDS = 0.5
+"""How often one who watches a batch looks at it."""
 
 
 class KeyTakenError(ValueError):
@@ -76,42 +84,6 @@ class WorkerStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """All jobs of one submission.
-
-    Attributes:
-        id: Of the batch.
-        key: The client's.
-        count: How many jobs there are.
-        states: How many are in each state.
-        submitted: When, in seconds since the epoch.
-        finished: When the last of its jobs ended, if all have.
-    """
-
-    id: str
-    key: str
-    count: int
-    states: Mapping[int, int]
-    submitted: float
-    finished: float | None = None
-
-    @property
-    def jobs(self) -> Sequence[str]:
-        """Ids, in the order of the problems."""
-        return tuple(job_id(self.id, number) for number in range(self.count))
-
-    @property
-    def ended(self) -> int:
-        """Jobs that run no more, also those that are gone."""
-        return self.count - self.states[pb.JOB_STATE_QUEUED] - self.states[pb.JOB_STATE_RUNNING]
-
-    @property
-    def gone(self) -> int:
-        """Jobs that Redis lost, as far as a repair has noticed."""
-        return self.count - sum(self.states.values())
-
-
-@dataclass(frozen=True, slots=True)
 class Repaired:
     """What a repair brought back.
 
@@ -149,22 +121,27 @@ class JobQueue:
         self._keys = keys
         self._config = config
         self._scripts = Scripts(redis)
+        self.files = FileStore(redis, keys, config)
+        """Files that batches are made from."""
 
     async def submit(
         self,
         problems: Sequence[common_pb2.Problem],
-        settings: pb.Settings | None = None,
+        settings: pb.Settings | Sequence[pb.Settings] | None = None,
         key: str = "",
         traceparent: str = "",
+        info: BatchInfo = BatchInfo(),
     ) -> pb.SubmitJobResponse:
         """Queue one job for each problem: all of them, or none.
 
         Args:
             problems: What to solve; the caller has checked them.
-            settings: Of every job. Without a seed each job draws its own now, so that it resumes as it began.
-            key: The client's: the same key again returns the same jobs and submits nothing, as long as the batch is
-                kept. Empty: a new one.
+            settings: Of every job, or of each. Without a seed each job draws its own now, so that it resumes as it
+                began.
+            key: The client's: the same key of the same caller again returns the same jobs and submits nothing, as long
+                as the batch is kept. Empty: a new one.
             traceparent: The span that submits; empty: none.
+            info: What else is known of the batch.
 
         Raises:
             KeyTakenError: The key was used for another request.
@@ -172,31 +149,33 @@ class JobQueue:
         """
         if not 0 < len(problems) <= MAX_JOBS:
             raise ValueError(f"give 1 to {MAX_JOBS} problems at a time, got {len(problems)}")
-        settings = settings or pb.Settings()
+        shared = pb.Settings() if settings is None else settings
+        each = [shared] * len(problems) if isinstance(shared, pb.Settings) else shared
         key = key or uuid.uuid4().hex
-        batch = batch_id(key)
+        batch = batch_id(key, info.caller)
         ids = [job_id(batch, number) for number in range(len(problems))]
         with outage_as_unavailable():
             seconds, micros = await self._redis.time()
             submitted = seconds + micros / 1e6
             keys = [self._keys.jobs, self._keys.batch(batch), self._keys.index, self._keys.batches]
+            record = {"digest": _digest(problems, each, info), "key": key, **info.fields()}
             args: list[str | bytes | int] = [
-                _digest(problems, settings),
                 batch,
-                key,
                 f"{submitted:.6f}",
                 self._config.max_events,
+                len(record),
+                *(part for field in record.items() for part in field),
             ]
-            for name, problem in zip(ids, problems, strict=True):
-                job = pb.Job(id=name, problem=problem, settings=settings, submitted=submitted, traceparent=traceparent)
-                if not settings.HasField("seed"):
+            for name, problem, chosen in zip(ids, problems, each, strict=True):
+                job = pb.Job(id=name, problem=problem, settings=chosen, submitted=submitted, traceparent=traceparent)
+                if not chosen.HasField("seed"):
                     job.settings.seed = secrets.randbelow(1 << 31)
                 keys += (self._keys.job(name), self._keys.events(name))
                 args += (name, job.SerializeToString())
             outcome = await self._scripts.run(Script.SUBMIT, keys, *args)
         if outcome < 0:
             raise KeyTakenError(f"the key {key!r} was used for other problems or settings; take another one")
-        return pb.SubmitJobResponse(job_ids=ids, repeated_key=not outcome)
+        return pb.SubmitJobResponse(job_ids=ids, repeated_key=not outcome, batch_id=batch)
 
     async def get(self, job: str) -> pb.GetJobResponse:
         """How a job stands, and its result once it is done.
@@ -248,6 +227,10 @@ class JobQueue:
 
     async def cancel_batch(self, batch: Batch) -> int:
         """End all jobs of a batch, and say how many of them are gone."""
+        if batch.finished is None:
+            with outage_as_unavailable():
+                seconds, micros = await self._redis.time()
+                await self._redis.hset(self._keys.batch(batch.id), "cancelled", f"{seconds}.{micros:06d}")
         gone = 0
         for job in batch.jobs:
             try:
@@ -257,7 +240,11 @@ class JobQueue:
         return gone
 
     async def list(
-        self, states: Collection[pb.JobState] = (), page_size: int = DEFAULT_PAGE, page_token: str = ""
+        self,
+        states: Collection[pb.JobState] = (),
+        page_size: int = DEFAULT_PAGE,
+        page_token: str = "",
+        caller: str = "",
     ) -> pb.ListJobsResponse:
         """Jobs, the newest first. A page may have fewer than asked for, or none, and still another one behind it.
 
@@ -265,6 +252,7 @@ class JobQueue:
             states: Only jobs in these; empty: all.
             page_size: At most as many.
             page_token: Of the response before; empty: the first page.
+            caller: Who asks: a named caller gets its own jobs only.
 
         Raises:
             ValueError: The page size or token is none.
@@ -280,10 +268,13 @@ class JobQueue:
                 self._keys.index, below, "-inf", start=0, num=MAX_PAGE, withscores=True
             )
             statuses = await self._statuses([name for name, _ in page])
+            theirs = await self._batches_of_others({batch_of(name.decode()) for name, _ in page}, caller)
         last = 0
         for status, (_, number) in zip(statuses, page, strict=True):
             last = int(number)
-            if status is not None and (not states or status.state in states):
+            if status is None or batch_of(status.id) in theirs:
+                continue
+            if not states or status.state in states:
                 found.append(status)
             if len(found) == page_size:
                 break
@@ -325,25 +316,58 @@ class JobQueue:
             dead_jobs: Any = await self._redis.xrange(self._keys.dead, count=count)
         return [decode_dead_job(fields) for _, fields in dead_jobs]
 
-    async def batch(self, key: str) -> Batch:
+    async def batch(self, key: str, caller: str = "") -> Batch:
         """A submission by its client's key, or by its id.
+
+        Args:
+            key: Either.
+            caller: Who asks: a named caller knows its own batches only.
 
         Raises:
             UnknownJobError: There is no such batch, or it is forgotten.
         """
         with outage_as_unavailable():
-            for batch in (batch_id(key), key):
+            for batch in (batch_id(key, caller), key):
                 fields: Any = await self._redis.hgetall(self._keys.batch(batch))
-                if fields:
-                    return _decode_batch(batch, fields)
+                if b"count" in fields and caller in ("", fields.get(b"caller", b"").decode()):
+                    return decode_batch(batch, fields)
         raise UnknownJobError(f"there is no batch {key}, or it ended too long ago")
 
-    async def batches(self, page_size: int = DEFAULT_PAGE, page_token: str = "") -> tuple[Sequence[Batch], str]:
+    async def watch_batch(self, key: str, caller: str = "") -> AsyncIterator[Batch]:
+        """How a batch stands, now and whenever that has changed, until it has ended. An outage of Redis is waited out.
+
+        Raises:
+            UnknownJobError: There is no such batch, or it is forgotten.
+        """
+        seen = await self.batch(key, caller)
+        yield seen
+        while seen.ended < seen.count:
+            await asyncio.sleep(LOOK_SECONDS)
+            before, seen = seen, await wait_out_outage(partial(self.batch, seen.id, caller))
+            if seen != before:
+                yield seen
+
+    async def require_owner(self, job: str, caller: str) -> None:
+        """A named caller knows its own jobs only; a caller without a name knows all.
+
+        Raises:
+            UnknownJobError: The job is that of another caller.
+        """
+        if caller:
+            with outage_as_unavailable():
+                owner: Any = await self._redis.hget(self._keys.batch(batch_of(job)), "caller")
+            if owner is None or owner.decode() != caller:
+                raise UnknownJobError(f"there is no job {job}, or it ended too long ago")
+
+    async def batches(
+        self, page_size: int = DEFAULT_PAGE, page_token: str = "", caller: str = ""
+    ) -> tuple[Sequence[Batch], str]:
         """Batches, the newest first, and the token of the next page, empty on the last one.
 
         Args:
             page_size: At most as many.
             page_token: Of the page before; empty: the first page.
+            caller: Who asks: a named caller gets its own batches only.
 
         Raises:
             ValueError: The page size or token is none.
@@ -352,17 +376,25 @@ class JobQueue:
             raise ValueError(f"page_size must be 1 to {MAX_PAGE}, got {page_size}")
         if page_token and not is_page_token(page_token):
             raise ValueError(f"page_token {page_token[:40]!r} is not one of ours")
-        below = f"({page_token}" if page_token else "+inf"
-        with outage_as_unavailable():
-            page: Any = await self._redis.zrevrangebyscore(
-                self._keys.batches, below, "-inf", start=0, num=page_size, withscores=True
-            )
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for name, _ in page:
-                    pipe.hgetall(self._keys.batch(name.decode()))
-                rows = await pipe.execute()
-        found = [_decode_batch(name.decode(), row) for (name, _), row in zip(page, rows, strict=True) if row]
-        return found, f"{page[-1][1]:.6f}" if len(page) == page_size else ""
+        found: list[Batch] = []
+        while True:
+            below = f"({page_token}" if page_token else "+inf"
+            with outage_as_unavailable():
+                page: Any = await self._redis.zrevrangebyscore(
+                    self._keys.batches, below, "-inf", start=0, num=page_size, withscores=True
+                )
+                async with self._redis.pipeline(transaction=False) as pipe:
+                    for name, _ in page:
+                        pipe.hgetall(self._keys.batch(name.decode()))
+                    rows = await pipe.execute()
+            for (name, time), row in zip(page, rows, strict=True):
+                page_token = f"{time:.6f}"
+                if b"count" in row and caller in ("", row.get(b"caller", b"").decode()):
+                    found.append(decode_batch(name.decode(), row))
+                    if len(found) == page_size:
+                        return found, page_token
+            if len(page) < page_size:
+                return found, ""
 
     async def repair(self) -> Repaired:
         """Bring back what Redis lost (evicted keys, a deleted stream), as far as the hashes of the jobs tell it."""
@@ -381,7 +413,7 @@ class JobQueue:
                     Script.REPAIR, keys, batch, count, config.max_events, config.keep_seconds
                 )
                 fields: Any = await self._redis.hgetall(self._keys.batch(batch))
-                gone = _decode_batch(batch, fields).gone if fields else 0
+                gone = decode_batch(batch, fields).gone if b"count" in fields else 0
                 repaired = Repaired(repaired.queued + queued, repaired.dead + dead, repaired.gone + gone)
         return repaired
 
@@ -432,6 +464,16 @@ class JobQueue:
         found = (WorkerStatus(one["name"].decode(), one["pending"], one["idle"] > silence) for one in consumers)
         return sorted(found, key=lambda worker: worker.name)
 
+    async def _batches_of_others(self, batches: Collection[str], caller: str) -> Collection[str]:
+        """Those of these batches that a caller does not know; a caller without a name knows all."""
+        if not caller:
+            return ()
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for batch in batches:
+                pipe.hget(self._keys.batch(batch), "caller")
+            owners = await pipe.execute()
+        return {batch for batch, owner in zip(batches, owners, strict=True) if owner != caller.encode()}
+
     async def _dead(self) -> Sequence[str]:
         """Ids of all dead jobs; dead_jobs are large, so a few at a time."""
         jobs: list[str] = []
@@ -470,18 +512,6 @@ def is_page_token(text: str) -> bool:
     return text.isascii() and whole.isdecimal() and (not part or part.isdecimal()) and len(text) <= 24
 
 
-def _decode_batch(batch: str, fields: Mapping[bytes, bytes]) -> Batch:
-    """From the fields of its hash."""
-    return Batch(
-        id=batch,
-        key=fields[b"key"].decode(),
-        count=int(fields[b"count"]),
-        states={state: int(fields.get(str(state).encode(), 0)) for state in pb.JobState.values()},
-        submitted=float(fields.get(b"submitted", 0)),
-        finished=float(fields[b"ended"]) if b"ended" in fields else None,
-    )
-
-
 def _decode_job(job: str, values: Sequence[Any]) -> pb.GetJobResponse:
     """From the values of `STATUS` and the result."""
     *fields, result = values
@@ -500,7 +530,10 @@ def _decode_event(job: str, number: str, fields: dict[bytes, bytes]) -> pb.JobEv
     return event
 
 
-def _digest(problems: Sequence[common_pb2.Problem], settings: pb.Settings) -> str:
+def _digest(problems: Sequence[common_pb2.Problem], settings: Sequence[pb.Settings], info: BatchInfo) -> str:
     """Of everything that makes two requests the same."""
-    request = pb.SubmitJobRequest(problems=problems, settings=settings)
-    return sha256(request.SerializeToString(deterministic=True)).hexdigest()
+    digest = sha256(json.dumps(info.fields(), sort_keys=True).encode())
+    for problem, chosen in zip(problems, settings, strict=True):
+        request = pb.SolveRequest(problem=problem, settings=chosen).SerializeToString(deterministic=True)
+        digest.update(len(request).to_bytes(8, "big") + request)
+    return digest.hexdigest()

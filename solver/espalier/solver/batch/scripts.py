@@ -43,11 +43,12 @@ class Script(StrEnum):
     NACK = "nack"
     DEAD_LETTER = "dead_letter"
     REPAIR = "repair"
+    DUE_WEBHOOKS = "due_webhooks"
 
     @property
     def of_a_job(self) -> bool:
         """Whether its keys are those of one job."""
-        return self not in (Script.SUBMIT, Script.CLAIM_EXPIRED, Script.RENEW, Script.DEREGISTER)
+        return self not in (Script.SUBMIT, Script.CLAIM_EXPIRED, Script.RENEW, Script.DEREGISTER, Script.DUE_WEBHOOKS)
 
 
 @cache

@@ -44,7 +44,8 @@ from espalier.solver.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from espalier.solver.batch.queue import Batch, BatchRow, Depth, JobQueue, Repaired, WorkerStatus
+    from espalier.solver.batch.batches import Batch
+    from espalier.solver.batch.queue import BatchRow, Depth, JobQueue, Repaired, WorkerStatus
     from espalier.v1 import solver_pb2 as pb
 
 LOOK_SECONDS = 0.5

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -34,6 +34,7 @@ from espalier.solver.cli.options import (
 if TYPE_CHECKING:
     from espalier.common.grpc_server import Listening
     from espalier.common.security import ServerSecurity
+    from espalier.solver.batch.webhooks import WebhookSettings
     from espalier.solver.core.selection import Trust
     from espalier.solver.core.settings import ServerLimits
     from espalier.solver.service.server import SolverServer
@@ -71,6 +72,20 @@ def serve(
         str, typer.Option(envvar="ESPALIER_QUEUE", metavar="NAME", help="Name of the queue in Redis.")
     ] = "espalier",
     allow_evicting: AllowEvicting = False,
+    webhook_secret_file: Annotated[
+        Path | None,
+        typer.Option(help="File with the whsec_… that webhooks of batches are signed with.", dir_okay=False),
+    ] = None,
+    webhook: Annotated[
+        str, typer.Option(metavar="URL", help="Told of the end of batches that name no webhook of their own.")
+    ] = "",
+    webhook_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST", help="Host that webhooks of batches may name; repeat it, or * for any."),
+    ] = None,
+    webhook_private: Annotated[
+        bool, typer.Option("--webhook-private", help="Webhooks may be on loopback and private addresses, without TLS.")
+    ] = False,
     traces: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write a trace of each solve there.", file_okay=False)
     ] = None,
@@ -165,6 +180,7 @@ def serve(
             redis=redis,
             queue=queue,
             allow_evicting=allow_evicting,
+            webhooks=_webhooks(webhook_secret_file, webhook, webhook_host or [], private=webhook_private),
             traces=traces,
             trust=trust(calibration, min_confidence),
             slots=max_solves,
@@ -173,6 +189,8 @@ def serve(
 
         if runs is not None and not ui:
             raise UsageError("--runs shows training runs on the live pages; give --ui, too")
+        if serving.webhooks is not None and redis is None:
+            raise UsageError("webhooks tell of batches, and batches need a queue; give --redis, too")
         for listened in filter(None, (address, serving.http)):
             port = listened.rpartition(":")[2]
             if not listened.startswith("unix:") and not (port.isdecimal() and int(port) < 1 << 16):
@@ -206,6 +224,7 @@ class _Serving:
     redis: str | None
     queue: str
     allow_evicting: bool
+    webhooks: WebhookSettings | None
     traces: Path | None
     trust: Trust
     slots: int
@@ -216,6 +235,7 @@ class _Serving:
         """A server, not started yet, over an engine and verifiers that are closed at the end."""
         from espalier.runtime.open import open_engine, template_of
         from espalier.solver.core.loop import Solver
+        from espalier.solver.service.queue_access import QueueAccess
         from espalier.solver.service.readiness import Readiness
         from espalier.solver.service.server import SolverServer
         from espalier.solver.service.servicer import SolverService
@@ -225,40 +245,72 @@ class _Serving:
         from espalier.solver.viewer.live import LiveSolves
 
         async with AsyncExitStack() as stack:
-            job_queue, check_queue = None, None
+            job_queue, access = None, QueueAccess()
             if self.redis is not None:
                 from espalier.solver.batch.connection import QueueUnavailableError, check_eviction, connect
                 from espalier.solver.batch.keys import Keys
                 from espalier.solver.batch.queue import JobQueue
 
                 redis = await stack.enter_async_context(connect(self.redis))
-                check_queue = partial(check_eviction, redis, allowed=self.allow_evicting)
-                with suppress(QueueUnavailableError):  # live solves need no queue; it is checked before its first use
-                    await check_queue()
-                    check_queue = None
                 job_queue = JobQueue(redis, Keys(self.queue))
+                check = partial(check_eviction, redis, allowed=self.allow_evicting)
+                access = QueueAccess(job_queue, check, self.webhooks)
+                with suppress(QueueUnavailableError):  # live solves need no queue; it is checked before its first use
+                    await access.queue()
             await stack.enter_async_context(self.verifiers)
             engine = await stack.enter_async_context(open_engine(self.engine))
             solver = Solver(engine, self.verifiers, template_of(engine, self.instruction), trust=self.trust)
             admission = Admission(self.slots, self.places)
             live_solves = LiveSolves() if self.ui else None
+            metrics = SolverMetrics()
             session = SolveSession(
-                solver, self.limits, SolverMetrics(), admission, self.traces, live_solves.show if live_solves else None
+                solver, self.limits, metrics, admission, self.traces, live_solves.show if live_solves else None
             )
             readiness = Readiness(solver, _description(self.verifiers), lambda: admission.running > 0)
             http = None
             if self.http is not None:
+                from espalier.solver.service.batch_routes import BatchRoutes
                 from espalier.solver.service.http import Endpoint, HttpServer
 
-                endpoint = Endpoint(session, self.security, self.listening.max_message_mib << 20)
+                max_body = self.listening.max_message_mib << 20
+                endpoint = Endpoint(session, self.security, max_body)
+                endpoint.add(BatchRoutes(session, access, max_body))
                 if live_solves is not None:
                     from espalier.solver.viewer.routes import Pages
                     from espalier.solver.viewer.runs import Runs
 
                     endpoint.add(Pages(session, live_solves, job_queue, Runs(self.runs) if self.runs else None))
                 http = HttpServer(endpoint, self.http, self.security)
-            service = SolverService(session, admission, readiness, self.security, job_queue, check_queue)
+            if self.redis is not None and self.webhooks is not None:
+                from espalier.solver.batch.webhooks import WebhookSender
+
+                sender = WebhookSender(redis, self.webhooks, metrics, Keys(self.queue))
+                await stack.enter_async_context(running(sender.run()))
+            service = SolverService(session, admission, readiness, self.security, access)
             yield SolverServer(service, self.listening, self.security, http)
+
+
+def _webhooks(secret: Path | None, default: str, hosts: Sequence[str], *, private: bool) -> WebhookSettings | None:
+    """Who may be told of the ends of batches; None: nobody."""
+    from espalier.common.security import read_secret
+    from espalier.solver.batch.webhooks import WebhookSettings, read_webhook_secret
+
+    if secret is None:
+        if default or hosts or private:
+            raise UsageError("webhooks are signed; give --webhook-secret-file, too")
+        return None
+    return WebhookSettings(read_webhook_secret(read_secret(secret)), hosts, default, private)
+
+
+@asynccontextmanager
+async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Work that goes on meanwhile, and is cancelled at the end."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 def _description(verifiers: LocalVerifiers | RemoteVerifiers) -> Callable[[], Awaitable[Sequence[VerifierInfo]]]:

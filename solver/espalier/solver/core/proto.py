@@ -29,9 +29,10 @@ from espalier.solver.core.events import (
     WrittenTests,
 )
 from espalier.solver.core.journal import Entry
+from espalier.solver.core.policy import Stop
 from espalier.solver.core.problem import Problem
-from espalier.solver.core.result import Result
-from espalier.solver.core.selection import DecidedBy, Selection
+from espalier.solver.core.result import Result, Spent
+from espalier.solver.core.selection import DecidedBy, Selection, VerifiedCandidate
 from espalier.solver.core.settings import MAX_TEXT, Settings
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
@@ -47,6 +48,7 @@ _DECIDED_BY = {
     DecidedBy.ONLY_CANDIDATE: pb.SolveResponse.DECIDED_BY_ONLY_CANDIDATE,
     DecidedBy.NONE: pb.SolveResponse.DECIDED_BY_NONE,
 }
+_DECISIONS = {message: decided_by for decided_by, message in _DECIDED_BY.items()}
 
 
 # JSON.
@@ -234,6 +236,33 @@ def encode_result(solve_id: str, result: Result) -> pb.SolveResponse:
         seed=result.seed,
         confidence=selection.confidence,
         hint=None if selection.hint is None else encode_text(selection.hint),
+    )
+
+
+def decode_result(message: pb.SolveResponse) -> Result:
+    """What `encode_result` was given."""
+    selection = Selection(
+        answer=message.answer if message.HasField("answer") else None,
+        decided_by=_DECISIONS[message.decided_by],
+        reason=message.reason,
+        candidate=message.candidate if message.HasField("candidate") else None,
+        confidence=message.confidence if message.HasField("confidence") else None,
+        hint=message.hint if message.HasField("hint") else None,
+    )
+    judged = tuple(
+        VerifiedCandidate(entry.candidate, entry.verdict)
+        for entry in map(decode_entry, message.candidates)
+        if entry.verdict is not None
+    )
+    spent = _arguments(message.spent)
+    spent |= {name: Usage(**_arguments(of)) for name, of in spent.items() if isinstance(of, common_pb2.Usage)}
+    return Result(
+        problem=decode_problem(message.problem),
+        selection=selection,
+        stopped=Stop(message.stopped),
+        judged=judged,
+        spent=Spent(**spent),
+        seed=message.seed,
     )
 
 

@@ -68,6 +68,11 @@ Guard = Callable[[Handler], Handler]
 log = structlog.get_logger()
 
 
+def model_name(session: SolveSession) -> str:
+    """What the model is called: as the engine calls it."""
+    return Path(session.solver.engine.info.model).name or ALIAS
+
+
 class ClientGoneError(Exception):
     """The client has left."""
 
@@ -95,7 +100,7 @@ class Endpoint:
         self._created = int(time.time())
         self.serving: Callable[[], bool] = lambda: True
         """Whether engine and verifiers work, for `/healthz`."""
-        self._model = Path(session.solver.engine.info.model).name or ALIAS
+        self._model = model_name(session)
 
     def app(self) -> Starlette:
         """As an ASGI application."""

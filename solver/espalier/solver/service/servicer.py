@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -19,12 +19,12 @@ from espalier.common.grpc_errors import MAX_MESSAGE, refuse_field, refuse_for_no
 from espalier.common.security import ServerSecurity
 from espalier.common.tracing import TRACEPARENT
 from espalier.runtime.engine import RequestRefused
+from espalier.solver.batch.batches import Batch, BatchInfo
 from espalier.solver.batch.connection import EvictingRedisError, QueueUnavailableError
 from espalier.solver.batch.queue import (
     DEFAULT_PAGE,
     MAX_JOBS,
     MAX_PAGE,
-    Batch,
     JobQueue,
     KeyTakenError,
     is_event_id,
@@ -32,6 +32,7 @@ from espalier.solver.batch.queue import (
 )
 from espalier.solver.batch.status import UnknownJobError
 from espalier.solver.core import proto
+from espalier.solver.service.queue_access import NoQueueError, QueueAccess
 from espalier.solver.service.readiness import Readiness
 from espalier.solver.session.admission import Admission, AdmissionFullError, DrainingError
 from espalier.solver.session.idempotency import KEY
@@ -54,10 +55,6 @@ SLOW_READER_SECONDS = 1.0
 log = structlog.get_logger()
 
 
-class NoQueueError(Exception):
-    """The server runs without a queue."""
-
-
 class SolverService(solver_pb2_grpc.SolverServicer):
     """Answers the calls of the contract.
 
@@ -66,8 +63,7 @@ class SolverService(solver_pb2_grpc.SolverServicer):
         admission: Bounds the session's solves; closed when the server drains.
         readiness: Checks engine and verifiers.
         security: Tells who calls.
-        queue: Keeps jobs; None: the calls about jobs are refused.
-        check_queue: Awaited until it passes once, before the queue is used; None: it has passed.
+        access: Has the queue; without one the calls about jobs are refused.
     """
 
     def __init__(
@@ -76,14 +72,12 @@ class SolverService(solver_pb2_grpc.SolverServicer):
         admission: Admission,
         readiness: Readiness,
         security: ServerSecurity,
-        queue: JobQueue | None = None,
-        check_queue: Callable[[], Awaitable[None]] | None = None,
+        access: QueueAccess = QueueAccess(),
     ) -> None:
         self._session = session
         self._admission = admission
         self._readiness = readiness
-        self._jobs = queue
-        self._check_queue = check_queue
+        self._access = access
         self._security = security
 
     async def Solve(self, request: pb.SolveRequest, context: Context) -> None:  # noqa: N802
@@ -111,66 +105,78 @@ class SolverService(solver_pb2_grpc.SolverServicer):
 
     async def SubmitJob(self, request: pb.SubmitJobRequest, context: Context) -> pb.SubmitJobResponse:  # noqa: N802
         async with self._call("SubmitJob", context):
-            queue = await self._queue()
+            queue, caller = await self._access.queue(), self._caller(context)
             await self._check_submission(request)
+            info = BatchInfo(caller.name, self._access.webhook(request.webhook))
+            traceparent = _traceparent(context)
             try:
-                return await queue.submit(request.problems, request.settings, request.key, _traceparent(context))
+                return await queue.submit(request.problems, request.settings, request.key, traceparent, info)
             except KeyTakenError as error:
                 raise FieldError("key", str(error)) from None
 
     async def GetJob(self, request: pb.GetJobRequest, context: Context) -> pb.GetJobResponse:  # noqa: N802
         async with self._call("GetJob", context):
-            return await (await self._queue()).get(_job_id(request.job_id))
+            queue, job = await self._job(request.job_id, context)
+            return await queue.get(job)
 
     async def WatchJob(self, request: pb.WatchJobRequest, context: Context) -> None:  # noqa: N802
         async with self._call("WatchJob", context):
-            queue, last = await self._queue(), request.from_event_id
+            last = request.from_event_id
             if last and not is_event_id(last):
                 raise FieldError(
                     "from_event_id", f"{last[:40]!r} is no id of an event; give one that was sent, or none"
                 )
-            async for event in queue.watch(_job_id(request.job_id), last):
+            queue, job = await self._job(request.job_id, context)
+            async for event in queue.watch(job, last):
                 await context.write(event)
 
     async def CancelJob(self, request: pb.CancelJobRequest, context: Context) -> pb.CancelJobResponse:  # noqa: N802
         async with self._call("CancelJob", context):
-            return pb.CancelJobResponse(status=await (await self._queue()).cancel(_job_id(request.job_id)))
+            queue, job = await self._job(request.job_id, context)
+            return pb.CancelJobResponse(status=await queue.cancel(job))
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:  # noqa: N802
         async with self._call("ListJobs", context):
-            queue = await self._queue()
+            queue = await self._access.queue()
             size = request.page_size if request.HasField("page_size") else DEFAULT_PAGE
             _check_page(request, size)
-            return await queue.list(request.states, size, request.page_token)
+            return await queue.list(request.states, size, request.page_token, self._caller(context).name)
 
     async def GetBatch(self, request: pb.GetBatchRequest, context: Context) -> pb.BatchStatus:  # noqa: N802
         async with self._call("GetBatch", context):
-            return _encode_batch(await (await self._queue()).batch(_batch_key(request.batch)))
+            queue, key, caller = await self._batch(request.batch, context)
+            return _encode_batch(await queue.batch(key, caller))
+
+    async def WatchBatch(self, request: pb.GetBatchRequest, context: Context) -> None:  # noqa: N802
+        async with self._call("WatchBatch", context):
+            queue, key, caller = await self._batch(request.batch, context)
+            async for batch in queue.watch_batch(key, caller):
+                await context.write(_encode_batch(batch))
 
     async def ListBatches(  # noqa: N802
         self, request: pb.ListBatchesRequest, context: Context
     ) -> pb.ListBatchesResponse:
         async with self._call("ListBatches", context):
-            queue = await self._queue()
+            queue = await self._access.queue()
             size = request.page_size if request.HasField("page_size") else DEFAULT_PAGE
             if not 0 < size <= MAX_PAGE:
                 raise FieldError("page_size", f"is {size}; give 1 to {MAX_PAGE}")
             token = request.page_token
             if token and not is_page_token(token):
                 raise FieldError("page_token", f"{token[:40]!r} is none; give the one of the page before, or none")
-            batches, after = await queue.batches(size, token)
+            batches, after = await queue.batches(size, token, self._caller(context).name)
             return pb.ListBatchesResponse(batches=map(_encode_batch, batches), next_page_token=after)
 
     async def CancelBatch(self, request: pb.CancelBatchRequest, context: Context) -> pb.BatchStatus:  # noqa: N802
         async with self._call("CancelBatch", context):
-            queue, key = await self._queue(), _batch_key(request.batch)
-            await queue.cancel_batch(await queue.batch(key))
-            return _encode_batch(await queue.batch(key))
+            queue, key, caller = await self._batch(request.batch, context)
+            await queue.cancel_batch(await queue.batch(key, caller))
+            return _encode_batch(await queue.batch(key, caller))
 
     async def GetBatchResults(self, request: pb.GetBatchRequest, context: Context) -> None:  # noqa: N802
         async with self._call("GetBatchResults", context):
-            queue = await self._queue()
-            async for row in queue.read(await queue.batch(_batch_key(request.batch))):
+            queue, key, caller = await self._batch(request.batch, context)
+            async for row in queue.read(await queue.batch(key, caller)):
                 message = pb.BatchResult(job_id=row.id)
                 if row.job is not None and row.response is not None:
                     message.problem_id = row.job.problem.id
@@ -207,9 +213,9 @@ class SolverService(solver_pb2_grpc.SolverServicer):
 
     async def check(self) -> Mapping[str, str]:
         """Reasons of what is not healthy, by name. A queue that is away keeps no problem from being solved."""
-        if self._jobs is not None:
+        if self._access.jobs is not None:
             with suppress(QueueUnavailableError):
-                depth = await self._jobs.depth()
+                depth = await self._access.jobs.depth()
                 self.metrics.queued(depth.total, depth.dead)
         faults = await self._readiness.check()
         self.metrics.serving(engine="engine" not in faults, all_of_it=not faults)
@@ -222,14 +228,6 @@ class SolverService(solver_pb2_grpc.SolverServicer):
     async def close(self) -> None:
         """Engine and verifiers belong to who opened them."""
 
-    async def _queue(self) -> JobQueue:
-        if self._jobs is None:
-            raise NoQueueError("this server has no queue; start it with --redis URL")
-        if self._check_queue is not None:
-            await self._check_queue()
-            self._check_queue = None
-        return self._jobs
-
     def _solve_request(self, request: pb.SolveRequest, context: Context) -> SolveRequest:
         problem = proto.decode_problem(request.problem)
         plan = self._session.limits.plan(proto.decode_settings(request.settings), at="settings.")
@@ -241,6 +239,16 @@ class SolverService(solver_pb2_grpc.SolverServicer):
         """Who calls; the interceptor has turned others away."""
         shown = dict(context.invocation_metadata() or ()).get("authorization", "")
         return self._security.identify(shown) or ANYONE
+
+    async def _job(self, job: str, context: Context) -> tuple[JobQueue, str]:
+        """The queue, and the id of a job that the caller may know of."""
+        queue, job = await self._access.queue(), _job_id(job)
+        await queue.require_owner(job, self._caller(context).name)
+        return queue, job
+
+    async def _batch(self, batch: str, context: Context) -> tuple[JobQueue, str, str]:
+        """The queue, the key or id of a batch, and the name of the caller."""
+        return await self._access.queue(), _batch_key(batch), self._caller(context).name
 
     async def _check_submission(self, request: pb.SubmitJobRequest) -> None:
         if not 0 < len(request.problems) <= MAX_JOBS:
@@ -339,6 +347,8 @@ def _encode_batch(batch: Batch) -> pb.BatchStatus:
         gone=batch.gone,
         submitted=batch.submitted,
         finished=batch.finished,
+        caller=batch.info.caller,
+        webhook=batch.info.webhook,
     )
 
 

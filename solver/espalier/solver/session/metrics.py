@@ -51,6 +51,7 @@ class SolverMetrics(metrics.VerifierMetrics):
         )
         self._wait = Histogram("espalier_wait_seconds", "Time in line", ("queue",), buckets=SECONDS, registry=registry)
         self._jobs = Counter("espalier_jobs", "Deliveries of jobs by outcome", ("outcome",), registry=registry)
+        self._webhooks = Counter("espalier_webhooks", "Tries to tell a webhook", ("outcome",), registry=registry)
         self._dead = Gauge("espalier_jobs_dead", "Jobs that were given up and wait for a decision", registry=registry)
         self._serving = Gauge("espalier_serving", "1 after a good self-check, else 0", registry=registry)
         self._engine = Gauge("espalier_engine_up", "1 when the engine passed the last self-check", registry=registry)
@@ -86,6 +87,10 @@ class SolverMetrics(metrics.VerifierMetrics):
     def job(self, outcome: str) -> None:
         """Count what became of a delivered job: done, retried, dead, released or lost."""
         self._jobs.labels(outcome).inc()
+
+    def webhook(self, outcome: str) -> None:
+        """Count a try to tell a webhook that a batch has ended: delivered, failed or given_up."""
+        self._webhooks.labels(outcome).inc()
 
     def charged(self, caller: str, tokens: int) -> None:
         """Count a solve of a named caller, and its new tokens."""

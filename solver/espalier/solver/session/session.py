@@ -190,8 +190,14 @@ class SolveSession:
         while len(self._valid) > MAX_VALID:
             del self._valid[next(iter(self._valid))]
 
-    async def validate_all(self, problems: Sequence[Problem]) -> None:
+    async def validate_all(
+        self, problems: Sequence[Problem], name: Callable[[int], str] = lambda number: f"problems[{number}]"
+    ) -> None:
         """:meth:`validate` each problem, equal checks once and several at a time.
+
+        Args:
+            problems: All of them.
+            name: What stands before the field of a problem, by its number from 0.
 
         Raises:
             FieldError: Names the first problem that is refused: `problems[3].check…`.
@@ -203,7 +209,7 @@ class SolveSession:
             outcomes = await asyncio.gather(*(self.validate(problems[one]) for one in some), return_exceptions=True)
             for number, outcome in zip(some, outcomes, strict=True):
                 if isinstance(outcome, FieldError):
-                    raise FieldError(f"problems[{number}].{outcome.field}", outcome.problem)
+                    raise FieldError(f"{name(number)}.{outcome.field}", outcome.problem)
                 if isinstance(outcome, BaseException):
                     raise outcome
 

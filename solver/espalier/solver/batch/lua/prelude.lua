@@ -1,5 +1,5 @@
 -- What the scripts of a job share. KEYS are those of keys.py, Keys.of. GROUP and the job states stand before this text.
-local JOBS, JOB, JOURNAL, EVENTS, BATCH, INDEX, EXPIRY, DEAD, BATCHES = unpack(KEYS)
+local JOBS, JOB, JOURNAL, EVENTS, BATCH, INDEX, EXPIRY, DEAD, BATCHES, WEBHOOKS = unpack(KEYS)
 local STATUS = {'state', 'submitted', 'started', 'finished', 'attempts', 'candidates', 'reason'}
 
 local function now()
@@ -105,6 +105,9 @@ local function expire_batch(job, keep, was_open)
   end
   if open and was_open then
     redis.call('HSET', BATCH, 'ended', now())
+    if redis.call('HEXISTS', BATCH, 'webhook') == 1 then
+      redis.call('ZADD', WEBHOOKS, now(), batch_of(job))
+    end
   end
   if dead == 0 then
     redis.call('EXPIRE', BATCH, keep)
@@ -118,7 +121,8 @@ local function persist_batch(job)
     return
   end
   redis.call('PERSIST', BATCH)
-  redis.call('HDEL', BATCH, 'ended')
+  redis.call('HDEL', BATCH, 'ended', 'cancelled')
+  redis.call('ZREM', WEBHOOKS, batch_of(job))
   redis.call('ZREM', EXPIRY, batch_of(job))
   each_of_batch(job, function(id, hash, events)
     redis.call('PERSIST', hash)
