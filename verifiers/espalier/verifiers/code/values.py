@@ -39,12 +39,20 @@ class Instead:
         self.value = value
 
 
+class Factory:
+    """What a `defaultdict` makes its values with, where it is no builtin class: for `foreign` to tell of."""
+
+    def __init__(self, function: object) -> None:
+        self.function = function
+
+
 def encode(value: object, foreign: Callable[[Any], Any] = refuse) -> list[Any]:
     """A value as a list of items.
 
     Args:
         value: What to write.
-        foreign: Told of every object that is no data: gives its item, `[tag, …]`, or `Instead(value)`.
+        foreign: Told of every object that is no data, and of each `Factory`: gives its item, `[tag, …]`, or
+            `Instead(value)`.
 
     Raises:
         NotDataError: It holds itself, or `foreign` refused it.
@@ -99,7 +107,14 @@ def children(part: Any) -> tuple[Any, list[Any]] | None:
             return "tuple", list(part)
         return ["named", type(part).__name__, list(map(str, fields))], list(part)
     if isinstance(part, dict):
-        return "dict", [item for pair in part.items() for item in pair]
+        pairs = [item for pair in part.items() for item in pair]
+        match type(part).__module__, type(part).__name__:
+            case "collections", "Counter" | "OrderedDict" as name:
+                return name, pairs
+            case "collections", "defaultdict":
+                function = getattr(part, "default_factory", None)
+                return "defaultdict", [None if function is None else Factory(function), *pairs]
+        return "dict", pairs
     if isinstance(part, frozenset):
         return "frozenset", list(part)
     if isinstance(part, set):
@@ -127,6 +142,8 @@ def _leaf(part: Any) -> list[Any] | None:
             return [name, part.hex()]
         case "builtins", "complex":
             return ["complex", repr(part.real), repr(part.imag)]
+        case _, "Factory" if isinstance(part, Factory) and FACTORIES.get(name_of(part.function)) is part.function:
+            return ["factory", name_of(part.function)]
         case "builtins", "range":
             return ["range", str(part.start), str(part.stop), str(part.step)]
         case "builtins", "ellipsis":
@@ -140,6 +157,11 @@ def _leaf(part: Any) -> list[Any] | None:
         case "datetime", "timedelta":
             return ["timedelta", part.days, part.seconds, part.microseconds]
     return None
+
+
+def name_of(function: Any) -> str:
+    """The name of a class; "" for anything else."""
+    return function.__name__ if isinstance(function, type) else ""
 
 
 def decode(
@@ -186,9 +208,12 @@ def decode(
     return stack[0]
 
 
-CONTAINERS = frozenset({"list", "tuple", "named", "dict", "set", "frozenset", "deque"})
+FACTORIES = {kind.__name__: kind for kind in (int, float, str, bool, list, dict, set, tuple, frozenset, bytes, complex)}
+"""Builtin classes that a `defaultdict` makes its values with."""
+DICTIONARIES = frozenset({"dict", "Counter", "OrderedDict", "defaultdict"})
+CONTAINERS = frozenset({"list", "tuple", "named", "set", "frozenset", "deque"}) | DICTIONARIES
 LEAVES = frozenset(
-    {"float", "bytes", "bytearray", "complex", "range", "ellipsis", "decimal", "fraction"}
+    {"float", "factory", "bytes", "bytearray", "complex", "range", "ellipsis", "decimal", "fraction"}
     | {"date", "datetime", "time", "timedelta"}
 )
 
@@ -214,6 +239,14 @@ def _build(tag: Any, members: list[Any]) -> Any:
             from collections import deque
 
             return deque(members)
+        case "Counter" | "OrderedDict":
+            import collections
+
+            return getattr(collections, tag)(dict(zip(members[::2], members[1::2], strict=True)))
+        case "defaultdict":
+            from collections import defaultdict
+
+            return defaultdict(members[0], zip(members[1::2], members[2::2], strict=True))
     raise NotDataError(f"the data has the unknown tag {tag!r}")
 
 
@@ -221,6 +254,8 @@ def _value(tag: str, fields: list[Any]) -> Any:
     match tag:
         case "float":
             return float(fields[0])
+        case "factory":
+            return FACTORIES[fields[0]]
         case "bytes":
             return bytes.fromhex(fields[0])
         case "bytearray":

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from espalier.verifiers.code.harness.load import find, finish, load
-    from espalier.verifiers.code.values import NotDataError, decode, encode
+    from espalier.verifiers.code.values import Factory, NotDataError, decode, encode
 
 PRINTED_BYTES = 1 << 18
 """What a call may print before it is written through, unseen by the tests."""
-MUTABLE = ("list", "dict", "set", "deque", "bytearray", "ndarray")
+MUTABLE = ("list", "dict", "Counter", "OrderedDict", "defaultdict", "set", "deque", "bytearray", "ndarray")
 
 
 def main(path: str, requests: int, replies: int) -> None:
@@ -131,6 +131,8 @@ class Objects:
 
     def item(self, value: "Any") -> "list[Any]":
         """How an object that is no data is told of."""
+        if isinstance(value, Factory):
+            return self.item(value.function)
         kind = type(value)
         if isinstance(value, (Callback, Exported, CallbackIterator)):
             return ["yours", value.number]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from espalier.verifiers.code.values import NotDataError, decode, encode
+    from espalier.verifiers.code.values import Factory, NotDataError, decode, encode
 
 FRAME_BYTES = 64 << 20
 COMPARISONS = ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__")
@@ -206,6 +206,8 @@ class RemoteProgram:
     # From items to objects and back.
 
     def _item(self, value: "Any") -> "list[Any]":
+        if isinstance(value, Factory):
+            return self._item(value.function)
         kind = type(value)
         if isinstance(value, (Remote, RemoteFunction)):
             return ["mine", number_of(value)]
