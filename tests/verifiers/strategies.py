@@ -65,6 +65,9 @@ limits = st.builds(
     memory_mib=st.integers(1, 2**32 - 1),
     output_bytes=st.integers(1, 2**32 - 1),
 )
+paths = st.builds("{}/{}.py".format, names, names)
+test_names = paths | st.builds("{}::{}[{}]".format, paths, names, st.integers(0, 9))
+overlays = st.dictionaries(paths, texts, max_size=2).map(lambda files: tuple(sorted(files.items())))
 checks = st.one_of(
     st.builds(c.ReferenceCheck, filled, options),
     st.builds(c.ConstraintCheck, st.lists(constraints, min_size=1, max_size=3).map(tuple)),
@@ -77,6 +80,19 @@ checks = st.one_of(
         tolerance=st.floats(min_value=0, max_value=1e300),
         stop_at_first_failure=st.booleans(),
         limits=limits,
+    ),
+    st.builds(
+        c.PatchCheck,
+        repository=st.from_regex(r"[0-9a-f]{64}", fullmatch=True),
+        must_pass=st.lists(test_names, min_size=1, max_size=3).map(tuple),
+        must_not_break=st.lists(test_names, max_size=3).map(tuple),
+        command=st.lists(filled, max_size=2).map(lambda arguments: ("pytest", *arguments)),
+        protected_paths=st.lists(filled, max_size=2).map(tuple),
+        files=overlays,
+        hidden_files=overlays,
+        image=names,
+        environment=st.just("") | names,
+        limits=st.builds(c.PatchLimits, seconds=seconds, memory_mib=st.integers(1, 2**32 - 1)),
     ),
     st.builds(c.CustomCheck, names, st.dictionaries(texts, json_values, max_size=2).map(json.dumps)),
 )

@@ -197,7 +197,7 @@ def test_verifiers_are_found_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> 
     points = (EntryPoint("bare", "tests.verifiers.doubles:BareVerifier", local_module.GROUP),)
     monkeypatch.setattr(local_module, "entry_points", lambda group: points)
     assert isinstance(load(["bare"])[0], BareVerifier)
-    assert set(local_module.available()) == {"math", "code", "bare"}
+    assert set(local_module.available()) == {"math", "code", "patch", "bare"}
 
 
 @pytest.mark.parametrize(

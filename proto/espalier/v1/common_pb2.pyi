@@ -54,18 +54,20 @@ class ChatMessage(_message.Message):
     def __init__(self, role: _Optional[str] = ..., content: _Optional[str] = ...) -> None: ...
 
 class Check(_message.Message):
-    __slots__ = ("reference", "constraints", "program", "steps", "custom")
+    __slots__ = ("reference", "constraints", "program", "steps", "custom", "patch")
     REFERENCE_FIELD_NUMBER: _ClassVar[int]
     CONSTRAINTS_FIELD_NUMBER: _ClassVar[int]
     PROGRAM_FIELD_NUMBER: _ClassVar[int]
     STEPS_FIELD_NUMBER: _ClassVar[int]
     CUSTOM_FIELD_NUMBER: _ClassVar[int]
+    PATCH_FIELD_NUMBER: _ClassVar[int]
     reference: ReferenceCheck
     constraints: ConstraintCheck
     program: ProgramCheck
     steps: StepCheck
     custom: CustomCheck
-    def __init__(self, reference: _Optional[_Union[ReferenceCheck, _Mapping]] = ..., constraints: _Optional[_Union[ConstraintCheck, _Mapping]] = ..., program: _Optional[_Union[ProgramCheck, _Mapping]] = ..., steps: _Optional[_Union[StepCheck, _Mapping]] = ..., custom: _Optional[_Union[CustomCheck, _Mapping]] = ...) -> None: ...
+    patch: PatchCheck
+    def __init__(self, reference: _Optional[_Union[ReferenceCheck, _Mapping]] = ..., constraints: _Optional[_Union[ConstraintCheck, _Mapping]] = ..., program: _Optional[_Union[ProgramCheck, _Mapping]] = ..., steps: _Optional[_Union[StepCheck, _Mapping]] = ..., custom: _Optional[_Union[CustomCheck, _Mapping]] = ..., patch: _Optional[_Union[PatchCheck, _Mapping]] = ...) -> None: ...
 
 class ReferenceCheck(_message.Message):
     __slots__ = ("answer", "options")
@@ -207,6 +209,52 @@ class CheckerCase(_message.Message):
     expected: str
     source: str
     def __init__(self, stdin: _Optional[str] = ..., expected: _Optional[str] = ..., source: _Optional[str] = ...) -> None: ...
+
+class PatchCheck(_message.Message):
+    __slots__ = ("repository", "command", "must_pass", "must_not_break", "protected_paths", "files", "hidden_files", "image", "environment", "limits")
+    class FilesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class HiddenFilesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    REPOSITORY_FIELD_NUMBER: _ClassVar[int]
+    COMMAND_FIELD_NUMBER: _ClassVar[int]
+    MUST_PASS_FIELD_NUMBER: _ClassVar[int]
+    MUST_NOT_BREAK_FIELD_NUMBER: _ClassVar[int]
+    PROTECTED_PATHS_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    HIDDEN_FILES_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    repository: str
+    command: _containers.RepeatedScalarFieldContainer[str]
+    must_pass: _containers.RepeatedScalarFieldContainer[str]
+    must_not_break: _containers.RepeatedScalarFieldContainer[str]
+    protected_paths: _containers.RepeatedScalarFieldContainer[str]
+    files: _containers.ScalarMap[str, str]
+    hidden_files: _containers.ScalarMap[str, str]
+    image: str
+    environment: str
+    limits: PatchLimits
+    def __init__(self, repository: _Optional[str] = ..., command: _Optional[_Iterable[str]] = ..., must_pass: _Optional[_Iterable[str]] = ..., must_not_break: _Optional[_Iterable[str]] = ..., protected_paths: _Optional[_Iterable[str]] = ..., files: _Optional[_Mapping[str, str]] = ..., hidden_files: _Optional[_Mapping[str, str]] = ..., image: _Optional[str] = ..., environment: _Optional[str] = ..., limits: _Optional[_Union[PatchLimits, _Mapping]] = ...) -> None: ...
+
+class PatchLimits(_message.Message):
+    __slots__ = ("seconds", "memory_mib")
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_MIB_FIELD_NUMBER: _ClassVar[int]
+    seconds: float
+    memory_mib: int
+    def __init__(self, seconds: _Optional[float] = ..., memory_mib: _Optional[int] = ...) -> None: ...
 
 class CustomCheck(_message.Message):
     __slots__ = ("verifier", "parameters_json")

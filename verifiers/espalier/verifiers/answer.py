@@ -13,7 +13,7 @@ from enum import StrEnum
 from fractions import Fraction
 from types import MappingProxyType
 
-from espalier.verifiers.check import Check, Claim, CustomCheck, ProgramCheck
+from espalier.verifiers.check import Check, Claim, CustomCheck, PatchCheck, ProgramCheck
 from espalier.verifiers.verdict import Evidence, Status, Verdict
 
 
@@ -26,6 +26,7 @@ class Found(StrEnum):
     MATH = "the last displayed or inline mathematics"
     LINE = "the last line"
     FENCE = "the last fenced program"
+    PATCH = "the fenced diffs, or the fenced files with their paths"
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,13 +226,16 @@ _OTHER_TAGS = frozenset(
 def answer_of(claim: Claim, check: Check | None) -> Answer | None:
     """The answer that a claim states; None when it states none.
 
-    A bare claim is its own answer: nothing but a box around all of it, or a fence around a whole program, comes off.
+    A bare claim is its own answer: a box around all of it comes off, or fences around a program or a patch.
     """
     if not claim.bare:
         return final_answer(claim.text, check)
     if isinstance(check, ProgramCheck):
         source = _unfenced(claim.text)
         return Answer(source, Found.BARE) if source.strip() else None
+    if isinstance(check, PatchCheck):
+        bare = claim.text.lstrip().startswith(_DIFF_STARTS)
+        return Answer(claim.text, Found.BARE) if bare else _patch_answer(claim.text, complete=True)
     text = _unboxed(claim.text)
     return Answer(text, Found.BARE, len(boxes(claim.text))) if text else None
 
@@ -243,7 +247,10 @@ def final_answer(text: str, check: Check | None, *, complete: bool = True) -> An
     last box wins, unless the text denies it or takes it back; boxes that only "and", "or" or signs separate are one
     answer of several parts. A box that is empty or has no end, and is the last one, says that the answer is open: the
     text states none. Without a box, the last "final answer" phrase counts, then mathematics or a short statement at the
-    end. Where a program is judged it is the last fence of the check's language.
+    end. Where a program is judged it is the last fence of the check's language. Where a patch is judged it is what all
+    fences named `diff` or `patch` hold, one after the other; without any, the fences that are marked with the path of a
+    file: the whole new text of that file.
+
 
     Args:
         text: The response.
@@ -253,6 +260,8 @@ def final_answer(text: str, check: Check | None, *, complete: bool = True) -> An
     text = _spoken(text)
     if isinstance(check, ProgramCheck):
         return _program_answer(text, check.language, complete)
+    if isinstance(check, PatchCheck):
+        return _patch_answer(text, complete)
     shown = _without_comments(text)
     answer = _boxed(shown)
     if answer is None and complete and not _withdrawn(shown):
@@ -273,6 +282,8 @@ def branch_answer(text: str, check: Check | None) -> str | None:
     """
     if isinstance(check, ProgramCheck):
         answer = _program_answer(text, check.language, complete=False)
+    elif isinstance(check, PatchCheck):
+        answer = _patch_answer(text, complete=False)
     else:
         answer = _boxed(_without_comments(text), alone=True)
     return answer.text if answer is not None else None
@@ -280,9 +291,14 @@ def branch_answer(text: str, check: Check | None) -> str | None:
 
 def no_answer(check: Check | None) -> Verdict:
     """The verdict on a text that states no answer: FAIL where an answer is checked, else UNKNOWN and no vote."""
-    program = isinstance(check, ProgramCheck)
-    said = Evidence("no_answer", "the text states no " + ("program" if program else "final answer"))
-    how = "The response has no fenced program." if program else "State the final answer in \\boxed{}."
+    match check:
+        case ProgramCheck():
+            what, how = "program", "The response has no fenced program."
+        case PatchCheck():
+            what, how = "patch", "The response has no patch. Give a unified diff in a fence named diff."
+        case _:
+            what, how = "final answer", "State the final answer in \\boxed{}."
+    said = Evidence("no_answer", f"the text states no {what}")
     return Verdict(Status.UNKNOWN if check is None else Status.FAIL, 0.0, "no_answer", (said,), how)
 
 
@@ -666,3 +682,82 @@ def _unfenced(text: str) -> str:
     if len(blocks) != 1 or not blocks[0][2] or _FENCE.fullmatch(stripped.rpartition("\n")[2]) is None:
         return text
     return blocks[0][0].source
+
+
+# Patches.
+
+_DIFF_STARTS = ("diff --git ", "--- ", "From ", "Index: ")
+"""How a diff begins that stands in no fence."""
+
+_FILE_LINE = re.compile(
+    r"[#*\s]*(?:file(?:name)?\b:?\s*)?[*`\"']{0,4}(?P<path>[^\s*`\"':]+)[*`\"']{0,4}:?[*\s]*", re.IGNORECASE
+)
+"""A line that is nothing but the name of the file whose text follows."""
+
+_LIKE_A_PATH = re.compile(r"\w\.\w|/")
+"""Whether it is the path of a file that may be changed is for the judge to say."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Fence:
+    """A fenced block: what stands behind its first marks, the line before them, and what it holds."""
+
+    info: str
+    before: str
+    content: str
+    closed: bool
+
+
+def file_fences(text: str) -> dict[str, str]:
+    """The texts of the fenced blocks that are marked with the path of a file, by path; of equal paths the last one.
+
+    The path stands behind the opening marks, after the language if there is one, or alone on the line before.
+    """
+    return {path: fence.content for fence in _fences(text) if (path := _path_of(fence))}
+
+
+def _patch_answer(text: str, complete: bool) -> Answer | None:
+    """What states a patch: a diff without its fences, or fenced files and nothing around them.
+
+    Args:
+        text: The text.
+        complete: Whether an open last fence counts.
+    """
+    fences = [fence for fence in _fences(text) if (fence.closed or complete) and fence.content.strip()]
+    diffs = [fence.content for fence in fences if fence.info.lower() in ("diff", "patch", "udiff")]
+    if diffs:
+        return Answer("".join(diffs), Found.PATCH)
+    files = {path: fence.content for fence in fences if (path := _path_of(fence))}
+    marks = "`" * max((3, *(len(run) + 1 for run in re.findall(r"`{3,}", "".join(files.values())))))
+    whole = {path: content if content.endswith("\n") else f"{content}\n" for path, content in files.items()}
+    stated = "".join(f"{marks}{path}\n{content}{marks}\n" for path, content in whole.items())
+    return Answer(stated, Found.PATCH) if stated else None
+
+
+def _fences(text: str) -> Iterator[_Fence]:
+    """Every fenced block. A line that is indented deeper than the opening closes none: it may be context of a diff."""
+    opening: re.Match[str] | None = None
+    for fence in _FENCE.finditer(text):
+        marks, tag = fence.groups()
+        indent = fence.start(1) - fence.start()
+        if opening is None:
+            opening, open_indent = fence, indent
+        elif marks[0] == opening[1][0] and len(marks) >= len(opening[1]) and not tag and indent <= open_indent:
+            yield _fence(text, opening, fence.start(), closed=True)
+            opening = None
+    if opening is not None:
+        yield _fence(text, opening, len(text), closed=False)
+
+
+def _fence(text: str, opening: re.Match[str], end: int, *, closed: bool) -> _Fence:
+    info = text[opening.end(1) : opening.end()].strip()
+    return _Fence(info, _line_before(text, opening.start()), text[opening.end() + 1 : end], closed)
+
+
+def _path_of(fence: _Fence) -> str | None:
+    """The path of the file that a fence holds, if it is marked with one."""
+    alone = _FILE_LINE.fullmatch(fence.before)
+    for path in (*reversed(re.split(r"[\s:=\"']+", fence.info)), alone["path"] if alone else ""):
+        if _LIKE_A_PATH.search(path):
+            return path
+    return None

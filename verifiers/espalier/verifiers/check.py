@@ -180,6 +180,50 @@ class ProgramCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class PatchLimits:
+    """Limits of one run of a repository's tests.
+
+    Attributes:
+        seconds: Processor time. Waiting is limited too, to 5 times as much.
+        memory_mib: Memory of the tests; the repository's files are not counted.
+    """
+
+    seconds: float = 120.0
+    memory_mib: int = 512
+
+
+@dataclass(frozen=True, slots=True)
+class PatchCheck:
+    """The answer is a patch of a repository, whose tests are run in the sandbox.
+
+    Tests are named by node ids of pytest, or by the directories, files, classes or functions that hold them.
+
+    Attributes:
+        repository: SHA-256 of the repository's archive in the verifier's store, in hexadecimal digits.
+        must_pass: Tests that must pass with the patch.
+        must_not_break: Tests that must pass with the patch if they do without it; empty: all that the command finds.
+        command: "pytest" and its arguments.
+        protected_paths: Patterns of paths that a patch must not touch, beside those that none may touch.
+        files: Path and text of files that are laid over the patched repository: tests that it does not hold yet.
+        hidden_files: Likewise, for a run of their own; nothing of the tests in them is told in feedback or evidence.
+        image: Image of the box.
+        environment: Name of a directory of packages that the verifier keeps for tests; empty: none.
+        limits: Time and memory.
+    """
+
+    repository: str
+    must_pass: tuple[str, ...]
+    must_not_break: tuple[str, ...] = ()
+    command: tuple[str, ...] = ("pytest",)
+    protected_paths: tuple[str, ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
+    hidden_files: tuple[tuple[str, str], ...] = ()
+    image: str = "python"
+    environment: str = ""
+    limits: PatchLimits = PatchLimits()
+
+
+@dataclass(frozen=True, slots=True)
 class CustomCheck:
     """Whatever the verifier of that name judges: the way in for kinds of check that this contract does not know.
 
@@ -192,7 +236,7 @@ class CustomCheck:
     parameters_json: str = "{}"
 
 
-Check = ReferenceCheck | ConstraintCheck | StepCheck | ProgramCheck | CustomCheck
+Check = ReferenceCheck | ConstraintCheck | StepCheck | ProgramCheck | PatchCheck | CustomCheck
 
 
 @dataclass(frozen=True, slots=True)

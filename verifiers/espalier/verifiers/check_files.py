@@ -1,15 +1,17 @@
-"""The files that people verify: pairs of answers, and cases for a program."""
+"""The files that people verify: pairs of answers, cases for a program, and what a patch of a repository must do."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 from google.protobuf import json_format
 
 from espalier.v1 import common_pb2
 from espalier.verifiers import proto
-from espalier.verifiers.check import ProgramCheck
+from espalier.verifiers.check import PatchCheck, ProgramCheck
 from espalier.verifiers.check_text import spelled_out
 
 MAX_NAMED = 10
@@ -95,3 +97,62 @@ def read_program_check(content: bytes, name: str, language: str | None = None) -
         raise ValueError(f"{name}: nested too deeply") from None
     except (ValueError, json_format.ParseError) as error:
         raise ValueError(f"{name}: {error}") from None
+
+
+def read_patch_check(file: Path, repositories: Path | None = None) -> PatchCheck:
+    """The check in a JSON file with the fields of `PatchCheck`, whose repository is packed and put into a store.
+
+    In the file, `repository` is a directory, or the name of an archive that the store has already; `revision` may name
+    a revision of git; `files` and `hidden_files` may be a directory whose files are meant. Directories are relative to
+    the file.
+
+    Args:
+        file: The file.
+        repositories: The store; None: the one that the settings name.
+
+    Raises:
+        ValueError: The file is malformed or what it names cannot be used; the message names the field.
+        OSError: A file cannot be read, or the store cannot be written.
+    """
+    from espalier.verifiers.patch.repository import RepositoryError, pack, store
+    from espalier.verifiers.patch.settings import PatchSettings
+
+    try:
+        value = json.loads(file.read_bytes().decode())
+        if not isinstance(value, dict):
+            raise ValueError('not a JSON object; write {"repository": "…", "must_pass": ["…"]}')
+        for field in ("files", "hidden_files"):
+            if isinstance(value.get(field), str):
+                value[field] = _texts(file.parent / value[field], field)
+        repository, revision = value.get("repository"), value.pop("revision", "")
+        if not isinstance(repository, str) or not isinstance(revision, str):
+            raise ValueError("repository: give the path of a directory")
+        packed = bool(proto.REPOSITORY.fullmatch(repository))
+        check = proto.decode_patch(
+            json_format.ParseDict({**value, "repository": repository if packed else "0" * 64}, common_pb2.PatchCheck()),
+            at="check file",
+        )
+        if packed:
+            return check
+        archive = pack(file.parent / repository, revision)
+        return replace(check, repository=store(archive, repositories or PatchSettings().repositories))
+    except RecursionError:
+        raise ValueError(f"{file}: nested too deeply") from None
+    except RepositoryError as error:
+        raise ValueError(f"{file}: repository: {error}") from None
+    except (ValueError, json_format.ParseError) as error:
+        raise ValueError(f"{file}: {error}") from None
+
+
+def _texts(directory: Path, field: str) -> dict[str, Any]:
+    """The texts of the files below a directory, by path."""
+    if not directory.is_dir():
+        raise ValueError(f"{field}: {directory} is no directory; give one, or the texts by path")
+    found = {}
+    for path in sorted(directory.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            try:
+                found[path.relative_to(directory).as_posix()] = path.read_bytes().decode()
+            except UnicodeDecodeError:
+                raise ValueError(f"{field}: {path} is not UTF-8") from None
+    return found

@@ -1,4 +1,4 @@
-"""`espalier verify math|code` and `espalier verifiers serve|describe`.
+"""`espalier verify math|code|patch` and `espalier verifiers serve|describe|pack`.
 
 Imports that cost time happen inside the commands: the main CLI loads this module for `--help` too.
 """
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from espalier.common.cli import NEGATIVE, OK, TROUBLE, UsageError, errors
+from espalier.common.cli import NEGATIVE, OK, TROUBLE, UsageError, errors, say
 from espalier.verifiers.check import (
     Check,
     Claim,
@@ -50,14 +50,14 @@ _EPILOG = "Exit status: 0 PASS, 1 not PASS, 2 usage, 3 the verifier failed (a ve
 
 verify_app = typer.Typer(
     name="verify",
-    help="Judge an answer or a program.",
+    help="Judge an answer, a program or a patch.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 verifiers_app = typer.Typer(
     name="verifiers",
-    help="Serve the verifiers, or ask what they can do.",
+    help="Serve the verifiers, ask what they can do, or pack a repository for them.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -174,6 +174,38 @@ def verify_code(
         asyncio.run(_verify_one(judges, claim, check, timeout, as_json))
 
 
+@verify_app.command("patch", epilog=_EPILOG)
+def verify_patch(
+    patch: Annotated[
+        str, typer.Argument(help="File with a unified diff, or with fenced files and their paths; - reads stdin.")
+    ],
+    check: Annotated[
+        Path, typer.Option(metavar="FILE", help="JSON: repository, must_pass, … (docs/verifiers.md).", dir_okay=False)
+    ],
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write what was seen as Markdown.", dir_okay=False)
+    ] = None,
+    address: Address = None,
+    token_file: TokenFile = None,
+    tls_ca: ServerAuthority = None,
+    timeout: Timeout = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Apply a patch to a repository and run its tests, in the sandbox.
+
+    espalier verify patch fix.diff --check check.json --report report.md
+
+    where check.json is, for example, {"repository": ".", "must_pass": ["tests/test_cart.py::test_total"]}
+    """
+    with errors(debug):
+        from espalier.verifiers.check_files import read_patch_check
+
+        claim = Claim(_read(patch).decode(errors="replace"), bare=True)
+        judges = _judges(["patch"], address, token_file, tls_ca)
+        asyncio.run(_verify_one(judges, claim, read_patch_check(check), timeout, as_json, report))
+
+
 @verify_app.command("custom", epilog=_EPILOG, context_settings={"ignore_unknown_options": True})
 def verify_custom(
     verifier: Annotated[str, typer.Argument(help="Name of a verifier that takes custom checks.")],
@@ -260,6 +292,23 @@ def serve(
         get_logger().info("stopped")
 
 
+@verifiers_app.command("pack")
+def pack(
+    check: Annotated[Path, typer.Argument(metavar="FILE", help="A check of patches (docs/verifiers.md).")],
+    debug: Debug = False,
+) -> None:
+    """Pack the repository of a check of patches into the store, and print the check as requests and files of problems
+    have it: {"patch": {…}}.
+
+    A server needs the archive in its own store: copy the file that the field `repository` names.
+    """
+    with errors(debug):
+        from espalier.verifiers.check_files import read_patch_check
+        from espalier.verifiers.check_text import check_to_json
+
+        typer.echo(json.dumps(check_to_json(read_patch_check(check)), ensure_ascii=False))
+
+
 @verifiers_app.command("describe")
 def describe(
     only: Annotated[
@@ -322,15 +371,28 @@ def _math_check(
 
 
 async def _verify_one(
-    judges: LocalVerifiers | RemoteVerifiers, claim: Claim, check: Check, timeout: float | None, as_json: bool
+    judges: LocalVerifiers | RemoteVerifiers,
+    claim: Claim,
+    check: Check,
+    timeout: float | None,
+    as_json: bool,
+    report: Path | None = None,
 ) -> None:
     from espalier.verifiers import proto
 
     check = proto.decode_check(proto.encode_check(check))  # what a server would refuse is refused here too
     async with judges:
         verdict = await judges.verify(claim, check, timeout=timeout)
-    typer.echo(json.dumps(_verdict_json(verdict)) if as_json else _verdict_text(verdict))
+    if report is not None:
+        _write_report(report, verdict)
+    say(json.dumps(_verdict_json(verdict)) if as_json else _verdict_text(verdict))
     raise typer.Exit(_exit_status([verdict.status]))
+
+
+def _write_report(file: Path, verdict: Verdict) -> None:
+    from espalier.verifiers.patch.report import report_of
+
+    file.write_text(report_of(verdict), encoding="utf-8")
 
 
 async def _verify_pairs(

@@ -29,6 +29,7 @@ GROUP = "espalier.verifiers"
 BUILT_IN = (
     EntryPoint("math", "espalier.verifiers.math.verifier:MathVerifier", GROUP),
     EntryPoint("code", "espalier.verifiers.code.verifier:CodeVerifier", GROUP),
+    EntryPoint("patch", "espalier.verifiers.patch.verifier:PatchVerifier", GROUP),
 )
 
 SELF_CHECK_SECONDS = 60.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from espalier.common.errors import FieldError
@@ -29,6 +29,8 @@ from espalier.verifiers.check import (
     Domain,
     MathOptions,
     NumberUse,
+    PatchCheck,
+    PatchLimits,
     ProgramCheck,
     ProgramLimits,
     ReferenceCheck,
@@ -37,6 +39,7 @@ from espalier.verifiers.check import (
     StepCheck,
 )
 from espalier.verifiers.consensus import EquivalenceClass, Vote
+from espalier.verifiers.paths import file_of, path_problem
 from espalier.verifiers.verdict import Evidence, Status, Verdict
 from espalier.verifiers.verifier import VerifierInfo
 
@@ -49,6 +52,12 @@ MAX_CLAIM = 1 << 20
 FILE_NAME = re.compile(r"[A-Za-z_][\w.-]{0,99}", re.ASCII)
 """Names of files beside a program."""
 
+REPOSITORY = re.compile(r"[0-9a-f]{64}")
+"""What names the archive of a repository: its SHA-256."""
+
+NAME = re.compile(r"[A-Za-z0-9_][\w.-]{0,99}", re.ASCII)
+"""Names of images and environments."""
+
 MAX_SECONDS = 24 * 3600.0
 """Longest time limit that a check may carry."""
 
@@ -56,6 +65,7 @@ KIND_NAMES: dict[type, str] = {
     ReferenceCheck: "reference",
     ConstraintCheck: "constraints",
     ProgramCheck: "program",
+    PatchCheck: "patch",
     StepCheck: "steps",
     CustomCheck: "custom",
 }
@@ -116,6 +126,8 @@ def decode_check(message: pb.Check, at: str = "check") -> Check:
             return _decode_constraints(message.constraints, f"{at}.constraints")
         case "program":
             return decode_program(message.program, f"{at}.program")
+        case "patch":
+            return decode_patch(message.patch, f"{at}.patch")
         case "steps":
             return StepCheck()
         case "custom":
@@ -146,10 +158,57 @@ def decode_program(message: pb.ProgramCheck, at: str = "check.program") -> Progr
         comparison=_COMPARISONS[message.comparison],
         tolerance=tolerance,
         stop_at_first_failure=stop,
-        limits=_decode_limits(message.limits, f"{at}.limits"),
+        limits=ProgramLimits(
+            **_decode_limits(
+                message.limits, f"{at}.limits", ("case_seconds", "total_seconds"), ("memory_mib", "output_bytes")
+            )
+        ),
         files=tuple(sorted((_file_name(name, f"{at}.files"), text) for name, text in message.files.items())),
         together=message.together,
     )
+
+
+def decode_patch(message: pb.PatchCheck, at: str = "check.patch") -> PatchCheck:
+    """A patch check."""
+    default = PatchCheck("", ())
+    command = tuple(message.command) or default.command
+    if not REPOSITORY.fullmatch(message.repository):
+        raise FieldError(f"{at}.repository", "is no SHA-256 of an archive: 64 hexadecimal digits, as pack prints them")
+    if not message.must_pass:
+        raise FieldError(f"{at}.must_pass", "is empty; name a test that fails now and must pass with the patch")
+    if command[0] != "pytest":
+        raise FieldError(f"{at}.command", f"begins with {command[0][:80]!r}; only pytest is known, with its arguments")
+    for name in ("image", "environment"):
+        if (value := getattr(message, name)) and not NAME.fullmatch(value):
+            raise FieldError(f"{at}.{name}", f"{value[:80]!r} is no name: letters, digits, '_', '-' and '.'")
+    return PatchCheck(
+        repository=message.repository,
+        must_pass=_decode_tests(message.must_pass, f"{at}.must_pass"),
+        must_not_break=_decode_tests(message.must_not_break, f"{at}.must_not_break"),
+        command=command,
+        protected_paths=tuple(
+            _filled(pattern, f"{at}.protected_paths[{i}]") for i, pattern in enumerate(message.protected_paths)
+        ),
+        files=_decode_overlay(message.files, f"{at}.files"),
+        hidden_files=_decode_overlay(message.hidden_files, f"{at}.hidden_files"),
+        image=message.image or default.image,
+        environment=message.environment,
+        limits=PatchLimits(**_decode_limits(message.limits, f"{at}.limits", ("seconds",), ("memory_mib",))),
+    )
+
+
+def _decode_tests(tests: Sequence[str], at: str) -> tuple[str, ...]:
+    for i, test in enumerate(tests):
+        if problem := path_problem(file_of(test)):
+            raise FieldError(f"{at}[{i}]", f"{test[:80]!r} names no test: its path {problem}")
+    return tuple(tests)
+
+
+def _decode_overlay(files: Mapping[str, str], at: str) -> tuple[tuple[str, str], ...]:
+    for path in files:
+        if problem := path_problem(path):
+            raise FieldError(at, f"{path[:80]!r} {problem}")
+    return tuple(sorted(files.items()))
 
 
 def decode_weights(weights: Sequence[float], claims: int, at: str = "weights") -> tuple[float, ...]:
@@ -250,18 +309,21 @@ def _file_name(name: str, at: str) -> str:
     return name
 
 
-def _decode_limits(message: pb.ProgramLimits, at: str) -> ProgramLimits:
-    for name in ("case_seconds", "total_seconds"):
+def _decode_limits(
+    message: pb.ProgramLimits | pb.PatchLimits, at: str, durations: Sequence[str], sizes: Sequence[str]
+) -> dict[str, Any]:
+    """The limits that are set, by name."""
+    for name in durations:
         seconds = getattr(message, name)
         if message.HasField(name) and not 0 < seconds <= MAX_SECONDS:
             raise FieldError(f"{at}.{name}", f"is {seconds}; give more than 0 and at most {MAX_SECONDS:.0f}")
-    for name in ("memory_mib", "output_bytes"):
+    for name in sizes:
         if message.HasField(name) and getattr(message, name) == 0:
             raise FieldError(f"{at}.{name}", "is 0; leave it out for the default")
-    return ProgramLimits(**_present(message))
+    return _present(message)
 
 
-def _present(message: pb.MathOptions | pb.ProgramLimits) -> dict[str, Any]:
+def _present(message: pb.MathOptions | pb.ProgramLimits | pb.PatchLimits) -> dict[str, Any]:
     """Fields that are set, by name: the dataclasses of these messages have the same names."""
     return {field.name: value for field, value in message.ListFields()}
 
@@ -298,6 +360,8 @@ def encode_check(check: Check) -> pb.Check:
             return pb.Check(steps=pb.StepCheck())
         case ProgramCheck():
             return pb.Check(program=_encode_program(check))
+        case PatchCheck():
+            return pb.Check(patch=_encode_patch(check))
         case CustomCheck(verifier, parameters):
             custom = pb.CustomCheck(verifier=encode_text(verifier), parameters_json=encode_text(parameters))
             return pb.Check(custom=custom)
@@ -348,6 +412,21 @@ def _encode_program(check: ProgramCheck) -> pb.ProgramCheck:
             memory_mib=limits.memory_mib,
             output_bytes=limits.output_bytes,
         ),
+    )
+
+
+def _encode_patch(check: PatchCheck) -> pb.PatchCheck:
+    return pb.PatchCheck(
+        repository=encode_text(check.repository),
+        command=map(encode_text, check.command),
+        must_pass=map(encode_text, check.must_pass),
+        must_not_break=map(encode_text, check.must_not_break),
+        protected_paths=map(encode_text, check.protected_paths),
+        files={encode_text(path): encode_text(text) for path, text in check.files},
+        hidden_files={encode_text(path): encode_text(text) for path, text in check.hidden_files},
+        image=encode_text(check.image),
+        environment=encode_text(check.environment),
+        limits=pb.PatchLimits(seconds=check.limits.seconds, memory_mib=check.limits.memory_mib),
     )
 
 

@@ -76,15 +76,18 @@ def diversity(temperatures: list[float] | None, hints: list[str] | None) -> dict
 
 
 def parsed_check(text: str) -> Check:
-    """The check that `--check` describes.
+    """The check that `--check` describes. `patch:FILE` is read here alone: no request may name a file.
 
     Raises:
         UsageError: It describes none.
+        OSError: A file cannot be read, or the store of repositories cannot be written.
     """
+    from espalier.verifiers.check_files import read_patch_check
     from espalier.verifiers.check_text import CheckError, parse_check
 
+    kind, _, rest = text.partition(":")
     try:
-        return parse_check(text)
+        return read_patch_check(Path(rest.strip())) if kind.strip() == "patch" else parse_check(text)
     except CheckError as error:
         raise UsageError(f"--check: {error}") from None
 

@@ -64,7 +64,7 @@ def solve(
         str | None,
         typer.Option(
             help="How to judge an answer: reference:42, numbers:19,36,55,7=65, relation:3*x+5=20, domain:integer, "
-            "steps, or JSON. Recognised in the problem's text where possible."
+            "steps, patch:FILE, or JSON. Recognised in the problem's text where possible."
         ),
     ] = None,
     engine: EngineOption = "local",
@@ -83,6 +83,10 @@ def solve(
     trace: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write everything that happens as JSON lines.", dir_okay=False)
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Of a patch: write what the tests showed as Markdown.", dir_okay=False),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Solve a problem: sample candidates that reason in parallel branches, verify them, pick the answer.
@@ -92,12 +96,15 @@ def solve(
     espalier solve --check reference:42 --k 16 "What is 6 times 7?"
 
     espalier solve --json problems.jsonl > results.jsonl
+
+    espalier solve --check patch:check.json --report report.md - < issue.md > fix.diff
     """
     with errors(debug):
         from espalier.solver.core.policies import policy as named
         from espalier.solver.core.policy import Budget
         from espalier.solver.core.problem import Problem, lines_of, read_problems, recognised
         from espalier.solver.core.verification import Verification
+        from espalier.verifiers.check import PatchCheck
 
         chosen = named(policy, **diversity(temperature, hint))
         budget = Budget(k, tokens, seconds, rounds)
@@ -117,6 +124,8 @@ def solve(
         else:
             problems = (Problem("1", read_standard_input() if problem == "-" else problem, judged_by),)
         problems = tuple(map(recognised, problems))
+        if report and not (isinstance(judged_by, PatchCheck)):
+            raise UsageError("--report tells of a patch: give --check patch:FILE")
         with ExitStack() as stack:
             from espalier.solver.trace.writer import TraceWriter
 
@@ -125,6 +134,8 @@ def solve(
                 engine, model_instruction, max_tokens, chosen, budget, first, traced, as_json, trusted, verification
             )
             results = asyncio.run(run.many(problems) if many else run.one(problems[0]))
+        if report:
+            report.write_text(patch_report(results[0]), encoding="utf-8")
         if traced and traced.fault:
             typer.echo(f"espalier: the trace {trace} is not complete: {traced.fault}", err=True)
         raise typer.Exit(exit_status(results))
@@ -135,6 +146,17 @@ def exit_status(results: list[Result]) -> int:
     if any(result.trouble for result in results):
         return TROUBLE
     return OK if all(result.selection.verified for result in results) else NEGATIVE
+
+
+def patch_report(result: Result) -> str:
+    """What the tests showed of the patch that was chosen, or of the best one where none was."""
+    from espalier.verifiers.patch.report import report_of
+
+    chosen = [judged for judged in result.judged if judged.candidate.spec.index == result.selection.candidate]
+    best = max(chosen or result.judged, key=lambda judged: judged.verdict.score, default=None)
+    if best is None:
+        return "# No patch\n\nNo candidate was judged.\n"
+    return report_of(best.verdict, f"Candidate {best.candidate.spec.index}")
 
 
 @asynccontextmanager

@@ -33,7 +33,7 @@ def _observations(verdict: Verdict) -> str:
     told = [
         f"{len(details)} {kind}s" if len(details) > MANY else "; ".join(details)
         for kind, details in seen.items()
-        if kind not in ("extraction", "parse")
+        if kind not in ("extraction", "parse", "patch")
     ]
     line = "; ".join(told)
     return line if len(line) <= LINE else line[: LINE - 1] + "…"

@@ -8,6 +8,7 @@ import os
 import shutil
 from pathlib import Path
 
+from espalier.common.cache import cache_directory
 from espalier.verifiers.code.box import RUNNER_COMMAND, Box
 from espalier.verifiers.code.cgroup import ControlGroup, GroupLimits, Hierarchy, find_hierarchy
 from espalier.verifiers.code.sandbox import PACKAGES, BoxSpec, SandboxError
@@ -24,12 +25,7 @@ ENTER_GROUPS = 'while [ "$1" != -- ]; do echo $$ > "$1" || exit 125; shift; done
 
 def rootfs_directory() -> Path:
     """Where scripts/sandbox-image.sh leaves the root file systems."""
-    cache = os.environ.get("ESPALIER_CACHE")
-    if cache:
-        return Path(cache) / "sandbox"
-    if os.geteuid() == 0:
-        return Path("/var/cache/espalier/sandbox")
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "espalier" / "sandbox"
+    return cache_directory("sandbox")
 
 
 class BwrapMaker:

@@ -155,7 +155,7 @@ def judge_gathered(
             cpu_seconds=outcome.cpu_seconds * share,
             memory_mib=outcome.memory_mib,
             hidden=trial.case.hidden,
-            starved=_starved(outcome) and not outcome.result,
+            starved=starved(outcome) and not outcome.result,
         )
         for trial, (passed, reason) in zip(trials, reports, strict=False)
     ]
@@ -200,16 +200,16 @@ def judge(trial: Trial, outcome: CommandOutcome, check: ProgramCheck, command: C
         cpu_seconds=outcome.cpu_seconds,
         memory_mib=outcome.memory_mib,
         hidden=case.hidden,
-        starved=_starved(outcome),
+        starved=starved(outcome),
     )
 
 
-def _starved(outcome: CommandOutcome) -> bool:
+def starved(outcome: CommandOutcome) -> bool:
+    """Whether a command was stopped by the clock while it computed: the machine was too busy for it."""
     return outcome.stopped is CommandStop.WALL and outcome.cpu_seconds > IDLE_SHARE * outcome.seconds
 
 
 ALL_HOLD = "every assertion holds"
-
 TESTS_FAIL = "the tests fail"
 
 IDLE_SHARE = 0.02

@@ -1,0 +1,1 @@
+"""Patches of a repository, judged by running its tests in a sandbox."""

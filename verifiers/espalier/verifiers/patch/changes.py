@@ -1,0 +1,127 @@
+"""What a claim does to a repository: worked out in memory, before anything runs."""
+
+from __future__ import annotations
+
+import difflib
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from espalier.verifiers.answer import file_fences
+from espalier.verifiers.patch.diff import FileDiff, PatchError, apply_hunks, read_diff
+from espalier.verifiers.patch.repository import Repository
+from espalier.verifiers.paths import matches, parents, path_problem
+
+MAX_TEXT = 4 << 20
+"""Bytes of a file that a patch changes or creates."""
+
+_NO_NEWLINE = "\n\\ No newline at end of file\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A file before and after; None where there is none.
+
+    Attributes:
+        old: Its text before.
+        new: Its text afterwards.
+        executable: Whether it may be executed afterwards.
+    """
+
+    old: str | None
+    new: str | None
+    executable: bool = False
+
+
+def changes_of(
+    patch: str, repository: Repository, protected: Iterable[str], held: frozenset[str] = frozenset()
+) -> dict[str, Change]:
+    """What a patch does, by path.
+
+    Args:
+        patch: What :func:`espalier.verifiers.answer.answer_of` found: a diff, or fenced files with their paths.
+        repository: What it is applied to.
+        protected: Patterns of paths that it must not touch.
+        held: Further paths that it must not touch: files of tests.
+
+    Raises:
+        PatchError: It cannot be read, does not fit, changes nothing, or touches what it must not.
+    """
+    files = file_fences(patch) if patch.lstrip().startswith(("`", "~")) else None
+    diffs = () if files is not None else read_diff(patch)
+    patterns = tuple(protected)
+    changes: dict[str, Change] = {}
+    for path in files if files is not None else dict.fromkeys(diff.path for diff in diffs):
+        _refuse(path, repository, patterns)
+        if path in held:
+            raise PatchError(f"the patch must not touch {path}: it belongs to the tests")
+        changes[path] = Change(old := _text(path, repository), old, repository.is_executable(path))
+    for path, text in (files or {}).items():
+        changes[path] = Change(changes[path].old, text, changes[path].executable)
+    for diff in diffs:
+        changes[diff.path] = _changed(changes[diff.path], diff)
+    if any(change.new is not None and len(change.new.encode()) > MAX_TEXT for change in changes.values()):
+        raise PatchError(f"the patch makes a file of more than {MAX_TEXT >> 20} MiB")
+    made = {path for path, change in changes.items() if change.new is not None}
+    for path in made:
+        if repository.is_directory(path) or any(above in made for above in parents(path)):
+            raise PatchError(f"{path} would be a file and a directory")
+    changes = {
+        path: change
+        for path, change in changes.items()
+        if change.new != change.old or change.executable != repository.is_executable(path)
+    }
+    if not changes:
+        raise PatchError("the patch changes nothing")
+    return changes
+
+
+def diff_of(changes: Mapping[str, Change]) -> str:
+    """The changes as a diff that `git apply` takes."""
+    return "".join(_diff_of(path, change) for path, change in sorted(changes.items()))
+
+
+def _refuse(path: str, repository: Repository, patterns: tuple[str, ...]) -> None:
+    if problem := path_problem(path):
+        raise PatchError(f"the path {path[:200]!r} {problem}")
+    if pattern := matches(path, patterns):
+        raise PatchError(f"the patch must not touch {path}: {pattern} is protected")
+    for place in (path, *parents(path)):
+        if repository.is_link(place):
+            raise PatchError(f"the patch must not touch {path}: {place} is a link")
+        if place != path and place in repository.paths:
+            raise PatchError(f"{path} lies below {place}, which is a file")
+
+
+def _text(path: str, repository: Repository) -> str | None:
+    content = repository.read(path)
+    try:
+        return None if content is None else content.decode()
+    except UnicodeDecodeError:
+        raise PatchError(f"{path} is no text file, and only such can be changed") from None
+
+
+def _changed(change: Change, diff: FileDiff) -> Change:
+    """A change with what a diff does on top of it."""
+    text, path = change.new, diff.path
+    if diff.created and text:
+        raise PatchError(f"{path} exists: change it instead of creating it")
+    if not diff.created and text is None:
+        raise PatchError(f"there is no file {path} in the repository")
+    new = apply_hunks(path, text or "", diff.hunks)
+    executable = change.executable if diff.executable is None else diff.executable
+    return Change(change.old, None if diff.deleted else new, executable and not diff.deleted)
+
+
+def _diff_of(path: str, change: Change) -> str:
+    old, new = ([] if text is None else list(io.StringIO(text, newline="\n")) for text in (change.old, change.new))
+    head = f"diff --git a/{path} b/{path}\n"
+    mode = "100755" if change.executable else "100644"
+    if change.old is None:
+        head += f"new file mode {mode}\n"
+    elif change.new is None:
+        head += "deleted file mode 100644\n"
+    before = f"a/{path}" if change.old is not None else "/dev/null"
+    after = f"b/{path}" if change.new is not None else "/dev/null"
+    lines = difflib.unified_diff(old, new, before, after)
+    return head + "".join(line if line.endswith("\n") else line + _NO_NEWLINE for line in lines)

@@ -1,0 +1,206 @@
+"""Runs inside the box, as the process of the tests: pytest on a repository, and what becomes of each test.
+
+The argument is the descriptor of the channel to the collector (collect.py), from which the request comes. Code of the
+patch runs in this process. What is kept of pytest from before that, what it does to pytest is compared with.
+
+A test has passed if pytest says so of every phase and none of them raised, so far as this process can tell.
+"""
+
+import json
+import os
+import socket
+import sys
+import types
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+WATCHED = frozenset({"pytest", "_pytest", "pluggy", "unittest", "builtins"})
+"""Packages whose functions no code under test has a reason to replace."""
+UNSTEADY = frozenset({"_", "__spec__", "__loader__"})
+"""Names of builtins that interpreters and translators change."""
+HOOKS = ("pytest_pyfunc_call", "pytest_runtest_protocol", "pytest_runtest_setup", "pytest_runtest_call",
+         "pytest_runtest_teardown", "pytest_runtest_makereport", "pytest_collection_modifyitems")  # fmt: skip
+"""Hooks by which a plugin can decide what becomes of a test."""
+OPTIONS = ("-p", "no:cacheprovider", "--continue-on-collection-errors", "--tb=short")
+MAX_DETAIL = 4000
+MAX_DETAILS = 256_000
+
+
+def main() -> None:
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    channel.set_inheritable(False)
+    replies = channel.makefile("rb")
+    request = json.loads(replies.readline())
+    packages = request["packages"]
+    if packages:
+        at = next((i for i, path in enumerate(sys.path) if path.endswith("dist-packages")), len(sys.path))
+        sys.path.insert(at, packages)
+        import site
+
+        site.addsitedir(packages)  # for its .pth files
+    import pytest
+
+    sys.modules["__main__"] = types.ModuleType("__main__")  # this module is out of the way of what the tests import
+    reporter = reporter_class()(channel, replies, request)
+    sys.argv = ["pytest", *request["arguments"]]
+    status = pytest.main([*OPTIONS, f"--rootdir={request['root']}", *request["arguments"]], plugins=[reporter])
+    reporter.end()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(int(status))
+
+
+def functions_of(modules: "dict[str, types.ModuleType]") -> "dict[str, tuple[Any, Any]]":
+    """The functions and methods of the watched packages by name, with their code."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for name, module in modules.items():
+        if name.partition(".")[0] not in WATCHED:
+            continue
+        for key, value in list(vars(module).items()):
+            if name == "builtins" and key not in UNSTEADY:
+                found[f"{name}.{key}"] = value, None
+            if name == "builtins" or getattr(value, "__module__", None) != name:
+                continue
+            if isinstance(value, types.FunctionType):
+                found[f"{name}.{key}"] = value, value.__code__
+            elif isinstance(value, type):
+                for attribute, method in list(vars(value).items()):
+                    function = getattr(method, "__func__", method)
+                    if isinstance(function, (types.FunctionType, property)):
+                        found[f"{name}.{key}.{attribute}"] = method, getattr(function, "__code__", None)
+    return found
+
+
+def reporter_class() -> "Any":
+    import pytest
+
+    class Reporter:
+        """A plugin of pytest: selects the tests and tells the collector of each."""
+
+        def __init__(self, channel: "Any", replies: "Any", request: "dict[str, Any]") -> None:
+            self.channel, self.replies, self.request = channel, replies, request
+            self.process = os.getpid()
+            self.skipped = pytest.skip.Exception
+            self.room = MAX_DETAILS
+            self.changed: set[str] = set()
+            self.plugins: set[str] = set()
+            self.raised: list[BaseException] = []
+            self.reports: list[Any] = []
+
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_load_initial_conftests(self, early_config: "Any") -> None:
+            """Nothing of the repository has been imported yet, and all of pytest has."""
+            self.config = early_config
+            self.modules = dict(sys.modules)
+            self.functions = functions_of(self.modules)
+            root = self.request["root"]
+            paths = [root, *filter(os.path.isdir, [f"{root}/src"])]
+            sys.path[:0] = paths
+            os.environ["PYTHONPATH"] = ":".join([*paths, self.request["packages"]]).rstrip(":")
+
+        @pytest.hookimpl(trylast=True)
+        def pytest_collection_modifyitems(self, config: "Any", items: "list[Any]") -> None:
+            select = self.request["select"]
+            if select is not None:
+                chosen = [item for item in items if any(names(entry, item.nodeid) for entry in select)]
+                config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
+                items[:] = chosen
+
+        def pytest_collectreport(self, report: "Any") -> None:
+            if report.failed:
+                self.send({"kind": "unread", "path": report.nodeid, "detail": self.shortened(report.longreprtext)})
+
+        def pytest_collection_finish(self, session: "Any") -> None:
+            self.compare()
+            self.send({"kind": "collected", "tests": [item.nodeid for item in session.items]})
+
+        @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+        def pytest_runtest_protocol(self, item: "Any") -> "Iterator[None]":
+            self.raised, self.reports = [], []
+            self.send({"kind": "start", "test": item.nodeid})
+            token = self.replies.readline().decode().strip()
+            yield
+            self.compare()
+            outcome, detail = self.outcome()
+            self.send({"kind": "outcome", "token": token, "outcome": outcome, "detail": self.shortened(detail)})
+
+        @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+        def pytest_runtest_setup(self) -> "Iterator[None]":
+            yield from self.phase()
+
+        @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+        def pytest_runtest_call(self) -> "Iterator[None]":
+            yield from self.phase()
+
+        @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+        def pytest_runtest_teardown(self) -> "Iterator[None]":
+            yield from self.phase()
+
+        def phase(self) -> "Iterator[None]":
+            done: Any = yield
+            if done.excinfo is not None:
+                self.raised.append(done.excinfo[1])
+
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_runtest_logreport(self, report: "Any") -> None:
+            self.reports.append(report)
+
+        def outcome(self) -> "tuple[str, str]":
+            """What became of the test that just ran, and what pytest says of it."""
+            detail = "\n".join(report.longreprtext for report in self.reports if report.failed)
+            if any(isinstance(error, self.skipped) for error in self.raised):
+                return "skipped", ""
+            phases = [report.when for report in self.reports if report.outcome == "passed"]
+            if phases == ["setup", "call", "teardown"] and not self.raised:
+                return "passed", ""
+            skipped = any(report.outcome == "skipped" for report in self.reports)
+            return ("skipped" if skipped and not detail else "failed"), detail
+
+        def compare(self) -> None:
+            """Note what is no longer as it was before the repository was imported."""
+            now = functions_of(self.modules)
+            for name, kept in self.functions.items():
+                found = now.get(name, (None, None))
+                if found[0] is not kept[0] or found[1] is not kept[1]:
+                    self.changed.add(name)
+            for name, module in self.modules.items():
+                if name.partition(".")[0] in WATCHED and sys.modules.get(name) is not module:
+                    self.changed.add(name)
+            for hook in HOOKS:
+                for implementation in getattr(self.config.hook, hook).get_hookimpls():
+                    plugin = implementation.plugin
+                    module = plugin.__name__ if isinstance(plugin, types.ModuleType) else type(plugin).__module__
+                    file = getattr(sys.modules.get(module), "__file__", None) or ""
+                    if module not in self.modules and os.path.basename(file) != "conftest.py":  # noqa: PTH119
+                        self.plugins.add(module)
+
+        def end(self) -> None:
+            self.compare()
+            self.send({"kind": "end", "changed": sorted(self.changed)[:20], "plugins": sorted(self.plugins)[:20]})
+
+        def send(self, message: "dict[str, Any]") -> None:
+            if os.getpid() != self.process:
+                os._exit(1)  # a copy of the process of the tests tells nothing
+            self.channel.sendall(json.dumps(message).encode() + b"\n")
+
+        def shortened(self, text: str) -> str:
+            if len(text) > MAX_DETAIL:
+                text = f"{text[: MAX_DETAIL // 2]}\n…\n{text[-MAX_DETAIL // 2 :]}"
+            text = text[: self.room]
+            self.room -= len(text)
+            return text
+
+    return Reporter
+
+
+def names(entry: str, test: str) -> bool:
+    """As espalier.verifiers.paths.names."""
+    entry = entry.rstrip("/")
+    return test == entry or (test.startswith(entry) and test[len(entry)] in ":/[")
+
+
+if __name__ == "__main__":
+    main()
