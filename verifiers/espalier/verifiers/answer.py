@@ -251,7 +251,6 @@ def final_answer(text: str, check: Check | None, *, complete: bool = True) -> An
     fences named `diff` or `patch` hold, one after the other; without any, the fences that are marked with the path of a
     file: the whole new text of that file.
 
-
     Args:
         text: The response.
         check: How it will be judged; None: a box, else a fenced program, else a statement.

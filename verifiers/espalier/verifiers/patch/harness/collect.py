@@ -115,10 +115,9 @@ class Guard:
         known: dict[str, set[str]] = {}
         for path in (f"{root}/{path}" for path in guarded):
             self._watch(path, IN_WRITTEN)
-            while path != "/":
-                path, _, name = path.rpartition("/")
-                path = path or "/"
-                known.setdefault(path, set()).add(name)
+            parts = path.split("/")
+            for depth in range(1, len(parts)):
+                known.setdefault("/".join(parts[:depth]) or "/", set()).add(parts[depth])
         for directory, names in known.items():
             self._names[self._watch(directory, IN_WRITTEN | IN_RENAMED)] = directory, names
 

@@ -166,9 +166,11 @@ def reporter_class() -> "Any":
                 found = now.get(name, (None, None))
                 if found[0] is not kept[0] or found[1] is not kept[1]:
                     self.changed.add(name)
-            for name, module in self.modules.items():
-                if name.partition(".")[0] in WATCHED and sys.modules.get(name) is not module:
-                    self.changed.add(name)
+            self.changed.update(
+                name
+                for name, module in self.modules.items()
+                if name.partition(".")[0] in WATCHED and sys.modules.get(name) is not module
+            )
             for hook in HOOKS:
                 for implementation in getattr(self.config.hook, hook).get_hookimpls():
                     plugin = implementation.plugin

@@ -1,0 +1,93 @@
+"""Patches that try to pass without mending anything: each fails, in both kinds of box.
+
+A file in `hostile/` is what its patch adds to the module under test. What a patch can still do is shown too, so that
+docs/verifiers.md does not claim more than is true.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from espalier.verifiers.check import Claim, PatchCheck, PatchLimits
+from espalier.verifiers.patch.verifier import PatchVerifier
+from espalier.verifiers.verdict import Status
+from tests.verifiers.patch.shops import AGAIN, CART
+
+HOSTILE = {path.stem: path.read_text("utf-8") for path in sorted((Path(__file__).parent / "hostile").glob("*.py"))}
+LATE = "tests/test_late.py"
+"""A module that is imported after the code under test has run."""
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture(scope="module")
+def wary(check: PatchCheck) -> PatchCheck:
+    late = (
+        "from shop import Cart\n\n\ndef test_late():\n    cart = Cart()\n    cart.add('a', 4)\n    cart.add('a', 4)\n"
+    )
+    return replace(
+        check,
+        must_pass=(AGAIN, f"{LATE}::test_late"),
+        files=((LATE, f"{late}    assert cart.total() == 8\n"),),
+        limits=PatchLimits(seconds=2, memory_mib=128),
+    )
+
+
+async def test_there_are_at_least_thirty() -> None:
+    assert len(HOSTILE) >= 30
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_a_hostile_patch_fails(verifier: PatchVerifier, wary: PatchCheck, name: str) -> None:
+    patch = f"```src/shop/cart.py\n{CART}\n\n{HOSTILE[name]}```\n"
+    verdict = await verifier.verify(Claim(patch, bare=True), wary)
+    assert verdict.status is Status.FAIL, verdict.evidence
+    assert verdict.score < 1
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("report_is_passed", "TestReport.from_item_and_call"),
+        ("call_raises_nothing", "CallInfo.from_call"),
+        ("functions_do_not_run", "Function.runtest"),
+        ("code_is_swapped", "Function.runtest"),
+        ("plugin_calls", "shop.cart"),
+        ("tests_are_rewritten", "tests/test_late.py"),
+        ("tests_are_moved", "tests"),
+        ("tests_are_linked", "tests/test_late.py"),
+        ("conftest_is_made", "tests/conftest.py"),
+        ("builtins_are_replaced", "builtins.len"),
+    ],
+)
+async def test_what_was_tampered_with_is_named(verifier: PatchVerifier, wary: PatchCheck, name: str, why: str) -> None:
+    verdict = await verifier.verify(Claim(f"```src/shop/cart.py\n{CART}\n\n{HOSTILE[name]}```\n", bare=True), wary)
+    (told,) = [evidence.detail for evidence in verdict.evidence if evidence.rule == "tampering"]
+    assert why in told
+    assert verdict.score == 0
+
+
+BELIEVED = {
+    "values that equal everything": """
+class Any(int):
+    def __eq__(self, other):
+        return True
+Cart.total = Cart.__len__ = lambda self, discount=0: Any(3)
+""",
+    "the recorder of the tests is found and bent": """
+import gc
+for found in gc.get_objects():
+    if type(found).__name__ == "Reporter":
+        type(found).outcome = lambda self: ("passed", "")
+""",
+}
+
+
+@pytest.mark.parametrize("name", BELIEVED)
+async def test_what_cannot_be_withstood(verifier: PatchVerifier, check: PatchCheck, name: str) -> None:
+    narrow = replace(check, must_not_break=(AGAIN,))
+    verdict = await verifier.verify(Claim(f"```src/shop/cart.py\n{CART}\n\n{BELIEVED[name]}```\n", bare=True), narrow)
+    assert verdict.passed, "docs/verifiers.md names this as not withstood"
