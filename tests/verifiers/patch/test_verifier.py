@@ -71,7 +71,8 @@ async def test_tests_that_may_break_are_not_looked_at(verifier: PatchVerifier, c
 
 async def test_nothing_of_hidden_tests_is_told(verifier: PatchVerifier, check: PatchCheck) -> None:
     reads = "import glob; print([open(path).read() for path in glob.glob('/tmp/repository/tests/*hidden.py')])"
-    spy = f"{SPECIAL}--- a/src/shop/__init__.py\n+++ b/src/shop/__init__.py\n@@ @@\n+{reads}\n from shop.cart import Cart\n"
+    names = "--- a/src/shop/__init__.py\n+++ b/src/shop/__init__.py\n"
+    spy = f"{SPECIAL}{names}@@ @@\n+{reads}\n from shop.cart import Cart\n"
     for patch in (SPECIAL, spy):
         verdict = await verifier.verify(Claim(patch, bare=True), with_hidden(check))
         assert verdict.status is Status.FAIL
