@@ -204,7 +204,7 @@ async def steps(subject: Subject, arguments: argparse.Namespace, device: torch.d
             attempts = [attempt for group in found for attempt in group]
             yield Step(
                 responses=len(attempts),
-                tokens=sum(attempt.usage.new_tokens for attempt in attempts),
+                tokens=sum(attempt.finished.usage.new_tokens for attempt in attempts),
                 trained_tokens=learned.trained_tokens if learned else 0,
                 generate=engine.ended - start,
                 verify=max(0.0, judged - engine.ended),

@@ -160,8 +160,8 @@ async def _measured(config: RlConfig, model: Path, seed: int) -> dict[str, Any]:
         "decided": [
             sum(one.status in OUTCOMES or one.status is RolloutStatus.UNKNOWN for one in group) for group in groups
         ],
-        "tokens": fmean(one.usage.new_tokens for one in every),
-        "critical_path": fmean(one.usage.critical_path_tokens for one in every),
+        "tokens": fmean(one.finished.usage.new_tokens for one in every),
+        "critical_path": fmean(one.finished.usage.critical_path_tokens for one in every),
         **set_metrics(set_counts(every)),
     }
 

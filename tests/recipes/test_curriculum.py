@@ -12,8 +12,8 @@ import torch
 
 from espalier.runtime.engine import Mode
 from espalier.training.config import ConfigError, load_as
+from espalier.training.rl.judged import JudgedRollout
 from espalier.training.rl.measure import Measured
-from espalier.training.rl.rollout import JudgedRollout
 from espalier.training.run.deadline import Deadline
 from espalier.verifiers.verdict import Status, Verdict
 from recipes.seedling import pipeline as curriculum

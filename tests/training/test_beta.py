@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from espalier.runtime.engine import FinishReason, Mode, Rollout, Usage
+from espalier.runtime.engine import Finished, FinishReason, Mode, Rollout, Usage
 from espalier.runtime.structure import read
 from espalier.training.config import BetaConfig, Form, ProblemsConfig, ServiceConfig, TrainerConfig
 from espalier.training.data.example import Example, response_example
 from espalier.training.data.responses import ExampleSource
 from espalier.training.rejection_sampling import Kept, NothingKeptError, keep, sample
+from espalier.training.rl.judged import JudgedRollout
 from espalier.training.rl.reward import reward, status_of
-from espalier.training.rl.rollout import JudgedRollout
+from espalier.training.rl.segments import segments
 from espalier.training.run.deadline import Deadline
 from espalier.verifiers.verdict import Status, Verdict
 from recipes.seedling.stream import Codec
@@ -45,7 +46,8 @@ def _attempt(codec: Codec, text: str = GOOD, status: Status = Status.PASS) -> Ju
     rollout = Rollout((5, 6), ids, (0.0,) * count, (False,) * count, tuple(range(2, 2 + count)), ((),) * count)
     structure = read((5, 6, *ids), 2, codec.vocabulary)
     verdict, worth = Verdict(status, 0.0, "fake"), reward(status_of(FinishReason.STOP, status))
-    return JudgedRollout(problems(1)[0], rollout, FinishReason.STOP, Usage(), structure, verdict, worth)
+    ended = Finished("0", FinishReason.STOP, Usage(), rollout, structure=structure)
+    return JudgedRollout(problems(1)[0], ended, segments(rollout.paths, structure, 2), verdict, worth)
 
 
 def test_only_what_is_correct_and_well_formed_is_kept(codec: Codec) -> None:

@@ -14,10 +14,10 @@ from espalier.training.config import ConfigError, CreditConfig, CreditKind, RlCo
 from espalier.training.rl import papo
 from espalier.training.rl.branches import set_counts, set_metrics
 from espalier.training.rl.credit import SampleCredit, SetCredit, ShorterPath, TokenKind
+from espalier.training.rl.judged import JudgedBranch, JudgedRollout
 from espalier.training.rl.learner import Learned, Learner
 from espalier.training.rl.objective import Papo
 from espalier.training.rl.reward import RolloutStatus, reward
-from espalier.training.rl.rollout import JudgedBranch, JudgedRollout
 from espalier.training.run.distributed import ALONE
 from espalier.training.trainer import Trainer
 from espalier.verifiers.verdict import Status, Verdict
@@ -84,7 +84,7 @@ async def test_tokens_of_a_branch_without_a_verdict_are_not_trained(network: Qwe
     rollout = two.rollout
     in_steps = sum(bool(path) and not forced for path, forced in zip(rollout.paths, rollout.forced, strict=True))
     assert in_steps
-    assert learned.trained_tokens == one.usage.sampled_tokens + two.usage.sampled_tokens - in_steps
+    assert learned.trained_tokens == one.finished.usage.sampled_tokens + two.finished.usage.sampled_tokens - in_steps
 
 
 @pytest.mark.parametrize("balance", [False, True])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 
@@ -14,28 +14,29 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from espalier.runtime.engine import Finished, FinishReason, Rollout, Usage
 from espalier.runtime.grammar import Tag
 from espalier.runtime.layout import Path, layout_of
 from espalier.runtime.structure import read
+from espalier.solver.core.problem import Problem
 from espalier.training.rl.credit import (
     Credit,
-    GroupOutcome,
-    Outcome,
+    GroupOutcomeCredit,
+    OutcomeCredit,
     SampleCredit,
-    Scored,
-    Segment,
     SetCredit,
     ShorterPath,
     TokenCredit,
-    TokenKind,
     kind_weights,
-    kinds,
     moments,
     pass_at_k,
-    segments,
     std,
 )
+from espalier.training.rl.judged import JudgedBranch, JudgedRollout, Rejoin
 from espalier.training.rl.objective import Sampled, papo_loss
+from espalier.training.rl.reward import Reward, RolloutStatus
+from espalier.training.rl.segments import TokenKind, TokenSegment, kinds, segments
+from espalier.verifiers.verdict import Status, Verdict
 from tests.runtime.trees import VOCABULARY, Step, place, responses
 
 Verdicts = Sequence[bool | str | None]
@@ -44,14 +45,14 @@ Verdicts = Sequence[bool | str | None]
 
 def response(
     reward: float, *blocks: Verdicts, rejoins: tuple[float, ...] = (), length: int = 2, path: int = 9
-) -> Scored:
+) -> JudgedRollout:
     """A response of blocks, each run of which has `length` tokens."""
-    found: list[Segment] = []
+    found: list[TokenSegment] = []
     branches: dict[Path, bool | None] = {}
 
     def add(kind: TokenKind, path: Path, block: int) -> None:
         start = found[-1].end if found else 0
-        found.append(Segment(start, start + length, kind, path, block))
+        found.append(TokenSegment(start, start + length, kind, path, block))
 
     for number, block in enumerate(blocks):
         add(TokenKind.GUIDELINE, (), number)
@@ -61,24 +62,58 @@ def response(
                 branches[((number, step),)] = verdict
         add(TokenKind.TAKEAWAY, (), number)
     add(TokenKind.ANSWER, (), len(blocks) - 1)
-    return Scored(reward, tuple(found), branches, rejoins, path)
+    return judged(reward, found, branches, rejoins, path)
 
 
-def credit_of(credit: Credit, *groups: Sequence[Scored]) -> list[list[TokenCredit]]:
+def judged(
+    reward: float,
+    parts: Sequence[TokenSegment],
+    branches: Mapping[Path, bool | None],
+    rejoins: Sequence[float] = (),
+    path: int = 9,
+) -> JudgedRollout:
+    """A response of these segments, with these verdicts on its branches."""
+    ended = Finished("", FinishReason.STOP, Usage(critical_path_tokens=path), Rollout((), (), (), (), (), (), 0))
+    return JudgedRollout(
+        Problem("1", "?"),
+        ended,
+        tuple(parts),
+        None,
+        Reward(_status(reward), reward, True),
+        tuple(_branch(path, right) for path, right in branches.items()),
+        tuple(Rejoin(_status(one), Usage()) for one in rejoins),
+    )
+
+
+def _status(reward: float) -> RolloutStatus:
+    return RolloutStatus.PASSED if reward > 0 else RolloutStatus.FAILED
+
+
+def _branch(path: Path, right: bool | None) -> JudgedBranch:
+    status = {True: Status.PASS, False: Status.FAIL, None: Status.UNKNOWN}[right]
+    return JudgedBranch(path, "", Verdict(status, 0.0, "fake"))
+
+
+def verdicts_of(one: JudgedRollout) -> dict[Path, bool | None]:
+    """By step that states an answer: whether it is right, None without a verdict."""
+    return {branch.path: branch.right for branch in one.branches}
+
+
+def credit_of(credit: Credit, *groups: Sequence[JudgedRollout]) -> list[list[TokenCredit]]:
     return credit.advantages(groups, credit.sums(groups))
 
 
-def of_kind(one: Scored, given: TokenCredit, kind: TokenKind) -> list[float]:
+def of_kind(one: JudgedRollout, given: TokenCredit, kind: TokenKind) -> list[float]:
     return [float(given.advantages[s.start]) for s in one.segments if s.kind is kind]
 
 
-def of_branches(group: Sequence[Scored], given: Sequence[TokenCredit]) -> list[float]:
+def of_branches(group: Sequence[JudgedRollout], given: Sequence[TokenCredit]) -> list[float]:
     """The advantages of all judged branches."""
     return [
         float(credit.advantages[segment.start])
         for one, credit in zip(group, given, strict=True)
         for segment in one.segments
-        if one.judged.get(segment.path) is not None
+        if one.judged_branches.get(segment.path) is not None
     ]
 
 
@@ -120,15 +155,15 @@ def test_the_advantages_of_all_branches_sum_to_zero(right: int, wrong: int, k: i
 
 
 @given(group_of)
-def test_the_credit_of_all_judged_branches_of_a_prompt_sums_to_zero(group: list[Scored]) -> None:
+def test_the_credit_of_all_judged_branches_of_a_prompt_sums_to_zero(group: list[JudgedRollout]) -> None:
     (given_,) = credit_of(PLAIN, group)
     assert sum(of_branches(group, given_)) == pytest.approx(0, abs=1e-5)
 
 
 @given(group_of)
-def test_for_k_1_a_branch_gets_its_verdict_minus_the_mean(group: list[Scored]) -> None:
+def test_for_k_1_a_branch_gets_its_verdict_minus_the_mean(group: list[JudgedRollout]) -> None:
     (given_,) = credit_of(replace(PLAIN, k=1), group)
-    found = [float(right) for one in group for right in one.judged.values()]
+    found = [float(right) for one in group for right in one.judged_branches.values()]
     assert of_branches(group, given_) == pytest.approx([value - sum(found) / len(found) for value in found], abs=1e-6)
 
 
@@ -149,7 +184,7 @@ def test_k_is_the_mean_number_of_branches_of_a_block() -> None:
 
 
 @given(st.lists(group_of, min_size=1, max_size=2), st.randoms(use_true_random=False))
-def test_the_order_of_responses_and_prompts_changes_nothing(groups: list[list[Scored]], rng: object) -> None:
+def test_the_order_of_responses_and_prompts_changes_nothing(groups: list[list[JudgedRollout]], rng: object) -> None:
     given_ = credit_of(SetCredit(), *groups)
     places = [(prompt, index) for prompt, group in enumerate(groups) for index in range(len(group))]
     prompts = list(range(len(groups)))
@@ -167,12 +202,16 @@ def test_the_order_of_responses_and_prompts_changes_nothing(groups: list[list[Sc
 
 @pytest.mark.parametrize("kind", [SetCredit(), SetCredit(k=1), SetCredit(divide=False)])
 @given(group_of, st.integers(0, 4))
-def test_a_branch_without_a_verdict_changes_no_credit_but_its_own(kind: Credit, group: list[Scored], at: int) -> None:
+def test_a_branch_without_a_verdict_changes_no_credit_but_its_own(
+    kind: Credit, group: list[JudgedRollout], at: int
+) -> None:
     """UNKNOWN and ERROR: as if the step had never been judged, except that its tokens are masked."""
     one = group[at % len(group)]
-    steps = [segment for segment in one.segments if segment.kind is TokenKind.STEP and segment.path not in one.branches]
+    steps = [
+        segment for segment in one.segments if segment.kind is TokenKind.STEP and segment.path not in verdicts_of(one)
+    ]
     assume(steps)
-    unjudged = replace(one, branches={**one.branches, steps[0].path: None})
+    unjudged = replace(one, branches=(*one.branches, _branch(steps[0].path, None)))
     (before,) = credit_of(kind, group)
     (after,) = credit_of(kind, [unjudged if member is one else member for member in group])
     for member, old, new in zip(group, before, after, strict=True):
@@ -185,18 +224,18 @@ def test_a_branch_without_a_verdict_changes_no_credit_but_its_own(kind: Credit, 
 
 
 @given(group_of)
-def test_only_the_tokens_of_branches_without_a_verdict_are_masked(group: list[Scored]) -> None:
+def test_only_the_tokens_of_branches_without_a_verdict_are_masked(group: list[JudgedRollout]) -> None:
     (given_,) = credit_of(SetCredit(), group)
     for one, credit in zip(group, given_, strict=True):
         for segment in one.segments:
-            masked = one.branches.get(segment.path, True) is None
+            masked = verdicts_of(one).get(segment.path, True) is None
             assert (credit.trained[segment.start : segment.end] != masked).all()
 
 
 @given(st.lists(st.lists(st.tuples(rewards, st.lists(st.integers(1, 3), max_size=2)), min_size=2), min_size=1))
 def test_without_branch_verdicts_set_credit_is_papo(shapes: list[list[tuple[float, list[int]]]]) -> None:
     groups = [[response(reward, *[["silent"] * size for size in sizes]) for reward, sizes in group] for group in shapes]
-    for found, expected in zip(credit_of(SetCredit(), *groups), credit_of(Outcome(), *groups), strict=True):
+    for found, expected in zip(credit_of(SetCredit(), *groups), credit_of(OutcomeCredit(), *groups), strict=True):
         for one, other in zip(found, expected, strict=True):
             assert one.advantages == pytest.approx(other.advantages, rel=1e-4, abs=1e-6)
             assert one.trained.all()
@@ -257,9 +296,9 @@ NESTED: tuple[tuple[Path, bool | str | None], ...] = (
 
 def test_in_nested_blocks_the_innermost_step_that_states_an_answer_counts() -> None:
     """Two of three verdicts are right, k = 1: a right branch gets 1/3, a wrong one -2/3. The outcome gets 1/2."""
-    pieces = [Segment(2 * i, 2 * i + 2, TokenKind.STEP, path, 0) for i, (path, _) in enumerate(NESTED)]
+    pieces = [TokenSegment(2 * i, 2 * i + 2, TokenKind.STEP, path, 0) for i, (path, _) in enumerate(NESTED)]
     branches = {path: verdict for path, verdict in NESTED if not isinstance(verdict, str)}
-    group = [Scored(1.0, tuple(pieces), branches), response(-1.0)]
+    group = [judged(1.0, pieces, branches), response(-1.0)]
     (given_,) = credit_of(SetCredit(k=1, divide=False), group)
     expected = [0.5, 1 / 3, 0.0, -2 / 3, -2 / 3, 1 / 3]
     assert given_[0].advantages[::2].tolist() == pytest.approx(expected)
@@ -285,7 +324,7 @@ def test_the_samples_of_a_prompt_are_the_set_of_sequential_decoding() -> None:
 
 def test_a_shorter_path_earns_a_little_among_right_responses_and_nothing_among_wrong_ones() -> None:
     group = [response(1.0, path=10), response(1.0, path=30), response(-1.0, path=1), response(-1.0, path=99)]
-    (plain,), (given_,) = credit_of(Outcome(), group), credit_of(ShorterPath(Outcome(), 0.2), group)
+    (plain,), (given_,) = credit_of(OutcomeCredit(), group), credit_of(ShorterPath(OutcomeCredit(), 0.2), group)
     more = [float(new.advantages[0] - old.advantages[0]) for new, old in zip(given_, plain, strict=True)]
     assert more == pytest.approx([0.1, -0.1, 0.0, 0.0], abs=1e-6)
 
@@ -300,7 +339,7 @@ def test_each_kind_that_occurs_gets_an_equal_share_of_the_mean() -> None:
 REWARDS = [[1.0, -1.0], [1.0, 1.0]]
 
 
-def _responses(rewards: Sequence[Sequence[float]]) -> list[list[Scored]]:
+def _responses(rewards: Sequence[Sequence[float]]) -> list[list[JudgedRollout]]:
     return [[response(one) for one in group] for group in rewards]
 
 
@@ -312,19 +351,19 @@ def _firsts(given_: list[list[TokenCredit]]) -> list[float]:
 def test_papo_divides_by_one_std_of_the_whole_batch() -> None:
     # mean 1/2, mean square 1: deviation sqrt(3/4). Group means 0 and 1.
     expected = [1 / math.sqrt(0.75), -1 / math.sqrt(0.75), 0.0, 0.0]
-    assert _firsts(credit_of(Outcome(), *_responses(REWARDS))) == pytest.approx(expected, abs=1e-5)
+    assert _firsts(credit_of(OutcomeCredit(), *_responses(REWARDS))) == pytest.approx(expected, abs=1e-5)
 
 
 def test_dapo_divides_by_the_std_of_each_group() -> None:
     groups = _responses([[3.0, 1.0], [1.0, -1.0], [0.0, 0.0]])
-    assert _firsts(credit_of(GroupOutcome(), *groups)) == pytest.approx([1, -1, 1, -1, 0, 0], abs=1e-4)
+    assert _firsts(credit_of(GroupOutcomeCredit(), *groups)) == pytest.approx([1, -1, 1, -1, 0, 0], abs=1e-4)
 
 
 @pytest.mark.parametrize("size", [3, 7, 16])
 @pytest.mark.parametrize("reward", [-1.0, 0.6, -1.4, 0.8])
 def test_a_group_of_equal_rewards_contributes_nothing(reward: float, size: int) -> None:
     """Also where the sum of the rewards is rounded."""
-    for credit in (Outcome(), GroupOutcome()):
+    for credit in (OutcomeCredit(), GroupOutcomeCredit()):
         found = _firsts(credit_of(credit, *_responses([[reward] * size])))
         assert max(map(abs, found)) < 1e-6
 
@@ -371,22 +410,22 @@ def test_segments_tell_every_token_what_it_is_there_for(tree: Step) -> None:
 
 def test_a_response_that_was_decoded_sequentially_is_one_answer() -> None:
     structure = read([40, 31, 32, 8], 1, VOCABULARY)
-    assert segments([(), (), ()], structure, 1) == (Segment(0, 3, TokenKind.ANSWER, (), -1),)
+    assert segments([(), (), ()], structure, 1) == (TokenSegment(0, 3, TokenKind.ANSWER, (), -1),)
     assert segments([], structure, 1) == ()
 
 
 # The reference.
 
 
-def reference(groups: list[list[Scored]], k: int | None) -> list[list[list[float]]]:
+def reference(groups: list[list[JudgedRollout]], k: int | None) -> list[list[list[float]]]:
     """Advantages by token, from the rules as they are said: subsets are enumerated, means are taken in the open."""
-    pool = [(one.reward + 1) / 2 for group in groups for one in group]
-    pool += [1.0 if v else 0.0 for group in groups for one in group for v in one.branches.values() if v is not None]
-    pool += [(reward + 1) / 2 for group in groups for one in group for reward in one.rejoins]
+    pool = [(one.score + 1) / 2 for group in groups for one in group]
+    pool += [1.0 if v else 0.0 for group in groups for one in group for v in verdicts_of(one).values() if v is not None]
+    pool += [(reward + 1) / 2 for group in groups for one in group for reward in one.rejoin_rewards]
     spread = float(np.std(pool)) + 1e-6
     result = []
     for group in groups:
-        branches = [(i, p, v) for i, one in enumerate(group) for p, v in one.branches.items() if v is not None]
+        branches = [(i, p, v) for i, one in enumerate(group) for p, v in verdicts_of(one).items() if v is not None]
         members: dict[tuple[int, Path, int], int] = {}
         for i, p, _ in branches:
             members[i, p[:-1], p[-1][0]] = members.get((i, p[:-1], p[-1][0]), 0) + 1
@@ -402,23 +441,23 @@ def reference(groups: list[list[Scored]], k: int | None) -> list[list[list[float
         best: dict[tuple[int, int], float] = {}
         for i, p, v in branches:
             best[i, p[0][0]] = max(best.get((i, p[0][0]), 0.0), 1.0 if v else 0.0)
-        final = [(one.reward + 1) / 2 for one in group]
+        final = [(one.score + 1) / 2 for one in group]
         rows = []
         for i, one in enumerate(group):
             row = []
             for segment in one.segments:
                 value = final[i] - sum(final) / len(final)
                 if segment.kind == TokenKind.STEP:
-                    if one.branches.get(segment.path) is not None:
+                    if verdicts_of(one).get(segment.path) is not None:
                         value = of_branch[i, segment.path]
-                    elif segment.path in one.branches:
+                    elif segment.path in verdicts_of(one):
                         value = math.nan
                 elif segment.kind == TokenKind.GUIDELINE:
                     if (i, segment.block) in best:
                         value = best[i, segment.block] - sum(best.values()) / len(best)
                 elif any(j == i for j, _, _ in branches):
-                    if one.rejoins and segment.block == one.segments[-1].block:
-                        value = final[i] - sum((r + 1) / 2 for r in one.rejoins) / len(one.rejoins)
+                    if one.rejoin_rewards and segment.block == one.segments[-1].block:
+                        value = final[i] - sum((r + 1) / 2 for r in one.rejoin_rewards) / len(one.rejoin_rewards)
                     else:
                         rights = [
                             sum(bool(v) for j, p, v in branches if j == other and p[0][0] <= segment.block)
@@ -439,7 +478,7 @@ def reference(groups: list[list[Scored]], k: int | None) -> list[list[list[float
 @settings(deadline=None)
 @given(st.lists(group_of, min_size=1, max_size=3), st.sampled_from([None, 1, 2]), st.integers(1, 3))
 def test_any_number_of_ranks_gives_the_gradient_of_one_big_batch(
-    groups: list[list[Scored]], k: int | None, ranks: int
+    groups: list[list[JudgedRollout]], k: int | None, ranks: int
 ) -> None:
     credit = SetCredit(k=k or 0)
     shares = [groups[rank::ranks] for rank in range(ranks)]

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 
 from espalier.runtime.engine import EngineError, FinishReason
+from espalier.training.rl.judged import JudgedRollout
 from espalier.training.rl.measure import Outcome, measure, summarise
 from espalier.training.rl.reward import RolloutStatus, reward
-from espalier.training.rl.rollout import JudgedRollout
 from espalier.training.tasks import Problem, Split, task
 from recipes.seedling.stream import Codec
 from tests.training.test_beta import _attempt
@@ -65,8 +65,9 @@ class Collected:
     def __init__(self, codec: Codec, detail: str, *, refused: bool) -> None:
         self.vocabulary, self.engine = codec.vocabulary, SimpleNamespace(tokenizer=codec.tokenizer)
         worth = reward(RolloutStatus.ENGINE_ERROR)
-        ended = replace(_attempt(codec), reason=FinishReason.ERROR, verdict=None, reward=worth)
-        self.attempt = replace(ended, detail=detail, refused=refused)
+        one = _attempt(codec)
+        ended = replace(one.finished, reason=FinishReason.ERROR, detail=detail)
+        self.attempt = replace(one, finished=ended, verdict=None, reward=worth, refused=refused)
 
     async def collect(self, problems: list[Problem], *_: object) -> list[list[JudgedRollout]]:
         return [[self.attempt] for _ in problems]

@@ -21,8 +21,9 @@ from espalier.runtime.engine import EngineError, EngineUnavailable, GenerateRequ
 from espalier.runtime.local.engine import LocalConfig
 from espalier.runtime.local.pool import EnginePool
 from espalier.training.config import ConfigError, ServiceConfig
+from espalier.training.rl.judged import JudgedRollout
 from espalier.training.rl.reward import RolloutStatus
-from espalier.training.rl.rollout import Collector, JudgedRollout
+from espalier.training.rl.rollout import Collector
 from tests.training.conftest import TOKENIZER
 from tests.training.test_rl import CONFIG, _train, model_folder
 from tests.training.test_rollout import SEED, collecting, network, problems
@@ -43,7 +44,7 @@ async def pooled(folder: Path, count: int = 2) -> AsyncIterator[tuple[EnginePool
 
 
 def _sampled(groups: list[list[JudgedRollout]]) -> list[object]:
-    rollouts = [(attempt.rollout, attempt.reason) for group in groups for attempt in group]
+    rollouts = [(attempt.rollout, attempt.finished.reason) for group in groups for attempt in group]
     return [(one.tokens, one.forced, one.positions, one.paths, reason) for one, reason in rollouts]
 
 
@@ -60,7 +61,7 @@ async def test_two_processes_sample_what_one_does_and_repeat_it_to_the_last_bit(
     assert [a.rollout for g in found for a in g] == [a.rollout for g in again for a in g]
     for one, other in zip([a for g in found for a in g], [a for g in expected for a in g], strict=True):
         assert one.rollout.logprobs == pytest.approx(other.rollout.logprobs, abs=1e-4)
-        assert one.usage == other.usage
+        assert one.finished.usage == other.finished.usage
 
 
 async def test_new_weights_reach_every_process_under_one_version(model_folder: Path) -> None:

@@ -31,10 +31,11 @@ from espalier.training.export import export
 from espalier.training.rl import metrics, papo, zero
 from espalier.training.rl import train as rl
 from espalier.training.rl.batch import example_of, micro_batches, usable_groups
+from espalier.training.rl.judged import JudgedRollout, StaleRolloutError
 from espalier.training.rl.learner import Learner
 from espalier.training.rl.objective import Papo
 from espalier.training.rl.reward import Reward, RolloutStatus, reward
-from espalier.training.rl.rollout import Collector, JudgedRollout, StaleRolloutError
+from espalier.training.rl.rollout import Collector
 from espalier.training.rl.rollout_engine import served_copy
 from espalier.training.rl.sampler import RolloutBatch
 from espalier.training.run.deadline import Deadline
@@ -106,7 +107,7 @@ async def test_the_trainer_sees_the_log_probabilities_that_the_engine_reported(
     assert learned is not None
     assert learned.max_logprob_diff < 1e-4
     assert abs(learned.mismatch_kl) < 1e-6
-    assert learned.trained_tokens == sum(one.usage.sampled_tokens for group in groups for one in group)
+    assert learned.trained_tokens == sum(one.finished.usage.sampled_tokens for group in groups for one in group)
 
 
 async def test_micro_batches_give_the_step_of_the_whole_batch(network: Qwen3ForCausalLM, tmp_path: Path) -> None:

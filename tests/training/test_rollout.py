@@ -22,17 +22,9 @@ from espalier.runtime.local.engine import LocalEngine
 from espalier.runtime.local.sampler import Sampler
 from espalier.runtime.prompt import PromptTemplate
 from espalier.training.rl.batch import example_of
+from espalier.training.rl.judged import JudgedBranch, JudgedRollout, StaleRolloutError, require_version
 from espalier.training.rl.reward import RolloutStatus
-from espalier.training.rl.rollout import (
-    BranchJudge,
-    Collector,
-    JudgedBranch,
-    JudgedRollout,
-    StaleRolloutError,
-    answer_text,
-    branch_answers,
-    require_version,
-)
+from espalier.training.rl.rollout import BranchJudge, Collector, answer_text, branch_answers
 from espalier.training.rl.rollout_engine import served_copy
 from espalier.training.rl.verifiers import RetryingVerifiers
 from espalier.training.tasks import Problem
@@ -164,9 +156,13 @@ async def test_over_long_and_malformed_responses_are_named(network: Qwen3ForCaus
     judge = FakeJudge()
     async with collecting(network, limits=Limits(max_tokens=5), sampler=sampler, judge=judge) as collector:
         ((malformed, cut),) = await collector.collect(problems(1), 2, SEED)
-    assert (malformed.reason, malformed.status) == (FinishReason.MALFORMED, RolloutStatus.MALFORMED)
-    assert "unexpected_tag" in malformed.detail
-    assert (cut.reason, cut.status, len(cut.rollout.tokens)) == (FinishReason.LENGTH, RolloutStatus.TRUNCATED, 5)
+    assert (malformed.finished.reason, malformed.status) == (FinishReason.MALFORMED, RolloutStatus.MALFORMED)
+    assert "unexpected_tag" in malformed.finished.detail
+    assert (cut.finished.reason, cut.status, len(cut.rollout.tokens)) == (
+        FinishReason.LENGTH,
+        RolloutStatus.TRUNCATED,
+        5,
+    )
     assert judge.claims == []
 
 
@@ -175,7 +171,7 @@ async def test_a_prompt_that_is_too_long_ends_no_run(network: Qwen3ForCausalLM) 
     async with collecting(network, limits=Limits(max_tokens=5)) as collector:
         (refused,), (served,) = await collector.collect([endless, *problems(1)], 1, SEED)
     assert refused.status is RolloutStatus.ENGINE_ERROR
-    assert "context holds" in refused.detail
+    assert "context holds" in refused.finished.detail
     assert served.status is RolloutStatus.TRUNCATED
 
 
@@ -408,7 +404,7 @@ async def test_a_prompt_that_leaves_no_room_is_refused_before_anything_is_genera
         (refused,), (served,) = await fitting.collect([long, short], 1, SEED)
     assert refused.refused
     assert refused.status is RolloutStatus.ENGINE_ERROR
-    assert "a sequence" in refused.detail
+    assert "a sequence" in refused.finished.detail
     assert served.status is RolloutStatus.TRUNCATED
     assert len(served.rollout.prompt) + len(served.rollout.tokens) == size + 20
 

@@ -24,8 +24,9 @@ from espalier.training.data.problems import Stream, stream
 from espalier.training.data.responses import ExampleSource
 from espalier.training.loop import Run, RunLength, resumable
 from espalier.training.model.network import load_network
+from espalier.training.rl.judged import JudgedRollout
 from espalier.training.rl.reward import RolloutStatus
-from espalier.training.rl.rollout import Collector, JudgedRollout
+from espalier.training.rl.rollout import Collector
 from espalier.training.rl.rollout_engine import collector_for
 from espalier.training.run.deadline import Deadline
 from espalier.training.run.directory import prepare, write

@@ -17,8 +17,9 @@ from espalier.training.config import TrainerConfig
 from espalier.training.data.example import Example, RolloutTokens
 from espalier.training.data.packing import bins, packed_sequence
 from espalier.training.model.network import Batch, collate
-from espalier.training.rl.credit import Bools, Floats, Scored, kinds, segments
-from espalier.training.rl.rollout import JudgedRollout
+from espalier.training.rl.credit import Bools, Floats
+from espalier.training.rl.judged import JudgedRollout
+from espalier.training.rl.segments import kinds
 
 
 def usable_groups(
@@ -43,20 +44,6 @@ def usable_groups(
     return kept, dropped
 
 
-def scored(judged: JudgedRollout) -> Scored:
-    """A valid response as credit is worked out from it."""
-    value = judged.reward.value
-    if value is None:
-        raise ValueError(f"a response to {judged.problem.id} is {judged.status}: it has no reward")
-    return Scored(
-        reward=value,
-        segments=segments(judged.rollout.paths, judged.structure, len(judged.rollout.prompt)),
-        branches={branch.path: branch.right for branch in judged.branches},
-        rejoins=judged.rejoin_rewards,
-        critical_path=judged.usage.critical_path_tokens,
-    )
-
-
 def example_of(judged: JudgedRollout, advantages: Floats | float, trained: Bools | bool = True) -> Example:
     """What the engine reported, as a training sequence: no token is trained but those that were sampled.
 
@@ -72,7 +59,7 @@ def example_of(judged: JudgedRollout, advantages: Floats | float, trained: Bools
     mask[offset:] = ~np.array(rollout.forced, dtype=np.bool_) & trained
     known = RolloutTokens.none(len(tokens))
     known.logprobs[offset:], known.advantages[offset:] = rollout.logprobs, advantages
-    known.kinds[offset:] = kinds(segments(rollout.paths, judged.structure, offset))
+    known.kinds[offset:] = kinds(judged.segments)
     return Example(tokens, mask, layout_of_paths(len(rollout.prompt), rollout.positions, rollout.paths), known)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from espalier.training.rl.judged import JudgedRollout
 from espalier.training.rl.reward import OUTCOMES, RolloutStatus
-from espalier.training.rl.rollout import JudgedRollout
 
 COUNTS = ("branches", "branches_right", "sets", "sets_right", "sets_passed", "joins_lost", "joins_rescued")
 

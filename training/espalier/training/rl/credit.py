@@ -11,8 +11,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from enum import IntEnum
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import NamedTuple, Protocol
 
@@ -21,113 +20,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from espalier.runtime.layout import Path, runs
-from espalier.runtime.structure import Structure
+from espalier.runtime.layout import Path
+from espalier.training.rl.judged import JudgedRollout
+from espalier.training.rl.segments import TokenKind, TokenSegment
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
 EPSILON = 1e-6
 """Keeps a batch, or a group, of equal rewards from dividing by zero."""
-
-
-class TokenKind(IntEnum):
-    """What a token is there for."""
-
-    GUIDELINE = 0
-    """Text of the response that leads to a fork, the plans included."""
-    STEP = 1
-    """Everything inside a step, nested blocks included."""
-    TAKEAWAY = 2
-    ANSWER = 3
-    """Text behind the last block; all of a response that has none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A run of new tokens of one kind and one branch: they get the same credit.
-
-    Attributes:
-        start, end: Indices into the new tokens; `end` is exclusive.
-        kind: See :class:`TokenKind`.
-        path: The step that holds them.
-        block: Number, from 0, of the response's own block that they lead to or belong to; for an answer the number of
-            the last block, -1 without one.
-    """
-
-    start: int
-    end: int
-    kind: TokenKind
-    path: Path
-    block: int
-
-    def __len__(self) -> int:
-        return self.end - self.start
-
-
-def segments(paths: Sequence[Path], structure: Structure, prompt_length: int) -> tuple[Segment, ...]:
-    """The segments of a response in order, as it was decoded. O(n).
-
-    Args:
-        paths: (n,) the step that holds each new token; empty paths only, where it was decoded sequentially.
-        structure: The response as it reads; says where takeaways end.
-        prompt_length: Tokens before the response.
-    """
-    takeaway_ends = [block.takeaway.end - prompt_length for block in structure.blocks if not block.depth]
-    stretches = list(runs(paths))
-    found: list[Segment] = []
-    block = -1
-    for number, (start, end, path) in enumerate(stretches):
-        if path:
-            block = path[0][0]
-            found.append(Segment(start, end, TokenKind.STEP, path, block))
-            continue
-        if number:
-            middle = next((at for at in takeaway_ends if start < at <= end), end)
-            found.append(Segment(start, middle, TokenKind.TAKEAWAY, (), block))
-        else:
-            middle = start
-        if middle < end:
-            forks = number + 1 < len(stretches)
-            found.append(Segment(middle, end, TokenKind.GUIDELINE if forks else TokenKind.ANSWER, (), block + forks))
-    return tuple(found)
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """A valid response with n new tokens, as credit is worked out from it.
-
-    Attributes:
-        reward: Of its outcome: 1 passed, -1 did not; with what else is rewarded.
-        segments: All its tokens, in order.
-        branches: Every step that states an answer of its own: whether it is right; None where there is no verdict.
-        rejoins: Rewards of other conclusions that were sampled from the same finished branches.
-        critical_path: New tokens on its longest chain.
-    """
-
-    reward: float
-    segments: tuple[Segment, ...]
-    branches: Mapping[Path, bool | None] = field(default_factory=dict)
-    rejoins: tuple[float, ...] = ()
-    critical_path: int = 0
-
-    @property
-    def verdict(self) -> float:
-        """The outcome on the scale of verdicts: 1 passed, 0 did not."""
-        return _verdict(self.reward)
-
-    @property
-    def judged(self) -> dict[Path, bool]:
-        """The branches that have a verdict."""
-        return {path: right for path, right in self.branches.items() if right is not None}
-
-    def right_until(self, block: int) -> int:
-        """Right branches in the response's own blocks up to and including `block`."""
-        return sum(right for path, right in self.judged.items() if path[0][0] <= block)
-
-    def branch_of(self, path: Path) -> Path | None:
-        """The innermost step that holds a token of `path` and states an answer."""
-        return next((path[:depth] for depth in range(len(path), 0, -1) if path[:depth] in self.branches), None)
 
 
 class TokenCredit(NamedTuple):
@@ -149,11 +50,11 @@ class Credit(Protocol):
         """The credit of optimiser step `step`, from 0."""
         ...
 
-    def sums(self, groups: Sequence[Sequence[Scored]]) -> Tensor:
+    def sums(self, groups: Sequence[Sequence[JudgedRollout]]) -> Tensor:
         """float64 sums over the valid responses of this process, one group per prompt; additive over processes."""
         ...
 
-    def advantages(self, groups: Sequence[Sequence[Scored]], total: Tensor) -> list[list[TokenCredit]]:
+    def advantages(self, groups: Sequence[Sequence[JudgedRollout]], total: Tensor) -> list[list[TokenCredit]]:
         """The credit of every token.
 
         Args:
@@ -178,7 +79,7 @@ def std(batch: Tensor) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class OutcomeCredit:
     """PAPO (arXiv 2512.07461): every token of response i of a prompt gets (r_i - mean_j r_j) / (s + ε).
 
     r are the rewards, the mean is over the prompt's valid responses, s the one standard deviation of the whole batch. A
@@ -188,10 +89,10 @@ class Outcome:
     def at(self, step: int) -> Credit:
         return self
 
-    def sums(self, groups: Sequence[Sequence[Scored]]) -> Tensor:
-        return moments(torch.tensor([one.reward for group in groups for one in group], dtype=torch.float64))
+    def sums(self, groups: Sequence[Sequence[JudgedRollout]]) -> Tensor:
+        return moments(torch.tensor([one.score for group in groups for one in group], dtype=torch.float64))
 
-    def advantages(self, groups: Sequence[Sequence[Scored]], total: Tensor) -> list[list[TokenCredit]]:
+    def advantages(self, groups: Sequence[Sequence[JudgedRollout]], total: Tensor) -> list[list[TokenCredit]]:
         divisor = std(total) + EPSILON
         return [
             [_uniform(one, centred / divisor) for one, centred in zip(group, _centred(group), strict=True)]
@@ -200,16 +101,16 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupOutcome:
-    """DAPO (arXiv 2503.14476, equation 9): as :class:`Outcome`, over the standard deviation of the prompt's group."""
+class GroupOutcomeCredit:
+    """DAPO (arXiv 2503.14476, equation 9): as :class:`OutcomeCredit`, over the deviation of the prompt's group."""
 
     def at(self, step: int) -> Credit:
         return self
 
-    def sums(self, groups: Sequence[Sequence[Scored]]) -> Tensor:
+    def sums(self, groups: Sequence[Sequence[JudgedRollout]]) -> Tensor:
         return torch.zeros(0, dtype=torch.float64)
 
-    def advantages(self, groups: Sequence[Sequence[Scored]], total: Tensor) -> list[list[TokenCredit]]:
+    def advantages(self, groups: Sequence[Sequence[JudgedRollout]], total: Tensor) -> list[list[TokenCredit]]:
         found = []
         for group in groups:
             centred = _centred(group)
@@ -254,7 +155,7 @@ class SetCredit:
       verdict of the conclusions that were sampled again from the same branches; otherwise the mean final verdict of the
       prompt's responses with as many right branches up to there.
     * where no branch has a verdict (sub-task steps, plain text, a block whose verdicts are all missing): the final
-      verdict minus its mean, as :class:`Outcome`.
+      verdict minus its mean, as :class:`OutcomeCredit`.
 
     All over one divisor, the standard deviation of all verdicts of the whole batch (final, of branches and of
     re-joins): where no branch has a verdict this is PAPO. Branches on pass@k and join on pass@1: ParaGator, arXiv
@@ -273,18 +174,20 @@ class SetCredit:
     def at(self, step: int) -> SetCredit:
         return replace(self, k=1) if self.k_until and step >= self.k_until else self
 
-    def sums(self, groups: Sequence[Sequence[Scored]]) -> Tensor:
+    def sums(self, groups: Sequence[Sequence[JudgedRollout]]) -> Tensor:
         every = [one for group in groups for one in group]
-        verdicts = [one.verdict for one in every] + [float(right) for one in every for right in one.judged.values()]
-        verdicts += [_verdict(reward) for one in every for reward in one.rejoins]
+        verdicts = [_final(one) for one in every] + [
+            float(right) for one in every for right in one.judged_branches.values()
+        ]
+        verdicts += [_verdict(reward) for one in every for reward in one.rejoin_rewards]
         return moments(torch.tensor(verdicts, dtype=torch.float64))
 
-    def advantages(self, groups: Sequence[Sequence[Scored]], total: Tensor) -> list[list[TokenCredit]]:
+    def advantages(self, groups: Sequence[Sequence[JudgedRollout]], total: Tensor) -> list[list[TokenCredit]]:
         divisor = std(total) + EPSILON if self.divide else 1.0
         return [self._of_group(group, divisor) for group in groups]
 
-    def _of_group(self, group: Sequence[Scored], divisor: float) -> list[TokenCredit]:
-        verdicts = [right for one in group for right in one.judged.values()]
+    def _of_group(self, group: Sequence[JudgedRollout], divisor: float) -> list[TokenCredit]:
+        verdicts = [right for one in group for right in one.judged_branches.values()]
         of_branch = {True: 0.0, False: 0.0}
         if verdicts:
             right = sum(verdicts)
@@ -293,20 +196,19 @@ class SetCredit:
         blocks = [_blocks(one) for one in group]
         reached = [best for own in blocks for best in own.values()]
         mean_reached = fmean(reached) if reached else 0.0
-        mean_final = fmean(one.verdict for one in group)
+        mean_final = fmean(_final(one) for one in group)
 
-        def of(one: Scored, own: Mapping[int, bool], segment: Segment) -> float | None:
+        def of(one: JudgedRollout, own: Mapping[int, bool], segment: TokenSegment) -> float | None:
             if segment.kind is TokenKind.STEP:
                 branch = one.branch_of(segment.path)
                 if branch is not None:
-                    verdict = one.branches[branch]
-                    return None if verdict is None else of_branch[verdict]
+                    return None if branch.right is None else of_branch[branch.right]
             elif segment.kind is TokenKind.GUIDELINE:
                 if segment.block in own:
                     return own[segment.block] - mean_reached
             elif own:
-                return one.verdict - _join_baseline(group, one, segment.block)
-            return one.verdict - mean_final
+                return _final(one) - _join_baseline(group, one, segment.block)
+            return _final(one) - mean_final
 
         return [
             _by_segment(one, [of(one, own, segment) for segment in one.segments], divisor)
@@ -331,16 +233,16 @@ class SampleCredit:
     def at(self, step: int) -> SampleCredit:
         return replace(self, k=1) if self.k_until and step >= self.k_until else self
 
-    def sums(self, groups: Sequence[Sequence[Scored]]) -> Tensor:
-        return moments(torch.tensor([one.verdict for group in groups for one in group], dtype=torch.float64))
+    def sums(self, groups: Sequence[Sequence[JudgedRollout]]) -> Tensor:
+        return moments(torch.tensor([_final(one) for group in groups for one in group], dtype=torch.float64))
 
-    def advantages(self, groups: Sequence[Sequence[Scored]], total: Tensor) -> list[list[TokenCredit]]:
+    def advantages(self, groups: Sequence[Sequence[JudgedRollout]], total: Tensor) -> list[list[TokenCredit]]:
         divisor = std(total) + EPSILON if self.divide else 1.0
         found = []
         for group in groups:
-            right = sum(one.reward > 0 for one in group)
+            right = sum(one.score > 0 for one in group)
             _, of_right, of_wrong = pass_at_k(right, len(group) - right, self.k)
-            found.append([_uniform(one, (of_right if one.reward > 0 else of_wrong) / divisor) for one in group])
+            found.append([_uniform(one, (of_right if one.score > 0 else of_wrong) / divisor) for one in group])
         return found
 
 
@@ -362,32 +264,21 @@ class ShorterPath:
     def at(self, step: int) -> ShorterPath:
         return replace(self, credit=self.credit.at(step))
 
-    def sums(self, groups: Sequence[Sequence[Scored]]) -> Tensor:
+    def sums(self, groups: Sequence[Sequence[JudgedRollout]]) -> Tensor:
         return self.credit.sums(groups)
 
-    def advantages(self, groups: Sequence[Sequence[Scored]], total: Tensor) -> list[list[TokenCredit]]:
+    def advantages(self, groups: Sequence[Sequence[JudgedRollout]], total: Tensor) -> list[list[TokenCredit]]:
         found = []
         for group, credits in zip(groups, self.credit.advantages(groups, total), strict=True):
-            paths = [one.critical_path for one in group if one.reward > 0]
+            paths = [one.finished.usage.critical_path_tokens for one in group if one.score > 0]
             mean = fmean(paths) if paths else 0.0
-            found.append(
-                [
-                    TokenCredit(
-                        given.advantages + np.float32(self.weight * (mean - one.critical_path) / mean), given.trained
-                    )
-                    if one.reward > 0 and mean
-                    else given
-                    for one, given in zip(group, credits, strict=True)
-                ]
-            )
+            own = []
+            for one, given in zip(group, credits, strict=True):
+                shorter = mean - one.finished.usage.critical_path_tokens
+                more = np.float32(self.weight * shorter / mean if one.score > 0 and mean else 0.0)
+                own.append(TokenCredit(given.advantages + more, given.trained))
+            found.append(own)
         return found
-
-
-def kinds(segments: Sequence[Segment]) -> npt.NDArray[np.int8]:
-    """(n,) the :class:`TokenKind` of every new token."""
-    return np.repeat(
-        np.array([segment.kind for segment in segments], dtype=np.int8), [len(segment) for segment in segments]
-    )
 
 
 def kind_weights(counts: Sequence[float]) -> list[float]:
@@ -405,47 +296,53 @@ def kind_weights(counts: Sequence[float]) -> list[float]:
 
 
 def _verdict(reward: float) -> float:
+    """A reward on the scale of verdicts: 1 passed, 0 did not."""
     return (reward + 1) / 2
 
 
-def _centred(group: Sequence[Scored]) -> list[float]:
+def _final(one: JudgedRollout) -> float:
+    """The outcome of a response on the scale of verdicts."""
+    return _verdict(one.score)
+
+
+def _centred(group: Sequence[JudgedRollout]) -> list[float]:
     """Rewards minus their mean, in float64: in float32 the mean of equal rewards like -1.4 is off by 1e-7."""
-    rewards = [one.reward for one in group]
+    rewards = [one.score for one in group]
     mean = fmean(rewards) if rewards else 0.0
     return [value - mean for value in rewards]
 
 
-def _block_size(group: Sequence[Scored]) -> int:
+def _block_size(group: Sequence[JudgedRollout]) -> int:
     """Mean number of judged branches of a block that has any, rounded (halves up)."""
     sizes: dict[tuple[int, Path, int], int] = defaultdict(int)
     for number, one in enumerate(group):
-        for path in one.judged:
+        for path in one.judged_branches:
             sizes[number, path[:-1], path[-1][0]] += 1
     return max(1, math.floor(fmean(sizes.values()) + 0.5))
 
 
-def _blocks(one: Scored) -> dict[int, bool]:
+def _blocks(one: JudgedRollout) -> dict[int, bool]:
     """By number of the response's own blocks that have a judged branch: whether one is right."""
     found: dict[int, bool] = {}
-    for path, right in one.judged.items():
+    for path, right in one.judged_branches.items():
         found[path[0][0]] = found.get(path[0][0], False) or right
     return found
 
 
-def _join_baseline(group: Sequence[Scored], one: Scored, block: int) -> float:
+def _join_baseline(group: Sequence[JudgedRollout], one: JudgedRollout, block: int) -> float:
     """What a conclusion is expected to come to, given the branches that it was drawn from."""
     last = max(segment.block for segment in one.segments)
-    if one.rejoins and block == last:
-        return _verdict(fmean(one.rejoins))
+    if one.rejoin_rewards and block == last:
+        return _verdict(fmean(one.rejoin_rewards))
     right = one.right_until(block)
-    return fmean(other.verdict for other in group if other.judged and other.right_until(block) == right)
+    return fmean(_final(other) for other in group if other.judged_branches and other.right_until(block) == right)
 
 
-def _uniform(one: Scored, advantage: float) -> TokenCredit:
+def _uniform(one: JudgedRollout, advantage: float) -> TokenCredit:
     return _by_segment(one, [advantage] * len(one.segments), 1.0)
 
 
-def _by_segment(one: Scored, values: Sequence[float | None], divisor: float) -> TokenCredit:
+def _by_segment(one: JudgedRollout, values: Sequence[float | None], divisor: float) -> TokenCredit:
     """Spread the values of the segments over their tokens; None masks."""
     sizes = [len(segment) for segment in one.segments]
     numbers = np.array([0.0 if value is None else value / divisor for value in values], dtype=np.float32)

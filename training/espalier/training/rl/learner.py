@@ -15,11 +15,12 @@ from torch import Tensor
 from espalier.training.data.example import Example
 from espalier.training.model.logprobs import Scores
 from espalier.training.model.network import Batch
-from espalier.training.rl.batch import example_of, micro_batches, scored
-from espalier.training.rl.credit import TokenKind, kind_weights, moments, std
+from espalier.training.rl.batch import example_of, micro_batches
+from espalier.training.rl.credit import kind_weights, moments, std
+from espalier.training.rl.judged import JudgedRollout, StaleRolloutError, require_version
 from espalier.training.rl.monitor import RolloutLog
 from espalier.training.rl.objective import Objective, Sampled
-from espalier.training.rl.rollout import JudgedRollout, StaleRolloutError, require_version
+from espalier.training.rl.segments import TokenKind
 from espalier.training.run.errors import MismatchError
 from espalier.training.trainer import Trainer
 
@@ -97,11 +98,10 @@ class Learner:
         require_version(judged, self.version)
         group, config = self.trainer.group, self.trainer.config
 
-        inputs = [[scored(one) for one in members] for members in groups]
         credit = self.objective.credit.at(step)
-        rewards = moments(torch.tensor([one.reward for members in inputs for one in members]))
-        total = group.sum(torch.cat([rewards, credit.sums(inputs)])).cpu()
-        given = credit.advantages(inputs, total[3:])
+        rewards = moments(torch.tensor([one.score for one in judged]))
+        total = group.sum(torch.cat([rewards, credit.sums(groups)])).cpu()
+        given = credit.advantages(groups, total[3:])
         if self.log is not None:
             self.log.write(step + 1, groups, given)
         credits = chain.from_iterable(given)

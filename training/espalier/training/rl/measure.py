@@ -10,8 +10,9 @@ from statistics import fmean
 from espalier.runtime.engine import EngineError, FinishReason
 from espalier.solver.core.evaluate import accuracy, mean_pass_at_k
 from espalier.solver.core.problem import Problem
+from espalier.training.rl.judged import JudgedRollout
 from espalier.training.rl.reward import RolloutStatus
-from espalier.training.rl.rollout import Collector, JudgedRollout, answer_text
+from espalier.training.rl.rollout import Collector, answer_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,9 @@ async def measure(
     ]
     if broken:
         total = samples * len(every)
-        raise EngineError(f"the engine failed on {len(broken)} of {total} responses; for example: {broken[0].detail}")
+        raise EngineError(
+            f"the engine failed on {len(broken)} of {total} responses; for example: {broken[0].finished.detail}"
+        )
     groups = iter(collected)
     return {
         name: [[_outcome(attempt, collector) for attempt in group] for group in islice(groups, len(own))]
@@ -106,14 +109,14 @@ async def measure(
 
 
 def _outcome(attempt: JudgedRollout, collector: Collector) -> Outcome:
-    ended = attempt.reason is FinishReason.STOP
+    ended = attempt.finished.reason is FinishReason.STOP
     return Outcome(
         attempt.status,
         answer_text(attempt.rollout, collector.vocabulary, collector.engine.tokenizer) if ended else "",
         attempt.well_formed,
         attempt.forked,
-        attempt.usage.new_tokens,
-        attempt.usage.critical_path_tokens,
+        attempt.finished.usage.new_tokens,
+        attempt.finished.usage.critical_path_tokens,
     )
 
 

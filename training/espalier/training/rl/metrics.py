@@ -11,9 +11,9 @@ import torch
 
 from espalier.training.config import RlConfig
 from espalier.training.rl.branches import set_counts, set_metrics
+from espalier.training.rl.judged import JudgedRollout
 from espalier.training.rl.learner import Learned
 from espalier.training.rl.reward import OUTCOMES, RolloutStatus
-from espalier.training.rl.rollout import JudgedRollout
 from espalier.training.rl.sampler import RolloutBatch
 from espalier.training.run.distributed import Group
 
@@ -85,9 +85,9 @@ def totals(batch: RolloutBatch, tasks: Sequence[str], group: Group) -> dict[str,
         "well_formed": sum(one.well_formed for one in batch.attempts),
         "verdicts": _verdicts(batch.attempts),
         "forked": sum(one.forked for one in batch.attempts),
-        "tokens": sum(one.usage.new_tokens for one in batch.attempts),
+        "tokens": sum(one.finished.usage.new_tokens for one in batch.attempts),
         "rejoin_tokens": sum(again.usage.new_tokens for one in batch.attempts for again in one.rejoins),
-        "critical_path": sum(one.usage.critical_path_tokens for one in batch.attempts),
+        "critical_path": sum(one.finished.usage.critical_path_tokens for one in batch.attempts),
         "refused": sum(one.refused for one in batch.attempts),
         "too_few_valid": batch.dropped["too_few_valid"],
         "uninformative": batch.dropped["uninformative"],

@@ -16,8 +16,9 @@ from espalier.solver.core.problem import Problem
 from espalier.training.config import RlConfig
 from espalier.training.export import finish
 from espalier.training.rl.credit import TokenCredit
+from espalier.training.rl.judged import JudgedRollout
 from espalier.training.rl.measure import measure, summarise
-from espalier.training.rl.rollout import Collector, JudgedRollout
+from espalier.training.rl.rollout import Collector
 from espalier.training.run.directory import write
 from espalier.training.run.distributed import Group
 
@@ -64,12 +65,12 @@ class RolloutLog:
             "prompt": one.problem.text,
             "response": str(self.tokenizer.decode(list(one.rollout.tokens), skip_special_tokens=False)),
             "status": one.status.value,
-            "evidence": evidence[0].detail if evidence else one.detail,
+            "evidence": evidence[0].detail if evidence else one.finished.detail,
             "branches": [branch.verdict.status.value for branch in one.branches],
             "reward": one.reward.value,
             "advantage": round(float(advantages.mean()), 4) if len(advantages) else None,
-            "tokens": one.usage.new_tokens,
-            "critical_path": one.usage.critical_path_tokens,
+            "tokens": one.finished.usage.new_tokens,
+            "critical_path": one.finished.usage.critical_path_tokens,
         }
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from espalier.training.rl.credit import Credit, GroupOutcome, Outcome
+from espalier.training.rl.credit import Credit, GroupOutcomeCredit, OutcomeCredit
 
 
 class Sampled(NamedTuple):
@@ -120,7 +120,7 @@ class Papo:
     """See :func:`papo_loss`."""
 
     max_weight: float | None = None
-    credit: Credit = Outcome()
+    credit: Credit = OutcomeCredit()
     balance_kinds: bool = False
     only_informative: bool = False
 
@@ -134,7 +134,7 @@ class Dapo:
 
     clip_low: float = 0.2
     clip_high: float = 0.28
-    credit: Credit = GroupOutcome()
+    credit: Credit = GroupOutcomeCredit()
     balance_kinds: bool = False
     only_informative: bool = True
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from espalier.runtime.engine import Mode
 from espalier.training.config import ConfigError, CreditKind, RlConfig
-from espalier.training.rl.credit import Credit, Outcome, SampleCredit, SetCredit, ShorterPath
+from espalier.training.rl.credit import Credit, OutcomeCredit, SampleCredit, SetCredit, ShorterPath
 from espalier.training.rl.objective import Papo
 from espalier.training.rl.sampler import Algorithm
 
@@ -21,7 +21,7 @@ def method(config: RlConfig) -> Algorithm:
         ConfigError: Set credit for sequential rollouts without a size of the sets.
     """
     settings = config.credit
-    credit: Credit = Outcome()
+    credit: Credit = OutcomeCredit()
     if settings.kind is CreditKind.SET and config.rollout.mode is Mode.PARALLEL:
         credit = SetCredit(settings.k, settings.k_until, settings.divide)
     elif settings.kind is CreditKind.SET:

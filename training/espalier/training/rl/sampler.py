@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from espalier.training.config import RlConfig
 from espalier.training.data.problems import Stream
 from espalier.training.rl.batch import usable_groups
+from espalier.training.rl.judged import JudgedRollout
 from espalier.training.rl.objective import Objective
-from espalier.training.rl.rollout import Collector, JudgedRollout
+from espalier.training.rl.rollout import Collector
 from espalier.training.run.distributed import Group
 
 

@@ -21,11 +21,12 @@ from espalier.training.data.problems import held_out_problems, stream
 from espalier.training.loop import Run, RunLength, StepReport, resumable
 from espalier.training.loop import train as run_loop
 from espalier.training.model.network import load_network
+from espalier.training.rl.judged import JudgedRollout
 from espalier.training.rl.learner import Learner
 from espalier.training.rl.metrics import Seconds, entry, rounded, totals
 from espalier.training.rl.monitor import ROLLOUTS, RolloutLog, export_step, held_out_entry, keep_best
 from espalier.training.rl.reward import RolloutStatus
-from espalier.training.rl.rollout import Collector, JudgedRollout
+from espalier.training.rl.rollout import Collector
 from espalier.training.rl.rollout_engine import collector_for, sync_weights
 from espalier.training.rl.sampler import Algorithm, BatchSampler, RolloutBatch
 from espalier.training.run.checkpoint import Progress
@@ -249,7 +250,7 @@ class ReinforcementStepper:
         """
         total = totals(batch, (), self.run.group)
         became = ", ".join(f"{int(total[status])} {status.value}" for status in RolloutStatus if total[status])
-        details = {_evidence(one) or one.detail for one in batch.attempts if one.reward.value is None}
+        details = {_evidence(one) or one.finished.detail for one in batch.attempts if one.reward.value is None}
         said = next(iter(sorted(details - {""})), "")
         note = f"no step: nothing to train on in this batch ({became})" + (f"; for example: {said}" if said else "")
         self._record({"step": step, "note": note})
