@@ -51,7 +51,7 @@ from tests.training.synthetic import Words, forked, random_sequence
 from espalier.runtime.layout import Layout, mask_mod, pack
 from espalier.training.data.packing import PackedSequence
 from espalier.training.model.logprobs import token_logprobs
-from espalier.training.model.network import ATTENTION, Batch, checkpoint_layers, collate, compile_layers, score
+from espalier.training.model.network import ATTENTION, MicroBatch, checkpoint_layers, collate, compile_layers, score
 from recipes.seedling.network import build
 from recipes.seedling.settings import ModelConfig
 
@@ -147,11 +147,11 @@ class Way:
 
     name: str
     rows: Callable[[Work], list[PackedSequence]]
-    batch: Callable[[PackedSequence, Setting], Batch]
+    batch: Callable[[PackedSequence, Setting], MicroBatch]
     attention: str
 
 
-def dense_batch(one: PackedSequence, setting: Setting) -> Batch:
+def dense_batch(one: PackedSequence, setting: Setting) -> MicroBatch:
     """A row with a (1, 1, n, n) mask: 0 where a token is seen, minus infinity elsewhere."""
     index = torch.arange(len(one.tokens), device=setting.device)
     seen = mask_mod(one.packed, setting.device)(index[0], index[0], index[:, None], index[None, :])
@@ -159,7 +159,7 @@ def dense_batch(one: PackedSequence, setting: Setting) -> Batch:
     return replace(collate([one], setting.device), visible=mask[None, None])
 
 
-def public_batch(one: PackedSequence, setting: Setting) -> Batch:
+def public_batch(one: PackedSequence, setting: Setting) -> MicroBatch:
     """The same mask, made on the host in float32, with as few writes as can be, and moved."""
     size = len(one.tokens)
     mask = torch.full((size, size), -torch.inf).triu_(1)

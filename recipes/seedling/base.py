@@ -16,7 +16,7 @@ from espalier.training.loop import Run, RunLength
 from espalier.training.run.checkpoint import CheckpointError
 from espalier.training.run.deadline import Deadline
 from espalier.training.run.directory import prepare
-from espalier.training.run.distributed import ALONE, Group
+from espalier.training.run.distributed import ALONE, ProcessGroup
 from espalier.training.run.metrics import Report
 from espalier.training.sft import RECORD_EVERY, fit
 from recipes.seedling.network import build
@@ -47,7 +47,7 @@ def train(
     length: RunLength,
     report: Report,
     *,
-    group: Group = ALONE,
+    group: ProcessGroup = ALONE,
     deadline: Deadline = Deadline(),
     resume: bool = False,
     initial: Path | None = None,

@@ -132,7 +132,7 @@ def curriculum(
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Base, zero, beta and papo (and the controls), each measured on the same held-out problems.
+    """Base, zero, beta and papo (and the baselines), each measured on the same held-out problems.
 
     What is finished in --out is not done again: start it again after --minutes, or after whatever stopped it. The last
     line is the accuracy of the four; the exit status is 1 if PAPO is not above Beta by the margin in the settings.
@@ -145,10 +145,10 @@ def curriculum(
         from espalier.training.run.deadline import Deadline
         from espalier.training.run.progress import reporter
         from recipes.seedling.pipeline import Pipeline
-        from recipes.seedling.settings import CurriculumConfig
+        from recipes.seedling.settings import PipelineConfig
         from recipes.seedling.table import last_line, meets_margin, table
 
-        run = load_as(CurriculumConfig, config)
+        run = load_as(PipelineConfig, config)
         print_settings(run)
         with reporter() as report:
             place, deadline = torch.device(device_of(device)), Deadline.after(minutes)

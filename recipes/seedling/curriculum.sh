@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The curriculum of the seedling and its controls in parts of a few minutes: start it again until it says that it is done.
+# The curriculum of the seedling and its baselines in parts of a few minutes: start it again until it says that it is done.
 #
 #   recipes/seedling/curriculum.sh [FOLDER] [MINUTES]
 #

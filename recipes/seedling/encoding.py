@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from espalier.runtime.grammar import EIGHT_TAGS, Tag, Vocabulary
 from espalier.runtime.layout import layout_of
 from espalier.runtime.structure import read
-from espalier.training.data.example import Example, forced_mask, sequential_layout
+from espalier.training.data.example import TrainingExample, forced_mask, sequential_layout
 from recipes.seedling.tokenizer import END, prompt_text
 from recipes.seedling.traces.trace import Demonstration, TraceBlock
 
@@ -54,7 +54,7 @@ def without_a_tag(text: str, rng: Random) -> str:
     return text[:start] + text[end:]
 
 
-def encode(question: str, trace: Demonstration, tokenizer: Tokenizer, vocabulary: Vocabulary) -> Example:
+def encode(question: str, trace: Demonstration, tokenizer: Tokenizer, vocabulary: Vocabulary) -> TrainingExample:
     """Turn a question and its trace into an example.
 
     Raises:
@@ -71,12 +71,12 @@ def encode(question: str, trace: Demonstration, tokenizer: Tokenizer, vocabulary
         for branch, step in zip(block.branches, spans.steps, strict=True):
             if not branch.trained:
                 trained[step.start : step.end] = False
-    return Example(np.array(tokens, dtype=np.int32), trained, layout_of(response, len(tokens)))
+    return TrainingExample(np.array(tokens, dtype=np.int32), trained, layout_of(response, len(tokens)))
 
 
-def encode_plain(question: str, text: str, tokenizer: Tokenizer) -> Example:
+def encode_plain(question: str, text: str, tokenizer: Tokenizer) -> TrainingExample:
     """A question and a response that is decoded one token after the other: causal, every token of it trained."""
     prompt: list[int] = tokenizer.encode(prompt_text(question), add_special_tokens=False).ids
     tokens: list[int] = prompt + tokenizer.encode(text, add_special_tokens=False).ids
     trained = np.arange(len(tokens)) >= len(prompt)
-    return Example(np.array(tokens, dtype=np.int32), trained, sequential_layout(len(tokens)))
+    return TrainingExample(np.array(tokens, dtype=np.int32), trained, sequential_layout(len(tokens)))

@@ -1,4 +1,4 @@
-"""The whole curriculum: base, zero, beta, papo and the two controls, each measured on the same held-out problems.
+"""The whole curriculum: base, zero, beta, papo and the two baselines, each measured on the same held-out problems.
 
 Everything lies in one folder, a sub-folder per stage. What is finished is not done again, so a run that was stopped, by
 a deadline or by force, goes on where it was.
@@ -24,19 +24,19 @@ from espalier.training.loop import RunLength, resumable
 from espalier.training.model.network import load_network
 from espalier.training.rl import papo, zero
 from espalier.training.rl import train as rl
-from espalier.training.rl.measure import Measured, Outcome, measure, summarise
+from espalier.training.rl.measure import Measured, MeasuredResponse, measure, summarise
 from espalier.training.rl.reward import RolloutStatus, status_of
 from espalier.training.rl.rollout_engine import collector_for, judging
 from espalier.training.rl.sampler import Algorithm
 from espalier.training.rl.verifiers import RetryingVerifiers
 from espalier.training.run.deadline import Deadline
 from espalier.training.run.directory import prepare, write
-from espalier.training.run.distributed import Group
+from espalier.training.run.distributed import ProcessGroup
 from espalier.training.run.metrics import Report
 from espalier.training.tasks import Split, task
 from espalier.verifiers.check import Claim
 from recipes.seedling import base
-from recipes.seedling.settings import BaseConfig, CurriculumConfig
+from recipes.seedling.settings import BaseConfig, PipelineConfig
 
 TOGETHER = 3
 """Tasks that are measured at once: while the last responses of one end, those of others fill the passes. What is
@@ -71,7 +71,7 @@ class Pipeline:
         report: Shows entries of metrics and notes.
     """
 
-    config: CurriculumConfig
+    config: PipelineConfig
     home: Path
     out: Path
     device: torch.device
@@ -89,7 +89,7 @@ class Pipeline:
             ConfigError: The settings differ from those that the curriculum in the folder was begun with, or a name is
                 not that of a stage.
         """
-        prepare(self.config, self.out, resume=True, free=("controls", "margin", "service"))
+        prepare(self.config, self.out, resume=True, free=("baselines", "margin", "service"))
         results: dict[str, dict[str, Measured]] = {}
         for stage in self._chosen(names):
             folder = self.out / stage.name
@@ -114,7 +114,7 @@ class Pipeline:
         yield Stage("zero", Mode.SEQUENTIAL, self._rl(zero_config, zero.method(zero_config), "base"))
         yield Stage("beta", Mode.PARALLEL, self._beta(beta_config, "beta"))
         yield Stage("papo", Mode.PARALLEL, self._rl(papo_config, papo.method(papo_config), "beta"))
-        if config.controls:
+        if config.baselines:
             plain_sft = replace(beta_config, form=Form.SEQUENTIAL)
             plain_rl = replace(papo_config, rollout=replace(papo_config.rollout, mode=Mode.SEQUENTIAL))
             yield Stage("sequential-sft", Mode.SEQUENTIAL, self._beta(plain_sft, "sequential-sft"))
@@ -148,14 +148,14 @@ class Pipeline:
             folder,
             RunLength(steps=self.config.base_steps),
             self.report,
-            group=Group(device=self.device),
+            group=ProcessGroup(device=self.device),
             deadline=self.deadline,
             resume=resumable(folder),
         )
 
     def _rl(self, config: RlConfig, method: Algorithm, start: str) -> Callable[[Path], bool]:
         def train(folder: Path) -> bool:
-            group = Group(device=self.device)
+            group = ProcessGroup(device=self.device)
             initial = self._model(start)
             deadline = self.deadline
             return rl.train(config, method, initial, folder, self.report, resume=True, deadline=deadline, group=group)
@@ -164,11 +164,11 @@ class Pipeline:
 
     def _beta(self, config: BetaConfig, name: str) -> Callable[[Path], bool]:
         def train(folder: Path) -> bool:
-            if name != "beta":  # the control is trained on the same samples
+            if name != "beta":  # the baseline is trained on the same samples
                 self._model("beta")
                 folder.mkdir(parents=True, exist_ok=True)
                 write(folder / beta.SAMPLES, (self.out / "beta" / beta.SAMPLES).read_text(encoding="utf-8"))
-            group = Group(device=self.device)
+            group = ProcessGroup(device=self.device)
             return beta.train(config, self._model("zero"), folder, self.deadline, self.report, group)
 
         return train
@@ -202,7 +202,7 @@ class Pipeline:
                     self._tell(f"{stage.name}: {name} measured, accuracy {results[name].accuracy}")
         return results
 
-    def _kept(self, stage: Stage, name: str, groups: list[list[Outcome]]) -> Measured:
+    def _kept(self, stage: Stage, name: str, groups: list[list[MeasuredResponse]]) -> Measured:
         """What a task says; its responses are kept while a verdict is missing."""
         measured = summarise(groups)
         path = self._undecided(stage, name)
@@ -238,8 +238,8 @@ class Pipeline:
         self.report({"note": text})
 
 
-def _outcome(stored: dict[str, Any]) -> Outcome:
-    return Outcome(**{**stored, "status": RolloutStatus(stored["status"])})
+def _outcome(stored: dict[str, Any]) -> MeasuredResponse:
+    return MeasuredResponse(**{**stored, "status": RolloutStatus(stored["status"])})
 
 
 def _store(path: Path, results: dict[str, Measured]) -> None:
@@ -247,11 +247,11 @@ def _store(path: Path, results: dict[str, Measured]) -> None:
 
 
 async def judge(
-    patience: RetryingVerifiers, problems: Sequence[Problem], groups: Sequence[Sequence[Outcome]]
-) -> list[list[Outcome]]:
+    patience: RetryingVerifiers, problems: Sequence[Problem], groups: Sequence[Sequence[MeasuredResponse]]
+) -> list[list[MeasuredResponse]]:
     """Ask for the verdicts that the verifier could not give before, on another machine perhaps."""
 
-    async def judged(problem: Problem, one: Outcome) -> Outcome:
+    async def judged(problem: Problem, one: MeasuredResponse) -> MeasuredResponse:
         if one.status is not RolloutStatus.VERIFIER_ERROR:
             return one
         verdict = await patience.verify(Claim(one.answer, problem=problem.text), check_of(problem))

@@ -101,7 +101,7 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class CurriculumConfig:
+class PipelineConfig:
     """A curriculum.
 
     Attributes:
@@ -109,7 +109,7 @@ class CurriculumConfig:
         base, zero, beta, papo: Settings of the stages.
         base_steps: Length of the base's schedule in optimiser steps; 0: `base_model` is the base.
         base_model: Directory of a model to begin from.
-        controls: Whether to train and measure the two controls: sequential fine-tuning on Zero's samples, and
+        baselines: Whether to train and measure the two baselines: sequential fine-tuning on Zero's samples, and
             sequential reinforcement learning from Beta with as many rollouts as PAPO.
         margin: How much higher than Beta's accuracy that of PAPO has to be, in percentage points.
     """
@@ -123,7 +123,7 @@ class CurriculumConfig:
     base: str = ""
     base_steps: int = 0
     base_model: str = ""
-    controls: bool = False
+    baselines: bool = False
     service: ServiceConfig = ServiceConfig()
 
     __pydantic_config__ = STRICT

@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerFast
 
 from espalier.runtime.grammar import Vocabulary
 from espalier.training.config import Form
-from espalier.training.data.example import Example
+from espalier.training.data.example import TrainingExample
 from espalier.training.data.packing import PackedSequence, pack_examples
 from espalier.training.tasks import EASIER_TASKS, TASKS, Split, task
 from recipes.seedling.encoding import encode, encode_plain, plain_text, response_text, without_a_tag
@@ -52,7 +52,7 @@ class Codec:
         return cls(fast.backend_tokenizer, Vocabulary.of(fast))
 
 
-def examples(codec: Codec, config: DataConfig, split: Split, shard: int) -> Iterator[tuple[int, Example]]:
+def examples(codec: Codec, config: DataConfig, split: Split, shard: int) -> Iterator[tuple[int, TrainingExample]]:
     """Endless (task index, example) pairs of one shard."""
     rng = Random(f"{split}/{config.seed}/{shard}")
     names = config.tasks or TASK_NAMES
@@ -70,7 +70,7 @@ def examples(codec: Codec, config: DataConfig, split: Split, shard: int) -> Iter
                 yield kind, _written(question, trace, codec, config, rng)
 
 
-def _written(question: str, trace: Demonstration, codec: Codec, config: DataConfig, rng: Random) -> Example:
+def _written(question: str, trace: Demonstration, codec: Codec, config: DataConfig, rng: Random) -> TrainingExample:
     """The example of a trace, in the form that the config asks for."""
     if config.form is Form.PARALLEL:
         return encode(question, trace, codec.tokenizer, codec.vocabulary)

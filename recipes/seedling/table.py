@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from espalier.training.rl.measure import KS, Measured
-from recipes.seedling.settings import CurriculumConfig
+from recipes.seedling.settings import PipelineConfig
 
 Results = Mapping[str, Mapping[str, Measured]]
 """By stage and task."""
@@ -49,7 +49,7 @@ def overall(results: Results, stage: str) -> tuple[float, float]:
     return 100 * sum(one.accuracy or 0.0 for one in ones) / len(ones), 100 * error / len(ones)
 
 
-def table(results: Results, config: CurriculumConfig) -> str:
+def table(results: Results, config: PipelineConfig) -> str:
     """A line for every model and task, means, and how PAPO compares.
 
     Raises:

@@ -18,7 +18,7 @@ from espalier.training.run.deadline import Deadline
 from espalier.verifiers.verdict import Status, Verdict
 from recipes.seedling import pipeline as curriculum
 from recipes.seedling.pipeline import Pipeline, Stage
-from recipes.seedling.settings import CurriculumConfig
+from recipes.seedling.settings import PipelineConfig
 from recipes.seedling.stream import Codec
 from recipes.seedling.table import NothingJudgedError, last_line, meets_margin, table
 from tests.training.conftest import RECIPES
@@ -39,8 +39,8 @@ RESULTS = {
 
 
 @pytest.fixture
-def config() -> CurriculumConfig:
-    return load_as(CurriculumConfig, TINY / "train-tiny.toml")
+def config() -> PipelineConfig:
+    return load_as(PipelineConfig, TINY / "train-tiny.toml")
 
 
 def test_the_last_line_has_the_accuracy_of_the_four_stages() -> None:
@@ -53,20 +53,20 @@ def test_papo_has_to_be_above_beta_by_the_margin(margin: float, held: bool) -> N
     assert meets_margin(RESULTS, margin) is held
 
 
-def test_the_table_states_the_noise(config: CurriculumConfig) -> None:
+def test_the_table_states_the_noise(config: PipelineConfig) -> None:
     # Two tasks with a standard error of 3 points each: 2.1 for their mean, 3.0 for a difference of two means.
     assert "papo is +10.0 points from beta, standard error 3.0" in table(RESULTS, config)
 
 
 def test_papo_is_compared_with_sequential_reinforcement_learning_where_that_was_measured(
-    config: CurriculumConfig,
+    config: PipelineConfig,
 ) -> None:
     whole = {**RESULTS, "sequential-rl": {"gcd": _measured(0.6), "lcm": _measured(0.45)}}
     assert "papo is -2.5 points from sequential-rl, standard error 3.0" in table(whole, config)
     assert "sequential-rl" not in table(RESULTS, config)
 
 
-def test_a_task_without_verdicts_counts_in_no_mean(config: CurriculumConfig) -> None:
+def test_a_task_without_verdicts_counts_in_no_mean(config: PipelineConfig) -> None:
     """A machine without a sandbox judges no programs, which says nothing of the model."""
     unjudged = {stage: {**tasks, "programming": _measured(None)} for stage, tasks in RESULTS.items()}
     assert last_line(Path("train-tiny.toml"), unjudged) == last_line(Path("train-tiny.toml"), RESULTS)
@@ -82,7 +82,7 @@ def test_a_task_without_verdicts_counts_in_no_mean(config: CurriculumConfig) -> 
         table({stage: {"programming": _measured(None)} for stage in RESULTS}, config)
 
 
-def test_a_stopped_curriculum_goes_on_where_it_was(config: CurriculumConfig, tmp_path: Path) -> None:
+def test_a_stopped_curriculum_goes_on_where_it_was(config: PipelineConfig, tmp_path: Path) -> None:
     trained: list[str] = []
     stop_at = {"zero"}
 
@@ -108,7 +108,7 @@ def test_a_stopped_curriculum_goes_on_where_it_was(config: CurriculumConfig, tmp
     assert trained == ["base", "zero", "zero", "beta"]
 
 
-def test_some_legs_alone_can_be_run(config: CurriculumConfig, tmp_path: Path) -> None:
+def test_some_legs_alone_can_be_run(config: PipelineConfig, tmp_path: Path) -> None:
     begun: list[str] = []
 
     class Short(Pipeline):
@@ -134,9 +134,9 @@ def test_some_legs_alone_can_be_run(config: CurriculumConfig, tmp_path: Path) ->
     ("stage", "lacks"), [("zero", "base"), ("beta", "zero"), ("papo", "beta"), ("sequential-sft", "beta")]
 )
 def test_a_leg_says_what_has_to_be_trained_before_it(
-    config: CurriculumConfig, tmp_path: Path, stage: str, lacks: str
+    config: PipelineConfig, tmp_path: Path, stage: str, lacks: str
 ) -> None:
-    whole = replace(config, controls=True)
+    whole = replace(config, baselines=True)
     run = Pipeline(whole, TINY, tmp_path, torch.device("cpu"), Deadline(), lambda entry: None)
     with pytest.raises(
         ConfigError, match=rf"{lacks} is not trained in .*; run the curriculum with --stages {lacks} first"
@@ -144,8 +144,8 @@ def test_a_leg_says_what_has_to_be_trained_before_it(
         run.run((stage,))
 
 
-def test_the_controls_differ_from_the_stages_in_their_mode_alone(config: CurriculumConfig, tmp_path: Path) -> None:
-    whole = replace(config, controls=True)
+def test_the_baselines_differ_from_the_stages_in_their_mode_alone(config: PipelineConfig, tmp_path: Path) -> None:
+    whole = replace(config, baselines=True)
     run = Pipeline(whole, TINY, tmp_path, torch.device("cpu"), Deadline(), lambda entry: None)
     assert [(stage.name, stage.mode.value) for stage in run.stages()] == [
         ("base", "sequential"),
@@ -157,7 +157,7 @@ def test_the_controls_differ_from_the_stages_in_their_mode_alone(config: Curricu
     ]
 
 
-def test_a_curriculum_begins_from_a_recipe_or_from_a_model(config: CurriculumConfig) -> None:
+def test_a_curriculum_begins_from_a_recipe_or_from_a_model(config: PipelineConfig) -> None:
     with pytest.raises(ConfigError, match="either base and base_steps, or base_model"):
         replace(config, base_model="somewhere")
     with pytest.raises(ConfigError, match="either base and base_steps, or base_model"):
@@ -180,7 +180,7 @@ class FakeCollector:
 
 
 def test_measuring_goes_on_where_it_was_and_asks_for_some_tasks_at_once(
-    config: CurriculumConfig, codec: Codec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: PipelineConfig, codec: Codec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     collector = FakeCollector(codec)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from espalier.training.config import BetaConfig, ConfigError, RlConfig, load_as
-from recipes.seedling.settings import BaseConfig, CurriculumConfig
+from recipes.seedling.settings import BaseConfig, PipelineConfig
 from tests.recipes.conftest import RECIPES
 
 SHIPPED = sorted(path for name in ("npr-4b", "seedling", "tiny") for path in (RECIPES / name).glob("*.toml"))
@@ -14,8 +14,8 @@ KINDS = {
     "zero": RlConfig,
     "papo": RlConfig,
     "beta": BetaConfig,
-    "train": CurriculumConfig,
-    "curriculum": CurriculumConfig,
+    "train": PipelineConfig,
+    "curriculum": PipelineConfig,
 }
 
 
@@ -24,7 +24,7 @@ def test_every_shipped_config_loads(path: Path) -> None:
     config = load_as(KINDS.get(path.stem.partition("-")[0], BaseConfig), path)
     if isinstance(config, BaseConfig | BetaConfig):
         assert config.batch_size % config.trainer.micro_batch_size == 0
-    if isinstance(config, CurriculumConfig):
+    if isinstance(config, PipelineConfig):
         names = [config.zero, config.beta, config.papo, config.base or config.zero]
         assert all((path.parent / name).is_file() for name in names)
 

@@ -4,7 +4,7 @@ from itertools import islice
 
 import pytest
 
-from espalier.training.data.example import Example
+from espalier.training.data.example import TrainingExample
 from espalier.training.tasks import Split
 from recipes.seedling.settings import BaseConfig
 from recipes.seedling.stream import Codec, examples
@@ -14,6 +14,6 @@ __all__ = ["RECIPES", "ROOT", "TOKENIZER", "codec", "one_thread", "tiny"]
 
 
 @pytest.fixture(scope="session")
-def some_examples(codec: Codec, tiny: BaseConfig) -> list[tuple[int, Example]]:
+def some_examples(codec: Codec, tiny: BaseConfig) -> list[tuple[int, TrainingExample]]:
     """A few examples of cheap tasks, corrupted steps among them."""
     return list(islice(examples(codec, tiny.data, Split.TRAIN, 0), 40))

@@ -9,7 +9,7 @@ import torch
 
 from espalier.runtime.layout import Layout, LayoutBuilder, pack
 from espalier.training.data.packing import PackedSequence
-from espalier.training.model.network import Policy
+from espalier.training.model.network import PolicyNetwork
 from recipes.seedling.network import build
 from recipes.seedling.settings import ModelConfig
 
@@ -33,9 +33,9 @@ class Words:
         return self.count
 
 
-def policy(seed: int) -> Policy:
+def policy(seed: int) -> PolicyNetwork:
     torch.manual_seed(seed)
-    return Policy(build(SHAPE, Words()).train())  # type: ignore[arg-type]
+    return PolicyNetwork(build(SHAPE, Words()).train())  # type: ignore[arg-type]
 
 
 def forked(before: int, steps: Sequence[int], after: int) -> Layout:

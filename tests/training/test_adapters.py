@@ -17,7 +17,7 @@ from espalier.runtime.grammar import EIGHT_TAGS
 from espalier.training.config import ConfigError, LoraConfig, TrainerConfig
 from espalier.training.export import export
 from espalier.training.model.logprobs import Scores
-from espalier.training.model.network import Batch, collate, load_network, score
+from espalier.training.model.network import MicroBatch, collate, load_network, score
 from espalier.training.model.weights import full_weights, save_adapter
 from espalier.training.run.checkpoint import Progress, restore, save
 from espalier.training.run.distributed import ALONE
@@ -33,13 +33,13 @@ CONFIG = TrainerConfig(sequence_length=64, learning_rate=1e-2, recompute=True, l
 TAGS = [AutoTokenizer.from_pretrained(TOKENIZER).convert_tokens_to_ids(tag.value) for tag in EIGHT_TAGS]
 
 
-def batches() -> list[Batch]:
+def batches() -> list[MicroBatch]:
     row = random_sequence([forked(10, [7, 12, 5], 9), forked(6, [], 4)], 64, seed=1, vocabulary=900)
     row.tokens[10:18] = TAGS
     return [collate([row], CPU)]
 
 
-def loss(_: Batch, scores: Scores, tokens: int) -> torch.Tensor:
+def loss(_: MicroBatch, scores: Scores, tokens: int) -> torch.Tensor:
     return -scores.logprobs.sum() / tokens
 
 

@@ -12,7 +12,7 @@ import pytest
 from espalier.runtime.engine import Finished, FinishReason, Mode, Rollout, Usage
 from espalier.runtime.structure import read
 from espalier.training.config import BetaConfig, Form, ProblemsConfig, ServiceConfig, TrainerConfig
-from espalier.training.data.example import Example, response_example
+from espalier.training.data.example import TrainingExample, response_example
 from espalier.training.data.responses import ExampleSource
 from espalier.training.rejection_sampling import Kept, NothingKeptError, keep, sample
 from espalier.training.rl.judged import JudgedRollout
@@ -75,7 +75,9 @@ def test_a_kept_response_is_laid_out_as_fork_and_join_decode_it(codec: Codec) ->
     assert not parallel.trained[:2].any() | plain.trained[:2].any()
 
 
-def test_rows_go_on_at_any_position_and_every_pass_has_them_all(some_examples: list[tuple[int, Example]]) -> None:
+def test_rows_go_on_at_any_position_and_every_pass_has_them_all(
+    some_examples: list[tuple[int, TrainingExample]],
+) -> None:
     source = ExampleSource([one for _, one in some_examples[:12]], 1024, seed=1)
     count = len(source)
     stream = [row.tokens.tobytes() for row in islice(source.packed_sequences(0), 3 * count)]

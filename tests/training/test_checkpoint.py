@@ -14,7 +14,7 @@ import torch
 from torch.optim import AdamW
 from transformers import AutoModelForCausalLM
 
-from espalier.training.model.network import Policy
+from espalier.training.model.network import PolicyNetwork
 from espalier.training.run.checkpoint import CheckpointError, Progress, restore, save
 from tests.training.conftest import ROOT
 from tests.training.synthetic import policy
@@ -31,7 +31,7 @@ def files_of_at_most(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def _optimizer(model: Policy) -> dict[str, torch.optim.Optimizer]:
+def _optimizer(model: PolicyNetwork) -> dict[str, torch.optim.Optimizer]:
     return {"adam": AdamW(model.parameters(), lr=1e-2)}
 
 
@@ -95,6 +95,6 @@ def test_the_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     save(tmp_path, model.network, _optimizer(model), Progress(1))
     config = model.network.config
     config.hidden_size = 64
-    other = Policy(AutoModelForCausalLM.from_config(config))
+    other = PolicyNetwork(AutoModelForCausalLM.from_config(config))
     with pytest.raises(CheckpointError, match="holds no checkpoint of a model of this shape"):
         restore(tmp_path, other.network, _optimizer(other))

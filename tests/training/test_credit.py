@@ -33,7 +33,7 @@ from espalier.training.rl.credit import (
     std,
 )
 from espalier.training.rl.judged import JudgedBranch, JudgedRollout, Rejoin
-from espalier.training.rl.objective import Sampled, papo_loss
+from espalier.training.rl.objective import LossInputs, papo_loss
 from espalier.training.rl.reward import Reward, RolloutStatus
 from espalier.training.rl.segments import TokenKind, TokenSegment, kinds, segments
 from espalier.verifiers.verdict import Status, Verdict
@@ -491,7 +491,7 @@ def test_any_number_of_ranks_gives_the_gradient_of_one_big_batch(
             advantages = torch.from_numpy(np.concatenate([one.advantages for one in group]))
             mask = torch.from_numpy(np.concatenate([one.trained for one in group]))
             logprobs = torch.full_like(advantages, -1.0, requires_grad=True)
-            loss, _ = papo_loss(Sampled(logprobs, logprobs.detach(), advantages, mask), max(1, tokens))
+            loss, _ = papo_loss(LossInputs(logprobs, logprobs.detach(), advantages, mask), max(1, tokens))
             (gradients[rank + at * ranks],) = torch.autograd.grad(loss, logprobs)
     expected = [[value for row in rows for value in row] for rows in reference(groups, k)]
     count = sum(not math.isnan(value) for row in expected for value in row)

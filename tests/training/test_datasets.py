@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from espalier.solver.core.problem import Problem, read_problems
 from espalier.training.data.cli import app
-from espalier.training.data.datasets import DatasetError, Fields, Kind, problems, to_json
+from espalier.training.data.datasets import DatasetError, DatasetKind, Fields, problems, to_json
 from espalier.training.data.overlap import HeldOut, grams, split
 from espalier.verifiers.check import AssertCase, CallCase, ProgramCheck, ReferenceCheck
 
@@ -25,10 +25,10 @@ def write(path, *rows):
 @pytest.mark.parametrize(
     ("kind", "row", "text", "answer"),
     [
-        (Kind.GSM8K, CLIPS, "How many clips?", "1072"),
-        (Kind.MATH, {"problem": "Find a+b.", "answer": "\\frac{1}{2}", "level": 5}, "Find a+b.", "\\frac{1}{2}"),
-        (Kind.MATH, {"problem": "Find a.", "answer": [3]}, "Find a.", "3"),
-        (Kind.FIELDS, {"q": "Say 2.", "gold": 2, "n": 7}, "Say 2.", "2"),
+        (DatasetKind.GSM8K, CLIPS, "How many clips?", "1072"),
+        (DatasetKind.MATH, {"problem": "Find a+b.", "answer": "\\frac{1}{2}", "level": 5}, "Find a+b.", "\\frac{1}{2}"),
+        (DatasetKind.MATH, {"problem": "Find a.", "answer": [3]}, "Find a.", "3"),
+        (DatasetKind.FIELDS, {"q": "Say 2.", "gold": 2, "n": 7}, "Say 2.", "2"),
     ],
 )
 def test_math_sets_become_problems_with_references(tmp_path, kind, row, text, answer):
@@ -43,7 +43,7 @@ def test_the_same_rows_are_read_from_every_kind_of_file(tmp_path):
     (tmp_path / "set.json").write_text(json.dumps(rows))
     (tmp_path / "set.jsonl.gz").write_bytes(gzip.compress((tmp_path / "set.jsonl").read_bytes()))
     parquet.write_table(arrow.Table.from_pylist(rows), tmp_path / "set.parquet")
-    read = [list(problems(path, Kind.MATH)) for path in sorted(tmp_path.iterdir())]
+    read = [list(problems(path, DatasetKind.MATH)) for path in sorted(tmp_path.iterdir())]
     assert len(read) == 4
     assert all(one == read[0] for one in read)
     assert [one.id for one in read[0]] == ["set-0", "set-1", "set-2"]
@@ -51,7 +51,7 @@ def test_the_same_rows_are_read_from_every_kind_of_file(tmp_path):
 
 def test_programs_are_judged_by_their_assertions(tmp_path):
     row = {"task_id": 3, "text": "Add.", "test_setup_code": "import math", "test_list": ["assert add(1, 2) == 3"]}
-    (found,) = problems(write(tmp_path / "mbpp.jsonl", row), Kind.MBPP)
+    (found,) = problems(write(tmp_path / "mbpp.jsonl", row), DatasetKind.MBPP)
     assert found.check == ProgramCheck((AssertCase("import math\nassert add(1, 2) == 3"),))
     assert found.text.endswith("assert add(1, 2) == 3")
     assert found.id == "mbpp-3"
@@ -60,10 +60,14 @@ def test_programs_are_judged_by_their_assertions(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "row", "message"),
     [
-        (Kind.GSM8K, {"question": "x", "answer": "72"}, r"set\.jsonl: row 1: field 'answer' does not end"),
-        (Kind.MATH, {"problem": "x"}, "no answer in field 'answer'"),
-        (Kind.MATH, {"question": "x", "answer": "1"}, "no text in field 'problem'; the row has answer, question"),
-        (Kind.MBPP, {"text": "x", "test_list": []}, "no assertions in field 'test_list'"),
+        (DatasetKind.GSM8K, {"question": "x", "answer": "72"}, r"set\.jsonl: row 1: field 'answer' does not end"),
+        (DatasetKind.MATH, {"problem": "x"}, "no answer in field 'answer'"),
+        (
+            DatasetKind.MATH,
+            {"question": "x", "answer": "1"},
+            "no text in field 'problem'; the row has answer, question",
+        ),
+        (DatasetKind.MBPP, {"text": "x", "test_list": []}, "no assertions in field 'test_list'"),
     ],
 )
 def test_a_row_that_does_not_fit_is_named(tmp_path, kind, row, message):
@@ -74,7 +78,7 @@ def test_a_row_that_does_not_fit_is_named(tmp_path, kind, row, message):
 def test_rows_whose_answer_is_empty_are_left_out_and_told(tmp_path):
     told: list[int] = []
     path = write(tmp_path / "set.jsonl", {"problem": "x", "answer": None}, {"problem": "y", "answer": "1"})
-    assert [one.text for one in problems(path, Kind.MATH, unanswered=told.append)] == ["y"]
+    assert [one.text for one in problems(path, DatasetKind.MATH, unanswered=told.append)] == ["y"]
     assert told == [1]
 
 
@@ -102,7 +106,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "no.parquet").write_text("x")
     for name, message in (("broken.jsonl", r"broken\.jsonl"), ("empty.jsonl", "no row"), ("no.parquet", "no.parquet")):
         with pytest.raises(DatasetError, match=message):
-            list(problems(tmp_path / name, Kind.MATH))
+            list(problems(tmp_path / name, DatasetKind.MATH))
 
 
 STORY = "Natalia sold clips to 48 of her friends in April, and then she sold half as many clips in May."

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch.optim import AdamW
 
-from espalier.training.model.network import Policy
+from espalier.training.model.network import PolicyNetwork
 from espalier.training.model.weights import full_weights
 from espalier.training.run.checkpoint import Progress, restore, save
 from espalier.training.run.distributed import ALONE, process_group
@@ -72,7 +72,7 @@ def test_weights_for_engines_are_gathered_one_at_a_time() -> None:
     assert len(list(weights)) + 1 == len(list(network.parameters()))
 
 
-def _trained_one_step() -> tuple[Policy, AdamW]:
+def _trained_one_step() -> tuple[PolicyNetwork, AdamW]:
     model = policy(seed=0)
     optimizer = AdamW(model.parameters(), lr=1e-2)
     step(model, optimizer, rows(SEQUENCES), ALONE)

@@ -13,7 +13,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from espalier.training.config import MetricsConfig, TrainerConfig
-from espalier.training.loop import Run, RunLength, StepReport, resumable, train
+from espalier.training.loop import Run, RunLength, StepResult, resumable, train
 from espalier.training.model.network import load_network
 from espalier.training.run.checkpoint import CheckpointError, Progress
 from espalier.training.run.deadline import Deadline
@@ -33,9 +33,9 @@ class Counting:
     async def begin(self, progress: Progress, record: Report) -> None:
         self.asked.append(("begin", progress.step))
 
-    async def step(self, progress: Progress, done: float) -> StepReport:
+    async def step(self, progress: Progress, done: float) -> StepResult:
         self.asked.append(("batch", progress.position))
-        return StepReport(1, {"loss": 1.0}, counted=progress.position not in self.fruitless)
+        return StepResult(1, {"loss": 1.0}, counted=progress.position not in self.fruitless)
 
     def saved(self, step: int) -> None:
         self.asked.append(("saved", step))
@@ -124,7 +124,7 @@ async def test_an_interruption_ends_it_between_two_steps(model: Path, tmp_path: 
     """Ctrl-C cancels the loop's task; steps that never wait would not hear of it by themselves."""
 
     class Interrupted(Counting):
-        async def step(self, progress: Progress, done: float) -> StepReport:
+        async def step(self, progress: Progress, done: float) -> StepResult:
             if progress.step == 1:
                 task.cancel()
             return await super().step(progress, done)

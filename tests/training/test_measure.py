@@ -9,7 +9,7 @@ import pytest
 
 from espalier.runtime.engine import EngineError, FinishReason
 from espalier.training.rl.judged import JudgedRollout
-from espalier.training.rl.measure import Outcome, measure, summarise
+from espalier.training.rl.measure import MeasuredResponse, measure, summarise
 from espalier.training.rl.reward import RolloutStatus, reward
 from espalier.training.tasks import Problem, Split, task
 from recipes.seedling.stream import Codec
@@ -24,8 +24,8 @@ LETTERS = {
 }
 
 
-def _groups(*fates: str) -> list[list[Outcome]]:
-    return [[Outcome(LETTERS[letter], letter, True, False, 50, 30) for letter in one] for one in fates]
+def _groups(*fates: str) -> list[list[MeasuredResponse]]:
+    return [[MeasuredResponse(LETTERS[letter], letter, True, False, 50, 30) for letter in one] for one in fates]
 
 
 def test_a_summary_by_hand() -> None:

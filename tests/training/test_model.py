@@ -8,9 +8,9 @@ import torch
 from transformers import AutoTokenizer, Qwen3ForCausalLM
 
 from espalier.runtime.layout import dense_mask, pack
-from espalier.training.data.example import Example
+from espalier.training.data.example import TrainingExample
 from espalier.training.data.packing import pack_examples
-from espalier.training.model.network import Batch, block_mask, checkpoint_layers, collate, score
+from espalier.training.model.network import MicroBatch, block_mask, checkpoint_layers, collate, score
 from recipes.seedling.network import build
 from recipes.seedling.settings import BaseConfig
 from tests.training.conftest import TOKENIZER
@@ -32,7 +32,7 @@ def _gradients(model: Qwen3ForCausalLM) -> list[torch.Tensor]:
 
 
 def test_packed_rows_give_the_losses_and_gradients_of_each_example_alone(
-    model: Qwen3ForCausalLM, some_examples: list[tuple[int, Example]]
+    model: Qwen3ForCausalLM, some_examples: list[tuple[int, TrainingExample]]
 ) -> None:
     chosen = [pair for pair in some_examples if len(pair[1].tokens) < 500][:4]
     packed = collate(list(pack_examples([*chosen, *some_examples], 1024, 2)), CPU)
@@ -53,7 +53,7 @@ def test_packed_rows_give_the_losses_and_gradients_of_each_example_alone(
             targets[0, :-1] = torch.where(torch.from_numpy(row.trained[at][1:]), tokens[0, 1:], -100)
             none = torch.zeros(tokens.shape)
             loss = -score(
-                model, Batch(tokens, positions, targets, targets, visible, 0, none, none, none)
+                model, MicroBatch(tokens, positions, targets, targets, visible, 0, none, none, none)
             ).logprobs.sum()
             loss.backward()
             alone += loss.detach()
@@ -88,7 +88,7 @@ def test_activation_checkpointing_changes_no_gradient() -> None:
         assert torch.equal(one.grad, other.grad)
 
 
-def test_targets_are_the_trained_tokens_and_nothing_else(some_examples: list[tuple[int, Example]]) -> None:
+def test_targets_are_the_trained_tokens_and_nothing_else(some_examples: list[tuple[int, TrainingExample]]) -> None:
     filled = list(pack_examples(some_examples, 1024, 2))
     batch = collate(filled, CPU)
     for row, targets in zip(filled, batch.targets.numpy(), strict=True):
@@ -97,7 +97,9 @@ def test_targets_are_the_trained_tokens_and_nothing_else(some_examples: list[tup
     assert batch.trained == sum(int(row.trained[1:].sum()) for row in filled)
 
 
-def test_a_step_does_not_feel_its_siblings(model: Qwen3ForCausalLM, some_examples: list[tuple[int, Example]]) -> None:
+def test_a_step_does_not_feel_its_siblings(
+    model: Qwen3ForCausalLM, some_examples: list[tuple[int, TrainingExample]]
+) -> None:
     example = some_examples[0][1]
     first, second = example.layout.branches[1], example.layout.branches[2]
     packed = pack([example.layout])

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from espalier.training.rl.objective import (
-    Sampled,
+    LossInputs,
     dapo_loss,
     papo_loss,
 )
 
 
-def _sampled(logprobs: list[float], advantages: list[float], mask: list[bool], rollout: list[float]) -> Sampled:
-    return Sampled(
+def _sampled(logprobs: list[float], advantages: list[float], mask: list[bool], rollout: list[float]) -> LossInputs:
+    return LossInputs(
         torch.tensor(logprobs, requires_grad=True), torch.tensor(rollout), torch.tensor(advantages), torch.tensor(mask)
     )
 
@@ -36,7 +36,7 @@ def test_the_papo_gradient_is_the_policy_gradient() -> None:
     logits = torch.randn(5, 7, dtype=torch.float64, requires_grad=True)
     chosen, advantages = torch.tensor([0, 3, 6, 2, 2]), torch.randn(5, dtype=torch.float64)
     logprobs = logits.log_softmax(-1)[torch.arange(5), chosen]
-    loss, _ = papo_loss(Sampled(logprobs, logprobs.detach(), advantages, torch.ones(5, dtype=torch.bool)), 5)
+    loss, _ = papo_loss(LossInputs(logprobs, logprobs.detach(), advantages, torch.ones(5, dtype=torch.bool)), 5)
     (found,) = torch.autograd.grad(loss, logits)
     # d(-A log p)/d logits = A (p - onehot), over the number of tokens.
     onehot = torch.nn.functional.one_hot(chosen, 7)
@@ -93,7 +93,7 @@ def test_parts_of_a_batch_add_up_to_the_whole(objective: object) -> None:
         logprobs = values[0].clone().requires_grad_()
         total = 0.0
         for part in parts:
-            loss, _ = objective(Sampled(logprobs[part], values[1][part], values[2][part], mask[part]), count)  # type: ignore[operator]
+            loss, _ = objective(LossInputs(logprobs[part], values[1][part], values[2][part], mask[part]), count)  # type: ignore[operator]
             loss.backward()
             total += loss.item()
         assert logprobs.grad is not None

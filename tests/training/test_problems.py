@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from espalier.solver.core.problem import ProblemError
 from espalier.training.config import ConfigError, ProblemsConfig
-from espalier.training.data.problems import DatasetError, read_problems, stream
+from espalier.training.data.problems import read_problems, stream
 from espalier.training.tasks import Split, task
 from espalier.verifiers.check import ConstraintCheck, ReferenceCheck
 
@@ -78,15 +79,15 @@ def test_shorthands_empty_lines_and_checks_in_the_text_work_as_for_solving(tmp_p
 def test_a_line_that_is_no_problem_is_named_with_its_number(tmp_path: Path, line: str, message: str) -> None:
     path = tmp_path / "problems.jsonl"
     path.write_text(f"{GOOD}\n{line}\n")
-    with pytest.raises(DatasetError, match=rf"problems.jsonl{message}"):
+    with pytest.raises(ProblemError, match=rf"problems.jsonl{message}"):
         read_problems(path)
 
 
 def test_an_empty_or_missing_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").touch()
-    with pytest.raises(DatasetError, match=r"empty.jsonl: there is no problem in it"):
+    with pytest.raises(ProblemError, match=r"empty.jsonl: there is no problem in it"):
         read_problems(tmp_path / "empty.jsonl")
-    with pytest.raises(DatasetError, match=r"cannot read .*none.jsonl: No such file"):
+    with pytest.raises(ProblemError, match=r"cannot read .*none.jsonl: No such file"):
         read_problems(tmp_path / "none.jsonl")
 
 

@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 from torch.distributed.tensor import DTensor
 
 from espalier.training.data.packing import PackedSequence, packed_sequence
-from espalier.training.model.network import Policy, checkpoint_layers, collate
+from espalier.training.model.network import PolicyNetwork, checkpoint_layers, collate
 from espalier.training.model.weights import full_weights
 from espalier.training.run.checkpoint import Progress, restore, save
-from espalier.training.run.distributed import Group, process_group
+from espalier.training.run.distributed import ProcessGroup, process_group
 from espalier.training.run.torchrun import leave
 from tests.training.synthetic import policy, rows
 
@@ -24,7 +24,9 @@ SEQUENCES = 3
 LENGTH = 96
 
 
-def step(model: Policy, optimizer: torch.optim.Optimizer, mine: list[PackedSequence], group: Group) -> float:
+def step(
+    model: PolicyNetwork, optimizer: torch.optim.Optimizer, mine: list[PackedSequence], group: ProcessGroup
+) -> float:
     """One optimiser step of a row at a time; the mean loss over the tokens of all processes."""
     batches = [collate([row], group.device) for row in mine]
     total = group.sum(torch.tensor(float(sum(batch.trained for batch in batches))))

@@ -8,7 +8,16 @@ from functools import cache
 from random import Random
 
 from espalier.training.tasks import Problem
-from espalier.training.tasks.programming import PRIMITIVES, Primitive, Program, Value, phrase, programs, run, source
+from espalier.training.tasks.programming import (
+    PRIMITIVES,
+    ListProgram,
+    ListValue,
+    Primitive,
+    phrase,
+    programs,
+    run,
+    source,
+)
 from recipes.seedling.traces.trace import Demonstration, TraceBlock, TraceBranch, first_found
 
 BLOCKS = 4
@@ -17,11 +26,11 @@ GIVING_UP = 0.08
 """Share of traces that do so."""
 
 
-def _written(value: Value) -> str:
+def _written(value: ListValue) -> str:
     return json.dumps(value).replace(" ", "")
 
 
-def _fenced(program: Program) -> str:
+def _fenced(program: ListProgram) -> str:
     return f"```python\n{source(program)}\n```"
 
 
@@ -33,7 +42,7 @@ def _relatives(primitive: Primitive) -> tuple[Primitive, ...]:
     return near or tuple(p for p in PRIMITIVES if p is not primitive and p.closing == primitive.closing)
 
 
-def _neighbour(program: Program, rng: Random) -> Program:
+def _neighbour(program: ListProgram, rng: Random) -> ListProgram:
     """A different program that shares a part with this one."""
     kind = rng.random()
     if kind < 0.2 and len(program) == 2 and not program[1].closing:
@@ -49,7 +58,7 @@ def _neighbour(program: Program, rng: Random) -> Program:
     return (*program[:at], changed, *program[at + 1 :])
 
 
-def _test(program: Program, examples: Sequence[list[int]], wanted: Sequence[Value]) -> TraceBranch:
+def _test(program: ListProgram, examples: Sequence[list[int]], wanted: Sequence[ListValue]) -> TraceBranch:
     lines = []
     holds = True
     for xs, want in zip(examples, wanted, strict=True):
@@ -69,11 +78,11 @@ def _furthest(blocks: Sequence[TraceBlock]) -> TraceBranch:
 
 def search(problem: Problem, rng: Random) -> Demonstration | None:
     """Near misses and the right program in random order; sometimes after blocks without the right one."""
-    target: Program = problem.metadata["program"]
+    target: ListProgram = problem.metadata["program"]
     examples: list[list[int]] = problem.metadata["examples"]
     hidden: list[list[int]] = problem.metadata["hidden"]
     wanted = [run(target, xs)[-1] for xs in examples]
-    by_phrase: dict[str, Program] = {phrase(target): target}
+    by_phrase: dict[str, ListProgram] = {phrase(target): target}
 
     def wrong(count: int) -> list[TraceBranch]:
         found: list[TraceBranch] = []

@@ -122,7 +122,7 @@ def papo(
 ) -> None:
     """Stage 3: reinforcement learning with fork and join (PAPO; verdicts; one optimiser step a batch).
 
-    With rollout.mode = "sequential" in the settings it is the control: sequential reinforcement learning. On several
+    With rollout.mode = "sequential" in the settings it is the baseline: sequential reinforcement learning. On several
     GPUs: torchrun --nproc-per-node 8 -m espalier.training.cli papo ...
     """
     with errors(debug, interrupted=INTERRUPTED):
@@ -175,7 +175,7 @@ def beta(
     """Stage 2: rejection sampling from the model of stage 1, then fine-tuning with the parallel mask and positions.
 
     What is sampled is kept in OUT/samples.jsonl. An interrupted run goes on when it is started again.
-    With form = "sequential" in the settings it is the control: sequential fine-tuning.
+    With form = "sequential" in the settings it is the baseline: sequential fine-tuning.
     """
     with errors(debug, interrupted=INTERRUPTED):
         from espalier.training.config import BetaConfig, load_as

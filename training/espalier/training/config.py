@@ -422,7 +422,7 @@ class BetaConfig:
     Attributes:
         seed: Of sampling and of the order of packed sequences.
         form: "parallel": samples are laid out as an engine would have decoded them with fork and join; "sequential":
-            as they were decoded (the control).
+            as they were decoded (the baseline).
         count: Problems to sample.
         tries: Responses to each.
         keep: Of them kept at most, correct, well-formed and different from each other.

@@ -18,7 +18,7 @@ from espalier.training.config import MetricsConfig
 from espalier.training.export import finish
 from espalier.training.run.checkpoint import Progress, has_checkpoint, restore, save
 from espalier.training.run.deadline import Deadline
-from espalier.training.run.distributed import ALONE, Group
+from espalier.training.run.distributed import ALONE, ProcessGroup
 from espalier.training.run.metrics import Report, journal
 from espalier.training.trainer import Trainer
 
@@ -50,7 +50,7 @@ class RunLength:
 
 
 @dataclass(frozen=True, slots=True)
-class StepReport:
+class StepResult:
     """What came of one batch.
 
     Attributes:
@@ -71,7 +71,7 @@ class Stepper(Protocol):
         """Get ready to go on from here; notes go to `record`."""
         ...
 
-    async def step(self, progress: Progress, done: float) -> StepReport:
+    async def step(self, progress: Progress, done: float) -> StepResult:
         """Draw the next batch and learn from it; `done` is the share of the run that lies behind."""
         ...
 
@@ -110,7 +110,7 @@ class Run:
     settings: Mapping[str, Any]
     show: Report
     initial: Path | None = None
-    group: Group = ALONE
+    group: ProcessGroup = ALONE
     deadline: Deadline = field(default_factory=Deadline)
     resume: bool = False
     checkpoint_every: int = 0

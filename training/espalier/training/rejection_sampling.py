@@ -20,7 +20,7 @@ from espalier.runtime.engine import Limits, Mode, Rollout
 from espalier.runtime.grammar import Vocabulary
 from espalier.training.config import BetaConfig
 from espalier.training.data.example import response_example
-from espalier.training.data.problems import Stream, stream
+from espalier.training.data.problems import ProblemStream, stream
 from espalier.training.data.responses import ExampleSource
 from espalier.training.loop import Run, RunLength, resumable
 from espalier.training.model.network import load_network
@@ -30,7 +30,7 @@ from espalier.training.rl.rollout import Collector
 from espalier.training.rl.rollout_engine import collector_for
 from espalier.training.run.deadline import Deadline
 from espalier.training.run.directory import prepare, write
-from espalier.training.run.distributed import ALONE, Group
+from espalier.training.run.distributed import ALONE, ProcessGroup
 from espalier.training.run.metrics import Report
 from espalier.training.sft import RECORD_EVERY, fit
 
@@ -55,17 +55,17 @@ class Kept:
     tokens: tuple[int, ...]
 
 
-def keep(attempts: Sequence[JudgedRollout], most: int) -> list[JudgedRollout]:
-    """The first `most` attempts at a problem that pass, are well-formed, and differ from each other."""
+def keep(rollouts: Sequence[JudgedRollout], most: int) -> list[JudgedRollout]:
+    """The first `most` rollouts of a problem that pass, are well-formed, and differ from each other."""
     good: dict[tuple[int, ...], JudgedRollout] = {}
-    for attempt in attempts:
-        if attempt.status is RolloutStatus.PASSED and attempt.well_formed:
-            good.setdefault(attempt.rollout.tokens, attempt)
+    for one in rollouts:
+        if one.status is RolloutStatus.PASSED and one.well_formed:
+            good.setdefault(one.rollout.tokens, one)
     return list(good.values())[:most]
 
 
 async def sample(
-    config: BetaConfig, collector: Collector, problems: Stream, path: Path, deadline: Deadline, report: Report
+    config: BetaConfig, collector: Collector, problems: ProblemStream, path: Path, deadline: Deadline, report: Report
 ) -> list[Kept] | None:
     """Sample and filter, storing what is kept in `path` as it comes; problems that are in the file are not repeated.
 
@@ -128,7 +128,7 @@ def _kept(problem: str, rollout: Rollout) -> Kept:
 
 
 def train(
-    config: BetaConfig, initial: Path, out: Path, deadline: Deadline, report: Report, group: Group = ALONE
+    config: BetaConfig, initial: Path, out: Path, deadline: Deadline, report: Report, group: ProcessGroup = ALONE
 ) -> bool:
     """Sample from the model in `initial`, keep what is good, and fine-tune the model on it into `out/model`.
 

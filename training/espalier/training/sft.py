@@ -19,17 +19,17 @@ from transformers import AutoTokenizer
 
 from espalier.runtime.prompt import PromptTemplate
 from espalier.training.config import ConfigError, SftConfig, TrainerConfig
-from espalier.training.data.example import Example
+from espalier.training.data.example import TrainingExample
 from espalier.training.data.packing import PackedSequence
 from espalier.training.data.responses import ExampleSource, ResponseFileError, read_examples
-from espalier.training.loop import Run, RunLength, StepReport, resumable
+from espalier.training.loop import Run, RunLength, StepResult, resumable
 from espalier.training.loop import train as run_loop
 from espalier.training.model.logprobs import Scores
-from espalier.training.model.network import Batch, Policy, collate, load_network
+from espalier.training.model.network import MicroBatch, PolicyNetwork, collate, load_network
 from espalier.training.run.checkpoint import Progress
 from espalier.training.run.deadline import Deadline
 from espalier.training.run.directory import prepare
-from espalier.training.run.distributed import ALONE, Group
+from espalier.training.run.distributed import ALONE, ProcessGroup
 from espalier.training.run.metrics import Report
 from espalier.training.trainer import Trainer
 
@@ -37,7 +37,7 @@ RECORD_EVERY = 20
 """Optimiser steps between two entries of the metrics."""
 
 
-class Source(Protocol):
+class SequenceSource(Protocol):
     """Where packed sequences come from."""
 
     @property
@@ -66,11 +66,11 @@ class SupervisedStepper:
     """
 
     trainer: Trainer
-    source: Source
+    source: SequenceSource
     batch_size: int
     out: Path
     _stream: Iterator[PackedSequence] = field(default_factory=lambda: iter(()))
-    _held_out: list[Batch] = field(default_factory=list)
+    _held_out: list[MicroBatch] = field(default_factory=list)
     _started: float = 0.0
     _tokens: int = 0
 
@@ -89,7 +89,7 @@ class SupervisedStepper:
         self._stream = self.source.packed_sequences(progress.position)
         self._started = time.monotonic()
 
-    async def step(self, progress: Progress, done: float) -> StepReport:
+    async def step(self, progress: Progress, done: float) -> StepResult:
         """One optimiser step on the next sequences, of which each process takes its share."""
         group = self.trainer.group
         sequences = list(islice(self._stream, self.batch_size))
@@ -97,14 +97,14 @@ class SupervisedStepper:
         step = self.trainer.step(batches, _loss, progress.step, done, self.out)
         self._tokens += sum(len(one.tokens) for one in sequences)
         if step is None:
-            return StepReport(self.batch_size, None)
+            return StepResult(self.batch_size, None)
         entry = {
             "loss": round(step.loss, 4),
             "grad_norm": round(step.grad_norm, 4),
             "learning_rate": float(f"{step.learning_rate:.4g}"),
             "tokens_per_second": round(self._tokens / (time.monotonic() - self._started)),
         }
-        return StepReport(self.batch_size, entry)
+        return StepResult(self.batch_size, entry)
 
     def saved(self, step: int) -> None:
         """Nothing depends on checkpoints."""
@@ -116,17 +116,17 @@ class SupervisedStepper:
         by_task = losses_by_task(self.trainer.policy, self._held_out, self.source.names)
         return {name: round(value, 4) for name, value in by_task.items()}
 
-    def _batches(self, sequences: Sequence[PackedSequence]) -> list[Batch]:
+    def _batches(self, sequences: Sequence[PackedSequence]) -> list[MicroBatch]:
         size, device = self.trainer.config.micro_batch_size, self.trainer.group.device
         return [collate(sequences[start : start + size], device) for start in range(0, len(sequences), size)]
 
 
-def _loss(_: Batch, scores: Scores, tokens: int) -> Tensor:
+def _loss(_: MicroBatch, scores: Scores, tokens: int) -> Tensor:
     return -scores.logprobs.sum() / tokens
 
 
 @torch.no_grad()
-def losses_by_task(policy: Policy, batches: list[Batch], names: Sequence[str]) -> dict[str, float]:
+def losses_by_task(policy: PolicyNetwork, batches: list[MicroBatch], names: Sequence[str]) -> dict[str, float]:
     """Mean loss per trained token of each task."""
     sums, counts = torch.zeros(2, len(names), dtype=torch.float64)
     for batch in batches:
@@ -138,7 +138,9 @@ def losses_by_task(policy: Policy, batches: list[Batch], names: Sequence[str]) -
     return {name: (sums[i] / counts[i]).item() for i, name in enumerate(names) if counts[i] > 0}
 
 
-def fit(network: Any, tokenizer: Any, source: Source, trainer: TrainerConfig, batch_size: int, run: Run) -> bool:
+def fit(
+    network: Any, tokenizer: Any, source: SequenceSource, trainer: TrainerConfig, batch_size: int, run: Run
+) -> bool:
     """Train a model on packed sequences; whether the run is finished. See :func:`espalier.training.loop.train`.
 
     On CUDA the layers are compiled and computed in bfloat16; anywhere else it is plain float32.
@@ -166,7 +168,7 @@ def fine_tune(
     report: Report,
     *,
     deadline: Deadline = Deadline(),
-    group: Group = ALONE,
+    group: ProcessGroup = ALONE,
     resume: bool = False,
 ) -> bool:
     """Fine-tune a pretrained model on a file of responses into `out/model`.
@@ -197,7 +199,7 @@ def fine_tune(
     tokenizer = AutoTokenizer.from_pretrained(initial)
     template = PromptTemplate.load(initial)
 
-    def examples_of(path: Path) -> list[Example]:
+    def examples_of(path: Path) -> list[TrainingExample]:
         read = read_examples(path, tokenizer, template, config.form)
         note = left_out(read, config.trainer.sequence_length)
         fitting = [one for one in read if len(one.tokens) <= config.trainer.sequence_length]
@@ -226,7 +228,7 @@ def fine_tune(
     return fit(load_network(initial, group.device), tokenizer, source, config.trainer, config.batch_size, run)
 
 
-def left_out(examples: Sequence[Example], sequence_length: int) -> str:
+def left_out(examples: Sequence[TrainingExample], sequence_length: int) -> str:
     """How many of the examples are longer than a sequence; empty if none is."""
     lengths = [len(one.tokens) for one in examples]
     longer = sum(length > sequence_length for length in lengths)

@@ -22,12 +22,12 @@ from espalier.training.config import LoraConfig, OptimizerName, Schedule, Traine
 from espalier.training.export import exported
 from espalier.training.model.logprobs import Scores
 from espalier.training.model.muon import Muon
-from espalier.training.model.network import Batch, Policy, checkpoint_layers, compile_layers
+from espalier.training.model.network import MicroBatch, PolicyNetwork, checkpoint_layers, compile_layers
 from espalier.training.model.weights import add_adapter, whole
-from espalier.training.run.distributed import Group
+from espalier.training.run.distributed import ProcessGroup
 from espalier.training.run.errors import NotFiniteError
 
-Loss = Callable[[Batch, Scores, int], Tensor]
+Loss = Callable[[MicroBatch, Scores, int], Tensor]
 """From a micro-batch, its scores and the number of trained tokens of all processes to the micro-batch's share of the
 loss."""
 
@@ -60,13 +60,13 @@ class Trainer:
         optimizers: By name, as checkpoints store their state.
     """
 
-    policy: Policy
+    policy: PolicyNetwork
     config: TrainerConfig
-    group: Group
+    group: ProcessGroup
     optimizers: dict[str, Optimizer]
 
     @classmethod
-    def of(cls, network: Any, tokenizer: Any, config: TrainerConfig, group: Group) -> Trainer:
+    def of(cls, network: Any, tokenizer: Any, config: TrainerConfig, group: ProcessGroup) -> Trainer:
         """Make a network ready for training, in place: adapter, recomputation, sharding, compilation on CUDA.
 
         Raises:
@@ -78,7 +78,7 @@ class Trainer:
             add_adapter(network, config.lora, _tag_ids(tokenizer, config.lora))
         if config.recompute:
             checkpoint_layers(network)
-        policy = Policy(network)
+        policy = PolicyNetwork(network)
         group.shard(policy)
         if group.device.type == "cuda":
             compile_layers(network)
@@ -90,7 +90,7 @@ class Trainer:
         """The `transformers` model."""
         return self.policy.network
 
-    def step(self, batches: Sequence[Batch], loss: Loss, number: int, done: float, out: Path) -> Step | None:
+    def step(self, batches: Sequence[MicroBatch], loss: Loss, number: int, done: float, out: Path) -> Step | None:
         """Take one optimiser step on this process's micro-batches; None if those of all processes train nothing.
 
         Every process calls it with as many micro-batches as the others (:func:`even`).
@@ -127,7 +127,7 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
         return Step(value, norm, tokens, factor * self.config.learning_rate)
 
-    def _left_behind(self, batches: Sequence[Batch], number: int, loss: float, norm: float, out: Path) -> str:
+    def _left_behind(self, batches: Sequence[MicroBatch], number: int, loss: float, norm: float, out: Path) -> str:
         for optimizer in self.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
         path = out / f"not-finite-{number + 1}-{self.group.rank}.safetensors"

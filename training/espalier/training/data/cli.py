@@ -85,10 +85,10 @@ def convert(
         from espalier.training.data.overlap import split
 
         try:
-            chosen = datasets.Kind(kind)
+            chosen = datasets.DatasetKind(kind)
         except ValueError:
-            raise ValueError(f"--kind {kind}: write one of {', '.join(datasets.Kind)}") from None
-        if chosen is datasets.Kind.EVALPLUS:
+            raise ValueError(f"--kind {kind}: write one of {', '.join(datasets.DatasetKind)}") from None
+        if chosen is datasets.DatasetKind.EVALPLUS:
             found = asyncio.run(_evalplus(source))
         else:
             empty: list[int] = []

@@ -23,7 +23,7 @@ class NoAnswerError(DatasetError):
     """A row has its field for the answer, and nothing in it."""
 
 
-class Kind(StrEnum):
+class DatasetKind(StrEnum):
     """What the rows of a data set look like."""
 
     GSM8K = "gsm8k"
@@ -104,20 +104,22 @@ def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def problems(
-    path: Path, kind: Kind, fields: Fields = Fields(), unanswered: Callable[[int], None] | None = None
+    path: Path, kind: DatasetKind, fields: Fields = Fields(), unanswered: Callable[[int], None] | None = None
 ) -> Iterator[Problem]:
-    """The problems of a data set with their checks, in its order. Not for :attr:`Kind.EVALPLUS`, which needs a sandbox.
+    """The problems of a data set with their checks, in its order.
+
+    Not for :attr:`DatasetKind.EVALPLUS`, which needs a sandbox.
 
     Args:
         path: The file.
         kind: What its rows look like.
-        fields: For :attr:`Kind.FIELDS`.
+        fields: For :attr:`DatasetKind.FIELDS`.
         unanswered: Hears the numbers of rows whose answer is empty, which are left out; None: they are refused.
 
     Raises:
         DatasetError: A row lacks a field or holds something else in it.
     """
-    read = {Kind.GSM8K: _gsm8k, Kind.MATH: _math, Kind.MBPP: _mbpp}.get(kind)
+    read = {DatasetKind.GSM8K: _gsm8k, DatasetKind.MATH: _math, DatasetKind.MBPP: _mbpp}.get(kind)
     number = 0
     for number, row in enumerate(rows(path), start=1):
         where = f"{path}: row {number}"

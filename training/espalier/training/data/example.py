@@ -38,7 +38,7 @@ class RolloutTokens:
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class TrainingExample:
     """One sequence of n tokens.
 
     Attributes:
@@ -75,7 +75,9 @@ def response_tokens(text: str, tokenizer: Any) -> list[int]:
     ]
 
 
-def response_example(prompt: Sequence[int], response: Sequence[int], form: Form, vocabulary: Vocabulary) -> Example:
+def response_example(
+    prompt: Sequence[int], response: Sequence[int], form: Form, vocabulary: Vocabulary
+) -> TrainingExample:
     """A prompt and a response that was decoded sequentially, or written, as a training sequence.
 
     In the parallel form it is laid out as fork and join decode it, and the openings of steps and takeaways are not
@@ -85,10 +87,10 @@ def response_example(prompt: Sequence[int], response: Sequence[int], form: Form,
     tokens = np.array((*prompt, *response), dtype=np.int32)
     trained = np.arange(len(tokens)) >= len(prompt)
     if form is Form.SEQUENTIAL:
-        return Example(tokens, trained, sequential_layout(len(tokens)))
+        return TrainingExample(tokens, trained, sequential_layout(len(tokens)))
     structure = read(tokens.tolist(), len(prompt), vocabulary)
     trained &= ~forced_mask(structure, len(tokens), vocabulary)
-    return Example(tokens, trained, layout_of(structure, len(tokens)))
+    return TrainingExample(tokens, trained, layout_of(structure, len(tokens)))
 
 
 def sequential_layout(length: int) -> Layout:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from espalier.runtime.layout import Packed, pack, with_tables
-from espalier.training.data.example import Example, RolloutTokens
+from espalier.training.data.example import RolloutTokens, TrainingExample
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class PackedSequence:
     rollout: RolloutTokens | None = None
 
 
-def packed_sequence(examples: Sequence[tuple[int, Example]], length: int) -> PackedSequence:
+def packed_sequence(examples: Sequence[tuple[int, TrainingExample]], length: int) -> PackedSequence:
     """Put (task index, example) pairs side by side into a row; without any, a row of padding.
 
     Raises:
@@ -54,13 +54,13 @@ def packed_sequence(examples: Sequence[tuple[int, Example]], length: int) -> Pac
     )
 
 
-def pack_examples(examples: Iterable[tuple[int, Example]], length: int, count: int) -> Iterator[PackedSequence]:
+def pack_examples(examples: Iterable[tuple[int, TrainingExample]], length: int, count: int) -> Iterator[PackedSequence]:
     """Pack (task index, example) pairs into exactly `count` packed sequences, each into the first one that has room.
 
     Examples longer than `length` are left out. At most four sequences are open at a time; the fullest one is closed
     when none has room.
     """
-    unfinished: list[list[tuple[int, Example]]] = []
+    unfinished: list[list[tuple[int, TrainingExample]]] = []
     space: list[int] = []
     for kind, example in examples:
         if count == 0:

@@ -8,25 +8,21 @@ from functools import cache
 from pathlib import Path
 from random import Random
 
-from espalier.solver.core.problem import Problem, ProblemError, read_problem_file
+from espalier.solver.core.problem import Problem, read_problem_file
 from espalier.training.config import HeldOutConfig, ProblemsConfig
 
-Stream = Callable[[int], Problem]
+ProblemStream = Callable[[int], Problem]
 """From a number to a problem."""
 
 FILE = "file"
 """The task of every problem that comes from a file."""
 
 
-class DatasetError(ValueError):
-    """A file of problems is empty or holds a line that is none; the message names file and line."""
-
-
-def stream(config: ProblemsConfig) -> Stream:
+def stream(config: ProblemsConfig) -> ProblemStream:
     """The problems of a run.
 
     Raises:
-        DatasetError: the file of problems cannot be used.
+        ProblemError: the file of problems cannot be used.
         ValueError: a task is unknown.
     """
     return _from_file(read_problems(Path(config.file)), config.seed) if config.file else _from_tasks(config)
@@ -36,7 +32,7 @@ def held_out_problems(problems: ProblemsConfig, config: HeldOutConfig) -> list[P
     """The problems that a run is measured on: the same at every step.
 
     Raises:
-        DatasetError: the file of problems cannot be used.
+        ProblemError: the file of problems cannot be used.
     """
     if config.file:
         return read_problems(Path(config.file))[: config.problems]
@@ -52,7 +48,7 @@ def held_out_problems(problems: ProblemsConfig, config: HeldOutConfig) -> list[P
     ]
 
 
-def _from_tasks(config: ProblemsConfig) -> Stream:
+def _from_tasks(config: ProblemsConfig) -> ProblemStream:
     from espalier.training.tasks import Split, task  # here: they import reasoning-gym, and files of problems do not
 
     tasks = [task(name, config.settings.get(name)) for name in config.tasks]
@@ -65,7 +61,7 @@ def _from_tasks(config: ProblemsConfig) -> Stream:
     return problem
 
 
-def _from_file(problems: list[Problem], seed: int) -> Stream:
+def _from_file(problems: list[Problem], seed: int) -> ProblemStream:
     """Every problem once in each pass, in an order of its own."""
 
     @cache
@@ -83,9 +79,6 @@ def read_problems(path: Path) -> list[Problem]:
     """The problems of a file, each with a check: its own, or the one that its text states.
 
     Raises:
-        DatasetError: The file cannot be read, is empty, or holds a line that is no problem or that nothing can check.
+        ProblemError: The file cannot be read, is empty, or holds a line that is no problem or that nothing can check.
     """
-    try:
-        return [replace(problem, task=FILE) for problem in read_problem_file(path, checked=True)]
-    except ProblemError as error:
-        raise DatasetError(str(error)) from None
+    return [replace(problem, task=FILE) for problem in read_problem_file(path, checked=True)]

@@ -13,7 +13,7 @@ from espalier.runtime.grammar import EIGHT_TAGS, Vocabulary
 from espalier.runtime.prompt import PromptTemplate
 from espalier.runtime.structure import read
 from espalier.training.config import Form
-from espalier.training.data.example import Example, response_example, response_tokens
+from espalier.training.data.example import TrainingExample, response_example, response_tokens
 from espalier.training.data.packing import PackedSequence, bins, packed_sequence
 
 
@@ -21,7 +21,7 @@ class ResponseFileError(ValueError):
     """A file of responses cannot be trained on; the message names file and line."""
 
 
-def read_examples(path: Path, tokenizer: Any, template: PromptTemplate, form: Form) -> list[Example]:
+def read_examples(path: Path, tokenizer: Any, template: PromptTemplate, form: Form) -> list[TrainingExample]:
     """Read JSON lines, each with a prompt and the response that is trained.
 
     A line is `{"prompt": …, "response": …}`: the prompt is a question, put to the model as it is when the model is
@@ -58,7 +58,9 @@ def read_examples(path: Path, tokenizer: Any, template: PromptTemplate, form: Fo
     return examples
 
 
-def _example(value: Any, tokenizer: Any, template: PromptTemplate, form: Form, vocabulary: Vocabulary) -> Example:
+def _example(
+    value: Any, tokenizer: Any, template: PromptTemplate, form: Form, vocabulary: Vocabulary
+) -> TrainingExample:
     context: Any = ()
     match value:
         case {"prompt": str(question), "response": str(text), **more}:
@@ -98,7 +100,11 @@ class ExampleSource:
     names = ("responses",)
 
     def __init__(
-        self, examples: Sequence[Example], sequence_length: int, seed: int, held_out: Sequence[Example] = ()
+        self,
+        examples: Sequence[TrainingExample],
+        sequence_length: int,
+        seed: int,
+        held_out: Sequence[TrainingExample] = (),
     ) -> None:
         """
         Raises:
@@ -112,7 +118,7 @@ class ExampleSource:
         return len(self._sequences)
 
     def packed_sequences(self, position: int) -> Iterator[PackedSequence]:
-        """See :class:`espalier.training.sft.Source`."""
+        """See :class:`espalier.training.sft.SequenceSource`."""
         for number in count(position):
             epoch, place = divmod(number, len(self._sequences))
             order = Random(f"{self._seed}/{epoch}").sample(range(len(self._sequences)), len(self._sequences))
@@ -123,6 +129,6 @@ class ExampleSource:
         return self._held_out
 
 
-def _packed(examples: Sequence[Example], length: int) -> list[PackedSequence]:
+def _packed(examples: Sequence[TrainingExample], length: int) -> list[PackedSequence]:
     shares = bins([len(one.tokens) for one in examples], length)
     return [packed_sequence([(0, examples[index]) for index in share], length) for share in shares]

@@ -22,7 +22,7 @@ from espalier.solver.core.sample import Verdicts, assess, draw
 from espalier.training.data.cold_start import Solution
 from espalier.verifiers.verdict import Status
 
-Progress = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 """Hears how many are done, of how many."""
 
 TASK = "file"
@@ -53,7 +53,7 @@ async def sample(
     problems: Sequence[Problem],
     draws: Draws,
     kept: ResponseFile,
-    progress: Progress = lambda done, total: None,
+    progress: OnProgress = lambda done, total: None,
 ) -> None:
     """Sample what `kept` does not hold yet, and store each response as soon as it has ended.
 

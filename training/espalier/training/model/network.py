@@ -91,7 +91,7 @@ def load_network(folder: Path, device: torch.device) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class MicroBatch:
     """Rows on a device.
 
     Attributes:
@@ -121,7 +121,7 @@ class Batch:
         return {name: getattr(self, name).contiguous().cpu() for name in names}
 
 
-def collate(sequences: Sequence[PackedSequence], device: torch.device) -> Batch:
+def collate(sequences: Sequence[PackedSequence], device: torch.device) -> MicroBatch:
     """Stack packed sequences; block mask on CUDA, dense mask elsewhere.
 
     A trained token is predicted from the one before it in the sequence, which always belongs to the same branch: what
@@ -147,7 +147,7 @@ def collate(sequences: Sequence[PackedSequence], device: torch.device) -> Batch:
 
     packed = [one.packed for one in sequences]
     positions = np.stack([item.positions for item in packed]).astype(np.int64)
-    return Batch(
+    return MicroBatch(
         move(tokens.astype(np.int64)),
         move(positions),
         move(targets),
@@ -178,14 +178,14 @@ def block_mask(sequences: Sequence[Packed], device: torch.device) -> BlockMask:
     return batch_block_mask(even, device)
 
 
-def score(network: Any, batch: Batch) -> Scores:
+def score(network: Any, batch: MicroBatch) -> Scores:
     """(sequences, length) log-probability of every trained target at its place; bf16 arithmetic on CUDA."""
     device = batch.tokens.device
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
         return _score(network, batch)
 
 
-def _score(network: Any, batch: Batch) -> Scores:
+def _score(network: Any, batch: MicroBatch) -> Scores:
     hidden = network.base_model(
         input_ids=batch.tokens, position_ids=batch.positions, use_cache=False, visible=batch.visible
     ).last_hidden_state
@@ -238,17 +238,19 @@ def check_architecture(network: Any) -> None:
         )
 
 
-def _causal_batch(tokens: Tensor) -> Batch:
+def _causal_batch(tokens: Tensor) -> MicroBatch:
     """One sequence without blocks, (1, n) tokens, all of them targets."""
     length = tokens.shape[1]
     positions = torch.arange(length, device=tokens.device)[None]
     targets = F.pad(tokens[:, 1:], (0, 1), value=IGNORED)
     visible = torch.ones(1, 1, length, length, dtype=torch.bool, device=tokens.device).tril()
     nothing = torch.zeros(tokens.shape, device=tokens.device)
-    return Batch(tokens, positions, targets, torch.zeros_like(tokens), visible, length - 1, nothing, nothing, nothing)
+    return MicroBatch(
+        tokens, positions, targets, torch.zeros_like(tokens), visible, length - 1, nothing, nothing, nothing
+    )
 
 
-class Policy(torch.nn.Module):
+class PolicyNetwork(torch.nn.Module):
     """A network whose forward pass is :func:`score`: the module to shard, since FSDP gathers what a forward pass uses.
 
     `network` is the `transformers` model; weights for engines and files are named after it.
@@ -258,7 +260,7 @@ class Policy(torch.nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, batch: Batch) -> Scores:
+    def forward(self, batch: MicroBatch) -> Scores:
         """See :func:`score`."""
         return score(self.network, batch)
 

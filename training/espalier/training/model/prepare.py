@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -25,9 +25,7 @@ from espalier.runtime.grammar import EIGHT_TAGS, TagError, Vocabulary
 from espalier.runtime.local.engine import LocalConfig, LocalEngine
 from espalier.runtime.local.model import require_supported
 from espalier.runtime.prompt import PromptTemplate
-
-Tell = Callable[[str], None]
-"""Says what is being done."""
+from espalier.training.run.metrics import Tell
 
 INSTRUCTION = files("espalier.training.model").joinpath("instruction.txt").read_text(encoding="utf-8").strip()
 """The instruction text of a prepared model unless another one is given."""

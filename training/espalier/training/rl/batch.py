@@ -14,9 +14,9 @@ import torch
 
 from espalier.runtime.layout import layout_of_paths
 from espalier.training.config import TrainerConfig
-from espalier.training.data.example import Example, RolloutTokens
+from espalier.training.data.example import RolloutTokens, TrainingExample
 from espalier.training.data.packing import bins, packed_sequence
-from espalier.training.model.network import Batch, collate
+from espalier.training.model.network import MicroBatch, collate
 from espalier.training.rl.credit import Bools, Floats
 from espalier.training.rl.judged import JudgedRollout
 from espalier.training.rl.segments import kinds
@@ -44,7 +44,7 @@ def usable_groups(
     return kept, dropped
 
 
-def example_of(judged: JudgedRollout, advantages: Floats | float, trained: Bools | bool = True) -> Example:
+def example_of(judged: JudgedRollout, advantages: Floats | float, trained: Bools | bool = True) -> TrainingExample:
     """What the engine reported, as a training sequence: no token is trained but those that were sampled.
 
     Args:
@@ -60,12 +60,17 @@ def example_of(judged: JudgedRollout, advantages: Floats | float, trained: Bools
     known = RolloutTokens.none(len(tokens))
     known.logprobs[offset:], known.advantages[offset:] = rollout.logprobs, advantages
     known.kinds[offset:] = kinds(judged.segments)
-    return Example(tokens, mask, layout_of_paths(len(rollout.prompt), rollout.positions, rollout.paths), known)
+    return TrainingExample(tokens, mask, layout_of_paths(len(rollout.prompt), rollout.positions, rollout.paths), known)
 
 
 def micro_batches(
-    examples: Sequence[Example], config: TrainerConfig, device: torch.device, *, count: int = 0, even: bool = False
-) -> list[Batch]:
+    examples: Sequence[TrainingExample],
+    config: TrainerConfig,
+    device: torch.device,
+    *,
+    count: int = 0,
+    even: bool = False,
+) -> list[MicroBatch]:
     """Pack examples into sequences, and those into micro-batches.
 
     Args:

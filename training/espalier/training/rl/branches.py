@@ -10,14 +10,14 @@ from espalier.training.rl.reward import OUTCOMES, RolloutStatus
 COUNTS = ("branches", "branches_right", "sets", "sets_right", "sets_passed", "joins_lost", "joins_rescued")
 
 
-def set_counts(attempts: Iterable[JudgedRollout]) -> dict[str, float]:
+def set_counts(rollouts: Iterable[JudgedRollout]) -> dict[str, float]:
     """Sums over responses; additive over processes. A set are the judged branches of a response that has an outcome."""
     sums = dict.fromkeys(COUNTS, 0.0)
-    for attempt in attempts:
-        verdicts = [branch.right for branch in attempt.branches if branch.right is not None]
-        if not verdicts or attempt.status not in OUTCOMES:
+    for rollout in rollouts:
+        verdicts = [branch.right for branch in rollout.branches if branch.right is not None]
+        if not verdicts or rollout.status not in OUTCOMES:
             continue
-        right, passed = any(verdicts), attempt.status is RolloutStatus.PASSED
+        right, passed = any(verdicts), rollout.status is RolloutStatus.PASSED
         sums["branches"] += len(verdicts)
         sums["branches_right"] += sum(verdicts)
         sums["sets"] += 1

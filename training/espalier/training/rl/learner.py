@@ -12,14 +12,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from espalier.training.data.example import Example
+from espalier.training.data.example import TrainingExample
 from espalier.training.model.logprobs import Scores
-from espalier.training.model.network import Batch
+from espalier.training.model.network import MicroBatch
 from espalier.training.rl.batch import example_of, micro_batches
 from espalier.training.rl.credit import kind_weights, moments, std
 from espalier.training.rl.judged import JudgedRollout, StaleRolloutError, require_version
 from espalier.training.rl.monitor import RolloutLog
-from espalier.training.rl.objective import Objective, Sampled
+from espalier.training.rl.objective import LossInputs, Objective
 from espalier.training.rl.segments import TokenKind
 from espalier.training.run.errors import MismatchError
 from espalier.training.trainer import Trainer
@@ -117,9 +117,9 @@ class Learner:
         batches += micro_batches((), config, group.device, count=passes - len(batches), even=self._one_shape)
         sums, largest = torch.zeros(2 + len(TokenKind), dtype=torch.float64), torch.zeros(())
 
-        def loss(batch: Batch, scores: Scores, tokens: int) -> Tensor:
+        def loss(batch: MicroBatch, scores: Scores, tokens: int) -> Tensor:
             nonlocal largest
-            sampled = Sampled(scores.logprobs, batch.rollout_logprobs, batch.advantages, batch.targets >= 0)
+            sampled = LossInputs(scores.logprobs, batch.rollout_logprobs, batch.advantages, batch.targets >= 0)
             value, metrics = self.objective.loss(sampled, tokens)
             sums[:2] += torch.stack([metrics.divergence, metrics.cut]).detach().double().cpu()
             sums[2:].index_add_(0, batch.kinds.cpu().flatten().int(), scores.entropy.detach().double().cpu().flatten())
@@ -159,7 +159,7 @@ class Learner:
         return self.trainer.group.device.type == "cuda"
 
 
-def _weighted(example: Example, weights: npt.NDArray[np.float32]) -> Example:
+def _weighted(example: TrainingExample, weights: npt.NDArray[np.float32]) -> TrainingExample:
     """With advantages times the weight of their kind of token."""
     if example.rollout is None:
         return example
@@ -167,7 +167,7 @@ def _weighted(example: Example, weights: npt.NDArray[np.float32]) -> Example:
     return replace(example, rollout=replace(own, advantages=own.advantages * weights[own.kinds]))
 
 
-def _by_kind(examples: Sequence[Example]) -> Tensor:
+def _by_kind(examples: Sequence[TrainingExample]) -> Tensor:
     """(2, kinds) trained tokens, and the sum of their absolute advantages."""
     sums = np.zeros((2, len(TokenKind)))
     for one in examples:

@@ -16,7 +16,7 @@ from espalier.training.rl.rollout import Collector, answer_text
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class MeasuredResponse:
     """What is measured of one response.
 
     Attributes:
@@ -75,7 +75,7 @@ _UNDECIDED = (RolloutStatus.VERIFIER_ERROR, RolloutStatus.ENGINE_ERROR)
 
 async def measure(
     collector: Collector, problems: Mapping[str, Sequence[Problem]], samples: int, seed: int, first: int = 0
-) -> dict[str, list[list[Outcome]]]:
+) -> dict[str, list[list[MeasuredResponse]]]:
     """Sample responses to the problems of some tasks at temperature 1, all at once, and judge them.
 
     Args:
@@ -103,24 +103,24 @@ async def measure(
         )
     groups = iter(collected)
     return {
-        name: [[_outcome(attempt, collector) for attempt in group] for group in islice(groups, len(own))]
+        name: [[_outcome(one, collector) for one in group] for group in islice(groups, len(own))]
         for name, own in problems.items()
     }
 
 
-def _outcome(attempt: JudgedRollout, collector: Collector) -> Outcome:
-    ended = attempt.finished.reason is FinishReason.STOP
-    return Outcome(
-        attempt.status,
-        answer_text(attempt.rollout, collector.vocabulary, collector.engine.tokenizer) if ended else "",
-        attempt.well_formed,
-        attempt.forked,
-        attempt.finished.usage.new_tokens,
-        attempt.finished.usage.critical_path_tokens,
+def _outcome(one: JudgedRollout, collector: Collector) -> MeasuredResponse:
+    ended = one.finished.reason is FinishReason.STOP
+    return MeasuredResponse(
+        one.status,
+        answer_text(one.rollout, collector.vocabulary, collector.engine.tokenizer) if ended else "",
+        one.well_formed,
+        one.forked,
+        one.finished.usage.new_tokens,
+        one.finished.usage.critical_path_tokens,
     )
 
 
-def summarise(groups: Sequence[Sequence[Outcome]]) -> Measured:
+def summarise(groups: Sequence[Sequence[MeasuredResponse]]) -> Measured:
     """What the responses to each problem say together."""
     every = [one for group in groups for one in group]
     statuses = {one.status for one in every}

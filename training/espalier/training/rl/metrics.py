@@ -15,7 +15,7 @@ from espalier.training.rl.judged import JudgedRollout
 from espalier.training.rl.learner import Learned
 from espalier.training.rl.reward import OUTCOMES, RolloutStatus
 from espalier.training.rl.sampler import RolloutBatch
-from espalier.training.run.distributed import Group
+from espalier.training.run.distributed import ProcessGroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +32,13 @@ class Seconds:
         return self.generate + self.train + self.sync
 
 
-def entry(config: RlConfig, batch: RolloutBatch, learned: Learned, seconds: Seconds, group: Group) -> dict[str, Any]:
+def entry(
+    config: RlConfig, batch: RolloutBatch, learned: Learned, seconds: Seconds, group: ProcessGroup
+) -> dict[str, Any]:
     """The metrics of a step, over all processes (which all have to call it)."""
     tasks = tuple(config.problems.tasks)
     total = totals(batch, tasks, group)
-    attempts, decided, rewarded = (max(1.0, total[name]) for name in ("attempts", "decided", "rewarded"))
+    rollouts, decided, rewarded = (max(1.0, total[name]) for name in ("rollouts", "decided", "rewarded"))
     return {
         "reward": round(total["reward"] / rewarded, 4),
         "accuracy": round(total[RolloutStatus.PASSED] / decided, 4),
@@ -45,13 +47,13 @@ def entry(config: RlConfig, batch: RolloutBatch, learned: Learned, seconds: Seco
             for name in tasks
             if total[f"decided/{name}"]
         },
-        "well_formed": round(total["well_formed"] / attempts, 4),
-        "parallel": round(total["forked"] / attempts, 4),
-        "responses": int(total["attempts"]),
+        "well_formed": round(total["well_formed"] / rollouts, 4),
+        "parallel": round(total["forked"] / rollouts, 4),
+        "responses": int(total["rollouts"]),
         "verdicts": int(total["verdicts"]),
-        "tokens": round(total["tokens"] / attempts, 1),
+        "tokens": round(total["tokens"] / rollouts, 1),
         "rejoin_tokens": int(total["rejoin_tokens"]),
-        "critical_path": round(total["critical_path"] / attempts, 1),
+        "critical_path": round(total["critical_path"] / rollouts, 1),
         **{status.value: int(total[status]) for status in RolloutStatus},
         "refused": int(total["refused"]),
         "dropped_too_few_valid": int(total["too_few_valid"]),
@@ -72,35 +74,35 @@ def rounded(value: float | dict[str, float]) -> Any:
     return float(f"{value:.9g}")
 
 
-def totals(batch: RolloutBatch, tasks: Sequence[str], group: Group) -> dict[str, float]:
-    """Sums over the attempts of all processes; some also by task."""
-    values = [one.reward.value for one in batch.attempts if one.reward.value is not None]
-    statuses = Counter(one.status for one in batch.attempts)
-    of_task = Counter((one.problem.task, one.status) for one in batch.attempts)
+def totals(batch: RolloutBatch, tasks: Sequence[str], group: ProcessGroup) -> dict[str, float]:
+    """Sums over the rollouts of all processes; some also by task."""
+    values = [one.reward.value for one in batch.rollouts if one.reward.value is not None]
+    statuses = Counter(one.status for one in batch.rollouts)
+    of_task = Counter((one.problem.task, one.status) for one in batch.rollouts)
     sums: dict[str, float] = {
-        "attempts": len(batch.attempts),
+        "rollouts": len(batch.rollouts),
         "rewarded": len(values),
         "reward": sum(values),
         "decided": sum(count for status, count in statuses.items() if status in OUTCOMES),
-        "well_formed": sum(one.well_formed for one in batch.attempts),
-        "verdicts": _verdicts(batch.attempts),
-        "forked": sum(one.forked for one in batch.attempts),
-        "tokens": sum(one.finished.usage.new_tokens for one in batch.attempts),
-        "rejoin_tokens": sum(again.usage.new_tokens for one in batch.attempts for again in one.rejoins),
-        "critical_path": sum(one.finished.usage.critical_path_tokens for one in batch.attempts),
-        "refused": sum(one.refused for one in batch.attempts),
+        "well_formed": sum(one.well_formed for one in batch.rollouts),
+        "verdicts": _verdicts(batch.rollouts),
+        "forked": sum(one.forked for one in batch.rollouts),
+        "tokens": sum(one.finished.usage.new_tokens for one in batch.rollouts),
+        "rejoin_tokens": sum(again.usage.new_tokens for one in batch.rollouts for again in one.rejoins),
+        "critical_path": sum(one.finished.usage.critical_path_tokens for one in batch.rollouts),
+        "refused": sum(one.refused for one in batch.rollouts),
         "too_few_valid": batch.dropped["too_few_valid"],
         "uninformative": batch.dropped["uninformative"],
         **{status: statuses[status] for status in RolloutStatus},
-        **set_counts(batch.attempts),
+        **set_counts(batch.rollouts),
         **{f"{RolloutStatus.PASSED}/{name}": of_task[name, RolloutStatus.PASSED] for name in tasks},
         **{f"decided/{name}": sum(of_task[name, status] for status in OUTCOMES) for name in tasks},
     }
     return dict(zip(sums, group.sum(torch.tensor(list(sums.values()), dtype=torch.float64)).tolist(), strict=True))
 
 
-def _verdicts(attempts: Sequence[JudgedRollout]) -> int:
+def _verdicts(rollouts: Sequence[JudgedRollout]) -> int:
     """Verdicts that were asked for: one on each conclusion, and one on each different answer of a prompt's steps."""
-    asked = {(attempt.problem.id, branch.answer) for attempt in attempts for branch in attempt.branches}
-    conclusions = sum((attempt.verdict is not None) + len(attempt.rejoins) for attempt in attempts)
+    asked = {(rollout.problem.id, branch.answer) for rollout in rollouts for branch in rollout.branches}
+    conclusions = sum((rollout.verdict is not None) + len(rollout.rejoins) for rollout in rollouts)
     return conclusions + len(asked)

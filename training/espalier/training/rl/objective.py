@@ -20,7 +20,7 @@ from torch import Tensor
 from espalier.training.rl.credit import Credit, GroupOutcomeCredit, OutcomeCredit
 
 
-class Sampled(NamedTuple):
+class LossInputs(NamedTuple):
     """Tokens of a micro-batch. All tensors have the same shape, float32 but for the mask.
 
     Attributes:
@@ -53,7 +53,7 @@ class Metrics(NamedTuple):
     cut: Tensor
 
 
-def papo_loss(sampled: Sampled, tokens: int, max_weight: float | None = None) -> tuple[Tensor, Metrics]:
+def papo_loss(sampled: LossInputs, tokens: int, max_weight: float | None = None) -> tuple[Tensor, Metrics]:
     """Strictly on-policy: the ratio is `pi / stop_gradient(pi)`, whose value is 1 and whose gradient is that of log pi.
 
     Nothing is clipped, so the tags, whose probability moves most, always keep their gradient.
@@ -76,7 +76,9 @@ def papo_loss(sampled: Sampled, tokens: int, max_weight: float | None = None) ->
     return _mean(ratio * sampled.advantages, sampled.mask, tokens), _metrics(sampled, cut)
 
 
-def dapo_loss(sampled: Sampled, tokens: int, clip_low: float = 0.2, clip_high: float = 0.28) -> tuple[Tensor, Metrics]:
+def dapo_loss(
+    sampled: LossInputs, tokens: int, clip_low: float = 0.2, clip_high: float = 0.28
+) -> tuple[Tensor, Metrics]:
     """Clip-higher. With one optimiser step a batch, the ratio differs from 1 only where engine and trainer differ.
 
     Args:
@@ -112,7 +114,7 @@ class Objective(Protocol):
         """Whether groups of equal rewards are dropped instead of counted with an advantage of 0."""
         ...
 
-    def loss(self, sampled: Sampled, tokens: int) -> tuple[Tensor, Metrics]: ...
+    def loss(self, sampled: LossInputs, tokens: int) -> tuple[Tensor, Metrics]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ class Papo:
     balance_kinds: bool = False
     only_informative: bool = False
 
-    def loss(self, sampled: Sampled, tokens: int) -> tuple[Tensor, Metrics]:
+    def loss(self, sampled: LossInputs, tokens: int) -> tuple[Tensor, Metrics]:
         return papo_loss(sampled, tokens, self.max_weight)
 
 
@@ -138,7 +140,7 @@ class Dapo:
     balance_kinds: bool = False
     only_informative: bool = True
 
-    def loss(self, sampled: Sampled, tokens: int) -> tuple[Tensor, Metrics]:
+    def loss(self, sampled: LossInputs, tokens: int) -> tuple[Tensor, Metrics]:
         return dapo_loss(sampled, tokens, self.clip_low, self.clip_high)
 
 
@@ -146,7 +148,7 @@ def _mean(gains: Tensor, mask: Tensor, tokens: int) -> Tensor:
     return -torch.where(mask, gains, 0.0).sum() / tokens
 
 
-def _metrics(sampled: Sampled, cut: Tensor) -> Metrics:
+def _metrics(sampled: LossInputs, cut: Tensor) -> Metrics:
     mask = sampled.mask
     difference = torch.where(mask, sampled.logprobs.detach() - sampled.rollout_logprobs, 0.0)
     divergence = (difference.expm1() - difference).sum()

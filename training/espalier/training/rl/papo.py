@@ -1,7 +1,7 @@
 """Stage 3, PAPO: reinforcement learning under the computation graph that is served.
 
 The fork/join engine keeps the structure, so the reward is the outcome alone. With `rollout.mode = "sequential"` this is
-the control of the paper, sequential reinforcement learning: everything else is the same. `credit.kind = "set"` gives
+the baseline of the paper, sequential reinforcement learning: everything else is the same. `credit.kind = "set"` gives
 branches, plans and joins credit of their own.
 """
 

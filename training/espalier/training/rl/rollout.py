@@ -40,7 +40,8 @@ from espalier.solver.core.problem import Problem, check_of
 from espalier.training.rl.judged import JudgedBranch, JudgedRollout, Rejoin, require_version
 from espalier.training.rl.reward import Reward, format_score, reward, status_of
 from espalier.training.rl.segments import segments
-from espalier.training.rl.verifiers import RetryingVerifiers, Tell
+from espalier.training.rl.verifiers import RetryingVerifiers
+from espalier.training.run.metrics import Tell
 from espalier.verifiers.answer import branch_answer
 from espalier.verifiers.check import Check, Claim, ProgramCheck
 from espalier.verifiers.verdict import Evidence, Status, Verdict
@@ -147,7 +148,7 @@ class Collector:
             first: Number of the first problem: each is sampled by `seed` and its number alone.
 
         Returns:
-            P lists of attempts.
+            P lists of judged rollouts.
 
         Raises:
             EngineError: The engine failed.
@@ -165,13 +166,13 @@ class Collector:
         try:
             async with asyncio.TaskGroup() as group:
                 with batching:
-                    tasks = [group.create_task(self._attempt(*one)) for one in asked]
+                    tasks = [group.create_task(self._judged(*one)) for one in asked]
                     await asyncio.sleep(0)  # every task has made its request
         except BaseExceptionGroup as failed:
             raise _first(failed) from None  # the rest were cancelled, or failed alike
-        attempts = [task.result() for task in tasks]
-        require_version(attempts, version)
-        return [attempts[start : start + samples] for start in range(0, len(attempts), samples)]
+        judged = [task.result() for task in tasks]
+        require_version(judged, version)
+        return [judged[start : start + samples] for start in range(0, len(judged), samples)]
 
     def _request(self, problem: Problem, seed: str) -> GenerateRequest:
         prompt = self.template.encode(self.engine.tokenizer, problem.text)
@@ -183,7 +184,7 @@ class Collector:
             f"rollout-{seed}", prompt, sampling, limits=limits, mode=self.mode, final_event_only=True
         )
 
-    async def _attempt(self, problem: Problem, request: GenerateRequest, judge: BranchJudge) -> JudgedRollout:
+    async def _judged(self, problem: Problem, request: GenerateRequest, judge: BranchJudge) -> JudgedRollout:
         refused = False
         try:
             if self.max_length is not None and len(request.prompt) >= self.max_length:

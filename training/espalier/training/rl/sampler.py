@@ -6,12 +6,12 @@ from collections import Counter
 from dataclasses import dataclass
 
 from espalier.training.config import RlConfig
-from espalier.training.data.problems import Stream
+from espalier.training.data.problems import ProblemStream
 from espalier.training.rl.batch import usable_groups
 from espalier.training.rl.judged import JudgedRollout
 from espalier.training.rl.objective import Objective
 from espalier.training.rl.rollout import Collector
-from espalier.training.run.distributed import Group
+from espalier.training.run.distributed import ProcessGroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,12 @@ class RolloutBatch:
     """This process's share of a batch.
 
     Attributes:
-        attempts: All of them.
+        rollouts: All of them.
         groups: Those that can be trained on, by prompt.
         dropped: Groups that were dropped, by reason.
     """
 
-    attempts: tuple[JudgedRollout, ...]
+    rollouts: tuple[JudgedRollout, ...]
     groups: list[list[JudgedRollout]]
     dropped: Counter[str]
 
@@ -51,14 +51,14 @@ class BatchSampler:
     config: RlConfig
     method: Algorithm
     collector: Collector
-    problems: Stream
-    group: Group
+    problems: ProblemStream
+    group: ProcessGroup
 
     async def __call__(self, number: int) -> RolloutBatch:
         """Batch number `number`; filled up with other problems while groups are dropped and redraws are left."""
         rollout = self.config.rollout
         share = rollout.prompts // self.group.size
-        attempts: list[JudgedRollout] = []
+        rollouts: list[JudgedRollout] = []
         groups: list[list[JudgedRollout]] = []
         dropped: Counter[str] = Counter()
         for turn in range(1 + rollout.redraws):
@@ -69,7 +69,7 @@ class BatchSampler:
             asked = [self.problems(i) for i in wanted]
             fresh = await self.collector.collect(asked, rollout.samples, str(self.config.seed), first)
             kept, lost = usable_groups(fresh, only_informative=self.method.objective.only_informative)
-            attempts += [one for group in fresh for one in group]
+            rollouts += [one for group in fresh for one in group]
             groups += kept
             dropped += lost
-        return RolloutBatch(tuple(attempts), groups, dropped)
+        return RolloutBatch(tuple(rollouts), groups, dropped)

@@ -18,7 +18,7 @@ from transformers import AutoTokenizer
 from espalier.solver.core.problem import Problem
 from espalier.training.config import ConfigError, RlConfig
 from espalier.training.data.problems import held_out_problems, stream
-from espalier.training.loop import Run, RunLength, StepReport, resumable
+from espalier.training.loop import Run, RunLength, StepResult, resumable
 from espalier.training.loop import train as run_loop
 from espalier.training.model.network import load_network
 from espalier.training.rl.judged import JudgedRollout
@@ -32,7 +32,7 @@ from espalier.training.rl.sampler import Algorithm, BatchSampler, RolloutBatch
 from espalier.training.run.checkpoint import Progress
 from espalier.training.run.deadline import Deadline
 from espalier.training.run.directory import prepare
-from espalier.training.run.distributed import ALONE, Group
+from espalier.training.run.distributed import ALONE, ProcessGroup
 from espalier.training.run.metrics import Report
 from espalier.training.trainer import Trainer
 
@@ -65,7 +65,7 @@ def train(
     *,
     resume: bool = False,
     deadline: Deadline = Deadline(),
-    group: Group = ALONE,
+    group: ProcessGroup = ALONE,
 ) -> bool:
     """Train, with checkpoints in `out/checkpoint`, metrics in `out/metrics.jsonl` and the weights at last in
     `out/model`.
@@ -104,7 +104,7 @@ async def _train(
     show: Report,
     resume: bool,
     deadline: Deadline,
-    group: Group,
+    group: ProcessGroup,
 ) -> bool:
     rollout = config.rollout
     if rollout.prompts % group.size:
@@ -195,7 +195,7 @@ class ReinforcementStepper:
             self.learner.log.begin(progress.step)
         await self._sync()
 
-    async def step(self, progress: Progress, done: float) -> StepReport:
+    async def step(self, progress: Progress, done: float) -> StepResult:
         """Sample and judge a batch, learn from it, and hand the new weights to the engine.
 
         Raises:
@@ -210,11 +210,11 @@ class ReinforcementStepper:
         trained = time.monotonic()
         if learned is None:
             self._no_step(batch, progress.step)
-            return StepReport(1, None, counted=False)
+            return StepResult(1, None, counted=False)
         self._fruitless = 0
         await self._sync()
         seconds = Seconds(generated - started, trained - generated, time.monotonic() - trained)
-        return StepReport(1, entry(self.config, batch, learned, seconds, self.run.group))
+        return StepResult(1, entry(self.config, batch, learned, seconds, self.run.group))
 
     def saved(self, step: int) -> None:
         """Export a model beside the checkpoint, if the settings ask for it."""
@@ -250,7 +250,7 @@ class ReinforcementStepper:
         """
         total = totals(batch, (), self.run.group)
         became = ", ".join(f"{int(total[status])} {status.value}" for status in RolloutStatus if total[status])
-        details = {_evidence(one) or one.finished.detail for one in batch.attempts if one.reward.value is None}
+        details = {_evidence(one) or one.finished.detail for one in batch.rollouts if one.reward.value is None}
         said = next(iter(sorted(details - {""})), "")
         note = f"no step: nothing to train on in this batch ({became})" + (f"; for example: {said}" if said else "")
         self._record({"step": step, "note": note})
@@ -261,6 +261,6 @@ class ReinforcementStepper:
             )
 
 
-def _evidence(attempt: JudgedRollout) -> str:
-    evidence = attempt.verdict.evidence if attempt.verdict else ()
+def _evidence(rollout: JudgedRollout) -> str:
+    evidence = rollout.verdict.evidence if rollout.verdict else ()
     return evidence[0].detail if evidence else ""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
+from espalier.training.run.metrics import Tell
 from espalier.verifiers.check import Check, Claim
 from espalier.verifiers.verdict import Status, Verdict
 from espalier.verifiers.verifier import VerifierInfo
@@ -14,9 +14,6 @@ from espalier.verifiers.verifier import VerifierInfo
 AT_ONCE = 32
 """Claims that are judged side by side. The limit of a verdict also runs while a claim waits inside the verifier, and
 the responses of a batch can end by the thousand within seconds."""
-
-Tell = Callable[[str], None]
-"""Says something to the person who watches the run."""
 
 
 class RolloutVerifiers(Protocol):

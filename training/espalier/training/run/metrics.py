@@ -13,10 +13,14 @@ from typing import Any
 from espalier.training.config import ConfigError, MetricsConfig
 from espalier.training.run.directory import write
 
-Entry = Mapping[str, Any]
+MetricsEntry = Mapping[str, Any]
 """One record: `step` and whatever was measured; or `note`, something a person should read."""
 
 Report = Callable[[dict[str, Any]], None]
+"""Records or shows an entry."""
+
+Tell = Callable[[str], None]
+"""Says something to the person who watches the run."""
 
 FILE = "metrics.jsonl"
 
@@ -106,7 +110,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _numbers(entry: Entry) -> dict[str, float]:
+def _numbers(entry: MetricsEntry) -> dict[str, float]:
     """What can be drawn as curves; a mapping, such as a share for each task, as one of `name/key` for each key."""
     flat = {name: value for name, value in entry.items() if not isinstance(value, Mapping)}
     for name, value in entry.items():

@@ -17,9 +17,9 @@ from espalier.training.tasks.task import Draft, Task
 from espalier.verifiers.check import Check, ConstraintCheck, Domain, NumberUse, ReferenceCheck, Relation
 
 Facts = Mapping[str, Any]
-Settings = Mapping[str, Mapping[str, Any]]
+GeneratorSettings = Mapping[str, Mapping[str, Any]]
 
-DIFFICULTY: Settings = {
+DIFFICULTY: GeneratorSettings = {
     "chain_sum": {"min_terms": 10, "max_terms": 14, "min_digits": 6, "max_digits": 9},
     "countdown": {
         "min_numbers": 4,
@@ -40,7 +40,7 @@ DIFFICULTY: Settings = {
 }
 """How hard each task is: the settings of its reasoning-gym generator."""
 
-EASIER: Settings = {
+EASIER: GeneratorSettings = {
     "chain_sum": {"min_terms": 2, "max_terms": 6, "min_digits": 1, "max_digits": 4},
     "countdown": {
         "min_numbers": 4,

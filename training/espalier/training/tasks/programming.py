@@ -110,14 +110,14 @@ PRIMITIVES: tuple[Primitive, ...] = (
     Primitive("last or 0", "xs[-1] if xs else 0", lambda xs: xs[-1] if xs else 0, closing=True),
 )
 
-Program = tuple[Primitive, ...]
-Value = list[int] | int
+ListProgram = tuple[Primitive, ...]
+ListValue = list[int] | int
 
 
-def run(program: Program, xs: list[int]) -> list[Value]:
+def run(program: ListProgram, xs: list[int]) -> list[ListValue]:
     """The value after every stage of a program."""
-    values: list[Value] = []
-    current: Value = xs
+    values: list[ListValue] = []
+    current: ListValue = xs
     for primitive in program:
         if not isinstance(current, list):
             raise TypeError(f"{primitive.phrase!r} follows a primitive that closes the program")
@@ -126,19 +126,19 @@ def run(program: Program, xs: list[int]) -> list[Value]:
     return values
 
 
-def phrase(program: Program) -> str:
+def phrase(program: ListProgram) -> str:
     """The program in words."""
     return ", then ".join(primitive.phrase for primitive in program)
 
 
-def source(program: Program) -> str:
+def source(program: ListProgram) -> str:
     """The program as Python source of a function `f`."""
     lines = [f"    xs = {primitive.code}" for primitive in program[:-1]]
     return "\n".join(["def f(xs):", *lines, f"    return {program[-1].code}"])
 
 
 @cache
-def programs(stages: int) -> tuple[Program, ...]:
+def programs(stages: int) -> tuple[ListProgram, ...]:
     """All programs of exactly this many stages whose stages are all different."""
     if stages == 1:
         return tuple((p,) for p in PRIMITIVES)
@@ -159,11 +159,11 @@ def random_list(rng: Random, shortest: int = 3) -> list[int]:
     return xs
 
 
-def _numbers(value: Value) -> list[int]:
+def _numbers(value: ListValue) -> list[int]:
     return value if isinstance(value, list) else [value]
 
 
-def _informative(program: Program, examples: Sequence[list[int]]) -> bool:
+def _informative(program: ListProgram, examples: Sequence[list[int]]) -> bool:
     """Every stage changes something, and the outputs are neither all equal nor mostly empty."""
     results = [run(program, xs) for xs in examples]
     outputs = [json.dumps(values[-1]) for values in results]
