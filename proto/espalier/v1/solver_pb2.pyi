@@ -34,7 +34,7 @@ class SolveRequest(_message.Message):
     def __init__(self, problem: _Optional[_Union[_common_pb2.Problem, _Mapping]] = ..., settings: _Optional[_Union[Settings, _Mapping]] = ..., deltas: bool = ...) -> None: ...
 
 class Settings(_message.Message):
-    __slots__ = ("policy", "k", "max_tokens", "seconds", "rounds", "seed", "temperature", "candidate_tokens", "generated_tests", "stop")
+    __slots__ = ("policy", "k", "max_tokens", "seconds", "rounds", "seed", "temperature", "candidate_tokens", "generated_tests", "stop", "rejoins")
     POLICY_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -45,6 +45,7 @@ class Settings(_message.Message):
     CANDIDATE_TOKENS_FIELD_NUMBER: _ClassVar[int]
     GENERATED_TESTS_FIELD_NUMBER: _ClassVar[int]
     STOP_FIELD_NUMBER: _ClassVar[int]
+    REJOINS_FIELD_NUMBER: _ClassVar[int]
     policy: str
     k: int
     max_tokens: int
@@ -55,7 +56,8 @@ class Settings(_message.Message):
     candidate_tokens: int
     generated_tests: int
     stop: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, policy: _Optional[str] = ..., k: _Optional[int] = ..., max_tokens: _Optional[int] = ..., seconds: _Optional[float] = ..., rounds: _Optional[int] = ..., seed: _Optional[int] = ..., temperature: _Optional[float] = ..., candidate_tokens: _Optional[int] = ..., generated_tests: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ...) -> None: ...
+    rejoins: int
+    def __init__(self, policy: _Optional[str] = ..., k: _Optional[int] = ..., max_tokens: _Optional[int] = ..., seconds: _Optional[float] = ..., rounds: _Optional[int] = ..., seed: _Optional[int] = ..., temperature: _Optional[float] = ..., candidate_tokens: _Optional[int] = ..., generated_tests: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., rejoins: _Optional[int] = ...) -> None: ...
 
 class BranchPath(_message.Message):
     __slots__ = ("turns",)
@@ -71,16 +73,18 @@ class BranchPath(_message.Message):
     def __init__(self, turns: _Optional[_Iterable[_Union[BranchPath.Turn, _Mapping]]] = ...) -> None: ...
 
 class Budget(_message.Message):
-    __slots__ = ("candidates", "tokens", "seconds", "rounds")
+    __slots__ = ("candidates", "tokens", "seconds", "rounds", "rejoins")
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
     ROUNDS_FIELD_NUMBER: _ClassVar[int]
+    REJOINS_FIELD_NUMBER: _ClassVar[int]
     candidates: int
     tokens: int
     seconds: float
     rounds: int
-    def __init__(self, candidates: _Optional[int] = ..., tokens: _Optional[int] = ..., seconds: _Optional[float] = ..., rounds: _Optional[int] = ...) -> None: ...
+    rejoins: int
+    def __init__(self, candidates: _Optional[int] = ..., tokens: _Optional[int] = ..., seconds: _Optional[float] = ..., rounds: _Optional[int] = ..., rejoins: _Optional[int] = ...) -> None: ...
 
 class SolveEvent(_message.Message):
     __slots__ = ("seconds", "solve_id", "accepted", "candidate_started", "branch_opened", "delta", "branch_closed", "joined", "response_finished", "answer_judged", "candidate_finished", "round_finished", "solved", "written_tests")
@@ -287,7 +291,7 @@ class SolveResponse(_message.Message):
     def __init__(self, solve_id: _Optional[str] = ..., problem: _Optional[_Union[_common_pb2.Problem, _Mapping]] = ..., outcome: _Optional[_Union[SolveResponse.Outcome, str]] = ..., answer: _Optional[str] = ..., decided_by: _Optional[_Union[SolveResponse.DecidedBy, str]] = ..., reason: _Optional[str] = ..., verdict: _Optional[_Union[_common_pb2.Verdict, _Mapping]] = ..., candidate: _Optional[int] = ..., stopped: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., spent: _Optional[_Union[Spent, _Mapping]] = ..., seed: _Optional[int] = ..., confidence: _Optional[float] = ..., hint: _Optional[str] = ...) -> None: ...
 
 class CandidateSpec(_message.Message):
-    __slots__ = ("index", "round", "seed", "temperature", "max_tokens", "hint", "repair")
+    __slots__ = ("index", "round", "seed", "temperature", "max_tokens", "hint", "repair", "rejoin")
     class Repair(_message.Message):
         __slots__ = ("candidate", "answer", "feedback")
         CANDIDATE_FIELD_NUMBER: _ClassVar[int]
@@ -304,6 +308,7 @@ class CandidateSpec(_message.Message):
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
     HINT_FIELD_NUMBER: _ClassVar[int]
     REPAIR_FIELD_NUMBER: _ClassVar[int]
+    REJOIN_FIELD_NUMBER: _ClassVar[int]
     index: int
     round: int
     seed: int
@@ -311,7 +316,8 @@ class CandidateSpec(_message.Message):
     max_tokens: int
     hint: str
     repair: CandidateSpec.Repair
-    def __init__(self, index: _Optional[int] = ..., round: _Optional[int] = ..., seed: _Optional[int] = ..., temperature: _Optional[float] = ..., max_tokens: _Optional[int] = ..., hint: _Optional[str] = ..., repair: _Optional[_Union[CandidateSpec.Repair, _Mapping]] = ...) -> None: ...
+    rejoin: int
+    def __init__(self, index: _Optional[int] = ..., round: _Optional[int] = ..., seed: _Optional[int] = ..., temperature: _Optional[float] = ..., max_tokens: _Optional[int] = ..., hint: _Optional[str] = ..., repair: _Optional[_Union[CandidateSpec.Repair, _Mapping]] = ..., rejoin: _Optional[int] = ...) -> None: ...
 
 class BranchAnswer(_message.Message):
     __slots__ = ("path", "answer")
@@ -322,7 +328,7 @@ class BranchAnswer(_message.Message):
     def __init__(self, path: _Optional[_Union[BranchPath, _Mapping]] = ..., answer: _Optional[str] = ...) -> None: ...
 
 class Candidate(_message.Message):
-    __slots__ = ("spec", "text", "answer", "branch_answers", "finish_reason", "detail", "usage", "verdict", "well_formed", "forked", "seconds", "answer_class")
+    __slots__ = ("spec", "text", "answer", "branch_answers", "finish_reason", "detail", "usage", "verdict", "well_formed", "forked", "seconds", "answer_class", "branches")
     SPEC_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     ANSWER_FIELD_NUMBER: _ClassVar[int]
@@ -335,6 +341,7 @@ class Candidate(_message.Message):
     FORKED_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
     ANSWER_CLASS_FIELD_NUMBER: _ClassVar[int]
+    BRANCHES_FIELD_NUMBER: _ClassVar[int]
     spec: CandidateSpec
     text: str
     answer: str
@@ -347,23 +354,26 @@ class Candidate(_message.Message):
     forked: bool
     seconds: float
     answer_class: int
-    def __init__(self, spec: _Optional[_Union[CandidateSpec, _Mapping]] = ..., text: _Optional[str] = ..., answer: _Optional[str] = ..., branch_answers: _Optional[_Iterable[_Union[BranchAnswer, _Mapping]]] = ..., finish_reason: _Optional[str] = ..., detail: _Optional[str] = ..., usage: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ..., verdict: _Optional[_Union[_common_pb2.Verdict, _Mapping]] = ..., well_formed: bool = ..., forked: bool = ..., seconds: _Optional[float] = ..., answer_class: _Optional[int] = ...) -> None: ...
+    branches: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, spec: _Optional[_Union[CandidateSpec, _Mapping]] = ..., text: _Optional[str] = ..., answer: _Optional[str] = ..., branch_answers: _Optional[_Iterable[_Union[BranchAnswer, _Mapping]]] = ..., finish_reason: _Optional[str] = ..., detail: _Optional[str] = ..., usage: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ..., verdict: _Optional[_Union[_common_pb2.Verdict, _Mapping]] = ..., well_formed: bool = ..., forked: bool = ..., seconds: _Optional[float] = ..., answer_class: _Optional[int] = ..., branches: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Spent(_message.Message):
-    __slots__ = ("accepted", "failed", "aborted", "critical_path_tokens", "seconds", "verification")
+    __slots__ = ("accepted", "failed", "aborted", "critical_path_tokens", "seconds", "verification", "rejoin_tokens")
     ACCEPTED_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
     ABORTED_FIELD_NUMBER: _ClassVar[int]
     CRITICAL_PATH_TOKENS_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
     VERIFICATION_FIELD_NUMBER: _ClassVar[int]
+    REJOIN_TOKENS_FIELD_NUMBER: _ClassVar[int]
     accepted: _common_pb2.Usage
     failed: _common_pb2.Usage
     aborted: _common_pb2.Usage
     critical_path_tokens: int
     seconds: float
     verification: _common_pb2.Usage
-    def __init__(self, accepted: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ..., failed: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ..., aborted: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ..., critical_path_tokens: _Optional[int] = ..., seconds: _Optional[float] = ..., verification: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ...) -> None: ...
+    rejoin_tokens: int
+    def __init__(self, accepted: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ..., failed: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ..., aborted: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ..., critical_path_tokens: _Optional[int] = ..., seconds: _Optional[float] = ..., verification: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ..., rejoin_tokens: _Optional[int] = ...) -> None: ...
 
 class Job(_message.Message):
     __slots__ = ("id", "problem", "settings", "submitted", "traceparent")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from espalier.common.errors import FieldError
 from espalier.runtime.engine import (
     EngineError,
     EngineUnavailable,
@@ -198,6 +199,8 @@ async def test_candidates_of_any_server_are_verified() -> None:
     fake = FakeOpenAI(deltas=({"content": "The answer is "}, {"content": r"\boxed{42}"}))
     async with serving(fake) as url, OpenAIEngine(url) as engine, open_verifiers(only=["math"]) as verifiers:
         problem = Problem("1", "What is 6 · 7?", ReferenceCheck("42"))
+        with pytest.raises(FieldError, match="rejoins: is 2, but"):
+            await Solver(engine, verifiers).solve(problem, BestOfK(), Budget(candidates=2, rejoins=2))
         result = await Solver(engine, verifiers).solve(problem, BestOfK(), Budget(candidates=2))
     assert (result.selection.answer, result.selection.verified) == ("42", True)
     assert result.spent.accepted.sampled_tokens == 2

@@ -8,18 +8,29 @@ from typing import Any
 
 import pytest
 
-from espalier.runtime.engine import EngineInfo, EngineUnavailable, FinishReason, Limits, Mode, RequestRefused
+from espalier.common.errors import FieldError
+from espalier.runtime.engine import (
+    EngineInfo,
+    EngineUnavailable,
+    FinishReason,
+    GenerateRequest,
+    Limits,
+    Mode,
+    RequestRefused,
+)
 from espalier.runtime.prompt import ChatMessage
 from espalier.solver.core.candidate import Candidate
-from espalier.solver.core.events import AnswerJudged, CandidateFinished, RoundFinished, Solved
+from espalier.solver.core.events import AnswerJudged, CandidateFinished, CandidateStarted, RoundFinished, Solved
 from espalier.solver.core.generation import Generation
 from espalier.solver.core.journal import Entry
 from espalier.solver.core.loop import Solver
 from espalier.solver.core.policies import Adaptive, BestOfK, Greedy, Refine
 from espalier.solver.core.policy import Budget, Stop
 from espalier.solver.core.problem import Problem
+from espalier.solver.core.proto import decode_entry, encode_entry
 from espalier.solver.core.result import Result
 from espalier.solver.core.selection import DecidedBy
+from espalier.v1 import solver_pb2 as pb
 from espalier.verifiers.check import ReferenceCheck, StepCheck
 from espalier.verifiers.verdict import Status, Verdict
 from tests.solver.scripted import EOS, ERROR, FAIL, PASS, UNKNOWN, ScriptedEngine, ScriptedJudge, boxed, response
@@ -347,3 +358,109 @@ async def test_what_was_said_before_is_put_to_the_model_alone() -> None:
     problem = replace(CHECKED, context=(ChatMessage("user", "Hello"), ChatMessage("assistant", "Hello!")))
     await solver(engine).solve(problem, Greedy(), Budget(candidates=1))
     assert engine.tokenizer.decode(engine.requests[0].prompt) == "[Hello][Hello!][What is 6 times 7?]"
+
+
+REJOINING = EngineInfo("scripted", 1 << 20, parallel=True, rejoins=True)
+SETS = response("six times seven", "seven times six", answer=boxed("41"))
+
+
+def concluding(*answers: str, whole: str = SETS) -> ScriptedEngine:
+    """Every candidate says the same; the n-th re-join comes to the n-th answer, the last one to those that follow."""
+    said = iter([*answers[:-1], *[answers[-1]] * 100])
+
+    def script(request: GenerateRequest, _: int) -> str:
+        return whole if request.given is None else f"once more</takeaway>{boxed(next(said))}"
+
+    return ScriptedEngine(script, info=REJOINING)
+
+
+async def test_a_re_join_concludes_the_same_branches_anew_and_costs_its_conclusion_alone() -> None:
+    engine, seen = concluding("40", "42"), []
+    result = await solver(engine).solve(CHECKED, Greedy(), Budget(candidates=1, rejoins=2), observer=seen.append)
+    assert (result.selection.answer, result.selection.decided_by) == ("42", DecidedBy.CHECK)
+    first, *again = (entry.candidate for entry in result.judged)
+    assert [candidate.spec.rejoin for candidate in again] == [0, 0]
+    for request in engine.requests[1:]:
+        assert request.given is not None
+        assert engine.tokenizer.decode(request.given.tokens) + "<takeaway>\n" == SETS[: SETS.index("compare")]
+    for candidate in again:
+        assert candidate.text.startswith(SETS[: SETS.index("compare")])
+        assert candidate.forked
+        assert candidate.well_formed
+        assert candidate.usage.new_tokens < 40 < first.usage.new_tokens
+    spent = sum(candidate.usage.new_tokens for candidate in again)
+    assert result.spent.rejoin_tokens == spent
+    assert result.spent.total.new_tokens == first.usage.new_tokens + spent
+    longest = max(candidate.usage.critical_path_tokens for candidate in again)
+    assert result.spent.critical_path_tokens == first.usage.critical_path_tokens + longest
+    started = [event.spec.rejoin for event in seen if isinstance(event, CandidateStarted)]
+    assert started == [None, 0, 0]
+
+
+async def test_a_pass_ends_the_other_re_joins_and_no_further_candidate_is_paid_for() -> None:
+    engine = concluding("42")
+    result = await solver(engine).solve(CHECKED, Adaptive(first=1), Budget(candidates=8, rejoins=3))
+    assert result.selection.verified
+    assert sum(request.given is None for request in engine.requests) == 1
+    assert not engine.running
+
+
+async def test_an_answer_of_a_step_is_judged_once_and_not_again_in_re_joins() -> None:
+    judge = ScriptedJudge(JUDGE)
+    engine = concluding("40", whole=response(boxed("41"), "other", answer=boxed("41")))
+    result = await solver(engine, judge).solve(CHECKED, Greedy(), Budget(rejoins=2))
+    assert judge.asked == {"41": 1, "40": 1}
+    assert [len(entry.candidate.branch_answers) for entry in result.judged] == [1, 0, 0]
+
+
+async def test_a_response_without_branches_is_not_concluded_anew() -> None:
+    engine = concluding("42", whole=boxed("41"))
+    result = await solver(engine).solve(CHECKED, Greedy(), Budget(rejoins=2))
+    assert len(result.judged) == len(engine.requests) == 1
+
+
+async def test_conclusions_of_the_same_branches_are_no_consensus() -> None:
+    engine = concluding("7", whole=response("a", "b", answer=boxed("7")))
+    result = await solver(engine, ScriptedJudge()).solve(OPEN, Adaptive(first=1), Budget(candidates=1, rejoins=8))
+    assert result.selection.decided_by is DecidedBy.ONLY_CANDIDATE
+    assert result.stopped is Stop.CANDIDATES
+    assert len(result.judged) == 9
+
+
+async def test_stored_branches_are_concluded_anew_by_the_run_that_goes_on() -> None:
+    journal, budget = MemoryJournal(), Budget(candidates=1, rejoins=2)
+    whole = await solver(concluding("40")).solve(CHECKED, Greedy(), budget, journal=journal)
+    stored = [encode_entry(journal.entries[index]).SerializeToString() for index in (0, 1)]  # of 0, 1 and 2
+    kept = [decode_entry(pb.Candidate.FromString(data)) for data in stored]
+    engine = concluding("42")
+    result = await solver(engine).solve(CHECKED, Greedy(), budget, entries=kept)
+    assert [entry.candidate.spec for entry in result.judged] == [entry.candidate.spec for entry in whole.judged]
+    (request,) = engine.requests
+    assert request.given is not None
+    assert result.selection.verified
+
+
+@pytest.mark.parametrize(
+    ("info", "generation"),
+    [
+        (EngineInfo("plain", 1 << 20, parallel=False), {}),
+        (EngineInfo("older", 1 << 20, parallel=True), {}),
+        (REJOINING, {"mode": Mode.SEQUENTIAL}),
+    ],
+)
+async def test_re_joins_are_refused_by_name_before_anything_is_generated(info: EngineInfo, generation: Any) -> None:
+    engine = ScriptedEngine.of(SETS, info=info)
+    with pytest.raises(FieldError, match=f"rejoins: is 1, but {info.model} has no branches here"):
+        await solver(engine, **generation).solve(CHECKED, Greedy(), Budget(rejoins=1))
+    assert not engine.requests
+
+
+async def test_a_re_join_that_does_not_fit_the_engine_is_one_conclusion_less() -> None:
+    def script(request: GenerateRequest, _: int) -> str:
+        if request.given is not None:
+            raise RequestRefused("prompt with the given branches has 90 tokens; the key-value memory holds 80")
+        return SETS
+
+    result = await solver(ScriptedEngine(script, info=REJOINING)).solve(CHECKED, Greedy(), Budget(rejoins=1))
+    assert [entry.candidate.reason for entry in result.judged] == [FinishReason.STOP, FinishReason.ERROR]
+    assert not result.trouble

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -14,13 +15,21 @@ from espalier.solver.core.candidate import Candidate, Spec
 from espalier.solver.core.policies import POLICIES, Adaptive, BestOfK, Greedy, Refine, policy
 from espalier.solver.core.policies.rounds import Rounds
 from espalier.solver.core.policy import Budget, BudgetError, Outcome, Policy, PolicyState, Stop, begin, stop, tally
+from espalier.solver.core.settings import ServerLimits, Settings
 from espalier.solver.core.votes import leader_probability, votes_needed
 from espalier.verifiers.verdict import Status, Verdict
 
 Tells = Callable[[Spec], tuple[Candidate, Verdict]]
 
 
-def told(spec: Spec, status: Status, score: float = 0.0, group: int | None = None, tokens: int = 10) -> Candidate:
+def told(
+    spec: Spec,
+    status: Status,
+    score: float = 0.0,
+    group: int | None = None,
+    tokens: int = 10,
+    branches: tuple[int, ...] = (),
+) -> Candidate:
     return Candidate(
         spec=spec,
         text="",
@@ -30,6 +39,7 @@ def told(spec: Spec, status: Status, score: float = 0.0, group: int | None = Non
         usage=Usage(sampled_tokens=tokens),
         seconds=0.0,
         answer_class=group,
+        branches=branches if spec.rejoin is None else (),
     )
 
 
@@ -53,6 +63,7 @@ budgets = st.builds(
     candidates=st.integers(1, 40),
     tokens=st.none() | st.integers(64, 4000),
     rounds=st.none() | st.integers(1, 6),
+    rejoins=st.integers(0, 3),
 )
 
 
@@ -71,13 +82,17 @@ def test_any_order_of_tells_keeps_every_limit_and_asks_for_nothing_twice(
         spec = rng.choice(specs)
         status = data.draw(statuses)
         limit = 200 if spec.max_tokens is None else spec.max_tokens
-        candidate = told(spec, status, group=rng.choice([None, 0, 1]), tokens=rng.randint(0, limit))
+        branches = rng.choice([(), (1, 2)])
+        candidate = told(spec, status, group=rng.choice([None, 0, 1]), tokens=rng.randint(0, limit), branches=branches)
         verdict = Verdict(status, rng.random(), "test", feedback=rng.choice(["", "wrong"]))
         outcomes[spec.index] = (candidate, verdict)
         state = kind.tell(state, candidate, verdict)
         assert kind.tell(state, candidate, verdict) is state
     assert state.stopped is not None
-    assert len(state.outcomes) <= budget.candidates
+    assert sum(outcome.rejoin is None for outcome in state.outcomes) <= budget.candidates
+    rejoins = Counter(outcome.rejoin for outcome in state.outcomes if outcome.rejoin is not None)
+    assert all(count <= budget.rejoins for count in rejoins.values())
+    assert all(outcomes[source][0].branches for source in rejoins)
     assert budget.tokens is None or state.tokens <= budget.tokens
     assert budget.rounds is None or all(outcome.round < budget.rounds for outcome in state.outcomes)
 
@@ -91,7 +106,8 @@ def test_a_state_told_again_of_stored_candidates_goes_on_as_before(name: str, bu
             resumed = kind.tell(resumed, candidate, verdict)
         assert resumed == state
         assert kind.ask(resumed) == specs
-        stored.append((told(specs[0], Status.FAIL), Verdict(Status.FAIL, 0.0, "test")))
+        branches = (1,) if specs[0].index % 3 else ()
+        stored.append((told(specs[0], Status.FAIL, branches=branches), Verdict(Status.FAIL, 0.0, "test")))
         state = kind.tell(state, *stored[-1])
 
 
@@ -105,6 +121,61 @@ def test_a_pass_stops_every_policy_and_late_tells_change_nothing(name: str) -> N
     assert kind.ask(state) == ()
     for spec in late:
         assert kind.tell(state, told(spec, Status.PASS), Verdict(Status.PASS, 1.0, "test")) is state
+
+
+def rejoined(name: str, budget: Budget, status: Status = Status.FAIL) -> list[list[Spec]]:
+    """What a policy asks for where every candidate has branches."""
+    kind, state, asked = policy(name), begin(7, budget), []
+    while specs := kind.ask(state):
+        asked.append(list(specs))
+        for spec in specs:
+            state = kind.tell(state, told(spec, status, branches=(1,)), Verdict(status, 0.0, "test"))
+    return asked
+
+
+def test_branches_are_concluded_anew_before_another_round_is_paid_for() -> None:
+    first, again, second, more = rejoined("adaptive", Budget(candidates=4, rejoins=2))
+    assert [(spec.index, spec.rejoin) for spec in first] == [(0, None), (1, None)]
+    assert [(spec.index, spec.rejoin, spec.round) for spec in again] == [(4, 0, 0), (5, 1, 0), (8, 0, 0), (9, 1, 0)]
+    assert [(spec.index, spec.rejoin) for spec in second] == [(2, None), (3, None)]
+    assert [(spec.index, spec.rejoin, spec.round) for spec in more] == [(6, 2, 1), (7, 3, 1), (10, 2, 1), (11, 3, 1)]
+    seeds = [spec.seed for specs in (first, again, second, more) for spec in specs]
+    assert len(set(seeds)) == len(seeds)
+
+
+def test_re_joins_of_a_greedy_candidate_are_sampled_or_they_would_repeat_it() -> None:
+    (first,), again = rejoined("greedy", Budget(rejoins=2))
+    assert first.temperature == 0.0
+    assert [spec.temperature for spec in again] == [1.0, 1.0]
+
+
+def test_re_joins_share_what_the_candidates_of_their_round_have_left() -> None:
+    kind, state = policy("best_of_k"), begin(0, Budget(candidates=2, tokens=1000, rejoins=3))
+    for spec in kind.ask(state):
+        assert spec.max_tokens == 500
+        state = kind.tell(state, told(spec, Status.FAIL, tokens=300, branches=(1,)), Verdict(Status.FAIL, 0.0, "test"))
+    again = kind.ask(state)
+    assert [spec.max_tokens for spec in again] == [66] * 6, "400 tokens are left"
+    state = kind.tell(state, told(again[0], Status.FAIL, tokens=60), Verdict(Status.FAIL, 0.0, "test"))
+    assert kind.ask(state) == again[1:], "what one has spent does not change the others' shares"
+
+
+def test_conclusions_of_the_same_branches_share_one_vote() -> None:
+    def voted(index: int, group: int, rejoin: int | None = None, score: float = 1.0) -> Outcome:
+        return Outcome(index, 0, 10, Status.UNKNOWN, score, "a", group, rejoin=rejoin)
+
+    assert tally([voted(0, 0), voted(8, 0, 0), voted(16, 0, 0)]) == {0: 1.0}
+    assert tally([voted(0, 0), voted(8, 1, 0), voted(16, 1, 0), voted(24, 1, 0)]) == {1: 0.75, 0: 0.25}
+    assert tally([voted(0, 0), voted(8, 1, 0), voted(1, 1)]) == {1: 1.5, 0: 0.5}
+    assert tally([voted(0, 0, score=0.5), voted(8, 0, 0, score=1.0)]) == {0: 0.75}
+    silent = Outcome(0, 0, 10, Status.UNKNOWN, 1.0)
+    assert tally([silent, voted(8, 0, 0)]) == {0: 1.0}, "a conclusion that votes speaks for those that do not"
+
+
+def test_re_joins_alone_never_settle_a_vote() -> None:
+    once = leader_probability(tally([Outcome(0, 0, 10, Status.UNKNOWN, 1.0, "a", 0)]))
+    many = [Outcome(8 * time, 0, 10, Status.UNKNOWN, 1.0, "a", 0, rejoin=0 if time else None) for time in range(9)]
+    assert leader_probability(tally(many)) == once
 
 
 def test_greedy_samples_once_at_temperature_zero() -> None:
@@ -265,3 +336,9 @@ def test_every_policy_is_a_frozen_value() -> None:
         assert kind() == kind()
         assert isinstance(kind(), Rounds)
         assert hash(kind()) == hash(kind())
+
+
+def test_a_plan_with_re_joins_has_more_than_one_response() -> None:
+    assert ServerLimits().plan(Settings(policy="greedy")).single
+    assert ServerLimits().plan(Settings(k=1)).single
+    assert not ServerLimits().plan(Settings(policy="greedy", rejoins=1)).single

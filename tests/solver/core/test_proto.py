@@ -19,7 +19,7 @@ from espalier.solver.core.proto import (
     decode_entry,
     decode_problem,
     decode_settings,
-    encode_candidate,
+    encode_entry,
     encode_event,
     encode_problem,
     encode_settings,
@@ -43,6 +43,7 @@ specs = st.builds(
     max_tokens=st.none() | counts,
     hint=texts,
     repair=st.none() | st.builds(Repair, counts, texts, texts),
+    rejoin=st.none() | counts,
 )
 paths = st.lists(st.tuples(counts, counts), max_size=3).map(tuple)
 candidates = st.builds(
@@ -58,6 +59,7 @@ candidates = st.builds(
     well_formed=st.booleans(),
     detail=texts,
     answer_class=st.none() | counts,
+    branches=st.lists(counts, max_size=4).map(tuple),
 )
 verdicts = st.builds(
     Verdict,
@@ -98,7 +100,7 @@ def test_a_context_that_is_no_conversation_is_refused(context: list[dict[str, st
 
 @given(st.builds(Entry, candidates, st.none() | verdicts))
 def test_an_entry_comes_back_equal(entry: Entry) -> None:
-    stored = encode_candidate(entry.candidate, entry.verdict).SerializeToString()
+    stored = encode_entry(entry).SerializeToString()
     assert decode_entry(pb.Candidate.FromString(stored)) == entry
 
 

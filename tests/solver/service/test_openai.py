@@ -186,6 +186,8 @@ async def test_system_messages_stand_before_the_problem(hub: LocalVerifiers) -> 
         ({"extra_body": {"k": True}}, "k"),
         ({"extra_body": {"tokens": 1}}, "tokens"),
         ({"extra_body": {"seconds": 0}}, "seconds"),
+        ({"extra_body": {"rejoins": 17}}, "rejoins"),
+        ({"extra_body": {"rejoins": -1}}, "rejoins"),
         ({"extra_body": {"seed": -1}}, "seed"),
         ({"extra_body": {"seed": 1 << 64}}, "seed"),
         ({"extra_body": {"policy": "guess"}}, "policy"),

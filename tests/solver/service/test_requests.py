@@ -239,6 +239,7 @@ FIELDS = (
     "tokens",
     "seconds",
     "rounds",
+    "rejoins",
     "seed",
     "temperature",
     "max_tokens",

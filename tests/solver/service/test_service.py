@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from grpc_status import rpc_status
 from espalier.common.grpc_errors import delay_of, field_of
 from espalier.common.grpc_server import Listening
 from espalier.common.security import ServerSecurity, UnsafeAddressError
+from espalier.runtime.local import LocalEngine
 from espalier.solver.cli.options import diversity
 from espalier.solver.core.settings import ServerLimits
 from espalier.solver.service.servicer import SERVICE_NAME
@@ -71,6 +73,39 @@ async def test_votes_never_count_as_verified(hub: LocalVerifiers) -> None:
         result = await served.stub.SolveOnce(asking("Which share is it?", None, policy="best_of_k", k=4))
     assert result.outcome == pb.SolveResponse.OUTCOME_ANSWERED
     assert result.decided_by == pb.SolveResponse.DECIDED_BY_CONSENSUS
+
+
+async def test_a_request_chooses_re_joins_and_events_and_result_tell_them(hub: LocalVerifiers) -> None:
+    """One set of branches that come to a wrong end, and two further conclusions, of which the second is right."""
+    wrong = {
+        (): "<guideline><plan>a</plan><plan>b</plan></guideline>so</takeaway>\\boxed{41}",
+        ((0, 1),): " six times seven</step>",
+        ((0, 2),): " seven times six</step>",
+    }
+    again = {1: "hm</takeaway>\\boxed{40}", 2: "ah</takeaway>\\boxed{42}"}
+    async with telling(lambda number: again.get(number, wrong)) as engine, serving(engine, hub) as served:
+        asked = asking(policy="greedy", k=1, rejoins=2)
+        events = [event async for event in served.stub.Solve(asked)]
+    assert events[0].accepted.budget.rejoins == 2
+    started = [event.candidate_started.spec for event in events if event.WhichOneof("kind") == "candidate_started"]
+    assert [(spec.index, spec.HasField("rejoin")) for spec in started] == [(0, False), (1, True), (2, True)]
+    result = events[-1].solved
+    assert (result.outcome, result.answer, result.candidate) == (pb.SolveResponse.OUTCOME_VERIFIED, "42", 2)
+    spent = sum(one.usage.sampled_tokens + one.usage.forced_tokens for one in result.candidates[1:])
+    assert result.spent.rejoin_tokens == spent
+    assert not any(one.branches for one in result.candidates), "these are for the queue's own store"
+
+
+async def test_re_joins_that_the_engine_does_not_know_are_refused_by_name(
+    hub: LocalVerifiers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = LocalEngine.info.fget  # type: ignore[attr-defined]
+    monkeypatch.setattr(LocalEngine, "info", property(lambda engine: replace(known(engine), rejoins=False)))
+    async with telling(RIGHT) as engine, serving(engine, hub) as served:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await served.stub.SolveOnce(asking(rejoins=1))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert field_of(caught.value).field == "settings.rejoins"
 
 
 async def test_a_check_that_the_text_states_is_recognised(hub: LocalVerifiers) -> None:
@@ -140,6 +175,7 @@ async def test_tokens_travel_only_when_asked_for(hub: LocalVerifiers) -> None:
         (asking(temperature=-1), "settings.temperature"),
         (asking(temperature=float("nan")), "settings.temperature"),
         (asking(temperature=float("inf")), "settings.temperature"),
+        (asking(rejoins=17), "settings.rejoins"),
         (asking(candidate_tokens=0), "settings.candidate_tokens"),
         (asking(candidate_tokens=513), "settings.candidate_tokens"),
         (asking(generated_tests=201), "settings.generated_tests"),

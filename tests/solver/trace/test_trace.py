@@ -10,6 +10,7 @@ import pytest
 from google.protobuf.json_format import ParseDict
 from rich.console import Console
 
+from espalier.runtime.engine import EngineInfo, GenerateRequest
 from espalier.solver.core.events import fan_out
 from espalier.solver.core.journal import Entry
 from espalier.solver.core.loop import Solver
@@ -69,6 +70,23 @@ async def test_a_trace_is_shown_as_a_tree(tmp_path: Path) -> None:
     shown = console.export_text()
     for expected in ("What is 6 times 7?", "candidate 0", "step 1", "✗ 41", "✓ 42", "verified: 42", "critical path"):
         assert expected in shown
+
+
+async def test_a_re_join_is_shown_as_one(tmp_path: Path) -> None:
+    def script(request: GenerateRequest, _: int) -> str:
+        return response("a", "b", answer=boxed("41")) if request.given is None else f"hm</takeaway>{boxed('42')}"
+
+    engine = ScriptedEngine(script, info=EngineInfo("scripted", 1 << 20, parallel=True, rejoins=True))
+    with TraceWriter(tmp_path / "t.jsonl") as trace:
+        await Solver(engine, ScriptedJudge({"42": PASS, "41": FAIL})).solve(
+            PROBLEM, Greedy(), Budget(candidates=1, rejoins=1), observer=fan_out(trace.observer("p"))
+        )
+    (solve,) = read_trace((tmp_path / "t.jsonl").read_text().splitlines(), "t")
+    console = Console(width=200, record=True, file=(tmp_path / "out").open("w"))
+    console.print(tree(solve))
+    shown = console.export_text()
+    assert "candidate 1, joins candidate 0 again" in shown
+    assert "✓ 42" in shown
 
 
 async def test_candidates_that_an_earlier_delivery_kept_are_shown_with_their_texts(tmp_path: Path) -> None:

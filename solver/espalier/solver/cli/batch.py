@@ -92,6 +92,9 @@ def submit(
     candidate_tokens: Annotated[int | None, typer.Option(help="New tokens of one candidate.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Wall time for each problem.")] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds of candidates.")] = None,
+    rejoins: Annotated[
+        int | None, typer.Option(help="Further conclusions from the branches of each candidate.", min=0)
+    ] = None,
     temperature: Annotated[float | None, typer.Option(help="Sampling temperature.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of every problem; each draws its own otherwise.", min=0)] = None,
     generated_tests: GeneratedTests = None,
@@ -124,6 +127,7 @@ def submit(
             temperature=temperature,
             candidate_tokens=candidate_tokens,
             generated_tests=generated_tests,
+            rejoins=rejoins,
         )
         try:
             ServerLimits(max_k=MAX_CANDIDATES, seconds=float("inf"), candidate_tokens=1 << 31).plan(settings)

@@ -70,7 +70,10 @@ class LiveView:
         match event:
             case CandidateStarted(spec):
                 repair = f", repairs candidate {spec.repair.candidate}" if spec.repair else ""
-                self._rows[spec.index] = _Row(f"candidate {spec.index} (temperature {spec.temperature:g}{repair})")
+                again = "" if spec.rejoin is None else f", joins candidate {spec.rejoin} again"
+                self._rows[spec.index] = _Row(
+                    f"candidate {spec.index} (temperature {spec.temperature:g}{repair}{again})"
+                )
             case Streamed(candidate, inner, text):
                 self._stream(self._rows[candidate], inner, text)
             case AnswerJudged(candidate, path, _, verdict) if path in self._rows[candidate].branches:
@@ -146,7 +149,8 @@ def plain_lines(console: Console) -> Observer:
 def _plain(event: SolveEvent) -> Iterator[str]:
     match event:
         case CandidateStarted(spec):
-            yield f"candidate {spec.index}: started at temperature {spec.temperature:g}"
+            again = "" if spec.rejoin is None else f", joins candidate {spec.rejoin} again"
+            yield f"candidate {spec.index}: started at temperature {spec.temperature:g}{again}"
         case Streamed(candidate, BranchOpened(path=path), text):
             yield f"candidate {candidate}: branch {_name(path)} opens: {' '.join(text.split())}"
         case Streamed(candidate, BranchClosed(path=path, cut=cut)):

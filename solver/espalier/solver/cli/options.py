@@ -67,6 +67,12 @@ AllowEvicting = Annotated[
     bool, typer.Option("--allow-evicting", help="Use a Redis that evicts keys when full, and may lose jobs that way.")
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and logs.")]
+Rejoins = Annotated[
+    int,
+    typer.Option(
+        "--rejoins", min=0, help="Further conclusions from the branches of each candidate, before another is paid for."
+    ),
+]
 
 
 def diversity(temperatures: list[float] | None, hints: list[str] | None) -> dict[str, object]:

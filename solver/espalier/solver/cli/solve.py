@@ -24,6 +24,7 @@ from espalier.solver.cli.options import (
     Json,
     MaxTokens,
     MinConfidence,
+    Rejoins,
     Seed,
     Temperatures,
     chosen_seed,
@@ -76,6 +77,7 @@ def solve(
     tokens: Annotated[int | None, typer.Option(help="New tokens of all candidates together.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Wall time for each problem.")] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds of candidates.")] = None,
+    rejoins: Rejoins = 0,
     generated_tests: GeneratedTests = None,
     calibration: CalibrationFile = None,
     min_confidence: MinConfidence = 0.0,
@@ -107,7 +109,7 @@ def solve(
         from espalier.verifiers.check import PatchCheck
 
         chosen = named(policy, **diversity(temperature, hint))
-        budget = Budget(k, tokens, seconds, rounds)
+        budget = Budget(k, tokens, seconds, rounds, rejoins)
         verification = Verification(generated_tests=generated_tests or 0)
         judged_by = parsed_check(check) if check else None
         first = chosen_seed(seed)

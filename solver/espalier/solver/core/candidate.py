@@ -22,7 +22,7 @@ class Repair:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """One candidate to sample.
+    """One candidate to sample, or one more conclusion of a candidate's branches: a re-join.
 
     Attributes:
         index: Its number within the solve, from 0.
@@ -32,6 +32,7 @@ class Spec:
         max_tokens: Its share of the token budget; None: no limit from there.
         hint: A strategy to try, appended to the problem.
         repair: Set for an attempt to put an earlier answer right.
+        rejoin: Set for a re-join: index of the candidate whose finished branches it concludes anew.
     """
 
     index: int
@@ -41,6 +42,12 @@ class Spec:
     max_tokens: int | None = None
     hint: str = ""
     repair: Repair | None = None
+    rejoin: int | None = None
+
+    @property
+    def source(self) -> int:
+        """Index of the candidate whose branches its conclusion rests on; its own unless it is a re-join."""
+        return self.index if self.rejoin is None else self.rejoin
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,8 @@ class Candidate:
         well_formed: Whether it keeps to the grammar from its first token to its last.
         detail: What the engine said of its end.
         answer_class: Its equivalence class in the votes of this solve; None where votes do not count.
+        branches: Token ids of the response up to the end of its last block's steps, where further conclusions may be
+            drawn from them; empty where none can, and where none are asked for.
     """
 
     spec: Spec
@@ -81,3 +90,4 @@ class Candidate:
     well_formed: bool = False
     detail: str = ""
     answer_class: int | None = None
+    branches: tuple[int, ...] = ()

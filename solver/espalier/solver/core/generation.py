@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
-from espalier.runtime.engine import EngineInfo, Event, GenerateRequest, Limits, Mode, SamplingParams
+from espalier.runtime.engine import EngineInfo, Event, GenerateRequest, Limits, Mode, Rollout, SamplingParams
 from espalier.solver.core.candidate import Spec
 
 
@@ -28,8 +28,14 @@ class Generation:
     stop: tuple[str, ...] = ()
     mode: Mode = Mode.PARALLEL
 
-    def request(self, request_id: str, prompt: tuple[int, ...], spec: Spec, info: EngineInfo) -> GenerateRequest:
-        """What an engine is asked for one candidate."""
+    def rejoins(self, info: EngineInfo) -> bool:
+        """Whether an engine can draw further conclusions from the branches of what it makes this way."""
+        return self.mode is Mode.PARALLEL and info.rejoins
+
+    def request(
+        self, request_id: str, prompt: tuple[int, ...], spec: Spec, info: EngineInfo, given: Rollout | None = None
+    ) -> GenerateRequest:
+        """What an engine is asked for one candidate, or for another conclusion of `given` branches."""
         sampling = replace(self.sampling, temperature=spec.temperature, seed=spec.seed)
         limits = self.limits
         if spec.max_tokens is not None:
@@ -41,6 +47,7 @@ class Generation:
             step_sampling=replace(sampling, repetition_penalty=self.step_penalty),
             limits=limits,
             mode=self.mode if info.parallel else Mode.SEQUENTIAL,
+            given=given,
         )
 
 

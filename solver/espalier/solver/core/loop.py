@@ -13,13 +13,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-from espalier.common.errors import first_cause
+from espalier.common.errors import FieldError, first_cause
 from espalier.runtime.engine import (
     Engine,
     EngineError,
     RequestRefused,
+    Rollout,
     Usage,
 )
+from espalier.runtime.grammar import Vocabulary
 from espalier.runtime.prompt import PromptTemplate
 from espalier.solver.core.candidate import BranchAnswer, Candidate, Spec
 from espalier.solver.core.events import (
@@ -124,9 +126,15 @@ class Solver:
         Raises:
             RequestRefused: The problem can never be put to this engine.
             EngineError: The engine is gone.
-            FieldError: No verifier can work with the problem's check.
+            FieldError: No verifier can work with the problem's check, or the engine cannot join branches again.
             BudgetError: The tokens do not suffice for candidates and evidence.
         """
+        if budget.rejoins and not self.generation.rejoins(self.engine.info):
+            raise FieldError(
+                "rejoins",
+                f"is {budget.rejoins}, but {self.engine.info.model} has no branches here that could be joined again; "
+                "leave it out, or take a model with the tags in the embedded engine or on SGLang servers",
+            )
         run = _Run(self, problem, policy, budget, seed, observer, journal, solve_id, verification)
         try:
             return await run.complete(entries)
@@ -226,7 +234,7 @@ class _Run:
             self._attempts[entry.candidate.spec.index] = _Attempt()
         for entry in entries:
             if entry.verdict is not None:
-                candidate = entry.candidate
+                candidate = self._attempts[entry.candidate.spec.index].candidate = entry.candidate
                 if candidate.answer_class is not None and candidate.answer is not None:
                     self._classes.setdefault(candidate.answer_class, candidate.answer)
                 self._settle(VerifiedCandidate(candidate, entry.verdict))
@@ -334,7 +342,11 @@ class _Run:
         engine = self._solver.engine
         asked = question(self._problem.text, spec)
         prompt = self._solver.template.encode(engine.tokenizer, asked, self._problem.context)
-        request = self._solver.generation.request(self._request_id(spec.index), prompt, spec, engine.info)
+        given = None
+        if spec.rejoin is not None:
+            given = self._branches_of(spec.rejoin, prompt)
+            builder.begin(given)
+        request = self._solver.generation.request(self._request_id(spec.index), prompt, spec, engine.info, given)
         ended = False
         self._observer(CandidateStarted(spec, asked if asked != self._problem.text else None, prompt))
         try:
@@ -348,17 +360,30 @@ class _Run:
                         ended = True
                         await self._abort(spec.index)
         except RequestRefused as error:
-            if spec.repair is None:
+            if spec.repair is None and spec.rejoin is None:
                 raise
-            builder.refuse(str(error))  # the earlier attempt makes its prompt too long; fresh samples still fit
+            builder.refuse(str(error))  # what it begins with makes it too long; fresh samples still fit
         except EngineError:
             if not self._state.stopped:
                 raise
         passed = self._attempts[spec.index].passed
         candidate = builder.candidate(self._seconds, passed[0] if passed else None)
+        if self._state.budget.rejoins and spec.rejoin is None:
+            candidate = replace(candidate, branches=builder.branches)
         if not self._state.stopped:
             await self._journal.generated(candidate)
         self._reports.put_nowait(candidate)
+
+    def _branches_of(self, index: int, prompt: tuple[int, ...]) -> Rollout:
+        """The finished branches of a candidate."""
+        from espalier.runtime.decoding.given import read_given  # here: it needs numpy, which the base install lacks
+
+        engine, candidate = self._solver.engine, self._attempts[index].candidate
+        if candidate is None:
+            raise RuntimeError(f"candidate {index} has not ended")
+        vocabulary = Vocabulary.of(engine.tokenizer, end_of_turn=engine.info.end_of_turn)
+        tokens, limits = prompt + candidate.branches, self._solver.generation.limits.grammar
+        return read_given(tokens, len(candidate.branches), vocabulary, limits)
 
     # Judging.
 

@@ -6,6 +6,7 @@ each outcome as it comes. Nothing here knows of engines, verifiers or clocks.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -16,6 +17,9 @@ from espalier.verifiers.verdict import Status, Verdict
 
 MAX_CANDIDATES = 1024
 """The largest k."""
+
+MAX_REJOINS = 16
+"""The most conclusions that are drawn from the branches of one candidate beside its own."""
 
 MIN_TOKENS = 64
 """A candidate that may not have as many tokens is not started: it could not state an answer."""
@@ -35,12 +39,15 @@ class Budget:
             round, so that it cannot be exceeded.
         seconds: Wall time; None: no limit.
         rounds: Times that a policy may look at verdicts and ask again; None: no limit.
+        rejoins: Further conclusions that are drawn from the branches of each candidate before another one is paid for.
+            They are not among the `candidates`, their tokens are among the `tokens`.
     """
 
     candidates: int = 8
     tokens: int | None = None
     seconds: float | None = None
     rounds: int | None = None
+    rejoins: int = 0
 
     def __post_init__(self) -> None:
         if not 1 <= self.candidates <= MAX_CANDIDATES:
@@ -51,6 +58,8 @@ class Budget:
             raise BudgetError(f"seconds must be above 0, got {self.seconds}")
         if self.rounds is not None and self.rounds < 1:
             raise BudgetError(f"rounds must be at least 1, got {self.rounds}")
+        if not 0 <= self.rejoins <= MAX_REJOINS:
+            raise BudgetError(f"rejoins must be between 0 and {MAX_REJOINS}, got {self.rejoins}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +75,8 @@ class Outcome:
         answer: What it answered; None if it did not.
         answer_class: The equivalence class of the answer; None where votes do not count.
         feedback: Of its verdict.
+        rejoin: Of its spec.
+        rejoinable: Whether the candidate's branches can be concluded anew.
     """
 
     index: int
@@ -76,10 +87,18 @@ class Outcome:
     answer: str | None = None
     answer_class: int | None = None
     feedback: str = ""
+    rejoin: int | None = None
+    rejoinable: bool = False
+
+    @property
+    def source(self) -> int:
+        """Index of the candidate whose branches its conclusion rests on."""
+        return self.index if self.rejoin is None else self.rejoin
 
     @property
     def weight(self) -> float:
-        """What its vote counts: the score, unless the verdict is no ground for a vote."""
+        """What its vote counts where it is the only conclusion of its branches: the score, unless the verdict is no
+        ground for a vote."""
         return self.score if self.status is Status.UNKNOWN and self.answer_class is not None else 0.0
 
 
@@ -145,11 +164,21 @@ class Policy(Protocol):
 
 
 def tally(outcomes: Iterable[Outcome]) -> dict[int, float]:
-    """Weight of each class, heaviest first; classes of equal weight in the order of their numbers."""
-    weights: dict[int, float] = {}
+    """Weight of each class, heaviest first; classes of equal weight in the order of their numbers.
+
+    Conclusions of the same branches share one vote: with n of them that vote, each counts its weight over n. They have
+    read the same work, so their errors go together, and n of them are no n witnesses.
+    """
+    sharing: Counter[int] = Counter()
+    votes: dict[tuple[int, int], float] = {}
     for outcome in outcomes:
         if outcome.answer_class is not None and outcome.weight > 0:
-            weights[outcome.answer_class] = weights.get(outcome.answer_class, 0.0) + outcome.weight
+            sharing[outcome.source] += 1
+            vote = (outcome.source, outcome.answer_class)
+            votes[vote] = votes.get(vote, 0.0) + outcome.weight
+    weights: dict[int, float] = {}
+    for (source, answer_class), weight in votes.items():
+        weights[answer_class] = weights.get(answer_class, 0.0) + weight / sharing[source]
     return dict(sorted(weights.items(), key=lambda item: (-item[1], item[0])))
 
 
@@ -174,4 +203,6 @@ def outcome_of(candidate: Candidate, verdict: Verdict) -> Outcome:
         answer=candidate.answer,
         answer_class=candidate.answer_class,
         feedback=verdict.feedback,
+        rejoin=candidate.spec.rejoin,
+        rejoinable=bool(candidate.branches),
     )

@@ -287,8 +287,15 @@ def encode_candidate(candidate: Candidate, verdict: Verdict | None) -> pb.Candid
     )
 
 
+def encode_entry(entry: Entry) -> pb.Candidate:
+    """A candidate as it is kept for a solve that goes on."""
+    message = encode_candidate(entry.candidate, entry.verdict)
+    message.branches.extend(entry.candidate.branches)
+    return message
+
+
 def decode_entry(message: pb.Candidate) -> Entry:
-    """What `encode_candidate` was given: a solve goes on from it as it began."""
+    """What `encode_entry` was given: a solve goes on from it as it began."""
     spec = _arguments(message.spec)
     if message.spec.HasField("repair"):
         spec["repair"] = Repair(**_arguments(message.spec.repair))
@@ -304,6 +311,7 @@ def decode_entry(message: pb.Candidate) -> Entry:
         well_formed=message.well_formed,
         detail=message.detail,
         answer_class=message.answer_class if message.HasField("answer_class") else None,
+        branches=tuple(message.branches),
     )
     return Entry(candidate, decode_verdict(message.verdict) if message.HasField("verdict") else None)
 

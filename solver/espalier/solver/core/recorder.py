@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from espalier.runtime.decoding.detokenizer import Detokeniser
-from espalier.runtime.engine import BranchClosed, BranchOpened, Event, Finished, FinishReason, Tokens, Usage
+from espalier.runtime.engine import (
+    BranchClosed,
+    BranchOpened,
+    Event,
+    Finished,
+    FinishReason,
+    Rollout,
+    Tokens,
+    Usage,
+    until_last_join,
+)
 from espalier.solver.core.candidate import BranchAnswer, Candidate, Spec
 from espalier.verifiers.answer import branch_answer, final_answer
 from espalier.verifiers.check import Check
@@ -49,6 +59,22 @@ class CandidateBuilder:
         self._tokens: dict[Path, list[int]] = {(): []}
         self._texts: dict[Path, Detokeniser] = {(): Detokeniser(tokenizer)}
         self._answers: list[BranchAnswer] = []
+
+    def begin(self, given: Rollout) -> None:
+        """The response begins with finished branches: what is fed follows them."""
+        for token, path in zip(given.tokens, given.paths, strict=True):
+            self._tokens.setdefault(path, []).append(token)
+        for path, tokens in self._tokens.items():
+            self._texts.setdefault(path, Detokeniser(self._tokenizer)).feed(tokens)
+
+    @property
+    def branches(self) -> tuple[int, ...]:
+        """Tokens of a response that has ended, up to the end of its last block's steps; empty where none can be
+        concluded anew: there are none, or the response broke off."""
+        if self._finished is None or self._finished.reason not in (FinishReason.STOP, FinishReason.LENGTH):
+            return ()
+        given = until_last_join(self._finished.rollout)
+        return () if given is None else given.tokens
 
     def feed(self, event: Event) -> BranchAnswer | None:
         """Take in one event; the answer that a step has just stated, if it is a new one."""

@@ -52,11 +52,14 @@ def usage_line(result: Result) -> str:
         )
         if usage.new_tokens
     ]
-    count = len(result.judged)
+    again = sum(entry.candidate.spec.rejoin is not None for entry in result.judged)
+    count = len(result.judged) - again
+    sampled = f"{count} candidate{'' if count == 1 else 's'}"
+    if again:
+        sampled += f" and {again} re-join{'' if again == 1 else 's'}"
     return (
-        f"{count} candidate{'' if count == 1 else 's'} · {total.new_tokens} tokens ({', '.join(fates) or 'none'}; "
-        f"{total.forced_tokens} forced) · critical path {spent.critical_path_tokens} · "
-        f"parallel speed-up {spent.speedup:.1f}x · {spent.seconds:.1f} s"
+        f"{sampled} · {total.new_tokens} tokens ({', '.join(fates) or 'none'}; {total.forced_tokens} forced) · "
+        f"critical path {spent.critical_path_tokens} · parallel speed-up {spent.speedup:.1f}x · {spent.seconds:.1f} s"
     )
 
 

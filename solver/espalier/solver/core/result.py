@@ -25,6 +25,7 @@ class Spent:
         critical_path_tokens: New tokens that had to be decoded one after the other: the longest chain of each round,
             summed over rounds.
         seconds: Wall time.
+        rejoin_tokens: Of all new tokens, those of re-joins.
     """
 
     accepted: Usage = Usage()
@@ -33,6 +34,7 @@ class Spent:
     verification: Usage = Usage()
     critical_path_tokens: int = 0
     seconds: float = 0.0
+    rejoin_tokens: int = 0
 
     @property
     def total(self) -> Usage:
@@ -81,7 +83,8 @@ def spend(
 ) -> Spent:
     """Account for every token of every candidate, and of verification."""
     fates: dict[str, Usage] = {"accepted": Usage(), "failed": Usage(), "aborted": Usage()}
-    longest: dict[int, int] = {}
+    longest: dict[tuple[int, bool], int] = {}
+    rejoined = 0
     for entry in judged:
         candidate = entry.candidate
         if candidate.spec.index == chosen:
@@ -89,10 +92,14 @@ def spend(
         else:
             fate = "aborted" if candidate.reason is FinishReason.ABORTED else "failed"
         fates[fate] += candidate.usage
-        number = candidate.spec.round
-        longest[number] = max(longest.get(number, 0), candidate.usage.critical_path_tokens)
+        rejoins = candidate.spec.rejoin is not None
+        rejoined += rejoins * candidate.usage.new_tokens
+        half = (candidate.spec.round, rejoins)  # the re-joins of a round begin when its candidates have ended
+        longest[half] = max(longest.get(half, 0), candidate.usage.critical_path_tokens)
     critical = reduce(add, longest.values(), 0)
-    return Spent(**fates, verification=verification, critical_path_tokens=critical, seconds=seconds)
+    return Spent(
+        **fates, verification=verification, critical_path_tokens=critical, seconds=seconds, rejoin_tokens=rejoined
+    )
 
 
 def _trouble(entry: VerifiedCandidate) -> str:

@@ -84,7 +84,7 @@ def select(judged: Sequence[VerifiedCandidate], votes: Mapping[int, float]) -> S
 
     heaviest = max(weight(entry) for entry in open_ones)
     best = _cheapest([entry for entry in open_ones if weight(entry) == heaviest])
-    if len(open_ones) == 1:
+    if len({entry.candidate.spec.source for entry in open_ones}) == 1:  # conclusions of the same branches are no vote
         return _chosen(best, DecidedBy.ONLY_CANDIDATE, "the only answer; nothing could confirm or refute it")
     if best.verdict.decided_by == generated_tests.DECIDED_BY:
         agreeing = sum(entry.candidate.answer_class == best.candidate.answer_class for entry in open_ones)
@@ -125,8 +125,9 @@ class Trust:
 
 
 def _votes(judged: Sequence[VerifiedCandidate], votes: Mapping[int, float]) -> Votes:
-    ended = [entry for entry in judged if entry.candidate.reason is not FinishReason.ABORTED]
-    return Votes(tuple(votes.values()), sum(entry.candidate.answer is None for entry in ended))
+    ended = [entry.candidate for entry in judged if entry.candidate.reason is not FinishReason.ABORTED]
+    answered = {candidate.spec.source for candidate in ended if candidate.answer is not None}
+    return Votes(tuple(votes.values()), len({candidate.spec.source for candidate in ended} - answered))
 
 
 def _cheapest(judged: Sequence[VerifiedCandidate]) -> VerifiedCandidate:

@@ -11,7 +11,7 @@ from espalier.common.errors import FieldError
 from espalier.runtime.engine import Limits
 from espalier.solver.core.policies import POLICIES, policy
 from espalier.solver.core.policies.greedy import Greedy
-from espalier.solver.core.policy import MIN_TOKENS, Budget, BudgetError, Policy
+from espalier.solver.core.policy import MAX_REJOINS, MIN_TOKENS, Budget, BudgetError, Policy
 from espalier.solver.core.verification import MAX_TESTS, NO_EVIDENCE, Verification
 
 Number = TypeVar("Number", int, float)
@@ -44,6 +44,7 @@ class Settings:
         seed: Repeats a solve.
         temperature: Of all sampling, instead of the policy's ladder.
         candidate_tokens: New tokens of one candidate.
+        rejoins: Further conclusions from the branches of each candidate.
         generated_tests: Tests that the model writes for programs that no check judges.
         stop: Texts that end a response before they appear in it, outside of steps.
     """
@@ -56,6 +57,7 @@ class Settings:
     seed: int | None = None
     temperature: float | None = None
     candidate_tokens: int | None = None
+    rejoins: int | None = None
     generated_tests: int | None = None
     stop: tuple[str, ...] = ()
 
@@ -105,6 +107,9 @@ class ServerLimits:
             raise FieldError(f"{at}max_tokens", f"is {settings.max_tokens}; give at least {MIN_TOKENS}")
         if settings.rounds is not None and settings.rounds < 1:
             raise FieldError(f"{at}rounds", f"is {settings.rounds}; give at least 1")
+        rejoins = settings.rejoins or 0
+        if rejoins > MAX_REJOINS:
+            raise FieldError(f"{at}rejoins", f"is {rejoins}; give at most {MAX_REJOINS}")
         if settings.seed is not None and settings.seed > MAX_SEED:
             raise FieldError(f"{at}seed", f"is {settings.seed}; give at most {MAX_SEED}")
         if len(settings.stop) > MAX_STOPS:
@@ -124,7 +129,7 @@ class ServerLimits:
         if not 0 <= tests <= MAX_TESTS:
             raise FieldError(f"{at}generated_tests", f"is {tests}; give 0 to {MAX_TESTS}")
         verification = Verification(generated_tests=tests)
-        budget = Budget(k, settings.max_tokens, seconds, settings.rounds)
+        budget = Budget(k, settings.max_tokens, seconds, settings.rounds, rejoins)
         try:
             verification.divide(budget, Limits(max_tokens=tokens))
         except BudgetError as error:
@@ -161,8 +166,8 @@ class SolvePlan:
 
     @property
     def single(self) -> bool:
-        """Whether there can be only one candidate: it is decided from the beginning whose the answer is, if any."""
-        return self.budget.candidates == 1 or isinstance(self.policy, Greedy)
+        """Whether there can be only one response: it is decided from the beginning whose the answer is, if any."""
+        return not self.budget.rejoins and (self.budget.candidates == 1 or isinstance(self.policy, Greedy))
 
 
 def _within(wanted: Number | None, default: Number, most: Number, at: str) -> Number:

@@ -20,6 +20,7 @@ COUNTS = {
     "tokens": "max_tokens",
     "seed": "seed",
     "generated_tests": "generated_tests",
+    "rejoins": "rejoins",
 }
 """Fields that are whole numbers, and the settings that they are."""
 

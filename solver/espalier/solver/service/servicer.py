@@ -278,8 +278,9 @@ class SolverService(solver_pb2_grpc.SolverServicer):
             raise
         except FieldError as error:
             refuse("invalid")
-            field = f"problem.{error.field}" if error.field.startswith("check") else error.field
-            await refuse_field(context, FieldError(field, error.problem))
+            parts = {"check": "problem.", "rejoins": "settings."}  # as the solve itself names them
+            part = parts.get(error.field.partition(".")[0], "")
+            await refuse_field(context, FieldError(f"{part}{error.field}", error.problem))
         except RequestRefused as error:
             refuse("invalid")
             await refuse_field(context, FieldError("problem.text", str(error)))

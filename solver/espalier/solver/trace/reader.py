@@ -177,7 +177,8 @@ def _take_branch(candidate: TracedCandidate, seconds: float, kind: str, told: di
 
 def _add_candidate(root: Tree, candidate: TracedCandidate, full: bool) -> None:
     spec, finished = candidate.spec, candidate.finished
-    label = Text(f"candidate {spec['index']}", style="bold")
+    again = f", joins candidate {spec['rejoin']} again" if "rejoin" in spec else ""
+    label = Text(f"candidate {spec['index']}{again}", style="bold")
     label.append(f"  round {spec['round']}, temperature {spec['temperature']:g}, seed {spec['seed']}", style="dim")
     if finished is not None:
         label.append(f"  {finished['finish_reason']} after {finished['seconds']:.2f} s  ")

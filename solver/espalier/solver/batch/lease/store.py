@@ -13,7 +13,7 @@ from espalier.solver.batch.keys import GROUP, Keys
 from espalier.solver.batch.lease.lease import Lease, LeaseLostError
 from espalier.solver.batch.scripts import Script, Scripts, Value
 from espalier.solver.core.journal import Entry
-from espalier.solver.core.proto import decode_entry, encode_candidate
+from espalier.solver.core.proto import decode_entry, encode_entry
 from espalier.v1 import solver_pb2 as pb
 
 if TYPE_CHECKING:
@@ -96,8 +96,8 @@ class LeaseStore:
 
     async def store(self, lease: Lease, entry: Entry) -> None:
         """Store a candidate, in place of what was stored of it before."""
-        stored = encode_candidate(entry.candidate, entry.verdict)
-        await self._run(Script.STORE, lease, entry.candidate.spec.index, stored.SerializeToString())
+        stored = encode_entry(entry).SerializeToString()
+        await self._run(Script.STORE, lease, entry.candidate.spec.index, stored)
 
     async def publish_events(self, lease: Lease, events: Sequence[pb.SolveEvent]) -> None:
         """Add events of the solve to the job's progress."""

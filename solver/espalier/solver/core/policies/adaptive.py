@@ -37,7 +37,7 @@ class Adaptive(Rounds):
             raise ValueError(f"certainty must be between 0.5 and 1, got {self.certainty}")
 
     def size(self, left: int, past: tuple[Outcome, ...]) -> int:
-        most = min(max(self.first, len(past)), left)
+        most = min(max(self.first, sum(outcome.rejoin is None for outcome in past)), left)
         return votes_needed(tally(past), self.certainty, most)
 
     def settled(self, outcomes: tuple[Outcome, ...]) -> bool:

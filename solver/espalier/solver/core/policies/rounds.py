@@ -11,12 +11,17 @@ from espalier.solver.core.candidate import Candidate, Repair, Spec
 from espalier.solver.core.policy import MIN_TOKENS, Outcome, PolicyState, Stop, outcome_of
 from espalier.verifiers.verdict import Status, Verdict
 
+REJOIN_TEMPERATURE = 1.0
+"""Of re-joins of a candidate that was sampled at temperature 0: they would all repeat its conclusion."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rounds:
     """The base of all policies: how large the next round is, and a rule for stopping between tells.
 
-    A round is a function of the outcomes of the rounds before it, so `ask` needs no memory of what it said.
+    A round is a function of the outcomes of the rounds before it, so `ask` needs no memory of what it said. Where the
+    budget has re-joins, a round has two halves: its candidates, and when all of them are told, further conclusions of
+    their branches. Re-joins are numbered behind the k candidates: the j-th one of candidate i is number j·k + i.
 
     Attributes:
         temperatures: A ladder for diversity: candidate i samples at rung i, from the start again after the last.
@@ -40,7 +45,7 @@ class Rounds:
 
         Args:
             left: How many there may still be; at least 1.
-            past: Outcomes of the rounds before, one for each of their candidates.
+            past: Outcomes of the rounds before: of each of their candidates, then of their re-joins.
 
         Returns:
             1 to `left`, or 0 when the policy wants no further round.
@@ -81,7 +86,7 @@ class Rounds:
         told = {outcome.index for outcome in state.outcomes}
         start = number = 0
         while True:
-            past = state.outcomes[:start]
+            past = tuple(outcome for outcome in state.outcomes if outcome.source < start)
             left = state.budget.candidates - start
             size = self.size(left, past) if left else 0
             if not size:
@@ -91,16 +96,41 @@ class Rounds:
             size, share = _affordable(size, state.budget.tokens, past)
             if not size:
                 return Stop.TOKENS
-            if missing := [index for index in range(start, start + size) if index not in told]:
-                specs = self._specs(state.seed, number, past, size, share)
-                return tuple(specs[index - start] for index in missing)
+            specs = self._specs(state.seed, number, past, start, size, share)
+            if missing := tuple(spec for spec in specs if spec.index not in told):
+                return missing
+            if missing := tuple(spec for spec in self._rejoins(state, specs) if spec.index not in told):
+                return missing
             start, number = start + size, number + 1
 
+    def _rejoins(self, state: PolicyState, specs: tuple[Spec, ...]) -> tuple[Spec, ...]:
+        """Further conclusions from the branches of a round's candidates, all of which are told."""
+        budget, last = state.budget, specs[-1].index
+        able = {outcome.index for outcome in state.outcomes if outcome.rejoin is None and outcome.rejoinable}
+        wanted = [(time, spec) for time in range(1, budget.rejoins + 1) for spec in specs if spec.index in able]
+        # What was spent before any of them began: outcomes of the re-joins themselves must not change their shares.
+        spent = tuple(
+            outcome
+            for outcome in state.outcomes
+            if outcome.source <= last and (outcome.rejoin is None or outcome.source < specs[0].index)
+        )
+        size, share = _affordable(len(wanted), budget.tokens, spent)
+        return tuple(
+            replace(
+                spec,
+                index=(index := time * budget.candidates + spec.index),
+                seed=derive_seed(state.seed, index),
+                temperature=spec.temperature or REJOIN_TEMPERATURE,
+                max_tokens=share,
+                rejoin=spec.index,
+            )
+            for time, spec in wanted[:size]
+        )
+
     def _specs(
-        self, seed: int, number: int, past: tuple[Outcome, ...], size: int, share: int | None
+        self, seed: int, number: int, past: tuple[Outcome, ...], start: int, size: int, share: int | None
     ) -> tuple[Spec, ...]:
         """All candidates of a round."""
-        start = len(past)
         repairs = self.repairs(size, past)
         return tuple(
             Spec(
