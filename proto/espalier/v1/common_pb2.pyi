@@ -161,18 +161,26 @@ class ProgramCheck(_message.Message):
     def __init__(self, language: _Optional[str] = ..., cases: _Optional[_Iterable[_Union[ProgramCase, _Mapping]]] = ..., comparison: _Optional[_Union[Comparison, str]] = ..., tolerance: _Optional[float] = ..., stop_at_first_failure: bool = ..., limits: _Optional[_Union[ProgramLimits, _Mapping]] = ..., files: _Optional[_Mapping[str, str]] = ..., together: bool = ...) -> None: ...
 
 class ProgramCase(_message.Message):
-    __slots__ = ("stdio", "call", "asserts", "checker", "hidden")
+    __slots__ = ("stdio", "call", "asserts", "checker", "run", "hidden")
     STDIO_FIELD_NUMBER: _ClassVar[int]
     CALL_FIELD_NUMBER: _ClassVar[int]
     ASSERTS_FIELD_NUMBER: _ClassVar[int]
     CHECKER_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
     HIDDEN_FIELD_NUMBER: _ClassVar[int]
     stdio: StdioCase
     call: CallCase
     asserts: AssertCase
     checker: CheckerCase
+    run: RunCase
     hidden: bool
-    def __init__(self, stdio: _Optional[_Union[StdioCase, _Mapping]] = ..., call: _Optional[_Union[CallCase, _Mapping]] = ..., asserts: _Optional[_Union[AssertCase, _Mapping]] = ..., checker: _Optional[_Union[CheckerCase, _Mapping]] = ..., hidden: bool = ...) -> None: ...
+    def __init__(self, stdio: _Optional[_Union[StdioCase, _Mapping]] = ..., call: _Optional[_Union[CallCase, _Mapping]] = ..., asserts: _Optional[_Union[AssertCase, _Mapping]] = ..., checker: _Optional[_Union[CheckerCase, _Mapping]] = ..., run: _Optional[_Union[RunCase, _Mapping]] = ..., hidden: bool = ...) -> None: ...
+
+class RunCase(_message.Message):
+    __slots__ = ("stdin",)
+    STDIN_FIELD_NUMBER: _ClassVar[int]
+    stdin: str
+    def __init__(self, stdin: _Optional[str] = ...) -> None: ...
 
 class StdioCase(_message.Message):
     __slots__ = ("stdin", "expected")

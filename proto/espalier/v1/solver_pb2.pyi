@@ -34,7 +34,7 @@ class SolveRequest(_message.Message):
     def __init__(self, problem: _Optional[_Union[_common_pb2.Problem, _Mapping]] = ..., settings: _Optional[_Union[Settings, _Mapping]] = ..., deltas: bool = ...) -> None: ...
 
 class Settings(_message.Message):
-    __slots__ = ("policy", "k", "max_tokens", "seconds", "rounds", "seed", "temperature", "candidate_tokens", "generated_tests", "stop", "rejoins")
+    __slots__ = ("policy", "k", "max_tokens", "seconds", "rounds", "seed", "temperature", "candidate_tokens", "generated_tests", "stop", "rejoins", "ways")
     POLICY_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -46,6 +46,7 @@ class Settings(_message.Message):
     GENERATED_TESTS_FIELD_NUMBER: _ClassVar[int]
     STOP_FIELD_NUMBER: _ClassVar[int]
     REJOINS_FIELD_NUMBER: _ClassVar[int]
+    WAYS_FIELD_NUMBER: _ClassVar[int]
     policy: str
     k: int
     max_tokens: int
@@ -57,7 +58,8 @@ class Settings(_message.Message):
     generated_tests: int
     stop: _containers.RepeatedScalarFieldContainer[str]
     rejoins: int
-    def __init__(self, policy: _Optional[str] = ..., k: _Optional[int] = ..., max_tokens: _Optional[int] = ..., seconds: _Optional[float] = ..., rounds: _Optional[int] = ..., seed: _Optional[int] = ..., temperature: _Optional[float] = ..., candidate_tokens: _Optional[int] = ..., generated_tests: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., rejoins: _Optional[int] = ...) -> None: ...
+    ways: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, policy: _Optional[str] = ..., k: _Optional[int] = ..., max_tokens: _Optional[int] = ..., seconds: _Optional[float] = ..., rounds: _Optional[int] = ..., seed: _Optional[int] = ..., temperature: _Optional[float] = ..., candidate_tokens: _Optional[int] = ..., generated_tests: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., rejoins: _Optional[int] = ..., ways: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class BranchPath(_message.Message):
     __slots__ = ("turns",)
@@ -291,7 +293,7 @@ class SolveResponse(_message.Message):
     def __init__(self, solve_id: _Optional[str] = ..., problem: _Optional[_Union[_common_pb2.Problem, _Mapping]] = ..., outcome: _Optional[_Union[SolveResponse.Outcome, str]] = ..., answer: _Optional[str] = ..., decided_by: _Optional[_Union[SolveResponse.DecidedBy, str]] = ..., reason: _Optional[str] = ..., verdict: _Optional[_Union[_common_pb2.Verdict, _Mapping]] = ..., candidate: _Optional[int] = ..., stopped: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., spent: _Optional[_Union[Spent, _Mapping]] = ..., seed: _Optional[int] = ..., confidence: _Optional[float] = ..., hint: _Optional[str] = ...) -> None: ...
 
 class CandidateSpec(_message.Message):
-    __slots__ = ("index", "round", "seed", "temperature", "max_tokens", "hint", "repair", "rejoin")
+    __slots__ = ("index", "round", "seed", "temperature", "max_tokens", "hint", "repair", "rejoin", "way")
     class Repair(_message.Message):
         __slots__ = ("candidate", "answer", "feedback")
         CANDIDATE_FIELD_NUMBER: _ClassVar[int]
@@ -309,6 +311,7 @@ class CandidateSpec(_message.Message):
     HINT_FIELD_NUMBER: _ClassVar[int]
     REPAIR_FIELD_NUMBER: _ClassVar[int]
     REJOIN_FIELD_NUMBER: _ClassVar[int]
+    WAY_FIELD_NUMBER: _ClassVar[int]
     index: int
     round: int
     seed: int
@@ -317,7 +320,8 @@ class CandidateSpec(_message.Message):
     hint: str
     repair: CandidateSpec.Repair
     rejoin: int
-    def __init__(self, index: _Optional[int] = ..., round: _Optional[int] = ..., seed: _Optional[int] = ..., temperature: _Optional[float] = ..., max_tokens: _Optional[int] = ..., hint: _Optional[str] = ..., repair: _Optional[_Union[CandidateSpec.Repair, _Mapping]] = ..., rejoin: _Optional[int] = ...) -> None: ...
+    way: str
+    def __init__(self, index: _Optional[int] = ..., round: _Optional[int] = ..., seed: _Optional[int] = ..., temperature: _Optional[float] = ..., max_tokens: _Optional[int] = ..., hint: _Optional[str] = ..., repair: _Optional[_Union[CandidateSpec.Repair, _Mapping]] = ..., rejoin: _Optional[int] = ..., way: _Optional[str] = ...) -> None: ...
 
 class BranchAnswer(_message.Message):
     __slots__ = ("path", "answer")

@@ -78,7 +78,7 @@ GOOD = {"weights": [0.0] * len(FEATURES), "features": list(FEATURES), "model": "
         ({**GOOD, "weights": None}, "its weights are no list of numbers"),
         ({**GOOD, "weights": ["1"] * len(FEATURES)}, "its weights are no list of numbers"),
         ({**GOOD, "weights": [math.nan] * len(FEATURES)}, "its weights are no list of numbers"),
-        ({**GOOD, "weights": [1.0]}, "needs one for each of"),
+        ({**GOOD, "weights": [1.0]}, f"it has 1 weights for {len(FEATURES)} features"),
         ({**GOOD, "problems": "many"}, "its number of problems is no whole number"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -92,6 +92,17 @@ def test_a_file_that_holds_none_says_what_is_wrong_and_how_one_is_made(
         Calibration.load(path)
     assert fault in str(caught.value)
     assert str(caught.value).endswith("make one with espalier calibrate")
+
+
+def test_a_calibration_from_before_there_were_ways_says_nothing_about_them(tmp_path: Path) -> None:
+    older = FEATURES[:-1]
+    (tmp_path / "x.json").write_text(json.dumps({**GOOD, "features": older, "weights": [1.0] * len(older)}))
+    assert Calibration.load(tmp_path / "x.json").weights == (1.0,) * len(older) + (0.0,)
+
+
+def test_the_calibration_that_ships_is_one() -> None:
+    shipped = Path(__file__).parents[3] / "recipes" / "calibrations" / "qwen2.5-coder-0.5b-gsm8k.json"
+    assert Calibration.load(shipped).problems == 2378
 
 
 def test_nothing_is_learned_from_one_kind_of_answer() -> None:

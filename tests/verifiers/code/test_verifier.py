@@ -20,6 +20,7 @@ from espalier.verifiers.check import (
     ProgramCheck,
     ProgramLimits,
     ReferenceCheck,
+    RunCase,
     StdioCase,
 )
 from espalier.verifiers.code.languages import LANGUAGES
@@ -43,6 +44,8 @@ def case_of(row: dict[str, Any]) -> Case:
         return CallCase(row["function"], json.dumps(row["arguments"]), json.dumps(row["value"]))
     if "asserts" in row:
         return AssertCase(row["asserts"], row.get("entry_point", ""))
+    if "run" in row:
+        return RunCase(row["run"])
     stdin, expected = row["stdin"], row["expected"]
     if "stdin_repeat" in row:
         text, times = row["stdin_repeat"]

@@ -133,7 +133,15 @@ class CheckerCase:
     hidden: bool = False
 
 
-Case = StdioCase | CallCase | AssertCase | CheckerCase
+@dataclass(frozen=True, slots=True)
+class RunCase:
+    """Standard input in; the program must come to a good end, whatever it prints. The evidence tells what it prints."""
+
+    stdin: str = ""
+    hidden: bool = False
+
+
+Case = StdioCase | CallCase | AssertCase | CheckerCase | RunCase
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from espalier.verifiers.check import (
     ProgramLimits,
     ReferenceCheck,
     Relation,
+    RunCase,
     StdioCase,
     StepCheck,
 )
@@ -296,8 +297,10 @@ def _decode_case(message: pb.ProgramCase, at: str) -> Case:
             checker = message.checker
             source = _filled(checker.source, f"{at}.checker.source")
             return CheckerCase(checker.stdin, checker.expected, source, hidden)
+        case "run":
+            return RunCase(message.run.stdin, hidden)
         case _:
-            raise FieldError(f"{at}.kind", "is not set; set one of stdio, call, asserts, checker")
+            raise FieldError(f"{at}.kind", "is not set; set one of stdio, call, asserts, checker, run")
 
 
 def _file_name(name: str, at: str) -> str:
@@ -450,6 +453,8 @@ def _encode_case(case: Case) -> pb.ProgramCase:
                 stdin=encode_text(stdin), expected=encode_text(expected), source=encode_text(source)
             )
             return pb.ProgramCase(checker=checker, hidden=hidden)
+        case RunCase(stdin, hidden):
+            return pb.ProgramCase(run=pb.RunCase(stdin=encode_text(stdin)), hidden=hidden)
 
 
 # Replies: forgiving.

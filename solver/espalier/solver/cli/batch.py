@@ -39,7 +39,9 @@ from espalier.solver.cli.options import (
     Verifiers,
     VerifiersAuthority,
     VerifiersTokenFile,
+    Ways,
     diversity,
+    names_of,
     trust,
 )
 
@@ -97,6 +99,7 @@ def submit(
     ] = None,
     temperature: Annotated[float | None, typer.Option(help="Sampling temperature.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of every problem; each draws its own otherwise.", min=0)] = None,
+    ways: Ways = None,
     generated_tests: GeneratedTests = None,
     redis: RedisOption = REDIS,
     queue: QueueOption = QUEUE,
@@ -128,6 +131,7 @@ def submit(
             candidate_tokens=candidate_tokens,
             generated_tests=generated_tests,
             rejoins=rejoins,
+            ways=names_of(ways) or None,
         )
         try:
             ServerLimits(max_k=MAX_CANDIDATES, seconds=float("inf"), candidate_tokens=1 << 31).plan(settings)

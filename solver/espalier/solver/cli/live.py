@@ -150,7 +150,8 @@ def _plain(event: SolveEvent) -> Iterator[str]:
     match event:
         case CandidateStarted(spec):
             again = "" if spec.rejoin is None else f", joins candidate {spec.rejoin} again"
-            yield f"candidate {spec.index}: started at temperature {spec.temperature:g}{again}"
+            way = f", way {spec.way}" if spec.way else ""
+            yield f"candidate {spec.index}: started at temperature {spec.temperature:g}{way}{again}"
         case Streamed(candidate, BranchOpened(path=path), text):
             yield f"candidate {candidate}: branch {_name(path)} opens: {' '.join(text.split())}"
         case Streamed(candidate, BranchClosed(path=path, cut=cut)):

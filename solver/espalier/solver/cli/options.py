@@ -62,6 +62,14 @@ GeneratedTests = Annotated[
         help="Where a problem has no check, judge Python programs by N tests that the model writes: no proof.",
     ),
 ]
+Ways = Annotated[
+    str | None,
+    typer.Option(
+        "--ways",
+        metavar="NAMES",
+        help="Ways of solving, handed out in turn: words,program. Of a program the answer is what it prints.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Results as JSON on standard output.")]
 AllowEvicting = Annotated[
     bool, typer.Option("--allow-evicting", help="Use a Redis that evicts keys when full, and may lose jobs that way.")
@@ -79,6 +87,11 @@ def diversity(temperatures: list[float] | None, hints: list[str] | None) -> dict
     """Settings of a policy: the ladder and the strategies that its candidates differ by, where they are given."""
     chosen = {"temperatures": temperatures, "hints": hints}
     return {name: tuple(values) for name, values in chosen.items() if values}
+
+
+def names_of(text: str | None) -> tuple[str, ...]:
+    """The names in an option that lists them with commas."""
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
 def parsed_check(text: str) -> Check:

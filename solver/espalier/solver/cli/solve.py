@@ -27,8 +27,10 @@ from espalier.solver.cli.options import (
     Rejoins,
     Seed,
     Temperatures,
+    Ways,
     chosen_seed,
     diversity,
+    names_of,
     parsed_check,
     trust,
 )
@@ -78,6 +80,7 @@ def solve(
     seconds: Annotated[float | None, typer.Option(help="Wall time for each problem.")] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds of candidates.")] = None,
     rejoins: Rejoins = 0,
+    ways: Ways = None,
     generated_tests: GeneratedTests = None,
     calibration: CalibrationFile = None,
     min_confidence: MinConfidence = 0.0,
@@ -106,9 +109,15 @@ def solve(
         from espalier.solver.core.policy import Budget
         from espalier.solver.core.problem import Problem, lines_of, read_problems, recognised
         from espalier.solver.core.verification import Verification
+        from espalier.solver.core.ways import ways_of
         from espalier.verifiers.check import PatchCheck
 
-        chosen = named(policy, **diversity(temperature, hint))
+        settings = diversity(temperature, hint)
+        if ways:
+            if generated_tests:
+                raise UsageError("--ways are for answers that are no programs; leave out --generated-tests")
+            settings["ways"] = ways_of(names_of(ways))
+        chosen = named(policy, **settings)
         budget = Budget(k, tokens, seconds, rounds, rejoins)
         verification = Verification(generated_tests=generated_tests or 0)
         judged_by = parsed_check(check) if check else None

@@ -33,6 +33,7 @@ class Spec:
         hint: A strategy to try, appended to the problem.
         repair: Set for an attempt to put an earlier answer right.
         rejoin: Set for a re-join: index of the candidate whose finished branches it concludes anew.
+        way: How the problem is to be solved; see `Way`. Empty: as it is put.
     """
 
     index: int
@@ -43,6 +44,7 @@ class Spec:
     hint: str = ""
     repair: Repair | None = None
     rejoin: int | None = None
+    way: str = ""
 
     @property
     def source(self) -> int:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 
-FEATURES = ("intercept", "share", "margin", "log_votes", "silent", "split")
+FEATURES = ("intercept", "share", "margin", "log_votes", "silent", "split", "ways")
 RIDGE = 1e-3
 """Weight of the penalty that keeps the fit finite where a feature separates right from wrong."""
 ITERATIONS = 50
@@ -28,17 +28,21 @@ class Votes:
     Attributes:
         weights: Of each class of equivalent answers, heaviest first; empty where nothing was answered.
         silent: Responses that state no answer.
+        ways: The share of the other ways of solving that state the heaviest class, too; 0 where there is one way.
     """
 
     weights: tuple[float, ...]
     silent: int = 0
+    ways: float = 0.0
 
     @classmethod
-    def of(cls, classes: Iterable[int | None]) -> Votes:
-        """From the class of each response's answer; None for a response without one."""
+    def of(cls, classes: Sequence[int | None], ways: Sequence[str] = ()) -> Votes:
+        """From the class of each response's answer, None for a response without one, and the way of each response."""
         counted = Counter(classes)
         silent = counted.pop(None, 0)
-        return cls(tuple(float(count) for _, count in counted.most_common()), silent)
+        ranked = counted.most_common()
+        agreement = other_ways(classes, ways, ranked[0][0]) if ranked else 0.0
+        return cls(tuple(float(count) for _, count in ranked), silent, agreement)
 
     def features(self) -> tuple[float, ...]:
         """What the model sees, in the order of FEATURES; votes are smoothed by half a vote.
@@ -47,7 +51,8 @@ class Votes:
         * margin: log-ratio of the heaviest class to the next one;
         * log_votes: logarithm of the heaviest class;
         * silent: share of responses without an answer;
-        * split: entropy of the classes in nats.
+        * split: entropy of the classes in nats;
+        * ways: share of the other ways of solving that state the heaviest class.
         """
         leader, runner_up, *_ = (*self.weights, 0.0, 0.0)
         total = sum(self.weights)
@@ -60,7 +65,17 @@ class Votes:
             math.log(leader + 0.5),
             self.silent / everything if everything else 1.0,
             -sum(share * math.log(share) for share in shares),
+            self.ways,
         )
+
+
+def other_ways(classes: Sequence[int | None], ways: Sequence[str], leader: int | None) -> float:
+    """Of the ways beside the first that the responses went, the share that states an answer of the leading class."""
+    used = set(ways)
+    if len(used) < 2:
+        return 0.0
+    stating = {way for one, way in zip(classes, ways, strict=True) if one == leader}
+    return (len(stating) - 1) / (len(used) - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +132,17 @@ class Calibration:
         features, weights, problems = value.get("features"), value.get("weights"), value.get("problems", 0)
         if not isinstance(features, list) or not all(isinstance(name, str) for name in features):
             raise ValueError("it has no list of features")
-        if tuple(features) != FEATURES:
+        if not features or not set(features) <= set(FEATURES):
             raise ValueError(f"it was fitted over {', '.join(features) or 'nothing'}, not over {', '.join(FEATURES)}")
         if not isinstance(weights, list) or not all(map(_is_finite, weights)):
             raise ValueError("its weights are no list of numbers")
         if not isinstance(problems, int):
             raise ValueError("its number of problems is no whole number")
-        return cls(tuple(map(float, weights)), str(value.get("model", "")), problems)
+        if len(weights) != len(features):
+            raise ValueError(f"it has {len(weights)} weights for {len(features)} features")
+        weighed = dict(zip(features, map(float, weights), strict=True))
+        # What it was fitted without, as before there were ways, it says nothing about.
+        return cls(tuple(weighed.get(name, 0.0) for name in FEATURES), str(value.get("model", "")), problems)
 
 
 def fit(votes: Sequence[Votes], right: Sequence[bool], model: str = "", problems: int = 0) -> Calibration:
@@ -190,7 +209,9 @@ def reliability(confidence: Sequence[float], right: Sequence[bool], threshold: f
     return Reliability(error, bins, len(kept) / total if total else 0.0, sum(kept) / len(kept) if kept else math.nan)
 
 
-def subsets(classes: Sequence[int | None], right_class: int | None, rng: Random) -> list[tuple[Votes, bool]]:
+def subsets(
+    classes: Sequence[int | None], right_class: int | None, rng: Random, ways: Sequence[str] = ()
+) -> list[tuple[Votes, bool]]:
     """Votes of 2, 4, 8, … of the responses to one problem, each with whether its winner is right.
 
     A model that is fitted on these can be asked after any number of responses.
@@ -199,12 +220,14 @@ def subsets(classes: Sequence[int | None], right_class: int | None, rng: Random)
         classes: Class of each response's answer; None without one.
         right_class: The class of right answers; None where no response is right.
         rng: Draws the subsets.
+        ways: The way of each response; none: all went the same.
     """
     found = []
     size = 2
     while size <= len(classes):
-        drawn = rng.sample(list(classes), size)
-        votes = Votes.of(drawn)
+        chosen = rng.sample(range(len(classes)), size)
+        drawn = [classes[index] for index in chosen]
+        votes = Votes.of(drawn, [ways[index] for index in chosen] if ways else ())
         if votes.weights:
             winner = Counter(one for one in drawn if one is not None).most_common(1)[0][0]
             found.append((votes, winner == right_class))

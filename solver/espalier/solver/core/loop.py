@@ -45,8 +45,9 @@ from espalier.solver.core.recorder import CandidateBuilder
 from espalier.solver.core.result import Result, spend
 from espalier.solver.core.selection import Trust, VerifiedCandidate, select
 from espalier.solver.core.verification import NO_EVIDENCE, Verification
+from espalier.solver.core.ways import PROGRAM, RUN, Way, evidence, printed
 from espalier.verifiers.answer import no_answer
-from espalier.verifiers.check import Check, Claim, ProgramCheck, StepCheck
+from espalier.verifiers.check import Check, Claim, PatchCheck, ProgramCheck, StepCheck
 from espalier.verifiers.generated_tests import GeneratedTests
 from espalier.verifiers.verdict import Status, Verdict
 
@@ -58,9 +59,6 @@ ABORT_SECONDS = 5.0
 
 VERIFY_SECONDS = 60.0
 """A verdict that takes longer is ERROR."""
-
-PROGRAM = ProgramCheck(())
-"""The form of answers that generated tests judge: a fenced Python program."""
 
 NOT_JUDGED = Verdict(Status.UNKNOWN, 0.0, "not_judged")
 """Of a candidate that the solve did not wait for."""
@@ -183,6 +181,7 @@ class _Run:
                 solver.engine, solver.template, solver.generation, problem, texts, seed, self._id, observer
             )
         self._tests: asyncio.Task[GeneratedTests] | None = None
+        self._runs: dict[str, asyncio.Task[Verdict]] = {}
         self._tested: dict[str, asyncio.Task[tuple[Verdict, int | None]]] = {}
 
     @property
@@ -243,7 +242,7 @@ class _Run:
             if entry.verdict is None:
                 self._judge_or_drop(entry.candidate)
                 for found in entry.candidate.branch_answers:
-                    self._verify_branch_answer(entry.candidate.spec.index, found)
+                    self._verify_branch_answer(entry.candidate.spec, found)
 
     @contextmanager
     def _alarm(self) -> Iterator[None]:
@@ -298,7 +297,7 @@ class _Run:
                 self._settle(VerifiedCandidate(attempt.candidate, self._known(attempt.candidate)))
             for branch in attempt.branches:
                 branch.cancel()
-        for waiting in (*self._verdicts.values(), *self._tested.values(), self._tests):
+        for waiting in (*self._verdicts.values(), *self._tested.values(), *self._runs.values(), self._tests):
             if waiting is not None:
                 waiting.cancel()
         if generating := [index for index, attempt in self._attempts.items() if attempt.is_generating]:
@@ -333,14 +332,14 @@ class _Run:
 
     def _sample(self, spec: Spec) -> None:
         engine = self._solver.engine
-        form = self._problem.check if self._evidence is None else PROGRAM
+        form = PROGRAM if self._evidence is not None or self._by_program(spec) else self._problem.check
         builder = CandidateBuilder(spec, engine.tokenizer, form, engine.info.end_of_turn, self._solver.generation.stop)
         attempt = self._attempts[spec.index] = _Attempt(builder=builder)
         attempt.generating = self._group.create_task(self._generate(spec, builder))
 
     async def _generate(self, spec: Spec, builder: CandidateBuilder) -> None:
         engine = self._solver.engine
-        asked = question(self._problem.text, spec)
+        asked = question(self._problem.text, spec if self._has_ways else replace(spec, way=""))
         prompt = self._solver.template.encode(engine.tokenizer, asked, self._problem.context)
         given = None
         if spec.rejoin is not None:
@@ -355,7 +354,7 @@ class _Run:
                     found = builder.feed(event)
                     self._observer(Streamed(spec.index, event, builder.text))
                     if found is not None:
-                        self._verify_branch_answer(spec.index, found)
+                        self._verify_branch_answer(spec, found)
                     if builder.stopped and not ended:
                         ended = True
                         await self._abort(spec.index)
@@ -387,17 +386,19 @@ class _Run:
 
     # Judging.
 
+    def _by_program(self, spec: Spec) -> bool:
+        """Whether a candidate states a program that prints its answer."""
+        return spec.way == Way.PROGRAM and self._has_ways
+
+    @property
+    def _has_ways(self) -> bool:
+        """Whether the problem can be solved in several ways. One that asks for a program or a patch has one."""
+        return self._evidence is None and not isinstance(self._problem.check, PatchCheck | ProgramCheck)
+
     async def _judge(self, candidate: Candidate) -> None:
         """The verdict on a candidate: that on its answer, unless one of its steps had the right one."""
         index = candidate.spec.index
-        verdict = no_answer(self._problem.check if self._checkable else None)
-        if candidate.answer is not None and self._tests is not None:
-            verdict, number = await self._test(self._tests, index, candidate.answer)
-            candidate = replace(candidate, answer_class=number)
-        elif candidate.answer is not None:
-            verdict = await self._verdict_on(index, (), candidate.answer, candidate.text)
-            if verdict.status is Status.UNKNOWN and self._checkable:
-                verdict = await self._add_step_score(verdict, candidate.text)
+        candidate, verdict = await self._verdict_of(candidate)
         if not verdict.passed:
             attempt = self._attempts[index]
             await asyncio.gather(*attempt.branches)
@@ -408,6 +409,43 @@ class _Run:
             candidate = replace(candidate, answer_class=await self._class_of(candidate.answer))
         await self._journal.judged(candidate, verdict)
         self._reports.put_nowait(VerifiedCandidate(candidate, verdict))
+
+    async def _verdict_of(self, candidate: Candidate) -> tuple[Candidate, Verdict]:
+        """The verdict on a candidate's own answer, and the candidate with that answer: what its program prints."""
+        index = candidate.spec.index
+        silent = no_answer(self._problem.check if self._checkable else None)
+        if candidate.answer is None:
+            return candidate, silent
+        if self._tests is not None:
+            verdict, number = await self._test(self._tests, index, candidate.answer)
+            return replace(candidate, answer_class=number), verdict
+        if self._by_program(candidate.spec):
+            ran = await self._run_program(candidate.answer)
+            if not ran.passed:
+                verdict = evidence(ran)
+                self._observer(AnswerJudged(index, (), candidate.answer, verdict, repeated=False))
+                return candidate, verdict
+            candidate = replace(candidate, answer=printed(ran))
+            if candidate.answer is None:
+                return candidate, silent
+            if not self._checkable:
+                verdict = evidence(ran)
+                self._observer(AnswerJudged(index, (), candidate.answer, verdict, repeated=False))
+                return candidate, verdict
+        assert candidate.answer is not None  # noqa: S101 (it is stated or printed)
+        verdict = await self._verdict_on(index, (), candidate.answer, candidate.text)
+        if verdict.status is Status.UNKNOWN and self._checkable:
+            verdict = await self._add_step_score(verdict, candidate.text)
+        return candidate, verdict
+
+    async def _run_program(self, program: str) -> Verdict:
+        """How the run of a program ended; each distinct program runs once."""
+        running = self._runs.get(program)
+        if running is None:
+            claim, timeout = Claim(program, bare=True), self._verify_timeout()
+            running = self._group.create_task(self._solver.verifiers.verify(claim, RUN, timeout=timeout))
+            self._runs[program] = running
+        return await running
 
     async def _test(
         self, written: asyncio.Task[GeneratedTests], index: int, program: str
@@ -424,14 +462,21 @@ class _Run:
         self._observer(AnswerJudged(index, (), program, verdict, repeated))
         return verdict, number
 
-    def _verify_branch_answer(self, index: int, found: BranchAnswer) -> None:
+    def _verify_branch_answer(self, spec: Spec, found: BranchAnswer) -> None:
         """A step has stated an answer: have it judged, if that can help."""
         if self._checkable and not self._state.stopped:
-            task = self._group.create_task(self._verify_branch(index, found))
-            self._attempts[index].branches.append(task)
+            task = self._group.create_task(self._verify_branch(spec, found))
+            self._attempts[spec.index].branches.append(task)
 
-    async def _verify_branch(self, index: int, found: BranchAnswer) -> None:
+    async def _verify_branch(self, spec: Spec, found: BranchAnswer) -> None:
         """The verdict on a step's answer: if it is right, the rest of the response is not needed."""
+        index = spec.index
+        if self._by_program(spec):
+            ran = await self._run_program(found.answer)
+            output = printed(ran) if ran.passed else None
+            if output is None:
+                return
+            found = replace(found, answer=output)
         verdict = await self._verdict_on(index, found.path, found.answer, found.answer)
         attempt = self._attempts[index]
         if verdict.passed and not attempt.passed:

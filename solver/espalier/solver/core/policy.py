@@ -77,6 +77,7 @@ class Outcome:
         feedback: Of its verdict.
         rejoin: Of its spec.
         rejoinable: Whether the candidate's branches can be concluded anew.
+        way: Of its spec.
     """
 
     index: int
@@ -89,6 +90,7 @@ class Outcome:
     feedback: str = ""
     rejoin: int | None = None
     rejoinable: bool = False
+    way: str = ""
 
     @property
     def source(self) -> int:
@@ -205,4 +207,5 @@ def outcome_of(candidate: Candidate, verdict: Verdict) -> Outcome:
         feedback=verdict.feedback,
         rejoin=candidate.spec.rejoin,
         rejoinable=bool(candidate.branches),
+        way=candidate.spec.way,
     )

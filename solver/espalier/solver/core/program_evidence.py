@@ -77,7 +77,8 @@ class ProgramEvidence:
         Raises:
             EngineError: The engine failed.
         """
-        prompt = self._template.encode(self._engine.tokenizer, request_for_tests(self._problem.text, PER_TEXT))
+        asked = request_for_tests(self._problem.text, PER_TEXT)
+        prompt = self._template.encode(self._engine.tokenizer, asked, self._problem.context)
         texts = await asyncio.gather(*(self._write(prompt, i, one) for i, one in enumerate(self._texts)))
         tests = GeneratedTests.of(texts, self._problem.text)
         self._observer(WrittenTests(tests, self.usage))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from espalier.solver.core.candidate import Spec
+from espalier.solver.core.ways import PROMPTS, Way
 
 REPAIR = """{problem}
 
@@ -25,7 +26,9 @@ def request_for_tests(problem: str, count: int) -> str:
 
 
 def question(problem: str, spec: Spec) -> str:
-    """The problem, with what the candidate's spec adds: an earlier attempt to put right, or a strategy to try."""
+    """The problem, with what the candidate's spec adds: a way, an earlier attempt to put right, a strategy to try."""
+    if spec.way:
+        problem = PROMPTS[Way(spec.way)].format(problem=problem)
     if spec.repair is not None:
         problem = REPAIR.format(problem=problem, answer=spec.repair.answer, feedback=spec.repair.feedback)
     return f"{problem}\n\n{spec.hint}" if spec.hint else problem

@@ -117,7 +117,7 @@ def _decode_context(message: common_pb2.Problem, at: str) -> tuple[ChatMessage, 
 def decode_settings(message: pb.Settings) -> Settings:
     """Settings; absent fields are None. `ServerLimits.plan` says whether they make sense."""
     values = {field.name: value for field, value in message.ListFields()}
-    return Settings(**{**values, "stop": tuple(message.stop)})
+    return Settings(**{**values, "stop": tuple(message.stop), "ways": tuple(message.ways) or None})
 
 
 def encode_settings(settings: Settings) -> pb.Settings:

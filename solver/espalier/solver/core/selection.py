@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from espalier.runtime.engine import FinishReason
 from espalier.solver.core.candidate import Candidate
-from espalier.solver.core.confidence import Calibration, Votes
+from espalier.solver.core.confidence import Calibration, Votes, other_ways
 from espalier.verifiers import generated_tests
 from espalier.verifiers.verdict import Status, Verdict
 
@@ -62,7 +62,8 @@ class Selection:
 
 
 def select(judged: Sequence[VerifiedCandidate], votes: Mapping[int, float]) -> Selection:
-    """PASS beats everything, then the weight of the answer's class; of equals the one with fewer tokens.
+    """PASS beats everything, then the weight of the answer's class; of equals the one that more ways of solving state,
+    then the one with fewer tokens.
 
     An answer with verdict FAIL or ERROR is never chosen.
 
@@ -82,8 +83,14 @@ def select(judged: Sequence[VerifiedCandidate], votes: Mapping[int, float]) -> S
         number = entry.candidate.answer_class
         return 0.0 if number is None else votes.get(number, 0.0)
 
+    def ways(entry: VerifiedCandidate) -> int:
+        number = entry.candidate.answer_class
+        return len({one.candidate.spec.way for one in open_ones if one.candidate.answer_class == number})
+
     heaviest = max(weight(entry) for entry in open_ones)
-    best = _cheapest([entry for entry in open_ones if weight(entry) == heaviest])
+    leading = [entry for entry in open_ones if weight(entry) == heaviest]
+    most = max(map(ways, leading))
+    best = _cheapest([entry for entry in leading if ways(entry) == most])
     if len({entry.candidate.spec.source for entry in open_ones}) == 1:  # conclusions of the same branches are no vote
         return _chosen(best, DecidedBy.ONLY_CANDIDATE, "the only answer; nothing could confirm or refute it")
     if best.verdict.decided_by == generated_tests.DECIDED_BY:
@@ -92,6 +99,8 @@ def select(judged: Sequence[VerifiedCandidate], votes: Mapping[int, float]) -> S
         reason = f"{agreeing} of {len(open_ones)} programs agree: each {said}; no check has confirmed it"
         return _chosen(best, DecidedBy.CONSENSUS, reason)
     share = f"{heaviest:.3g} of {sum(votes.values()):.3g} votes by weight"
+    if most > 1:
+        share += f", from {most} ways of solving"
     return _chosen(best, DecidedBy.CONSENSUS, f"{share}; no check has confirmed it")
 
 
@@ -127,7 +136,9 @@ class Trust:
 def _votes(judged: Sequence[VerifiedCandidate], votes: Mapping[int, float]) -> Votes:
     ended = [entry.candidate for entry in judged if entry.candidate.reason is not FinishReason.ABORTED]
     answered = {candidate.spec.source for candidate in ended if candidate.answer is not None}
-    return Votes(tuple(votes.values()), len({candidate.spec.source for candidate in ended} - answered))
+    silent = len({candidate.spec.source for candidate in ended} - answered)
+    classes, ways = [one.answer_class for one in ended], [one.spec.way for one in ended]
+    return Votes(tuple(votes.values()), silent, other_ways(classes, ways, next(iter(votes), None)))
 
 
 def _cheapest(judged: Sequence[VerifiedCandidate]) -> VerifiedCandidate:

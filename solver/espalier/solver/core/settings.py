@@ -13,6 +13,7 @@ from espalier.solver.core.policies import POLICIES, policy
 from espalier.solver.core.policies.greedy import Greedy
 from espalier.solver.core.policy import MAX_REJOINS, MIN_TOKENS, Budget, BudgetError, Policy
 from espalier.solver.core.verification import MAX_TESTS, NO_EVIDENCE, Verification
+from espalier.solver.core.ways import ways_of
 
 Number = TypeVar("Number", int, float)
 
@@ -47,6 +48,7 @@ class Settings:
         rejoins: Further conclusions from the branches of each candidate.
         generated_tests: Tests that the model writes for programs that no check judges.
         stop: Texts that end a response before they appear in it, outside of steps.
+        ways: Names of the ways of solving.
     """
 
     policy: str | None = None
@@ -60,6 +62,7 @@ class Settings:
     rejoins: int | None = None
     generated_tests: int | None = None
     stop: tuple[str, ...] = ()
+    ways: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +128,13 @@ class ServerLimits:
             if not 0 <= settings.temperature <= MAX_TEMPERATURE:
                 raise FieldError(f"{at}temperature", f"is {settings.temperature}; give 0 to {MAX_TEMPERATURE:g}")
             chosen["temperatures"] = (settings.temperature,)
+        if settings.ways:
+            try:
+                chosen["ways"] = ways_of(settings.ways)
+            except ValueError as error:
+                raise FieldError(f"{at}ways", str(error)) from None
+            if settings.generated_tests:
+                raise FieldError(f"{at}ways", "are for answers that are no programs; leave out generated_tests")
         tests = settings.generated_tests or 0
         if not 0 <= tests <= MAX_TESTS:
             raise FieldError(f"{at}generated_tests", f"is {tests}; give 0 to {MAX_TESTS}")

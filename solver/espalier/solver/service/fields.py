@@ -199,6 +199,10 @@ class Fields:
             values[setting] = self.count(name)
         for name, setting in AMOUNTS.items():
             values[setting] = self.typed(name, (int, float), "a number")
+        ways = self.typed("ways", list, "a list of names")
+        if ways is not None and not all(isinstance(name, str) for name in ways):
+            raise FieldError("ways", "is not a list of names")
+        values["ways"] = None if ways is None else tuple(ways)
         own = [self.count(name) for name in own_tokens]
         values["candidate_tokens"] = next((value for value in own if value is not None), None)
         return Settings(**values | known)

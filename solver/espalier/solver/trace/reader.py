@@ -179,7 +179,9 @@ def _add_candidate(root: Tree, candidate: TracedCandidate, full: bool) -> None:
     spec, finished = candidate.spec, candidate.finished
     again = f", joins candidate {spec['rejoin']} again" if "rejoin" in spec else ""
     label = Text(f"candidate {spec['index']}{again}", style="bold")
-    label.append(f"  round {spec['round']}, temperature {spec['temperature']:g}, seed {spec['seed']}", style="dim")
+    way = f", way {printable(spec['way'])}" if spec.get("way") else ""
+    facts = f"  round {spec['round']}, temperature {spec['temperature']:g}, seed {spec['seed']}{way}"
+    label.append(facts, style="dim")
     if finished is not None:
         label.append(f"  {finished['finish_reason']} after {finished['seconds']:.2f} s  ")
         label.append_text(_verdict(finished.get("answer"), finished["verdict"]))

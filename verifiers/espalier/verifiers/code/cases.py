@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from espalier.common.errors import FieldError
-from espalier.verifiers.check import AssertCase, CallCase, Case, CheckerCase, ProgramCheck, StdioCase
+from espalier.verifiers.check import AssertCase, CallCase, Case, CheckerCase, ProgramCheck, RunCase, StdioCase
 from espalier.verifiers.code.compare import parse_integer, parse_json, same_text, same_value
 from espalier.verifiers.code.languages import PROGRAM_SERVER, Language
 from espalier.verifiers.code.sandbox import Command, CommandOutcome, CommandStop
@@ -83,7 +83,7 @@ def prepare(case: Case, index: int, language: Language, check: ProgramCheck) -> 
     """
     where = f"check.program.cases[{index}]"
     match case:
-        case StdioCase() | CheckerCase():
+        case StdioCase() | CheckerCase() | RunCase():
             return Trial(case, index + 1, where, language.run, case.stdin)
         case CallCase():
             where += ".call"
@@ -181,6 +181,8 @@ def judge(trial: Trial, outcome: CommandOutcome, check: ProgramCheck, command: C
                 wrong = "wrong output"
         case CheckerCase():
             given, expected = case.stdin, case.expected
+        case RunCase():
+            given, expected = case.stdin, "a good end"
         case CallCase():
             given, expected = f"{case.function}(*{case.arguments_json})", case.expected_json
             got, wrong = _judge_value(trial.expected, outcome, check)

@@ -9,6 +9,7 @@ from typing import ClassVar
 from espalier.common.seeds import derive_seed
 from espalier.solver.core.candidate import Candidate, Repair, Spec
 from espalier.solver.core.policy import MIN_TOKENS, Outcome, PolicyState, Stop, outcome_of
+from espalier.solver.core.ways import Way
 from espalier.verifiers.verdict import Status, Verdict
 
 REJOIN_TEMPERATURE = 1.0
@@ -26,12 +27,14 @@ class Rounds:
     Attributes:
         temperatures: A ladder for diversity: candidate i samples at rung i, from the start again after the last.
         hints: Strategies for diversity, handed out in turn and appended to the problem; none by default.
+        ways: Ways of solving, handed out in turn; none: as the problem is put. A repair goes its candidate's way.
     """
 
     name: ClassVar[str]
 
     temperatures: tuple[float, ...] = (1.0,)
     hints: tuple[str, ...] = ()
+    ways: tuple[Way, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.temperatures:
@@ -132,6 +135,9 @@ class Rounds:
     ) -> tuple[Spec, ...]:
         """All candidates of a round."""
         repairs = self.repairs(size, past)
+        ways = {index: self.ways[index % len(self.ways)] for index in range(start, start + size) if self.ways}
+        gone = {outcome.index: Way(outcome.way) for outcome in past if outcome.way}
+        ways |= {start + at: gone[one.candidate] for at, one in enumerate(repairs) if one.candidate in gone}
         return tuple(
             Spec(
                 index=index,
@@ -141,6 +147,7 @@ class Rounds:
                 max_tokens=share,
                 hint=self.hints[index % len(self.hints)] if self.hints else "",
                 repair=repairs[index - start] if index - start < len(repairs) else None,
+                way=ways.get(index, ""),
             )
             for index in range(start, start + size)
         )

@@ -1,0 +1,187 @@
+"""Ways of solving: what a program prints is its answer, and what several ways agree on is worth more."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+
+import pytest
+
+from espalier.runtime.engine import GenerateRequest
+from espalier.solver.core.candidate import Spec
+from espalier.solver.core.confidence import FEATURES, Calibration, Votes
+from espalier.solver.core.events import CandidateStarted
+from espalier.solver.core.loop import Solver
+from espalier.solver.core.policies import BestOfK, Greedy, Refine
+from espalier.solver.core.policy import Budget, begin
+from espalier.solver.core.problem import Problem
+from espalier.solver.core.prompts import question
+from espalier.solver.core.result import Result
+from espalier.solver.core.selection import DecidedBy, Trust, select
+from espalier.solver.core.ways import RUN, Way, evidence, printed, ways_of
+from espalier.verifiers.check import AssertCase, Claim, ProgramCheck, ReferenceCheck
+from espalier.verifiers.code.settings import SandboxSettings
+from espalier.verifiers.code.verifier import CodeVerifier
+from espalier.verifiers.local import LocalVerifiers, load
+from espalier.verifiers.verdict import Status
+from tests.solver.core.test_trust import judged
+from tests.solver.scripted import PASS, ScriptedEngine, ScriptedJudge, boxed, response
+
+BOTH = ways_of(["words", "program"])
+OPEN = Problem("p", "What is 6 times 7?")
+CHECKED = Problem("p", OPEN.text, ReferenceCheck("42"))
+
+
+def program(source: str) -> str:
+    return f"```python\n{source}\n```"
+
+
+@pytest.fixture
+async def sandboxed() -> AsyncIterator[LocalVerifiers]:
+    code = CodeVerifier(SandboxSettings(kind="bwrap", warm=1))
+    async with LocalVerifiers([*load(["math"]), code]) as verifiers:
+        yield verifiers
+
+
+def by_way(words: str, *programs: str) -> Callable[[GenerateRequest, int], str]:
+    """Answers a candidate that is asked in words, and one that is asked for a program, by what it is asked."""
+    sources = iter(programs)
+
+    def script(request: GenerateRequest, _: int) -> str:
+        asked = ScriptedEngine.of("").tokenizer.decode(request.prompt)
+        return next(sources) if "Solve this with a Python program" in asked else words
+
+    return script
+
+
+async def solved(engine: ScriptedEngine, verifiers: LocalVerifiers, problem: Problem = OPEN, k: int = 2) -> Result:
+    return await Solver(engine, verifiers).solve(problem, BestOfK(ways=BOTH), Budget(candidates=k))
+
+
+def test_candidates_go_the_ways_in_turn_and_a_repair_goes_that_of_what_it_repairs() -> None:
+    specs = BestOfK(ways=BOTH).ask(begin(1, Budget(candidates=4)))
+    assert [spec.way for spec in specs] == ["words", "program", "words", "program"]
+    policy = Refine(ways=BOTH)
+    state = begin(1, Budget(candidates=8))
+    for spec, entry in zip(policy.ask(state), judged(("1", None), ("2", None), status=Status.FAIL), strict=True):
+        verdict = replace(entry.verdict, score=0.1 * spec.index, feedback="no")
+        state = policy.tell(state, replace(entry.candidate, spec=spec), verdict)
+    repairing = [spec for spec in policy.ask(state) if spec.repair]
+    assert [(spec.repair.candidate, spec.way) for spec in repairing if spec.repair] == [(1, "program")]
+
+
+@pytest.mark.parametrize("names", [["word"], ["words", "words"], ["words", ""]])
+def test_ways_that_there_are_not_are_refused(names: list[str]) -> None:
+    with pytest.raises(ValueError, match="way"):
+        ways_of(names)
+
+
+def test_each_way_has_its_words() -> None:
+    asked = [question("What {is} it?", Spec(0, 0, 0, 1.0, way=way)) for way in Way]
+    assert asked[0] == "What {is} it?"
+    assert asked[1].startswith("What {is} it?\n\nSolve this with a Python program")
+
+
+@pytest.mark.bwrap
+async def test_what_a_program_prints_is_its_answer(sandboxed: LocalVerifiers) -> None:
+    engine = ScriptedEngine(by_way(boxed("41"), program("print('so')\nprint(6 * 7)\n")))
+    events: list[object] = []
+    result = await Solver(engine, sandboxed).solve(
+        CHECKED, BestOfK(ways=BOTH), Budget(candidates=2), observer=events.append
+    )
+    assert (result.selection.answer, result.selection.decided_by) == ("42", DecidedBy.CHECK)
+    asked = {event.spec.way: event.question for event in events if isinstance(event, CandidateStarted)}
+    assert asked["words"] is None
+    assert "Python program" in (asked["program"] or "")
+
+
+@pytest.mark.bwrap
+async def test_ways_that_agree_are_one_class_and_are_told(sandboxed: LocalVerifiers) -> None:
+    engine = ScriptedEngine(by_way(boxed("42"), program("print(42.0)"), program("print(41)")))
+    result = await solved(engine, sandboxed, k=4)
+    assert result.selection.answer in ("42", "42.0")
+    assert result.selection.reason.startswith("3 of 4 votes by weight, from 2 ways of solving")
+    assert [entry.verdict.decided_by for entry in result.judged] == ["steps", "program_output"] * 2
+
+
+@pytest.mark.bwrap
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [("print(1 / 0)", "ZeroDivisionError"), ("def f(:", "SyntaxError"), ("while True: pass", "time limit")],
+)
+async def test_a_program_that_fails_is_fail_with_its_error_as_feedback(
+    sandboxed: LocalVerifiers, source: str, said: str
+) -> None:
+    engine = ScriptedEngine(by_way(boxed("42"), program(source)))
+    result = await solved(engine, sandboxed)
+    verdict = result.judged[1].verdict
+    assert (verdict.status, verdict.score) == (Status.FAIL, 0.0)
+    assert said in verdict.feedback
+    assert result.selection.answer == "42"
+
+
+@pytest.mark.bwrap
+async def test_a_failed_program_is_repaired_as_a_program_with_its_error(sandboxed: LocalVerifiers) -> None:
+    engine = ScriptedEngine.of(program("print(1 / 0)"), program("print(1 / 0)"), program("print(42)"))
+    policy = Refine(ways=ways_of(["program"]), first=1)
+    await Solver(engine, sandboxed).solve(CHECKED, policy, Budget(candidates=3))
+    asked = engine.tokenizer.decode(engine.requests[1].prompt)
+    assert "print(1 / 0)" in asked
+    assert "ZeroDivisionError" in asked
+    assert "Solve this with a Python program" in asked
+
+
+@pytest.mark.bwrap
+async def test_a_program_that_prints_nothing_states_no_answer(sandboxed: LocalVerifiers) -> None:
+    engine = ScriptedEngine(by_way(boxed("42"), program("x = 42")))
+    result = await solved(engine, sandboxed)
+    assert result.judged[1].candidate.answer is None
+    assert result.judged[1].verdict.status is Status.UNKNOWN
+
+
+@pytest.mark.bwrap
+async def test_one_plan_of_a_response_may_be_a_program(sandboxed: LocalVerifiers) -> None:
+    text = response("\n" + program("print(42)") + "\n", "long " * 500, answer=program("print(41)"))
+    policy = Greedy(ways=ways_of(["program"]))
+    result = await Solver(ScriptedEngine.of(text), sandboxed).solve(CHECKED, policy)
+    assert (result.selection.answer, result.selection.verified) == ("42", True)
+
+
+async def test_a_problem_that_asks_for_a_program_has_one_way() -> None:
+    problem = Problem("p", "Write f.", ProgramCheck((AssertCase("assert f(1) == 1"),)))
+    judge = ScriptedJudge({"def f(x): return x\n": PASS})
+    engine = ScriptedEngine.of(program("def f(x): return x"))
+    await Solver(engine, judge).solve(problem, BestOfK(ways=ways_of(["program"])), Budget(candidates=1))
+    assert judge.checks == [problem.check]
+    assert engine.tokenizer.decode(engine.requests[0].prompt) == "[Write f.]"
+
+
+@pytest.mark.bwrap
+async def test_no_output_is_longer_than_its_last_line(sandboxed: LocalVerifiers) -> None:
+    claim = Claim("for i in range(100_000): print(i)\nprint('  7 ')\nprint()", bare=True)
+    ran = await sandboxed.verify(claim, RUN)
+    assert printed(ran) == "7"
+    assert evidence(ran).status is Status.UNKNOWN
+
+
+def test_of_answers_with_equal_votes_that_of_more_ways_is_chosen() -> None:
+    entries = judged(("5", 1), ("5", 1), ("4", 0), ("4", 0))
+    ways = ("words", "words", "words", "program")
+    told = [
+        replace(entry, candidate=replace(entry.candidate, spec=replace(entry.candidate.spec, way=way)))
+        for entry, way in zip(entries, ways, strict=True)
+    ]
+    assert select(told, {1: 2.0, 0: 2.0}).answer == "4"
+    assert select(entries, {1: 2.0, 0: 2.0}).answer == "5"
+    surer = Calibration(tuple(1.0 if name == "ways" else 0.0 for name in FEATURES))
+    trust = Trust(surer)
+    found = [trust.weigh(select(some, {0: 2.0, 1: 2.0}), some, {0: 2.0, 1: 2.0}).confidence for some in (told, entries)]
+    assert found == pytest.approx([0.7310585786300049, 0.5])
+
+
+def test_agreement_is_the_share_of_the_other_ways() -> None:
+    ways = ["a", "a", "b", "c"]
+    assert Votes.of([0, 0, 0, 1], ways).ways == 0.5
+    assert Votes.of([0, 0, 1, 2], ways).ways == 0.0
+    assert Votes.of([0, 0, 1, 2]).ways == 0.0
+    assert Votes.of([0, 0], ["a", "a"]).ways == 0.0
