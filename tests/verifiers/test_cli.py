@@ -95,9 +95,49 @@ def test_pairs_that_all_pass_exit_0() -> None:
     assert espalier("verify", "math", "--pairs", "-", stdin='{"gold": 0.10, "answer": "1/10"}').exit_code == 0
 
 
-def test_no_pairs_are_no_failure() -> None:
-    result = espalier("verify", "math", "--pairs", "-", stdin="\n")
-    assert (result.exit_code, result.stdout) == (0, "")
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("math", "--pairs", "-"), "standard input: has no pairs; write one a line"),
+        (("code", "-", "--cases", "{cases}"), "standard input is empty: there is no program to run"),
+        (("code", "{program}", "--cases", "-"), "standard input: is empty; write a JSON list of cases"),
+    ],
+)
+def test_a_file_that_holds_nothing_is_refused(arguments: tuple[str, ...], problem: str, tmp_path: Path) -> None:
+    (tmp_path / "cases").write_text('[{"stdio": {"stdin": "", "expected": ""}}]')
+    (tmp_path / "program").write_text("print()")
+    files = {name: str(tmp_path / name) for name in ("cases", "program")}
+    result = espalier("verify", *(argument.format(**files) for argument in arguments), stdin=" \n")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert problem in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"), [(b"\xff\x00\x80", "is not UTF-8 text"), (b"[{]", "not JSON"), (b"3", "neither a list")]
+)
+def test_cases_that_cannot_be_read_are_refused(content: bytes, problem: str, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text("print()")
+    result = espalier("verify", "code", str(tmp_path / "program.py"), "--cases", "-", stdin=content)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"standard input: {problem}" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("--numbers", "1,a", "--target", "5"), "--numbers and --target: the number 'a' is no number"),
+        (("--numbers", "1,2", "--target", "x"), "--numbers and --target: the target 'x' is no number"),
+        (("--numbers", "1,,2", "--target", "5"), "--numbers: a number is missing"),
+        (("--relation", "3x +"), "--relation: cannot be read"),
+        (("--relation", "x = 1", "--domain", "whatever"), "--domain: unknown domain 'whatever'"),
+    ],
+)
+def test_constraints_that_no_answer_satisfies_are_refused_by_their_option(
+    arguments: tuple[str, ...], problem: str
+) -> None:
+    result = espalier("verify", "math", *arguments, "5")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert problem in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -154,7 +194,7 @@ def test_lone_surrogates_do_not_break_a_run() -> None:
         (("code", "/nonexistent.py", "--cases", "-"), "standard input: "),
         (("code", "-", "--cases", "-"), "standard input is either"),
         (("math", "--relation", " ", "5"), "check.constraints.constraints[0].relation.text: is empty"),
-        (("math", "--numbers", "1,,2", "--target", "3", "5"), "number_use.numbers[1]: is empty"),
+        (("math", "--numbers", "1,,2", "--target", "3", "5"), "--numbers: a number is missing between two commas"),
         (("custom", "absent", "x"), "no verifier called 'absent'; there are: math, code"),
     ],
 )
@@ -280,14 +320,15 @@ def test_the_file_of_cases_may_say_how_to_compare_and_in_which_language() -> Non
 @pytest.mark.parametrize(
     ("content", "hint"),
     [
-        (b"", "Expecting value"),
+        (b"", "is empty; write a JSON list of cases"),
+        (b"[1", "not JSON: Expecting"),
         (b"5", "neither a list of cases nor an object"),
         (b"[]", "cases"),
         (b'[{"stdin": "1"}]', "stdin"),
         (b'[{"call": {"function": "f", "arguments": {}, "expected": 1}}]', "cases[0].call.arguments_json"),
         (b'{"cases": 5}', "cases"),
         (b'{"cases": [{"stdio": {}}], "speed": 1}', "speed"),
-        (b"\xff", "utf-8"),
+        (b"\xff", "is not UTF-8 text"),
         (b"[" * 100_000, "nested too deeply"),
     ],
 )

@@ -33,7 +33,7 @@ def read_pairs(content: bytes, name: str) -> list[Pair]:
     Numbers may stand without quotes and are taken digit by digit as written.
 
     Raises:
-        ValueError: Some lines are malformed; all of them are counted, the first ones named.
+        ValueError: There are no pairs, or some lines are malformed; all of them are counted, the first ones named.
     """
     pairs: list[Pair] = []
     faults: list[str] = []
@@ -44,6 +44,8 @@ def read_pairs(content: bytes, name: str) -> list[Pair]:
             pairs.append(_pair(number, line))
         except ValueError as error:
             faults.append(f"{name}:{number}: {error}")
+    if not pairs and not faults:
+        raise ValueError(f'{name}: has no pairs; write one a line, {{"gold": "1/2", "answer": "0.5"}}')
     if faults:
         more = [f"… and {len(faults) - MAX_NAMED} more"] if len(faults) > MAX_NAMED else []
         raise ValueError("\n".join([*faults[:MAX_NAMED], *more]))
@@ -84,6 +86,8 @@ def read_program_check(content: bytes, name: str, language: str | None = None) -
     Raises:
         ValueError: The file is malformed; the message names the field.
     """
+    if not content.strip():
+        raise ValueError(f"{name}: is empty; write a JSON list of cases, or an object with the field 'cases'")
     try:
         value = json.loads(content.decode())
         check = {"cases": value} if isinstance(value, list) else value
@@ -95,6 +99,10 @@ def read_program_check(content: bytes, name: str, language: str | None = None) -
         return proto.decode_program(message, at="cases file")
     except RecursionError:
         raise ValueError(f"{name}: nested too deeply") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{name}: is not UTF-8 text; write JSON") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{name}: not JSON: {error}") from None
     except (ValueError, json_format.ParseError) as error:
         raise ValueError(f"{name}: {error}") from None
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from espalier.common.cli import NEGATIVE, OK, TROUBLE, UsageError, errors, say
+from espalier.common.errors import FieldError
 from espalier.verifiers.check import (
     Check,
     Claim,
@@ -169,7 +170,10 @@ def verify_code(
             raise UsageError("standard input is either the program or the cases")
         spoken = language or LANGUAGES.get(Path(program).suffix)
         check = read_program_check(_read(cases), _called(cases), spoken)
-        claim = Claim(_read(program).decode(errors="replace"), bare=True)
+        source = _read(program).decode(errors="replace")
+        if not source.strip():
+            raise UsageError(f"{_called(program)} is empty: there is no program to run")
+        claim = Claim(source, bare=True)
         judges = _judges(["code"], address, token_file, tls_ca)
         asyncio.run(_verify_one(judges, claim, check, timeout, as_json))
 
@@ -358,6 +362,8 @@ def _math_check(
     if (numbers is None) != (target is None):
         raise UsageError("--numbers and --target belong together")
     if numbers is not None and target is not None:
+        if not all(number.strip() for number in numbers.split(",")):
+            raise UsageError("--numbers: a number is missing between two commas, or at an end")
         constraints.append(NumberUse(tuple(number.strip() for number in numbers.split(",")), target))
     if (gold is not None) + bool(constraints) + steps != 1:
         raise UsageError(
@@ -382,6 +388,8 @@ async def _verify_one(
 
     check = proto.decode_check(proto.encode_check(check))  # what a server would refuse is refused here too
     async with judges:
+        if isinstance(check, ConstraintCheck):
+            await _validate(judges, check, timeout)
         verdict = await judges.verify(claim, check, timeout=timeout)
     if report is not None:
         _write_report(report, verdict)
@@ -393,6 +401,18 @@ def _write_report(file: Path, verdict: Verdict) -> None:
     from espalier.verifiers.patch.report import report_of
 
     file.write_text(report_of(verdict), encoding="utf-8")
+
+
+async def _validate(judges: LocalVerifiers | RemoteVerifiers, check: ConstraintCheck, timeout: float | None) -> None:
+    """Refuse constraints that no answer could satisfy, by the name of their option."""
+    try:
+        await judges.validate_check(check, timeout=timeout)
+    except FieldError as error:
+        place = re.search(r"constraints\[(\d+)\]", error.field)
+        if place is None:
+            raise
+        options = {Relation: "--relation", Domain: "--domain", NumberUse: "--numbers and --target"}
+        raise UsageError(f"{options[type(check.constraints[int(place[1])])]}: {error.problem}") from None
 
 
 async def _verify_pairs(

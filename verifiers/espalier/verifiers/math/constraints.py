@@ -54,7 +54,7 @@ def satisfies(claim: Node, constraint: Constraint) -> Equality:
                 return satisfies_relation(claim, constraint)
             case Domain(name):
                 return in_domain(claim, name)
-    except (ParseError, LimitError, Undefined) as error:
+    except (ParseError, LimitError, Undefined, NotExact) as error:
         return Equality(None, str(error))
 
 
@@ -63,9 +63,11 @@ def fault_of(constraint: Constraint) -> str:
     try:
         match constraint:
             case NumberUse(numbers, target):
+                for what, text in (*(("the number", number) for number in numbers), ("the target", target)):
+                    if symbols(parse(text)[0]):
+                        return f"{what} {text[:80]!r} is no number"
                 for number in numbers:
                     exact(parse(number)[0])
-                parse(target)
             case Relation(text):
                 system, _ = _free_unknown(_system(parse(text)[0]))
                 if not any(symbols(part) for part in system):
