@@ -1,13 +1,15 @@
 """Does credit for the set pay? {outcome, set} x {parallel, sequential}, several seeds, equal sampled tokens.
 
     python -m recipes.ablation train --out runs/ablation      # goes on where it was stopped
+    python -m recipes.ablation train --out runs/ablation --arms set-sequential set-parallel-balanced --seeds 1
     python -m recipes.ablation report --out runs/ablation --plot docs/images/set-credit.png
 
 The two starts are made by supervised training of the same network on the same problems, in the form that each way of
 decoding needs (`start.toml`; plain chains of thought for sequential decoding), for as many steps as bring the passing
 share near that of the other (`START_STEPS`). A sequential response has about a third of the tokens of a parallel one,
 so sequential arms draw three times as many samples of each prompt: as many tokens, and about as many verdicts, since
-parallel arms have their branches judged (all of them, for the metrics).
+parallel arms have their branches judged (all of them, for the metrics). Re-joins cost half as many tokens again, so
+their arms take fewer steps.
 Each arm trains `ablation.toml` and is measured on the same held-out problems. `report` says what was finished.
 """
 
@@ -55,7 +57,12 @@ PAIRS = (
     ("set-parallel", "outcome-sequential"),
     ("set-parallel", "outcome-parallel"),
     ("outcome-parallel", "outcome-sequential"),
+    ("set-parallel", "set-sequential"),
     ("set-sequential", "outcome-sequential"),
+    ("set-parallel-balanced", "set-parallel"),
+    ("set-parallel-balanced", "outcome-sequential"),
+    ("set-parallel-rejoins", "set-parallel"),
+    ("set-parallel-balanced-rejoins", "set-parallel-balanced"),
 )
 SMOOTHED = 6
 CPU = torch.device("cpu")
@@ -69,28 +76,39 @@ class Arm:
         mode: How it decodes.
         credit: What is made of verdicts.
         rejoins: Conclusions that are sampled again from the branches of each response.
+        steps: Share of the file's optimiser steps that it takes, for as many sampled tokens as the others.
     """
 
     name: str
     mode: Mode
     credit: CreditConfig
     rejoins: int = 0
+    steps: float = 1.0
 
     def config(self, base: RlConfig, seed: int) -> RlConfig:
         """Its settings: those of the file, but for what tells the arms apart."""
         samples = base.rollout.samples * (SEQUENTIAL_SAMPLES if self.mode is Mode.SEQUENTIAL else 1)
         rollout = replace(base.rollout, mode=self.mode, samples=samples, rejoins=self.rejoins)
         problems = replace(base.problems, seed=base.problems.seed + 1000 * seed)
-        return replace(base, seed=seed, credit=self.credit, rollout=rollout, problems=problems)
+        steps = max(1, round(base.steps * self.steps))
+        return replace(base, seed=seed, steps=steps, credit=self.credit, rollout=rollout, problems=problems)
 
 
 SET = CreditConfig(CreditKind.SET)
+BALANCED = replace(SET, balance_kinds=True)
+"""Guidelines, steps, takeaways and answers each normalised by their own number of tokens."""
+SET_SIZE = 4
+"""Samples in a set of sequential set credit, which is pass@k training: as many as a parallel response has branches."""
+WITH_REJOINS = 2 / 3
+"""Two conclusions more have half the tokens of a whole response."""
 ARMS = (
     Arm("outcome-parallel", Mode.PARALLEL, CreditConfig()),
     Arm("set-parallel", Mode.PARALLEL, SET),
-    Arm("set-parallel-rejoins", Mode.PARALLEL, SET, rejoins=2),
+    Arm("set-parallel-balanced", Mode.PARALLEL, BALANCED),
+    Arm("set-parallel-rejoins", Mode.PARALLEL, SET, rejoins=2, steps=WITH_REJOINS),
+    Arm("set-parallel-balanced-rejoins", Mode.PARALLEL, BALANCED, rejoins=2, steps=WITH_REJOINS),
     Arm("outcome-sequential", Mode.SEQUENTIAL, CreditConfig()),
-    Arm("set-sequential", Mode.SEQUENTIAL, replace(SET, k=4)),
+    Arm("set-sequential", Mode.SEQUENTIAL, replace(SET, k=SET_SIZE)),
 )
 
 
@@ -267,7 +285,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("action", choices=("train", "report"))
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--arms", nargs="*", default=[arm.name for arm in ARMS], help="only these")
+    names = [arm.name for arm in ARMS]
+    parser.add_argument("--arms", nargs="+", default=names, choices=names, metavar="ARM", help=f"only these of {names}")
+    parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS, choices=SEEDS, help="only these")
     parser.add_argument("--plot", type=Path, help="picture to write (PNG)")
     options = parser.parse_args()
     if options.action == "report":
@@ -277,7 +297,7 @@ def main() -> None:
     base = load_as(RlConfig, HERE / "ablation.toml")
     arms = [arm for arm in ARMS if arm.name in options.arms]
     for mode in Mode:  # all seeds of one way of decoding first
-        for seed in SEEDS:
+        for seed in options.seeds:
             for arm in arms:
                 if arm.mode is mode:
                     run(options.out, base, arm, seed)
