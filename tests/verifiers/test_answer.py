@@ -17,6 +17,7 @@ from espalier.verifiers.check import (
     Claim,
     ConstraintCheck,
     CustomCheck,
+    PatchCheck,
     ProgramCheck,
     ReferenceCheck,
     Relation,
@@ -76,6 +77,8 @@ texts = st.lists(st.sampled_from(FRAGMENTS), max_size=25).map("".join) | st.text
 
 
 def check_of(kind: str) -> Check:
+    if kind == "patch":
+        return PatchCheck("0" * 64, ("tests/t.py::a",))
     return MATH if kind == "math" else ProgramCheck((StdioCase("", "1"),), language=kind)
 
 

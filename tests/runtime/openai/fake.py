@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +22,7 @@ class FakeOpenAI:
         finish: Its finish reason; None: it breaks off without one.
         models: Names that it lists.
         refusals: Statuses of the next requests, each with its headers, before one is served.
+        tell: What a response says, from the body of its request; None: the deltas.
         stall: Whether it falls silent behind the deltas.
         seen: Bodies of the requests.
         open: Responses on their way.
@@ -34,6 +35,7 @@ class FakeOpenAI:
     finish: str | None = "stop"
     models: tuple[str, ...] = ("tiny",)
     refusals: list[tuple[int, dict[str, str]]] = field(default_factory=list)
+    tell: Callable[[dict[str, Any]], str] | None = None
     stall: bool = False
     seen: list[dict[str, Any]] = field(default_factory=list)
     open: int = 0
@@ -47,7 +49,8 @@ class FakeOpenAI:
         return web.json_response({"object": "list", "data": data})
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
-        self.seen.append(await request.json())
+        body = await request.json()
+        self.seen.append(body)
         if self.refusals:
             status, headers = self.refusals.pop(0)
             return web.json_response({"error": {"message": "not now", "type": "x"}}, status=status, headers=headers)
@@ -56,7 +59,7 @@ class FakeOpenAI:
         self.open += 1
         self.most_open = max(self.most_open, self.open)
         try:
-            for delta in self.deltas:
+            for delta in self.deltas if self.tell is None else ({"content": self.tell(body)},):
                 await self._send(response, [{"index": 0, "delta": delta, "finish_reason": None}])
                 await asyncio.sleep(0)
             if self.stall:

@@ -20,6 +20,7 @@ from espalier.verifiers.check import (
     Domain,
     MathOptions,
     NumberUse,
+    PatchCheck,
     ProgramCheck,
     ReferenceCheck,
     Relation,
@@ -42,6 +43,7 @@ LONG: list[Check] = [
     *(check for _, check in SHORT),
     ReferenceCheck("5%", MathOptions(percent_as_fraction=False, round_to=2)),
     ConstraintCheck((NumberUse(("1", "2"), "3", use_all=False, operators=("+",)), Domain("real"))),
+    PatchCheck("0" * 64, ("tests/t.py::a",), ("tests",), ("pytest", "-x"), ("docs",), (("tests/t.py", ""),)),
     ProgramCheck((CallCase("f", "[[1]]", "1"),), comparison=Comparison.EXACT, stop_at_first_failure=False),
     CustomCheck("mine", '{"a": 1}'),
 ]
