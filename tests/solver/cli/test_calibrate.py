@@ -13,7 +13,7 @@ from espalier.runtime.engine import FinishReason, Usage
 from espalier.solver.cli.calibrate import app
 from espalier.solver.cli.solve import app as solve
 from espalier.solver.core.candidate import Candidate, Spec
-from espalier.solver.core.confidence import Calibration
+from espalier.solver.core.confidence import Calibration, Votes
 from espalier.solver.core.responses import ResponseFile, Sampling
 
 
@@ -56,6 +56,27 @@ def test_it_learns_writes_and_says_how_reliable_it_is(files: tuple[Path, Path], 
     assert 0 <= row["error"] < 0.25
     assert sum(count for _, _, count in row["bins"]) > 40
     assert Calibration.load(out).problems == 40
+
+
+@pytest.mark.bwrap
+def test_it_learns_what_agreement_of_ways_is_worth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two ways that agree are right, two that differ are not: the programs run, and their outputs vote."""
+    monkeypatch.setenv("ESPALIER_SANDBOX_KIND", "bwrap")
+    problems, responses = tmp_path / "problems.jsonl", ResponseFile(tmp_path / "r.jsonl", Sampling("tiny", 0, 1.0, 9))
+    lines = []
+    for number in range(12):
+        lines.append(json.dumps({"id": str(number), "text": f"{number} + 1?", "check": f"reference:{number + 1}"}))
+        in_words, added = (number + 1, 1) if number % 2 else (number + 2, 3)
+        for sample, (way, answer) in enumerate((("words", f"{in_words}"), ("program", f"print({number} + {added})"))):
+            spec = Spec(sample, 0, 0, 1.0, way=way)
+            responses.add("file", str(number), Candidate(spec, "", answer, (), FinishReason.STOP, Usage(), seconds=0.0))
+    problems.write_text("\n".join(lines) + "\n")
+    out = tmp_path / "calibration.json"
+    done = CliRunner().invoke(app, [str(problems), "--responses", str(tmp_path / "r.jsonl"), "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    calibration = Calibration.load(out)
+    agreed, split = Votes((2.0,), ways=1.0), Votes((1.0, 1.0))
+    assert calibration.confidence(agreed) > 0.8 > 0.6 > calibration.confidence(split)
 
 
 def test_responses_to_other_problems_are_refused(files: tuple[Path, Path], tmp_path: Path) -> None:

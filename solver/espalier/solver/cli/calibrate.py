@@ -128,13 +128,31 @@ async def _examples(problems: Path, responses: Path, seed: int) -> tuple[str, li
 
         async def one(problem: Problem) -> tuple[list[int | None], int | None]:
             async with free:
-                return await _classes(verifiers, problem, own[problem.id])
+                return await _classes(verifiers, problem, await _printed(verifiers, own[problem.id]))
 
         classed = await asyncio.gather(*map(one, asked))
     for problem, (classes, right) in zip(asked, classed, strict=True):
-        drawn = subsets(classes, right, Random(f"{seed}/{problem.id}"))
+        ways = [candidate.spec.way for candidate in own[problem.id]]
+        drawn = subsets(classes, right, Random(f"{seed}/{problem.id}"), ways)
         examples += [(problem.id, votes, is_right) for votes, is_right in drawn]
     return sampling.model, examples
+
+
+async def _printed(verifiers: LocalVerifiers | RemoteVerifiers, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
+    """The candidates, those that answer by a program with what it prints."""
+    from dataclasses import replace
+
+    from espalier.solver.core.ways import RUN, Way, printed
+    from espalier.verifiers.check import Claim
+
+    found = []
+    for candidate in candidates:
+        answer = candidate.answer
+        if candidate.spec.way == Way.PROGRAM and answer is not None:
+            ran = await verifiers.verify(Claim(answer, bare=True), RUN)
+            answer = printed(ran) if ran.passed else None
+        found.append(replace(candidate, answer=answer))
+    return found
 
 
 async def _classes(

@@ -15,7 +15,9 @@ from espalier.solver.core.candidate import Candidate, Spec
 from espalier.solver.core.generation import Generation, closing
 from espalier.solver.core.loop import VERIFY_SECONDS, Solver, Verifiers
 from espalier.solver.core.problem import Problem
+from espalier.solver.core.prompts import question
 from espalier.solver.core.recorder import CandidateBuilder
+from espalier.solver.core.ways import PROGRAM, Way
 from espalier.verifiers.check import Claim
 from espalier.verifiers.verdict import Status
 
@@ -68,8 +70,9 @@ async def draw(
     number: int,
     seed: int,
     temperature: float,
+    way: str = "",
 ) -> Candidate:
-    """Generate response `number` of a problem to its end.
+    """Generate response `number` of a problem to its end. Its answer by the way of programs is the program itself.
 
     No observer watches, so its branches are read when it has ended, and not token by token.
 
@@ -77,9 +80,10 @@ async def draw(
         EngineError: The engine failed.
     """
     ends = engine.info.end_of_turn
-    spec = Spec(number, 0, derive_seed(seed, number), temperature)
-    recorder = CandidateBuilder(spec, engine.tokenizer, problem.check, ends)
-    prompt = template.encode(engine.tokenizer, problem.text)
+    spec = Spec(number, 0, derive_seed(seed, number), temperature, way=way)
+    form = PROGRAM if way == Way.PROGRAM else problem.check
+    recorder = CandidateBuilder(spec, engine.tokenizer, form, ends)
+    prompt = template.encode(engine.tokenizer, question(problem.text, spec))
     request = generation.request(uuid.uuid4().hex, prompt, spec, engine.info)
     async with closing(engine.generate(request)) as events:
         async for event in events:

@@ -164,6 +164,9 @@ def sample(
     first: Annotated[int, typer.Option(min=0, help="Skip so many problems.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many problems.")] = None,
     at_once: Annotated[int, typer.Option(min=1, help="Requests on their way at a time.")] = 256,
+    ways: Annotated[
+        str, typer.Option(metavar="NAMES", help="Ways of solving, handed out in turn: words,program.")
+    ] = "",
     seed: Seed = 0,
     debug: Debug = False,
 ) -> None:
@@ -176,9 +179,11 @@ def sample(
         from espalier.runtime.open import open_engine, template_of
         from espalier.solver.core.generation import Generation
         from espalier.solver.core.responses import ResponseFile, Sampling
+        from espalier.solver.core.ways import ways_of
         from espalier.training.data.sampling import Draws
         from espalier.training.data.sampling import sample as sampled
 
+        gone = ways_of(name.strip() for name in ways.split(",")) if ways else ()
         chosen = _read(problems)[first : None if limit is None else first + limit]
         generation = Generation(limits=Limits(max_tokens=max_tokens), mode=Mode(mode))
         report = _Report()
@@ -186,7 +191,7 @@ def sample(
         async def run() -> int:
             async with open_engine(engine) as opened:
                 kept = ResponseFile(responses, Sampling(opened.info.model, seed, temperature, max_tokens))
-                draws = Draws(k, seed, temperature, at_once)
+                draws = Draws(k, seed, temperature, at_once, gone)
                 template = template_of(opened, instruction)
                 await sampled(opened, template, generation, chosen, draws, kept, report.progress)
             return len(chosen) * k

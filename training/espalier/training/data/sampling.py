@@ -38,12 +38,14 @@ class Draws:
         seed: Of the sampling; with the problem's id and the number of the response it makes the seed of each one.
         temperature: Of the sampling.
         at_once: Requests on their way at a time.
+        ways: Ways of solving, handed out to the responses in turn; none: as the problem is put.
     """
 
     samples: int
     seed: int
     temperature: float
     at_once: int
+    ways: tuple[str, ...] = ()
 
 
 async def sample(
@@ -73,7 +75,8 @@ async def sample(
         nonlocal done
         for problem, number in queue:  # one iterator for all workers: each takes the next
             seed = derive_seed(draws.seed, problem.id)
-            drawn = await draw(engine, template, generation, problem, number, seed, draws.temperature)
+            way = draws.ways[number % len(draws.ways)] if draws.ways else ""
+            drawn = await draw(engine, template, generation, problem, number, seed, draws.temperature, way)
             kept.add(TASK, problem.id, drawn)
             done += 1
             progress(done, total)
