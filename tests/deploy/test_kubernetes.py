@@ -136,10 +136,10 @@ def test_every_workload_has_a_policy_of_its_own_and_all_else_is_forbidden() -> N
             assert json.dumps(one["spec"]["selector"]["matchLabels"]) in named, called(one)
 
 
-def test_workers_scale_on_the_stream_that_the_queue_uses() -> None:
+def test_workers_scale_on_what_waits_and_runs_in_the_queue() -> None:
     (worker,) = [one for one in of_kind("ScaledObject") if one["metadata"]["name"] == "worker"]
-    (trigger,) = worker["spec"]["triggers"]
-    assert trigger["metadata"]["stream"] == Keys().jobs
+    waiting, running = (trigger["metadata"] for trigger in worker["spec"]["triggers"])
+    assert (waiting["listName"], running["stream"]) == (Keys().waiting, Keys().jobs)
 
 
 def test_addresses_are_services_with_that_port() -> None:

@@ -13,6 +13,9 @@ import structlog
 MIN_TOKEN = 16
 """Shortest token, in characters."""
 
+LIMITS = ("solves", "tokens_per_minute", "jobs")
+"""What a caller may have, by the names of the fields."""
+
 log = structlog.get_logger()
 
 
@@ -24,11 +27,13 @@ class Caller:
         name: For metrics and logs; empty where callers have no names.
         solves: Solves at a time; further ones wait in line. None: as many as the server has slots.
         tokens_per_minute: New tokens of its solves; above it solves are turned away until it has recovered. None: any.
+        jobs: Jobs in the queue that have not ended. None: any.
     """
 
     name: str = ""
     solves: int | None = None
     tokens_per_minute: int | None = None
+    jobs: int | None = None
 
 
 ANYONE = Caller()
@@ -80,15 +85,15 @@ def _read(path: Path) -> dict[bytes, Caller]:
         at = f"{path}: [{name}]"
         if not isinstance(table, dict):
             raise ValueError(f"{at} is no table; write [{name}] and below it token = …")
-        if unknown := sorted(table.keys() - {"token", "solves", "tokens_per_minute"}):
-            raise ValueError(f"{at}: unknown field {unknown[0]}; there are: token, solves, tokens_per_minute")
+        if unknown := sorted(table.keys() - {"token", *LIMITS}):
+            raise ValueError(f"{at}: unknown field {unknown[0]}; there are: token, {', '.join(LIMITS)}")
         token = table.get("token")
         if not isinstance(token, str) or not _usable(token):
             raise ValueError(f"{at}: token must be at least {MIN_TOKEN} printable ASCII characters")
         digest = sha256(token.encode()).digest()
         if digest in found:
             raise ValueError(f"{at}: its token is also that of {found[digest].name}")
-        found[digest] = Caller(name, _limit(table, "solves", at), _limit(table, "tokens_per_minute", at))
+        found[digest] = Caller(name, **{field: _limit(table, field, at) for field in LIMITS})
     if not found:
         raise ValueError(f"{path}: there is no caller in it")
     return found

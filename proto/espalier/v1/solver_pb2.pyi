@@ -380,18 +380,20 @@ class Spent(_message.Message):
     def __init__(self, accepted: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ..., failed: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ..., aborted: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ..., critical_path_tokens: _Optional[int] = ..., seconds: _Optional[float] = ..., verification: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ..., rejoin_tokens: _Optional[int] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("id", "problem", "settings", "submitted", "traceparent")
+    __slots__ = ("id", "problem", "settings", "submitted", "traceparent", "caller")
     ID_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
     SUBMITTED_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    CALLER_FIELD_NUMBER: _ClassVar[int]
     id: str
     problem: _common_pb2.Problem
     settings: Settings
     submitted: float
     traceparent: str
-    def __init__(self, id: _Optional[str] = ..., problem: _Optional[_Union[_common_pb2.Problem, _Mapping]] = ..., settings: _Optional[_Union[Settings, _Mapping]] = ..., submitted: _Optional[float] = ..., traceparent: _Optional[str] = ...) -> None: ...
+    caller: str
+    def __init__(self, id: _Optional[str] = ..., problem: _Optional[_Union[_common_pb2.Problem, _Mapping]] = ..., settings: _Optional[_Union[Settings, _Mapping]] = ..., submitted: _Optional[float] = ..., traceparent: _Optional[str] = ..., caller: _Optional[str] = ...) -> None: ...
 
 class JobStatus(_message.Message):
     __slots__ = ("id", "state", "submitted", "started", "finished", "attempts", "candidates", "reason")
@@ -414,16 +416,18 @@ class JobStatus(_message.Message):
     def __init__(self, id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., submitted: _Optional[float] = ..., started: _Optional[float] = ..., finished: _Optional[float] = ..., attempts: _Optional[int] = ..., candidates: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class SubmitJobRequest(_message.Message):
-    __slots__ = ("problems", "settings", "key", "webhook")
+    __slots__ = ("problems", "settings", "key", "webhook", "priority")
     PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     WEBHOOK_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     problems: _containers.RepeatedCompositeFieldContainer[_common_pb2.Problem]
     settings: Settings
     key: str
     webhook: str
-    def __init__(self, problems: _Optional[_Iterable[_Union[_common_pb2.Problem, _Mapping]]] = ..., settings: _Optional[_Union[Settings, _Mapping]] = ..., key: _Optional[str] = ..., webhook: _Optional[str] = ...) -> None: ...
+    priority: int
+    def __init__(self, problems: _Optional[_Iterable[_Union[_common_pb2.Problem, _Mapping]]] = ..., settings: _Optional[_Union[Settings, _Mapping]] = ..., key: _Optional[str] = ..., webhook: _Optional[str] = ..., priority: _Optional[int] = ...) -> None: ...
 
 class SubmitJobResponse(_message.Message):
     __slots__ = ("job_ids", "repeated_key", "batch_id")
@@ -506,7 +510,7 @@ class GetBatchRequest(_message.Message):
     def __init__(self, batch: _Optional[str] = ...) -> None: ...
 
 class BatchStatus(_message.Message):
-    __slots__ = ("id", "key", "jobs", "queued", "running", "done", "cancelled", "dead", "gone", "submitted", "finished", "caller", "webhook")
+    __slots__ = ("id", "key", "jobs", "queued", "running", "done", "cancelled", "dead", "gone", "submitted", "finished", "caller", "webhook", "priority")
     ID_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     JOBS_FIELD_NUMBER: _ClassVar[int]
@@ -520,6 +524,7 @@ class BatchStatus(_message.Message):
     FINISHED_FIELD_NUMBER: _ClassVar[int]
     CALLER_FIELD_NUMBER: _ClassVar[int]
     WEBHOOK_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     id: str
     key: str
     jobs: int
@@ -533,7 +538,8 @@ class BatchStatus(_message.Message):
     finished: float
     caller: str
     webhook: str
-    def __init__(self, id: _Optional[str] = ..., key: _Optional[str] = ..., jobs: _Optional[int] = ..., queued: _Optional[int] = ..., running: _Optional[int] = ..., done: _Optional[int] = ..., cancelled: _Optional[int] = ..., dead: _Optional[int] = ..., gone: _Optional[int] = ..., submitted: _Optional[float] = ..., finished: _Optional[float] = ..., caller: _Optional[str] = ..., webhook: _Optional[str] = ...) -> None: ...
+    priority: int
+    def __init__(self, id: _Optional[str] = ..., key: _Optional[str] = ..., jobs: _Optional[int] = ..., queued: _Optional[int] = ..., running: _Optional[int] = ..., done: _Optional[int] = ..., cancelled: _Optional[int] = ..., dead: _Optional[int] = ..., gone: _Optional[int] = ..., submitted: _Optional[float] = ..., finished: _Optional[float] = ..., caller: _Optional[str] = ..., webhook: _Optional[str] = ..., priority: _Optional[int] = ...) -> None: ...
 
 class ListBatchesRequest(_message.Message):
     __slots__ = ("page_size", "page_token")

@@ -239,7 +239,7 @@ async def test_a_repair_queues_jobs_again_whose_stream_was_lost(redis: Redis, se
     await leases.register()
     (lease,) = await leases.read(1, 0.1)
     await leases.start(lease)
-    await redis.delete(Keys().jobs)
+    await redis.delete(Keys().jobs, Keys().waiting)
     assert await queue.repair() == Repaired(queued=3, dead=0, gone=0)
     assert await queue.repair() == Repaired(queued=0, dead=0, gone=0)
     with pytest.raises(LeaseLostError):
@@ -276,7 +276,8 @@ async def test_a_repair_rebuilds_lost_records_of_batches_indices_and_dead_jobs(
     mine = (await queue.batch("mine")).id
     keys = Keys()
     await redis.delete(keys.batch(mine), keys.index, keys.batches, keys.dead)
-    assert await queue.repair() == Repaired(queued=0, dead=1, gone=0)
+    # The first one is in the stream already; the other's place in line went with the record.
+    assert await queue.repair() == Repaired(queued=1, dead=1, gone=0)
     batch = await queue.batch(mine)
     assert (batch.count, batch.states[pb.JOB_STATE_QUEUED]) == (2, 2)
     assert {status.id for status in (await queue.list()).jobs} == {dead, *jobs}

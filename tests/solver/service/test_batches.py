@@ -15,6 +15,7 @@ import openai
 import pytest
 
 from espalier.common.callers import Callers
+from espalier.common.grpc_errors import field_of
 from espalier.common.security import ServerSecurity
 from espalier.solver.batch.connection import connect
 from espalier.solver.batch.handler import JobRefusedError
@@ -317,6 +318,29 @@ async def test_callers_know_their_own_batches_files_and_jobs_only(redis: Redis, 
         assert {found.id.rpartition("-")[0] for found in jobs.jobs} == {found.id for found in listed.batches}
         assert [f"batch_{found.id}" for found in listed.batches] == [other.id]
         assert len((await queue.batches())[0]) == 2  # who reads Redis knows all
+
+
+async def test_a_caller_with_too_many_jobs_is_told_to_come_back(redis: Redis, tmp_path: Path) -> None:
+    path = tmp_path / "callers.toml"
+    path.write_text(f'[alice]\ntoken = "{TOKENS["alice"]}"\njobs = 2\n')
+    security = ServerSecurity(callers=Callers(path))
+    running = serving(ScriptedEngine.of(RIGHT), ScriptedJudge(), queue=JobQueue(redis), security=security, warm=False)
+    async with running as served, client(served, TOKENS["alice"]) as alice:
+        with pytest.raises(openai.RateLimitError) as caught:
+            await submitted(alice, line("a"), line("b"), line("c"))
+        assert int(caught.value.response.headers["retry-after"]) >= 1
+        made = await submitted(alice, line("a"), line("b"), extra_body={"priority": 7})
+        request = pb.SubmitJobRequest(problems=[common_pb2.Problem(text="What is 6 times 7?")], priority=-101)
+        as_alice = {"metadata": (("authorization", f"Bearer {TOKENS['alice']}"),)}
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await served.stub.SubmitJob(request, **as_alice)
+        assert field_of(refused.value).field == "priority"
+        request.priority = 0
+        with pytest.raises(grpc.aio.AioRpcError) as full:
+            await served.stub.SubmitJob(request, **as_alice)
+        assert full.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        listed = await served.stub.GetBatch(pb.GetBatchRequest(batch=made.id.removeprefix("batch_")), **as_alice)
+        assert (listed.caller, listed.priority) == ("alice", 7)
 
 
 async def test_a_batch_is_watched_over_grpc_until_it_has_ended(served: Served, server: RedisServer) -> None:

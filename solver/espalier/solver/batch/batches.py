@@ -6,8 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from espalier.common.errors import FieldError
 from espalier.solver.batch.keys import job_id
 from espalier.v1 import solver_pb2 as pb
+
+MAX_PRIORITY = 100
+"""Priorities go from its negative to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,17 +23,28 @@ class BatchInfo:
         webhook: URL that is told when the batch has ended; empty: none.
         input_file: Id of the file that the batch was made from; empty: none.
         metadata: The client's own.
+        priority: Of its jobs before others of the same caller.
     """
 
     caller: str = ""
     webhook: str = ""
     input_file: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    priority: int = 0
+
+    def __post_init__(self) -> None:
+        if abs(self.priority) > MAX_PRIORITY:
+            raise FieldError("priority", f"is {self.priority}; give {-MAX_PRIORITY} to {MAX_PRIORITY}")
 
     def fields(self) -> dict[str, str]:
         """As fields of the record; empty ones are left out."""
-        metadata = json.dumps(dict(self.metadata), sort_keys=True) if self.metadata else ""
-        told = {"caller": self.caller, "webhook": self.webhook, "input_file": self.input_file, "metadata": metadata}
+        told = {
+            "caller": self.caller,
+            "webhook": self.webhook,
+            "input_file": self.input_file,
+            "metadata": json.dumps(dict(self.metadata), sort_keys=True) if self.metadata else "",
+            "priority": str(self.priority) if self.priority else "",
+        }
         return {name: value for name, value in told.items() if value}
 
 
@@ -91,6 +106,10 @@ def decode_batch(batch: str, fields: Mapping[bytes, bytes]) -> Batch:
         finished=time(b"ended"),
         cancelled=time(b"cancelled"),
         info=BatchInfo(
-            text(b"caller"), text(b"webhook"), text(b"input_file"), json.loads(fields.get(b"metadata") or b"{}")
+            text(b"caller"),
+            text(b"webhook"),
+            text(b"input_file"),
+            json.loads(fields.get(b"metadata") or b"{}"),
+            int(fields.get(b"priority", 0)),
         ),
     )

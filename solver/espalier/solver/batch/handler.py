@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from espalier.common.callers import Caller
 from espalier.common.errors import FieldError
 from espalier.runtime.engine import EngineUnavailable, RequestRefused
 from espalier.solver.core.events import Observer
@@ -50,7 +51,8 @@ class SolveJobHandler:
     ) -> pb.SolveResponse:
         try:
             plan = self.session.limits.plan(decode_settings(job.settings), "settings.")
-            request = SolveRequest(decode_problem(job.problem), plan, traceparent=job.traceparent, id=job.id)
+            problem, caller = decode_problem(job.problem), Caller(job.caller)
+            request = SolveRequest(problem, plan, caller=caller, traceparent=job.traceparent, id=job.id)
             result = await self.session.solve(request, observer, journal, entries)
         except (FieldError, RequestRefused) as error:
             raise JobRefusedError(str(error)) from error

@@ -21,8 +21,29 @@ class Keys:
 
     @property
     def jobs(self) -> str:
-        """Stream of the ids of jobs that are to be done; an entry goes with its job's end."""
+        """Stream of the ids of jobs that workers have, and of the next one; an entry goes with its job's end."""
         return f"{{{self.name}}}:jobs"
+
+    @property
+    def waiting(self) -> str:
+        """Sorted set of the ids of jobs that wait for their turn, by number of submission."""
+        return f"{{{self.name}}}:waiting"
+
+    @property
+    def turns(self) -> str:
+        """Sorted set of callers with waiting jobs, by the turn in which they were served last. Behind a colon and the
+        name of a caller: its batches in the same way.
+        """
+        return f"{{{self.name}}}:turns"
+
+    @property
+    def line(self) -> tuple[str, ...]:
+        """What the scripts that serve waiting jobs work on, in the order in which `lua/line_keys.lua` names it."""
+        return (self.jobs, self.waiting, self.turns, self.batch(""), self.job(""))
+
+    def open(self, caller: str) -> str:
+        """Set of the ids of a caller's batches that have not ended, and of some that have."""
+        return f"{{{self.name}}}:open:{caller}"
 
     @property
     def dead(self) -> str:
@@ -97,6 +118,8 @@ class Keys:
             self.dead,
             self.batches,
             self.webhooks,
+            *self.line[1:],
+            self.open(""),
         )
 
 

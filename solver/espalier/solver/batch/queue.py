@@ -34,6 +34,9 @@ Entries = Sequence[tuple[bytes, dict[bytes, bytes]]]
 MAX_JOBS = 10_000
 """Problems of one submission: it is one step of Redis, during which no other client is served."""
 
+TOO_MANY = -2
+"""What `lua/submit.lua` answers when its caller has too many jobs."""
+
 MAX_PAGE = 1000
 DEFAULT_PAGE = 100
 
@@ -46,6 +49,10 @@ LOOK_SECONDS = 0.5
 
 class KeyTakenError(ValueError):
     """The client's key was used for another request."""
+
+
+class TooManyJobsError(Exception):
+    """The caller would have more jobs in the queue than it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +138,7 @@ class JobQueue:
         key: str = "",
         traceparent: str = "",
         info: BatchInfo = BatchInfo(),
+        max_open: int | None = None,
     ) -> pb.SubmitJobResponse:
         """Queue one job for each problem: all of them, or none.
 
@@ -142,9 +150,11 @@ class JobQueue:
                 as the batch is kept. Empty: a new one.
             traceparent: The span that submits; empty: none.
             info: What else is known of the batch.
+            max_open: Jobs that its caller may have in the queue, these included, that have not ended; None: any.
 
         Raises:
             KeyTakenError: The key was used for another request.
+            TooManyJobsError: The caller would have more.
             ValueError: No problem, or too many.
         """
         if not 0 < len(problems) <= MAX_JOBS:
@@ -157,22 +167,40 @@ class JobQueue:
         with outage_as_unavailable():
             seconds, micros = await self._redis.time()
             submitted = seconds + micros / 1e6
-            keys = [self._keys.jobs, self._keys.batch(batch), self._keys.index, self._keys.batches]
+            keys = [
+                *self._keys.line,
+                self._keys.batch(batch),
+                self._keys.index,
+                self._keys.batches,
+                self._keys.open(info.caller),
+            ]
             record = {"digest": _digest(problems, each, info), "key": key, **info.fields()}
             args: list[str | bytes | int] = [
                 batch,
                 f"{submitted:.6f}",
                 self._config.max_events,
+                info.caller,
+                info.priority,
+                "" if max_open is None else max_open,
                 len(record),
                 *(part for field in record.items() for part in field),
             ]
             for name, problem, chosen in zip(ids, problems, each, strict=True):
-                job = pb.Job(id=name, problem=problem, settings=chosen, submitted=submitted, traceparent=traceparent)
+                job = pb.Job(
+                    id=name,
+                    problem=problem,
+                    settings=chosen,
+                    submitted=submitted,
+                    traceparent=traceparent,
+                    caller=info.caller,
+                )
                 if not chosen.HasField("seed"):
                     job.settings.seed = secrets.randbelow(1 << 31)
                 keys += (self._keys.job(name), self._keys.events(name))
                 args += (name, job.SerializeToString())
-            outcome = await self._scripts.run(Script.SUBMIT, keys, *args)
+            outcome, held = await self._scripts.run(Script.SUBMIT, keys, *args)
+        if outcome == TOO_MANY:
+            raise TooManyJobsError(f"{held} jobs are in the queue, and {max_open} may be; wait until some have ended")
         if outcome < 0:
             raise KeyTakenError(f"the key {key!r} was used for other problems or settings; take another one")
         return pb.SubmitJobResponse(job_ids=ids, repeated_key=not outcome, batch_id=batch)
@@ -441,17 +469,18 @@ class JobQueue:
     async def depth(self) -> Depth:
         """How much there is to do.
 
-        An entry leaves the stream with its ack, in one step: the stream's length is lag + pending, also where Redis
-        itself cannot tell the lag because an entry was deleted before its delivery.
+        An entry leaves the stream with its ack, in one step: the stream's length is what is delivered, and what is put
+        there to be delivered next. All else waits for its turn.
         """
         with outage_as_unavailable():
             async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.zcard(self._keys.waiting)
                 pipe.xlen(self._keys.jobs)
                 pipe.xpending(self._keys.jobs, GROUP)
                 pipe.xlen(self._keys.dead)
-                length, pending, dead = await pipe.execute(raise_on_error=False)
+                waiting, length, pending, dead = await pipe.execute(raise_on_error=False)
         held = 0 if isinstance(pending, Exception) else int(pending["pending"])  # no worker has ever been there
-        return Depth(lag=length - held, pending=held, dead=dead)
+        return Depth(lag=waiting + length - held, pending=held, dead=dead)
 
     async def workers(self) -> Sequence[WorkerStatus]:
         """All workers, also silent ones that are not forgotten yet, by name."""

@@ -31,6 +31,7 @@ class Script(StrEnum):
     """A script, by the name of its file; each says what it takes and returns."""
 
     SUBMIT = "submit"
+    CLAIM = "claim"
     CANCEL = "cancel"
     REVIVE = "revive"
     CLAIM_EXPIRED = "claim_expired"
@@ -46,9 +47,13 @@ class Script(StrEnum):
     DUE_WEBHOOKS = "due_webhooks"
 
     @property
-    def of_a_job(self) -> bool:
-        """Whether its keys are those of one job."""
-        return self not in (Script.SUBMIT, Script.CLAIM_EXPIRED, Script.RENEW, Script.DEREGISTER, Script.DUE_WEBHOOKS)
+    def parts(self) -> tuple[str, ...]:
+        """Names of the texts that stand before it, by what its keys are: those of the line, of one job, or others."""
+        if self in (Script.SUBMIT, Script.CLAIM):
+            return ("line_keys", "turns")
+        if self in (Script.CLAIM_EXPIRED, Script.RENEW, Script.DEREGISTER, Script.DUE_WEBHOOKS):
+            return ()
+        return ("prelude", "turns", "line")
 
 
 @cache
@@ -56,8 +61,8 @@ def source(script: Script) -> str:
     """The text of a script with all that it stands on."""
     folder = resources.files(__package__) / "lua"
     constants = "\n".join(f"local {name} = '{value}'" for name, value in CONSTANTS.items())
-    prelude = (folder / "prelude.lua").read_text("utf-8") if script.of_a_job else ""
-    return "\n".join((constants, prelude, (folder / f"{script.value}.lua").read_text("utf-8")))
+    texts = ((folder / f"{name}.lua").read_text("utf-8") for name in (*script.parts, script.value))
+    return "\n".join((constants, *texts))
 
 
 class Scripts:

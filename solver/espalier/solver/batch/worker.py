@@ -238,8 +238,8 @@ class Worker:
     async def _do(self, lease: Lease) -> None:
         delivery = await wait_out_outage(lambda: self._leases.start(lease))
         log.info("job starts", stored=len(delivery.entries))
-        if self._metrics is not None and lease.deliveries == 1:
-            self._metrics.waited("jobs", max(0.0, time.time() - lease.queued))
+        if self._metrics is not None and delivery.first:
+            self._metrics.waited("jobs", max(0.0, time.time() - delivery.job.submitted))
         progress = ProgressPublisher(self._leases, lease, self._config.max_events, self._clock)
         try:
             journal = LeasedJournal(self._leases, lease)

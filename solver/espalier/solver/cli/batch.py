@@ -100,6 +100,10 @@ def submit(
     temperature: Annotated[float | None, typer.Option(help="Sampling temperature.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of every problem; each draws its own otherwise.", min=0)] = None,
     ways: Ways = None,
+    priority: Annotated[int, typer.Option(help="Jobs of a higher one come first; -100 to 100.")] = 0,
+    webhook: Annotated[
+        str, typer.Option(metavar="URL", help="Told when the batch has ended, by a server with --webhook-secret-file.")
+    ] = "",
     generated_tests: GeneratedTests = None,
     redis: RedisOption = REDIS,
     queue: QueueOption = QUEUE,
@@ -114,6 +118,8 @@ def submit(
     """
     with _errors(debug):
         from espalier.common.errors import FieldError
+        from espalier.solver.batch.batches import BatchInfo
+        from espalier.solver.batch.webhooks import parse_webhook
         from espalier.solver.cli.submission import validate_checks
         from espalier.solver.core.policy import MAX_CANDIDATES
         from espalier.solver.core.problem import lines_of, read_problems
@@ -138,6 +144,12 @@ def submit(
         except FieldError as error:
             option = {"max_tokens": "tokens"}.get(error.field, error.field).replace("_", "-")
             raise UsageError(f"--{option} {error.problem}") from None
+        try:
+            info = BatchInfo(webhook=webhook, priority=priority)
+            if webhook:
+                parse_webhook(webhook)
+        except FieldError as error:
+            raise UsageError(f"--{error.field} {error.problem}") from None
         lines = read_standard_input().split("\n") if problems == "-" else lines_of(Path(problems))
         read = read_problems(lines, problems)
         messages = [encode_problem(problem) for problem in read]
@@ -145,10 +157,10 @@ def submit(
         async def run() -> pb.SubmitJobResponse:
             await validate_checks(read, problems)
             async with _queue(redis, queue) as jobs:
-                return await jobs.submit(messages, encode_settings(settings), key)
+                return await jobs.submit(messages, encode_settings(settings), key, info=info)
 
         response = asyncio.run(run())
-        batch = response.job_ids[0].rpartition("-")[0]
+        batch = response.batch_id
         if as_json:
             told = {"batch": batch, "jobs": list(response.job_ids), "repeated": response.repeated_key}
             typer.echo(json.dumps(told))
@@ -329,7 +341,8 @@ def list_batches(
                 typer.echo(json.dumps(_batch_to_json(batch)))
             else:
                 submitted = datetime.fromtimestamp(batch.submitted).astimezone().isoformat(" ", "seconds")
-                typer.echo(f"{submitted}  {printable(batch.key)}: {_counts(batch)}")
+                of = f" of {printable(batch.info.caller)}" if batch.info.caller else ""
+                typer.echo(f"{submitted}  {printable(batch.key)}{of}: {_counts(batch)}")
 
 
 @app.command(epilog=_EPILOG)
@@ -513,7 +526,8 @@ def _counts(batch: Batch) -> str:
 def _batch_to_json(batch: Batch) -> dict[str, Any]:
     counts = {name: batch.states[_state(name)] for name in STATES}
     times = {"submitted": batch.submitted, "finished": batch.finished}
-    return {"batch": batch.id, "key": batch.key, "jobs": batch.count, **counts, "gone": batch.gone, **times}
+    info = {"caller": batch.info.caller, "priority": batch.info.priority}
+    return {"batch": batch.id, "key": batch.key, **info, "jobs": batch.count, **counts, "gone": batch.gone, **times}
 
 
 def _all_done(batch: Batch) -> bool:

@@ -110,7 +110,9 @@ def serve(
     callers: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="TOML with a table for each caller: token, solves, tokens_per_minute.", dir_okay=False
+            metavar="FILE",
+            help="TOML with a table for each caller: its token and limits.",
+            dir_okay=False,
         ),
     ] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="PEM certificate chain.", dir_okay=False)] = None,

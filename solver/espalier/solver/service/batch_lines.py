@@ -48,11 +48,13 @@ class BatchRequest:
         input_file: Id of the file with the lines.
         metadata: The client's own.
         webhook: Who is told of the end; empty: the server's own.
+        priority: Of its jobs before others of the same caller.
     """
 
     input_file: str
     metadata: dict[str, str]
     webhook: str
+    priority: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +93,13 @@ def read_batch_request(body: Any) -> BatchRequest:
     webhook = fields.pop("webhook", "")
     if not isinstance(webhook, str):
         raise FieldError("webhook", "is not a string; give an address, or leave it out")
+    priority = fields.pop("priority", 0)
+    if not isinstance(priority, int) or isinstance(priority, bool):
+        raise FieldError("priority", "is no whole number")
     metadata = _metadata(fields.pop("metadata", {}))
     for name in fields:
         raise FieldError(name[:80], "is no field of a batch here; leave it out")
-    return BatchRequest(read["input_file_id"], metadata, webhook)
+    return BatchRequest(read["input_file_id"], metadata, webhook, priority)
 
 
 def read_lines(content: bytes, models: Sequence[str], limits: ServerLimits) -> list[Line]:

@@ -18,7 +18,7 @@ from espalier.common.tracing import TRACEPARENT
 from espalier.solver.batch.batches import Batch, BatchInfo
 from espalier.solver.batch.connection import EvictingRedisError, QueueUnavailableError
 from espalier.solver.batch.files import UnknownFileError
-from espalier.solver.batch.queue import DEFAULT_PAGE, BatchRow, JobQueue, KeyTakenError
+from espalier.solver.batch.queue import DEFAULT_PAGE, BatchRow, JobQueue, KeyTakenError, TooManyJobsError
 from espalier.solver.batch.status import UnknownJobError
 from espalier.solver.core.proto import encode_problem, encode_settings
 from espalier.solver.service.batch_lines import (
@@ -32,7 +32,7 @@ from espalier.solver.service.batch_lines import (
 )
 from espalier.solver.service.http import ALIAS, Guard, Handler, model_name
 from espalier.solver.service.http_error import HttpError
-from espalier.solver.service.queue_access import NoQueueError, QueueAccess
+from espalier.solver.service.queue_access import QUEUE_SECONDS, NoQueueError, QueueAccess
 from espalier.solver.service.requests import BODY_SECONDS, read_json
 from espalier.solver.session.idempotency import KEY
 from espalier.solver.session.session import SolveSession
@@ -185,7 +185,8 @@ class BatchRoutes:
                 [encode_settings(line.settings) for line in lines],
                 request.headers.get(KEY, ""),
                 request.headers.get(TRACEPARENT, ""),
-                BatchInfo(caller, webhook, asked.input_file, asked.metadata),
+                BatchInfo(caller, webhook, asked.input_file, asked.metadata, asked.priority),
+                request.state.caller.jobs,
             )
         except KeyTakenError as error:
             raise FieldError(KEY, str(error)) from None
@@ -221,6 +222,10 @@ def _queue_errors() -> Iterator[None]:
         yield
     except (UnknownJobError, UnknownFileError) as error:
         raise HttpError(404, "invalid_request_error", str(error), code="not_found", reason="not_found") from None
+    except TooManyJobsError as error:
+        raise HttpError(
+            429, "rate_limit_error", str(error), code="rate_limit_exceeded", delay=QUEUE_SECONDS, reason="load"
+        ) from None
     except QueueUnavailableError as error:
         raise HttpError(503, "server_error", str(error), code="unavailable", reason="unavailable") from None
     except (NoQueueError, EvictingRedisError) as error:

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from espalier.solver.batch.webhooks import WebhookSettings
 
 
+QUEUE_SECONDS = 30.0
+"""When a caller with too many jobs in the queue may come back."""
+
+
 class NoQueueError(Exception):
     """The server runs without a queue."""
 

@@ -27,12 +27,13 @@ from espalier.solver.batch.queue import (
     MAX_PAGE,
     JobQueue,
     KeyTakenError,
+    TooManyJobsError,
     is_event_id,
     is_page_token,
 )
 from espalier.solver.batch.status import UnknownJobError
 from espalier.solver.core import proto
-from espalier.solver.service.queue_access import NoQueueError, QueueAccess
+from espalier.solver.service.queue_access import QUEUE_SECONDS, NoQueueError, QueueAccess
 from espalier.solver.service.readiness import Readiness
 from espalier.solver.session.admission import Admission, AdmissionFullError, DrainingError
 from espalier.solver.session.idempotency import KEY
@@ -107,10 +108,11 @@ class SolverService(solver_pb2_grpc.SolverServicer):
         async with self._call("SubmitJob", context):
             queue, caller = await self._access.queue(), self._caller(context)
             await self._check_submission(request)
-            info = BatchInfo(caller.name, self._access.webhook(request.webhook))
-            traceparent = _traceparent(context)
+            info = BatchInfo(caller.name, self._access.webhook(request.webhook), priority=request.priority)
             try:
-                return await queue.submit(request.problems, request.settings, request.key, traceparent, info)
+                return await queue.submit(
+                    request.problems, request.settings, request.key, _traceparent(context), info, caller.jobs
+                )
             except KeyTakenError as error:
                 raise FieldError("key", str(error)) from None
 
@@ -287,6 +289,9 @@ class SolverService(solver_pb2_grpc.SolverServicer):
         except AdmissionFullError as error:
             refuse("load")
             await refuse_for_now(context, str(error), error.delay)
+        except TooManyJobsError as error:
+            refuse("load")
+            await refuse_for_now(context, str(error), QUEUE_SECONDS)
         except SlowReaderError as error:
             refuse("slow_reader")
             await refuse_for_now(context, str(error), SLOW_READER_SECONDS)
@@ -350,6 +355,7 @@ def _encode_batch(batch: Batch) -> pb.BatchStatus:
         finished=batch.finished,
         caller=batch.info.caller,
         webhook=batch.info.webhook,
+        priority=batch.info.priority,
     )
 
 

@@ -29,11 +29,6 @@ class Lease:
     deliveries: int
 
     @property
-    def queued(self) -> float:
-        """When the job was put into the stream, in seconds since the epoch by the clock of Redis."""
-        return int(self.entry.partition("-")[0]) / 1000
-
-    @property
     def token(self) -> tuple[str, str, int]:
         """What the scripts compare."""
         return self.entry, self.consumer, self.deliveries

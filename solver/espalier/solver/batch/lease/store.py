@@ -33,10 +33,12 @@ class Delivery:
     Attributes:
         job: What to do.
         entries: What earlier deliveries have stored.
+        first: Whether no worker had begun it before.
     """
 
     job: pb.Job
     entries: tuple[Entry, ...]
+    first: bool
 
 
 class LeaseStore:
@@ -66,17 +68,19 @@ class LeaseStore:
         await self._scripts.run(Script.DEREGISTER, [self._keys.jobs], FORGET_MS, self._consumer)
 
     async def read(self, count: int, wait: float) -> list[Lease]:
-        """Leases on jobs that no worker has had yet.
+        """Leases on jobs that no worker has had yet, in the order of turns. One that had to be waited for comes alone.
 
         Args:
             count: At most as many.
             wait: Seconds to wait for the first one.
         """
-        streams: Any = await self._redis.xreadgroup(
-            GROUP, self._consumer, {self._keys.jobs: ">"}, count=count, block=max(1, round(wait * 1000))
-        )
-        entries = streams[0][1] if streams else ()
-        return [Lease(fields[b"id"].decode(), entry.decode(), self._consumer, 1) for entry, fields in entries]
+        taken = await self._scripts.run(Script.CLAIM, self._keys.line, self._consumer, count)
+        if not taken:
+            streams: Any = await self._redis.xreadgroup(
+                GROUP, self._consumer, {self._keys.jobs: ">"}, count=1, block=max(1, round(wait * 1000))
+            )
+            taken = [(entry, fields[b"id"]) for entry, fields in streams[0][1]] if streams else ()
+        return [Lease(job.decode(), entry.decode(), self._consumer, 1) for entry, job in taken]
 
     async def claim_expired(self, count: int) -> list[Lease]:
         """Leases, at most as many, on jobs whose worker has not been heard of for the time of a lease."""
@@ -87,12 +91,12 @@ class LeaseStore:
     async def start(self, lease: Lease) -> Delivery:
         """Note that the job runs, and fetch it with all that was stored of it."""
         found = await self._run(Script.START, lease, self._config.max_events)
-        job, stored = found
+        job, stored, first = found
         entries = sorted(
             (decode_entry(pb.Candidate.FromString(candidate)) for candidate in stored),
             key=lambda entry: entry.candidate.spec.index,
         )
-        return Delivery(pb.Job.FromString(job), tuple(entries))
+        return Delivery(pb.Job.FromString(job), tuple(entries), bool(first))
 
     async def store(self, lease: Lease, entry: Entry) -> None:
         """Store a candidate, in place of what was stored of it before."""

@@ -11,7 +11,7 @@ end
 if state == DEAD_LETTER then
   redis.call('XDEL', DEAD, redis.call('HGET', JOB, 'dead_entry'))
 else
-  leave_queue(redis.call('HGET', JOB, 'entry'))
+  leave_queue_or_line(job)
   redis.call('PUBLISH', channel, job)
 end
 close(job, CANCELLED, keep, cap)

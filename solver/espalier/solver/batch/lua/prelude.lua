@@ -1,5 +1,6 @@
 -- What the scripts of a job share. KEYS are those of keys.py, Keys.of. GROUP and the job states stand before this text.
-local JOBS, JOB, JOURNAL, EVENTS, BATCH, INDEX, EXPIRY, DEAD, BATCHES, WEBHOOKS = unpack(KEYS)
+local JOBS, JOB, JOURNAL, EVENTS, BATCH, INDEX, EXPIRY, DEAD, BATCHES, WEBHOOKS = unpack(KEYS, 1, 10)
+local WAITING, TURNS, BATCH_PREFIX, JOB_PREFIX, OPEN_PREFIX = unpack(KEYS, 11, 15)
 local STATUS = {'state', 'submitted', 'started', 'finished', 'attempts', 'candidates', 'reason'}
 
 local function now()

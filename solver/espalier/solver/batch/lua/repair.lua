@@ -1,15 +1,25 @@
 -- KEYS: those of the first job of a batch. ARGV: id of the batch, its jobs as far as they are known, cap of the events,
 -- seconds to keep a batch that has ended. Brings back what can be told from the hashes of the jobs: entries of the
--- streams, the indices, the record of the batch. Returns how many jobs are queued again, and how many are dead again.
+-- streams, places in line, the indices, the record of the batch. Returns how many jobs are queued again, and how many
+-- are dead again.
 local batch, known, cap, keep = unpack(ARGV)
+local first = batch .. '-0'
 if redis.call('HEXISTS', BATCH, 'count') == 0 then
   redis.call('DEL', BATCH)
   redis.call('HSET', BATCH, 'count', known, 'key', batch, 'digest', '', 'submitted', now())
+  each_of_batch(first, function(_, hash)
+    local caller = redis.call('HGET', hash, 'caller')
+    if caller and caller ~= '' then
+      redis.call('HSET', BATCH, 'caller', caller)
+    end
+  end)
 end
 local function gone_from(stream, entry)
   return not entry or #redis.call('XRANGE', stream, entry, entry) == 0
 end
-local first = batch .. '-0'
+local caller = redis.call('HGET', BATCH, 'caller') or ''
+local has_turn = redis.call('ZSCORE', turns_of(caller), batch) and redis.call('ZSCORE', TURNS, caller)
+  and redis.call('HEXISTS', BATCH, 'first') == 1
 local first_job, first_events, journals = JOB, EVENTS, string.sub(JOURNAL, 1, -#first - 1)
 local counts = {[QUEUED] = 0, [RUNNING] = 0, [DONE] = 0, [CANCELLED] = 0, [DEAD_LETTER] = 0}
 local last = redis.call('ZREVRANGE', INDEX, 0, 0, 'WITHSCORES')
@@ -20,11 +30,15 @@ each_of_batch(first, function(id, hash, events)
     unpack(redis.call('HMGET', JOB, 'state', 'job', 'entry', 'dead_entry', 'reason'))
   if not state or not message then
     redis.call('ZREM', INDEX, id)
+    redis.call('ZREM', WAITING, id)
     return
   end
-  if (state == QUEUED or state == RUNNING) and gone_from(JOBS, entry) then
-    redis.call('HSET', JOB, 'entry', redis.call('XADD', JOBS, '*', 'id', id), 'attempts', 0, 'state', QUEUED)
+  if (state == QUEUED or state == RUNNING) and gone_from(JOBS, entry)
+    and not (has_turn and redis.call('ZSCORE', WAITING, id)) then
+    redis.call('HDEL', JOB, 'entry')
+    redis.call('HSET', JOB, 'attempts', 0, 'state', QUEUED)
     announce(cap)
+    wait_for_turn(id)
     state, queued = QUEUED, queued + 1
   elseif state == DEAD_LETTER and gone_from(DEAD, dead_entry) then
     dead_letter(id, reason or '', '')
@@ -42,8 +56,9 @@ for state, count in pairs(counts) do
   redis.call('HSET', BATCH, state, math.max(count, ended and tonumber(redis.call('HGET', BATCH, state) or 0) or 0))
 end
 redis.call('ZADD', BATCHES, 'NX', redis.call('HGET', BATCH, 'submitted') or now(), batch)
+JOB, EVENTS = first_job, first_events
 if redis.call('TTL', BATCH) < 0 and count_of_batch(QUEUED, RUNNING) == 0 then
-  JOB, EVENTS = first_job, first_events
   expire_batch(first, keep, true)
 end
+wake()
 return {queued, dead}

@@ -4,9 +4,11 @@ if redis.call('HGET', JOB, 'state') ~= DEAD_LETTER then
   return 0
 end
 redis.call('XDEL', DEAD, redis.call('HGET', JOB, 'dead_entry'))
-redis.call('HDEL', JOB, 'dead_entry', 'finished')
-redis.call('HSET', JOB, 'entry', redis.call('XADD', JOBS, '*', 'id', job), 'attempts', 0)
+redis.call('HDEL', JOB, 'dead_entry', 'finished', 'entry')
+redis.call('HSET', JOB, 'attempts', 0)
 persist_batch(job)
 move(QUEUED)
 announce(cap)
+wait_for_turn(job)
+wake()
 return 1

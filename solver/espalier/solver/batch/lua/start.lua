@@ -1,4 +1,5 @@
--- ARGV: entry, consumer, deliveries, cap of the events. Returns the job and its journal, or nothing without the lease.
+-- ARGV: entry, consumer, deliveries, cap of the events. Returns the job, its journal, and whether it was never begun
+-- before; or nothing without the lease.
 local entry, consumer, deliveries, cap = unpack(ARGV)
 if not holds(entry, consumer, deliveries) then
   return false
@@ -9,7 +10,7 @@ if not job then
   return false
 end
 redis.call('HSET', JOB, 'attempts', deliveries)
-redis.call('HSETNX', JOB, 'started', now())
+local first = redis.call('HSETNX', JOB, 'started', now())
 move(RUNNING)
 announce(cap)
-return {job, redis.call('HVALS', JOURNAL)}
+return {job, redis.call('HVALS', JOURNAL), first}

@@ -1,27 +1,46 @@
--- KEYS: jobs, batch, index, batches, then for each job: its hash, its events.
--- ARGV: id of the batch, time, cap of the events, number of fields of the batch's record, their names and values (the
--- first is the digest of the request), then for each job: its id, its message.
--- Returns 1 when the jobs are new, 0 when the same request came before, -1 when the key belongs to another request.
-local JOBS, BATCH, INDEX, BATCHES = unpack(KEYS, 1, 4)
-local batch, time, cap, fields = unpack(ARGV, 1, 4)
-local record = {unpack(ARGV, 5, 4 + 2 * fields)}
+-- KEYS: jobs, waiting, turns, prefixes of batches and jobs, batch, index, batches, open batches of the caller, then for
+-- each job: its hash, its events.
+-- ARGV: id of the batch, time, cap of the events, caller, priority, jobs that the caller may have in the queue (empty:
+-- any), number of fields of the batch's record, their names and values (the first is the digest of the request), then
+-- for each job: its id, its message.
+-- Returns 1 when the jobs are new, 0 when the same request came before, -1 when the key belongs to another request, and
+-- -2 when the caller would have too many jobs; and how many it has.
+local BATCH, INDEX, BATCHES, OPEN = unpack(KEYS, 6, 9)
+local batch, time, cap, caller, priority, most, fields = unpack(ARGV, 1, 7)
+local record = {unpack(ARGV, 8, 7 + 2 * fields)}
 
 local known = redis.call('HGET', BATCH, 'digest')
 if known then
-  return known == record[2] and 0 or -1
+  return {known == record[2] and 0 or -1, 0}
 end
-local count = (#KEYS - 4) / 2
-redis.call('HSET', BATCH, 'submitted', time, 'count', count, QUEUED, count, unpack(record))
-redis.call('ZADD', BATCHES, time, batch)
+local count, open = (#KEYS - 9) / 2, 0
+for _, other in ipairs(redis.call('SMEMBERS', OPEN)) do
+  local states = redis.call('HMGET', BATCH_PREFIX .. other, QUEUED, RUNNING)
+  local jobs = tonumber(states[1] or 0) + tonumber(states[2] or 0)
+  if jobs == 0 then
+    redis.call('SREM', OPEN, other)
+  end
+  open = open + jobs
+end
+if most ~= '' and open + count > tonumber(most) then
+  return {-2, open}
+end
+if caller ~= '' then
+  redis.call('SADD', OPEN, batch)
+end
 local last = redis.call('ZREVRANGE', INDEX, 0, 0, 'WITHSCORES')
-local number, behind = tonumber(last[2] or 0), 4 + 2 * fields
+local number, behind = tonumber(last[2] or 0), 7 + 2 * fields
+redis.call('HSET', BATCH, 'submitted', time, 'count', count, 'first', number + 1, QUEUED, count, unpack(record))
+redis.call('ZADD', BATCHES, time, batch)
 for i = 1, count do
   local id, message = ARGV[behind + 2 * i - 1], ARGV[behind + 2 * i]
-  local job, events = KEYS[3 + 2 * i], KEYS[4 + 2 * i]
+  local job, events = KEYS[8 + 2 * i], KEYS[9 + 2 * i]
   redis.call('DEL', job, events) -- of a batch whose record was lost
-  local entry = redis.call('XADD', JOBS, '*', 'id', id)
-  redis.call('HSET', job, 'job', message, 'state', QUEUED, 'submitted', time, 'entry', entry)
+  redis.call('HSET', job, 'job', message, 'state', QUEUED, 'submitted', time, 'caller', caller)
   redis.call('XADD', events, 'MAXLEN', '~', cap, '*', 'state', QUEUED, 'submitted', time)
   redis.call('ZADD', INDEX, number + i, id)
+  redis.call('ZADD', WAITING, number + i, id)
 end
-return 1
+take_part(batch, caller, priority)
+wake()
+return {1, open}

@@ -1,0 +1,26 @@
+-- The job waits for its turn, at its place in its batch. A batch whose place was lost gets a new one.
+local function wait_for_turn(job)
+  local batch, number = string.match(job, '^(.*)%-(%d+)$')
+  local caller, priority, first = unpack(redis.call('HMGET', BATCH, 'caller', 'priority', 'first'))
+  if not first then
+    local indexed = redis.call('ZREVRANGE', INDEX, 0, 0, 'WITHSCORES')[2]
+    local waiting = redis.call('ZREVRANGE', WAITING, 0, 0, 'WITHSCORES')[2]
+    first = math.max(tonumber(indexed or 0), tonumber(waiting or 0)) + 1
+    redis.call('HSET', BATCH, 'first', first)
+  end
+  redis.call('ZADD', WAITING, first + number, job)
+  take_part(batch, caller or '', priority or 0)
+  if caller then
+    redis.call('SADD', OPEN_PREFIX .. caller, batch)
+  end
+end
+
+-- The job is delivered no more, whether a worker had it or not.
+local function leave_queue_or_line(job)
+  local entry = redis.call('HGET', JOB, 'entry')
+  if entry then
+    leave_queue(entry)
+  else
+    redis.call('ZREM', WAITING, job)
+  end
+end
