@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast
 
+from espalier.training.config import ConfigError
 from espalier.training.data.packing import PackedSequence
 from espalier.training.loop import Run, RunLength
 from espalier.training.run.checkpoint import CheckpointError
@@ -70,12 +71,14 @@ def train(
 
     Raises:
         CheckpointError: `resume` is asked for and there is no fitting checkpoint.
-        ConfigError: The settings differ from those of the run that is resumed.
+        ConfigError: The settings differ from those of the run that is resumed, or there is no such tokenizer.
     """
     if group.is_main:
         prepare(config, out, resume=resume, free=("metrics",))
     group.barrier()
     torch.manual_seed(config.seed)
+    if not tokenizer_folder.is_dir():
+        raise ConfigError(f"no tokenizer in {tokenizer_folder}: there is no such directory")
     tokenizer = PreTrainedTokenizerFast.from_pretrained(tokenizer_folder)
     model = build(config.model, tokenizer)
     if initial is not None:

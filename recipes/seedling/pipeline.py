@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer
 
 from espalier.runtime.engine import FinishReason, Limits, Mode
 from espalier.solver.core.problem import Problem, check_of
 from espalier.training import rejection_sampling as beta
 from espalier.training.config import BetaConfig, ConfigError, Form, RlConfig, load_as
 from espalier.training.loop import RunLength, resumable
-from espalier.training.model.network import load_network
+from espalier.training.model.network import load_network, load_tokenizer
 from espalier.training.rl import papo, zero
 from espalier.training.rl import train as rl
 from espalier.training.rl.measure import Measured, MeasuredResponse, measure, summarise
@@ -182,7 +181,7 @@ class Pipeline:
         if all(name in results for name in evaluation.tasks):
             return await self._judged(stage, path, results)
         folder = self._model(stage.name)
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = load_tokenizer(folder)
         network = load_network(folder, self.device)
         limits = Limits(max_tokens=evaluation.max_tokens)
         opened = collector_for(self.config.service, network, tokenizer, folder, stage.mode, limits, self._tell)

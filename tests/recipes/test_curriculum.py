@@ -218,7 +218,7 @@ def test_measuring_goes_on_where_it_was_and_asks_for_some_tasks_at_once(
     monkeypatch.setattr(curriculum, "collector_for", opened)
     monkeypatch.setattr(curriculum, "judging", sandbox)
     monkeypatch.setattr(curriculum, "load_network", lambda *_: None)
-    monkeypatch.setattr(curriculum.AutoTokenizer, "from_pretrained", lambda *_: None)
+    monkeypatch.setattr(curriculum, "load_tokenizer", lambda *_: None)
     tasks = ("chain_sum", "gcd", "lcm", "products", "programming")
     evaluation = replace(config.evaluation, tasks=tasks, problems=2, samples=2)
     said: list[dict[str, Any]] = []

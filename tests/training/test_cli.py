@@ -24,7 +24,23 @@ def test_trouble_is_one_line_with_a_status(tmp_path: Path) -> None:
     )
     assert _run("papo", "--config", papo, "--from", none, "--out", out) == (
         2,
+        f"espalier: no model in {none}: there is no such directory (`espalier model prepare` makes one)",
+    )
+    data = tmp_path / "responses.jsonl"
+    data.write_text('{"prompt": "1+1?", "response": "2"}\n')
+    assert _run("sft", "--from", none, "--data", data, "--out", out) == (
+        2,
+        f"espalier: no model in {none}: there is no such directory (`espalier model prepare` makes one)",
+    )
+    none.mkdir()
+    assert _run("sft", "--from", none, "--data", data, "--out", out) == (
+        2,
         f"espalier: no model in {none}: config.json is missing",
+    )
+    (none / "config.json").write_text('{"model_type": "qwen3"}')
+    assert _run("sft", "--from", none, "--data", data, "--out", out) == (
+        2,
+        f"espalier: no tokenizer in {none}: tokenizer.json is missing",
     )
     status, said = _run("zero", "--config", papo, "--from", none, "--out", out)
     assert (status, said) == (2, 'espalier: rollout.mode: stage zero decodes sequentially; write mode = "sequential"')

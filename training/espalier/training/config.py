@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from espalier.runtime.engine import Limits, Mode
 from espalier.runtime.grammar import GrammarLimits
@@ -463,10 +464,11 @@ def load_as(kind: type[T], path: Path) -> T:
     """Read a file of settings of one kind.
 
     Raises:
-        ConfigError: the file cannot be read, or a setting is wrong; the message names file and setting.
+        ConfigError: the file cannot be read, or a setting is wrong; the message names file, line and setting.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        table = tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -474,12 +476,15 @@ def load_as(kind: type[T], path: Path) -> T:
     try:  # as JSON: there lists are tuples and words members of enumerations, and nothing else is converted
         return TypeAdapter(kind).validate_json(json.dumps(table, default=str))
     except ValidationError as error:
-        raise ConfigError(f"{path}: {_first(error)}") from None
+        wrong = error.errors(include_url=False)
+        # A misspelt name is unknown and the right one missing: the first says more.
+        first = next((one for one in wrong if one["type"] == "unexpected_keyword_argument"), wrong[0])
+        line = _line_of(first["loc"], text)
+        raise ConfigError(f"{path}{f':{line}' if line else ''}: {_said(first)}") from None
 
 
-def _first(error: ValidationError) -> str:
-    """The first wrong setting, in a line."""
-    first = error.errors(include_url=False)[0]
+def _said(first: ErrorDetails) -> str:
+    """What is wrong with a setting, in a line."""
     where = ".".join(map(str, first["loc"]))
     match first["type"]:
         case "unexpected_keyword_argument":
@@ -490,3 +495,31 @@ def _first(error: ValidationError) -> str:
             return f"{where}: {first['ctx']['error']}" if where else str(first["ctx"]["error"])
     message = first["msg"].removeprefix("Input ")
     return f"{where}: {message}, got {first['input']!r}"
+
+
+def _line_of(setting: tuple[int | str, ...], text: str) -> int | None:
+    """Number of the line that a setting of a TOML file begins in; None where the file does not hold it.
+
+    The shortest beginning of the file that is TOML and holds the setting ends with the setting's statement, and that
+    statement begins behind the beginning before.
+    """
+    lines = text.split("\n")
+    whole = 0
+    for end in range(1, len(lines) + 1):
+        try:
+            table = tomllib.loads("\n".join(lines[:end]))
+        except tomllib.TOMLDecodeError:
+            continue  # in the middle of a statement
+        if setting and _holds(table, setting):
+            return whole + 1
+        whole = end
+    return None
+
+
+def _holds(table: Any, setting: tuple[int | str, ...]) -> bool:
+    for name in setting:
+        try:
+            table = table[name]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return True

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer
 
 from espalier.runtime.engine import Limits, Mode, Rollout
 from espalier.runtime.grammar import Vocabulary
@@ -23,7 +22,7 @@ from espalier.training.data.example import response_example
 from espalier.training.data.problems import ProblemStream, stream
 from espalier.training.data.responses import ExampleSource
 from espalier.training.loop import Run, RunLength, resumable
-from espalier.training.model.network import load_network
+from espalier.training.model.network import load_network, load_tokenizer
 from espalier.training.rl.judged import JudgedRollout
 from espalier.training.rl.reward import RolloutStatus
 from espalier.training.rl.rollout import Collector
@@ -147,7 +146,7 @@ def train(
         prepare(config, out, resume=True, free=("service", "metrics"))
     torch.manual_seed(config.seed)
     network = load_network(initial, group.device)
-    tokenizer: Any = AutoTokenizer.from_pretrained(initial)
+    tokenizer = load_tokenizer(initial)
     if group.is_main and _stored(out / SAMPLES)[1] < config.count:
         asyncio.run(_sampled(config, network, tokenizer, initial, out / SAMPLES, deadline, report))
     group.barrier()

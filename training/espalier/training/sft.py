@@ -15,7 +15,6 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer
 
 from espalier.runtime.prompt import PromptTemplate
 from espalier.training.config import ConfigError, SftConfig, TrainerConfig
@@ -25,7 +24,7 @@ from espalier.training.data.responses import ExampleSource, ResponseFileError, r
 from espalier.training.loop import Run, RunLength, StepResult, resumable
 from espalier.training.loop import train as run_loop
 from espalier.training.model.logprobs import Scores
-from espalier.training.model.network import MicroBatch, PolicyNetwork, collate, load_network
+from espalier.training.model.network import MicroBatch, PolicyNetwork, collate, load_network, load_tokenizer
 from espalier.training.run.checkpoint import Progress
 from espalier.training.run.deadline import Deadline
 from espalier.training.run.directory import prepare
@@ -196,7 +195,7 @@ def fine_tune(
         prepare(config, out, resume=resume, free=("checkpoint_every", "held_out", "metrics"))
     group.barrier()
     torch.manual_seed(config.seed)
-    tokenizer = AutoTokenizer.from_pretrained(initial)
+    tokenizer = load_tokenizer(initial)
     template = PromptTemplate.load(initial)
 
     def examples_of(path: Path) -> list[TrainingExample]:

@@ -23,6 +23,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import (
     AttentionInterface,
     AutoModelForCausalLM,
+    AutoTokenizer,
 )
 
 from espalier.runtime.layout import Packed, batch_block_mask, dense_mask
@@ -71,14 +72,37 @@ def _attention(
 AttentionInterface.register(ATTENTION, _attention)
 
 
+def require_model(folder: Path) -> None:
+    """Refuse a folder that is no model directory, which `transformers` would take for the name of a model on the hub.
+
+    Raises:
+        ConfigError: The folder does not exist, or holds no model.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"no model in {folder}: there is no such directory (`espalier model prepare` makes one)")
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"no model in {folder}: config.json is missing")
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a model directory.
+
+    Raises:
+        ConfigError: There is no model, or no tokenizer beside it.
+    """
+    require_model(folder)
+    if not any(folder.glob("tokenizer*")):  # `transformers` would make an empty one
+        raise ConfigError(f"no tokenizer in {folder}: tokenizer.json is missing")
+    return AutoTokenizer.from_pretrained(folder)
+
+
 def load_network(folder: Path, device: torch.device) -> Any:
     """The network of a model directory in float32, ready for packed sequences.
 
     Raises:
         ConfigError: There is no model, or it cannot be trained here (:func:`check_architecture`).
     """
-    if not (folder / "config.json").is_file():
-        raise ConfigError(f"no model in {folder}: config.json is missing")
+    require_model(folder)
     network: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     network.config.use_cache = False
     network.set_attn_implementation(ATTENTION)

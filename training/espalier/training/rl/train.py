@@ -13,14 +13,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer
-
 from espalier.solver.core.problem import Problem
 from espalier.training.config import ConfigError, RlConfig
 from espalier.training.data.problems import held_out_problems, stream
 from espalier.training.loop import Run, RunLength, StepResult, resumable
 from espalier.training.loop import train as run_loop
-from espalier.training.model.network import load_network
+from espalier.training.model.network import load_network, load_tokenizer
 from espalier.training.rl.judged import JudgedRollout
 from espalier.training.rl.learner import Learner
 from espalier.training.rl.metrics import Seconds, entry, rounded, totals
@@ -112,7 +110,7 @@ async def _train(
     problems = stream(config.problems)
     held_out = held_out_problems(config.problems, config.held_out) if config.held_out.every else []
     network = load_network(initial, group.device)
-    tokenizer = AutoTokenizer.from_pretrained(initial)
+    tokenizer = load_tokenizer(initial)
     notes: list[Report] = []  # who hears of the verifiers, once the journal is open
 
     def tell(text: str) -> None:
