@@ -7,7 +7,7 @@ any order and a resumed run continues exactly where it stopped.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import count, islice
 from pathlib import Path
@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerFast
 from espalier.runtime.grammar import Vocabulary
 from espalier.training.config import Form
 from espalier.training.data.example import TrainingExample
-from espalier.training.data.packing import PackedSequence, pack_examples
+from espalier.training.data.packing import PackedSequence, packed_sequence
 from espalier.training.tasks import EASIER_TASKS, TASKS, Split, task
 from recipes.seedling.encoding import encode, encode_plain, plain_text, response_text, without_a_tag
 from recipes.seedling.phrasing import reword
@@ -78,6 +78,38 @@ def _written(question: str, trace: Demonstration, codec: Codec, config: DataConf
     if rng.random() < config.tagged_share:
         text = response_text(trace) if rng.random() < 0.5 else without_a_tag(response_text(trace), rng)
     return encode_plain(question, text, codec.tokenizer)
+
+
+def pack_examples(examples: Iterable[tuple[int, TrainingExample]], length: int, count: int) -> Iterator[PackedSequence]:
+    """Pack (task index, example) pairs into exactly `count` packed sequences, each into the first one that has room.
+
+    Examples longer than `length` are left out. At most four sequences are open at a time; the fullest one is closed
+    when none has room.
+    """
+    unfinished: list[list[tuple[int, TrainingExample]]] = []
+    space: list[int] = []
+    for kind, example in examples:
+        if count == 0:
+            return
+        size = len(example.tokens)
+        if size > length:
+            continue
+        at = next((i for i, free in enumerate(space) if free >= size), None)
+        if at is None:
+            if len(unfinished) == min(4, count):
+                fullest = space.index(min(space))
+                yield packed_sequence(unfinished.pop(fullest), length)
+                space.pop(fullest)
+                count -= 1
+                if count == 0:
+                    return
+                if len(unfinished) == count:
+                    continue
+            unfinished.append([])
+            space.append(length)
+            at = len(unfinished) - 1
+        unfinished[at].append((kind, example))
+        space[at] -= size
 
 
 class Shards(Dataset[list[PackedSequence]]):

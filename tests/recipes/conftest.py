@@ -2,14 +2,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
 import torch
 
 from espalier.training.config import load_as
+from espalier.training.data.example import TrainingExample
+from espalier.training.tasks import Split
 from recipes.seedling.settings import BaseConfig
-from recipes.seedling.stream import Codec
+from recipes.seedling.stream import Codec, examples
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "recipes"
@@ -39,6 +42,12 @@ def tiny() -> BaseConfig:
         batch_size=2,
         trainer=replace(config.trainer, sequence_length=512, micro_batch_size=1, warmup_steps=2),
     )
+
+
+@pytest.fixture(scope="session")
+def some_examples(codec: Codec, tiny: BaseConfig) -> list[tuple[int, TrainingExample]]:
+    """A few examples of cheap tasks, corrupted steps among them."""
+    return list(islice(examples(codec, tiny.data, Split.TRAIN, 0), 40))
 
 
 @pytest.fixture(autouse=True)

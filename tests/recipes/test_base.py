@@ -17,10 +17,9 @@ from espalier.training.loop import RunLength
 from espalier.training.run.checkpoint import CheckpointError
 from espalier.training.run.deadline import Deadline
 from espalier.training.run.errors import NotFiniteError
-from espalier.training.trainer import Trainer, learning_rate_factor
+from espalier.training.trainer import Trainer
 from recipes.seedling.base import train
 from recipes.seedling.settings import BaseConfig
-from recipes.seedling.stream import packed_sequences
 from tests.training.conftest import TOKENIZER
 
 
@@ -104,25 +103,6 @@ def test_a_run_can_begin_from_exported_weights_of_its_shape_only(tiny: BaseConfi
     other = replace(tiny, model=replace(tiny.model, hidden=48))
     with pytest.raises(CheckpointError, match="holds no weights of a model of this shape"):
         _run(other, tmp_path / "third", RunLength(steps=1), initial=tmp_path / "first" / "model")
-
-
-def test_the_stream_continues_at_any_row(tiny: BaseConfig) -> None:
-    for reuse in (1, 3):
-        config = replace(tiny.data, reuse=reuse)
-        stream = packed_sequences(TOKENIZER, config, 0)
-        whole = [next(stream).tokens.tolist() for _ in range(16)]
-        for position in (0, 3, 10, 11):
-            resumed = packed_sequences(TOKENIZER, config, position)
-            assert [next(resumed).tokens.tolist() for _ in range(16 - position)] == whole[position:]
-        assert len({tuple(row) for row in whole}) == -(-16 // reuse)
-
-
-def test_the_rate_warms_up_stays_and_falls_to_zero(tiny: BaseConfig) -> None:
-    config = replace(tiny.trainer, warmup_steps=10, decay_share=0.2)
-    assert learning_rate_factor(config, 0, 0.0) == pytest.approx(0.1)
-    assert learning_rate_factor(config, 50, 0.5) == 1.0
-    assert learning_rate_factor(config, 90, 0.9) == pytest.approx(0.5)
-    assert learning_rate_factor(config, 99, 1.0) == 0.0
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_its_rows_saved(tiny: BaseConfig, tmp_path: Path) -> None:

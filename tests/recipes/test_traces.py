@@ -7,7 +7,7 @@ import pytest
 
 from espalier.runtime.structure import read
 from espalier.training.tasks import TASKS, Problem, Split
-from espalier.training.tasks.programming import programs, run, source
+from espalier.training.tasks.programming import programs, run
 from espalier.verifiers.answer import boxes, branch_answer, final_answer
 from espalier.verifiers.check import Claim, ConstraintCheck, Domain, ProgramCheck, Relation
 from espalier.verifiers.math.verifier import MathVerifier
@@ -16,6 +16,7 @@ from recipes.seedling.stream import Codec
 from recipes.seedling.tokenizer import prompt_text
 from recipes.seedling.traces import TraceBranch, write
 from recipes.seedling.traces.expressions import Term, join
+from recipes.seedling.traces.programming import source
 from recipes.seedling.traces.trace import corrupt, majority, vote
 
 SAMPLES = 12

@@ -9,10 +9,10 @@ from transformers import AutoTokenizer, Qwen3ForCausalLM
 
 from espalier.runtime.layout import dense_mask, pack
 from espalier.training.data.example import TrainingExample
-from espalier.training.data.packing import pack_examples
 from espalier.training.model.network import MicroBatch, block_mask, checkpoint_layers, collate, score
 from recipes.seedling.network import build
 from recipes.seedling.settings import BaseConfig
+from recipes.seedling.stream import pack_examples
 from tests.training.conftest import TOKENIZER
 from tests.training.synthetic import forked, policy, random_sequence, rows
 

@@ -13,10 +13,8 @@ from espalier.training.tasks.programming import (
     ListProgram,
     ListValue,
     Primitive,
-    phrase,
     programs,
     run,
-    source,
 )
 from recipes.seedling.traces.trace import Demonstration, TraceBlock, TraceBranch, first_found
 
@@ -24,6 +22,17 @@ BLOCKS = 4
 """Sets of hypotheses that a trace tries before it gives up."""
 GIVING_UP = 0.08
 """Share of traces that do so."""
+
+
+def phrase(program: ListProgram) -> str:
+    """The program in words."""
+    return ", then ".join(primitive.phrase for primitive in program)
+
+
+def source(program: ListProgram) -> str:
+    """The program as Python source of a function `f`."""
+    lines = [f"    xs = {primitive.code}" for primitive in program[:-1]]
+    return "\n".join(["def f(xs):", *lines, f"    return {program[-1].code}"])
 
 
 def _written(value: ListValue) -> str:

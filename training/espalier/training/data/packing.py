@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,38 +52,6 @@ def packed_sequence(examples: Sequence[tuple[int, TrainingExample]], length: int
     return PackedSequence(
         tokens, trained, task, with_tables(pack([example.layout for _, example in examples], length)), rollout
     )
-
-
-def pack_examples(examples: Iterable[tuple[int, TrainingExample]], length: int, count: int) -> Iterator[PackedSequence]:
-    """Pack (task index, example) pairs into exactly `count` packed sequences, each into the first one that has room.
-
-    Examples longer than `length` are left out. At most four sequences are open at a time; the fullest one is closed
-    when none has room.
-    """
-    unfinished: list[list[tuple[int, TrainingExample]]] = []
-    space: list[int] = []
-    for kind, example in examples:
-        if count == 0:
-            return
-        size = len(example.tokens)
-        if size > length:
-            continue
-        at = next((i for i, free in enumerate(space) if free >= size), None)
-        if at is None:
-            if len(unfinished) == min(4, count):
-                fullest = space.index(min(space))
-                yield packed_sequence(unfinished.pop(fullest), length)
-                space.pop(fullest)
-                count -= 1
-                if count == 0:
-                    return
-                if len(unfinished) == count:
-                    continue
-            unfinished.append([])
-            space.append(length)
-            at = len(unfinished) - 1
-        unfinished[at].append((kind, example))
-        space[at] -= size
 
 
 def bins(sizes: Sequence[int], capacity: int) -> list[list[int]]:

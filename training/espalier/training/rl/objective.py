@@ -40,14 +40,12 @@ class Metrics(NamedTuple):
     """What a micro-batch adds to the metrics of a step; scalars without gradient.
 
     Attributes:
-        tokens: Trained tokens.
-        divergence: Sum over them of `r - 1 - log r`, r = trainer's over engine's probability: divided by the tokens it
-            estimates KL(engine || trainer) without bias (Schulman 2020, "k3").
+        divergence: Sum over the trained tokens of `r - 1 - log r`, r = trainer's over engine's probability: divided by
+            their number it estimates KL(engine || trainer) without bias (Schulman 2020, "k3").
         max_logprob_diff: Largest absolute difference of the two log-probabilities.
         cut: Tokens whose ratio was clipped or whose importance weight was truncated.
     """
 
-    tokens: Tensor
     divergence: Tensor
     max_logprob_diff: Tensor
     cut: Tensor
@@ -153,4 +151,4 @@ def _metrics(sampled: LossInputs, cut: Tensor) -> Metrics:
     difference = torch.where(mask, sampled.logprobs.detach() - sampled.rollout_logprobs, 0.0)
     divergence = (difference.expm1() - difference).sum()
     largest = difference.abs().max() if difference.numel() else divergence.new_zeros(())
-    return Metrics(mask.sum(), divergence, largest, (cut & mask).sum())
+    return Metrics(divergence, largest, (cut & mask).sum())

@@ -19,6 +19,3 @@ class Deadline:
 
     def passed(self) -> bool:
         return self.at is not None and time.monotonic() >= self.at
-
-    def minutes_left(self) -> float | None:
-        return None if self.at is None else max(0.0, self.at - time.monotonic()) / 60

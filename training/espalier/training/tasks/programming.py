@@ -126,17 +126,6 @@ def run(program: ListProgram, xs: list[int]) -> list[ListValue]:
     return values
 
 
-def phrase(program: ListProgram) -> str:
-    """The program in words."""
-    return ", then ".join(primitive.phrase for primitive in program)
-
-
-def source(program: ListProgram) -> str:
-    """The program as Python source of a function `f`."""
-    lines = [f"    xs = {primitive.code}" for primitive in program[:-1]]
-    return "\n".join(["def f(xs):", *lines, f"    return {program[-1].code}"])
-
-
 @cache
 def programs(stages: int) -> tuple[ListProgram, ...]:
     """All programs of exactly this many stages whose stages are all different."""
@@ -169,9 +158,7 @@ def _informative(program: ListProgram, examples: Sequence[list[int]]) -> bool:
     outputs = [json.dumps(values[-1]) for values in results]
     if len(set(outputs)) < len(outputs) - 1 or outputs.count("[]") > 1:
         return False
-    if any(
-        abs(n) > 999 for values in results for value in values for n in (value if isinstance(value, list) else [value])
-    ):
+    if any(abs(number) > LARGEST for values in results for value in values for number in _numbers(value)):
         return False
     befores = [[xs, *values[:-1]] for xs, values in zip(examples, results, strict=True)]
     return all(
