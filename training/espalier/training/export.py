@@ -61,7 +61,6 @@ def export(
     network: Any,
     tokenizer: Any,
     group: ProcessGroup = ALONE,
-    shard_size: str = SHARD_SIZE,
 ) -> None:
     """Write weights (bfloat16, adapters merged), config and tokenizer as `AutoModelForCausalLM` reads them.
 
@@ -75,7 +74,7 @@ def export(
     plain = exported(network)
     plain.load_state_dict({name: weight.cpu() for name, weight in weights}, strict=False, assign=True)
     plain.tie_weights()
-    plain.save_pretrained(folder, max_shard_size=shard_size)
+    plain.save_pretrained(folder, max_shard_size=SHARD_SIZE)
     save_tokenizer(tokenizer, folder)
 
 

@@ -22,6 +22,9 @@ _SENTENCE = re.compile(r"(?<=[.!?:])\s+|\n+")
 _TAGS = re.compile("|".join(map(re.escape, EIGHT_TAGS)))
 
 
+MAX_PLAN_WORDS = 16
+
+
 @dataclass(frozen=True, slots=True)
 class Solution:
     """One sequential solution of the model.
@@ -46,7 +49,6 @@ class Assembly:
         min_steps, max_steps: Steps of a response.
         per_problem: Responses made of one problem at most, from different solutions as far as they last.
         mixed: Use only problems with right and wrong solutions.
-        max_plan_words: Words of a plan.
         max_step_words: A longer solution is not used.
     """
 
@@ -55,7 +57,6 @@ class Assembly:
     max_steps: int = 5
     per_problem: int = 1
     mixed: bool = True
-    max_plan_words: int = 16
     max_step_words: int = 220
 
     def __post_init__(self) -> None:
@@ -143,7 +144,7 @@ def _choose(
 
 def _response(problem: Problem, steps: Sequence[Solution], settings: Assembly) -> Assembled:
     best = Counter(one.answer for one in steps if one.right).most_common(1)[0][0]
-    plans = [f"{Tag.PLAN}{i}: {_plan(one.text, settings)}{Tag.END_PLAN}\n" for i, one in enumerate(steps, start=1)]
+    plans = [f"{Tag.PLAN}{i}: {_plan(one.text)}{Tag.END_PLAN}\n" for i, one in enumerate(steps, start=1)]
     texts = [f"\n{Tag.STEP}\n{i}: {one.text}{Tag.END_STEP}" for i, one in enumerate(steps, start=1)]
     stated = ", ".join(f"{i} gives {one.answer}" for i, one in enumerate(steps, start=1))
     votes = sum(one.right for one in steps)
@@ -154,12 +155,12 @@ def _response(problem: Problem, steps: Sequence[Solution], settings: Assembly) -
     return Assembled(problem.text, response, untrained, tuple(one.text for one in steps if one.right))
 
 
-def _plan(text: str, settings: Assembly) -> str:
-    """How a solution begins: its first sentence that says something, cut to so many words."""
+def _plan(text: str) -> str:
+    """How a solution begins: its first sentence that says something, cut to `MAX_PLAN_WORDS`."""
     sentences = [one.strip(" #*-:\n") for one in _SENTENCE.split(text)]
     first = next((one for one in sentences if len(one.split()) >= 4), sentences[0])
     words = first.split()
-    return " ".join(words[: settings.max_plan_words])
+    return " ".join(words[:MAX_PLAN_WORDS])
 
 
 def to_json(made: Iterable[Assembled], *, sequential: bool = False) -> Iterable[str]:
