@@ -95,6 +95,23 @@ async def test_a_check_that_can_never_work_is_refused_before_anything_is_queued(
     assert await redis.dbsize() == 0
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--key", "k" * 257], "key: has 257 characters"),
+        (["--priority", "101"], "--priority is 101; give -100 to 100"),
+        (["--webhook", "nowhere"], "--webhook 'nowhere' is no address"),
+    ],
+)
+async def test_what_a_submission_may_not_say_is_named(
+    espalier: Any, redis: Redis, problems: Path, options: list[str], said: str
+) -> None:
+    submitted = await asyncio.to_thread(espalier, "submit", problems, *options)
+    assert submitted.exit_code == 2
+    assert said in " ".join(submitted.output.split())
+    assert await redis.dbsize() == 0
+
+
 async def test_the_same_key_submits_nothing_twice(espalier: Any, problems: Path) -> None:
     first = await asyncio.to_thread(espalier, "submit", problems, "--key", "monday", "--json")
     again = await asyncio.to_thread(espalier, "submit", problems, "--key", "monday", "--json")

@@ -11,6 +11,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from espalier.solver.cli.main import MOUNTS, app
+from espalier.solver.core.problem import Problem
+from espalier.verifiers.check import CustomCheck
 
 GCD = "Find the Greatest Common Divisor (GCD) of these numbers: 84, 126. Give only the GCD as your final answer."
 
@@ -59,6 +61,47 @@ def test_a_usage_error_says_what_to_do_and_exits_2(arguments: list[str], said: s
     done = espalier("solve", *arguments)
     assert (done.exit_code, "Traceback" in done.output) == (2, False)
     assert said in done.output
+
+
+@pytest.mark.parametrize(
+    ("check", "said"),
+    [
+        ("reference:\\frac{", "check.reference.answer: cannot be read as mathematics"),
+        ('{"custom": {"verifier": "absent"}}', "no verifier called 'absent'"),
+    ],
+)
+@pytest.mark.parametrize("many", [False, True])
+def test_a_check_that_can_never_work_is_refused_before_a_model_is_loaded(
+    check: str, said: str, many: bool, tmp_path: Path
+) -> None:
+    file = tmp_path / "problems.jsonl"
+    judged = json.loads(check) if check.startswith("{") else check
+    file.write_text(json.dumps({"text": "x"}) + "\n" + json.dumps({"id": "seven", "text": "x", "check": judged}))
+    asked = [str(file)] if many else ["--check", check, "x"]
+    done = espalier("solve", "--engine", "local:/no/such/model", *asked)
+    assert (done.exit_code, "Traceback" in done.output) == (2, False)
+    assert said in " ".join(done.output.split())
+    assert "no model directory" not in done.output
+    assert ("problem 'seven'" in done.output) is many
+
+
+def test_an_evaluation_validates_the_checks_of_its_problems_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = Problem("seven", "x", CustomCheck("absent"))
+    monkeypatch.setattr("espalier.solver.core.sources.fresh_problems", lambda *_: (problem,))
+    done = espalier("eval", "--tasks", "gcd", "--n", "1", "--k", "1", "--engine", "local:/no/such/model")
+    assert done.exit_code == 2
+    assert "problem 'seven': check.custom.verifier" in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize("fields", [{"text": "x" * 100_001}, {"text": "x", "id": "i" * 257}])
+def test_texts_and_ids_have_the_limits_of_the_services(fields: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "problems.jsonl"
+    file.write_text(json.dumps(fields))
+    done = espalier("solve", str(file))
+    assert done.exit_code == 2
+    said = " ".join(done.output.split())
+    assert "problems.jsonl:1: " in said
+    assert "at most" in said
 
 
 def test_a_bad_line_of_a_file_is_named_before_anything_starts(tmp_path: Path) -> None:

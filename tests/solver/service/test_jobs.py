@@ -71,6 +71,8 @@ async def test_jobs_are_listed_and_cancelled(served: Served) -> None:
         ("SubmitJob", pb.SubmitJobRequest(problems=[*problems(1), common_pb2.Problem()]), "problems[1].text"),
         ("SubmitJob", pb.SubmitJobRequest(problems=problems(1), settings=pb.Settings(k=0)), "settings.k"),
         ("SubmitJob", pb.SubmitJobRequest(problems=problems(1), key="x" * 257), "key"),
+        ("SubmitJob", pb.SubmitJobRequest(problems=[common_pb2.Problem(text="x", id="i" * 257)]), "problems[0].id"),
+        ("SubmitJob", pb.SubmitJobRequest(problems=[common_pb2.Problem(text="x" * 100_001)]), "problems[0].text"),
         ("GetJob", pb.GetJobRequest(), "job_id"),
         ("CancelJob", pb.CancelJobRequest(job_id="x" * 257), "job_id"),
         ("WatchJob", pb.WatchJobRequest(job_id="x", from_event_id="yesterday"), "from_event_id"),

@@ -22,6 +22,7 @@ from espalier.solver.batch.files import FileStore
 from espalier.solver.batch.keys import GROUP, Keys, batch_id, batch_of, job_id
 from espalier.solver.batch.scripts import Script, Scripts
 from espalier.solver.batch.status import ENDED, STATUS, UnknownJobError, decode_status
+from espalier.solver.core.limits import require_name
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
 
@@ -156,9 +157,11 @@ class JobQueue:
             KeyTakenError: The key was used for another request.
             TooManyJobsError: The caller would have more.
             ValueError: No problem, or too many.
+            FieldError: The key is too long.
         """
         if not 0 < len(problems) <= MAX_JOBS:
             raise ValueError(f"give 1 to {MAX_JOBS} problems at a time, got {len(problems)}")
+        require_name(key, "key")
         shared = pb.Settings() if settings is None else settings
         each = [shared] * len(problems) if isinstance(shared, pb.Settings) else shared
         key = key or uuid.uuid4().hex

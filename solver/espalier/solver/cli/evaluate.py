@@ -70,7 +70,8 @@ def evaluate(
         screen = Console(stderr=True)
 
         async def run() -> list[TaskScores]:
-            async with solving_with(engine, model_instruction, max_tokens, screen) as solver:
+            asked = [problem for name in names for problem in problems[name]]
+            async with solving_with(engine, model_instruction, max_tokens, screen, problems=asked) as solver:
                 plan = EvaluationPlan(names, n, max(sizes), first, temperature, max_tokens, solver.engine.info.model)
                 kept = ResultFile(output, plan) if output else None
                 sampling = Sampling(plan.model, first, temperature, max_tokens)

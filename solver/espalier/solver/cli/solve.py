@@ -177,19 +177,26 @@ async def solving_with(
     max_tokens: int,
     console: Console | None = None,
     trusted: Trust | None = None,
+    problems: Sequence[Problem] = (),
 ) -> AsyncIterator[Solver]:
-    """A solver on this engine, with the verifiers of this process."""
+    """A solver on this engine, with the verifiers of this process.
+
+    Raises:
+        FieldError: One of the problems has a check that no answer could ever pass; no model has been loaded.
+    """
     from espalier.runtime.engine import Limits
     from espalier.runtime.open import open_engine, template_of
     from espalier.solver.core.generation import Generation
     from espalier.solver.core.loop import Solver
     from espalier.solver.core.selection import Trust
+    from espalier.solver.core.validation import validate_problems
     from espalier.verifiers.open import open_verifiers
 
     async with AsyncExitStack() as stack:
+        verifiers = await stack.enter_async_context(open_verifiers())
+        await validate_problems(verifiers, problems)
         with console.status("Loading the model") if console else nullcontext():
             opened = await stack.enter_async_context(open_engine(engine))
-            verifiers = await stack.enter_async_context(open_verifiers())
         limits = Limits(max_tokens=max_tokens)
         template = template_of(opened, instruction)
         yield Solver(opened, verifiers, template, Generation(limits=limits), trusted or Trust())
@@ -219,7 +226,8 @@ class _Run:
         from espalier.solver.core.report import usage_line, verdict_line
 
         screen = Console(stderr=True, quiet=self.as_json and not sys.stderr.isatty())
-        async with solving_with(self.engine, self.instruction, self.max_tokens, screen, self.trusted) as solver:
+        settings = (self.engine, self.instruction, self.max_tokens, screen, self.trusted, [problem])
+        async with solving_with(*settings) as solver:
             with view(screen) as observer:
                 solve_id = new_solve_id()
                 result = await solver.solve(
@@ -257,7 +265,8 @@ class _Run:
 
         screen = Console(stderr=True)
         columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-        async with solving_with(self.engine, self.instruction, self.max_tokens, screen, self.trusted) as solver:
+        settings = (self.engine, self.instruction, self.max_tokens, screen, self.trusted, problems)
+        async with solving_with(*settings) as solver:
             free = asyncio.Semaphore(PROBLEMS_AT_ONCE)
             with Progress(*columns, console=screen, disable=not screen.is_terminal) as progress:
                 bar = progress.add_task("Solving", total=len(problems))

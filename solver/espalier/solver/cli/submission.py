@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Sequence
 
 from espalier.common.cli import UsageError
 from espalier.common.errors import FieldError, UnansweredError
 from espalier.solver.core.problem import Problem
+from espalier.solver.core.validation import validate_each
 from espalier.verifiers.check import ConstraintCheck, ProgramCheck, ReferenceCheck
 from espalier.verifiers.code.settings import SandboxSettings
 from espalier.verifiers.code.verifier import CodeVerifier
 from espalier.verifiers.local import LocalVerifiers
 from espalier.verifiers.math.verifier import MathVerifier
 from espalier.verifiers.math.workers import PoolLimits
-
-AT_ONCE = 64
 
 
 async def validate_checks(problems: Sequence[Problem], name: str) -> None:
@@ -39,13 +37,10 @@ async def validate_checks(problems: Sequence[Problem], name: str) -> None:
                     await code.validate_check(problem.check)
                 elif isinstance(problem.check, ReferenceCheck | ConstraintCheck):
                     await math.validate_check(problem.check)
-            except FieldError as error:
-                raise UsageError(f"{name}: problem {problem.id!r}: {error}") from None
             except UnansweredError:  # an installation without mathematics: the workers will tell
                 pass
 
-        for start in range(0, len(problems), AT_ONCE):
-            some = map(validate, problems[start : start + AT_ONCE])
-            for outcome in await asyncio.gather(*some, return_exceptions=True):
-                if isinstance(outcome, BaseException):
-                    raise outcome
+        try:
+            await validate_each(problems, validate, lambda number: f"problem {problems[number].id!r}: ")
+        except FieldError as error:
+            raise UsageError(f"{name}: {error}") from None

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from espalier.common.errors import FieldError
 from espalier.runtime.prompt import ChatMessage
+from espalier.solver.core.limits import MAX_TEXT, require_name, require_text
 from espalier.verifiers.check import Check
 from espalier.verifiers.check_text import CheckError, check_from_json, parse_check
 
@@ -40,8 +42,13 @@ class Problem:
     context: tuple[ChatMessage, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.text.strip():
-            raise ProblemError("text is empty; give the problem to solve")
+        try:
+            require_text(self.text, "text")
+            require_name(self.id, "id")
+        except FieldError as error:
+            raise ProblemError(f"{error.field} {error.problem}") from None
+        if (characters := len(self.text) + sum(len(one.content) for one in self.context)) > MAX_TEXT:
+            raise ProblemError(f"context and text have {characters} characters; at most {MAX_TEXT} are read")
 
 
 def recognised(problem: Problem) -> Problem:

@@ -29,11 +29,12 @@ from espalier.solver.core.events import (
     WrittenTests,
 )
 from espalier.solver.core.journal import Entry
+from espalier.solver.core.limits import MAX_TEXT, require_name, require_text
 from espalier.solver.core.policy import Stop
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.result import Result, Spent
 from espalier.solver.core.selection import DecidedBy, Selection, VerifiedCandidate
-from espalier.solver.core.settings import MAX_TEXT, Settings
+from espalier.solver.core.settings import Settings
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
 from espalier.verifiers.proto import decode_check, decode_verdict, encode_check, encode_text, encode_verdict
@@ -87,12 +88,10 @@ def decode_problem(message: common_pb2.Problem, at: str = "problem") -> Problem:
     """A problem.
 
     Raises:
-        FieldError: It has no text or too much of it, its check is wrong, or its context is no conversation.
+        FieldError: Its text is empty or too long, its id is, its check is wrong, or its context is no conversation.
     """
-    if not message.text.strip():
-        raise FieldError(f"{at}.text", "is empty; give the problem to solve")
-    if len(message.text) > MAX_TEXT:
-        raise FieldError(f"{at}.text", f"has {len(message.text)} characters; at most {MAX_TEXT} are read")
+    require_text(message.text, f"{at}.text")
+    require_name(message.id, f"{at}.id")
     check = decode_check(message.check, f"{at}.check") if message.HasField("check") else None
     return Problem(message.id, message.text, check, context=_decode_context(message, at))
 

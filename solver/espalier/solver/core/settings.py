@@ -17,9 +17,6 @@ from espalier.solver.core.ways import ways_of
 
 Number = TypeVar("Number", int, float)
 
-MAX_TEXT = 100_000
-"""Characters of a problem."""
-
 MAX_STOPS = 4
 """Texts that end a response, as OpenAI has it."""
 

@@ -12,6 +12,7 @@ from espalier.solver.batch.batches import Batch
 from espalier.solver.batch.files import StoredFile
 from espalier.solver.batch.queue import MAX_JOBS, BatchRow
 from espalier.solver.batch.status import ENDED
+from espalier.solver.core.limits import require_name
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.proto import decode_result
 from espalier.solver.core.settings import ServerLimits, Settings
@@ -31,10 +32,7 @@ WINDOW = "24h"
 OUTPUT, ERRORS = "output", "errors"
 """The two files that a batch ends with."""
 
-MAX_CUSTOM_ID = 256
-"""Characters of the name of a line."""
-
-MAX_PAIRS, MAX_NAME, MAX_VALUE = 16, 64, 512
+MAX_PAIRS, MAX_PAIR_NAME, MAX_VALUE = 16, 64, 512
 """Of a batch's metadata: pairs, characters of a name, characters of a value."""
 
 _CODES = {pb.JOB_STATE_CANCELLED: "batch_cancelled", pb.JOB_STATE_DEAD: "job_failed"}
@@ -150,8 +148,9 @@ def _read_line(number: int, line: str, models: Sequence[str], limits: ServerLimi
     if unknown := sorted(value.keys() - {"custom_id", "method", "url", "body"}):
         raise FieldError(unknown[0][:80], "is no field of a line")
     name = value.get("custom_id")
-    if not isinstance(name, str) or not 0 < len(name) <= MAX_CUSTOM_ID:
-        raise FieldError("custom_id", f"give a string of 1 to {MAX_CUSTOM_ID} characters")
+    if not isinstance(name, str):
+        raise FieldError("custom_id", "is missing; give a name of the line as a string")
+    require_name(name, "custom_id", what="a name of the line")
     for field, only in (("method", "POST"), ("url", ENDPOINT)):
         if value.get(field) != only:
             raise FieldError(field, f"give {only!r}")
@@ -175,9 +174,9 @@ def _metadata(value: Any) -> dict[str, str]:
     if len(value) > MAX_PAIRS:
         raise FieldError("metadata", f"has {len(value)} pairs; give at most {MAX_PAIRS}")
     for name, text in value.items():
-        if len(name) > MAX_NAME or len(text) > MAX_VALUE:
-            limits = f"at most {MAX_NAME} characters of a name and {MAX_VALUE} of a value"
-            raise FieldError("metadata", f"{name[:MAX_NAME]!r} is too long: {limits}")
+        if len(name) > MAX_PAIR_NAME or len(text) > MAX_VALUE:
+            limits = f"at most {MAX_PAIR_NAME} characters of a name and {MAX_VALUE} of a value"
+            raise FieldError("metadata", f"{name[:MAX_PAIR_NAME]!r} is too long: {limits}")
     return value
 
 

@@ -20,6 +20,7 @@ from espalier.solver.batch.connection import EvictingRedisError, QueueUnavailabl
 from espalier.solver.batch.files import UnknownFileError
 from espalier.solver.batch.queue import DEFAULT_PAGE, BatchRow, JobQueue, KeyTakenError, TooManyJobsError
 from espalier.solver.batch.status import UnknownJobError
+from espalier.solver.core.limits import require_name
 from espalier.solver.core.proto import encode_problem, encode_settings
 from espalier.solver.service.batch_lines import (
     described_batch,
@@ -39,9 +40,6 @@ from espalier.solver.session.session import SolveSession
 
 PURPOSE = "batch"
 """The one purpose that files have here."""
-
-MAX_FILE_NAME = 256
-"""Characters of the name of a file."""
 
 MAX_BATCHES, DEFAULT_BATCHES = 100, 20
 MAX_FILES_LISTED = 10_000
@@ -97,8 +95,7 @@ class BatchRoutes:
         if unknown := sorted(form.keys() - {"file", "purpose"}):
             raise FieldError(unknown[0][:80], "is no field of a file here; leave it out")
         name = upload.filename or "file"
-        if len(name) > MAX_FILE_NAME:
-            raise FieldError("file", f"has a name of {len(name)} characters; give at most {MAX_FILE_NAME}")
+        require_name(name, "file")
         content = await upload.read()
         return JSONResponse(described_file(await queue.files.add(_caller(request), name, PURPOSE, content)))
 
@@ -176,7 +173,7 @@ class BatchRoutes:
         lines = await asyncio.to_thread(read_lines, content, (self._model, ALIAS), self._session.limits)
         problems = [line.problem for line in lines]
         try:
-            await self._session.validate_all(problems, lambda number: f"line {lines[number].number}: body")
+            await self._session.validate_all(problems, lambda number: f"line {lines[number].number}: body.")
         except FieldError as error:
             raise FieldError("input_file_id", str(error)) from None
         try:

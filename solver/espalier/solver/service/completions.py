@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from espalier.common.errors import FieldError
+from espalier.solver.core.limits import MAX_TEXT
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.result import Result
-from espalier.solver.core.settings import MAX_TEXT
 from espalier.solver.service.fields import Fields, SolveCall
 from espalier.solver.service.replies import (
     DONE,

@@ -9,8 +9,9 @@ from typing import Any
 from espalier.common.errors import FieldError
 from espalier.common.seeds import derive_seed
 from espalier.runtime.prompt import ChatMessage
+from espalier.solver.core.limits import MAX_TEXT
 from espalier.solver.core.problem import Problem
-from espalier.solver.core.settings import MAX_TEXT, ServerLimits, Settings, SolvePlan
+from espalier.solver.core.settings import ServerLimits, Settings, SolvePlan
 from espalier.verifiers.check import Check
 from espalier.verifiers.check_text import CheckError, check_from_json, parse_check
 

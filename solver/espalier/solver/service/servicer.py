@@ -33,6 +33,7 @@ from espalier.solver.batch.queue import (
 )
 from espalier.solver.batch.status import UnknownJobError
 from espalier.solver.core import proto
+from espalier.solver.core.limits import MAX_NAME, require_name
 from espalier.solver.service.queue_access import QUEUE_SECONDS, NoQueueError, QueueAccess
 from espalier.solver.service.readiness import Readiness
 from espalier.solver.session.admission import Admission, AdmissionFullError, DrainingError
@@ -46,9 +47,6 @@ if TYPE_CHECKING:
     from espalier.common.grpc_errors import Context
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Solver"].full_name
-
-MAX_NAME = 256
-"""Characters of a client's key, and of the id of a job."""
 
 SLOW_READER_SECONDS = 1.0
 """When a client that could not keep up may come back."""
@@ -257,8 +255,6 @@ class SolverService(solver_pb2_grpc.SolverServicer):
             raise FieldError("problems", f"has {len(request.problems)} entries; give 1 to {MAX_JOBS}")
         problems = [proto.decode_problem(problem, f"problems[{i}]") for i, problem in enumerate(request.problems)]
         self._session.limits.plan(proto.decode_settings(request.settings), at="settings.")
-        if len(request.key) > MAX_NAME:
-            raise FieldError("key", f"has {len(request.key)} characters; give at most {MAX_NAME}")
         await self._session.validate_all(problems)
 
     @asynccontextmanager
@@ -332,10 +328,7 @@ def _traceparent(context: Context) -> str:
 
 
 def _batch_key(text: str) -> str:
-    if not text.strip():
-        raise FieldError("batch", "is empty; give the key or the id of a batch")
-    if len(text) > MAX_NAME:
-        raise FieldError("batch", f"has {len(text)} characters; keys have at most {MAX_NAME}")
+    require_name(text, "batch", what="the key or the id of a batch")
     return text
 
 
@@ -360,8 +353,5 @@ def _encode_batch(batch: Batch) -> pb.BatchStatus:
 
 
 def _job_id(text: str) -> str:
-    if not text.strip():
-        raise FieldError("job_id", "is empty; give the id of a job")
-    if len(text) > MAX_NAME:
-        raise FieldError("job_id", f"has {len(text)} characters; ids have at most {MAX_NAME}")
+    require_name(text, "job_id", what="the id of a job")
     return text

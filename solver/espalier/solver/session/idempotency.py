@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from espalier.common.errors import FieldError
+from espalier.solver.core.limits import require_name
 
 KEY = "idempotency-key"
 """Header and metadata key."""
-
-MAX_KEY = 256
-"""Characters of a key."""
 
 KEEP_SECONDS = 600.0
 """How long a reply is kept."""
@@ -47,8 +45,7 @@ class IdempotentCalls:
             FieldError: The key is too long, or was used for another request.
             Exception: What `work` raised; the next call with the key tries again.
         """
-        if len(key) > MAX_KEY:
-            raise FieldError(KEY, f"has {len(key)} characters; give at most {MAX_KEY}")
+        require_name(key, KEY)
         call = self._calls.get((caller, key))
         if call is None:
             call = self._calls[caller, key] = _Call(request, asyncio.ensure_future(_made(work)))

@@ -21,6 +21,7 @@ from espalier.solver.core.policy import Budget
 from espalier.solver.core.problem import Problem, recognised
 from espalier.solver.core.result import Result
 from espalier.solver.core.settings import ServerLimits, SolvePlan
+from espalier.solver.core.validation import validate_each
 from espalier.solver.session.admission import Admission
 from espalier.solver.session.idempotency import IdempotentCalls
 from espalier.solver.session.metrics import SolverMetrics, Tally, ending
@@ -37,9 +38,6 @@ MIN_SECONDS = 0.001
 
 VALIDATION_SECONDS = 10.0
 """Longest time of the validation of a check; one that takes longer is let through."""
-
-VALIDATIONS = 64
-"""Checks of one submission that are validated at once."""
 
 MAX_VALID = 1024
 """Checks that are remembered as valid, the newest ones."""
@@ -191,7 +189,7 @@ class SolveSession:
             del self._valid[next(iter(self._valid))]
 
     async def validate_all(
-        self, problems: Sequence[Problem], name: Callable[[int], str] = lambda number: f"problems[{number}]"
+        self, problems: Sequence[Problem], name: Callable[[int], str] = lambda number: f"problems[{number}]."
     ) -> None:
         """:meth:`validate` each problem, equal checks once and several at a time.
 
@@ -202,16 +200,7 @@ class SolveSession:
         Raises:
             FieldError: Names the first problem that is refused: `problems[3].check…`.
         """
-        first = {problem.check: number for number, problem in reversed(list(enumerate(problems)))}
-        numbers = sorted(number for check, number in first.items() if check is not None)
-        for start in range(0, len(numbers), VALIDATIONS):
-            some = numbers[start : start + VALIDATIONS]
-            outcomes = await asyncio.gather(*(self.validate(problems[one]) for one in some), return_exceptions=True)
-            for number, outcome in zip(some, outcomes, strict=True):
-                if isinstance(outcome, FieldError):
-                    raise FieldError(f"{name(number)}.{outcome.field}", outcome.problem)
-                if isinstance(outcome, BaseException):
-                    raise outcome
+        await validate_each(problems, self.validate, name)
 
     async def events(self, request: SolveRequest, *, tokens: bool) -> AsyncGenerator[tuple[float, SolveEvent]]:
         """Solve, and yield what happens, each event with its second; the last event is :class:`Solved`.

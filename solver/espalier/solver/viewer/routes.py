@@ -16,8 +16,9 @@ from espalier.common.errors import FieldError
 from espalier.solver.batch.connection import QueueUnavailableError
 from espalier.solver.batch.queue import JobQueue, is_event_id
 from espalier.solver.batch.status import UnknownJobError
+from espalier.solver.core.limits import MAX_TEXT, require_text
 from espalier.solver.core.problem import Problem
-from espalier.solver.core.settings import MAX_TEXT, Settings
+from espalier.solver.core.settings import Settings
 from espalier.solver.service.http import Guard, Handler
 from espalier.solver.service.http_error import HttpError
 from espalier.solver.service.requests import read_json
@@ -235,10 +236,9 @@ async def _body(request: Request) -> dict[str, Any]:
 
 def _problem(asked: dict[str, Any]) -> Problem:
     text, check = asked.get("text"), asked.get("check") or ""
-    if not isinstance(text, str) or not text.strip():
-        raise FieldError("text", "is empty; give the problem to solve")
-    if len(text) > MAX_TEXT:
-        raise FieldError("text", f"has {len(text)} characters; at most {MAX_TEXT} are read")
+    if not isinstance(text, str):
+        raise FieldError("text", "is no text")
+    require_text(text, "text")
     if not isinstance(check, str):
         raise FieldError("check", "is no text")
     try:
