@@ -152,8 +152,9 @@ def settings_page() -> str:
     from espalier.solver.core.policies import POLICIES
     from espalier.solver.core.policy import Budget
     from espalier.solver.core.settings import ServerLimits, Settings
-    from espalier.verifiers.check import MathOptions, ProgramLimits
+    from espalier.verifiers.check import MathOptions, PatchLimits, ProgramLimits
     from espalier.verifiers.code.settings import SandboxSettings
+    from espalier.verifiers.patch.settings import PatchSettings
 
     kinds = (
         Settings,
@@ -172,13 +173,22 @@ def settings_page() -> str:
         "Defaults are those of the code. How the command line names them: [Command line](cli.md).",
         "",
     ]
-    for kind in (*kinds, ProgramLimits):
+    for kind in (*kinds, ProgramLimits, PatchLimits):
         lines += [f"## `{kind.__name__}`", "", f"*`{kind.__module__}`*", "", *_settings(kind)]
-    lines += ["## `SandboxSettings`", "", "Read from the environment.", "", "| variable | default | |", "|---|---|---|"]
-    notes = _attribute_notes(SandboxSettings)
-    for name, field in SandboxSettings.model_fields.items():
-        default = "" if name == "concurrency" else f"`{field.default}`"
-        lines.append(f"| `ESPALIER_SANDBOX_{name.upper()}` | {default} | {_cell(notes.get(name, ''))} |")
+    for kind in (SandboxSettings, PatchSettings):
+        lines += [
+            f"## `{kind.__name__}`",
+            "",
+            "Read from the environment.",
+            "",
+            "| variable | default | |",
+            "|---|---|---|",
+        ]
+        notes = _attribute_notes(kind)
+        for name, field in kind.model_fields.items():
+            varies = name == "concurrency" or field.default_factory is not None
+            variable = f"{kind.model_config['env_prefix']}{name}".upper()
+            lines.append(f"| `{variable}` | {'' if varies else f'`{field.default}`'} | {_cell(notes.get(name, ''))} |")
     return "\n".join(lines)
 
 

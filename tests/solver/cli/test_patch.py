@@ -32,7 +32,7 @@ async def espalier(*arguments: str, stdin: str = "", **environment: str) -> subp
 
 
 def prompt() -> str:
-    command = [EXAMPLE / "prompt.sh", EXAMPLE / "issue.md", EXAMPLE / "shop", "src/shop/cart.py"]
+    command = [EXAMPLE / "prompt.sh", EXAMPLE / "issue.txt", EXAMPLE / "shop", "src/shop/cart.py"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 

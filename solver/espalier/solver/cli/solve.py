@@ -102,7 +102,7 @@ def solve(
 
     espalier solve --json problems.jsonl > results.jsonl
 
-    espalier solve --check patch:check.json --report report.md - < issue.md > fix.diff
+    espalier solve --check patch:check.json --report report.md - < issue.txt > fix.diff
     """
     with errors(debug):
         from espalier.solver.core.policies import policy as named
