@@ -74,7 +74,7 @@ def test_patches_that_make_no_sense(repository: Repository, patch: str, why: str
 
 def test_the_diff_of_changes_is_one_that_git_applies(repository: Repository, directory: Path) -> None:
     changes = {
-        "bin/run": Change(CART, "one = 1\r\ntwo", executable=True),
+        "bin/run": Change(CART, "one = 1\r\ntwo", was_executable=True),
         "src/shop/cart.py": Change(CART, None),
         "src/shop/new.py": Change(None, "x = '\x0c'\n"),
         "src/shop/empty.py": Change(None, ""),
@@ -83,7 +83,7 @@ def test_the_diff_of_changes_is_one_that_git_applies(repository: Repository, dir
     for path, change in changes.items():
         file = directory / path
         assert (file.read_bytes().decode() if file.exists() else None) == change.new
-    assert (directory / "bin/run").stat().st_mode & 0o100
+    assert not (directory / "bin/run").stat().st_mode & 0o100
 
 
 def test_a_file_stays_executable_and_may_become_so(repository: Repository) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
@@ -206,3 +208,55 @@ async def test_larger_repositories_have_room(verifier: PatchVerifier, stores: Pa
     check = PatchCheck(name, ("tests/test_it.py::test_it",), limits=PatchLimits(20, 128))
     verdict = await verifier.verify(Claim("--- a/src.txt\n+++ b/src.txt\n@@ -1 +1 @@\n-a\n+b\n", bare=True), check)
     assert verdict.passed, verdict.evidence
+
+
+async def test_unittest_and_scripts_of_the_repository_run_too(verifier: PatchVerifier, stores: Path) -> None:
+    tests = """
+import subprocess
+import unittest
+
+
+class ScriptTest(unittest.TestCase):
+    def setUp(self):
+        self.said = subprocess.run(["./bin/greet"], capture_output=True, text=True).stdout
+
+    def test_greets(self):
+        self.assertEqual(self.said, "hello\\n")
+
+    def test_greets_in_one_line(self):
+        with self.subTest("lines"):
+            self.assertEqual(self.said.count("\\n"), 1)
+"""
+    greets = "diff --git a/bin/greet b/bin/greet\n{}--- {}\n+++ b/bin/greet\n@@ @@\n{}+print('{}')\n"
+    name = store(
+        pack_files({"test_script.py": tests, "bin/greet": "#!/usr/bin/python3\nprint('hi')\n"}), stores / "repositories"
+    )
+    check = PatchCheck(name, ("test_script.py::ScriptTest::test_greets",), limits=PatchLimits(20, 128))
+    for said, passes in (("hello", True), ("bye", False)):
+        patch = greets.format(
+            "old mode 100644\nnew mode 100755\n", "a/bin/greet", " #!/usr/bin/python3\n-print('hi')\n", said
+        )
+        verdict = await verifier.verify(Claim(patch, bare=True), check)
+        assert verdict.passed is passes, verdict.evidence
+
+
+async def test_a_newer_pytest_among_the_packages_is_used(
+    verifier: PatchVerifier, stores: Path, check: PatchCheck
+) -> None:
+    packages = stores / "environments" / "newer"
+    for name in ("pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments"):
+        found = find_spec(name)
+        assert found is not None and found.origin is not None
+        copytree(Path(found.origin).parent, packages / name, dirs_exist_ok=True)
+    version = f"import pytest\n\n\ndef test_version():\n    assert pytest.__version__ == {pytest.__version__!r}\n"
+    newer = replace(
+        check,
+        must_pass=(*check.must_pass, "tests/test_version.py"),
+        files=(("tests/test_version.py", version),),
+        environment="newer",
+    )
+    verdict = await verifier.verify(Claim(FIX, bare=True), newer)
+    assert verdict.passed, verdict.evidence
+    forged = f"```src/shop/cart.py\n{CART}\nfrom _pytest.runner import CallInfo\nCallInfo.from_call = None\n```"
+    verdict = await verifier.verify(Claim(forged, bare=True), newer)
+    assert "CallInfo.from_call" in verdict.feedback

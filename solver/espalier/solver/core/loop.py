@@ -58,7 +58,18 @@ ABORT_SECONDS = 5.0
 """An engine that has not ended its requests this long after an abort is left behind: their streams are closed."""
 
 VERIFY_SECONDS = 60.0
-"""A verdict that takes longer is ERROR."""
+"""A verdict that takes longer is ERROR; see :func:`verify_seconds`."""
+
+TEST_RUNS = 4
+"""Runs of a repository's tests for one verdict, at most: with and without the patch, hidden tests apart."""
+
+
+def verify_seconds(check: Check | None) -> float:
+    """Seconds that a verdict may take where nothing else limits it: more where the check's own limits need more."""
+    if isinstance(check, PatchCheck):
+        return max(VERIFY_SECONDS, TEST_RUNS * check.limits.seconds)
+    return VERIFY_SECONDS
+
 
 NOT_JUDGED = Verdict(Status.UNKNOWN, 0.0, "not_judged")
 """Of a candidate that the solve did not wait for."""
@@ -526,8 +537,8 @@ class _Run:
 
     def _verify_timeout(self) -> float:
         """Seconds that a verdict may take."""
-        limit = self._state.budget.seconds
-        return VERIFY_SECONDS if limit is None else max(0.001, min(VERIFY_SECONDS, limit - self._seconds))
+        limit, most = self._state.budget.seconds, verify_seconds(self._problem.check)
+        return most if limit is None else max(0.001, min(most, limit - self._seconds))
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from espalier.runtime.engine import BranchOpened, Engine, EngineError, Event, Fi
 from espalier.runtime.prompt import PromptTemplate
 from espalier.solver.core.candidate import Candidate, Spec
 from espalier.solver.core.generation import Generation, closing
-from espalier.solver.core.loop import VERIFY_SECONDS, Solver, Verifiers
+from espalier.solver.core.loop import Solver, Verifiers, verify_seconds
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.prompts import question
 from espalier.solver.core.recorder import CandidateBuilder
@@ -149,4 +149,4 @@ async def _judge(judge: Verifiers, problem: Problem, answer: str) -> Status:
     if problem.check is None:
         return Status.UNKNOWN
     claim = Claim(answer, bare=True, problem=problem.text)
-    return (await judge.verify(claim, problem.check, timeout=VERIFY_SECONDS)).status
+    return (await judge.verify(claim, problem.check, timeout=verify_seconds(problem.check))).status

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import io
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from espalier.verifiers.answer import file_fences
 from espalier.verifiers.patch.diff import FileDiff, PatchError, apply_hunks, read_diff
@@ -25,11 +25,13 @@ class Change:
     Attributes:
         old: Its text before.
         new: Its text afterwards.
+        was_executable: Whether it might be executed before.
         executable: Whether it may be executed afterwards.
     """
 
     old: str | None
     new: str | None
+    was_executable: bool = False
     executable: bool = False
 
 
@@ -55,9 +57,10 @@ def changes_of(
         _refuse(path, repository, patterns)
         if path in held:
             raise PatchError(f"the patch must not touch {path}: it belongs to the tests")
-        changes[path] = Change(old := _text(path, repository), old, repository.is_executable(path))
+        old, executable = _text(path, repository), repository.is_executable(path)
+        changes[path] = Change(old, old, executable, executable)
     for path, text in (files or {}).items():
-        changes[path] = Change(changes[path].old, text, changes[path].executable)
+        changes[path] = replace(changes[path], new=text)
     for diff in diffs:
         changes[diff.path] = _changed(changes[diff.path], diff)
     if any(change.new is not None and len(change.new.encode()) > MAX_TEXT for change in changes.values()):
@@ -69,7 +72,7 @@ def changes_of(
     changes = {
         path: change
         for path, change in changes.items()
-        if change.new != change.old or change.executable != repository.is_executable(path)
+        if (change.new, change.executable) != (change.old, change.was_executable)
     }
     if not changes:
         raise PatchError("the patch changes nothing")
@@ -110,17 +113,21 @@ def _changed(change: Change, diff: FileDiff) -> Change:
         raise PatchError(f"there is no file {path} in the repository")
     new = apply_hunks(path, text or "", diff.hunks)
     executable = change.executable if diff.executable is None else diff.executable
-    return Change(change.old, None if diff.deleted else new, executable and not diff.deleted)
+    return replace(change, new=None if diff.deleted else new, executable=executable and not diff.deleted)
 
 
 def _diff_of(path: str, change: Change) -> str:
     old, new = ([] if text is None else list(io.StringIO(text, newline="\n")) for text in (change.old, change.new))
     head = f"diff --git a/{path} b/{path}\n"
-    mode = "100755" if change.executable else "100644"
+    before_mode, mode = (
+        "100755" if executable else "100644" for executable in (change.was_executable, change.executable)
+    )
     if change.old is None:
         head += f"new file mode {mode}\n"
     elif change.new is None:
-        head += "deleted file mode 100644\n"
+        head += f"deleted file mode {before_mode}\n"
+    elif mode != before_mode:
+        head += f"old mode {before_mode}\nnew mode {mode}\n"
     before = f"a/{path}" if change.old is not None else "/dev/null"
     after = f"b/{path}" if change.new is not None else "/dev/null"
     lines = difflib.unified_diff(old, new, before, after)

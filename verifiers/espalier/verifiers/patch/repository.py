@@ -13,7 +13,6 @@ import os
 import posixpath
 import subprocess
 import tarfile
-import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -148,9 +147,9 @@ def store(archive: bytes, repositories: Path) -> str:
     name = hashlib.sha256(archive).hexdigest()
     repositories.mkdir(parents=True, exist_ok=True)
     if not (repositories / name).exists():
-        with tempfile.NamedTemporaryFile(dir=repositories, delete=False) as file:
-            file.write(archive)
-        Path(file.name).replace(repositories / name)
+        whole = repositories / f".{name}.{os.getpid()}"
+        whole.write_bytes(archive)
+        whole.replace(repositories / name)
     return name
 
 
@@ -165,7 +164,7 @@ def load(name: str, repositories: Path) -> Repository:
             archive = file.read(MAX_ARCHIVE + 1)
     except OSError as error:
         raise RepositoryError(
-            f"the store {repositories} of this verifier has no archive of this name ({error.strerror}); "
+            f"the store of this verifier (ESPALIER_PATCH_REPOSITORIES) has no archive of this name: {error.strerror}; "
             "make it with 'espalier verifiers pack', and copy it there"
         ) from None
     if hashlib.sha256(archive).hexdigest() != name:

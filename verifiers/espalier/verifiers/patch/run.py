@@ -144,7 +144,13 @@ async def run_tests(
 def _spec(check: PatchCheck, repository: Repository, packages: str) -> BoxSpec:
     """A box with room for the repository twice, whose files are memory too."""
     room = math.ceil(repository.size / (1 << 20)) + len(repository.paths) // 64
-    return BoxSpec(check.image, check.limits.memory_mib + 4 * room, tmp_mib=64 + 2 * room, packages=packages)
+    return BoxSpec(
+        check.image,
+        check.limits.memory_mib + 4 * room,
+        executable_tmp=True,
+        tmp_mib=64 + 2 * room,
+        packages=packages,
+    )
 
 
 async def _last(sandbox: Sandbox, job: Job) -> CommandOutcome:

@@ -75,11 +75,7 @@ class PatchVerifier:
     @property
     def limits(self) -> dict[str, str]:
         """Limits worth telling a client."""
-        return {
-            "max_memory_mib": str(self._sandbox_settings.max_memory_mib),
-            "repositories": str(self._settings.repositories),
-            "environments": str(self._settings.environments),
-        }
+        return {"max_memory_mib": str(self._sandbox_settings.max_memory_mib)}
 
     async def start(self) -> None:
         """Open the sandbox, once.
@@ -169,8 +165,7 @@ class PatchVerifier:
         if check.environment and not (self._settings.environments / check.environment).is_dir():
             raise FieldError(
                 "check.patch.environment",
-                f"there is no directory {check.environment!r} in {self._settings.environments}, where this verifier "
-                "keeps packages for tests",
+                f"this verifier has no directory {check.environment!r} of packages (ESPALIER_PATCH_ENVIRONMENTS)",
             )
         try:
             repository = await asyncio.to_thread(load, check.repository, self._settings.repositories)
