@@ -17,7 +17,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo train-tiny test test-needs sglang-environment test-sglang ui ui-test test-chaos deploy-check docs lint \
+.PHONY: help demo train-tiny test test-needs evals-environment sglang-environment test-sglang ui ui-test test-chaos deploy-check docs lint \
   types protos tests format clean
 
 help:
@@ -29,13 +29,17 @@ demo: .venv/train.stamp
 # What waits for the network or takes one core goes side by side; so do the tests of SGLang and of the pages, which leave
 # a core idle most of the time. CI: nothing that is missing may be skipped.
 test: .venv/dev.stamp
-	CI=true $(MAKE) --no-print-directory --jobs=3 --output-sync=target test-needs sglang-environment lint types protos docs
+	CI=true $(MAKE) --no-print-directory --jobs=3 --output-sync=target test-needs evals-environment sglang-environment lint types protos docs
 	CI=true $(MAKE) --no-print-directory tests
 	CI=true $(MAKE) --no-print-directory --jobs=2 --output-sync=target test-sglang ui-test
 
 test-needs:
 	scripts/test-needs.sh
 	scripts/ui-needs.sh
+
+# Evaluation tools pin clients that other tests cannot use, so they have an environment of their own.
+evals-environment: .venv/dev.stamp
+	scripts/evals.sh
 
 # SGLang pins its dependencies, so it has an environment of its own. SGLANG=0.5.17 takes another version.
 sglang-environment: .venv/dev.stamp

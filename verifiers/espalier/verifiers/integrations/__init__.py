@@ -1,4 +1,5 @@
 """Verdicts as the rewards and scores of other trainers and evaluation tools.
 
-Nothing here imports those packages unless their module is imported: `rewards` fits TRL and verl, `inspect` inspect_ai.
+`rewards` fits TRL and verl, `prime` Prime Intellect's `verifiers`, `inspect_scorers` inspect_ai, and `lm_eval_metric`
+lm-evaluation-harness. Only `inspect_scorers` imports the package that it is for.
 """

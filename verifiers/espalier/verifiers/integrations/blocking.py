@@ -11,6 +11,7 @@ from functools import cache
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from anyio import to_thread
 from anyio.from_thread import start_blocking_portal
 
 from espalier.verifiers.check import Check, Claim
@@ -74,6 +75,16 @@ class BlockingVerifiers:
 def shared() -> BlockingVerifiers:
     """The verifiers of this process, opened when they are first asked for; a forked process gets its own."""
     return _of_process(os.getpid())
+
+
+async def shared_verdict(claim: Claim, check: Check) -> Verdict:
+    """The verdict of :func:`shared`, for code that awaits in an event loop of its own.
+
+    Raises:
+        FieldError: No verifier can work with the check.
+    """
+    (verdict,) = await to_thread.run_sync(lambda: shared().verify([(claim, check)]))
+    return verdict
 
 
 @cache

@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from espalier.common.errors import FieldError, UnansweredError
-from espalier.verifiers.check import Check, Claim, ReferenceCheck
-from espalier.verifiers.check_files import read_program_check
-from espalier.verifiers.check_text import CheckError, parse_check
+from espalier.verifiers.check import Check, Claim
 from espalier.verifiers.integrations.blocking import BlockingVerifiers, shared
+from espalier.verifiers.integrations.truths import check_of, math_check, program_check
 from espalier.verifiers.verdict import Status, Verdict
 
 Completion = str | Sequence[Mapping[str, Any]]
@@ -25,6 +24,19 @@ def reward_of(verdict: Verdict) -> float | None:
     return _REWARDS.get(verdict.status)
 
 
+def sure_reward(verdict: Verdict) -> float:
+    """1.0 for PASS, 0.0 for FAIL, for tools that know no reward that is left out.
+
+    Raises:
+        UnansweredError: There is no verdict.
+    """
+    reward = reward_of(verdict)
+    if reward is None:
+        said = "; ".join(one.detail for one in verdict.evidence) or verdict.decided_by
+        raise UnansweredError(f"no verdict on a response ({verdict.status.value}): {said}")
+    return reward
+
+
 def math_reward(column: str = "answer", verifiers: Callable[[], BlockingVerifiers] = shared) -> RewardFunction:
     """A reward function of TRL's trainers that compares answers with a column of the dataset.
 
@@ -35,7 +47,7 @@ def math_reward(column: str = "answer", verifiers: Callable[[], BlockingVerifier
     Returns:
         `(prompts, completions, **columns) -> rewards`; None, where there is no verdict, is masked by TRL.
     """
-    return _reward_function("espalier_math_reward", column, _math_check, verifiers)
+    return _reward_function("espalier_math_reward", column, math_check, verifiers)
 
 
 def program_reward(column: str = "cases", verifiers: Callable[[], BlockingVerifiers] = shared) -> RewardFunction:
@@ -45,7 +57,7 @@ def program_reward(column: str = "cases", verifiers: Callable[[], BlockingVerifi
         column: Holds JSON: a list of cases or a whole program check.
         verifiers: Gives the verifiers to ask.
     """
-    return _reward_function("espalier_program_reward", column, _program_check, verifiers)
+    return _reward_function("espalier_program_reward", column, program_check, verifiers)
 
 
 def compute_score(
@@ -64,25 +76,19 @@ def compute_score(
             from a verdict that is none.
         FieldError: The ground truth is no check.
     """
-    text = str(ground_truth)
-    check = _program_check(text, "ground_truth") if text.lstrip().startswith("[") else _math_check(text, "ground_truth")
-    (verdict,) = shared().verify([(Claim(solution_str), check)])
-    reward = reward_of(verdict)
-    if reward is None:
-        said = "; ".join(one.detail for one in verdict.evidence) or verdict.decided_by
-        raise UnansweredError(f"no verdict on a response ({verdict.status.value}): {said}")
-    return reward
+    (verdict,) = shared().verify([(Claim(solution_str), check_of(ground_truth, "ground_truth"))])
+    return sure_reward(verdict)
 
 
 def _reward_function(
-    name: str, column: str, check_of: Callable[[str, str], Check], verifiers: Callable[[], BlockingVerifiers]
+    name: str, column: str, judged_by: Callable[[Any, str], Check], verifiers: Callable[[], BlockingVerifiers]
 ) -> RewardFunction:
     def reward(prompts: Sequence[Any], completions: Sequence[Completion], **columns: Any) -> list[float | None]:
         if column not in columns:
             known = ", ".join(sorted(name for name, value in columns.items() if isinstance(value, list))) or "none"
             raise FieldError(column, f"the dataset has no such column; there are: {known}")
         pairs = [
-            (Claim(_text(completion)), check_of(str(value), column))
+            (Claim(_text(completion)), judged_by(value, column))
             for completion, value in zip(completions, columns[column], strict=True)
         ]
         return [reward_of(verdict) for verdict in verifiers().verify(pairs)]
@@ -93,17 +99,3 @@ def _reward_function(
 
 def _text(completion: Completion) -> str:
     return completion if isinstance(completion, str) else str(completion[-1]["content"])
-
-
-def _math_check(text: str, column: str) -> Check:
-    kind = text.partition(":")[0]
-    if kind not in ("reference", "numbers", "relation", "domain") and not text.lstrip().startswith("{"):
-        return ReferenceCheck(text)
-    try:
-        return parse_check(text)
-    except CheckError as error:
-        raise FieldError(column, str(error)) from None
-
-
-def _program_check(text: str, column: str) -> Check:
-    return read_program_check(text.encode(), column)
