@@ -34,7 +34,7 @@ class SolveRequest(_message.Message):
     def __init__(self, problem: _Optional[_Union[_common_pb2.Problem, _Mapping]] = ..., settings: _Optional[_Union[Settings, _Mapping]] = ..., deltas: bool = ...) -> None: ...
 
 class Settings(_message.Message):
-    __slots__ = ("policy", "k", "max_tokens", "seconds", "rounds", "seed", "temperature", "candidate_tokens", "generated_tests", "stop", "rejoins", "ways")
+    __slots__ = ("policy", "k", "max_tokens", "seconds", "rounds", "seed", "temperature", "candidate_tokens", "generated_tests", "stop", "rejoins", "ways", "comparisons")
     POLICY_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -47,6 +47,7 @@ class Settings(_message.Message):
     STOP_FIELD_NUMBER: _ClassVar[int]
     REJOINS_FIELD_NUMBER: _ClassVar[int]
     WAYS_FIELD_NUMBER: _ClassVar[int]
+    COMPARISONS_FIELD_NUMBER: _ClassVar[int]
     policy: str
     k: int
     max_tokens: int
@@ -59,7 +60,8 @@ class Settings(_message.Message):
     stop: _containers.RepeatedScalarFieldContainer[str]
     rejoins: int
     ways: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, policy: _Optional[str] = ..., k: _Optional[int] = ..., max_tokens: _Optional[int] = ..., seconds: _Optional[float] = ..., rounds: _Optional[int] = ..., seed: _Optional[int] = ..., temperature: _Optional[float] = ..., candidate_tokens: _Optional[int] = ..., generated_tests: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., rejoins: _Optional[int] = ..., ways: _Optional[_Iterable[str]] = ...) -> None: ...
+    comparisons: int
+    def __init__(self, policy: _Optional[str] = ..., k: _Optional[int] = ..., max_tokens: _Optional[int] = ..., seconds: _Optional[float] = ..., rounds: _Optional[int] = ..., seed: _Optional[int] = ..., temperature: _Optional[float] = ..., candidate_tokens: _Optional[int] = ..., generated_tests: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., rejoins: _Optional[int] = ..., ways: _Optional[_Iterable[str]] = ..., comparisons: _Optional[int] = ...) -> None: ...
 
 class BranchPath(_message.Message):
     __slots__ = ("turns",)
@@ -75,21 +77,23 @@ class BranchPath(_message.Message):
     def __init__(self, turns: _Optional[_Iterable[_Union[BranchPath.Turn, _Mapping]]] = ...) -> None: ...
 
 class Budget(_message.Message):
-    __slots__ = ("candidates", "tokens", "seconds", "rounds", "rejoins")
+    __slots__ = ("candidates", "tokens", "seconds", "rounds", "rejoins", "comparisons")
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
     ROUNDS_FIELD_NUMBER: _ClassVar[int]
     REJOINS_FIELD_NUMBER: _ClassVar[int]
+    COMPARISONS_FIELD_NUMBER: _ClassVar[int]
     candidates: int
     tokens: int
     seconds: float
     rounds: int
     rejoins: int
-    def __init__(self, candidates: _Optional[int] = ..., tokens: _Optional[int] = ..., seconds: _Optional[float] = ..., rounds: _Optional[int] = ..., rejoins: _Optional[int] = ...) -> None: ...
+    comparisons: int
+    def __init__(self, candidates: _Optional[int] = ..., tokens: _Optional[int] = ..., seconds: _Optional[float] = ..., rounds: _Optional[int] = ..., rejoins: _Optional[int] = ..., comparisons: _Optional[int] = ...) -> None: ...
 
 class SolveEvent(_message.Message):
-    __slots__ = ("seconds", "solve_id", "accepted", "candidate_started", "branch_opened", "delta", "branch_closed", "joined", "response_finished", "answer_judged", "candidate_finished", "round_finished", "solved", "written_tests")
+    __slots__ = ("seconds", "solve_id", "accepted", "candidate_started", "branch_opened", "delta", "branch_closed", "joined", "response_finished", "answer_judged", "candidate_finished", "round_finished", "solved", "written_tests", "compared")
     class Accepted(_message.Message):
         __slots__ = ("problem", "policy", "budget", "seed")
         PROBLEM_FIELD_NUMBER: _ClassVar[int]
@@ -185,6 +189,17 @@ class SolveEvent(_message.Message):
         CANDIDATE_FIELD_NUMBER: _ClassVar[int]
         candidate: Candidate
         def __init__(self, candidate: _Optional[_Union[Candidate, _Mapping]] = ...) -> None: ...
+    class Compared(_message.Message):
+        __slots__ = ("first", "second", "score", "usage")
+        FIRST_FIELD_NUMBER: _ClassVar[int]
+        SECOND_FIELD_NUMBER: _ClassVar[int]
+        SCORE_FIELD_NUMBER: _ClassVar[int]
+        USAGE_FIELD_NUMBER: _ClassVar[int]
+        first: int
+        second: int
+        score: float
+        usage: _common_pb2.Usage
+        def __init__(self, first: _Optional[int] = ..., second: _Optional[int] = ..., score: _Optional[float] = ..., usage: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ...) -> None: ...
     class WrittenTests(_message.Message):
         __slots__ = ("tests", "usage")
         class Test(_message.Message):
@@ -222,6 +237,7 @@ class SolveEvent(_message.Message):
     ROUND_FINISHED_FIELD_NUMBER: _ClassVar[int]
     SOLVED_FIELD_NUMBER: _ClassVar[int]
     WRITTEN_TESTS_FIELD_NUMBER: _ClassVar[int]
+    COMPARED_FIELD_NUMBER: _ClassVar[int]
     seconds: float
     solve_id: str
     accepted: SolveEvent.Accepted
@@ -236,7 +252,8 @@ class SolveEvent(_message.Message):
     round_finished: SolveEvent.RoundFinished
     solved: SolveResponse
     written_tests: SolveEvent.WrittenTests
-    def __init__(self, seconds: _Optional[float] = ..., solve_id: _Optional[str] = ..., accepted: _Optional[_Union[SolveEvent.Accepted, _Mapping]] = ..., candidate_started: _Optional[_Union[SolveEvent.CandidateStarted, _Mapping]] = ..., branch_opened: _Optional[_Union[SolveEvent.BranchOpened, _Mapping]] = ..., delta: _Optional[_Union[SolveEvent.Delta, _Mapping]] = ..., branch_closed: _Optional[_Union[SolveEvent.BranchClosed, _Mapping]] = ..., joined: _Optional[_Union[SolveEvent.Joined, _Mapping]] = ..., response_finished: _Optional[_Union[SolveEvent.ResponseFinished, _Mapping]] = ..., answer_judged: _Optional[_Union[SolveEvent.AnswerJudged, _Mapping]] = ..., candidate_finished: _Optional[_Union[SolveEvent.CandidateFinished, _Mapping]] = ..., round_finished: _Optional[_Union[SolveEvent.RoundFinished, _Mapping]] = ..., solved: _Optional[_Union[SolveResponse, _Mapping]] = ..., written_tests: _Optional[_Union[SolveEvent.WrittenTests, _Mapping]] = ...) -> None: ...
+    compared: SolveEvent.Compared
+    def __init__(self, seconds: _Optional[float] = ..., solve_id: _Optional[str] = ..., accepted: _Optional[_Union[SolveEvent.Accepted, _Mapping]] = ..., candidate_started: _Optional[_Union[SolveEvent.CandidateStarted, _Mapping]] = ..., branch_opened: _Optional[_Union[SolveEvent.BranchOpened, _Mapping]] = ..., delta: _Optional[_Union[SolveEvent.Delta, _Mapping]] = ..., branch_closed: _Optional[_Union[SolveEvent.BranchClosed, _Mapping]] = ..., joined: _Optional[_Union[SolveEvent.Joined, _Mapping]] = ..., response_finished: _Optional[_Union[SolveEvent.ResponseFinished, _Mapping]] = ..., answer_judged: _Optional[_Union[SolveEvent.AnswerJudged, _Mapping]] = ..., candidate_finished: _Optional[_Union[SolveEvent.CandidateFinished, _Mapping]] = ..., round_finished: _Optional[_Union[SolveEvent.RoundFinished, _Mapping]] = ..., solved: _Optional[_Union[SolveResponse, _Mapping]] = ..., written_tests: _Optional[_Union[SolveEvent.WrittenTests, _Mapping]] = ..., compared: _Optional[_Union[SolveEvent.Compared, _Mapping]] = ...) -> None: ...
 
 class SolveResponse(_message.Message):
     __slots__ = ("solve_id", "problem", "outcome", "answer", "decided_by", "reason", "verdict", "candidate", "stopped", "candidates", "spent", "seed", "confidence", "hint")

@@ -179,6 +179,8 @@ async def test_tokens_travel_only_when_asked_for(hub: LocalVerifiers) -> None:
         (asking(candidate_tokens=0), "settings.candidate_tokens"),
         (asking(candidate_tokens=513), "settings.candidate_tokens"),
         (asking(generated_tests=201), "settings.generated_tests"),
+        (asking(comparisons=65), "settings.comparisons"),
+        (asking(comparisons=10, max_tokens=200), "settings.max_tokens"),
         (asking(ways=["guess"]), "settings.ways"),
         (asking(ways=["words"], generated_tests=1), "settings.ways"),
         (asking(generated_tests=1, max_tokens=255), "settings.max_tokens"),

@@ -27,6 +27,7 @@ from espalier.common.terminal import printable
 from espalier.solver.cli.options import (
     AllowEvicting,
     CalibrationFile,
+    Comparisons,
     Debug,
     EngineOption,
     GeneratedTests,
@@ -105,6 +106,7 @@ def submit(
         str, typer.Option(metavar="URL", help="Told when the batch has ended, by a server with --webhook-secret-file.")
     ] = "",
     generated_tests: GeneratedTests = None,
+    comparisons: Comparisons = 0,
     redis: RedisOption = REDIS,
     queue: QueueOption = QUEUE,
     as_json: Json = False,
@@ -136,6 +138,7 @@ def submit(
             temperature=temperature,
             candidate_tokens=candidate_tokens,
             generated_tests=generated_tests,
+            comparisons=comparisons or None,
             rejoins=rejoins,
             ways=names_of(ways) or None,
         )

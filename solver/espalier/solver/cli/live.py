@@ -17,6 +17,7 @@ from espalier.solver.core.events import (
     AnswerJudged,
     CandidateFinished,
     CandidateStarted,
+    Compared,
     Observer,
     RoundFinished,
     SolveEvent,
@@ -166,6 +167,9 @@ def _plain(event: SolveEvent) -> Iterator[str]:
         case CandidateFinished(candidate, verdict):
             ended = f"{candidate.reason.value}, {candidate.usage.new_tokens} tokens"
             yield f"candidate {candidate.spec.index}: ended ({ended}): {verdict.status.value}"
+        case Compared(comparison):
+            first, second = comparison.candidates
+            yield f"candidates {first} and {second} compared: {first} is right with probability {comparison.score:.2f}"
         case RoundFinished(number, state):
             yield f"round {number}: {'solve stops: ' + state.stopped.value if state.stopped else 'not settled yet'}"
 

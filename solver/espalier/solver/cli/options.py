@@ -62,6 +62,15 @@ GeneratedTests = Annotated[
         help="Where a problem has no check, judge Python programs by N tests that the model writes: no proof.",
     ),
 ]
+Comparisons = Annotated[
+    int,
+    typer.Option(
+        "--comparisons",
+        min=0,
+        metavar="N",
+        help="Where votes leave it open, the model compares answers, up to N times.",
+    ),
+]
 Ways = Annotated[
     str | None,
     typer.Option(

@@ -16,6 +16,7 @@ import typer
 from espalier.common.cli import EXIT_STATUS, NEGATIVE, OK, TROUBLE, UsageError, errors, read_standard_input, say
 from espalier.solver.cli.options import (
     CalibrationFile,
+    Comparisons,
     Debug,
     EngineOption,
     GeneratedTests,
@@ -82,6 +83,7 @@ def solve(
     rejoins: Rejoins = 0,
     ways: Ways = None,
     generated_tests: GeneratedTests = None,
+    comparisons: Comparisons = 0,
     calibration: CalibrationFile = None,
     min_confidence: MinConfidence = 0.0,
     as_json: Json = False,
@@ -118,7 +120,7 @@ def solve(
                 raise UsageError("--ways are for answers that are no programs; leave out --generated-tests")
             settings["ways"] = ways_of(names_of(ways))
         chosen = named(policy, **settings)
-        budget = Budget(k, tokens, seconds, rounds, rejoins)
+        budget = Budget(k, tokens, seconds, rounds, rejoins, comparisons)
         verification = Verification(generated_tests=generated_tests or 0)
         judged_by = parsed_check(check) if check else None
         first = chosen_seed(seed)

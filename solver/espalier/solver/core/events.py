@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from espalier.runtime.engine import Event, Finished, Usage
 from espalier.solver.core.candidate import Candidate, Spec
-from espalier.solver.core.policy import Budget, PolicyState
+from espalier.solver.core.policy import Budget, Comparison, PolicyState
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.result import Result
 from espalier.verifiers.generated_tests import GeneratedTests
@@ -79,6 +79,14 @@ class WrittenTests:
 
 
 @dataclass(frozen=True, slots=True)
+class Compared:
+    """The model has compared the answers of two candidates, at the cost of `usage`."""
+
+    comparison: Comparison
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
 class RoundFinished:
     """All candidates of a round are told, or the solve has stopped within it."""
 
@@ -94,7 +102,15 @@ class Solved:
 
 
 SolveEvent = (
-    Accepted | CandidateStarted | Streamed | WrittenTests | AnswerJudged | CandidateFinished | RoundFinished | Solved
+    Accepted
+    | CandidateStarted
+    | Streamed
+    | WrittenTests
+    | AnswerJudged
+    | CandidateFinished
+    | RoundFinished
+    | Compared
+    | Solved
 )
 
 Observer = Callable[[SolveEvent], None]

@@ -23,12 +23,14 @@ from espalier.runtime.engine import (
 )
 from espalier.runtime.grammar import Vocabulary
 from espalier.runtime.prompt import PromptTemplate
+from espalier.solver.core.answer_comparer import AnswerComparer
 from espalier.solver.core.candidate import BranchAnswer, Candidate, Spec
 from espalier.solver.core.events import (
     Accepted,
     AnswerJudged,
     CandidateFinished,
     CandidateStarted,
+    Compared,
     Observer,
     RoundFinished,
     Solved,
@@ -191,6 +193,9 @@ class _Run:
             self._evidence = ProgramEvidence(
                 solver.engine, solver.template, solver.generation, problem, texts, seed, self._id, observer
             )
+        self._comparer: AnswerComparer | None = None
+        if budget.comparisons and not self._checkable:
+            self._comparer = AnswerComparer(solver.engine, solver.template, solver.generation, problem, seed, self._id)
         self._tests: asyncio.Task[GeneratedTests] | None = None
         self._runs: dict[str, asyncio.Task[Verdict]] = {}
         self._tested: dict[str, asyncio.Task[tuple[Verdict, int | None]]] = {}
@@ -215,6 +220,9 @@ class _Run:
                 self._restore(entries)
                 specs = self._policy.ask(self._state)
                 while True:
+                    if self._comparer is not None and all(attempt.judged for attempt in self._attempts.values()):
+                        await self._compare(self._comparer)
+                        specs = self._policy.ask(self._state)
                     for spec in specs:
                         if spec.index not in self._attempts:
                             self._sample(spec)
@@ -228,13 +236,27 @@ class _Run:
         judged = tuple(attempt.judged for _, attempt in sorted(self._attempts.items()) if attempt.judged)
         votes = self._state.votes
         selection = self._solver.trust.weigh(select(judged, votes), judged, votes)
-        verification = self._evidence.usage if self._evidence else Usage()
+        verification = sum((one.usage for one in (self._evidence, self._comparer) if one), Usage())
         spent = spend(judged, selection.candidate, self._seconds, verification)
         result = Result(
             self._problem, selection, self._state.stopped or Stop.CANDIDATES, judged, spent, self._state.seed
         )
         self._observer(Solved(result))
         return result
+
+    async def _compare(self, comparer: AnswerComparer) -> None:
+        """While nothing is sampled: the comparisons that the policy asks for, as far as there is time."""
+        limit = self._budget.seconds
+        try:
+            async with asyncio.timeout(None if limit is None else max(0.0, limit - self._seconds)):
+                while pair := self._policy.compare(self._state):
+                    first, second = (self._attempts[one.index].judged for one in pair)
+                    assert first and second  # noqa: S101 (they are told)
+                    comparison, cost = await comparer.compare(first.candidate, second.candidate)
+                    self._state = self._policy.compared(self._state, comparison)
+                    self._observer(Compared(comparison, cost))
+        except TimeoutError:
+            self._state = stop(self._state, Stop.SECONDS)
 
     def _restore(self, entries: Sequence[Entry]) -> None:
         """Go on from what an earlier run stored. Tests are not stored: what they said is asked again, of new ones."""

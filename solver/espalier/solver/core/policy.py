@@ -25,6 +25,10 @@ MIN_TOKENS = 64
 """A candidate that may not have as many tokens is not started: it could not state an answer."""
 
 
+MAX_COMPARISONS = 64
+"""The most comparisons of two answers that a solve may make."""
+
+
 class BudgetError(ValueError):
     """A limit that nothing can be done under; the message names it."""
 
@@ -41,6 +45,7 @@ class Budget:
         rounds: Times that a policy may look at verdicts and ask again; None: no limit.
         rejoins: Further conclusions that are drawn from the branches of each candidate before another one is paid for.
             They are not among the `candidates`, their tokens are among the `tokens`.
+        comparisons: Times that the model may compare two answers, in both orders, where no check judges them.
     """
 
     candidates: int = 8
@@ -48,6 +53,7 @@ class Budget:
     seconds: float | None = None
     rounds: int | None = None
     rejoins: int = 0
+    comparisons: int = 0
 
     def __post_init__(self) -> None:
         if not 1 <= self.candidates <= MAX_CANDIDATES:
@@ -60,6 +66,8 @@ class Budget:
             raise BudgetError(f"rounds must be at least 1, got {self.rounds}")
         if not 0 <= self.rejoins <= MAX_REJOINS:
             raise BudgetError(f"rejoins must be between 0 and {MAX_REJOINS}, got {self.rejoins}")
+        if not 0 <= self.comparisons <= MAX_COMPARISONS:
+            raise BudgetError(f"comparisons must be between 0 and {MAX_COMPARISONS}, got {self.comparisons}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +112,23 @@ class Outcome:
         return self.score if self.status is Status.UNKNOWN and self.answer_class is not None else 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What the model said of two answers that it was shown in both orders.
+
+    Attributes:
+        candidates: Indices of the two, each the representative of its class.
+        classes: Classes of their answers.
+        score: Probability that the first is right and not the second, mean over the orders; 1/2 where it did not say.
+        tokens: New tokens that it cost.
+    """
+
+    candidates: tuple[int, int]
+    classes: tuple[int, int]
+    score: float
+    tokens: int
+
+
 class Stop(StrEnum):
     """Why nothing more is sampled."""
 
@@ -126,12 +151,14 @@ class PolicyState:
         budget: The limits.
         outcomes: Of the candidates told so far, by index.
         stopped: Why nothing more is sampled; None while the solve goes on.
+        comparisons: Of answers so far.
     """
 
     seed: int
     budget: Budget
     outcomes: tuple[Outcome, ...] = ()
     stopped: Stop | None = None
+    comparisons: tuple[Comparison, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -140,8 +167,12 @@ class PolicyState:
 
     @property
     def votes(self) -> Mapping[int, float]:
-        """Weight of each class of answers, the heaviest first."""
-        return tally(self.outcomes)
+        """Weight of each class of answers, the heaviest first. A comparison is one vote that its classes share."""
+        weights = tally(self.outcomes)
+        for one in self.comparisons:
+            for number, share in zip(one.classes, (one.score, 1 - one.score), strict=True):
+                weights[number] = weights.get(number, 0.0) + share
+        return dict(sorted(weights.items(), key=lambda item: (-item[1], item[0])))
 
 
 class Policy(Protocol):
@@ -162,6 +193,14 @@ class Policy(Protocol):
 
     def tell(self, state: PolicyState, candidate: Candidate, verdict: Verdict) -> PolicyState:
         """The state with one more outcome. Telling the same candidate again, or after the stop, changes nothing."""
+        ...
+
+    def compare(self, state: PolicyState) -> tuple[Outcome, Outcome] | None:
+        """Two answers to compare before anything more is sampled; None: none. Asked while no candidate is under way."""
+        ...
+
+    def compared(self, state: PolicyState, comparison: Comparison) -> PolicyState:
+        """The state with one more comparison."""
         ...
 
 

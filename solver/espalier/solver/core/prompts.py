@@ -25,6 +25,24 @@ def request_for_tests(problem: str, count: int) -> str:
     return TESTS.format(problem=problem, count=count)
 
 
+COMPARISON = """{problem}
+
+Two solutions were proposed.
+
+Solution A:
+{first}
+
+Solution B:
+{second}
+
+Which of the two has the correct final answer? Reply with the letter A or B, and nothing else."""
+
+
+def request_for_comparison(problem: str, first: str, second: str) -> str:
+    """Asks which of two solutions is right."""
+    return COMPARISON.format(problem=problem, first=first, second=second)
+
+
 def question(problem: str, spec: Spec) -> str:
     """The problem, with what the candidate's spec adds: a way, an earlier attempt to put right, a strategy to try."""
     if spec.way:

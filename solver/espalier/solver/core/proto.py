@@ -22,6 +22,7 @@ from espalier.solver.core.events import (
     AnswerJudged,
     CandidateFinished,
     CandidateStarted,
+    Compared,
     RoundFinished,
     Solved,
     SolveEvent,
@@ -171,6 +172,11 @@ def encode_event(solve_id: str, event: SolveEvent, seconds: float, *, deltas: bo
             written.usage.CopyFrom(common_pb2.Usage(**_values(usage)))
             for source, count in zip(tests.sources, tests.counts, strict=True):
                 written.tests.add(source=encode_text(source), count=count)
+        case Compared(comparison, usage):
+            compared = message.compared
+            compared.first, compared.second = comparison.candidates
+            compared.score = comparison.score
+            compared.usage.CopyFrom(common_pb2.Usage(**_values(usage)))
         case RoundFinished(number, state):
             stopped = state.stopped.value if state.stopped else None
             finished = pb.SolveEvent.RoundFinished(round=number, stopped=stopped, tokens=state.tokens)

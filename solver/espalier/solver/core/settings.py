@@ -11,7 +11,7 @@ from espalier.common.errors import FieldError
 from espalier.runtime.engine import Limits
 from espalier.solver.core.policies import POLICIES, policy
 from espalier.solver.core.policies.greedy import Greedy
-from espalier.solver.core.policy import MAX_REJOINS, MIN_TOKENS, Budget, BudgetError, Policy
+from espalier.solver.core.policy import MAX_COMPARISONS, MAX_REJOINS, MIN_TOKENS, Budget, BudgetError, Policy
 from espalier.solver.core.verification import MAX_TESTS, NO_EVIDENCE, Verification
 from espalier.solver.core.ways import ways_of
 
@@ -43,6 +43,7 @@ class Settings:
         temperature: Of all sampling, instead of the policy's ladder.
         candidate_tokens: New tokens of one candidate.
         rejoins: Further conclusions from the branches of each candidate.
+        comparisons: Of two answers, by the model itself.
         generated_tests: Tests that the model writes for programs that no check judges.
         stop: Texts that end a response before they appear in it, outside of steps.
         ways: Names of the ways of solving.
@@ -57,6 +58,7 @@ class Settings:
     temperature: float | None = None
     candidate_tokens: int | None = None
     rejoins: int | None = None
+    comparisons: int | None = None
     generated_tests: int | None = None
     stop: tuple[str, ...] = ()
     ways: tuple[str, ...] | None = None
@@ -136,7 +138,10 @@ class ServerLimits:
         if not 0 <= tests <= MAX_TESTS:
             raise FieldError(f"{at}generated_tests", f"is {tests}; give 0 to {MAX_TESTS}")
         verification = Verification(generated_tests=tests)
-        budget = Budget(k, settings.max_tokens, seconds, settings.rounds, rejoins)
+        comparisons = settings.comparisons or 0
+        if comparisons > MAX_COMPARISONS:
+            raise FieldError(f"{at}comparisons", f"is {comparisons}; give at most {MAX_COMPARISONS}")
+        budget = Budget(k, settings.max_tokens, seconds, settings.rounds, rejoins, comparisons)
         try:
             verification.divide(budget, Limits(max_tokens=tokens))
         except BudgetError as error:

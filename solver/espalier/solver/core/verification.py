@@ -15,6 +15,9 @@ TEST_TEMPERATURE = 0.8
 TEST_TOKENS = 1024
 """New tokens of one response that writes tests, at most."""
 
+VERDICT_TOKENS = 8
+"""New tokens in which a model has to say which of two answers is right; one is enough for most."""
+
 TOKENS_SHARE = 4
 """Where tokens are limited, one of so many may go into tests."""
 
@@ -40,6 +43,13 @@ class Verification:
         Raises:
             BudgetError: The tokens do not suffice for both.
         """
+        if budget.tokens is not None and budget.comparisons:
+            kept = 2 * VERDICT_TOKENS * budget.comparisons  # in both orders
+            if budget.tokens - kept < MIN_TOKENS:
+                least = kept + MIN_TOKENS
+                said = f"tokens must be at least {least} with {budget.comparisons} comparisons, got {budget.tokens}"
+                raise BudgetError(said)
+            budget = replace(budget, tokens=budget.tokens - kept)
         if not self.generated_tests:
             return budget, ()
         texts = -(-self.generated_tests // PER_TEXT)

@@ -22,6 +22,7 @@ COUNTS = {
     "seed": "seed",
     "generated_tests": "generated_tests",
     "rejoins": "rejoins",
+    "comparisons": "comparisons",
 }
 """Fields that are whole numbers, and the settings that they are."""
 

@@ -61,6 +61,7 @@ class TracedSolve:
     accepted: dict[str, Any]
     candidates: dict[int, TracedCandidate] = field(default_factory=dict)
     tests: dict[str, Any] | None = None
+    comparisons: list[dict[str, Any]] = field(default_factory=list)
     result: dict[str, Any] | None = None
 
 
@@ -131,6 +132,9 @@ def tree(solve: TracedSolve, *, full: bool = False) -> Tree:
         _add_tests(root, solve.tests)
     for candidate in solve.candidates.values():
         _add_candidate(root, candidate, full)
+    for told in solve.comparisons:
+        pair = f"candidates {told['first']} and {told['second']}"
+        root.add(Text(f"{pair} compared: the first is right with probability {told['score']:.2f}", style="dim"))
     root.add(_decision(solve.result))
     return root
 
@@ -145,6 +149,8 @@ def _take(solves: dict[str, TracedSolve], event: Event, kind: str) -> None:
         solve.result = told
     elif kind == "written_tests":
         solve.tests = told
+    elif kind == "compared":
+        solve.comparisons.append(told)
     elif kind == "candidate_started":
         spec = told["spec"]
         solve.candidates[spec["index"]] = TracedCandidate(spec, {(): TracedBranch(began=event["seconds"])})

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from espalier.solver.core.comparison import comparing_pays
 from espalier.solver.core.policies.rounds import Rounds
-from espalier.solver.core.policy import Outcome, tally
+from espalier.solver.core.policy import Comparison, Outcome, PolicyState, Stop, stop, tally
 from espalier.solver.core.votes import leader_probability, votes_needed
 
 
@@ -42,3 +43,14 @@ class Adaptive(Rounds):
 
     def settled(self, outcomes: tuple[Outcome, ...]) -> bool:
         return leader_probability(tally(outcomes)) >= self.certainty
+
+    def compare(self, state: PolicyState) -> tuple[Outcome, Outcome] | None:
+        """Compares between rounds, too, where that settles more for its tokens than a candidate would."""
+        if state.stopped is None and state.budget.comparisons and comparing_pays(state):
+            return self._pair(state, self.certainty)
+        return Rounds.compare(self, state)
+
+    def compared(self, state: PolicyState, comparison: Comparison) -> PolicyState:
+        state = Rounds.compared(self, state, comparison)
+        settled = leader_probability(state.votes) >= self.certainty
+        return stop(state, Stop.CONSENSUS) if settled else state

@@ -8,7 +8,8 @@ from typing import ClassVar
 
 from espalier.common.seeds import derive_seed
 from espalier.solver.core.candidate import Candidate, Repair, Spec
-from espalier.solver.core.policy import MIN_TOKENS, Outcome, PolicyState, Stop, outcome_of
+from espalier.solver.core.comparison import next_pair
+from espalier.solver.core.policy import MIN_TOKENS, Comparison, Outcome, PolicyState, Stop, outcome_of
 from espalier.solver.core.ways import Way
 from espalier.verifiers.verdict import Status, Verdict
 
@@ -77,6 +78,19 @@ class Rounds:
         state = replace(state, outcomes=tuple(outcomes))
         following = self._next(state)
         return replace(state, stopped=following) if isinstance(following, Stop) else state
+
+    def compare(self, state: PolicyState) -> tuple[Outcome, Outcome] | None:
+        """See :meth:`espalier.solver.core.policy.Policy.compare`. Compares when sampling has come to a limit."""
+        sampled = state.stopped in (Stop.CANDIDATES, Stop.TOKENS, Stop.ROUNDS)
+        return self._pair(state) if sampled else None
+
+    def compared(self, state: PolicyState, comparison: Comparison) -> PolicyState:
+        """See :meth:`espalier.solver.core.policy.Policy.compared`."""
+        return replace(state, comparisons=(*state.comparisons, comparison))
+
+    def _pair(self, state: PolicyState, certainty: float = 0.95) -> tuple[Outcome, Outcome] | None:
+        left = len(state.comparisons) < state.budget.comparisons
+        return next_pair(state, certainty) if left else None
 
     def _next(self, state: PolicyState) -> tuple[Spec, ...] | Stop:
         """The missing candidates of the current round, or why there is no further one."""
