@@ -203,6 +203,8 @@ _MORE_THAN_A_VALUE = frozenset({"%", "°", "rad", "ratio", "mod", "class"})
 def _equivalent(gold: Node, claim: Node, options: MathOptions) -> Equality:
     if gold == claim:
         return Equality(True, "identical")
+    if (combined := same_combination(gold, claim)) is not None:
+        return combined
     if isinstance(gold, Choice | Text) or isinstance(claim, Choice | Text):
         return _words(gold, claim, options)
     if _is_region(gold) or _is_region(claim):
@@ -271,8 +273,6 @@ def _is_region(node: Node) -> bool:
 
 
 def _regions(gold: Node, claim: Node, options: MathOptions) -> Equality:
-    if (combined := same_combination(gold, claim)) is not None:
-        return combined
     if kinds_of_numbers(gold) != kinds_of_numbers(claim):
         return different_kinds(gold, claim)
     joined = {side.op for side in (gold, claim) if isinstance(side, Region) and len(symbols(side) - {"reals"}) > 1}
@@ -653,14 +653,15 @@ def _rounded(gold: Node, claim: Node, options: MathOptions) -> Equality:
     )
 
 
-def _readings_of_prime(node: Node) -> tuple[Node, ...]:
-    """What 5' and 5" may mean: feet and inches, minutes and seconds of arc, or just the number."""
+def _readings_of_prime(node: Node, other: Node) -> tuple[Node, ...]:
+    """What 5' and 5" may mean: feet and inches, minutes and seconds of arc, or, beside a plain number, nothing."""
     if not isinstance(node, Quantity) or node.unit not in PRIMES.values():
         return (node,)
     single = node.unit == PRIMES[_MINUTE]
+    bare = () if isinstance(other, Quantity) or _is("°", other) else (node.value,)
     length = lookup("foot" if single else "inch") or PLAIN
     degrees = Apply("°", (Apply("/", (node.value, Number(Fraction(60 if single else 3600)))),))
-    return Quantity(node.value, length), degrees, node.value
+    return Quantity(node.value, length), degrees, *bare
 
 
 _MINUTE = next(iter(PRIMES))
@@ -669,7 +670,7 @@ _MINUTE = next(iter(PRIMES))
 def _quantities(gold: Node, claim: Node, options: MathOptions) -> Equality:
     units = [side.unit if isinstance(side, Quantity) else PLAIN for side in (gold, claim)]
     if units[0] != units[1] and any(unit in PRIMES.values() for unit in units):
-        pairs = ((a, b) for a in _readings_of_prime(gold) for b in _readings_of_prime(claim))
+        pairs = ((a, b) for a in _readings_of_prime(gold, claim) for b in _readings_of_prime(claim, gold))
         same = any(_values(a, b, options).equal for a, b in pairs)
         return doubt("a prime behind a number: minutes, feet or nothing") if same else Equality(False, "not that many")
     if isinstance(gold, Quantity) and isinstance(claim, Quantity):

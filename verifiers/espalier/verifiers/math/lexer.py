@@ -217,7 +217,7 @@ class _Lexer:
         elif index := _SUBSCRIPT.match(text, at):
             self._script("_", index.group().translate(SUBSCRIPTS), index.end())
         elif character == ".":
-            if text[at:].strip(" .\n$"):
+            if text[at + 1 :].strip(" \n$"):
                 if text.startswith("...", at):
                     self.at += 3
                     self._operator("…")

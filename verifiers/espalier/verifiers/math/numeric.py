@@ -244,7 +244,7 @@ def _same_at_points(a: Node, b: Node, names: list[str]) -> Equality:
     domain. Functions of several pieces are also compared on both sides of the numbers that they are written with.
     """
     agreed = agreed_complex = 0
-    differs_complex = one_sided = False
+    differs_complex = one_sided = other_domain = False
     for point in _points(a, b, names):
         try:
             left, right = ball(a, _POINT_BITS, point), ball(b, _POINT_BITS, point)
@@ -253,10 +253,11 @@ def _same_at_points(a: Node, b: Node, names: list[str]) -> Equality:
         if not (left.is_finite() and right.is_finite()):
             continue
         same = (left - right).contains(0)
+        real = _real(left) and _stays_real(a, point), _real(right) and _stays_real(b, point)
+        other_domain = other_domain or real[0] != real[1]
+        one_sided = one_sided or (real[0] != real[1] and not same)
         if _real(left) and _real(right):
-            stays = _stays_real(a, point), _stays_real(b, point)
-            one_sided = one_sided or (stays[0] != stays[1] and not same)
-            if not all(stays):
+            if not all(real):
                 continue
             if not same:
                 return Equality(False, "disjoint balls at a random point")
@@ -265,13 +266,12 @@ def _same_at_points(a: Node, b: Node, names: list[str]) -> Equality:
             agreed_complex += 1
         else:
             differs_complex = True
-            one_sided = one_sided or _real(left) != _real(right)
     if agreed + agreed_complex >= _POINTS and (_has_extremes(a) or _has_extremes(b)):
         return doubt("equal as far as points can show, but a part may be too small to be seen there")
     if agreed >= _POINTS:
         if one_sided and _has(a, {"abs"}) != _has(b, {"abs"}):
             return Equality(False, "one side alone is real without its absolute value")
-        if one_sided and (_has(a, _LOGARITHMS) or _has(b, _LOGARITHMS)):
+        if (one_sided or other_domain) and (_has(a, _LOGARITHMS) or _has(b, _LOGARITHMS)):
             return doubt("equal only where both sides are real")
         return Equality(True, f"balls of {_POINT_BITS} bits agree at {agreed} random points")
     if differs_complex:

@@ -13,6 +13,7 @@ from espalier.verifiers.math.sets import same_combination
 from espalier.verifiers.math.tree import (
     Apply,
     Constant,
+    Group,
     Node,
     Number,
     Region,
@@ -25,6 +26,7 @@ from espalier.verifiers.math.tree import (
 )
 
 HEADS = frozenset({"call", "cross", "dot", "cartesian", "derivative", "partial"})
+_BINDING = frozenset({"sum", "prod", "integral", "limit"})
 CARTESIAN = frozenset({"cartesian"})
 """Products of capital letters with a cross: of numbers, or of sets or matrices, whose order counts."""
 DEFINITE = frozenset({"f", "g", "h", "F", "G", "H", "phi", "varphi", "psi", "varpsi"})
@@ -95,11 +97,25 @@ def with_stand_ins(trees: tuple[Node, Node], heads: frozenset[str]) -> tuple[Nod
         known.append((part, name))
         return name
 
-    return rebuild(trees[0], change), rebuild(trees[1], change)
+    # What a sum is of may depend on its variable: it has no name outside.
+    return rebuild(trees[0], change, _binds), rebuild(trees[1], change, _binds)
+
+
+def _binds(node: Node) -> bool:
+    return isinstance(node, Apply) and node.head in _BINDING
 
 
 def _same(a: Apply, b: Apply) -> bool:
+    if a.head in _BINDING and len(a.args) > 2 and a.args[1] != b.args[1]:  # an integral without ends has no bound name
+        a, b = _with_bound_name(a), _with_bound_name(b)
     return all(map(_same_argument, a.args, b.args))
+
+
+def _with_bound_name(node: Apply) -> Apply:
+    """A sum or an integral with a name of its own for its variable."""
+    body, name, *ends = node.args
+    fresh = rebuild(body, lambda part: Symbol("§bound") if part == name else part)
+    return Apply(node.head, (fresh, Symbol("§bound"), *ends))
 
 
 def _same_argument(a: Node, b: Node) -> bool:
@@ -109,8 +125,19 @@ def _same_argument(a: Node, b: Node) -> bool:
         combined = same_combination(a, b)
         return combined is not None and combined.equal is True
     if isinstance(a, Apply) and isinstance(b, Apply) and a.head == b.head == "given":
-        return _same(a, b)
-    return _is_value(a) and _is_value(b) and same_value(a, b).equal is True
+        return all(_same_events(one, other) for one, other in zip(a.args, b.args, strict=True))
+    return _is_value(a) and _is_value(b) and same_value(*with_stand_ins((a, b), HEADS)).equal is True
+
+
+def _same_events(a: Node, b: Node) -> bool:
+    """Whether events that happen together are the same, in any order."""
+    own, other = (list(side.items) if isinstance(side, Group) else [side] for side in (a, b))
+    for event in own:
+        found = next((place for place, one in enumerate(other) if _same_argument(event, one)), None)
+        if found is None:
+            return False
+        del other[found]
+    return not other
 
 
 def _is_value(node: Node) -> bool:

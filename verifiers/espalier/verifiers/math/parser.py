@@ -16,7 +16,7 @@ from espalier.verifiers.math.grammar.arithmetic import Arithmetic
 from espalier.verifiers.math.grammar.calculus import Calculus
 from espalier.verifiers.math.grammar.calendar import calendar, numeric_date
 from espalier.verifiers.math.grammar.combine import bare
-from espalier.verifiers.math.grammar.numerals import numeral
+from espalier.verifiers.math.grammar.numerals import based_number, numeral
 from espalier.verifiers.math.grammar.quantities import RELATIONS, SEPARATING_WORDS
 from espalier.verifiers.math.grammar.reading import Reading, is_letters, is_name, split_letters
 from espalier.verifiers.math.lexer import Kind, ParseError, Token, tokenize
@@ -27,6 +27,7 @@ from espalier.verifiers.math.tree import (
     Constant,
     Empty,
     Group,
+    Interval,
     Node,
     Number,
     Quantity,
@@ -82,6 +83,8 @@ def readings(text: str) -> Readings:
         ParseError: The grammar does not know it.
     """
     check_text(text)
+    if (based := based_number(text)) is not None:
+        return Readings((based,))
     date, only_date = numeric_date(text) or (None, False)
     for words in (calendar(text), numeral(text), date if only_date else None):
         if words is not None:
@@ -292,7 +295,11 @@ class Grammar(Arithmetic, Calculus):
 
     def region(self) -> Node:
         left = self.quantity()
+        signs: set[str] = set()
         while True:
+            signs.add(self.token.text)
+            if signs >= {"∪", "∩"}:
+                raise ParseError("unions and intersections without brackets")
             if self.accept("∪") or (self.is_word("U") and self.ahead().text in ("(", "[", "{", "{s") and self.skip()):
                 left = Region("union", (left, self.quantity()))
             elif self.accept("∩"):
@@ -388,6 +395,8 @@ class Grammar(Arithmetic, Calculus):
             if name in (r"\overline", r"\bar") and inner in (Symbol("z"), Symbol("w"), Symbol("z_1"), Symbol("z_2")):
                 return Apply("conj", (inner,))
             name = {r"\overrightarrow": r"\vec"}.get(name, name)
+            if isinstance(inner, Region) and name in (r"\overline", r"\bar"):
+                return Apply("^", (inner, Symbol("c")))
             if symbols(inner) or (isinstance(inner, Constant) and name not in (r"\overline", r"\bar")):
                 return Symbol(f"{name[1:]} {show(inner)}")
             return Apply("conj", (inner,)) if name in (r"\overline", r"\bar") else inner
@@ -419,7 +428,7 @@ class Grammar(Arithmetic, Calculus):
                 return self.subscripted(word)
             return Constant("e" if word == "e" else "i")
         if word == "reals":
-            return Symbol("reals")
+            return self.reals()
         if word in MANY_ARGUMENTS and (len(word) > 3 or self.token.text == "("):
             return self.function_of_many(MANY_ARGUMENTS[word])
         if word in FUNCTIONS:
@@ -435,6 +444,16 @@ class Grammar(Arithmetic, Calculus):
         if word == "answer":
             return Symbol(word)
         raise ParseError(f"unknown word {word!r}")
+
+    def reals(self) -> Node:
+        """The real numbers, or the positive ones where a plus sign stands above."""
+        for positive in (("^", "+"), ("^", "{", "+", "}")):
+            if tuple(self.ahead(place).text for place in range(len(positive))) == positive:
+                after = self.ahead(len(positive))
+                if positive[1] == "{" or after.kind is Kind.OPERATOR:
+                    self.at += len(positive)
+                    return Interval(Number(Fraction(0)), Constant("oo"), True, True)
+        return Symbol("reals")
 
     def ket(self) -> Node | None:
         """ "0⟩" behind a bar, as a name; None with the cursor where it was."""

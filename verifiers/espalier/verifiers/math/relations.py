@@ -94,8 +94,10 @@ def solved_congruence(found: Congruence) -> Congruence:
     "2x ≡ 6 (mod 8)" is "x ≡ 3 (mod 4)".
     """
     left, residue, modulus = found
+    if left is not None and not symbols(left):
+        left, residue = residue, left  # "3 ≡ x"
     if left is None or modulus is None or isinstance(left, Symbol) or len(symbols(left)) != 1:
-        return found
+        return left, residue, modulus
     (name,) = symbols(left)
     try:
         over, under = quotient(minus(left, residue), name)

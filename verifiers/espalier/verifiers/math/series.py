@@ -8,10 +8,23 @@ from fractions import Fraction
 from espalier.verifiers.math.derivative import NotDifferentiable, derivative
 from espalier.verifiers.math.evaluate import NotExact, Undefined, exact
 from espalier.verifiers.math.limits import LIMITS, LimitError
-from espalier.verifiers.math.tree import Apply, Node, Number, Symbol, rebuild, substitute, symbols, walk
+from espalier.verifiers.math.tree import Apply, Constant, Node, Number, Symbol, rebuild, substitute, symbols, walk
 
 TERMS = 200
 """Most terms of a sum that is written out; sympy sums up longer ones."""
+
+
+def _term(body: Node, name: str, value: Fraction) -> Node:
+    """The body of a sum at one value of its variable: a_k is a_3 there."""
+
+    def change(part: Node) -> Node:
+        match part:
+            case Apply("indexed", (Symbol(base), index)):
+                return Symbol(f"{base}_{exact(index)}")
+            case _:
+                return part
+
+    return rebuild(substitute(body, {name: Number(value)}), change)
 
 
 SERIES = frozenset({"sum", "prod", "integral", "limit", "derivative of"})
@@ -39,7 +52,7 @@ def _written(node: Node) -> Node:
                 return node
             if count * sum(1 for _ in walk(body)) > 4 * LIMITS.nodes:
                 return node
-            terms = [substitute(body, {name: Number(first + place)}) for place in range(int(count))]
+            terms = [_term(body, name, first + place) for place in range(int(count))]
             empty = Number(Fraction(head == "prod"))
             return Apply("+" if head == "sum" else "*", tuple(terms)) if terms else empty
         case Apply("derivative" | "partial" as head, (Apply() as body, Symbol(name), Number(order))):
@@ -47,6 +60,8 @@ def _written(node: Node) -> Node:
                 return derivative(body, name, int(order), partial=head == "partial")
             except (NotDifferentiable, LimitError):
                 return Apply("derivative of", node.args)
+        case Apply("derivative" | "partial", (Number() | Constant(), _, _)):
+            return Number(Fraction(0))
         case Apply("derivative" | "partial", (body, variable, Number(order))) if body == variable:
             return Number(Fraction(order == 1))
         case _:

@@ -139,7 +139,7 @@ def same_combination(a: Node, b: Node) -> Equality | None:
 
     An element is in each of the letters' sets or not: every case is tried.
     """
-    if not isinstance(a, Region) and not isinstance(b, Region):
+    if not any(isinstance(side, Region) or _is_complement(side) for side in (a, b)):
         return None
     names = sorted({name.removesuffix("′").rpartition(" ")[2] for name in symbols(a) | symbols(b)} - {"c"})  # noqa: RUF001
     if not names or len(names) > _SETS or _NAMED_SETS.intersection(names):
@@ -154,6 +154,10 @@ def same_combination(a: Node, b: Node) -> Equality | None:
     return Equality(True, "one combination of sets")
 
 
+def _is_complement(node: Node) -> bool:
+    return isinstance(node, Symbol) and node.name.partition(" ")[0] in ("overline", "bar")
+
+
 def _contains(node: Node, inside: dict[str, bool]) -> bool:
     """Whether an element is in a combination of sets, given in which of the sets it is."""
     match node:
@@ -163,8 +167,8 @@ def _contains(node: Node, inside: dict[str, bool]) -> bool:
             return inside[name]
         case Symbol(name) if name.endswith("′") and name[:-1] in inside:  # noqa: RUF001
             return not inside[name[:-1]]
-        case Symbol(name) if name.partition(" ")[0] in ("overline", "bar") and name.partition(" ")[2] in inside:
-            return not inside[name.partition(" ")[2]]
+        case Symbol(name) if _is_complement(node):
+            return not _contains(Symbol(name.partition(" ")[2]), inside)
         case Apply("^", (part, Symbol("c" | "C"))):
             return not _contains(part, inside)
         case Region("union", args):

@@ -127,11 +127,12 @@ def _decide(gold: Node, claim: Node) -> Equality:
     left, right = _value(gold), _value(claim)
     if all(len(kind) == 1 for kind in kinds):
         over_integers = "Z" in kinds[0].values()
-        if all(images) or (over_integers and _are_families(gold, claim)):
+        named = [image or _is_solution(side) for image, side in zip(images, (gold, claim), strict=True)]
+        if all(named) or (over_integers and _are_angles(gold, claim)):
             family = _same_family(left, right, next(iter(kinds[0])), next(iter(kinds[1])), both_ways=over_integers)
             if family is not None:
                 return family
-    if all(images):
+    if any(images):
         right = substitute(right, {name: Symbol(own) for own, name in zip(kinds[0], kinds[1], strict=False)})
     compared = _same_value(left, right, whole)
     if any(images) and compared.equal is not True:
@@ -186,12 +187,15 @@ def _witness(a: Node, b: Node, names: frozenset[str], whole: frozenset[str]) -> 
     return ""
 
 
-def _are_families(gold: Node, claim: Node) -> bool:
-    """Whether values for every whole number are meant as one set: solutions "x = …", or angles."""
-    if isinstance(gold, RelationNode) and isinstance(claim, RelationNode):
-        name = defined_name(gold)
-        return isinstance(name, Symbol) and "_" not in name.name  # "a_n = …" is a sequence: its order counts
-    return all(Constant("pi") in walk(side) for side in (gold, claim))
+def _is_solution(node: Node) -> bool:
+    """Whether values for every whole number are meant as one set, as in "x = 2k"; "a_n = 2n" is a sequence."""
+    name = defined_name(node)
+    return isinstance(name, Symbol) and "_" not in name.name
+
+
+def _are_angles(gold: Node, claim: Node) -> bool:
+    bare = not any(isinstance(side, RelationNode) for side in (gold, claim))
+    return bare and all(Constant("pi") in walk(side) for side in (gold, claim))
 
 
 def _same_family(a: Node, b: Node, k: str, m: str, *, both_ways: bool) -> Equality | None:

@@ -217,23 +217,25 @@ def _digits(value: Fraction) -> str:
 Assignment = Mapping[str, Node]
 
 
-def rebuild(node: Node, change: Callable[[Node], Node]) -> Node:
-    """The tree with every part passed through `change`, leaves first."""
+def rebuild(node: Node, change: Callable[[Node], Node], whole: Callable[[Node], bool] = lambda _: False) -> Node:
+    """The tree with every part passed through `change`, leaves first; a part that is `whole` goes without its own."""
+    if whole(node):
+        return change(node)
     match node:
         case Apply(head, args):
-            node = Apply(head, tuple(rebuild(arg, change) for arg in args))
+            node = Apply(head, tuple(rebuild(arg, change, whole) for arg in args))
         case RelationNode(sides, ops):
-            node = RelationNode(tuple(rebuild(side, change) for side in sides), ops)
+            node = RelationNode(tuple(rebuild(side, change, whole) for side in sides), ops)
         case Group(kind, items, word):
-            node = Group(kind, tuple(rebuild(item, change) for item in items), word)
+            node = Group(kind, tuple(rebuild(item, change, whole) for item in items), word)
         case Interval(low, high, open_low, open_high):
-            node = Interval(rebuild(low, change), rebuild(high, change), open_low, open_high)
+            node = Interval(rebuild(low, change, whole), rebuild(high, change, whole), open_low, open_high)
         case Region(op, args):
-            node = Region(op, tuple(rebuild(arg, change) for arg in args))
+            node = Region(op, tuple(rebuild(arg, change, whole) for arg in args))
         case Matrix(rows):
-            node = Matrix(tuple(tuple(rebuild(entry, change) for entry in row) for row in rows))
+            node = Matrix(tuple(tuple(rebuild(entry, change, whole) for entry in row) for row in rows))
         case Quantity(value, unit):
-            node = Quantity(rebuild(value, change), unit)
+            node = Quantity(rebuild(value, change, whole), unit)
     return change(node)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from typing import Final
 
@@ -46,7 +47,8 @@ class Calculus(Functions):
             or high is None
         ):
             raise ParseError(f"a {head} without its bounds")
-        return Apply(head, (_rename(self.term(), low.sides[0].name), low.sides[0], low.sides[1], high))
+        name = low.sides[0].name
+        return Apply(head, (_indexed(_rename(self.term(), name), name), low.sides[0], low.sides[1], high))
 
     def bound(self) -> Node:
         if self.accept("{"):
@@ -161,6 +163,24 @@ class Calculus(Functions):
 def _rename(node: Node, letter: str) -> Node:
     """A body in which i or e, where it is the bound variable, is no constant."""
     return rebuild(node, lambda part: Symbol(letter) if isinstance(part, Constant) and part.name == letter else part)
+
+
+def _indexed(node: Node, letter: str) -> Node:
+    """A body in which names with the bound letter in their index depend on it: a_k is "indexed(a, k)", by value."""
+
+    def change(part: Node) -> Node:
+        if not isinstance(part, Symbol):
+            return part
+        base, _, index = part.name.partition("_")
+        if letter not in index:
+            return part
+        linear = re.fullmatch(rf"(\d*){re.escape(letter)}([-+]\d+)?", index)
+        if linear is None:
+            return Apply("indexed", (Symbol(base), Symbol(index), Symbol(letter)))
+        factor, shift = Number(Fraction(linear[1] or 1)), Number(Fraction(linear[2] or 0))
+        return Apply("indexed", (Symbol(base), Apply("+", (Apply("*", (factor, Symbol(letter))), shift))))
+
+    return rebuild(node, change)
 
 
 def _is_variable(token: Token) -> bool:

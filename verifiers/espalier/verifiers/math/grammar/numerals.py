@@ -6,7 +6,7 @@ import re
 from fractions import Fraction
 from typing import Final
 
-from espalier.verifiers.math.tree import Number
+from espalier.verifiers.math.tree import Based, Number
 from espalier.verifiers.math.words import NUMERALS
 
 _TENS: Final = {
@@ -21,6 +21,27 @@ _PARTS: Final = {
 }
 _PLAIN: Final = re.compile(r"[A-Za-z\s-]+|\d+ and a half")
 _WRAP: Final = re.compile(r"\\(?:text|mathrm|textbf|mbox)\s*\{([^{}]*)\}|\$")
+
+
+_BASES: Final = {
+    **{"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10},
+    **{"eleven": 11, "twelve": 12, "sixteen": 16},
+}
+_BASED: Final = re.compile(
+    r"\$?\(?(?P<digits>[0-9A-F]{1,200})\)?\s*_\s*\{?\s*(?:\\text\s*\{)?\s*(?P<base>\d{1,2}|[a-z]+)\s*\}?\s*\}?\$?"
+)
+
+
+def based_number(text: str) -> Based | None:
+    """A number with letters among its digits, or with its base in words ("FF_{16}", "101_{two}"); else None."""
+    written = _BASED.fullmatch(text.strip())
+    if written is None or (len(written["digits"]) == 1 and not written["digits"].isdigit()):
+        return None  # A_{12} is a name
+    base = int(written["base"]) if written["base"].isdigit() else _BASES.get(written["base"], 0)
+    digits = written["digits"]
+    if not 2 <= base <= 16 or any(int(digit, 16) >= base for digit in digits):
+        return None
+    return Based(digits, base)
 
 
 def numeral(text: str) -> Number | None:
