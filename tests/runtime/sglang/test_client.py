@@ -34,6 +34,13 @@ from espalier.runtime.local import SEEDLING, LocalConfig, LocalEngine
 from espalier.runtime.prompt import PromptTemplate
 from espalier.runtime.sglang.client.engine import ClientConfig, SglangEngine
 from espalier.runtime.sglang.client.weights import TensorSpec, WeightGroup
+from espalier.solver.core.generation import Generation
+from espalier.solver.core.loop import Solver
+from espalier.solver.core.policies import Greedy
+from espalier.solver.core.policy import Budget
+from espalier.solver.core.problem import Problem
+from espalier.verifiers.check import ReferenceCheck
+from espalier.verifiers.verdict import Status, Verdict
 from tests.runtime.sglang.server import Server
 
 pytestmark = pytest.mark.xdist_group("client")  # its servers serve many of its tests
@@ -138,6 +145,24 @@ async def test_branches_are_joined_again_as_by_the_embedded_engine(address, fina
         assert theirs[-1].usage.new_tokens < first[-1].usage.new_tokens
         if not final_event_only:
             assert told(mine) == told(theirs)
+
+
+async def test_a_solve_draws_further_conclusions_from_branches_on_a_server(address):
+    """The answer is refused each time: the candidate's own, then those of its re-joins."""
+
+    class Refusing:
+        async def verify(self, claim, check, *, timeout=None):
+            return Verdict(Status.FAIL, 0.0, "refusing")
+
+    problem = Problem("p", QUESTIONS[2], ReferenceCheck("0"))
+    async with SglangEngine(address) as engine:
+        solver = Solver(engine, Refusing(), PromptTemplate.load(SEEDLING), Generation(limits=Limits(max_tokens=400)))
+        result = await solver.solve(problem, Greedy(), Budget(rejoins=2))
+    first, *again = (entry.candidate for entry in result.judged)
+    assert [candidate.spec.rejoin for candidate in again] == [0, 0]
+    beginning = first.text[: first.text.rindex("<takeaway>")]
+    assert all(candidate.text.startswith(beginning) and candidate.well_formed for candidate in again)
+    assert 0 < result.spent.rejoin_tokens < first.usage.new_tokens
 
 
 @pytest.mark.parametrize(

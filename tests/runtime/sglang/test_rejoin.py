@@ -24,7 +24,8 @@ from tests.runtime.sglang.memory import memory_when_idle, watch_memory
 from tests.runtime.sglang.requests import CHECKED, IDS, VOCABULARY, Case, cases, generate
 from tests.runtime.sglang.scripts import follow_scripts, length, scripted_params
 from tests.runtime.sglang.server import Server
-from tests.runtime.sglang.test_memory import retract_often
+from tests.runtime.sglang.test_memory import TWO_RANKS, retract_often
+from tests.runtime.sglang.test_tree_attention import TREES
 
 TIMES = 3
 OPENING = VOCABULARY.takeaway_opening()
@@ -124,22 +125,32 @@ def check_rejoin(module: Any, wanted: Rejoin, answer: dict[str, Any]) -> int:
 
 
 @pytest.mark.parametrize(
-    ("seed", "flags"),
-    [(1, {}), (2, {"disable_overlap_schedule": True}), (3, {"chunked_prefill_size": 16})],
-    ids=["overlap", "no overlap", "chunked prefill"],
+    ("seed", "flags", "environment"),
+    [
+        (1, {}, {}),
+        (2, {"disable_overlap_schedule": True}, {}),
+        (3, {"chunked_prefill_size": 16}, {}),
+        (4, {}, TREES),
+        pytest.param(5, *TWO_RANKS, marks=pytest.mark.slow),
+    ],
+    ids=["overlap", "no overlap", "chunked prefill", "prefixes read once", "two ranks"],
 )
-def test_every_token_behind_a_re_join_equals_the_dense_pass(model, tmp_path, seed, flags):
-    """On random trees with several and with nested blocks; nothing is left over in memory."""
+def test_every_token_behind_a_re_join_equals_the_dense_pass(model, tmp_path, seed, flags, environment):
+    """On random trees with several and with nested blocks; nothing is left over in memory.
+
+    The radix cache knows the same tokens from requests that saw them causally: these keys and values are others.
+    """
     requests, rng, path = cases(seed, 24), random.Random(seed), tmp_path / "memory"
 
     def job(engine):
         firsts = generate(engine, requests)
         wanted = [one for case, first in zip(requests, firsts, strict=True) for one in rejoins(case, first, rng)]
+        engine.generate(input_ids=[one.input_ids for one in wanted], sampling_params={"max_new_tokens": 1})
         answers = again(engine, wanted)
         engine.flush_cache()
         return wanted, answers, memory_when_idle(path)
 
-    server = Server(model, flags, IDS | CHECKED, watch_memory(path, follow_scripts))
+    server = Server(model, flags, IDS | CHECKED | environment, watch_memory(path, follow_scripts))
     wanted, answers, memory = server.run(job)
     module = tiny_qwen3(0)
     chosen = sum(check_rejoin(module, one, answer) for one, answer in zip(wanted, answers, strict=True))
