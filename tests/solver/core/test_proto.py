@@ -14,6 +14,7 @@ from espalier.runtime.prompt import ROLES, ChatMessage
 from espalier.solver.core.candidate import BranchAnswer, Candidate, Repair, Spec
 from espalier.solver.core.events import Streamed
 from espalier.solver.core.journal import Entry
+from espalier.solver.core.limits import MAX_TEXT
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.proto import (
     decode_entry,
@@ -25,7 +26,7 @@ from espalier.solver.core.proto import (
     encode_settings,
     to_json,
 )
-from espalier.solver.core.settings import MAX_TEXT, Settings
+from espalier.solver.core.settings import Settings
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
 from espalier.verifiers.verdict import Evidence, Status, Verdict

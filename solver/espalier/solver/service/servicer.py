@@ -121,12 +121,12 @@ class SolverService(solver_pb2_grpc.SolverServicer):
 
     async def WatchJob(self, request: pb.WatchJobRequest, context: Context) -> None:  # noqa: N802
         async with self._call("WatchJob", context):
+            queue, job = await self._job(request.job_id, context)
             last = request.from_event_id
             if last and not is_event_id(last):
                 raise FieldError(
                     "from_event_id", f"{last[:40]!r} is no id of an event; give one that was sent, or none"
                 )
-            queue, job = await self._job(request.job_id, context)
             async for event in queue.watch(job, last):
                 await context.write(event)
 
