@@ -14,6 +14,7 @@ from espalier.verifiers.patch.repository import Repository, pack
 from espalier.verifiers.paths import PROTECTED
 
 REFUSALS = [json.loads(line) for line in (Path(__file__).parent / "refusals.jsonl").read_text("utf-8").splitlines()]
+LONG = "".join(f"{number}\n" for number in range(3000))
 CART = "one = 1\ntwo = 2\n"
 
 
@@ -78,8 +79,12 @@ def test_the_diff_of_changes_is_one_that_git_applies(repository: Repository, dir
         "src/shop/cart.py": Change(CART, None),
         "src/shop/new.py": Change(None, "x = '\x0c'\n"),
         "src/shop/empty.py": Change(None, ""),
+        "src/shop/long.py": Change(LONG, LONG.replace("5\n", "five\n")),
+        "src/shop/other.py": Change(LONG, LONG.replace("1", "one").replace("2", "two")),
     }
-    subprocess.run(["git", "apply", "--unidiff-zero", "-"], cwd=directory, input=diff_of(changes).encode(), check=True)
+    for path in ("long.py", "other.py"):
+        (directory / "src/shop" / path).write_text(LONG)
+    subprocess.run(["git", "apply", "-"], cwd=directory, input=diff_of(changes).encode(), check=True)
     for path, change in changes.items():
         file = directory / path
         assert (file.read_bytes().decode() if file.exists() else None) == change.new

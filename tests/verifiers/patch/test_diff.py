@@ -53,3 +53,24 @@ def test_one_diff_changes_creates_and_deletes() -> None:
         ("run", True, False, True),
         ("old", False, True, None),
     ]
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["--- a/x", "+++ b/x", "@@ -1 +1 @@", "@@", "-a", "+b", " c", "", "\\ No", "x", "diff --git a/x b/x"]
+        )
+    )
+)
+def test_any_text_is_a_diff_or_refused(found: list[str]) -> None:
+    try:
+        for diff in read_diff("\n".join(found)):
+            apply_hunks("x", "a\nc\n", diff.hunks)
+    except PatchError:
+        return
+
+
+def test_what_repeats_itself_is_searched_in_linear_time() -> None:
+    (diff,) = read_diff("--- a/x\n+++ b/x\n@@ @@\n" + " a\n" * 50_000 + "-b\n+c\n")
+    text = "a\n" * 1_000_000 + "b\n"
+    assert apply_hunks("x", text, diff.hunks).endswith("a\na\nc\n")

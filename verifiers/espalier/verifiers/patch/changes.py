@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from espalier.verifiers.answer import file_fences
 from espalier.verifiers.patch.diff import FileDiff, PatchError, apply_hunks, read_diff
@@ -14,6 +15,12 @@ from espalier.verifiers.paths import matches, parents, path_problem
 
 MAX_TEXT = 4 << 20
 """Bytes of a file that a patch changes or creates."""
+
+CONTEXT = 3
+"""Lines of context that diffs show."""
+
+MAX_COMPARED = 1_000_000
+"""Lines before times lines after that are compared with each other."""
 
 _NO_NEWLINE = "\n\\ No newline at end of file\n"
 
@@ -98,6 +105,8 @@ def _refuse(path: str, repository: Repository, patterns: tuple[str, ...]) -> Non
 
 def _text(path: str, repository: Repository) -> str | None:
     content = repository.read(path)
+    if content is not None and len(content) > MAX_TEXT:
+        raise PatchError(f"{path} has more than {MAX_TEXT >> 20} MiB, and cannot be changed")
     try:
         return None if content is None else content.decode()
     except UnicodeDecodeError:
@@ -130,5 +139,38 @@ def _diff_of(path: str, change: Change) -> str:
         head += f"old mode {before_mode}\nnew mode {mode}\n"
     before = f"a/{path}" if change.old is not None else "/dev/null"
     after = f"b/{path}" if change.new is not None else "/dev/null"
-    lines = difflib.unified_diff(old, new, before, after)
-    return head + "".join(line if line.endswith("\n") else line + _NO_NEWLINE for line in lines)
+    body = "".join(line if line.endswith("\n") else line + _NO_NEWLINE for line in _hunks(old, new))
+    return head + (f"--- {before}\n+++ {after}\n{body}" if body else "")
+
+
+def _hunks(old: list[str], new: list[str]) -> Iterator[str]:
+    """The lines of the hunks that make `new` of `old`. What is the same at both ends is cut off first; a difference in
+    between that would take long to work out is one hunk."""
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(old, new, strict=False)))
+    backwards = zip(reversed(old[same:]), reversed(new[same:]), strict=False)
+    end = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], backwards))
+    head, tail = min(same, CONTEXT), min(end, CONTEXT)
+    start = same - head
+    before, after = old[start : len(old) - end + tail], new[start : len(new) - end + tail]
+    last_old, last_new = len(before) - tail, len(after) - tail
+    if len(before) * len(after) <= MAX_COMPARED:
+        groups = list(difflib.SequenceMatcher(None, before, after).get_grouped_opcodes(CONTEXT))
+    else:
+        ends = ("equal", 0, head, 0, head), ("equal", last_old, len(before), last_new, len(after))
+        groups = [[ends[0], ("replace", head, last_old, head, last_new), ends[1]]]
+    for group in groups:
+        (_, old_start, _, new_start, _), (*_, old_end, _, new_end) = group[0], group[-1]
+        old_range = _range(start + old_start, old_end - old_start)
+        new_range = _range(start + new_start, new_end - new_start)
+        yield f"@@ -{old_range} +{new_range} @@\n"
+        for kind, from_old, to_old, from_new, to_new in group:
+            if kind == "equal":
+                yield from (f" {line}" for line in before[from_old:to_old])
+            else:
+                yield from (f"-{line}" for line in before[from_old:to_old])
+                yield from (f"+{line}" for line in after[from_new:to_new])
+
+
+def _range(start: int, length: int) -> str:
+    """Lines of a hunk as its header counts them, from 1; an empty range is named by the line before it."""
+    return f"{start + 1 if length else start},{length}"

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 MAX_FILES = 200
 """Files that a patch may change."""
 
+MAX_HUNKS = 1000
+"""Hunks of one file."""
+
 
 class PatchError(ValueError):
     """A patch that cannot be read or applied; the message tells its author what to mend."""
@@ -124,6 +127,8 @@ class _Reader:
         hunks = []
         while self._at < len(self._lines) and self._line.startswith("@@"):
             hunks.append(self._read_hunk())
+            if len(hunks) > MAX_HUNKS:
+                raise self._error(f"{path} has more than {MAX_HUNKS} hunks")
         if not hunks and not created and not deleted and executable is None:
             raise self._error(f"changes nothing in {path}: a hunk begins with a line like '@@ -12,7 +12,8 @@'")
         return FileDiff(path, tuple(hunks), created, deleted, executable)
@@ -194,7 +199,7 @@ def apply_hunks(path: str, text: str, hunks: Sequence[Hunk]) -> str:
     lines = text.removesuffix(end).split(end) if text else []
     done = shift = 0  # lines that no later hunk may touch; how far the text has moved against the diff's numbers
     for number, hunk in enumerate(hunks, 1):
-        at = _place(lines, hunk, done, shift, f"hunk {number} of {path}")
+        at = _place(lines, hunk, done, shift, end, f"hunk {number} of {path}")
         if hunk.closes is not None and at + len(hunk.old) == len(lines):
             closed = hunk.closes
         lines[at : at + len(hunk.old)] = hunk.new
@@ -204,22 +209,24 @@ def apply_hunks(path: str, text: str, hunks: Sequence[Hunk]) -> str:
     return end.join(lines) + (end if closed and lines else "")
 
 
-def _place(lines: list[str], hunk: Hunk, done: int, shift: int, name: str) -> int:
+def _place(lines: list[str], hunk: Hunk, done: int, shift: int, end: str, name: str) -> int:
     """The index at which the old lines of a hunk stand, at or behind `done`."""
     old = list(hunk.old)
     if not old:
         if lines:
             raise PatchError(f"{name} has no line of context: give the lines around the change")
         return 0
-    places = [at for at in range(done, len(lines) - len(old) + 1) if lines[at : at + len(old)] == old]
-    if not places:
-        raise PatchError(f"{name} does not apply: {_mismatch(lines, old, done)}")
-    told = None if hunk.start is None else hunk.start - 1 + shift
-    if told in places:
+    told = -1 if hunk.start is None else hunk.start - 1 + shift
+    if told >= done and lines[told : told + len(old)] == old:
         return told
-    if len(places) > 1:
-        raise PatchError(f"{name} fits {len(places)} places of the file: give more lines of context")
-    return places[0]
+    # As texts between ends of lines, which search in linear time whatever repeats itself in them.
+    text, sought = (end + end.join(some) + end for some in (lines[done:], old))
+    at = text.find(sought)
+    if at < 0:
+        raise PatchError(f"{name} does not apply: {_mismatch(lines, old, done)}")
+    if text.find(sought, at + 1) >= 0:
+        raise PatchError(f"{name} fits several places of the file: give more lines of context")
+    return done + text.count(end, 0, at)
 
 
 def _mismatch(lines: list[str], old: list[str], done: int) -> str:
