@@ -102,23 +102,30 @@ _CONFIRMED = re.compile(
     re.IGNORECASE,
 )
 # A box is denied by what it is part of: it is the object of a denial before it, or the subject of one behind it.
+_UNTRUE = r"(?:wrong|incorrect|false|mistaken)"
 _DENIED_BEFORE = re.compile(
-    r"\b(?:not|isn't|wasn't|never|instead of|rather than|other than|(?:rul(?:es?|ed|ing) out|contradicts?|rejects?"
-    r"|discards?)(?:\s(?:the|this|that|case|value|answer|possibility|option|solution|root|of|with)\b){0,4}"
-    r"|(?:wrong|incorrect|false|mistaken)\s(?:final\s)?(?:answer|result|guess|conclusion|attempt)\s?"
-    r"(?:\s(?:is|was|would\sbe|here|of|to\sgive)|:)?)"
-    r"(?:\s(?:equal to|just|simply))?[\s:]{0,3}(?:[$(\\*\s]|[A-Za-z]\s?=){0,6}$",
-    re.IGNORECASE,
+    rf"""(?:\b(?:not|isn't|wasn't|never|instead\sof|rather\sthan|other\sthan
+    |(?:rul(?:es?|ed|ing)\sout|contradicts?|rejects?|discards?|suppose|assume)
+     (?:\s(?:the|this|that|it|is|case|value|answer|possibility|option|solution|root|of|with)\b){{0,4}}
+    |(?:not|don't|never)\s(?:write|answer|say|choose|put|box)
+    |{_UNTRUE}\s(?:final\s)?(?:answer|result|guess|conclusion|attempt)\s?(?:\s(?:is|was|would\sbe|here|of|to\sgive)|:)?)
+    |\\neq?(?![A-Za-z])|≠|\\neg)
+    (?:\s(?:equal\sto|just|simply))?[\s:]{{0,3}}(?:[$(\\*\s]|[A-Za-z]\s?=){{0,6}}$""",
+    re.IGNORECASE | re.VERBOSE,
 )
 _DENIED_BEHIND = re.compile(
-    r"[\s$)\]*\\,]{0,8}(?:\((?:reject(?:ed)?|discard(?:ed)?|extraneous|invalid|wrong|incorrect|impossible"
-    r"|not\s(?:valid|possible|allowed|a\ssolution|the\sanswer))\b|[✗✘❌]"
-    r"|(?:which\s|but\s|this\s|that\s|it\s){0,2}(?:fails?\s(?:the|this|that|to|because|when|for|here|since)\b|fails?[.;!]"
-    r"|contradicts?\b|violates?\b|(?:does\snot|doesn't|cannot|can't|did\snot|didn't)\s"
-    r"(?:satisfy|work|hold|fit|check|solve|meet|pass|qualify|be\s(?:right|correct|true|the\sanswer))\b"
-    r"|(?:is|was|must\sbe|has\sto\sbe)\s(?:wrong|incorrect|invalid|extraneous|impossible|inadmissible|rejected|discarded"
-    r"|ruled\sout|not\s(?:valid|possible|allowed|admissible|correct|right|a\ssolution|the\s(?:right\s)?answer))\b))",
-    re.IGNORECASE,
+    rf"""[\s$)\]*\\,—-]{{0,8}}(?:\?|✗|✘|❌|{_UNTRUE}\s?!
+    |(?:text\{{\s?)?(?:
+      \((?:reject(?:ed)?|discard(?:ed)?|extraneous|invalid|{_UNTRUE}|impossible
+        |not\s(?:valid|possible|allowed|a\ssolution|the\sanswer))\b
+      |(?:which\s|but\s|this\s|that\s|it\s){{0,2}}(?:
+        fails?(?:[.;!]|\s(?:the|this|that|to|because|when|for|here|since)\b)|contradicts?\b|violates?\b
+        |(?:does\snot|doesn't|cannot|can't|did\snot|didn't)\s(?:satisfy|work|hold|fit|check|solve|meet|pass|qualify
+          |be\s(?:right|correct|true|the\sanswer))\b
+        |(?:is|was|must\sbe|has\sto\sbe)\s(?:\w{{1,20}}\sbut\s)?(?:{_UNTRUE}|invalid|extraneous|impossible|inadmissible
+          |rejected|discarded|ruled\sout
+          |not\s(?:valid|possible|allowed|admissible|correct|right|a\ssolution|the\s(?:right\s)?answer))\b)))""",
+    re.IGNORECASE | re.VERBOSE,
 )
 _MENTIONED = re.compile(
     r"\b(?:in|inside|into|within|using|with|a|an|the|your|of)\s{1,2}[`$'\"(\\]{0,4}$", re.IGNORECASE
@@ -126,7 +133,11 @@ _MENTIONED = re.compile(
 """Before an empty box: the text speaks of boxes."""
 
 _COMMENT = re.compile(r"^[ \t]*%[^\n]*|(?<=\s)%[ \t]*(?=\\f?box)[^\n]*", re.MULTILINE)
-_STRUCK = re.compile(r"\\(?:[bx]?cancel|sout|[hv]?phantom)\s{0,2}\{\s{0,2}$")
+_STRUCK = re.compile(r"(?:\\(?:[bx]?cancel|sout|[hv]?phantom)\s{0,2}\{|<(?:s|del|strike)>)[\s$]{0,2}$")
+_MINUS = re.compile(r"(?:[=(:]\s?|\$)-$")
+"""Right before a box, without a space: the sign of what it holds."""
+_TOUCHING = re.compile(r"\^\s?(?:\{[^{}]{1,40}\}|[^\W_])|_(?:\{\w{1,3}\}|\w)|\d{1,30}(?!\w)|[A-Za-z](?![A-Za-z])")
+"""Right behind a box, without a space: an exponent, an index, digits or a letter that belong to what it holds."""
 _NUMBER = re.compile(r"-?\d{1,30}(?:\.\d{1,30})?")
 _SUPERSEDED = re.compile(
     r"\b(?:final answer|(?:correct |actual )?answer|correct value)\s{0,2}(?:is|:|=)[\s*$]{0,4}"
@@ -311,14 +322,19 @@ def _spoken(text: str) -> str:
     return text[: opened.start()] if opened else text
 
 
+_HIDDEN = (("<!--", "-->"), (r"\iffalse", r"\fi"), (r"\begin{comment}", r"\end{comment}"))
+
+
 def _without_comments(text: str) -> str:
     """The text that a reader sees: without comments of LaTeX and of HTML."""
-    parts: list[str] = []
-    at = 0
-    while (start := text.find("<!--", at)) >= 0 and (end := text.find("-->", start)) >= 0:
-        parts.append(text[at:start])
-        at = end + 3
-    return _COMMENT.sub("", "".join((*parts, text[at:])))
+    for opening, closing in _HIDDEN:
+        parts: list[str] = []
+        at = 0
+        while (start := text.find(opening, at)) >= 0 and (end := text.find(closing, start + len(opening))) >= 0:
+            parts.append(text[at:start])
+            at = end + len(closing)
+        text = "".join((*parts, text[at:]))
+    return _COMMENT.sub("", text)
 
 
 # Boxes.
@@ -492,9 +508,14 @@ def _joined(text: str, full: list[_Box]) -> str:
 
 
 def _content(text: str, box: _Box) -> str:
-    """What a box holds, with a sign of percent or degrees that stands right behind it."""
+    """What a box holds, with the minus sign, exponent, letters, digits, percent or degrees that touch it."""
     content = _unboxed(box.content)
     content = _LEAD.sub("", content, count=1).strip()
+    negative = _MINUS.search(text[max(0, box.start - 4) : box.start]) is not None
+    touching = None if _DEGREES.match(text, box.end) else _TOUCHING.match(text, box.end)
+    if negative or touching:
+        bracketed = content if re.fullmatch(r"[\w.]*", content) else f"({content})"
+        return f"{'-' if negative else ''}{bracketed}{touching.group() if touching else ''}"
     if "%" not in content and _PERCENT.match(text, box.end):
         return rf"{content}\%"
     if not re.search(r"\\circ|°|degree", content) and _DEGREES.match(text, box.end):
