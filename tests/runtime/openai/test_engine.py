@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from espalier.common.errors import FieldError
 from espalier.runtime.engine import (
@@ -133,6 +134,25 @@ async def test_a_server_without_room_is_asked_again_when_it_says() -> None:
     async with serving(fake) as url, OpenAIEngine(url) as engine:
         text, _ = await response(engine, request())
     assert (text, len(fake.seen)) == ("42", 3)
+
+
+async def test_a_server_without_room_that_does_not_say_when_is_asked_again_later_and_that_is_said() -> None:
+    fake = FakeOpenAI(refusals=[(429, {}), (503, {"Retry-After": "0.01"})])
+    with structlog.testing.capture_logs() as logs:
+        async with serving(fake) as url, OpenAIEngine(url, OpenAIConfig(retries=2)) as engine:
+            text, _ = await response(engine, request())
+    assert (text, len(fake.seen)) == ("42", 3)
+    told = [(line["status"], line["retry"], line["retry_after"]) for line in logs if "no room" in line["event"]]
+    assert told == [(429, 1, None), (503, 2, "0.01")]
+
+
+async def test_a_server_that_never_has_room_is_left_with_the_number_of_times() -> None:
+    fake = FakeOpenAI(refusals=[(429, {"Retry-After-Ms": "1"})] * 3)
+    with structlog.testing.capture_logs() as logs:
+        async with serving(fake) as url, OpenAIEngine(url, OpenAIConfig(retries=2)) as engine:
+            with pytest.raises(EngineUnavailable, match=r"does not answer, asked 3 times: .*not now"):
+                await response(engine, request())
+    assert [line["retry"] for line in logs if "no room" in line["event"]] == [1, 2]
 
 
 @pytest.mark.parametrize(

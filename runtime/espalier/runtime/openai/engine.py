@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 import openai
+import structlog
 
 from espalier.runtime.engine import (
     EngineError,
@@ -32,6 +33,11 @@ UNKNOWN_CONTEXT = 1 << 20
 REASONING = ("<think>\n", "\n</think>\n")
 """Stand around what a reasoning model thinks: it is part of the text, and no answer is read from it."""
 
+RETRY_COUNT = "x-stainless-retry-count"
+"""Header of the client: how often a request was sent before."""
+
+log = structlog.get_logger()
+
 _REASONS = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
 
 
@@ -44,8 +50,8 @@ class OpenAIConfig:
         key: The server's API key; read it from a file, never from a URL.
         concurrent: Requests on their way at once; further ones wait here.
         context: Context length where the server does not say.
-        retries: How often a request is sent again that the server had no room for (429, 5xx) or that could not be sent;
-            `Retry-After` is obeyed.
+        retries: How often a request is sent again that the server had no room for (429, 5xx) or that could not be sent:
+            after `Retry-After`, or after 0.5 s, then twice as long each time, 8 s at most. The log says so.
         seconds: Longest silence of the server.
     """
 
@@ -91,6 +97,7 @@ class OpenAIEngine:
             api_key=self._config.key or "none",
             max_retries=self._config.retries,
             timeout=self._config.seconds,
+            http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [self._note_refusal]}),
         )
         try:
             self._info = await self._meet(self._client)
@@ -150,6 +157,19 @@ class OpenAIEngine:
         if self._client is not None:
             await self._client.close()
             self._client = None
+
+    async def _note_refusal(self, response: Any) -> None:
+        """Say that the server has no room now; the client asks it again."""
+        again = int(response.request.headers.get(RETRY_COUNT, 0)) + 1
+        if _is_passing(response.status_code) and again <= self._config.retries:
+            log.warning(
+                "the server has no room; it is asked again",
+                server=self._url,
+                status=response.status_code,
+                retry=again,
+                retries=self._config.retries,
+                retry_after=response.headers.get("retry-after"),
+            )
 
     async def _meet(self, client: openai.AsyncOpenAI) -> EngineInfo:
         config = self._config
@@ -271,6 +291,11 @@ class _Text:
         return [Tokens(self._request.request_id, (), tuple(fresh), (0.0,) * count, (False,) * count, positions)]
 
 
+def _is_passing(status: int) -> bool:
+    """Whether the client asks again after such a status."""
+    return status in (408, 409, 429) or status >= 500
+
+
 def _nonsense(url: str, error: Exception) -> EngineError:
     """A reply that does not follow the protocol."""
     return EngineError(f"{url} does not stream chat completions as OpenAI does ({error}); is it the right address?")
@@ -286,5 +311,9 @@ def _failure(error: openai.OpenAIError, url: str) -> EngineError:
             return EngineError(f"{url} refuses the key ({said}); name its file with ?key-file=FILE")
         case openai.NotFoundError():
             return EngineError(f"{url} lacks the model or the path ({said})")
+        case openai.APIStatusError() if _is_passing(error.status_code):
+            asked = int(error.response.request.headers.get(RETRY_COUNT, 0)) + 1
+            times = "once" if asked == 1 else f"{asked} times"
+            return EngineUnavailable(f"{url} does not answer, asked {times}: {said}")
         case _:
             return EngineUnavailable(f"{url} does not answer: {said}")
