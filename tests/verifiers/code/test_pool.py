@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from espalier.verifiers.code.box import Box
+from espalier.verifiers.code.box import Box, Channel
 from espalier.verifiers.code.pool import PooledSandbox
 from espalier.verifiers.code.sandbox import BoxSpec, Command, Job, SandboxError
 
@@ -19,11 +19,14 @@ COMMAND = Command(("true",))
 
 
 class FakeBoxes:
-    """Boxes in memory: each answers with its own number."""
+    """Boxes in memory: each answers with its own number. A renewed box has its successor's."""
 
     name = "fake"
+    note = ""
 
-    def __init__(self) -> None:
+    def __init__(self, *, renewable: bool = False) -> None:
+        self.renewable = renewable
+        self.launched = 0
         self.made = 0
         self.dead: set[int] = set()
         self.discarded: list[int] = []
@@ -37,6 +40,7 @@ class FakeBoxes:
     async def make(self, spec: BoxSpec) -> Box:
         await self.prepare()
         await asyncio.sleep(0)
+        self.launched += 1
         self.made += 1
         number = self.made
         replies: asyncio.Queue[bytes] = asyncio.Queue()
@@ -50,8 +54,16 @@ class FakeBoxes:
             return data
 
         async def write(data: bytes) -> None:
+            nonlocal number
             if number in self.dead:
                 raise ConnectionResetError
+            if data == bytes(4):
+                self.discarded.append(number)
+                self.made += 1
+                number = self.made
+                body = b'{"ready": true}'
+                await replies.put(len(body).to_bytes(4, "big") + body)
+                return
             nonce = marshal.loads(data[4:])["nonce"]  # noqa: S302 (our own request)
             body = json.dumps(
                 {
@@ -61,18 +73,24 @@ class FakeBoxes:
             ).encode()
             await replies.put(len(body).to_bytes(4, "big") + body)
 
-        async def discard() -> None:
+        async def close() -> None:
             self.discarded.append(number)
 
-        return Box(spec, read=read, write=write, ended=lambda: number in self.dead and not self.mute, discard=discard)
+        channel = Channel(read, write, lambda: number in self.dead and not self.mute, close, silent)
+        return Box(spec, channel, renewable=self.renewable)
 
     async def close(self) -> None:
         pass
 
 
-@pytest.fixture
-def boxes() -> FakeBoxes:
-    return FakeBoxes()
+async def silent() -> str:
+    return ""
+
+
+@pytest.fixture(params=[False, True], ids=["one box each", "renewed"])
+def boxes(request: pytest.FixtureRequest) -> FakeBoxes:
+    """Outer sandboxes that serve one job, and such whose zygote makes one box after the other."""
+    return FakeBoxes(renewable=request.param)
 
 
 @pytest_asyncio.fixture
@@ -143,6 +161,7 @@ async def test_close_discards_every_box_and_refuses_further_jobs(boxes: FakeBoxe
     await sandbox.start()
     await box_of_job(sandbox)
     await sandbox.close()
+    await sandbox.wait_warm()
     assert set(boxes.discarded) == set(range(1, boxes.made + 1))
     with pytest.raises(SandboxError, match="closed"):
         await box_of_job(sandbox)
@@ -161,6 +180,66 @@ async def test_close_while_jobs_wait_leaves_no_box(boxes: FakeBoxes) -> None:
     assert set(boxes.discarded) == set(range(1, boxes.made + 1))
 
 
+async def test_outer_sandboxes_are_used_again_box_after_box() -> None:
+    boxes = FakeBoxes(renewable=True)
+    sandbox = PooledSandbox(boxes, {SPEC: 2}, concurrency=2)
+    await sandbox.start()
+    used = [await box_of_job(sandbox) for _ in range(20)]
+    used += await asyncio.gather(*(box_of_job(sandbox) for _ in range(20)))
+    await sandbox.close()
+    assert len({number for [number] in used}) == 40
+    assert boxes.launched <= 4
+
+
+async def test_a_job_waits_for_a_box_that_is_being_renewed_instead_of_launching_another() -> None:
+    boxes = FakeBoxes(renewable=True)
+    sandbox = PooledSandbox(boxes, {SPEC: 1}, concurrency=1)
+    await sandbox.start()
+    await sandbox.wait_warm()
+    for _ in range(5):
+        await box_of_job(sandbox)
+    await sandbox.close()
+    assert boxes.launched == 1
+
+
+async def test_a_box_left_at_work_is_not_renewed() -> None:
+    boxes = FakeBoxes(renewable=True)
+    sandbox = PooledSandbox(boxes, {SPEC: 1}, concurrency=1)
+    await sandbox.start()
+    await sandbox.wait_warm()
+    async with sandbox._box(SPEC) as box:
+        box._commands += 1  # asked, not answered
+    await sandbox.wait_warm()
+    assert boxes.launched == 2
+    await sandbox.close()
+
+
+async def test_a_box_that_cannot_be_renewed_is_replaced() -> None:
+    boxes = FakeBoxes(renewable=True)
+    sandbox = PooledSandbox(boxes, {SPEC: 2}, concurrency=1)
+    await sandbox.start()
+    await sandbox.wait_warm()
+    boxes.mute = True
+    async with sandbox._box(SPEC):
+        boxes.dead = {1, 2}
+    boxes.dead = {1, 2}
+    await sandbox.wait_warm()
+    assert boxes.launched == 3
+    await sandbox.close()
+
+
+async def test_boxes_of_other_specs_are_kept_up_to_the_number_of_jobs_the_last_used_longest() -> None:
+    boxes = FakeBoxes(renewable=True)
+    sandbox = PooledSandbox(boxes, {}, concurrency=2)
+    await sandbox.start()
+    specs = [BoxSpec("python", memory_mib=size) for size in (100, 200, 300)]
+    for spec in (*specs, *reversed(specs)):
+        [_ async for _ in sandbox.run(Job(spec, (COMMAND,)))]
+        await sandbox.wait_warm()
+    assert boxes.launched == 4  # 100, 200 and 300, which threw 100 out; 300 and 200 were there; 100 again
+    await sandbox.close()
+
+
 async def test_a_reply_without_the_nonce_is_not_believed() -> None:
     async def read(size: int) -> bytes:
         return data.pop(0)
@@ -171,6 +250,6 @@ async def test_a_reply_without_the_nonce_is_not_believed() -> None:
     async def nothing(*_: object) -> None:
         pass
 
-    box = Box(SPEC, read=read, write=nothing, ended=lambda: False, discard=nothing)
+    box = Box(SPEC, Channel(read, nothing, lambda: False, nothing, silent), renewable=False)
     with pytest.raises(SandboxError, match="not the runner's"):
         await box.run(COMMAND)

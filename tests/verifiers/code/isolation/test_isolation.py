@@ -1,11 +1,19 @@
-"""What a program sees and may do in a box (`facts.json`, `calls.jsonl`), and what the host sees of it."""
+"""What a program sees and may do in a box, and what the host sees of it; in boxes that a zygote made, and in others.
+
+`facts.json` has a value for each fact, or where they differ one for boxes of a zygote and one for each kind without it;
+a kind that is not named is not asked. `calls.jsonl` has system calls with their arguments, which are refused with EPERM
+or what is named.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import secrets
 import socket
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +22,10 @@ import pyseccomp
 import pytest
 import pytest_asyncio
 
+from espalier.verifiers.code import bwrap, docker
 from espalier.verifiers.code.pool import PooledSandbox
 from espalier.verifiers.code.sandbox import BoxSpec, Command, Job
+from espalier.verifiers.code.seccomp import bpf_program, docker_profile
 from tests.verifiers.code.boxes import KINDS, once, opened
 
 HERE = Path(__file__).parent
@@ -28,7 +38,7 @@ GIVEN = {
     "paths": [str(Path(__file__).parents[4]), str(Path.home() / ".cache"), "/var/lib", "/var/run/docker.sock", "/boot"],
     "hostname": socket.gethostname(),
 }
-ALIVE = "import sys, time; sys.stdin.read(); time.sleep(100)"
+ALIVE = "import sys, time; sys.stdin.read(); time.sleep(float(sys.argv[1]))"
 MEMORY = (256 + 32) << 20
 
 in_module_loop = pytest.mark.asyncio(loop_scope="module")
@@ -37,6 +47,28 @@ in_module_loop = pytest.mark.asyncio(loop_scope="module")
 def plain_python(source: str, stdin: str = "", *arguments: str) -> Command:
     """An interpreter that is executed, not copied: it can be told from its runner by its command line."""
     return Command(("/usr/bin/python3", "-I", "-c", source, *arguments), stdin, 20, 100)
+
+
+def refuse_zygotes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the kernel refuse what a zygote needs: it gets the system calls of a box."""
+    monkeypatch.setattr(docker, "docker_profile", lambda zygote: docker_profile())
+    monkeypatch.setattr(bwrap, "bpf_program", lambda zygote: bpf_program())
+
+
+@pytest.fixture(scope="module", params=["by a zygote", "without a zygote"])
+def zygote(request: pytest.FixtureRequest) -> Iterator[bool]:
+    """Whether zygotes make the boxes."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        if request.param == "without a zygote":
+            refuse_zygotes(monkeypatch)
+        yield request.param == "by a zygote"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=KINDS)
+async def sandbox(request: pytest.FixtureRequest, zygote: bool) -> AsyncIterator[PooledSandbox]:
+    """Each real sandbox of this machine."""
+    async with opened(request.param) as opened_sandbox:
+        yield opened_sandbox
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -49,10 +81,12 @@ async def seen(sandbox: PooledSandbox) -> dict[str, Any]:
 
 @in_module_loop
 @pytest.mark.parametrize("fact", FACTS)
-async def test_a_program_finds_what_the_table_says(sandbox: PooledSandbox, seen: dict[str, Any], fact: str) -> None:
+async def test_a_program_finds_what_the_table_says(
+    sandbox: PooledSandbox, zygote: bool, seen: dict[str, Any], fact: str
+) -> None:
     expected = FACTS[fact]
     if isinstance(expected, dict):
-        expected = expected.get(kind_of(sandbox), seen[fact])
+        expected = expected.get("zygote" if zygote else kind_of(sandbox), seen[fact])
     assert seen[fact] == expected
 
 
@@ -64,10 +98,11 @@ async def test_every_call_that_makes_or_leaves_a_box_is_refused(sandbox: PooledS
 
 @in_module_loop
 async def test_namespaces_are_the_hosts_in_no_kind_and_shared_by_no_two_boxes(
-    sandbox: PooledSandbox, seen: dict[str, Any]
+    sandbox: PooledSandbox, zygote: bool, seen: dict[str, Any]
 ) -> None:
+    shared = set() if zygote or kind_of(sandbox) == "bwrap" else {"user"}
     async with alive(sandbox) as one, alive(sandbox) as other:
-        for name in NAMESPACES - shared_by(sandbox):
+        for name in NAMESPACES - shared:
             host = link("self", name)
             links = [link(process.pid, name) for process in (one, other)]
             assert len({host, seen["namespaces"][name], *links}) >= 3, name
@@ -76,14 +111,14 @@ async def test_namespaces_are_the_hosts_in_no_kind_and_shared_by_no_two_boxes(
 
 
 @in_module_loop
-async def test_the_host_sees_an_unprivileged_process_under_limits(sandbox: PooledSandbox) -> None:
+async def test_the_host_sees_an_unprivileged_process_under_limits(sandbox: PooledSandbox, zygote: bool) -> None:
     async with alive(sandbox) as process:
         status = status_of(process.pid)
         assert set(status["Uid"] + status["Gid"]) == {"65534"}
         assert all(int(status[name][0], 16) == 0 for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"))
         assert (status["NoNewPrivs"], status["Seccomp"]) == (["1"], ["2"])
         assert len(status["NSpid"]) >= 2
-        assert limits_of(process.pid) == {"memory": MEMORY, "swap": 0, "pids": 64, "cpus": 1.0}
+        assert limits_of(process.pid) == {"memory": MEMORY, "swap": 0, "pids": 64 + zygote, "cpus": 1.0}
 
 
 @in_module_loop
@@ -98,6 +133,25 @@ async def test_nothing_of_a_sandbox_has_privileges_or_knows_its_owners_environme
             assert int(status["CapEff"][0], 16) == 0, member
             assert status["NoNewPrivs"] == ["1"], member
             assert "ESPALIER" not in environment_of(member), member
+
+
+@in_module_loop
+async def test_a_zygote_holds_no_byte_of_a_job_and_nothing_but_its_three_streams(
+    sandbox: PooledSandbox, zygote: bool
+) -> None:
+    if not zygote or os.geteuid() != 0:
+        pytest.skip("there is no zygote, or only root may read its memory")
+    secret = secrets.token_hex(24)
+    async with alive(sandbox, stdin=secret, seconds=2) as process:
+        runner = parent_of(process.pid)
+        maker = parent_of(runner)
+        assert descriptors_of(maker) == {"0", "1", "2"}
+        assert secret.encode() in memory_of(runner)
+        assert secret.encode() not in memory_of(maker)
+    await sandbox.wait_warm()
+    [successor] = psutil.Process(maker).children()
+    assert successor.pid != runner
+    assert secret.encode() not in memory_of(maker) + memory_of(successor.pid)
 
 
 @in_module_loop
@@ -145,35 +199,26 @@ def kind_of(sandbox: PooledSandbox) -> str:
     return sandbox._maker.name
 
 
-def shared_by(sandbox: PooledSandbox) -> set[str]:
-    """Namespaces that boxes of this kind share with the host."""
-    return {"user"} if kind_of(sandbox) == "docker" else set()
-
-
 class alive:  # noqa: N801 (used as a function)
-    """A program that waits in a box of its own, as the host sees it."""
+    """A program that waits in a box of its own, as the host sees it. It is left at work, unless it ends soon."""
 
-    def __init__(self, sandbox: PooledSandbox) -> None:
-        self.sandbox = sandbox
+    def __init__(self, sandbox: PooledSandbox, stdin: str = "", seconds: float = 100) -> None:
+        self.mark = secrets.token_hex(16)
+        command = plain_python(ALIVE, stdin, str(seconds), self.mark)
+        self.task = asyncio.create_task(once(sandbox, command))
+        self.short = seconds < 10
 
     async def __aenter__(self) -> psutil.Process:
-        mark = secrets.token_hex(16)
-        job = Job(BoxSpec("python"), (plain_python(ALIVE, "", mark),))
-
-        async def work() -> None:
-            async for _ in self.sandbox.run(job):
-                pass
-
-        self.task = asyncio.create_task(work())
         while True:
             assert not self.task.done(), self.task
             for process in psutil.process_iter(["cmdline"]):
-                if mark in (process.info["cmdline"] or ()):
+                if self.mark in (process.info["cmdline"] or ()):
                     return process
             await asyncio.sleep(0.05)
 
     async def __aexit__(self, *_: object) -> None:
-        self.task.cancel()
+        if not self.short:
+            self.task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
 
 
@@ -184,6 +229,28 @@ def status_of(pid: int) -> dict[str, list[str]]:
 
 def environment_of(pid: int) -> str:
     return Path(f"/proc/{pid}/environ").read_text(errors="replace")
+
+
+def parent_of(pid: int) -> int:
+    return psutil.Process(pid).ppid()
+
+
+def descriptors_of(pid: int) -> set[str]:
+    return {path.name for path in Path(f"/proc/{pid}/fd").iterdir()}
+
+
+def memory_of(pid: int) -> bytes:
+    """All that a process could read of itself."""
+    found = bytearray()
+    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            span, access, *_ = line.split()
+            start, end = (int(place, 16) for place in span.split("-"))
+            if access.startswith("r") and start < 1 << 47:
+                with contextlib.suppress(OSError):  # pages of the kernel
+                    memory.seek(start)
+                    found += memory.read(end - start)
+    return bytes(found)
 
 
 def link(pid: int | str, namespace: str) -> str:
@@ -229,3 +296,19 @@ async def test_files_in_tmp_are_executed_where_the_language_needs_it(kind: str) 
     async with opened(kind, warm=0) as sandbox:
         job = Job(BoxSpec("python", executable_tmp=True), (plain_python(source),))
         assert [outcome.exit_code async for outcome in sandbox.run(job)] == [0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_where_the_host_refuses_zygotes_programs_are_judged_all_the_same_and_health_says_so(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(kind, warm=1) as sandbox:
+        assert "every job pays" not in (await sandbox.health()).detail
+    refuse_zygotes(monkeypatch)
+    async with opened(kind, warm=1) as sandbox:
+        [outcome] = await once(sandbox, plain_python("print('hi')"))
+        assert outcome.stdout == b"hi\n"
+        health = await sandbox.health()
+        assert health.ok
+        assert "every job pays" in health.detail
+        assert "Operation not permitted" in health.detail

@@ -8,20 +8,41 @@ import json
 import marshal
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from importlib import resources
+from dataclasses import dataclass
 from typing import Any
 
-from espalier.verifiers.code.languages import PYTHON
 from espalier.verifiers.code.sandbox import BoxSpec, Command, CommandOutcome, CommandStop, SandboxError
 
 GRACE_SECONDS = 5.0
 """Our clock ends a box this long after the runner should have; only a broken box needs it."""
 
-RUNNER_COMMAND = (
-    *PYTHON,
-    "-c",
-    resources.files(__package__).joinpath("runner.py").read_text("utf-8"),
-)
+READY_SECONDS = 60.0
+"""For a new outer sandbox, on a machine that is busy."""
+
+RENEW_SECONDS = 15.0
+
+
+class ZygoteRefused(SandboxError):
+    """The host does not let a zygote make boxes; the message says what it refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """The streams of an outer sandbox, which is a container or a bubblewrap, and its end.
+
+    Attributes:
+        read: `read(n)` gives exactly n bytes from inside, or raises `asyncio.IncompleteReadError`.
+        write: Sends bytes inside.
+        ended: Whether the stream from inside is at its end.
+        close: Ends the outer sandbox and all that is in it; never raises, may be called twice.
+        complaint: What was said inside on standard error; after `close`.
+    """
+
+    read: Callable[[int], Awaitable[bytes]]
+    write: Callable[[bytes], Awaitable[None]]
+    ended: Callable[[], bool]
+    close: Callable[[], Coroutine[Any, Any, None]]
+    complaint: Callable[[], Awaitable[str]]
 
 
 class Box:
@@ -29,24 +50,14 @@ class Box:
 
     Args:
         spec: What the box was made with.
-        read: `read(n)` gives exactly n bytes from the runner, or raises `asyncio.IncompleteReadError`.
-        write: Sends bytes to the runner.
-        ended: Whether the runner's stream is at its end.
-        discard: Ends the box; never raises, may be called twice.
+        channel: To the runner.
+        renewable: A zygote made the box, and makes another when this one has ended.
     """
 
-    def __init__(
-        self,
-        spec: BoxSpec,
-        *,
-        read: Callable[[int], Awaitable[bytes]],
-        write: Callable[[bytes], Awaitable[None]],
-        ended: Callable[[], bool],
-        discard: Callable[[], Coroutine[Any, Any, None]],
-    ) -> None:
+    def __init__(self, spec: BoxSpec, channel: Channel, *, renewable: bool) -> None:
         self.spec = spec
-        self.discard = discard
-        self._read, self._write, self._ended = read, write, ended
+        self.renewable = renewable
+        self._channel = channel
         self._nonce = secrets.token_hex(16)
         self._commands = 0
         self._answered = 0
@@ -58,12 +69,43 @@ class Box:
 
     @property
     def alive(self) -> bool:
-        return not self._ended()
+        return not self._channel.ended()
 
-    async def wait_ready(self, seconds: float = 60.0) -> None:
-        """Wait for the runner's first word."""
-        if (await self._receive(seconds, limit=1024))[0] != {"ready": True}:
+    async def wait_ready(self, seconds: float = READY_SECONDS) -> None:
+        """Wait for the runner's first word.
+
+        Raises:
+            ZygoteRefused: There will be no box in this outer sandbox.
+            SandboxError: The runner did not start.
+        """
+        first, _ = await self._receive(seconds, limit=1024)
+        if self.renewable and "refused" in first:
+            raise ZygoteRefused(str(first["refused"]))
+        if first != {"ready": True}:
             raise SandboxError("the box did not start its runner")
+
+    async def discard(self) -> None:
+        """End the box and its outer sandbox."""
+        await self._channel.close()
+
+    async def renew(self) -> Box | None:
+        """End this box, and give the one that its zygote made instead; None when the outer sandbox was discarded.
+
+        A box that was left at work, or that said anything but right replies, is not renewed.
+        """
+        successor = Box(self.spec, self._channel, renewable=True)
+        try:
+            if self.renewable and self.quiet and self.alive:
+                await self._channel.write(bytes(4))
+                await successor.wait_ready(RENEW_SECONDS)
+                return successor
+        except (SandboxError, OSError):
+            pass  # whatever it is, the outer sandbox is not used again
+        except asyncio.CancelledError:
+            await self.discard()
+            raise
+        await self.discard()
+        return None
 
     async def run(self, command: Command, files: Mapping[str, str] | None = None) -> CommandOutcome:
         """Run one command.
@@ -84,17 +126,18 @@ class Box:
         self._commands += 1
         body = marshal.dumps(request, 2)
         try:
-            await self._write(len(body).to_bytes(4, "big") + body)
+            await self._channel.write(len(body).to_bytes(4, "big") + body)
         except OSError as error:
             raise SandboxError(f"the box is gone: {error}") from error
         reply, data = await self._receive(
             command.wall_seconds + GRACE_SECONDS, limit=4 * command.output_bytes + (1 << 20)
         )
-        self._answered += 1
         try:
-            return self._outcome(reply, data)
+            outcome = self._outcome(reply, data)
         except (KeyError, TypeError, ValueError) as error:
             raise SandboxError(f"the box sent a malformed reply: {error!r}") from error
+        self._answered += 1
+        return outcome
 
     def _outcome(self, reply: dict[str, Any], data: bytes) -> CommandOutcome:
         if not secrets.compare_digest(str(reply["nonce"]), self._nonce):
@@ -124,10 +167,10 @@ class Box:
         """The next frame: its line of JSON, and the bytes behind it (runner.py)."""
         try:
             async with asyncio.timeout(seconds):
-                size = int.from_bytes(await self._read(4), "big")
+                size = int.from_bytes(await self._channel.read(4), "big")
                 if size > limit:
                     raise SandboxError(f"the box sent a reply of {size} bytes")
-                head, _, data = (await self._read(size)).partition(b"\n")
+                head, _, data = (await self._channel.read(size)).partition(b"\n")
                 message = json.loads(head)
         except TimeoutError as error:
             raise SandboxError(f"the box did not answer within {seconds:g} s") from error

@@ -1,4 +1,4 @@
-"""Boxes as bubblewrap sandboxes, for machines without a Docker daemon."""
+"""Bubblewrap sandboxes, for machines without a Docker daemon."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from espalier.common.cache import cache_directory
-from espalier.verifiers.code.box import RUNNER_COMMAND, Box
+from espalier.verifiers.code.box import Channel
 from espalier.verifiers.code.cgroup import ControlGroup, GroupLimits, Hierarchy, find_hierarchy
 from espalier.verifiers.code.sandbox import PACKAGES, BoxSpec, SandboxError
 from espalier.verifiers.code.seccomp import bpf_program
@@ -28,13 +28,13 @@ def rootfs_directory() -> Path:
     return cache_directory("sandbox")
 
 
-class BwrapMaker:
-    """Makes namespaces that hold one runner each, out of the same root file systems as the images.
+class BwrapLauncher:
+    """Starts bubblewraps out of the same root file systems as the images.
 
-    As under Docker the runner is process 1 of its box and the same system calls are allowed. A box ends with the
-    thread that made it (`--die-with-parent`) and with its standard input; `prepare` removes the control groups of dead
-    owners. Unlike under Docker, the number of files in /tmp is bounded only through the memory that they take, and
-    files in /tmp may be executed.
+    As under Docker the command is process 1 and the same system calls are allowed. A bubblewrap ends with the thread
+    that made it (`--die-with-parent`); `prepare` removes the control groups of dead owners. Without a zygote, as a box
+    of its own, it differs: files in /tmp may be executed, and their number is bounded only through the memory that they
+    take.
 
     Args:
         cpus: Processor share of one box.
@@ -47,28 +47,28 @@ class BwrapMaker:
         self._cpus = cpus
         self._pids = pids
         self._hierarchy: Hierarchy | None = None
-        self._seccomp = b""
+        self._seccomp: dict[bool, bytes] = {}
 
     async def prepare(self) -> None:
         if shutil.which("bwrap") is None:
             raise SandboxError("bubblewrap is missing; install the package bubblewrap")
         try:
-            self._seccomp = self._seccomp or bpf_program()
+            self._seccomp = self._seccomp or {zygote: bpf_program(zygote=zygote) for zygote in (False, True)}
             self._hierarchy = find_hierarchy()
             await asyncio.to_thread(self._hierarchy.reap)
         except OSError as error:
             raise SandboxError(str(error)) from error
 
-    async def make(self, spec: BoxSpec) -> Box:
+    async def launch(self, spec: BoxSpec, command: tuple[str, ...], *, zygote: bool) -> Channel:
         if self._hierarchy is None:
             raise SandboxError("the sandbox is not started")
         rootfs = rootfs_directory() / spec.image
         if not rootfs.is_dir():
             raise SandboxError(f"the root file system {rootfs} is missing; run scripts/sandbox-image.sh {spec.image}")
         memory = (spec.memory_mib + OVERHEAD_MIB) << 20
-        group = self._hierarchy.create(GroupLimits(memory, self._pids, self._cpus))
+        group = self._hierarchy.create(GroupLimits(memory, self._pids + zygote, self._cpus))
         try:
-            process = await self._spawn(rootfs, spec, group)
+            process = await self._spawn(rootfs, spec, group, command, zygote)
         except OSError as error:
             await asyncio.to_thread(group.remove)
             raise SandboxError(f"cannot start bubblewrap: {error}") from error
@@ -82,32 +82,28 @@ class BwrapMaker:
             stdin.write(data)
             await stdin.drain()
 
-        async def discard() -> None:
+        async def close() -> None:
             stdin.close()
             with contextlib.suppress(OSError):
                 await asyncio.to_thread(group.remove)  # bubblewrap itself is in it, and ends with it
             await process.wait()
 
-        box = Box(spec, read=stdout.readexactly, write=write, ended=stdout.at_eof, discard=discard)
-        try:
-            await box.wait_ready()
-        except SandboxError as error:
-            await discard()
-            complaint = (await stderr.read(2048)).decode(errors="replace").strip()
-            raise SandboxError(f"{error}: {complaint}") from error
-        except asyncio.CancelledError:
-            await discard()
-            raise
-        return box
+        async def complaint() -> str:
+            said = (await stderr.read(2048)).decode(errors="replace").strip()
+            return f": {said}" if said else ""
+
+        return Channel(stdout.readexactly, write, stdout.at_eof, close, complaint)
 
     async def close(self) -> None:
         """Nothing is kept between boxes."""
 
-    async def _spawn(self, rootfs: Path, spec: BoxSpec, group: ControlGroup) -> asyncio.subprocess.Process:
+    async def _spawn(
+        self, rootfs: Path, spec: BoxSpec, group: ControlGroup, command: tuple[str, ...], zygote: bool
+    ) -> asyncio.subprocess.Process:
         # A memory file of its own for every box: the offset would be shared.
         seccomp = os.memfd_create("seccomp")
         try:
-            os.write(seccomp, self._seccomp)
+            os.write(seccomp, self._seccomp[zygote])
             os.lseek(seccomp, 0, os.SEEK_SET)
             return await asyncio.create_subprocess_exec(
                 "/bin/sh",
@@ -117,8 +113,8 @@ class BwrapMaker:
                 *group.entrances,
                 "--",
                 *self._unprivileged(),
-                *self._bwrap(rootfs, spec, seccomp),
-                *RUNNER_COMMAND,
+                *self._bwrap(rootfs, spec, seccomp, zygote),
+                *command,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
@@ -139,13 +135,14 @@ class BwrapMaker:
         return ("/usr/bin/setpriv", *identity, "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", "--")
 
     @staticmethod
-    def _bwrap(rootfs: Path, spec: BoxSpec, seccomp: int) -> tuple[str, ...]:
+    def _bwrap(rootfs: Path, spec: BoxSpec, seccomp: int, zygote: bool) -> tuple[str, ...]:
         shm = ("--size", str(SHM_BYTES), "--tmpfs", "/dev/shm")  # noqa: S108 (inside the box)
         tmp = ("--size", str(spec.tmp_mib << 20), "--tmpfs", "/tmp")  # noqa: S108 (inside the box)
         packages = ("--ro-bind", spec.packages, PACKAGES) if spec.packages else ()
         return (
             "/usr/bin/bwrap",
-            *("--unshare-all", "--unshare-user", "--disable-userns", "--as-pid-1"),
+            *("--unshare-all", "--unshare-user", "--as-pid-1"),
+            *(() if zygote else ("--disable-userns",)),  # a zygote does that in each of its boxes
             *("--new-session", "--die-with-parent", "--clearenv", "--cap-drop", "ALL"),
             *("--uid", str(NOBODY), "--gid", str(NOBODY), "--hostname", "box"),
             *("--ro-bind", str(rootfs), "/", "--proc", "/proc", "--dev", "/dev"),

@@ -1,4 +1,4 @@
-"""Boxes as Docker containers."""
+"""Docker containers."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ import docker
 import docker.errors
 import requests
 
-from espalier.verifiers.code.box import RUNNER_COMMAND, Box
+from espalier.verifiers.code.box import Channel
 from espalier.verifiers.code.owner import owner_is_dead, owner_tag
-from espalier.verifiers.code.sandbox import PACKAGES, BoxSpec, SandboxError
+from espalier.verifiers.code.sandbox import PACKAGES, BoxSpec, SandboxError, tmp_options
 from espalier.verifiers.code.seccomp import docker_profile
 
 LABEL = "espalier.sandbox"
 IMAGE_REPOSITORY = "espalier-sandbox"
 SHM_BYTES = 64 << 20
 FILE_BYTES = 64 << 20
-TMP_INODES_PER_MIB = 64
 OVERHEAD_MIB = 32
 """Memory for the runner itself."""
 API_SECONDS = 60
@@ -31,10 +30,10 @@ STDOUT = 1
 """Stream number in the daemon's framing of an attached stream."""
 
 
-class DockerMaker:
-    """Makes containers that hold one runner each, through the daemon that DOCKER_HOST names.
+class DockerLauncher:
+    """Starts containers through the daemon that DOCKER_HOST names.
 
-    The runner is process 1. It ends, and the daemon removes the container, when our end of the attached stream closes:
+    The command is process 1. It ends, and the daemon removes the container, when our end of the attached stream closes:
     nothing outlives a killed owner but a container caught between creation and start, which `prepare` removes.
 
     Args:
@@ -50,15 +49,14 @@ class DockerMaker:
         self._cpus = cpus
         self._pids = pids
         self._owner = owner_tag()
-        self._seccomp = docker_profile()
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="docker")
         self._client: docker.APIClient | None = None
 
     async def prepare(self) -> None:
         await self._call(self._prepare)
 
-    async def make(self, spec: BoxSpec) -> Box:
-        making = asyncio.ensure_future(self._call(self._create, spec))
+    async def launch(self, spec: BoxSpec, command: tuple[str, ...], *, zygote: bool) -> Channel:
+        making = asyncio.ensure_future(self._call(self._create, spec, command, zygote))
         try:
             container, stream = await asyncio.shield(making)
         except asyncio.CancelledError:
@@ -77,21 +75,19 @@ class DockerMaker:
             writer.write(data)
             await writer.drain()
 
-        async def discard() -> None:
+        async def close() -> None:
             writer.close()
             await self._remove(container)
 
-        box = Box(spec, read=demultiplexed.read, write=write, ended=reader.at_eof, discard=discard)
+        async def complaint() -> str:
+            return demultiplexed.complaint()
+
         try:
             await self._call(self._api().start, container)
-            await box.wait_ready()
-        except SandboxError as error:
-            await discard()
-            raise SandboxError(f"{error}{demultiplexed.complaint()}") from error
-        except asyncio.CancelledError:
-            await discard()
+        except (SandboxError, asyncio.CancelledError):
+            await close()
             raise
-        return box
+        return Channel(demultiplexed.read, write, reader.at_eof, close, complaint)
 
     async def _give_up(self, container: str, stream: socket.socket) -> None:
         stream.close()
@@ -116,15 +112,16 @@ class DockerMaker:
             if owner_is_dead(found["Labels"][LABEL]):
                 self._remove_now(found["Id"])
 
-    def _create(self, spec: BoxSpec) -> tuple[str, socket.socket]:
+    def _create(self, spec: BoxSpec, command: tuple[str, ...], zygote: bool) -> tuple[str, socket.socket]:
         memory = (spec.memory_mib + OVERHEAD_MIB) << 20
         api = self._api()
         access = f"rw,nosuid,nodev,{'exec' if spec.executable_tmp else 'noexec'}"
-        tmp = f"{access},size={spec.tmp_mib << 20},nr_inodes={TMP_INODES_PER_MIB * spec.tmp_mib}"
+        # Where paths of /proc are covered, the kernel lets a zygote mount no other; it hides them in its boxes itself.
+        uncovered: dict[str, list[str]] = {"MaskedPaths": [], "ReadonlyPaths": []} if zygote else {}
         try:
             container = api.create_container(
                 f"{IMAGE_REPOSITORY}:{spec.image}",
-                entrypoint=list(RUNNER_COMMAND),
+                entrypoint=list(command),
                 command=[],
                 user="65534:65534",
                 working_dir="/tmp",  # noqa: S108 (inside the box)
@@ -132,7 +129,8 @@ class DockerMaker:
                 stdin_open=True,
                 network_disabled=True,
                 labels={LABEL: self._owner},
-                host_config=api.create_host_config(
+                host_config=uncovered
+                | api.create_host_config(
                     auto_remove=True,
                     binds={spec.packages: {"bind": PACKAGES, "mode": "ro"}} if spec.packages else None,
                     cap_drop=["ALL"],
@@ -143,12 +141,12 @@ class DockerMaker:
                     memswap_limit=memory,
                     nano_cpus=int(self._cpus * 1e9),
                     network_mode="none",
-                    pids_limit=self._pids,
+                    pids_limit=self._pids + zygote,
                     read_only=True,
                     runtime=self._runtime,
-                    security_opt=["no-new-privileges", f"seccomp={self._seccomp}"],
+                    security_opt=["no-new-privileges", f"seccomp={docker_profile(zygote=zygote)}"],
                     tmpfs={
-                        "/tmp": f"{tmp},mode=1777",  # noqa: S108 (inside the box)
+                        "/tmp": f"{access},{tmp_options(spec)}",  # noqa: S108 (inside the box)
                         "/dev/shm": f"rw,nosuid,nodev,noexec,size={SHM_BYTES},nr_inodes=256,mode=1777",  # noqa: S108
                     },
                     ulimits=[

@@ -1,15 +1,15 @@
-"""Single-use boxes kept warm: each is handed to one job and thrown away; new ones are made in the background.
+"""Single-use boxes kept ready: each is handed to one job, then its outer sandbox makes the next, or is thrown away.
 
-Making and removing a box costs more processor time than a small job. So that this does not slow down the jobs of a
-burst, it waits for a quiet moment as long as half of the pool is left.
+Making a box costs as much processor time as a small job. So that this does not slow down the jobs of a burst, it waits
+for a quiet moment as long as more than half of the boxes are left.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections import Counter, defaultdict, deque
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
@@ -26,6 +26,11 @@ class BoxMaker(Protocol):
     """Makes boxes of one kind (Docker, bubblewrap)."""
 
     name: str
+
+    @property
+    def note(self) -> str:
+        """What makes its boxes slower than they could be; empty when nothing does."""
+        ...
 
     async def prepare(self) -> None:
         """Check what boxes rest on and clear away what dead owners left. Raises SandboxError."""
@@ -44,20 +49,27 @@ class PooledSandbox:
     Args:
         maker: Makes the boxes.
         warm: How many boxes to keep ready, per spec.
-        concurrency: Jobs that run at the same time; further ones wait their turn.
+        concurrency: Jobs that run at the same time; further ones wait their turn. As many boxes beyond the warm ones
+            are kept once they are there, of the specs that were used last.
         makers: Boxes made at the same time.
     """
 
     def __init__(self, maker: BoxMaker, warm: Mapping[BoxSpec, int], *, concurrency: int, makers: int = 2) -> None:
         self._maker = maker
         self._warm = dict(warm)
-        self._idle: dict[BoxSpec, deque[Box]] = {spec: deque() for spec in warm}
-        self._filling: dict[BoxSpec, int] = dict.fromkeys(warm, 0)
+        self._spare = concurrency
+        self._idle: defaultdict[BoxSpec, deque[Box]] = defaultdict(deque)
+        self._used: defaultdict[BoxSpec, deque[Box]] = defaultdict(deque)
+        self._renewing: defaultdict[BoxSpec, set[Box]] = defaultdict(set)
+        self._filling: Counter[BoxSpec] = Counter()
+        self._waiting: defaultdict[BoxSpec, deque[asyncio.Future[Box | None]]] = defaultdict(deque)
+        self._asked: dict[BoxSpec, None] = dict.fromkeys(warm)
+        """Specs of boxes that are kept, the one that was used last at the end."""
         self._running = asyncio.Semaphore(concurrency)
         self._making = asyncio.Semaphore(makers)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._resting: asyncio.Task[None] | None = None
         self._busy: set[Box] = set()
-        self._used: list[Box] = []
         self._active = 0
         self._last_job = 0.0
         self._trouble = "not started"
@@ -84,8 +96,9 @@ class PooledSandbox:
             await self._maker.prepare()
         except SandboxError as error:
             return Health(ok=False, detail=str(error))
-        ready = {spec.image: len(boxes) for spec, boxes in self._idle.items()}
-        return Health(ok=True, detail=f"{self._maker.name}: warm boxes {ready}")
+        ready = {spec.image: len(self._idle[spec]) for spec in self._warm}
+        note = self._maker.note and f"; {self._maker.note}"
+        return Health(ok=True, detail=f"{self._maker.name}: warm boxes {ready}{note}")
 
     async def wait_warm(self) -> None:
         """Wait until the background has made every box it was asked for (benchmarks, tests)."""
@@ -94,13 +107,16 @@ class PooledSandbox:
 
     async def close(self) -> None:
         self._closed = True
-        for task in list(self._tasks):
-            if task.get_name() == "refill":
+        for task in self._tasks:
+            if task.get_name() != "discard":
                 task.cancel()
-        idle = [box for boxes in self._idle.values() for box in boxes]
-        for boxes in self._idle.values():
-            boxes.clear()
-        await asyncio.gather(*(box.discard() for box in (*idle, *self._busy)))  # jobs under way get a SandboxError
+        for spec in self._waiting:
+            self._send_away(spec, keep=0)
+        kept = (*self._idle.values(), *self._used.values(), *self._renewing.values())
+        left = [box for boxes in kept for box in boxes]
+        self._idle.clear()
+        self._used.clear()
+        await asyncio.gather(*(box.discard() for box in (*left, *self._busy)))  # jobs under way get a SandboxError
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._maker.close()
@@ -112,14 +128,15 @@ class PooledSandbox:
             box = await self._take(spec)
             self._busy.add(box)
             try:
+                if self._closed:
+                    raise SandboxError("the sandbox was closed")
                 yield box
             except SandboxError:
                 self._distrust(spec)
                 raise
             finally:
                 self._busy.discard(box)
-                self._background(self._throw_away(box), "discard")
-                self._refill(spec)
+                self._give_back(box)
         finally:
             self._active -= 1
             self._last_job = time.monotonic()
@@ -127,63 +144,153 @@ class PooledSandbox:
     async def _take(self, spec: BoxSpec) -> Box:
         if self._closed:
             raise SandboxError("the sandbox is closed")
-        idle = self._idle.get(spec, deque())
+        idle = self._idle[spec]
         while idle:
             box = idle.popleft()
+            self._tend(spec)
             if box.alive:
                 return box
             self._background(box.discard(), "discard")
+        if len(self._renewing[spec]) > len(self._waiting[spec]):
+            arrival: asyncio.Future[Box | None] = asyncio.get_running_loop().create_future()
+            self._waiting[spec].append(arrival)
+            try:
+                arrived = await arrival
+            except asyncio.CancelledError:
+                if not arrival.cancelled() and (missed := arrival.result()) is not None:
+                    self._offer(missed)
+                raise
+            if arrived is not None:
+                return arrived
+            if self._closed:
+                raise SandboxError("the sandbox was closed")
         return await self._maker.make(spec)
+
+    def _give_back(self, box: Box) -> None:
+        """Take a box whose job is over."""
+        spec = box.spec
+        if self._closed or not box.quiet:
+            self._background(box.discard(), "discard")
+            self._refill(spec)
+            return
+        self._used[spec].append(box)
+        self._asked.pop(spec, None)
+        self._asked[spec] = None
+        self._drop_spares()
+        self._tend(spec)
+
+    def _offer(self, box: Box) -> None:
+        """A box is ready: for the job that has waited longest, or to be kept."""
+        waiting = self._waiting[box.spec]
+        while waiting:
+            arrival = waiting.popleft()
+            if not arrival.done():
+                arrival.set_result(box)
+                return
+        self._idle[box.spec].append(box)
+        self._drop_spares()
+
+    def _send_away(self, spec: BoxSpec, keep: int) -> None:
+        """Jobs that wait for a box that will not come make one of their own."""
+        waiting = self._waiting[spec]
+        while len(waiting) > keep:
+            arrival = waiting.popleft()
+            if not arrival.done():
+                arrival.set_result(None)
+
+    def _tend(self, spec: BoxSpec) -> None:
+        """Renew used boxes where few are left; the others wait until the pool is at rest."""
+        used = self._used[spec]
+        while used and len(self._idle[spec]) + len(self._renewing[spec]) <= self._warm.get(spec, 0) // 2:
+            self._start_renewing(used.popleft())
+        if used and self._resting is None:
+            self._resting = self._background(self._rest(), "rest")
+
+    async def _rest(self) -> None:
+        """Renew every used box once no job has come or gone for a while."""
+        try:
+            while True:
+                left = self._last_job + QUIET_SECONDS - time.monotonic()
+                if left <= 0 and not self._active:
+                    break
+                await asyncio.sleep(max(left, QUIET_SECONDS / 2))
+        finally:
+            self._resting = None
+        for used in self._used.values():
+            while used:
+                self._start_renewing(used.popleft())
+
+    def _start_renewing(self, box: Box) -> None:
+        if not box.renewable:
+            self._background(box.discard(), "discard")
+            self._refill(box.spec)
+            return
+        self._renewing[box.spec].add(box)
+        self._background(self._renew(box), "renew")
+
+    async def _renew(self, box: Box) -> None:
+        spec, successor = box.spec, None
+        try:
+            successor = await box.renew()
+        finally:
+            self._renewing[spec].discard(box)
+            if successor is None:
+                self._send_away(spec, keep=len(self._renewing[spec]))
+        if successor is None:
+            self._refill(spec)
+        elif self._closed:
+            await successor.discard()
+        else:
+            self._offer(successor)
+
+    def _drop_spares(self) -> None:
+        """Discard boxes beyond the warm ones and as many spare ones, first of the specs that were used long ago."""
+        surplus = {spec: max(0, self._count(spec) - self._warm.get(spec, 0)) for spec in self._asked}
+        beyond = sum(surplus.values()) - self._spare
+        for spec, boxes in surplus.items():
+            for _ in range(min(boxes, beyond)):
+                kept = self._used[spec] or self._idle[spec]
+                if kept:
+                    self._background(kept.popleft().discard(), "discard")
+                    beyond -= 1
+            if self._count(spec) == 0:
+                del self._asked[spec]
+
+    def _count(self, spec: BoxSpec) -> int:
+        """Boxes of no job."""
+        return len(self._idle[spec]) + len(self._used[spec]) + len(self._renewing[spec]) + self._filling[spec]
 
     def _distrust(self, spec: BoxSpec) -> None:
         """A box has failed: whatever befell it may have befallen those that wait, so the next try gets a new one."""
-        for box in self._idle.get(spec, ()):
-            self._background(box.discard(), "discard")
-        self._idle.get(spec, deque()).clear()
+        for boxes in (self._idle[spec], self._used[spec]):
+            while boxes:
+                self._background(boxes.popleft().discard(), "discard")
 
     def _refill(self, spec: BoxSpec) -> None:
-        if self._closed or spec not in self._warm:
-            return
-        while len(self._idle[spec]) + self._filling[spec] < self._warm[spec]:
+        while not self._closed and self._count(spec) < self._warm.get(spec, 0):
             self._filling[spec] += 1
-            self._background(self._make_idle(spec), "refill")
+            self._background(self._fill(spec), "fill")
 
-    async def _throw_away(self, box: Box) -> None:
-        if box.quiet:
-            self._used.append(box)
-            await self._calm(lambda: len(self._used) <= self._warm.get(box.spec, 0) // 2)
-            self._used.remove(box)
-        await box.discard()
-
-    async def _calm(self, can_wait: Callable[[], bool]) -> None:
-        """Wait until no job has come or gone for a while, or waiting would do harm."""
-        while not self._closed and can_wait():
-            left = self._last_job + QUIET_SECONDS - time.monotonic()
-            if left <= 0 and not self._active:
-                return
-            await asyncio.sleep(max(left, QUIET_SECONDS / 2))
-
-    async def _make_idle(self, spec: BoxSpec) -> None:
+    async def _fill(self, spec: BoxSpec) -> None:
+        box = None
         try:
-            await self._calm(lambda: len(self._idle[spec]) > self._warm[spec] // 2)
             async with self._making:
-                while not self._closed:
+                while box is None:
                     try:
                         box = await self._maker.make(spec)
                     except SandboxError as error:
                         self._trouble = str(error)
                         await asyncio.sleep(RETRY_SECONDS)
-                        continue
-                    self._trouble = ""
-                    if self._closed:
-                        await box.discard()
-                    else:
-                        self._idle[spec].append(box)
-                    break
         finally:
             self._filling[spec] -= 1
+        self._trouble = ""
+        if self._closed:
+            await box.discard()
+        else:
+            self._offer(box)
 
-    def _background(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    def _background(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

@@ -1,9 +1,9 @@
-# ruff: noqa: PTH102, PTH123, PTH208 (pathlib would cost every box its import)
 """The resident of every box: runs one command after the other under limits and reports raw results.
 
-The service never runs this file. Its text is handed to the interpreter inside the box, where it must be process 1:
-there no program of the box can kill or stop it, and `kill(-1)` ends every process but itself. It cannot be inspected
-either (not dumpable), so its channel to the owner, standard input and output, stays out of the programs' reach.
+The service never runs this file. Its text is handed to the interpreter inside the box, alone or with zygote.py behind
+it. The runner must be process 1: there no program of the box can kill or stop it, and `kill(-1)` ends every process but
+itself. It cannot be inspected either (not dumpable), so its channel to the owner, standard input and output, stays out
+of the programs' reach.
 
 Every box pays for its imports, so it has none but modules written in C and those that every interpreter starts with:
 together a tenth of what `json`, `subprocess`, `ctypes` and `signal` would cost.
@@ -14,7 +14,7 @@ Frames in both directions: four bytes of length, big-endian, then
     reply     one line of JSON, then bytes: nonce, exit_code, signal, stopped ("time" | "wall" | "output" | null),
               seconds, cpu_seconds, memory_kib and the numbers of bytes of stdout, stderr and result; or nonce and the
               number of bytes of unusable: why the command could not be started
-It ends when its standard input ends, so a box does not outlive its owner.
+It ends when its standard input ends, so a box does not outlive its owner, and at a request of no bytes.
 """
 
 import _ctypes
@@ -41,8 +41,6 @@ OWNER = 0
 PR_SET_DUMPABLE = 4
 PYTHON = ("/usr/bin/python3", "-I", "-B", "-X", "utf8", "-X", "int_max_str_digits=0")
 """How commands that are Python begin, and how this interpreter was started."""
-OUR_FRAMES = 4
-"""Frames of this file under a Python command."""
 MAX_DESCRIPTORS = 256
 TICKS = os.sysconf("SC_CLK_TCK")
 PROCESSORS = os.sysconf("SC_NPROCESSORS_ONLN")
@@ -57,7 +55,8 @@ ENVIRONMENT = {
 }
 
 
-def main() -> None:
+def main() -> bool:
+    """Serve requests; True when the owner wants another box, False when it is gone."""
     if os.getpid() != 1:
         sys.exit("the runner must be process 1 of its own PID namespace")
     set_dumpable(0)
@@ -71,7 +70,14 @@ def main() -> None:
     send('{"ready": true}')
     number = 0
     clean = True
-    while (request := receive()) is not None:
+    while True:
+        try:
+            body = receive()
+        except EOFError:
+            return False
+        if not body:
+            return True
+        request = marshal.loads(body)  # noqa: S302 (from our owner)
         for name, text in request["files"].items():
             with open(f"{JOB}/{name}", "w", encoding="utf-8", errors="surrogatepass", newline="") as file:
                 file.write(text)
@@ -191,7 +197,7 @@ def run_python(arguments: "tuple[str, ...]") -> None:
         main.__file__ = name
     sys.modules["__main__"] = main
     _signal.signal(_signal.SIGINT, _signal.default_int_handler)
-    sys.setrecursionlimit(sys.getrecursionlimit() + OUR_FRAMES)
+    sys.setrecursionlimit(sys.getrecursionlimit() + frames_below())
     try:
         exec(compile(source, name, "exec", dont_inherit=True), vars(main))  # noqa: S102 (in the box)
     except SystemExit:
@@ -200,6 +206,14 @@ def run_python(arguments: "tuple[str, ...]") -> None:
         trace = error.__traceback__ and error.__traceback__.tb_next  # without the frame of ours
         sys.excepthook(type(error), error.with_traceback(trace), trace)
         raise SystemExit(1) from None
+
+
+def frames_below() -> int:
+    """How many frames a Python command has below it that an interpreter of its own would not have."""
+    frame, number = sys._getframe(), 0
+    while frame.f_back is not None:
+        frame, number = frame.f_back, number + 1
+    return number - 1
 
 
 def close(fd: int) -> None:
@@ -362,19 +376,19 @@ def end_all() -> None:
         return
 
 
+def receive() -> bytes:
+    """The next frame; raises EOFError when the owner is gone."""
+    return read_exactly(int.from_bytes(read_exactly(4), "big"))
+
+
 def read_exactly(size: int) -> bytes:
     data = bytearray()
     while len(data) < size:
         chunk = os.read(OWNER, min(size - len(data), 1 << 20))
         if not chunk:
-            return b""
+            raise EOFError
         data += chunk
     return bytes(data)
-
-
-def receive() -> "dict[str, Any] | None":
-    body = read_exactly(int.from_bytes(read_exactly(4), "big"))
-    return marshal.loads(body) if body else None  # noqa: S302 (from our owner)
 
 
 def send(line: str, data: bytes = b"") -> None:
@@ -382,7 +396,3 @@ def send(line: str, data: bytes = b"") -> None:
     view = memoryview((len(head) + len(data)).to_bytes(4, "big") + head + data)
     while view:
         view = view[os.write(1, view) :]
-
-
-if __name__ == "__main__":
-    main()

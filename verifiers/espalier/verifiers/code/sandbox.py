@@ -11,6 +11,8 @@ from typing import Protocol
 PACKAGES = "/tmp/packages"  # noqa: S108 (inside the box)
 """Where a box has the directory `BoxSpec.packages`."""
 
+TMP_INODES_PER_MIB = 64
+
 
 class SandboxError(Exception):
     """The sandbox failed, not the program: no daemon, no box, a box that died or fell silent."""
@@ -95,6 +97,11 @@ class BoxSpec:
     executable_tmp: bool = False
     tmp_mib: int = 64
     packages: str = ""
+
+
+def tmp_options(spec: BoxSpec) -> str:
+    """Options of the tmpfs at /tmp."""
+    return f"size={spec.tmp_mib << 20},nr_inodes={TMP_INODES_PER_MIB * spec.tmp_mib},mode=1777"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,7 @@
-"""The system calls that a box may make: one allow-list, in Docker's format, for both sandboxes."""
+"""The system calls that a box may make: one allow-list, in Docker's format, for both sandboxes.
+
+A zygote may make a few more, by which it makes boxes; each box has the list without them.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,20 @@ import os
 from importlib import resources
 from typing import Any
 
+BINARY_TREE = 2
+"""The kernel runs a filter for every call there is when a box takes it on: over a list that would take a while."""
 
-def docker_profile() -> str:
+
+def docker_profile(*, zygote: bool = False) -> str:
     """The profile as the JSON text that Docker takes in `security_opt`."""
-    return resources.files(__package__).joinpath("seccomp.json").read_text("utf-8")
+    box = _data("seccomp.json")
+    if not zygote:
+        return box
+    profile = json.loads(box)
+    return json.dumps({**profile, "syscalls": profile["syscalls"] + json.loads(_data("seccomp_zygote.json"))})
 
 
-def bpf_program() -> bytes:
+def bpf_program(*, zygote: bool = False) -> bytes:
     """The same list compiled for this machine's architecture, as bubblewrap takes it on a file descriptor.
 
     Calls of a foreign architecture (32-bit, x32) kill the process.
@@ -26,7 +36,7 @@ def bpf_program() -> bytes:
     except (ImportError, RuntimeError, OSError, AttributeError) as error:
         raise OSError("libseccomp is missing; install the package libseccomp2 (Debian) or libseccomp") from error
 
-    profile = json.loads(docker_profile())
+    profile = json.loads(docker_profile(zygote=zygote))
     operators = {"SCMP_CMP_EQ": pyseccomp.EQ, "SCMP_CMP_MASKED_EQ": pyseccomp.MASKED_EQ}
 
     def action(rule: dict[str, Any]) -> int:
@@ -35,6 +45,7 @@ def bpf_program() -> bytes:
         return int(pyseccomp.ERRNO(rule["errnoRet"]))
 
     program = pyseccomp.SyscallFilter(pyseccomp.ERRNO(profile["defaultErrnoRet"]))
+    program.set_attr(pyseccomp.Attr.CTL_OPTIMIZE, BINARY_TREE)
     for rule in profile["syscalls"]:
         arguments = [pyseccomp.Arg(a["index"], operators[a["op"]], a["value"], a["valueTwo"]) for a in rule["args"]]
         for name in rule["names"]:
@@ -50,3 +61,7 @@ def bpf_program() -> bytes:
         program.export_bpf(file)
         file.seek(0)
         return file.read()
+
+
+def _data(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text("utf-8")

@@ -8,9 +8,10 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from espalier.verifiers.code.bwrap import BwrapMaker
-from espalier.verifiers.code.docker import DockerMaker
-from espalier.verifiers.code.pool import BoxMaker, PooledSandbox
+from espalier.verifiers.code.bwrap import BwrapLauncher
+from espalier.verifiers.code.docker import DockerLauncher
+from espalier.verifiers.code.maker import Launcher, OuterSandboxMaker
+from espalier.verifiers.code.pool import PooledSandbox
 from espalier.verifiers.code.sandbox import BoxSpec, Sandbox, SandboxError
 
 
@@ -42,7 +43,8 @@ async def open_sandbox(settings: SandboxSettings) -> Sandbox:
         SandboxError: None is to be had; says what to install or start.
     """
     faults = []
-    for maker in _makers(settings):
+    for launcher in _launchers(settings):
+        maker = OuterSandboxMaker(launcher)
         sandbox = PooledSandbox(maker, {BoxSpec("python"): settings.warm}, concurrency=settings.concurrency)
         try:
             await sandbox.start()
@@ -54,8 +56,8 @@ async def open_sandbox(settings: SandboxSettings) -> Sandbox:
     raise SandboxError("no sandbox can be had, and programs run in a sandbox or not at all. " + "; ".join(faults))
 
 
-def _makers(settings: SandboxSettings) -> list[BoxMaker]:
-    docker = DockerMaker(runtime=settings.runtime, cpus=settings.cpus, pids=settings.pids)
-    bwrap = BwrapMaker(cpus=settings.cpus, pids=settings.pids)
-    choices: dict[str, list[BoxMaker]] = {"auto": [docker, bwrap], "docker": [docker], "bwrap": [bwrap]}
+def _launchers(settings: SandboxSettings) -> list[Launcher]:
+    docker = DockerLauncher(runtime=settings.runtime, cpus=settings.cpus, pids=settings.pids)
+    bwrap = BwrapLauncher(cpus=settings.cpus, pids=settings.pids)
+    choices: dict[str, list[Launcher]] = {"auto": [docker, bwrap], "docker": [docker], "bwrap": [bwrap]}
     return choices[settings.kind]

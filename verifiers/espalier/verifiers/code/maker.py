@@ -1,0 +1,102 @@
+"""Makes boxes in outer sandboxes (containers, bubblewraps): by a zygote in each, where the host allows it."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib import resources
+from typing import Protocol
+
+import structlog
+
+from espalier.verifiers.code.box import Box, Channel, ZygoteRefused
+from espalier.verifiers.code.languages import PYTHON
+from espalier.verifiers.code.sandbox import BoxSpec, SandboxError, tmp_options
+from espalier.verifiers.code.seccomp import bpf_program
+
+log = structlog.get_logger()
+
+
+class Launcher(Protocol):
+    """Starts outer sandboxes of one kind (Docker, bubblewrap)."""
+
+    name: str
+
+    async def prepare(self) -> None:
+        """Check what outer sandboxes rest on and clear away what dead owners left. Raises SandboxError."""
+        ...
+
+    async def launch(self, spec: BoxSpec, command: tuple[str, ...], *, zygote: bool) -> Channel:
+        """A new outer sandbox under the limits of one box, with `command` as its first process.
+
+        Raises:
+            SandboxError: It cannot be started; nothing is left behind.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+class OuterSandboxMaker:
+    """Makes boxes out of the outer sandboxes of a launcher.
+
+    A zygote in an outer sandbox makes one box after the other. Where the host refuses what it needs (user namespaces,
+    mounts), which is found out with the first box, the outer sandbox itself is the box, and each serves one job.
+    """
+
+    def __init__(self, launcher: Launcher) -> None:
+        self.name = launcher.name
+        self._launcher = launcher
+        self._refused = ""
+
+    @property
+    def note(self) -> str:
+        """Why every job pays for an outer sandbox of its own; nothing when it does not."""
+        return (
+            self._refused
+            and f"every job pays for a {self.name} sandbox of its own, as no zygote may make boxes: {self._refused}"
+        )
+
+    async def prepare(self) -> None:
+        await self._launcher.prepare()
+
+    async def make(self, spec: BoxSpec) -> Box:
+        if not self._refused:
+            try:
+                return await self._launch(spec, _zygote(spec), zygote=True)
+            except ZygoteRefused as error:
+                self._refused = str(error)
+                log.warning("boxes are made slowly", sandbox=self.name, reason=self.note)
+        return await self._launch(spec, _runner(), zygote=False)
+
+    async def close(self) -> None:
+        await self._launcher.close()
+
+    async def _launch(self, spec: BoxSpec, command: tuple[str, ...], *, zygote: bool) -> Box:
+        channel = await self._launcher.launch(spec, command, zygote=zygote)
+        box = Box(spec, channel, renewable=zygote)
+        try:
+            await box.wait_ready()
+        except SandboxError as error:
+            await box.discard()
+            raise type(error)(f"{error}{await channel.complaint()}") from error
+        except asyncio.CancelledError:
+            await box.discard()
+            raise
+        return box
+
+
+def _runner() -> tuple[str, ...]:
+    return (*PYTHON, "-c", f"{_source('runner.py')}\nmain()\n")
+
+
+def _zygote(spec: BoxSpec) -> tuple[str, ...]:
+    try:
+        seccomp = bpf_program()
+    except OSError as error:
+        raise ZygoteRefused(str(error)) from error
+    source = f"{_source('runner.py')}\n{_source('zygote.py')}"
+    return (*PYTHON, "-c", source, seccomp.hex(), "exec" if spec.executable_tmp else "noexec", tmp_options(spec))
+
+
+def _source(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text("utf-8")
