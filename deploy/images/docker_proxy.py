@@ -1,11 +1,12 @@
 """Lets the verifiers make sandbox boxes with a Docker daemon, and nothing else.
 
-    python docker_proxy.py --listen 0.0.0.0:2375 --seccomp seccomp.json
+    python docker_proxy.py --listen 0.0.0.0:2375 --seccomp seccomp.json --zygote-seccomp seccomp_zygote.json
 
 A process that can talk to a Docker daemon owns its machine: one container with the host's root mounted is enough.
 Proxies that filter by path alone do not change that: `POST /containers/create` has to be open. This one reads the body.
 A container may be made only in the shape of a box (no mounts, no network, no capabilities, read-only, our system-call
-list, our image, with limits), and only containers that carry the sandbox's label can be attached, started or removed.
+list, our image, with limits) or of a zygote, which makes boxes in its container, and only containers that carry the
+sandbox's label can be attached, started or removed.
 
 It needs nothing but Python's standard library. One connection carries one request; what goes to the daemon is written
 anew from what was understood, so that no two readings of a request can differ.
@@ -89,14 +90,16 @@ class Request:
         return "\r\n".join([*lines, "", ""]).encode("ascii")
 
 
-def box_of(container: Any, seccomp: Any) -> dict[str, Any]:
+def box_of(container: Any, seccomp: Any, zygote_seccomp: Any = None) -> dict[str, Any]:
     """What a body of `POST /containers/create` says, with the fields that a box has and no others.
 
     The daemon reads names of fields in any case, and the last of two: so the body itself is never passed on.
 
     Args:
         container: The body.
-        seccomp: The only list of system calls that is allowed.
+        seccomp: The list of system calls of a box.
+        zygote_seccomp: The list of a zygote, if there may be any. It has to mount a /proc of its own for each of its
+            boxes, which needs one that is not covered in part: that comes with this list, and with no other.
 
     Raises:
         Refused: It describes something else than a box.
@@ -121,9 +124,11 @@ def box_of(container: Any, seccomp: Any) -> dict[str, Any]:
         raise Refused("Tmpfs is for /tmp and /dev/shm")
     if host.get("Runtime") not in (None, "runc", "runsc"):
         raise Refused("Runtime has to be runc or runsc")
-    if not _is_ours(host.get("SecurityOpt"), seccomp):
+    listed = _list_of(host.get("SecurityOpt"))
+    if listed is None or listed not in (seccomp, zygote_seccomp):
         raise Refused("SecurityOpt has to be no-new-privileges and the sandbox's list of system calls")
-    return {**own, "HostConfig": host}
+    uncovered: dict[str, Any] = {"MaskedPaths": [], "ReadonlyPaths": []} if listed == zygote_seccomp else {}
+    return {**own, "HostConfig": host | uncovered}
 
 
 def _set(fields: dict[str, Any]) -> dict[str, Any]:
@@ -141,11 +146,12 @@ def _positive(value: object, most: int) -> bool:
     return type(value) is int and 0 < value <= most
 
 
-def _is_ours(options: object, seccomp: Any) -> bool:
+def _list_of(options: object) -> Any:
+    """The list of system calls that the options ask for; None where they are no box's."""
     if not isinstance(options, list) or len(options) != 2 or options[0] != "no-new-privileges":
-        return False
+        return None
     name, _, text = str(options[1]).partition("=")
-    return name == "seccomp" and bool(_json(text) == seccomp)
+    return _json(text) if name == "seccomp" else None
 
 
 class DockerProxy:
@@ -153,12 +159,13 @@ class DockerProxy:
 
     Args:
         daemon: Path of the daemon's socket.
-        seccomp: The only list of system calls that a container may have.
+        seccomp: The list of system calls of a box.
+        zygote_seccomp: The list of a zygote; None when there may be no zygotes.
     """
 
-    def __init__(self, daemon: str, seccomp: Any) -> None:
+    def __init__(self, daemon: str, seccomp: Any, zygote_seccomp: Any = None) -> None:
         self._daemon = daemon
-        self._seccomp = seccomp
+        self._lists = (seccomp, zygote_seccomp)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection: one request, then its answer until the end."""
@@ -186,7 +193,7 @@ class DockerProxy:
             if request.method in ("GET", "HEAD") and found[1] != "/containers/create":
                 return request
             if (request.method, found[1]) == ("POST", "/containers/create"):
-                return replace(request, body=json.dumps(box_of(_json(request.body), self._seccomp)).encode())
+                return replace(request, body=json.dumps(box_of(_json(request.body), *self._lists)).encode())
         if LISTING.fullmatch(request.path) and request.method == "GET" and LABEL in _wanted_labels(request.target):
             return request
         if found := CONTAINER.fullmatch(request.path):
@@ -283,11 +290,16 @@ def main() -> None:
     parser.add_argument("--listen", default="127.0.0.1:2375", metavar="HOST:PORT")
     parser.add_argument("--daemon", default="/var/run/docker.sock", help="the daemon's socket")
     parser.add_argument("--seccomp", type=Path, required=True, help="the sandbox's list of system calls (JSON)")
+    parser.add_argument("--zygote-seccomp", type=Path, help="what a zygote may call besides; without it there are none")
     arguments = parser.parse_args()
     host, _, port = arguments.listen.rpartition(":")
     if not port.isdecimal():
         parser.error(f"--listen {arguments.listen}: give HOST:PORT")
-    proxy = DockerProxy(arguments.daemon, json.loads(arguments.seccomp.read_text("utf-8")))
+    seccomp, zygote_seccomp = json.loads(arguments.seccomp.read_text("utf-8")), None
+    if arguments.zygote_seccomp:
+        more = json.loads(arguments.zygote_seccomp.read_text("utf-8"))
+        zygote_seccomp = {**seccomp, "syscalls": seccomp["syscalls"] + more}
+    proxy = DockerProxy(arguments.daemon, seccomp, zygote_seccomp)
     asyncio.run(run(host.strip("[]"), int(port), proxy))
 
 

@@ -16,12 +16,14 @@ import docker
 import pytest
 from deploy.images.docker_proxy import Refused, box_of
 
-from espalier.verifiers.code.docker import DockerMaker
+from espalier.verifiers.code.docker import DockerLauncher
 from espalier.verifiers.code.sandbox import BoxSpec
+from espalier.verifiers.code.seccomp import docker_profile
 
 ROOT = Path(__file__).parents[2]
 PROFILE = ROOT / "verifiers/espalier/verifiers/code/seccomp.json"
 SECCOMP = json.loads(PROFILE.read_text())
+ZYGOTE_SECCOMP = json.loads(docker_profile(zygote=True))
 CASES = [json.loads(line) for line in (Path(__file__).parent / "proxy_cases.jsonl").read_text().splitlines()]
 
 
@@ -29,29 +31,36 @@ class Seen(Exception):
     """Carries a body instead of sending it."""
 
 
-@pytest.fixture(scope="module")
-def body() -> dict[str, Any]:
-    """What the sandbox asks the daemon for, word by word."""
-    maker = DockerMaker()
+def asked_of_the_daemon(*, zygote: bool) -> dict[str, Any]:
+    launcher = DockerLauncher()
 
     def keep(config: Any, *_: object) -> None:
         raise Seen(json.dumps(config))
 
-    maker._api().create_container_from_config = keep
+    launcher._api().create_container_from_config = keep
     with pytest.raises(Seen) as seen:
-        maker._create(BoxSpec("python"))
+        launcher._create(BoxSpec("python"), ("true",), zygote)
     asked: dict[str, Any] = json.loads(str(seen.value))
     return asked
 
 
 @pytest.fixture(scope="module")
-def proxy() -> Iterator[int]:
+def body() -> dict[str, Any]:
+    """What the sandbox asks the daemon for, word by word."""
+    return asked_of_the_daemon(zygote=False)
+
+
+@pytest.fixture(scope="module", params=["with zygotes", "without zygotes"])
+def proxy(request: pytest.FixtureRequest) -> Iterator[int]:
     """The port of a running proxy."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     program = [sys.executable, str(ROOT / "deploy/images/docker_proxy.py"), "--listen", f"127.0.0.1:{port}"]
-    process = subprocess.Popen([*program, "--seccomp", str(PROFILE)], stderr=subprocess.PIPE)
+    program += ["--seccomp", str(PROFILE)]
+    if request.param == "with zygotes":
+        program += ["--zygote-seccomp", str(PROFILE.with_name("seccomp_zygote.json"))]
+    process = subprocess.Popen(program, stderr=subprocess.PIPE)
     assert process.stderr
     assert b"listening" in process.stderr.readline()
     yield port
@@ -79,6 +88,19 @@ def test_what_the_sandbox_asks_for_is_let_through_as_a_box(body: dict[str, Any])
     sent = box_of(body, SECCOMP)
     assert sent["HostConfig"]["CapDrop"] == ["ALL"]
     assert "Binds" not in sent["HostConfig"]
+
+
+def test_a_zygote_is_let_through_with_its_list_and_proc_uncovered_where_there_may_be_any() -> None:
+    asked = asked_of_the_daemon(zygote=True)
+    sent = box_of(asked, SECCOMP, ZYGOTE_SECCOMP)
+    assert sent["HostConfig"]["MaskedPaths"] == sent["HostConfig"]["ReadonlyPaths"] == []
+    with pytest.raises(Refused, match="system calls"):
+        box_of(asked, SECCOMP)
+
+
+def test_proc_stays_covered_for_all_but_zygotes(body: dict[str, Any]) -> None:
+    asked = {**body, "HostConfig": {**body["HostConfig"], "MaskedPaths": [], "ReadonlyPaths": []}}
+    assert not {"MaskedPaths", "ReadonlyPaths"} & box_of(asked, SECCOMP, ZYGOTE_SECCOMP)["HostConfig"].keys()
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["why"] for case in CASES])

@@ -14,7 +14,7 @@ import docker
 import docker.errors
 import requests
 
-from espalier.verifiers.code.box import Channel
+from espalier.verifiers.code.box import Channel, ZygoteRefused
 from espalier.verifiers.code.owner import owner_is_dead, owner_tag
 from espalier.verifiers.code.sandbox import PACKAGES, BoxSpec, SandboxError, tmp_options
 from espalier.verifiers.code.seccomp import docker_profile
@@ -26,6 +26,8 @@ FILE_BYTES = 64 << 20
 OVERHEAD_MIB = 32
 """Memory for the runner itself."""
 API_SECONDS = 60
+FORBIDDEN = 403
+"""What a proxy in front of the daemon answers, or a plug-in in it, that lets no zygotes be made."""
 STDOUT = 1
 """Stream number in the daemon's framing of an attached stream."""
 
@@ -161,6 +163,10 @@ class DockerLauncher:
                 f"the image {IMAGE_REPOSITORY}:{spec.image} is missing; "
                 f"run scripts/sandbox-image.sh {spec.image}, or build deploy/sandbox/Dockerfile"
             ) from error
+        except docker.errors.APIError as error:
+            if zygote and error.status_code == FORBIDDEN:
+                raise ZygoteRefused(str(error)) from error
+            raise
         try:
             return container, self._attach(container)
         except BaseException:
