@@ -8,11 +8,13 @@ Every job is the same small Python program with an input, and every output is ch
     docker exec       a process in one long-lived container through the CLI: nothing parts the jobs
     llm-sandbox pool  a session of llm-sandbox's container pool; its containers are used again (pip install
                       'llm-sandbox[docker]'; its environment set-up is skipped as there is no network in a box)
-    espalier docker   our pool: one container per job; "warm": twice as many boxes ready as there are jobs
+    espalier docker   our pool: one box per job, made in long-lived containers; "warm": twice as many boxes ready as
+                      there are jobs
     espalier bwrap    the same with bubblewrap
 
 "Warm" is a burst into a full pool, short enough that the pool puts refilling off (it does until half of it is used).
 "Sustained" keeps all clients busy for longer than any pool lasts, so that it measures how fast boxes are made.
+"Single-use, no pool" starts without any box: what the first job of a spec waits for.
 """
 
 from __future__ import annotations

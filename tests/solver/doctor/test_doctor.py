@@ -73,6 +73,13 @@ def test_a_sandbox_is_blamed_for_what_it_does_and_not_for_a_busy_machine(
     assert ("do not use" in found.advice) == ("is not stopped" in said)
 
 
+def test_a_sandbox_without_zygotes_holds_but_is_remarked_on() -> None:
+    verdicts = [Verdict(status, 0.0, "test") for status in (Status.PASS, Status.FAIL, Status.FAIL)]
+    found = sandbox.finding("box", *verdicts, "every job pays")
+    assert found.state == "note"
+    assert "are stopped; every job pays" in found.detail
+
+
 @pytest.mark.docker
 async def test_a_program_that_takes_too_much_memory_is_right_if_it_gets_it() -> None:
     """Else its failing would not show that memory is limited."""

@@ -22,10 +22,10 @@ class FakeBoxes:
     """Boxes in memory: each answers with its own number. A renewed box has its successor's."""
 
     name = "fake"
-    note = ""
+    remark = ""
 
-    def __init__(self, *, renewable: bool = False) -> None:
-        self.renewable = renewable
+    def __init__(self, *, renewals: int = 0) -> None:
+        self.renewals = renewals
         self.launched = 0
         self.made = 0
         self.dead: set[int] = set()
@@ -77,7 +77,7 @@ class FakeBoxes:
             self.discarded.append(number)
 
         channel = Channel(read, write, lambda: number in self.dead and not self.mute, close, silent)
-        return Box(spec, channel, renewable=self.renewable)
+        return Box(spec, channel, renewals=self.renewals)
 
     async def close(self) -> None:
         pass
@@ -87,10 +87,10 @@ async def silent() -> str:
     return ""
 
 
-@pytest.fixture(params=[False, True], ids=["one box each", "renewed"])
+@pytest.fixture(params=[0, 99], ids=["one box each", "renewed"])
 def boxes(request: pytest.FixtureRequest) -> FakeBoxes:
     """Outer sandboxes that serve one job, and such whose zygote makes one box after the other."""
-    return FakeBoxes(renewable=request.param)
+    return FakeBoxes(renewals=request.param)
 
 
 @pytest_asyncio.fixture
@@ -181,7 +181,7 @@ async def test_close_while_jobs_wait_leaves_no_box(boxes: FakeBoxes) -> None:
 
 
 async def test_outer_sandboxes_are_used_again_box_after_box() -> None:
-    boxes = FakeBoxes(renewable=True)
+    boxes = FakeBoxes(renewals=99)
     sandbox = PooledSandbox(boxes, {SPEC: 2}, concurrency=2)
     await sandbox.start()
     used = [await box_of_job(sandbox) for _ in range(20)]
@@ -192,7 +192,7 @@ async def test_outer_sandboxes_are_used_again_box_after_box() -> None:
 
 
 async def test_a_job_waits_for_a_box_that_is_being_renewed_instead_of_launching_another() -> None:
-    boxes = FakeBoxes(renewable=True)
+    boxes = FakeBoxes(renewals=99)
     sandbox = PooledSandbox(boxes, {SPEC: 1}, concurrency=1)
     await sandbox.start()
     await sandbox.wait_warm()
@@ -202,8 +202,20 @@ async def test_a_job_waits_for_a_box_that_is_being_renewed_instead_of_launching_
     assert boxes.launched == 1
 
 
+async def test_an_outer_sandbox_is_replaced_after_so_many_boxes() -> None:
+    boxes = FakeBoxes(renewals=4)
+    sandbox = PooledSandbox(boxes, {SPEC: 1}, concurrency=1)
+    await sandbox.start()
+    await sandbox.wait_warm()
+    for _ in range(15):
+        await box_of_job(sandbox)
+    await sandbox.wait_warm()
+    await sandbox.close()
+    assert boxes.launched == 4  # 5 boxes each: 15 for the jobs, and the one that is ready
+
+
 async def test_a_box_left_at_work_is_not_renewed() -> None:
-    boxes = FakeBoxes(renewable=True)
+    boxes = FakeBoxes(renewals=99)
     sandbox = PooledSandbox(boxes, {SPEC: 1}, concurrency=1)
     await sandbox.start()
     await sandbox.wait_warm()
@@ -215,7 +227,7 @@ async def test_a_box_left_at_work_is_not_renewed() -> None:
 
 
 async def test_a_box_that_cannot_be_renewed_is_replaced() -> None:
-    boxes = FakeBoxes(renewable=True)
+    boxes = FakeBoxes(renewals=99)
     sandbox = PooledSandbox(boxes, {SPEC: 2}, concurrency=1)
     await sandbox.start()
     await sandbox.wait_warm()
@@ -229,7 +241,7 @@ async def test_a_box_that_cannot_be_renewed_is_replaced() -> None:
 
 
 async def test_boxes_of_other_specs_are_kept_up_to_the_number_of_jobs_the_last_used_longest() -> None:
-    boxes = FakeBoxes(renewable=True)
+    boxes = FakeBoxes(renewals=99)
     sandbox = PooledSandbox(boxes, {}, concurrency=2)
     await sandbox.start()
     specs = [BoxSpec("python", memory_mib=size) for size in (100, 200, 300)]
@@ -250,6 +262,6 @@ async def test_a_reply_without_the_nonce_is_not_believed() -> None:
     async def nothing(*_: object) -> None:
         pass
 
-    box = Box(SPEC, Channel(read, nothing, lambda: False, nothing, silent), renewable=False)
+    box = Box(SPEC, Channel(read, nothing, lambda: False, nothing, silent))
     with pytest.raises(SandboxError, match="not the runner's"):
         await box.run(COMMAND)

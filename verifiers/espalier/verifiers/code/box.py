@@ -21,6 +21,9 @@ READY_SECONDS = 60.0
 
 RENEW_SECONDS = 15.0
 
+MAX_RENEWALS = 256
+"""Boxes of one zygote share their layout of memory; and whatever may pile up in an outer sandbox ends with it."""
+
 
 class ZygoteRefused(SandboxError):
     """The host does not let a zygote make boxes; the message says what it refused."""
@@ -51,16 +54,20 @@ class Box:
     Args:
         spec: What the box was made with.
         channel: To the runner.
-        renewable: A zygote made the box, and makes another when this one has ended.
+        renewals: How many boxes may follow in the same outer sandbox, where a zygote makes them.
     """
 
-    def __init__(self, spec: BoxSpec, channel: Channel, *, renewable: bool) -> None:
+    def __init__(self, spec: BoxSpec, channel: Channel, *, renewals: int = 0) -> None:
         self.spec = spec
-        self.renewable = renewable
+        self._renewals = renewals
         self._channel = channel
         self._nonce = secrets.token_hex(16)
         self._commands = 0
         self._answered = 0
+
+    @property
+    def renewable(self) -> bool:
+        return self._renewals > 0
 
     @property
     def quiet(self) -> bool:
@@ -79,7 +86,7 @@ class Box:
             SandboxError: The runner did not start.
         """
         first, _ = await self._receive(seconds, limit=1024)
-        if self.renewable and "refused" in first:
+        if "refused" in first:
             raise ZygoteRefused(str(first["refused"]))
         if first != {"ready": True}:
             raise SandboxError("the box did not start its runner")
@@ -93,7 +100,7 @@ class Box:
 
         A box that was left at work, or that said anything but right replies, is not renewed.
         """
-        successor = Box(self.spec, self._channel, renewable=True)
+        successor = Box(self.spec, self._channel, renewals=self._renewals - 1)
         try:
             if self.renewable and self.quiet and self.alive:
                 await self._channel.write(bytes(4))

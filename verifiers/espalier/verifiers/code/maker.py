@@ -8,7 +8,7 @@ from typing import Protocol
 
 import structlog
 
-from espalier.verifiers.code.box import Box, Channel, ZygoteRefused
+from espalier.verifiers.code.box import MAX_RENEWALS, Box, Channel, ZygoteRefused
 from espalier.verifiers.code.languages import PYTHON
 from espalier.verifiers.code.sandbox import BoxSpec, SandboxError, tmp_options
 from espalier.verifiers.code.seccomp import bpf_program
@@ -49,7 +49,7 @@ class OuterSandboxMaker:
         self._refused = ""
 
     @property
-    def note(self) -> str:
+    def remark(self) -> str:
         """Why every job pays for an outer sandbox of its own; nothing when it does not."""
         return (
             self._refused
@@ -65,7 +65,7 @@ class OuterSandboxMaker:
                 return await self._launch(spec, _zygote(spec), zygote=True)
             except ZygoteRefused as error:
                 self._refused = str(error)
-                log.warning("boxes are made slowly", sandbox=self.name, reason=self.note)
+                log.warning("boxes are made slowly", sandbox=self.name, reason=self.remark)
         return await self._launch(spec, _runner(), zygote=False)
 
     async def close(self) -> None:
@@ -73,7 +73,7 @@ class OuterSandboxMaker:
 
     async def _launch(self, spec: BoxSpec, command: tuple[str, ...], *, zygote: bool) -> Box:
         channel = await self._launcher.launch(spec, command, zygote=zygote)
-        box = Box(spec, channel, renewable=zygote)
+        box = Box(spec, channel, renewals=MAX_RENEWALS if zygote else 0)
         try:
             await box.wait_ready()
         except SandboxError as error:

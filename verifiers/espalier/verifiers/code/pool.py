@@ -28,7 +28,7 @@ class BoxMaker(Protocol):
     name: str
 
     @property
-    def note(self) -> str:
+    def remark(self) -> str:
         """What makes its boxes slower than they could be; empty when nothing does."""
         ...
 
@@ -97,8 +97,7 @@ class PooledSandbox:
         except SandboxError as error:
             return Health(ok=False, detail=str(error))
         ready = {spec.image: len(self._idle[spec]) for spec in self._warm}
-        note = self._maker.note and f"; {self._maker.note}"
-        return Health(ok=True, detail=f"{self._maker.name}: warm boxes {ready}{note}")
+        return Health(ok=True, detail=f"{self._maker.name}: warm boxes {ready}", remark=self._maker.remark)
 
     async def wait_warm(self) -> None:
         """Wait until the background has made every box it was asked for (benchmarks, tests)."""

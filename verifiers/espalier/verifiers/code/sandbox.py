@@ -122,10 +122,11 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Whether jobs can run now, and why not."""
+    """Whether jobs can run now, why not, and what makes them slower than they could be."""
 
     ok: bool
     detail: str
+    remark: str = ""
 
 
 class Sandbox(Protocol):

@@ -15,6 +15,7 @@ import _ctypes
 import _signal  # type: ignore[import-not-found]
 import array
 import errno
+import gc
 import os
 import sys
 
@@ -88,6 +89,7 @@ def serve(seccomp: bytes, tmp_flags: int, tmp_options: str) -> None:
     set_dumpable(0)
     user, group = os.getuid(), os.getgid()
     hidden = [path for path in HIDDEN if os.path.exists(path)]
+    gc.freeze()  # a collection in a copy would write to what it shares with this process
     status = ANOTHER
     while status == ANOTHER:
         try:
