@@ -74,6 +74,12 @@ test("each round has a critical path of its own", () => {
   assert.deepEqual([...criticalPath(fold(rounds)).keys()], [0, 2]);
 });
 
+test("re-joins of a round have a critical path behind that of its candidates", () => {
+  const rejoin: Entry = { seconds: 4, candidate_started: { spec: { ...spec(3), rejoin: 0 } } };
+  const entries: Entry[] = [started(0), tokens(0, [], 0, 9), rejoin, tokens(3, [], 4, 2)];
+  assert.deepEqual([...criticalPath(fold(entries)).keys()], [0, 3]);
+});
+
 test("how candidates and branches stand", () => {
   const solve = fold(forked);
   const candidate = solve.candidates.get(0)!;

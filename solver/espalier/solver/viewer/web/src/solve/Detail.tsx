@@ -121,6 +121,7 @@ function Facts({ solve, candidate, branch }: { solve: Solve; candidate: Candidat
     rows.push(["temperature", String(spec.temperature)], ["seed", String(spec.seed)], ["round", String(spec.round)]);
     if (finish) rows.push(["grammar", finish.wellFormed ? "kept" : ["aborted", "length"].includes(finish.reason) ? "not ended" : "broken"]);
     if (spec.repair) rows.push(["repairs", `candidate ${spec.repair.candidate}`]);
+    if (spec.rejoin !== undefined) rows.push(["joins again", `candidate ${spec.rejoin}`]);
     if (spec.hint) rows.push(["hint", spec.hint]);
   } else if (branch.cut) rows.push(["closed", "by a limit"]);
   return (

@@ -26,13 +26,15 @@ export function longestChain(candidate: Candidate, path: Path = []): Chain {
   return chain;
 }
 
-/** The critical path of a solve: of each round the candidate with the longest chain, by its index. */
+/** The critical path of a solve: of each round the candidate with the longest chain, then the longest re-join, by index. */
 export function criticalPath(solve: Solve): Map<number, Chain> {
-  const rounds = new Map<number, [Candidate, Chain]>();
+  const halves = new Map<string, [Candidate, Chain]>();
   for (const candidate of solve.candidates.values()) {
+    const { round, rejoin } = candidate.spec;
+    const half = `${round} ${rejoin !== undefined}`; // the re-joins of a round begin when its candidates have ended
     const chain = longestChain(candidate);
-    const best = rounds.get(candidate.spec.round);
-    if (!best || chain.tokens > best[1].tokens) rounds.set(candidate.spec.round, [candidate, chain]);
+    const best = halves.get(half);
+    if (!best || chain.tokens > best[1].tokens) halves.set(half, [candidate, chain]);
   }
-  return new Map([...rounds.values()].map(([candidate, chain]) => [candidate.spec.index, chain]));
+  return new Map([...halves.values()].map(([candidate, chain]) => [candidate.spec.index, chain]));
 }

@@ -33,6 +33,8 @@ export interface Spec {
   max_tokens?: number;
   hint: string;
   repair?: { candidate: number; answer: string; feedback: string };
+  /** The candidate whose finished branches it concludes anew. */
+  rejoin?: number;
 }
 
 export interface Problem {
