@@ -110,6 +110,15 @@ def test_a_costly_comparison_pays_less_than_a_cheap_candidate() -> None:
     assert not comparing_pays(state(0, 1, 0, 1, comparisons=(compared(0.9, tokens=100_000),)))
 
 
+def test_a_candidate_costs_its_re_joins_too_which_share_its_vote() -> None:
+    alone = state(0, 1, 0, 1, comparisons=(compared(0.9, tokens=400),))
+    again = [replace(one, index=one.index + 16, tokens=1000, rejoin=one.index) for one in alone.outcomes]
+    rejoined = replace(alone, outcomes=(*alone.outcomes, *again))
+    assert rejoined.votes == alone.votes
+    assert not comparing_pays(alone)
+    assert comparing_pays(rejoined)
+
+
 def test_before_the_first_candidate_there_is_nothing_to_compare() -> None:
     assert not comparing_pays(begin(1, Budget(comparisons=3)))
     assert Adaptive().compare(begin(1, Budget(comparisons=3))) is None

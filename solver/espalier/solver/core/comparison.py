@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from statistics import fmean
 
-from espalier.solver.core.policy import Outcome, PolicyState
+from espalier.solver.core.policy import Outcome, PolicyState, tally
 from espalier.solver.core.votes import leader_probability
 
 FIRST_COST = 2.0
@@ -64,6 +64,7 @@ def comparing_pays(state: PolicyState) -> bool:
     votes = state.votes
     decided = [abs(2 * one.score - 1) for one in state.comparisons]
     by_comparing = gain(votes, fmean(decided) if decided else 1.0)
-    by_sampling = gain(votes, fmean(one.weight for one in state.outcomes))
+    candidates = len({one.source for one in state.outcomes})  # each with its re-joins: they share its vote and add cost
+    by_sampling = gain(votes, sum(tally(state.outcomes).values()) / candidates)
     cost = max(fmean(one.tokens for one in state.comparisons) if state.comparisons else FIRST_COST, 1.0)
-    return by_comparing / cost > by_sampling / max(fmean(one.tokens for one in state.outcomes), 1.0)
+    return by_comparing / cost > by_sampling / max(sum(one.tokens for one in state.outcomes) / candidates, 1.0)
