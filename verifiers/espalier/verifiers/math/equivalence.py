@@ -240,8 +240,8 @@ def _words(gold: Node, claim: Node, options: MathOptions) -> Equality:
         case other, Choice(_, content):
             return Equality(False, "a value and an option") if content is None else equivalent(other, content, options)
         case Text(a), Text(b):
-            if a != b and _clock_without_half(a, b):
-                return doubt("one time of day without a.m. or p.m.")
+            if a != b and (clock := _same_clock(a, b)) is not None:
+                return clock
             if a != b and _date_without_year(a, b):
                 return doubt("one date without its year")
             return Equality(a == b, "words")
@@ -249,13 +249,26 @@ def _words(gold: Node, claim: Node, options: MathOptions) -> Equality:
             return Equality(False, "words and a value")
 
 
-def _clock_without_half(a: str, b: str) -> bool:
-    """Whether two times of day differ by twelve hours at most in that one does not say which half of the day it is."""
+def _same_clock(a: str, b: str) -> Equality | None:
+    """Compare times of day by the minutes since midnight that they may mean; None where one is no time of day."""
     times = [CLOCK.fullmatch(text) for text in (a, b)]
-    if not times[0] or not times[1] or times[0]["half"] == times[1]["half"]:
-        return False
-    minutes = [int(time["hour"]) % 12 * 60 + int(time["minute"]) for time in times if time]
-    return minutes[0] == minutes[1] and not (times[0]["half"] and times[1]["half"])
+    if not times[0] or not times[1]:
+        return None
+    first, second = _minutes(times[0]), _minutes(times[1])
+    if first == second and len(first) == 1:
+        return Equality(True, "one time of day")
+    if first & second:
+        return doubt("one time of day without a.m. or p.m.")
+    return Equality(False, "different times of day")
+
+
+def _minutes(time: re.Match[str]) -> frozenset[int]:
+    hour, minute = int(time["hour"]), int(time["minute"])
+    if time["half"]:
+        return frozenset({hour % 12 * 60 + minute + (720 if "p" in time["half"] else 0)})
+    if not 1 <= hour <= 12:
+        return frozenset({hour * 60 + minute})
+    return frozenset(hour % 12 * 60 + minute + half for half in (0, 720))
 
 
 def _date_without_year(a: str, b: str) -> bool:
@@ -330,8 +343,22 @@ def _relations(gold: Node, claim: Node, options: MathOptions) -> Equality:
     left = solved_value(gold) if isinstance(gold, RelationNode) else gold
     right = solved_value(claim) if isinstance(claim, RelationNode) else claim
     if left is None or right is None:
-        return Equality(False, "an equation and a value")
+        value = _of_expression(claim)
+        if left is None or value is None:
+            return Equality(False, "an equation and a value")
+        return unless_different(
+            equivalent(gold, value, options), "the value of an expression that only the answer names"
+        )
     return equivalent(left, right, options)
+
+
+def _of_expression(node: Node) -> Node | None:
+    """The 7 of "m + n = 7", which need not be an equation to solve; None for anything else."""
+    match node:
+        case RelationNode((Apply() as left, value), ("=",)) if len(symbols(left)) > 1 and not symbols(value):
+            return value
+        case _:
+            return None
 
 
 def _congruences(gold: Node, claim: Node) -> Equality:

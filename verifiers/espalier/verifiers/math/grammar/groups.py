@@ -182,7 +182,8 @@ def _builder(element: Node, condition: RelationNode | Region) -> Node:
     """The set of what is written before the bar: its condition where that is the variable alone, else an image."""
     match element:
         case Symbol(name) if symbols(condition) - _SETS == {name}:
-            return condition
+            is_equation = isinstance(condition, RelationNode) and "=" in condition.ops
+            return Region("intersection", (condition,)) if is_equation else condition
         case RelationNode((Symbol(name), _), ("∈",)) if symbols(condition) - _SETS <= {name}:
             return Region("intersection", (element, condition))
         case _:

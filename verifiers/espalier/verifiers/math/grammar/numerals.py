@@ -60,9 +60,11 @@ def numeral(text: str) -> Number | None:
 
 
 def _with_part(words: list[str]) -> Fraction | None:
-    if words[-3:] == ["and", "a", "half"]:
+    if words[-3:-1] == ["and", "a"] and words[-1] in _PARTS:
         whole = _whole(words[:-3])
-        return None if whole is None else whole + Fraction(1, 2)
+        return None if whole is None else whole + Fraction(1, _PARTS[words[-1]])
+    if words == ["half"]:
+        return Fraction(1, 2)
     if len(words) > 1 and words[-1] in _PARTS:
         over = Fraction(1) if words[:-1] == ["a"] else _whole(words[:-1])
         return None if over is None else over / _PARTS[words[-1]]
