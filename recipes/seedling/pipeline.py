@@ -216,11 +216,11 @@ class Pipeline:
         lacking = [name for name in results if self._undecided(stage, name).exists()]
         if not lacking:
             return results
-        async with judging(self.config.service, self._tell) as patience:
+        async with judging(self.config.service, self._tell) as verifiers:
             for name in lacking:
                 stored = json.loads(self._undecided(stage, name).read_text(encoding="utf-8"))
                 groups = [[_outcome(one) for one in group] for group in stored]
-                results[name] = self._kept(stage, name, await judge(patience, self._held_out(name), groups))
+                results[name] = self._kept(stage, name, await judge(verifiers, self._held_out(name), groups))
                 self._tell(f"{stage.name}: {name} judged, accuracy {results[name].accuracy}")
         _store(path, results)
         return results
@@ -246,14 +246,14 @@ def _store(path: Path, results: dict[str, Measured]) -> None:
 
 
 async def judge(
-    patience: RetryingVerifiers, problems: Sequence[Problem], groups: Sequence[Sequence[MeasuredResponse]]
+    verifiers: RetryingVerifiers, problems: Sequence[Problem], groups: Sequence[Sequence[MeasuredResponse]]
 ) -> list[list[MeasuredResponse]]:
     """Ask for the verdicts that the verifier could not give before, on another machine perhaps."""
 
     async def judged(problem: Problem, one: MeasuredResponse) -> MeasuredResponse:
         if one.status is not RolloutStatus.VERIFIER_ERROR:
             return one
-        verdict = await patience.verify(Claim(one.answer, problem=problem.text), check_of(problem))
+        verdict = await verifiers.verify(Claim(one.answer, problem=problem.text), check_of(problem))
         return replace(one, status=status_of(FinishReason.STOP, verdict.status))
 
     pairs = zip(problems, groups, strict=True)

@@ -87,8 +87,8 @@ async def collecting(
     tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
     vocabulary = Vocabulary.of(tokenizer)
     async with LocalEngine.serve(served_copy(network), tokenizer, sampler=sampler) as engine:
-        patience = RetryingVerifiers(judge or FakeJudge(), lambda text: None, pause=0.01)
-        yield Collector(engine, patience, PromptTemplate(), vocabulary, mode, limits)
+        verifiers = RetryingVerifiers(judge or FakeJudge(), lambda text: None, pause=0.01)
+        yield Collector(engine, verifiers, PromptTemplate(), vocabulary, mode, limits)
 
 
 def scripted(prompts: int, samples: int, shape: Shape = Shape(blocks=(1, 2), plans=(1, 3))) -> ScriptedSampler:
@@ -211,8 +211,8 @@ async def test_the_weight_version_is_recorded_and_asserted(network: Qwen3ForCaus
 async def test_training_pauses_while_no_verifier_can_be_reached_and_says_so(network: Qwen3ForCausalLM) -> None:
     said: list[str] = []
     judge = FakeJudge(Verdict(Status.PASS, 1.0, "fake"), away=3)
-    patience = RetryingVerifiers(judge, said.append, pause=0.01)
-    verdict = await patience.verify(Claim("4"), ReferenceCheck("4"))
+    verifiers = RetryingVerifiers(judge, said.append, pause=0.01)
+    verdict = await verifiers.verify(Claim("4"), ReferenceCheck("4"))
     assert verdict.passed
     assert [text.partition("(")[0] for text in said] == [
         "the verifier cannot be reached ",
@@ -232,10 +232,10 @@ async def test_a_verifier_server_that_goes_away_and_comes_back_only_costs_time(t
 
     judge = open_verifiers((settings.address,))
     async with judge:
-        patience = RetryingVerifiers(judge, tell, seconds=0.5, pause=0.05)
+        verifiers = RetryingVerifiers(judge, tell, seconds=0.5, pause=0.05)
         async with running(LocalVerifiers(load(["math"])), settings):
-            assert (await patience.verify(Claim("so \\boxed{4}"), ReferenceCheck("4"))).passed
-        waiting = asyncio.create_task(patience.verify(Claim("so \\boxed{5}"), ReferenceCheck("4")))
+            assert (await verifiers.verify(Claim("so \\boxed{4}"), ReferenceCheck("4"))).passed
+        waiting = asyncio.create_task(verifiers.verify(Claim("so \\boxed{5}"), ReferenceCheck("4")))
         async with asyncio.timeout(20):
             await gone.wait()
         assert not waiting.done()
@@ -283,8 +283,8 @@ async def test_a_burst_of_claims_waits_where_no_limit_runs() -> None:
             return await super().verify(claim, check, timeout=timeout)
 
     judge = Counting(Verdict(Status.PASS, 1.0, "fake"))
-    patience = RetryingVerifiers(judge, lambda text: None, at_once=3)
-    verdicts = await asyncio.gather(*(patience.verify(Claim(str(n)), ReferenceCheck("4")) for n in range(20)))
+    verifiers = RetryingVerifiers(judge, lambda text: None, at_once=3)
+    verdicts = await asyncio.gather(*(verifiers.verify(Claim(str(n)), ReferenceCheck("4")) for n in range(20)))
     assert len(verdicts) == 20
     assert all(verdict.passed for verdict in verdicts)
     assert judge.most == 3
@@ -292,8 +292,8 @@ async def test_a_burst_of_claims_waits_where_no_limit_runs() -> None:
 
 async def test_an_error_of_a_verifier_that_can_be_reached_stays_an_error() -> None:
     said: list[str] = []
-    patience = RetryingVerifiers(FakeJudge(Verdict(Status.ERROR, 0.0, "fake")), said.append)
-    assert (await patience.verify(Claim("4"), ReferenceCheck("4"))).status is Status.ERROR
+    verifiers = RetryingVerifiers(FakeJudge(Verdict(Status.ERROR, 0.0, "fake")), said.append)
+    assert (await verifiers.verify(Claim("4"), ReferenceCheck("4"))).status is Status.ERROR
     assert said == []
 
 

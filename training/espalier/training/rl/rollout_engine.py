@@ -95,10 +95,10 @@ async def collector_for(
         OSError: Their files cannot be read.
     """
     template = PromptTemplate.load(Path(config.instruction) if config.instruction else folder, model=folder)
-    async with judging(config, tell) as patience, engine_for(config, network, tokenizer, folder) as engine:
+    async with judging(config, tell) as verifiers, engine_for(config, network, tokenizer, folder) as engine:
         vocabulary = Vocabulary.of(tokenizer, end_of_turn=engine.info.end_of_turn)
         outage = Outage(tell) if isinstance(engine, SglangEngine) else None
-        yield Collector(engine, patience, template, vocabulary, mode, limits, outage=outage)
+        yield Collector(engine, verifiers, template, vocabulary, mode, limits, outage=outage)
 
 
 @asynccontextmanager
