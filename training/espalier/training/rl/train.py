@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -111,13 +111,8 @@ async def _train(
     held_out = held_out_problems(config.problems, config.held_out) if config.held_out.every else []
     network = load_network(initial, group.device)
     tokenizer = load_tokenizer(initial)
-    notes: list[Report] = []  # who hears of the verifiers, once the journal is open
-
-    def tell(text: str) -> None:
-        for note in notes:
-            note({"note": text if group.is_main else f"process {group.rank}: {text}"})
-
-    opened = collector_for(config.service, network, tokenizer, initial, rollout.mode, rollout.limits, tell)
+    notes = Notes(group)
+    opened = collector_for(config.service, network, tokenizer, initial, rollout.mode, rollout.limits, notes)
     async with opened as collector:
         trainer = Trainer.of(network, tokenizer, config.trainer, group)
         log = RolloutLog(out / ROLLOUTS, config.log_rollouts, tokenizer) if group.is_main else None
@@ -152,9 +147,27 @@ async def _train(
             held_out=held_out,
             initial=initial,
             tokenizer=tokenizer,
-            heard=lambda record: notes.append(record if group.is_main else show),
+            notes=notes,
         )
         return await run_loop(stepper, trainer, tokenizer, run)
+
+
+@dataclass(slots=True)
+class Notes:
+    """What engine and verifiers have to say to a person, from any process; dropped until there is a place for it.
+
+    Attributes:
+        group: The processes of the run.
+        to: Records and shows notes.
+    """
+
+    group: ProcessGroup
+    to: Report | None = None
+
+    def __call__(self, text: str) -> None:
+        """Say it."""
+        if self.to is not None:
+            self.to({"note": text if self.group.is_main else f"process {self.group.rank}: {text}"})
 
 
 @dataclass(slots=True)
@@ -170,7 +183,7 @@ class ReinforcementStepper:
         held_out: Problems to measure on; empty: nothing is measured.
         initial: Model directory that the run began from.
         tokenizer: Of the model.
-        heard: Is told where notes go, once there is such a place.
+        notes: Where engine and verifiers say that they are away.
     """
 
     config: RlConfig
@@ -181,14 +194,14 @@ class ReinforcementStepper:
     held_out: Sequence[Problem]
     initial: Path
     tokenizer: Any
-    heard: Callable[[Report], None]
+    notes: Notes
     _record: Report = print
     _fruitless: int = 0
 
     async def begin(self, progress: Progress, record: Report) -> None:
         """Hand the weights to the engine."""
         self._record = record
-        self.heard(record)
+        self.notes.to = record if self.run.group.is_main else self.run.show
         if self.learner.log is not None:
             self.learner.log.begin(progress.step)
         await self._sync()
