@@ -230,10 +230,12 @@ async def run(arguments: argparse.Namespace) -> list[Outcome]:
     missing = [problem for problem in asked if problem.name not in known]
     free = asyncio.Semaphore(2 * (os.cpu_count() or 1))
     async with LocalVerifiers([CodeVerifier()]) as verifiers:
-        for problem in track(missing, "Running programs"):
-            known[problem.name] = await measure(problem, verifiers, free)
+        measured = asyncio.as_completed([measure(problem, verifiers, free) for problem in missing])
+        for one in track(measured, "Running programs", total=len(missing)):
+            outcome = await one
+            known[outcome.name] = outcome
             with arguments.file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(known[problem.name])) + "\n")
+                file.write(json.dumps(asdict(outcome)) + "\n")
     return [known[problem.name] for problem in asked]
 
 
