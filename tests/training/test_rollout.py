@@ -14,7 +14,17 @@ import pytest
 import torch
 from transformers import AutoTokenizer, Qwen3ForCausalLM
 
-from espalier.runtime.engine import EngineInfo, EngineUnavailable, FinishReason, Limits, Mode, Rollout
+from espalier.runtime.engine import (
+    EngineInfo,
+    EngineUnavailable,
+    Event,
+    FinishReason,
+    GenerateRequest,
+    Limits,
+    Mode,
+    RequestRefused,
+    Rollout,
+)
 from espalier.runtime.grammar import Tag, Vocabulary
 from espalier.runtime.layout import Path as BranchPath
 from espalier.runtime.layout import layout, layout_of_paths
@@ -381,6 +391,24 @@ async def test_re_joins_are_judged_conclusions_of_the_same_branches(network: Qwe
         assert all(one.usage.sampled_tokens == 4 for one in attempt.rejoins)
         assert attempt.rejoin_rewards == (1.0, 1.0)
     assert len(judge.claims) == 3 + 6
+
+
+async def test_a_re_join_that_does_not_fit_the_engine_has_no_outcome(network: Qwen3ForCausalLM) -> None:
+    generate = LocalEngine.generate
+
+    async def cramped(engine: LocalEngine, request: GenerateRequest) -> AsyncIterator[Event]:
+        if request.given is not None:
+            raise RequestRefused("prompt with the given branches has 90 tokens; the server's context holds 80")
+        async for event in generate(engine, request):
+            yield event
+
+    sampler = scripted(1, 2, Shape(blocks=(1, 1), plans=(2, 3)))
+    async with collecting(network, sampler=sampler) as collector:
+        with mock.patch.object(LocalEngine, "generate", cramped):
+            (group,) = await replace(collector, rejoins=2).collect(problems(1), 2, SEED)
+    for one in group:
+        assert [again.status for again in one.rejoins] == [RolloutStatus.ENGINE_ERROR] * 2
+        assert one.rejoin_rewards == ()
 
 
 async def test_an_engine_that_cannot_join_again_is_refused_before_anything_is_generated() -> None:

@@ -30,6 +30,7 @@ from espalier.runtime.engine import (
     Tokens,
     until_last_join,
 )
+from espalier.runtime.grammar import Vocabulary
 from espalier.runtime.local import SEEDLING, LocalConfig, LocalEngine
 from espalier.runtime.prompt import PromptTemplate
 from espalier.runtime.sglang.client.engine import ClientConfig, SglangEngine
@@ -39,6 +40,9 @@ from espalier.solver.core.loop import Solver
 from espalier.solver.core.policies import Greedy
 from espalier.solver.core.policy import Budget
 from espalier.solver.core.problem import Problem
+from espalier.training.rl.reward import RolloutStatus
+from espalier.training.rl.rollout import Collector
+from espalier.training.rl.verifiers import RetryingVerifiers
 from espalier.verifiers.check import ReferenceCheck
 from espalier.verifiers.verdict import Status, Verdict
 from tests.runtime.sglang.server import Server
@@ -163,6 +167,24 @@ async def test_a_solve_draws_further_conclusions_from_branches_on_a_server(addre
     beginning = first.text[: first.text.rindex("<takeaway>")]
     assert all(candidate.text.startswith(beginning) and candidate.well_formed for candidate in again)
     assert 0 < result.spent.rejoin_tokens < first.usage.new_tokens
+
+
+async def test_rollouts_of_a_server_carry_re_joins(address):
+    class Passing:
+        async def verify(self, claim, check, *, timeout=None):
+            return Verdict(Status.PASS, 1.0, "passing")
+
+    problem = Problem("p", QUESTIONS[2], ReferenceCheck("391"))
+    async with SglangEngine(address) as engine:
+        verifiers, template = RetryingVerifiers(Passing(), print), PromptTemplate.load(SEEDLING)
+        vocabulary, limits = Vocabulary.of(engine.tokenizer), Limits(max_tokens=400)
+        collector = Collector(engine, verifiers, template, vocabulary, Mode.PARALLEL, limits, rejoins=2)
+        (group,) = await collector.collect([problem], 2, "seed")
+    concluded = [one for one in group if until_last_join(one.rollout)]
+    assert concluded
+    for one in concluded:
+        assert [again.status for again in one.rejoins] == [RolloutStatus.PASSED] * 2
+        assert all(0 < again.usage.new_tokens < one.finished.usage.new_tokens for again in one.rejoins)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ from espalier.runtime.prompt import PromptTemplate
 from espalier.runtime.structure import Structure
 from espalier.solver.core.problem import Problem, check_of
 from espalier.training.rl.judged import JudgedBranch, JudgedRollout, Rejoin, require_version
-from espalier.training.rl.reward import Reward, format_score, reward, status_of
+from espalier.training.rl.reward import Reward, RolloutStatus, format_score, reward, status_of
 from espalier.training.rl.segments import segments
 from espalier.training.rl.verifiers import RetryingVerifiers
 from espalier.training.run.metrics import Tell
@@ -216,10 +216,13 @@ class Collector:
         return JudgedRollout(problem, last, parts, verdict, worth, branches, rejoins, refused)
 
     async def _rejoin(self, problem: Problem, first: GenerateRequest, given: Rollout, number: int) -> Rejoin:
-        """Another conclusion of the same branches, and the verdict on it."""
+        """Another conclusion of the same branches, and the verdict on it; none where it does not fit the engine."""
         name = f"{first.request_id}/rejoin-{number}"
         sampling = replace(first.sampling, seed=derive_seed(name))
-        last = await self._finished(replace(first, request_id=name, sampling=sampling, given=given))
+        try:
+            last = await self._finished(replace(first, request_id=name, sampling=sampling, given=given))
+        except RequestRefused:
+            return Rejoin(RolloutStatus.ENGINE_ERROR, Usage())
         status = None
         if last.reason is FinishReason.STOP:
             claim = Claim(answer_text(last.rollout, self.vocabulary, self.engine.tokenizer), problem=problem.text)
