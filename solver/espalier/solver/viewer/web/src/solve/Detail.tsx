@@ -119,6 +119,7 @@ function Facts({ solve, candidate, branch }: { solve: Solve; candidate: Candidat
     rows.push(["critical path", `${finish?.usage.critical_path_tokens ?? longestChain(candidate).tokens} tokens`]);
     rows.push(["ended", finish ? `${finish.reason}${finish.detail ? `: ${finish.detail}` : ""}` : "not yet"]);
     rows.push(["temperature", String(spec.temperature)], ["seed", String(spec.seed)], ["round", String(spec.round)]);
+    if (spec.way) rows.push(["way", spec.way]);
     if (finish) rows.push(["grammar", finish.wellFormed ? "kept" : ["aborted", "length"].includes(finish.reason) ? "not ended" : "broken"]);
     if (spec.repair) rows.push(["repairs", `candidate ${spec.repair.candidate}`]);
     if (spec.rejoin !== undefined) rows.push(["joins again", `candidate ${spec.rejoin}`]);

@@ -63,6 +63,7 @@ function Numbers({ solve }: { solve: Solve }) {
     [String(solve.candidates.size), solve.candidates.size === 1 ? "candidate" : "candidates"],
     [tokens.toLocaleString("en"), "tokens"],
   ];
+  if (solve.comparisons) shown.push([String(solve.comparisons), solve.comparisons === 1 ? "comparison" : "comparisons"]);
   if (solve.tests !== null) shown.push([String(solve.tests), solve.tests === 1 ? "generated test" : "generated tests"]);
   if (outcome) {
     shown.push([`${outcome.speedup.toFixed(1)}×`, "parallel speed-up"]);

@@ -30,6 +30,8 @@ export interface Spec {
   round: number;
   seed: number;
   temperature: number;
+  /** Absent in traces of older versions. */
+  way?: string;
   max_tokens?: number;
   hint: string;
   repair?: { candidate: number; answer: string; feedback: string };
@@ -90,6 +92,7 @@ export interface Deltas {
 }
 
 interface Kinds {
+  compared: { first: number; second: number; score: number; usage: Usage };
   written_tests: { tests: { source: string; count: number }[]; usage: Usage };
   accepted: { problem: Problem; policy: string; budget?: Budget; seed: string };
   candidate_started: { spec: Spec; question?: string };

@@ -90,6 +90,8 @@ export interface Solve {
   k: number | null;
   /** Tests that the model wrote; null without them. */
   tests: number | null;
+  /** Times that the model compared two answers. */
+  comparisons: number;
   candidates: Map<number, Candidate>;
   rounds: { round: number; at: number; stopped: string | null }[];
   outcome: Outcome | null;
@@ -108,6 +110,7 @@ export const newSolve = (): Solve => ({
   seed: "",
   k: null,
   tests: null,
+  comparisons: 0,
   candidates: new Map(),
   rounds: [],
   outcome: null,
@@ -132,6 +135,7 @@ export function take(solve: Solve, entry: Entry): void {
     const { spec, question } = entry.candidate_started;
     solve.candidates.set(spec.index, newCandidate(spec, at, question ?? null));
   } else if ("written_tests" in entry) solve.tests = entry.written_tests.tests.length;
+  else if ("compared" in entry) solve.comparisons += 1;
   else if ("candidate_finished" in entry) finish(solve, at, entry.candidate_finished.candidate);
   else if ("round_finished" in entry) {
     const { round, stopped } = entry.round_finished;
