@@ -202,6 +202,16 @@ async def test_a_job_waits_for_a_box_that_is_being_renewed_instead_of_launching_
     assert boxes.launched == 1
 
 
+async def test_used_boxes_are_renewed_for_jobs_that_wait_before_others_are_launched() -> None:
+    boxes = FakeBoxes(renewals=99)
+    sandbox = PooledSandbox(boxes, {}, concurrency=3)
+    await sandbox.start()
+    for _ in range(5):
+        await asyncio.gather(*(box_of_job(sandbox) for _ in range(3)))
+    await sandbox.close()
+    assert boxes.launched == 3
+
+
 async def test_an_outer_sandbox_is_replaced_after_so_many_boxes() -> None:
     boxes = FakeBoxes(renewals=4)
     sandbox = PooledSandbox(boxes, {SPEC: 1}, concurrency=1)
@@ -252,16 +262,22 @@ async def test_boxes_of_other_specs_are_kept_up_to_the_number_of_jobs_the_last_u
     await sandbox.close()
 
 
-async def test_a_reply_without_the_nonce_is_not_believed() -> None:
+async def test_a_reply_without_the_nonce_is_not_believed_and_its_outer_sandbox_not_used_again() -> None:
     async def read(size: int) -> bytes:
         return data.pop(0)
 
     body = json.dumps({"nonce": "0" * 32, "exit_code": 0}).encode()
     data = [len(body).to_bytes(4, "big"), body]
+    closed = []
 
-    async def nothing(*_: object) -> None:
+    async def write(_: bytes) -> None:
         pass
 
-    box = Box(SPEC, Channel(read, nothing, lambda: False, nothing, silent))
+    async def close() -> None:
+        closed.append(True)
+
+    box = Box(SPEC, Channel(read, write, lambda: False, close, silent), renewals=9)
     with pytest.raises(SandboxError, match="not the runner's"):
         await box.run(COMMAND)
+    assert await box.renew() is None
+    assert closed

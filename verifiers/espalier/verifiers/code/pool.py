@@ -150,13 +150,18 @@ class PooledSandbox:
             if box.alive:
                 return box
             self._background(box.discard(), "discard")
-        if len(self._renewing[spec]) > len(self._waiting[spec]):
+        used, renewing, waiting = self._used[spec], self._renewing[spec], self._waiting[spec]
+        while used and len(renewing) <= len(waiting):
+            self._start_renewing(used.popleft())
+        if len(renewing) > len(waiting):
             arrival: asyncio.Future[Box | None] = asyncio.get_running_loop().create_future()
-            self._waiting[spec].append(arrival)
+            waiting.append(arrival)
             try:
                 arrived = await arrival
             except asyncio.CancelledError:
-                if not arrival.cancelled() and (missed := arrival.result()) is not None:
+                if arrival in waiting:
+                    waiting.remove(arrival)
+                elif not arrival.cancelled() and (missed := arrival.result()) is not None:
                     self._offer(missed)
                 raise
             if arrived is not None:

@@ -25,7 +25,8 @@ class SandboxSettings(BaseSettings):
     runtime: str | None = None
     """OCI runtime of the containers, for example "runsc"; the daemon's default when unset."""
     warm: int = Field(default=4, ge=0, le=256)
-    """Python boxes of the default memory kept ready; checks that ask for another box wait until it is made."""
+    """Python boxes of the default memory kept ready. The first check that asks for another box waits until it is made;
+    as many of those are kept as there are jobs at a time."""
     concurrency: int = Field(default=max(2, os.cpu_count() or 1), ge=1, le=1024)
     """Jobs at the same time; more than processors makes programs miss their time limits."""
     cpus: float = Field(default=1.0, gt=0)
