@@ -44,3 +44,11 @@ def test_the_list_compiles_for_this_machine() -> None:
     program = bpf_program()
     assert program
     assert len(program) % 8 == 0  # whole instructions
+
+
+def test_a_zygote_may_besides_make_one_kind_of_copy_and_one_kind_of_namespace_and_mount() -> None:
+    box, zygote = (json.loads(docker_profile(zygote=zygote))["syscalls"] for zygote in (False, True))
+    assert zygote[: len(box)] == box
+    more = {name: row["args"] for row in zygote[len(box) :] for name in row["names"]}
+    assert set(more) == {"clone", "unshare", "mount", "mount_setattr", "sethostname", "capset"}
+    assert [argument["op"] for name in ("clone", "unshare") for argument in more[name]] == ["SCMP_CMP_EQ"] * 2

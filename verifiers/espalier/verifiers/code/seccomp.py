@@ -10,9 +10,6 @@ import os
 from importlib import resources
 from typing import Any
 
-BINARY_TREE = 2
-"""The kernel runs a filter for every call there is when a box takes it on: over a list that would take a while."""
-
 
 def docker_profile(*, zygote: bool = False) -> str:
     """The profile as the JSON text that Docker takes in `security_opt`."""
@@ -45,7 +42,6 @@ def bpf_program(*, zygote: bool = False) -> bytes:
         return int(pyseccomp.ERRNO(rule["errnoRet"]))
 
     program = pyseccomp.SyscallFilter(pyseccomp.ERRNO(profile["defaultErrnoRet"]))
-    program.set_attr(pyseccomp.Attr.CTL_OPTIMIZE, BINARY_TREE)
     for rule in profile["syscalls"]:
         arguments = [pyseccomp.Arg(a["index"], operators[a["op"]], a["value"], a["valueTwo"]) for a in rule["args"]]
         for name in rule["names"]:
