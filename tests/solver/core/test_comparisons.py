@@ -218,6 +218,15 @@ async def test_tokens_of_comparisons_are_counted_apart_and_kept_free_in_the_limi
     assert max(request.limits.max_tokens for request in engine.requests) == 64
 
 
+async def test_a_problem_with_a_check_keeps_no_tokens_free() -> None:
+    engine = judging(right, "41")
+    checked = Problem("p", OPEN.text, ReferenceCheck("40"))
+    await Solver(engine, ScriptedJudge({"41": FAIL})).solve(
+        checked, BestOfK(), Budget(candidates=1, comparisons=5, tokens=100)
+    )
+    assert engine.requests[0].limits.max_tokens == 100
+
+
 async def test_too_few_tokens_for_both_are_refused() -> None:
     with pytest.raises(BudgetError, match="at least 224 with 10 comparisons"):
         await Solver(judging(right, "41"), ScriptedJudge()).solve(

@@ -185,8 +185,9 @@ class _Run:
         self._verdicts: dict[str, asyncio.Task[Verdict]] = {}
         self._classes: dict[int, str] = {}
         self._classing = asyncio.Lock()
-        wanted = NO_EVIDENCE if self._checkable else verification
-        left, texts = wanted.divide(budget, solver.generation.limits)
+        if self._checkable:  # a check judges: no evidence beside it
+            verification, budget = NO_EVIDENCE, replace(budget, comparisons=0)
+        left, texts = verification.divide(budget, solver.generation.limits)
         self._state = begin(seed, left)
         self._evidence: ProgramEvidence | None = None
         if texts:
@@ -194,7 +195,7 @@ class _Run:
                 solver.engine, solver.template, solver.generation, problem, texts, seed, self._id, observer
             )
         self._comparer: AnswerComparer | None = None
-        if budget.comparisons and not self._checkable:
+        if budget.comparisons:
             self._comparer = AnswerComparer(solver.engine, solver.template, solver.generation, problem, seed, self._id)
         self._tests: asyncio.Task[GeneratedTests] | None = None
         self._runs: dict[str, asyncio.Task[Verdict]] = {}
