@@ -38,6 +38,7 @@ class Crew:
         lease: Seconds of a lease.
         deliveries: At most, of a job.
         seconds: About how long a candidate takes.
+        keep: Seconds that results are kept.
     """
 
     url: str
@@ -46,6 +47,7 @@ class Crew:
     lease: float = 1.0
     deliveries: int = 50
     seconds: float = 0.05
+    keep: int = 3600
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     replaced: int = 0
 
@@ -114,7 +116,8 @@ class Crew:
         return Counter(line.whom for line in self.lines() if line.what == what)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        settings = [self.url, str(self.log), str(self.lease), str(self.deliveries), str(self.seconds)]
+        numbers = (self.lease, self.deliveries, self.seconds, self.keep)
+        settings = [self.url, str(self.log), *map(str, numbers)]
         return subprocess.Popen([sys.executable, "-m", "tests.chaos.worker", *settings], cwd=ROOT)
 
 

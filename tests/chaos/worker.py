@@ -1,6 +1,6 @@
 """A worker process that tests kill. Its engine and judge are scripted; all that they do is noted in a log.
 
-    python -m tests.chaos.worker URL LOG LEASE_SECONDS MAX_DELIVERIES SECONDS_PER_CANDIDATE
+    python -m tests.chaos.worker URL LOG LEASE_SECONDS MAX_DELIVERIES SECONDS_PER_CANDIDATE KEEP_SECONDS
 
 A line of the log is `nanoseconds pid what job-or-seed`. A candidate is known by its seed, which is its answer too.
 """
@@ -112,12 +112,12 @@ class NotedWork:
         return result
 
 
-def main(url: str, path: str, lease: str, deliveries: str, seconds: str) -> None:
+def main(url: str, path: str, lease: str, deliveries: str, seconds: str, keep: str) -> None:
     configure_logging("warning")
     log = Log(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT))
     solver = Solver(NotedEngine(log, float(seconds)), NotedJudge(log))
     work = NotedWork(SolveJobHandler(SolveSession(solver, ServerLimits(), SolverMetrics())), log)
-    config = QueueConfig(lease_seconds=float(lease), max_deliveries=int(deliveries))
+    config = QueueConfig(lease_seconds=float(lease), max_deliveries=int(deliveries), keep_seconds=int(keep))
 
     async def run() -> None:
         serving = asyncio.create_task(run_worker(url, work, slots=SLOTS, grace=GRACE, config=config))
