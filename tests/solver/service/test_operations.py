@@ -34,6 +34,7 @@ from espalier.verifiers.math.verifier import MathVerifier
 from tests.solver.batch.server import RedisServer
 from tests.solver.scripted import PASS, ScriptedEngine, ScriptedJudge
 from tests.solver.service.serving import Served, asking, serving, until
+from tests.solver.service.telling import telling
 from tests.verifiers.running import SERVING, health
 
 TOKEN = "a-token-of-some-length"  # noqa: S105
@@ -311,3 +312,28 @@ async def test_a_queue_that_was_away_is_checked_for_eviction_before_its_first_us
                 assert caught.value.code() is code
             await client.config_set("maxmemory-policy", "noeviction")
             assert (await served.stub.SubmitJob(request)).job_ids
+
+
+async def test_occupancy_of_the_embedded_engine_is_a_metric(hub: LocalVerifiers) -> None:
+    async with telling(None) as engine, serving(engine, hub) as served:  # it never stops talking
+
+        def states(name: str) -> dict[str, float]:
+            samples = (found for metric in served.session.metrics.registry.collect() for found in metric.samples)
+            return {one.labels["state"]: one.value for one in samples if one.name == f"espalier_engine_{name}"}
+
+        idle = states("kv_tokens")
+        assert (idle["used"], states("rows")["used"], states("requests")["running"]) == (0, 0, 0)
+        call = served.stub.SolveOnce(asking(k=2))
+        await until(lambda: states("rows")["used"] >= 1)
+        busy = states("kv_tokens")
+        assert busy["used"] > 0
+        assert busy["used"] + busy["free"] == idle["free"]
+        assert states("requests")["running"] >= 1
+        call.cancel()
+        await until(lambda: states("kv_tokens") == idle and states("rows")["used"] == 0)
+
+
+async def test_an_engine_that_tells_nothing_of_its_load_has_no_such_metric() -> None:
+    async with asked(ScriptedEngine.of(RIGHT), judge()) as (served, _):
+        names = {metric.name for metric in served.session.metrics.registry.collect()}
+        assert not {name for name in names if name.startswith("espalier_engine_") and name != "espalier_engine_up"}

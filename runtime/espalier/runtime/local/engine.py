@@ -109,6 +109,8 @@ class LocalEngine:
         self._responses: dict[str, Response] = {}
         self._weight_version = 0
         self._replayed = 0
+        self._rows = 0
+        """Branches in the present pass."""
         self._pending: list[Callable[[], None]] = []
         self._updates: list[Callable[[], None]] = []
         self._wake = threading.Condition()
@@ -169,6 +171,7 @@ class LocalEngine:
                 "kv_tokens": self._scheduler.pool.count * self._scheduler.pool.size,
                 "kv_tokens_free": self._scheduler.pool.free * self._scheduler.pool.size,
                 "rows": self._scheduler.capacity.rows,
+                "rows_used": self._rows if self._scheduler.running else 0,
                 "running": len(self._scheduler.running),
                 "waiting": len(self._scheduler.waiting),
                 "evictions": self._scheduler.evictions,
@@ -310,6 +313,7 @@ class LocalEngine:
                 update()
             self._updates.clear()
         chunks = self._scheduler.plan(drain=bool(self._updates))
+        self._rows = len(chunks)
         if chunks:
             try:
                 self._compute(chunks)

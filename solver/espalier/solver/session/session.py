@@ -23,6 +23,7 @@ from espalier.solver.core.result import Result
 from espalier.solver.core.settings import ServerLimits, SolvePlan
 from espalier.solver.core.validation import validate_each
 from espalier.solver.session.admission import Admission
+from espalier.solver.session.engine_load import EngineLoad
 from espalier.solver.session.idempotency import IdempotentCalls
 from espalier.solver.session.metrics import SolverMetrics, Tally, ending
 from espalier.solver.session.spans import spans
@@ -120,6 +121,7 @@ class SolveSession:
         self._show = show or (lambda _: nullcontext(fan_out()))
         self._running = 0
         metrics.show_load(lambda: self._running, lambda: admission.waiting if admission else 0)
+        metrics.registry.register(EngineLoad(lambda: solver.engine.info.details))
 
     async def solve(
         self,
