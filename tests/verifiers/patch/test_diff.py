@@ -74,3 +74,18 @@ def test_what_repeats_itself_is_searched_in_linear_time() -> None:
     (diff,) = read_diff("--- a/x\n+++ b/x\n@@ @@\n" + " a\n" * 50_000 + "-b\n+c\n")
     text = "a\n" * 1_000_000 + "b\n"
     assert apply_hunks("x", text, diff.hunks).endswith("a\na\nc\n")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path"),
+    [
+        ("a/b/c", "b/b/c", "b/c"),
+        ("a/c", "a/c", "a/c"),
+        ("/dev/null", "b/c", "c"),
+        ("w/c", "/dev/null", "c"),
+        ("c", "c", "c"),
+    ],
+)
+def test_letters_before_names_are_those_of_git(old: str, new: str, path: str) -> None:
+    (diff,) = read_diff(f"--- {old}\n+++ {new}\n@@ -1 +1 @@\n-a\n+b\n")
+    assert diff.path == path

@@ -57,7 +57,8 @@ class FileDiff:
     executable: bool | None = None
 
 
-_GIT = re.compile(r"diff --git a/(?P<old>.+) b/(?P<new>.+)")
+_GIT = re.compile(r"diff --git [abciow]/(?P<old>.+) [abciow]/(?P<new>.+)")
+_PREFIX = re.compile(r"[abciow]/")
 _HUNK = re.compile(r"@@ -(?P<start>\d{1,9})(?:,\d{1,9})? \+\d{1,9}(?:,\d{1,9})? @@.*|@@(?: \.\.\.)?(?: @@)?")
 _MODE = re.compile(r"(?P<kind>new file|deleted file|old|new) mode (?P<mode>\d{6})")
 _MODES = {"100644": False, "100755": True}
@@ -181,10 +182,11 @@ class _Reader:
 
 
 def _names(old: str, new: str) -> tuple[str, str]:
-    """The names of a file before and after, without the times behind and the `a/` and `b/` before them."""
+    """The names of a file before and after, without the times behind them and the letters that git puts before them."""
     old, new = (name.partition("\t")[0].rstrip() for name in (old, new))
-    if all(name == _DEV_NULL or name.startswith(prefix) for name, prefix in ((old, "a/"), (new, "b/"))):
-        return old.removeprefix("a/"), new.removeprefix("b/")
+    prefixes = [name[:2] for name in (old, new) if name != _DEV_NULL]
+    if len(set(prefixes)) == len(prefixes) and all(_PREFIX.fullmatch(prefix) for prefix in prefixes):
+        old, new = (name if name == _DEV_NULL else name[2:] for name in (old, new))
     return old, new
 
 
