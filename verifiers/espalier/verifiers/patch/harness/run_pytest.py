@@ -53,25 +53,25 @@ def main() -> None:
     os._exit(int(status))
 
 
-def functions_of(modules: "dict[str, types.ModuleType]") -> "dict[str, tuple[Any, Any]]":
-    """The functions and methods of the watched packages by name, with their code."""
-    found: dict[str, tuple[Any, Any]] = {}
+def kept_of(modules: "dict[str, types.ModuleType]") -> "list[tuple[str, Any, str, Any, Any, Any]]":
+    """What the watched packages hold: name, namespace, name in it, value, the function behind it and its code."""
+    kept: list[tuple[str, Any, str, Any, Any, Any]] = []
     for name, module in modules.items():
         if name.partition(".")[0] not in WATCHED:
             continue
+        kept.append((name, sys.modules, name, module, None, None))
         for key, value in list(vars(module).items()):
             if name == "builtins" and key not in UNSTEADY:
-                found[f"{name}.{key}"] = value, None
-            if name == "builtins" or getattr(value, "__module__", None) != name:
-                continue
-            if isinstance(value, types.FunctionType):
-                found[f"{name}.{key}"] = value, value.__code__
-            elif isinstance(value, type):
-                for attribute, method in list(vars(value).items()):
+                kept.append((f"{name}.{key}", vars(module), key, value, None, None))
+            elif getattr(value, "__module__", None) == name and isinstance(value, (types.FunctionType, type)):
+                code = getattr(value, "__code__", None)
+                kept.append((f"{name}.{key}", vars(module), key, value, value, code))
+                for attribute, method in list(vars(value).items()) if isinstance(value, type) else ():
                     function = getattr(method, "__func__", method)
                     if isinstance(function, (types.FunctionType, property)):
-                        found[f"{name}.{key}.{attribute}"] = method, getattr(function, "__code__", None)
-    return found
+                        code = getattr(function, "__code__", None)
+                        kept.append((f"{name}.{key}.{attribute}", vars(value), attribute, method, function, code))
+    return kept
 
 
 def reporter_class() -> "Any":
@@ -95,7 +95,7 @@ def reporter_class() -> "Any":
             """Nothing of the repository has been imported yet, and all of pytest has."""
             self.config = early_config
             self.modules = dict(sys.modules)
-            self.functions = functions_of(self.modules)
+            self.kept = kept_of(self.modules)
             root = self.request["root"]
             paths = [root, *filter(os.path.isdir, [f"{root}/src"])]
             sys.path[:0] = paths
@@ -161,15 +161,10 @@ def reporter_class() -> "Any":
 
         def compare(self) -> None:
             """Note what is no longer as it was before the repository was imported."""
-            now = functions_of(self.modules)
-            for name, kept in self.functions.items():
-                found = now.get(name, (None, None))
-                if found[0] is not kept[0] or found[1] is not kept[1]:
-                    self.changed.add(name)
             self.changed.update(
                 name
-                for name, module in self.modules.items()
-                if name.partition(".")[0] in WATCHED and sys.modules.get(name) is not module
+                for name, namespace, key, value, function, code in self.kept
+                if namespace.get(key) is not value or getattr(function, "__code__", None) is not code
             )
             for hook in HOOKS:
                 for implementation in getattr(self.config.hook, hook).get_hookimpls():
