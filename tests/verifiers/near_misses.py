@@ -13,6 +13,7 @@ from fractions import Fraction
 _DIGITS = re.compile(r"(?<![\d.])\d+(?![\d.]|_)")
 _NUMBER = re.compile(r"-?\d+")
 _DECIMAL = re.compile(r"-?\d+\.\d+")
+_GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+")
 _FRACTION = re.compile(r"(-?)\\d?frac\{(\d+)\}\{(\d+)\}")
 _PAIR = re.compile(r"(?:\\left)?([(\[])(?P<first>[^(),\[\]]+),(?P<second>[^(),\[\]]+)(?:\\right)?([)\]])")
 _OPTION = re.compile(r"(?:\\text\{)?\(?([A-E])\)?\}?")
@@ -56,6 +57,10 @@ def _changes(text: str) -> Iterator[tuple[str, str]]:
         for other in ("cm", "kg", "hours"):
             if other != unit[1]:
                 yield "unit", text.replace(unit[1], other, 1)
+    if _GROUPED.fullmatch(text):
+        yield "thousands", text.replace(",", ", ")
+        yield "thousands", rf"\{{{text.replace(',', ', ')}\}}"
+        yield "thousands", text.replace(",", ".", 1)
     items = text.split(",")
     if len(items) > 1 and all(item.strip() for item in items) and not re.search(r"\d,\d{3}\b|[{}()\[\]\\]", text):
         yield "element missing", ",".join(items[:-1])
@@ -148,6 +153,8 @@ def rewritings(gold: str) -> Iterator[str]:
     elif fraction := _FRACTION.fullmatch(text):
         sign, over, under = fraction[1], int(fraction[2]), int(fraction[3])
         spellings += [f"{sign}{over}/{under}", rf"{sign}\frac{{{3 * over}}}{{{3 * under}}}", f"x = {text}"]
+    elif _GROUPED.fullmatch(text):
+        spellings += [text.replace(",", ""), text.replace(",", "{,}"), text.replace(",", r"\,")]
     elif re.fullmatch(r"[-\d, ]+", text) and "," in text:
         items = [item.strip() for item in text.split(",")]
         spellings += [", ".join(reversed(items)), rf"\{{{', '.join(items)}\}}"]

@@ -10,7 +10,20 @@ from espalier.verifiers.math.tasks import compare, read
 from tests.verifiers.near_misses import near_misses, rewritings
 
 GOLDS = [
-    *("7", "-12", "0", "1024", "3.25", r"\frac{3}{4}", r"-\frac{7}{12}", r"2\sqrt{3}", r"\frac{\pi}{6}", "5!"),
+    *(
+        "1,000",
+        "100,200",
+        "7",
+        "-12",
+        "0",
+        "1024",
+        "3.25",
+        r"\frac{3}{4}",
+        r"-\frac{7}{12}",
+        r"2\sqrt{3}",
+        r"\frac{\pi}{6}",
+        "5!",
+    ),
     *("(3, 4)", "(-2, 1)", "[0, 5)", r"(-\infty, 3]", "1, -2", r"\{1, 2, 3\}", "(B)", r"\text{even}", "15 cm"),
     *(r"(-\infty, 2) \cup (3, \infty)", "y = 2x + 3", r"x \le 4", "3 + 4i", r"\binom{10}{3}", r"45^\circ", r"20\%"),
     *(r"x \equiv 3 \pmod 7", "1:2:3", r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}", r"\ln 5", "3:30 PM"),

@@ -70,6 +70,8 @@ def equivalent(gold: Node, claim: Node, options: MathOptions) -> Equality:
     Returns:
         Equal, different, or undecided; with the rule that decided.
     """
+    if isinstance(gold, Number) and isinstance(claim, Number):
+        return _rounded(gold, claim, options)
     try:
         gold, claim = _alike(normal(gold), normal(claim))
         claim = _same_constant(gold, claim)
@@ -409,6 +411,8 @@ def _matrices(gold: Node, claim: Node, options: MathOptions) -> Equality:
 
 def _unit_vectors(gold: Node, claim: Node, options: MathOptions) -> Equality | None:
     """Compare by components where a side is a sum of multiples of i, j and k; None where they cannot be told."""
+    if not all(isinstance(side, Apply | Symbol | Group | Matrix) for side in (gold, claim)):
+        return None
     own, other = components(gold), components(claim)
     if own is not None and other is not None:
         return every([equivalent(a, b, options) for a, b in zip(own, other, strict=True)], "component by component")

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from typing import Final
+from typing import Final, Literal
 
 from espalier.verifiers.math.grammar.arithmetic import Arithmetic
 from espalier.verifiers.math.grammar.calculus import Calculus
@@ -20,7 +20,7 @@ from espalier.verifiers.math.grammar.numerals import based_number, numeral
 from espalier.verifiers.math.grammar.quantities import RELATIONS, SEPARATING_WORDS
 from espalier.verifiers.math.grammar.reading import Reading, is_letters, is_name, split_letters
 from espalier.verifiers.math.lexer import Kind, ParseError, Token, tokenize
-from espalier.verifiers.math.limits import LIMITS, LimitError, check_text
+from espalier.verifiers.math.limits import LIMITS, LimitError
 from espalier.verifiers.math.tree import (
     Apply,
     Choice,
@@ -47,6 +47,7 @@ DECORATIONS: Final = frozenset(
 )
 BIG_OPERATORS: Final = frozenset({r"\sum", r"\prod", r"\int", r"\lim"})
 _CALLABLE: Final = frozenset("fghpquvwyABDFGHLMPQRSTUVW") | {"phi", "varphi", "psi", "Phi", "Psi", "sigma", "tau"}
+_SetOperation = Literal["union", "intersection", "difference"]
 _PROBABILITIES: Final = frozenset("Pp")
 _RELATED: Final = frozenset({"∥", "⟂", "≅", "∼"})
 _OPTIONS: Final = frozenset("ABCDEFGHIJ")
@@ -82,7 +83,6 @@ def readings(text: str) -> Readings:
         LimitError: It goes beyond the static limits.
         ParseError: The grammar does not know it.
     """
-    check_text(text)
     if (based := based_number(text)) is not None:
         return Readings((based,))
     date, only_date = numeric_date(text) or (None, False)
@@ -142,10 +142,15 @@ def _chosen(upper: str, kind: str, lower: str) -> str:
 
 def unit_alone(tokens: list[Token]) -> Node | None:
     """A unit without a number, as in "J" or "kg m/s^2"; None for anything else."""
-    grammar = Grammar(list(tokens), Reading())
-    unit = grammar.unit_product() if tokens and tokens[0].kind is Kind.WORD else None
-    whole = unit is not None and grammar.at == len(tokens)
-    return Quantity(Symbol(UNIT), unit) if unit is not None and whole else None
+    if not tokens or not all(token.kind is Kind.WORD or token.text in _UNIT_SIGNS for token in tokens):
+        return None
+    grammar = Grammar(tokens, Reading())
+    unit = grammar.unit_product()
+    return Quantity(Symbol(UNIT), unit) if unit is not None and grammar.at == len(tokens) else None
+
+
+_UNIT_SIGNS: Final = frozenset("*·×/^{}-123456")
+"""Signs and exponents of units."""
 
 
 UNIT: Final = "§unit"
@@ -295,19 +300,20 @@ class Grammar(Arithmetic, Calculus):
 
     def region(self) -> Node:
         left = self.quantity()
-        signs: set[str] = set()
+        joined = ""
         while True:
-            signs.add(self.token.text)
-            if signs >= {"∪", "∩"}:
-                raise ParseError("unions and intersections without brackets")
             if self.accept("∪") or (self.is_word("U") and self.ahead().text in ("(", "[", "{", "{s") and self.skip()):
-                left = Region("union", (left, self.quantity()))
+                op: _SetOperation = "union"
             elif self.accept("∩"):
-                left = Region("intersection", (left, self.quantity()))
+                op = "intersection"
             elif self.accept("∖"):
-                left = Region("difference", (left, self.quantity()))
+                op = "difference"
             else:
                 return left
+            if {joined, op} == {"union", "intersection"}:
+                raise ParseError("unions and intersections without brackets")
+            joined = op
+            left = Region(op, (left, self.quantity()))
 
     def primary(self) -> Node:
         self.levels += 1

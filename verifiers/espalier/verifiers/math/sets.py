@@ -139,7 +139,7 @@ def same_combination(a: Node, b: Node) -> Equality | None:
 
     An element is in each of the letters' sets or not: every case is tried.
     """
-    if not any(isinstance(side, Region) or _is_complement(side) for side in (a, b)):
+    if not _is_combination(a) and not _is_combination(b):
         return None
     names = sorted({name.removesuffix("′").rpartition(" ")[2] for name in symbols(a) | symbols(b)} - {"c"})  # noqa: RUF001
     if not names or len(names) > _SETS or _NAMED_SETS.intersection(names):
@@ -152,6 +152,10 @@ def same_combination(a: Node, b: Node) -> Equality | None:
     except NotASet:
         return None
     return Equality(True, "one combination of sets")
+
+
+def _is_combination(node: Node) -> bool:
+    return isinstance(node, Region) or _is_complement(node)
 
 
 def _is_complement(node: Node) -> bool:

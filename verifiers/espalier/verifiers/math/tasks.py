@@ -87,14 +87,15 @@ def compare(gold: Parsed, claim: Parsed, options: MathOptions, *, quick: bool = 
         outcomes = [_proved(left, right, outcome) for (left, right), outcome in zip(pairs, outcomes, strict=True)]
     by_merit = {True: 0, None: 1, False: 2}
     best = min(outcomes, key=lambda outcome: (by_merit[outcome.equal], not outcome.doubtful))
-    unsure = [
-        (left, right)
-        for left in (*lefts, *gold.unsure)
-        for right in (*rights, *claim.unsure)
-        if left in gold.unsure or right in claim.unsure
-    ]
-    if best.equal is not True and any(equivalent(left, right, options).equal for left, right in unsure):
-        return doubt("equal only in another reading of one side")
+    if best.equal is not True and (gold.unsure or claim.unsure):
+        others = [
+            (left, right)
+            for left in (*lefts, *gold.unsure)
+            for right in (*rights, *claim.unsure)
+            if left in gold.unsure or right in claim.unsure
+        ]
+        if any(equivalent(left, right, options).equal for left, right in others):
+            return doubt("equal only in another reading of one side")
     if best.equal is None and not best.doubtful and is_plain(gold.readings[0]):
         return Equality(False, f"the answer has no form that can be compared: {best.rule}", cause=TOO_COSTLY)
     return best

@@ -46,7 +46,7 @@ def calendar(text: str) -> Text | None:
 
 def numeric_date(text: str) -> tuple[Text, bool] | None:
     """The date "2020-03-05", and whether it is nothing else: without a leading zero it is a subtraction, too."""
-    if len(text) > 60:
+    if len(text) > 60 or ("-" not in text and "/" not in text):
         return None
     date = _ISO.fullmatch(_UPRIGHT.sub(lambda match: match.group(1) or "", text).strip(" ."))
     if date is None:

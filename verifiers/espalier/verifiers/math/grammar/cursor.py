@@ -25,16 +25,19 @@ class Cursor(ABC):
 
     @property
     def token(self) -> Token:
-        return self.tokens[self.at] if self.at < len(self.tokens) else END
+        tokens, at = self.tokens, self.at
+        return tokens[at] if at < len(tokens) else END
 
     def ahead(self, offset: int = 1) -> Token:
         return self.tokens[self.at + offset] if self.at + offset < len(self.tokens) else END
 
     def accept(self, *texts: str) -> bool:
-        token = self.token
-        if token.kind is not Kind.NUMBER and token.text in texts:
-            self.at += 1
-            return True
+        at = self.at
+        if at < len(self.tokens):  # not `token`: this is the most frequent question of all
+            token = self.tokens[at]
+            if token.text in texts and token.kind is not Kind.NUMBER:
+                self.at = at + 1
+                return True
         return False
 
     def expect(self, text: str) -> None:
@@ -42,7 +45,8 @@ class Cursor(ABC):
             raise ParseError(f"expected {text!r}, found {self.token.text or 'the end'!r}")
 
     def is_word(self, *words: str) -> bool:
-        return self.token.kind is Kind.WORD and self.token.text in words
+        token = self.token
+        return token.kind is Kind.WORD and token.text in words
 
     def skip(self) -> bool:
         self.at += 1

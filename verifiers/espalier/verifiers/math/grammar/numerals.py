@@ -34,7 +34,7 @@ _BASED: Final = re.compile(
 
 def based_number(text: str) -> Based | None:
     """A number with letters among its digits, or with its base in words ("FF_{16}", "101_{two}"); else None."""
-    written = _BASED.fullmatch(text.strip())
+    written = _BASED.fullmatch(text.strip()) if "_" in text else None
     if written is None or (len(written["digits"]) == 1 and not written["digits"].isdigit()):
         return None  # A_{12} is a name
     base = int(written["base"]) if written["base"].isdigit() else _BASES.get(written["base"], 0)
