@@ -118,3 +118,21 @@ async def test_a_check_that_makes_no_sense_is_a_usage_error(tmp_path: Path, cont
 async def test_a_report_needs_a_patch(tmp_path: Path) -> None:
     done = await espalier("solve", "--check", "reference:4", "--report", str(tmp_path / "r.md"), "What is 2 + 2?")
     assert (done.returncode, "--report tells of a patch" in done.stderr) == (2, True)
+
+
+@pytest.mark.bwrap
+async def test_a_command_that_runs_no_test_is_a_usage_error(tmp_path: Path) -> None:
+    async with opened("bwrap"):
+        pass
+    value = {"repository": str(EXAMPLE / "shop"), "must_pass": ["tests"], "command": ["pytest", "--fast"]}
+    (tmp_path / "check.json").write_text(json.dumps(value))
+    async with serving(FakeOpenAI(tell=lambda _: f"```diff\n{FIX}```\n")) as url:
+        done = await espalier(
+            *("solve", "--engine", f"openai://{url.removeprefix('http://')}?model=tiny", "--policy", "greedy"),
+            *("--check", f"patch:{tmp_path / 'check.json'}", "Mend it."),
+            ESPALIER_PATCH_REPOSITORIES=str(tmp_path / "store"),
+            ESPALIER_SANDBOX_KIND="bwrap",
+        )
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert "check.patch.command" in done.stderr
+    assert "unrecognized arguments: --fast" in done.stderr
