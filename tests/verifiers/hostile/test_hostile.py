@@ -21,6 +21,7 @@ import pytest
 import pytest_asyncio
 
 from espalier.verifiers.check import Claim, ProgramCheck, ProgramLimits, StdioCase
+from espalier.verifiers.code.cases import WALL_FACTOR
 from espalier.verifiers.code.verifier import CodeVerifier
 from espalier.verifiers.verdict import Status
 from tests.verifiers.code.boxes import KINDS, opened
@@ -28,6 +29,8 @@ from tests.verifiers.code.boxes import KINDS, opened
 PROGRAMS = {path.stem: path.read_text("utf-8") for path in sorted((Path(__file__).parent / "programs").glob("*.py"))}
 ENDLESS = ProgramLimits(case_seconds=1)
 PATIENT = ProgramLimits(case_seconds=10)
+PATIENCE_SECONDS = 20
+"""For the end of a program that our clock has stopped, on a machine that is busy."""
 
 in_module_loop = pytest.mark.asyncio(loop_scope="module")
 
@@ -59,7 +62,7 @@ async def test_a_hostile_program_is_contained(verifier: CodeVerifier, program: s
     assert verdict.status is not Status.ERROR, verdict.evidence
     record = json.loads(verdict.evidence[0].detail)
     assert "BREACH" not in record["got"], record["got"]
-    assert record["seconds"] < limits.case_seconds + 5
+    assert record["seconds"] < WALL_FACTOR * limits.case_seconds + PATIENCE_SECONDS
     assert meets(expect, verdict.status, record["reason"]), (expect, verdict.status, record)
     assert canary.read_text() == "alive"
     following = await verifier.verify(
