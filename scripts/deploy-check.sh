@@ -14,5 +14,6 @@ python=.venv/bin/python
 if command -v kubectl >/dev/null && kubectl kustomize deploy/kubernetes >/dev/null 2>&1; then
   echo "kustomize: $(kubectl kustomize deploy/kubernetes | grep -c '^kind:') objects, and" \
     "$(kubectl kustomize deploy/kubernetes/sandbox | grep -c '^kind:') for the sandbox"
+  kubectl kustomize deploy/kubernetes-tls >/dev/null
 fi
 CI=true $python -m pytest tests/deploy "$@"

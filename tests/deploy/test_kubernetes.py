@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -167,3 +169,54 @@ def test_secrets_that_are_used_are_in_the_example() -> None:
             for variable in container.get("env", []):
                 if reference := variable.get("valueFrom", {}).get("secretKeyRef"):
                     assert (reference["name"], reference["key"]) in known
+
+
+@pytest.fixture(scope="module")
+def with_tls() -> dict[str, dict[str, Any]]:
+    """The workloads as kustomize makes them with TLS, by name."""
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl is missing; it has kustomize in it")
+    made = subprocess.run(
+        [kubectl, "kustomize", str(ROOT / "deploy" / "kubernetes-tls")], capture_output=True, text=True, check=True
+    )
+    documents = list(yaml.safe_load_all(made.stdout))
+    for one in documents:
+        if not one["apiVersion"].startswith("keda.sh/"):
+            kubernetes_validate.validate(one, VERSIONS[-1], strict=True)
+    return {one["metadata"]["name"]: one for one in documents if one["kind"] == "Deployment"}
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("solver", {"--tls-cert": "tls.crt", "--tls-key": "tls.key", "--verifiers-tls-ca": "ca.crt"}),
+        ("verifier", {"--tls-cert": "tls.crt", "--tls-key": "tls.key"}),
+        ("worker", {"--verifiers-tls-ca": "ca.crt"}),
+    ],
+)
+def test_with_tls_services_have_certificates_and_clients_know_their_root(
+    with_tls: dict[str, dict[str, Any]], name: str, options: dict[str, str]
+) -> None:
+    pod = with_tls[name]["spec"]["template"]["spec"]
+    container = pod["containers"][0]
+    for option, file in options.items():
+        assert f"{option}=/run/tls/{file}" in container["args"]
+    (volume,) = [volume for volume in pod["volumes"] if volume["name"] == "tls"]
+    (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == "tls"]
+    assert (volume["secret"]["secretName"], mount["mountPath"]) == ("espalier-tls", "/run/tls")
+
+
+def test_with_tls_no_probe_asks_in_the_clear(with_tls: dict[str, dict[str, Any]]) -> None:
+    for name in ("solver", "verifier"):
+        container = with_tls[name]["spec"]["template"]["spec"]["containers"][0]
+        for probe in ("startupProbe", "readinessProbe"):
+            found = container.get(probe, {})
+            assert "grpc" not in found  # such probes speak no TLS
+            assert "httpGet" not in found or found["httpGet"]["scheme"] == "HTTPS"
+
+
+def test_every_service_says_when_it_is_ready() -> None:
+    for one in of_kind("Deployment"):
+        if one["metadata"]["name"] in ("solver", "verifier", "worker"):
+            assert "readinessProbe" in one["spec"]["template"]["spec"]["containers"][0], called(one)
