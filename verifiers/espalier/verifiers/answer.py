@@ -334,7 +334,7 @@ def _without_comments(text: str) -> str:
             parts.append(text[at:start])
             at = end + len(closing)
         text = "".join((*parts, text[at:]))
-    return _COMMENT.sub("", text)
+    return _COMMENT.sub("", text) if "%" in text else text
 
 
 # Boxes.

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
+from itertools import product
 
 from espalier.verifiers.check import MathOptions
 from espalier.verifiers.math.evaluate import NotExact, Undefined, exact
@@ -51,6 +52,7 @@ from espalier.verifiers.math.tree import (
     RelationNode,
     Symbol,
     Text,
+    children,
     rebuild,
     show,
     substitute,
@@ -72,8 +74,16 @@ def equivalent(gold: Node, claim: Node, options: MathOptions) -> Equality:
     """
     if isinstance(gold, Number) and isinstance(claim, Number):
         return _rounded(gold, claim, options)
+    if _has_several_signs(gold) or _has_several_signs(claim):
+        together, apart = (_as_written(gold, claim, options, apart=apart) for apart in (False, True))
+        return together if together.equal is apart.equal else doubt("signs that belong together, or do not")
+    return _as_written(gold, claim, options, apart=False)
+
+
+def _as_written(gold: Node, claim: Node, options: MathOptions, *, apart: bool) -> Equality:
+    """Compare answers of which several signs ± in one expression belong together, or each stands for itself."""
     try:
-        gold, claim = _alike(normal(gold), normal(claim))
+        gold, claim = _alike(normal(gold, apart=apart), normal(claim, apart=apart))
         claim = _same_constant(gold, claim)
         if (value := _at_a_point(claim)) is not None and not isinstance(gold, RelationNode):
             named = equivalent(gold, value, options)
@@ -171,9 +181,9 @@ def _bolder(node: Node, letters: set[str]) -> Node:
     return rebuild(node, change)
 
 
-def normal(node: Node) -> Node:
-    """The form that is compared: matrices reduced, ± written out."""
-    return expand_signs(_name_first(reduce_matrices(write_out(node))))
+def normal(node: Node, *, apart: bool = False) -> Node:
+    """The form that is compared: matrices reduced, ± written out; several in one expression together or `apart`."""
+    return expand_signs(_name_first(reduce_matrices(write_out(node))), apart=apart)
 
 
 def _name_first(node: Node) -> Node:
@@ -739,13 +749,13 @@ def _powers(dimensions: tuple[tuple[str, int], ...]) -> list[int]:
 # Plus or minus.
 
 
-def expand_signs(node: Node) -> Node:
+def expand_signs(node: Node, *, apart: bool = False) -> Node:
     """Write "1 ± a" as the list "1 + a, 1 - a"; within sets and lists its values become elements."""
     match node:
         case Group(kind, items, word):
             flat: list[Node] = []
             for item in items:
-                expanded = expand_signs(item)
+                expanded = expand_signs(item, apart=apart)
                 written = isinstance(item, Group)  # as a list of its own
                 if kind in ("set", "list") and not written and isinstance(expanded, Group) and expanded.kind == "list":
                     flat.extend(expanded.items)
@@ -755,17 +765,41 @@ def expand_signs(node: Node) -> Node:
                 raise LimitError(f"more than {LIMITS.elements} elements")
             return Group(kind, tuple(flat), word)
         case RelationNode((name, value), ("=",)) if _has_signs(value):
-            return Group("list", tuple(RelationNode((name, side), ("=",)) for side in _both(value)))
+            return Group("list", tuple(RelationNode((name, side), ("=",)) for side in _signed(value, apart)))
         case Apply() if _has_signs(node):
-            return Group("list", _both(node))
+            return Group("list", _signed(node, apart))
         case Quantity(value, unit) if _has_signs(value):
-            return Group("list", tuple(Quantity(side, unit) for side in _both(value)))
+            return Group("list", tuple(Quantity(side, unit) for side in _signed(value, apart)))
         case _:
             return node
 
 
-def _both(node: Node) -> tuple[Node, ...]:
-    return tuple(_with_sign(node, upper) for upper in (True, False))
+def _signed(node: Node, apart: bool) -> tuple[Node, ...]:
+    return _each_sign(node) if apart else tuple(_with_sign(node, upper) for upper in (True, False))
+
+
+_SIGNS = 4
+"""Most signs ± of one expression that are taken apart."""
+
+
+def _has_several_signs(node: Node) -> bool:
+    """Whether an expression has several signs ±; with a sign ∓ among them they belong together."""
+    heads = [part.head for part in walk(node) if isinstance(part, Apply) and part.head in ("±", "∓")]
+    if not 1 < len(heads) <= _SIGNS or "∓" in heads:
+        return False
+    if isinstance(node, Group | RelationNode):
+        return any(map(_has_several_signs, children(node)))
+    return True
+
+
+def _each_sign(node: Node) -> tuple[Node, ...]:
+    """The values of an expression whose signs ± do not depend on each other."""
+    if not isinstance(node, Apply) or not _has_signs(node):
+        return (node,)
+    values = [Apply(node.head, args) for args in product(*map(_each_sign, node.args))]
+    if node.head not in ("±", "∓"):
+        return tuple(values)
+    return tuple(_with_sign(value, upper) for value in values for upper in (True, False))
 
 
 def _has_signs(node: Node) -> bool:

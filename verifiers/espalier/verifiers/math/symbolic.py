@@ -30,6 +30,7 @@ from espalier.verifiers.math.numeric import minus, sign
 from espalier.verifiers.math.outcome import Equality
 from espalier.verifiers.math.parameters import integers, membership, stated, without_memberships
 from espalier.verifiers.math.relations import defined_name, is_inequality, solved_value
+from espalier.verifiers.math.series import SERIES
 from espalier.verifiers.math.sets import infinity
 from espalier.verifiers.math.tree import (
     Apply,
@@ -166,10 +167,25 @@ def _same_value(a: Node, b: Node, whole: frozenset[str]) -> Equality:
         return Equality(False, f"disjoint balls at {point}")
     known = {name: sympy.Symbol(name, integer=True) if name in whole else sympy.Symbol(name, real=True)
              for name in names}  # fmt: skip
-    if sympy.simplify(_build(a, known) - _build(b, known)) == 0:
+    difference = _build(a, known) - _build(b, known)
+    if sympy.simplify(difference) == 0:
         given = f", for whole {', '.join(sorted(names & whole))}" if names & whole else ""
         return Equality(True, f"sympy simplifies the difference to zero{given}")
+    if any(isinstance(part, Apply) and part.head in SERIES for side in (a, b) for part in walk(side)):
+        return _different_series(difference)
     return Equality(None, "sympy does not simplify the difference to zero")
+
+
+def _different_series(difference: Expr) -> Equality:
+    """Whether closed forms of sums, integrals and limits differ at a point: balls cannot tell of these."""
+    point = dict(zip(sorted(difference.free_symbols, key=str), map(sympy.Integer, (3, 5, 7, 11)), strict=False))
+    value = difference.subs(point).evalf(_DIGITS, strict=True)
+    if value.is_number and value.is_finite and abs(value) > sympy.Float(10) ** (10 - _DIGITS):
+        return Equality(False, "sympy: closed forms of different values")
+    return Equality(None, "sympy does not simplify the difference to zero")
+
+
+_DIGITS = 40
 
 
 def _witness(a: Node, b: Node, names: frozenset[str], whole: frozenset[str]) -> str:

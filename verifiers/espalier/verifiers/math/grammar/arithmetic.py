@@ -22,6 +22,8 @@ from espalier.verifiers.math.tree import (
 from espalier.verifiers.math.units import CELSIUS, FAHRENHEIT, LETTER_UNITS, lookup
 from espalier.verifiers.math.words import SCALES
 
+_SEPARATORS = frozenset({",", ";", "and", "or", "="})
+
 
 class Arithmetic(Quantities):
     """The levels of precedence, from sums down to powers."""
@@ -152,7 +154,8 @@ class Arithmetic(Quantities):
 
     def _unit_follows(self) -> bool:
         """Whether a number stands before and nothing but a unit follows up to the end of the item."""
-        if any(token.kind is Kind.WORD and len(token.text) == 1 for token in self.tokens[: self.at]):
+        begins = next((at + 1 for at in range(self.at - 1, -1, -1) if self.tokens[at].text in _SEPARATORS), 0)
+        if any(token.kind is Kind.WORD and len(token.text) == 1 for token in self.tokens[begins : self.at]):
             return False
         if self.at == 0 or self.tokens[self.at - 1].kind is not Kind.NUMBER:
             return False

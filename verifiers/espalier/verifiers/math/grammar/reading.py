@@ -51,6 +51,9 @@ def is_letters(word: str) -> bool:
     return len(word) <= 3 and word.islower() and not set(word) & set("eiou") and lookup(word) is None
 
 
+_CONSTANTS: Final = frozenset("ei")
+
+
 def split_letters(tokens: list[Token]) -> list[Token]:
     """The tokens with short words split into letters ("xy" is x·y) and functions split from letters ("xsin")."""
     split: list[Token] = []
@@ -61,6 +64,10 @@ def split_letters(tokens: list[Token]) -> list[Token]:
             continue
         if token.kind is not Kind.WORD or token.roman or not is_name(token.text):
             split.append(token)
+            continue
+        touches = before_power or (split and not token.spaced)
+        if touches and len(token.text) == 2 and len(_CONSTANTS & set(token.text)) == 1 and token.text.islower():
+            split += [replace(token, text=token.text[0]), Token(Kind.WORD, token.text[1])]  # e^{ix}, e^xe^y
             continue
         parts = list(token.text) if is_letters(token.text) else _GLUED.findall(token.text)
         if "".join(parts) != token.text:
