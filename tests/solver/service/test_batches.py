@@ -13,6 +13,7 @@ import grpc.aio
 import httpx2 as httpx
 import openai
 import pytest
+from typer.testing import CliRunner
 
 from espalier.common.callers import Callers
 from espalier.common.grpc_errors import field_of
@@ -20,6 +21,7 @@ from espalier.common.security import ServerSecurity
 from espalier.solver.batch.connection import connect
 from espalier.solver.batch.handler import JobRefusedError
 from espalier.solver.batch.queue import JobQueue
+from espalier.solver.cli.batch import app
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
 from tests.solver.batch.server import RedisServer
@@ -353,3 +355,32 @@ async def test_a_batch_is_watched_over_grpc_until_it_has_ended(served: Served, s
     async with working(server, solving(ScriptedEngine.of(RIGHT))):
         rest = [status async for status in seen]
     assert (rest[-1].done, rest[-1].HasField("finished")) == (2, True)
+
+
+async def test_the_command_line_asks_a_server_without_a_way_to_redis(
+    served: Served, server: RedisServer, tmp_path: Path
+) -> None:
+    file, out = tmp_path / "problems.jsonl", tmp_path / "results.jsonl"
+    file.write_text(json.dumps({"id": "a", "text": "What is 6 times 7?", "check": "reference:42"}) + "\n")
+
+    async def espalier(*arguments: object) -> Any:
+        nowhere = ["--redis", "redis://127.0.0.1:1/0", "--server", served.address]
+        return await asyncio.to_thread(CliRunner().invoke, app, [*map(str, arguments), *nowhere])
+
+    made = await espalier("submit", file, "--key", "monday", "--priority", 3)
+    assert (made.exit_code, made.stdout) == (0, "monday\n")
+    assert json.loads((await espalier("status", "monday", "--json")).stdout)["queued"] == 1
+    (listed,) = (await espalier("list", "--json")).stdout.splitlines()
+    assert json.loads(listed)["priority"] == 3
+    async with working(server, solving(ScriptedEngine.of(RIGHT))):
+        assert (await espalier("watch", "monday")).exit_code == 0
+    assert (await espalier("results", "monday", "-o", out)).exit_code == 0
+    told = json.loads(out.read_text())
+    assert (told["id"], told["state"], told["result"]["answer"]) == ("a", "done", "42")
+    assert (await espalier("cancel", "monday")).exit_code == 0
+    for wrong, said in ((("status",), "without --server"), (("status", "none"), "no batch none")):
+        done = await espalier(*wrong)
+        assert (done.exit_code, said in " ".join(done.output.split())) == (2, True)
+    other = await espalier("submit", file, "--key", "monday")
+    assert other.exit_code == 2
+    assert "key" in other.output

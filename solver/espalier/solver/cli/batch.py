@@ -47,8 +47,10 @@ from espalier.solver.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from espalier.common.security import ClientSecurity
     from espalier.solver.batch.batches import Batch
     from espalier.solver.batch.queue import BatchRow, Depth, JobQueue, Repaired, WorkerStatus
+    from espalier.solver.batch.remote import RemoteQueue
     from espalier.v1 import solver_pb2 as pb
 
 LOOK_SECONDS = 0.5
@@ -75,6 +77,16 @@ RedisOption = Annotated[
 ]
 QueueOption = Annotated[
     str, typer.Option("--queue", envvar="ESPALIER_QUEUE", metavar="NAME", help="Name of the queue in Redis.")
+]
+ServerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--server", envvar="ESPALIER_SERVER", metavar="HOST:PORT", help="Ask this server (gRPC) instead of Redis."
+    ),
+]
+TokenFile = Annotated[Path | None, typer.Option(help="File with the bearer token of the server.", dir_okay=False)]
+Authority = Annotated[
+    Path | None, typer.Option("--tls-ca", help="PEM root of the server's certificate; turns TLS on.", dir_okay=False)
 ]
 BatchArgument = Annotated[str, typer.Argument(metavar="BATCH", help="Key or id of the batch.")]
 BatchOrJob = Annotated[str, typer.Argument(metavar="BATCH|JOB", help="Key or id of a batch, or the id of a job.")]
@@ -109,6 +121,9 @@ def submit(
     comparisons: Comparisons = 0,
     redis: RedisOption = REDIS,
     queue: QueueOption = QUEUE,
+    server: ServerOption = None,
+    token_file: TokenFile = None,
+    tls_ca: Authority = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -159,7 +174,7 @@ def submit(
 
         async def run() -> pb.SubmitJobResponse:
             await validate_checks(read, problems)
-            async with _queue(redis, queue) as jobs:
+            async with _asked(redis, queue, server, token_file, tls_ca) as jobs:
                 return await jobs.submit(messages, encode_settings(settings), key, info=info)
 
         response = asyncio.run(run())
@@ -180,6 +195,9 @@ def status(
     ] = None,
     redis: RedisOption = REDIS,
     queue: QueueOption = QUEUE,
+    server: ServerOption = None,
+    token_file: TokenFile = None,
+    tls_ca: Authority = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -190,10 +208,13 @@ def status(
     espalier batch status monday --json
     """
     with _errors(debug):
+        from espalier.solver.batch.queue import JobQueue
 
         async def run() -> None:
-            async with _queue(redis, queue) as jobs:
+            async with _asked(redis, queue, server, token_file, tls_ca) as jobs:
                 if what is None:
+                    if not isinstance(jobs, JobQueue):
+                        raise UsageError("name a batch or a job; the whole queue is shown without --server, by --redis")
                     _show_queue(await jobs.depth(), await jobs.workers(), as_json)
                 elif _is_job(what):
                     _show_job(await jobs.get(what), as_json)
@@ -208,6 +229,9 @@ def watch(
     batch: BatchArgument,
     redis: RedisOption = REDIS,
     queue: QueueOption = QUEUE,
+    server: ServerOption = None,
+    token_file: TokenFile = None,
+    tls_ca: Authority = None,
     debug: Debug = False,
 ) -> None:
     """Show the progress of a batch until all its jobs have ended. Leaving does not end them."""
@@ -222,7 +246,7 @@ def watch(
             screen = Console(stderr=True)
             columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn())
             progress = Progress(*columns, TimeRemainingColumn(), console=screen, disable=not screen.is_terminal)
-            async with _queue(redis, queue) as jobs:
+            async with _asked(redis, queue, server, token_file, tls_ca) as jobs:
                 found = await jobs.batch(batch)
                 with progress:
                     bar = progress.add_task(_counts(found), total=len(found.jobs), completed=found.ended)
@@ -247,6 +271,9 @@ def results(
     ] = None,
     redis: RedisOption = REDIS,
     queue: QueueOption = QUEUE,
+    server: ServerOption = None,
+    token_file: TokenFile = None,
+    tls_ca: Authority = None,
     debug: Debug = False,
 ) -> None:
     """Results of a batch as JSON lines, in the order of its problems; one line for each job that has ended.
@@ -258,7 +285,7 @@ def results(
 
         async def run() -> list[str]:
             missing = []
-            async with _queue(redis, queue) as jobs:
+            async with _asked(redis, queue, server, token_file, tls_ca) as jobs:
                 found = await jobs.batch(batch)
                 with _replaced(output) as write:
                     async for row in jobs.read(found):
@@ -279,12 +306,20 @@ def results(
 
 
 @app.command(epilog=_EPILOG)
-def cancel(what: BatchOrJob, redis: RedisOption = REDIS, queue: QueueOption = QUEUE, debug: Debug = False) -> None:
+def cancel(
+    what: BatchOrJob,
+    redis: RedisOption = REDIS,
+    queue: QueueOption = QUEUE,
+    server: ServerOption = None,
+    token_file: TokenFile = None,
+    tls_ca: Authority = None,
+    debug: Debug = False,
+) -> None:
     """End a job, or all jobs of a batch; those that have ended stay as they are."""
     with _errors(debug):
 
         async def run() -> str:
-            async with _queue(redis, queue) as jobs:
+            async with _asked(redis, queue, server, token_file, tls_ca) as jobs:
                 if _is_job(what):
                     ended = await jobs.cancel(what)
                     return f"job {what}: {_name(ended.state)}"
@@ -321,6 +356,9 @@ def list_batches(
     limit: Annotated[int, typer.Option(help="Batches at most.", min=1)] = 100,
     redis: RedisOption = REDIS,
     queue: QueueOption = QUEUE,
+    server: ServerOption = None,
+    token_file: TokenFile = None,
+    tls_ca: Authority = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -330,7 +368,7 @@ def list_batches(
 
         async def run() -> list[Batch]:
             listed: list[Batch] = []
-            async with _queue(redis, queue) as jobs:
+            async with _asked(redis, queue, server, token_file, tls_ca) as jobs:
                 token = ""
                 while len(listed) < limit:
                     page, token = await jobs.batches(min(limit - len(listed), MAX_PAGE), token)
@@ -464,6 +502,7 @@ def worker(
 def _errors(debug: bool) -> Iterator[None]:
     """As everywhere, and what only a queue can say."""
     from espalier.solver.batch.connection import QueueUnavailableError
+    from espalier.solver.batch.queue import TooManyJobsError
     from espalier.solver.batch.status import UnknownJobError
 
     with errors(debug):
@@ -471,10 +510,13 @@ def _errors(debug: bool) -> Iterator[None]:
             yield
         except UnknownJobError as error:
             raise UsageError(str(error)) from error
+        except TooManyJobsError as error:
+            say(f"espalier: {error}", err=True)
+            raise typer.Exit(TROUBLE) from None
         except QueueUnavailableError as error:
             if debug:
                 raise
-            typer.echo(f"espalier: {error}; --redis says where the queue is", err=True)
+            say(f"espalier: {error}; --redis or --server says where the queue is", err=True)
             raise typer.Exit(TROUBLE) from None
         except asyncio.CancelledError:
             raise typer.Exit(INTERRUPTED) from None
@@ -488,6 +530,29 @@ async def _queue(url: str, name: str) -> AsyncIterator[JobQueue]:
 
     async with connect(url) as client:
         yield JobQueue(client, Keys(name))
+
+
+@asynccontextmanager
+async def _asked(
+    url: str, name: str, server: str | None, token_file: Path | None, tls_ca: Path | None
+) -> AsyncIterator[JobQueue | RemoteQueue]:
+    """The queue as its clients reach it: through a server, or in Redis."""
+    if server is None:
+        if token_file or tls_ca:
+            raise UsageError("--token-file and --tls-ca are for a server; give --server, too")
+        async with _queue(url, name) as jobs:
+            yield jobs
+        return
+    from espalier.solver.batch.remote import remote_queue
+
+    async with remote_queue(server, _client_security(token_file, tls_ca)) as remote:
+        yield remote
+
+
+def _client_security(token_file: Path | None, tls_ca: Path | None) -> ClientSecurity:
+    from espalier.common.security import ClientSecurity, read_token
+
+    return ClientSecurity(read_token(token_file) if token_file else None, tls_ca.read_bytes() if tls_ca else None)
 
 
 @contextmanager
@@ -563,7 +628,7 @@ def _show_job(response: pb.GetJobResponse, as_json: bool) -> None:
         say(response.result.answer or "UNSOLVED")
 
 
-async def _show_batch(jobs: JobQueue, name: str, as_json: bool) -> None:
+async def _show_batch(jobs: JobQueue | RemoteQueue, name: str, as_json: bool) -> None:
     batch = await jobs.batch(name)
     if as_json:
         typer.echo(json.dumps(_batch_to_json(batch)))
