@@ -199,7 +199,7 @@ async def test_list_and_repair_show_and_mend_batches(redis: Redis, espalier: Any
     listed = await asyncio.to_thread(espalier, "list")
     assert "mon\ufffd[31mday: 2 queued" in listed.stdout
     assert json.loads((await asyncio.to_thread(espalier, "list", "--json")).stdout)["queued"] == 2
-    await redis.delete(Keys().jobs)
+    await redis.delete(Keys().jobs, Keys().waiting)
     repaired = await asyncio.to_thread(espalier, "repair")
     assert (repaired.exit_code, repaired.stderr[:29]) == (0, "2 jobs are queued again, 0 ar")
 
