@@ -472,6 +472,8 @@ def _apply(head: str, args: list[Expr]) -> Expr:
             return _power(args[0], sympy.Pow(args[1], -1))
         case "factorial" | "gamma" | "binomial" if any(arg.is_number and abs(arg) > _EXPONENT for arg in args):
             raise LimitError(f"{head} of a number beyond {_EXPONENT}")
+        case "gcd" | "lcm" if all(arg.is_Integer for arg in args):
+            return sympy.Integer(sympy.igcd(*args) if head == "gcd" else sympy.ilcm(*args))
         case "gcd" | "lcm":
             return sympy.Function(head)(*sorted(args, key=sympy.default_sort_key))
     rule = _FUNCTIONS.get(head)
