@@ -232,8 +232,9 @@ def proto_page() -> str:
 
 def api_page(room: str) -> str:
     """All public modules of a room, from their docstrings."""
+    folder = ROOT / room / "espalier" / room
     lines = [f"# `espalier.{room}`", ""]
-    for module in pkgutil.walk_packages([str(ROOT / room)], f"espalier.{room}.", onerror=lambda _: None):
+    for module in pkgutil.walk_packages([str(folder)], f"espalier.{room}.", onerror=lambda _: None):
         if not module.ispkg and SKIPPED.isdisjoint(module.name.split(".")):
             lines += [f"::: {module.name}", ""]
     return "\n".join(lines)
