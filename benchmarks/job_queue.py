@@ -115,7 +115,7 @@ def contenders() -> list[Contender]:
     me = (ours, "-m", "benchmarks.job_queue")
     finished = "rq:finished:default"
     return [
-        Contender("espalier", (*me, "--submit"), (*me, "--work"), lambda r, n: n - int(r.xlen(Keys().jobs))),
+        Contender("espalier", (*me, "--submit"), (*me, "--work"), lambda r, n: n - _left(r)),
         Contender(
             "arq", (theirs, "-c", ARQ_SUBMIT), (theirs, "-c", ARQ_WORK), lambda r, n: n - int(r.zcard("arq:queue"))
         ),
@@ -132,6 +132,11 @@ def contenders() -> list[Contender]:
             lambda r, n: int(r.zcard(finished)),
         ),
     ]
+
+
+def _left(client: redis.Redis) -> int:
+    """Jobs that wait or run."""
+    return int(client.zcard(Keys().waiting)) + int(client.xlen(Keys().jobs))
 
 
 async def submit(port: int, jobs: int) -> None:
