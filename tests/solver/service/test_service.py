@@ -75,6 +75,15 @@ async def test_votes_never_count_as_verified(hub: LocalVerifiers) -> None:
     assert result.decided_by == pb.SolveResponse.DECIDED_BY_CONSENSUS
 
 
+async def test_a_request_chooses_ways_and_comparisons(hub: LocalVerifiers) -> None:
+    async with telling(RIGHT) as engine, serving(engine, hub) as served:
+        asked = asking(reference=None, policy="best_of_k", k=2, ways=["words", "program"], comparisons=3)
+        events = [event async for event in served.stub.Solve(asked)]
+    started = [event.candidate_started.spec for event in events if event.WhichOneof("kind") == "candidate_started"]
+    assert sorted(spec.way for spec in started) == ["program", "words"]
+    assert events[0].accepted.budget.comparisons == 3
+
+
 async def test_a_request_chooses_re_joins_and_events_and_result_tell_them(hub: LocalVerifiers) -> None:
     """One set of branches that come to a wrong end, and two further conclusions, of which the second is right."""
     wrong = {
