@@ -207,6 +207,14 @@ async def test_an_address_that_may_not_be_called_is_given_up_where_it_is_sent(re
         (WebhookSettings(KEY, ["*"]), "https://", "no address"),
         (WebhookSettings(KEY, ["*"]), "x", "no address"),
         (WebhookSettings(KEY, ["*"]), "https://[::1", "no address"),
+        (WebhookSettings(KEY, ["*"]), "https://a..b", "neither a name nor an address"),
+        (WebhookSettings(KEY, ["*"]), f"https://{'a' * 64}.example", "neither a name nor an address"),
+        (WebhookSettings(KEY, ["*"]), "https://a b.example", "neither a name nor an address"),
+        (WebhookSettings(KEY, ["*"]), "https://127.1", "neither a name nor an address"),
+        (WebhookSettings(KEY, ["*"]), "https://127.0.0.1.", "neither a name nor an address"),
+        (WebhookSettings(KEY, ["*"]), "https://2130706433", "neither a name nor an address"),
+        (WebhookSettings(KEY, ["*"]), "https://0x7f.0x1", "neither a name nor an address"),
+        (WebhookSettings(KEY, ["*"]), "https://[::127.0.0.1]/", "no public address"),
         (WebhookSettings(KEY, ["*"]), "https://127.0.0.1", "no public address"),
         (WebhookSettings(KEY, ["*"]), "https://[::ffff:10.0.0.1]/", "no public address"),
         (WebhookSettings(KEY, ["*"]), f"https://a.example/{'x' * 2048}", "characters"),
@@ -221,6 +229,8 @@ def test_an_address_that_may_not_be_called_is_refused(settings: WebhookSettings,
 def test_addresses_that_may_be_called() -> None:
     assert WebhookSettings(KEY, ["a.example"]).check("https://A.example:8443/x").port == 8443
     assert WebhookSettings(KEY, default="https://b.example/x").check("https://b.example/x").host == "b.example"
+    assert WebhookSettings(KEY, ["*"]).check("https://bücher.example/x").raw_host == "xn--bcher-kva.example"
+    assert WebhookSettings(KEY, ["*"]).check("https://[2606:4700::1111]/x").host == "2606:4700::1111"
     assert LOCAL.check("http://127.0.0.1:1/").host == "127.0.0.1"
     with pytest.raises(FieldError):
         WebhookSettings(KEY, default="https://b.example/x").check("https://b.example/y")
@@ -234,6 +244,7 @@ def test_addresses_that_may_be_called() -> None:
         *((address, False) for address in ("127.0.0.1", "10.1.2.3", "192.168.0.1", "169.254.169.254", "0.0.0.0")),  # noqa: S104
         *((address, False) for address in ("::1", "fe80::1%eth0", "fc00::1", "224.0.0.1", "100.64.0.1", "ff02::1")),
         *((address, False) for address in ("::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::")),
+        *((address, False) for address in ("::127.0.0.1", "::ffff:0:127.0.0.1", "64:ff9b:1::7f00:1")),
     ],
 )
 def test_public_addresses_are_told_from_others(address: str, public: bool) -> None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 RIGHT = boxed("42")
 MULTIPART = "multipart/form-data; boundary=x"
+FORM = b'--x\r\nContent-Disposition: form-data; name="file"; filename="%s"\r\n\r\n{}\r\n--x--\r\n'
 ENDPOINT: Any = "/v1/chat/completions"
 TOKENS = {name: f"the-token-of-{name}-here" for name in ("alice", "bob")}
 
@@ -187,6 +188,8 @@ async def test_the_same_key_of_a_batch_again_is_the_same_batch(served: Served) -
         ([line("a", model="other")], "line 1: body.model"),
         ([line("a", stream=True)], "line 1: body.stream"),
         ([line("a", k=9)], "line 1: body.k"),
+        ([line("a", rounds=1 << 32)], "line 1: body.rounds"),
+        ([line("a", tokens=1 << 64)], "line 1: body.tokens"),
         ([line("a", messages=[{"role": "user", "content": "\ud800"}])], "line 1: body.messages[0].content"),
         ([line("a", n=2)], "line 1: body.n"),
         ([line("a", nonsense=1)], "line 1: body.nonsense"),
@@ -240,6 +243,9 @@ async def test_a_wrong_field_of_a_batch_is_named(served: Served, fields: dict[st
     [
         (b"{}", "application/json", 415),
         (b"--x\r\nnonsense", MULTIPART, 400),
+        (FORM % b"+2AA-", f"{MULTIPART}; charset=utf-7", 415),
+        (FORM % b"\\ud800", f"{MULTIPART}; charset=unicode_escape", 415),
+        (FORM % b"a", f"{MULTIPART}; charset=undefined", 415),
         (b"", "multipart/form-data", 400),
         (b"--x\r\nContent-Disposition: form-data; name=file; filename=a\r\n\r\n" + b" " * (18 << 20), MULTIPART, 413),
     ],
@@ -251,6 +257,14 @@ async def test_an_upload_that_is_none_is_refused(served: Served, content: bytes,
         assert set(reply.json()["error"]) == {"message", "type", "param", "code"}
         wrong = await ask._client.post("files", files={"file": ("a", b"x")}, data={"purpose": "vision"})
         assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "purpose")
+
+
+async def test_what_can_be_fetched_can_be_asked_for_without_its_content(served: Served) -> None:
+    async with client(served) as ask:
+        file = await ask.files.create(file=("in.jsonl", file_of(line("a"))), purpose="batch")
+        for path in ("files", f"files/{file.id}", f"files/{file.id}/content", "batches"):
+            reply = await ask._client.head(path)
+            assert (reply.status_code, reply.content) == (200, b"")
 
 
 async def test_another_site_can_neither_upload_nor_submit(served: Served) -> None:

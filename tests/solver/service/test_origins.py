@@ -33,6 +33,7 @@ async def asked(security: ServerSecurity = ServerSecurity()) -> AsyncIterator[tu
     [
         ({"Origin": "http://evil.example"}, "cross_site"),
         ({"Origin": "null"}, "cross_site"),
+        ({"Origin": "http://["}, "cross_site"),
         ({"Sec-Fetch-Site": "cross-site"}, "cross_site"),
         ({"Sec-Fetch-Site": "same-site"}, "cross_site"),
         ({"Host": "evil.example"}, "wrong_host"),

@@ -181,6 +181,7 @@ async def test_tokens_travel_only_when_asked_for(hub: LocalVerifiers) -> None:
         (asking(seconds=61), "settings.seconds"),
         (asking(seconds=float("nan")), "settings.seconds"),
         (asking(rounds=0), "settings.rounds"),
+        (asking(max_tokens=1 << 32), "settings.max_tokens"),
         (asking(temperature=-1), "settings.temperature"),
         (asking(temperature=float("nan")), "settings.temperature"),
         (asking(temperature=float("inf")), "settings.temperature"),

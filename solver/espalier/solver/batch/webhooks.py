@@ -13,6 +13,7 @@ import binascii
 import hmac
 import ipaddress
 import json
+import re
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -55,6 +56,11 @@ DELAYS = (5.0, 60.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0)
 """Seconds until the next try, after each that failed; after the last one it is given up: tries within two days."""
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+"""All that is assigned of IPv6 to the internet; outside of it are old and local forms of addresses of IPv4."""
+
+_NAME = re.compile(r"(?=.{1,253}$)([a-z0-9_-]{1,63}\.)*(?!\d+\.?$|0x[0-9a-f]*\.?$)[a-z0-9_-]{1,63}\.?", re.IGNORECASE)
+"""A name of a host. What ends in a number is none: resolvers take `127.1` and `0x7f.1` for addresses."""
 
 log = structlog.get_logger()
 
@@ -78,7 +84,7 @@ class WebhookSettings:
     Attributes:
         secret: Key of the signatures.
         hosts: Names that addresses may have; `*` is every name.
-        default: Address for batches that name none; empty: they tell nobody. Its host is allowed.
+        default: Address for batches that name none; empty: they tell nobody. It is allowed as it is.
         private: Whether loopback and private addresses may be called, and addresses without TLS.
     """
 
@@ -124,6 +130,8 @@ def parse_webhook(url: str) -> URL:
         raise FieldError("webhook", f"has {len(url)} characters; give at most {MAX_URL}")
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise FieldError("webhook", f"{url[:80]!r} is no address; write https://HOST/PATH")
+    if not (_is_address(parsed.host) or _NAME.fullmatch(parsed.raw_host or "")):
+        raise FieldError("webhook", f"{parsed.host[:80]!r} is neither a name nor an address of a host")
     if parsed.user is not None or parsed.password is not None:
         raise FieldError("webhook", "has a user or password in it; what is sent is signed, check that instead")
     return parsed
@@ -162,6 +170,8 @@ def is_public(address: str) -> bool:
             inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(str(inner))
+        if found not in _GLOBAL_UNICAST:
+            return False
     return found.is_global and not found.is_multicast
 
 

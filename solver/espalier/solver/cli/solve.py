@@ -108,7 +108,7 @@ def solve(
     """
     with errors(debug):
         from espalier.solver.core.policies import policy as named
-        from espalier.solver.core.policy import Budget
+        from espalier.solver.core.policy import Budget, BudgetError
         from espalier.solver.core.problem import Problem, lines_of, read_problems, recognised
         from espalier.solver.core.verification import Verification
         from espalier.solver.core.ways import ways_of
@@ -120,7 +120,10 @@ def solve(
                 raise UsageError("--ways are for answers that are no programs; leave out --generated-tests")
             settings["ways"] = ways_of(names_of(ways))
         chosen = named(policy, **settings)
-        budget = Budget(k, tokens, seconds, rounds, rejoins, comparisons)
+        try:
+            budget = Budget(k, tokens, seconds, rounds, rejoins, comparisons)
+        except BudgetError as error:
+            raise UsageError(f"--{error}") from None
         verification = Verification(generated_tests=generated_tests or 0)
         judged_by = parsed_check(check) if check else None
         first = chosen_seed(seed)

@@ -24,6 +24,8 @@ MAX_REJOINS = 16
 MIN_TOKENS = 64
 """A candidate that may not have as many tokens is not started: it could not state an answer."""
 
+MAX_COUNT = (1 << 32) - 1
+"""The most tokens and rounds of a solve, as far as messages count them."""
 
 MAX_COMPARISONS = 64
 """The most comparisons of two answers that a solve may make."""
@@ -60,6 +62,9 @@ class Budget:
             raise BudgetError(f"k must be between 1 and {MAX_CANDIDATES}, got {self.candidates}")
         if self.tokens is not None and self.tokens < MIN_TOKENS:
             raise BudgetError(f"tokens must be at least {MIN_TOKENS}, got {self.tokens}")
+        for name, count in (("tokens", self.tokens), ("rounds", self.rounds)):
+            if count is not None and count > MAX_COUNT:
+                raise BudgetError(f"{name} must be at most {MAX_COUNT}, got {count}")
         if self.seconds is not None and not self.seconds > 0:
             raise BudgetError(f"seconds must be above 0, got {self.seconds}")
         if self.rounds is not None and self.rounds < 1:

@@ -11,7 +11,7 @@ from espalier.common.errors import FieldError
 from espalier.runtime.engine import Limits
 from espalier.solver.core.policies import POLICIES, policy
 from espalier.solver.core.policies.greedy import Greedy
-from espalier.solver.core.policy import MAX_COMPARISONS, MAX_REJOINS, MIN_TOKENS, Budget, BudgetError, Policy
+from espalier.solver.core.policy import MAX_COMPARISONS, MAX_COUNT, MAX_REJOINS, MIN_TOKENS, Budget, BudgetError, Policy
 from espalier.solver.core.verification import MAX_TESTS, NO_EVIDENCE, Verification
 from espalier.solver.core.ways import ways_of
 
@@ -105,10 +105,12 @@ class ServerLimits:
         seconds = _within(settings.seconds, self.seconds, self.seconds, f"{at}seconds")
         most = self.candidate_tokens
         tokens = _within(settings.candidate_tokens, most, most, f"{at}candidate_tokens")
-        if settings.max_tokens is not None and settings.max_tokens < MIN_TOKENS:
-            raise FieldError(f"{at}max_tokens", f"is {settings.max_tokens}; give at least {MIN_TOKENS}")
-        if settings.rounds is not None and settings.rounds < 1:
-            raise FieldError(f"{at}rounds", f"is {settings.rounds}; give at least 1")
+        for name, count, least in (
+            ("max_tokens", settings.max_tokens, MIN_TOKENS),
+            ("rounds", settings.rounds, 1),
+        ):
+            if count is not None and not least <= count <= MAX_COUNT:
+                raise FieldError(f"{at}{name}", f"is {count}; give at least {least} and at most {MAX_COUNT}")
         rejoins = settings.rejoins or 0
         if rejoins > MAX_REJOINS:
             raise FieldError(f"{at}rejoins", f"is {rejoins}; give at most {MAX_REJOINS}")

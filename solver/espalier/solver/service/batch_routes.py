@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -68,8 +69,9 @@ class BatchRoutes:
 
         def route(path: str, **handlers: Handler) -> Route:
             async def handle(request: Request) -> Response:
+                method = "GET" if request.method == "HEAD" else request.method  # the server leaves the body out
                 with _queue_errors():
-                    return await handlers[request.method](request)
+                    return await handlers[method](request)
 
             return Route(path, guard(handle), methods=list(handlers))
 
@@ -253,8 +255,12 @@ async def _read_form(request: Request, max_file: int) -> dict[str, Any]:
         HttpError: It is no such form (415), is too large (413), or takes too long (408).
         FieldError: It cannot be read.
     """
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    if kind != b"multipart/form-data":
         raise HttpError(415, "invalid_request_error", "send the file as multipart/form-data")
+    # Python knows charsets that make half of a surrogate pair, and some that are no encoding of text.
+    if options.get(b"charset", b"utf-8").lower() != b"utf-8":
+        raise HttpError(415, "invalid_request_error", "send the form in UTF-8")
 
     async def bounded() -> AsyncGenerator[bytes]:
         size = 0

@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
@@ -30,7 +29,7 @@ def require_same_origin(request: Request, security: ServerSecurity) -> None:
     """
     host = request.headers.get("host", "")
     origin = request.headers.get("origin")
-    elsewhere = origin is not None and urlsplit(origin).netloc != host
+    elsewhere = origin is not None and origin not in (f"http://{host}", f"https://{host}")
     if elsewhere or request.headers.get("sec-fetch-site", "none") not in SAME_SITE:
         raise HttpError(
             403, "permission_error", "another site may not ask on your behalf", code="cross_site", reason="cross_site"
