@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -49,6 +50,25 @@ def test_what_must_not_be_touched(repository: Repository, row: dict[str, str], f
         changes_of(patch, repository, (*PROTECTED, "src/shop/prices*"), held)
     if not (form == "changed" and path == "src/shop"):  # there is no such file to change
         assert refused.match(row["why"])
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "path"),
+    [
+        ("tests/helper.py", "../src/shop/cart.py", "src/shop/cart.py"),
+        ("src/held.py", "shop/cart.py", "src/shop/cart.py"),
+        ("tests", "src/shop", "src/shop/cart.py"),
+        ("tests", "src/latest", "src/shop/cart.py"),
+        ("tests", "src/shop", "src/shop/new.py"),
+        ("src/shop/tests", "..", "src/new.py"),
+    ],
+)
+def test_what_tests_read_through_a_link_is_theirs(directory: Path, link: str, target: str, path: str) -> None:
+    if (directory / link).is_dir():
+        shutil.rmtree(directory / link)
+    (directory / link).symlink_to(target)
+    with pytest.raises(PatchError, match=f"must not touch {path}, which .* leads to"):
+        changes_of(f"```{path}\none = 2\n```\n", Repository(pack(directory)), PROTECTED, frozenset({"src/held.py"}))
 
 
 def test_whole_files_and_diffs_come_to_the_same(repository: Repository) -> None:

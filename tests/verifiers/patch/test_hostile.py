@@ -64,6 +64,9 @@ async def test_a_hostile_patch_fails(verifier: PatchVerifier, wary: PatchCheck, 
         ("tests_are_linked", "tests/test_late.py"),
         ("conftest_is_made", "tests/conftest.py"),
         ("builtins_are_replaced", "builtins.len"),
+        ("hooks_are_removed", "pytest_pyfunc_call"),
+        ("hooks_are_exchanged", "pytest_pyfunc_call"),
+        ("plugin_as_conftest", "shop.cart"),
     ],
 )
 async def test_what_was_tampered_with_is_named(verifier: PatchVerifier, wary: PatchCheck, name: str, why: str) -> None:
@@ -71,6 +74,50 @@ async def test_what_was_tampered_with_is_named(verifier: PatchVerifier, wary: Pa
     (told,) = [evidence.detail for evidence in verdict.evidence if evidence.rule == "tampering"]
     assert why in told
     assert verdict.score == 0
+
+
+LENIENT = {
+    "ApproxScalar.DEFAULT_ABSOLUTE_TOLERANCE": (
+        "test_close",
+        "python_api.ApproxScalar.DEFAULT_ABSOLUTE_TOLERANCE = 1e9",
+    ),
+    "approx": ("test_close", "python_api.approx.__defaults__ = (None, 1e9, False)"),
+    "python_api.abs": ("test_close", "python_api.abs = lambda difference: 0"),
+    "python_api.fail": (
+        "test_raises",
+        "python_api.fail = lambda *what: None\npython_api.issubclass = lambda *what: True",
+    ),
+}
+"""By what of pytest's they change: which test they make pass, and how."""
+STRICT = """
+import pytest
+from shop import Cart
+
+
+def test_close():
+    cart = Cart()
+    cart.add("a", 4)
+    cart.add("a", 4)
+    assert cart.total() == pytest.approx(8)
+
+
+def test_raises():
+    with pytest.raises(KeyError):
+        Cart().add("a", 4)
+"""
+
+
+@pytest.mark.parametrize("name", LENIENT)
+async def test_helpers_of_pytest_stay_strict(verifier: PatchVerifier, check: PatchCheck, name: str) -> None:
+    test, change = LENIENT[name]
+    narrow = replace(
+        check, must_pass=(f"{LATE}::{test}",), must_not_break=(f"{LATE}::{test}",), files=((LATE, STRICT),)
+    )
+    patch = f"```src/shop/cart.py\n{CART}\n\nfrom _pytest import python_api\n\n{change}\n```\n"
+    verdict = await verifier.verify(Claim(patch, bare=True), narrow)
+    assert verdict.status is Status.FAIL
+    (told,) = [evidence.detail for evidence in verdict.evidence if evidence.rule == "tampering"]
+    assert name in told
 
 
 BELIEVED = {
@@ -85,6 +132,22 @@ import gc
 for found in gc.get_objects():
     if type(found).__name__ == "Reporter":
         type(found).outcome = lambda self: ("passed", "")
+""",
+    "a function of pytest is replaced while a test runs, and put back": """
+from _pytest.runner import CallInfo
+
+init, original = Cart.__init__, vars(CallInfo)["from_call"]
+
+def begin(self):
+    init(self)
+    CallInfo.from_call = classmethod(quiet)
+
+def quiet(cls, func, when, reraise=None):
+    if when == "teardown":
+        CallInfo.from_call = original
+    return original.__func__(cls, (lambda: None) if when == "call" else func, when, reraise)
+
+Cart.__init__ = begin
 """,
 }
 

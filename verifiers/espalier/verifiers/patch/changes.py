@@ -61,9 +61,7 @@ def changes_of(
     patterns = tuple(protected)
     changes: dict[str, Change] = {}
     for path in files if files is not None else dict.fromkeys(diff.path for diff in diffs):
-        _refuse(path, repository, patterns)
-        if path in held:
-            raise PatchError(f"the patch must not touch {path}: it belongs to the tests")
+        _refuse(path, repository, patterns, held)
         old, executable = _text(path, repository), repository.is_executable(path)
         changes[path] = Change(old, old, executable, executable)
     for path, text in (files or {}).items():
@@ -91,11 +89,15 @@ def diff_of(changes: Mapping[str, Change]) -> str:
     return "".join(_diff_of(path, change) for path, change in sorted(changes.items()))
 
 
-def _refuse(path: str, repository: Repository, patterns: tuple[str, ...]) -> None:
+def _refuse(path: str, repository: Repository, patterns: tuple[str, ...], held: frozenset[str]) -> None:
     if problem := path_problem(path):
         raise PatchError(f"the path {path[:200]!r} {problem}")
-    if pattern := matches(path, patterns):
-        raise PatchError(f"the patch must not touch {path}: {pattern} is protected")
+    for name in (path, *sorted(repository.aliases(path))):
+        through = f", which {name} leads to" if name != path else ""
+        if pattern := matches(name, patterns):
+            raise PatchError(f"the patch must not touch {path}{through}: {pattern} is protected")
+        if name in held:
+            raise PatchError(f"the patch must not touch {path}{through}: it belongs to the tests")
     for place in (path, *parents(path)):
         if repository.is_link(place):
             raise PatchError(f"the patch must not touch {path}: {place} is a link")

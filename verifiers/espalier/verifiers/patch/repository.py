@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from espalier.verifiers.paths import path_problem
+from espalier.verifiers.paths import MAX_PATH, path_problem
 
 MAX_ARCHIVE = 32 << 20
 """Bytes of a packed repository."""
@@ -27,6 +27,8 @@ MAX_BYTES = 64 << 20
 """Bytes of all its files."""
 
 MAX_FILES = 20_000
+MAX_ALIASES = 1000
+"""Paths of one file that are looked at; links that lead to each other make any number."""
 
 _LEFT_OUT = (".git", "__pycache__")
 
@@ -71,6 +73,11 @@ class Repository:
         ):
             raise RepositoryError("holds no file, or what is neither a file nor a link inside the repository")
         self._members = {member.name: member for member in members}
+        self._links = {
+            member.name: posixpath.normpath(posixpath.join(posixpath.dirname(member.name), member.linkname))
+            for member in members
+            if member.issym()
+        }
         self.size = sum(member.size for member in members)
         if self.size > MAX_BYTES or len(members) > MAX_FILES:
             raise RepositoryError(f"has more than {MAX_BYTES >> 20} MiB or {MAX_FILES} files")
@@ -81,6 +88,19 @@ class Repository:
 
     def is_link(self, path: str) -> bool:
         return path in self._members and self._members[path].issym()
+
+    def aliases(self, path: str) -> frozenset[str]:
+        """Further paths under which a path is found, through links."""
+        found, rest = {path}, [path]
+        while rest:
+            place = rest.pop()
+            for link, target in self._links.items():
+                if place == target or place.startswith(f"{target}/"):
+                    other = link + place.removeprefix(target)
+                    if other not in found and len(other) <= MAX_PATH and len(found) < MAX_ALIASES:
+                        found.add(other)
+                        rest.append(other)
+        return frozenset(found - {path})
 
     def is_directory(self, path: str) -> bool:
         return any(name.startswith(f"{path}/") for name in self._members)

@@ -6,6 +6,7 @@ patch runs in this process. What is kept of pytest from before that, what it doe
 A test has passed if pytest says so of every phase and none of them raised, so far as this process can tell.
 """
 
+import builtins
 import json
 import os
 import socket
@@ -54,7 +55,10 @@ def main() -> None:
 
 
 def kept_of(modules: "dict[str, types.ModuleType]") -> "list[tuple[str, Any, str, Any, Any, Any]]":
-    """What the watched packages hold: name, namespace, name in it, value, the function behind it and its code."""
+    """What the watched packages hold: name, namespace, name in it, value, the function behind it and its make.
+
+    Of their modules that is what is defined or imported there, of their classes methods and numbers.
+    """
     kept: list[tuple[str, Any, str, Any, Any, Any]] = []
     for name, module in modules.items():
         if name.partition(".")[0] not in WATCHED:
@@ -64,14 +68,38 @@ def kept_of(modules: "dict[str, types.ModuleType]") -> "list[tuple[str, Any, str
             if name == "builtins" and key not in UNSTEADY:
                 kept.append((f"{name}.{key}", vars(module), key, value, None, None))
             elif getattr(value, "__module__", None) == name and isinstance(value, (types.FunctionType, type)):
-                code = getattr(value, "__code__", None)
-                kept.append((f"{name}.{key}", vars(module), key, value, value, code))
+                kept.append((f"{name}.{key}", vars(module), key, value, *made_of(value)))
                 for attribute, method in list(vars(value).items()) if isinstance(value, type) else ():
-                    function = getattr(method, "__func__", method)
-                    if isinstance(function, (types.FunctionType, property)):
-                        code = getattr(function, "__code__", None)
-                        kept.append((f"{name}.{key}.{attribute}", vars(value), attribute, method, function, code))
+                    function = getattr(method, "__func__", getattr(method, "fget", method))
+                    if isinstance(function, types.FunctionType) or hasattr(method, "__float__"):
+                        kept.append((f"{name}.{key}.{attribute}", vars(value), attribute, method, *made_of(function)))
+            elif isinstance(value, (types.FunctionType, types.BuiltinFunctionType, types.ModuleType, type)):
+                kept.append((f"{name}.{key}", vars(module), key, value, None, None))
     return kept
+
+
+def made_of(value: "Any") -> "tuple[Any, Any]":
+    """A function, and what it runs and takes for arguments that are not given; None for what is no function."""
+    if not isinstance(value, types.FunctionType):
+        return None, None
+    return value, (value.__code__, value.__defaults__, *(value.__kwdefaults__ or {}).values())
+
+
+def is_changed(function: "Any", made: "Any") -> bool:
+    """Whether a function is made of something else; nothing that it is made of is asked."""
+    if function.__code__ is not made[0] or function.__defaults__ is not made[1]:
+        return True
+    keywords = function.__kwdefaults__
+    return len(made) != 2 + len(keywords or ()) or bool(
+        keywords and any(now is not before for now, before in zip(keywords.values(), made[2:], strict=True))
+    )
+
+
+def hidden_builtins(modules: "dict[str, types.ModuleType]") -> "set[str]":
+    """Names of builtins for which watched modules have something else."""
+    watched = (name for name in modules if name.partition(".")[0] in WATCHED - {"builtins"})
+    every = vars(builtins).keys()
+    return {f"{name}.{key}" for name in watched for key in every & vars(modules[name]).keys() if key[0] != "_"}
 
 
 def reporter_class() -> "Any":
@@ -96,6 +124,10 @@ def reporter_class() -> "Any":
             self.config = early_config
             self.modules = dict(sys.modules)
             self.kept = kept_of(self.modules)
+            self.hidden = hidden_builtins(self.modules)
+            self.hooks = {hook: self.implementations(hook) for hook in HOOKS}
+            everything = (value for module in self.modules.values() for value in list(vars(module).values()))
+            self.classes = {id(value) for value in everything if isinstance(value, type)}
             root = self.request["root"]
             paths = [root, *filter(os.path.isdir, [f"{root}/src"])]
             sys.path[:0] = paths
@@ -163,16 +195,33 @@ def reporter_class() -> "Any":
             """Note what is no longer as it was before the repository was imported."""
             self.changed.update(
                 name
-                for name, namespace, key, value, function, code in self.kept
-                if namespace.get(key) is not value or getattr(function, "__code__", None) is not code
+                for name, namespace, key, value, function, made in self.kept
+                if namespace.get(key) is not value or (function is not None and is_changed(function, made))
             )
-            for hook in HOOKS:
-                for implementation in getattr(self.config.hook, hook).get_hookimpls():
-                    plugin = implementation.plugin
-                    module = plugin.__name__ if isinstance(plugin, types.ModuleType) else type(plugin).__module__
-                    file = getattr(sys.modules.get(module), "__file__", None) or ""
-                    if module not in self.modules and os.path.basename(file) != "conftest.py":  # noqa: PTH119
-                        self.plugins.add(module)
+            self.changed |= hidden_builtins(self.modules) - self.hidden
+            for hook, before in self.hooks.items():
+                now = self.implementations(hook)
+                there = {(id(one), id(function)) for one, function in now}
+                if any((id(one), id(function)) not in there for one, function in before):
+                    self.changed.add(f"config.hook.{hook}")
+                self.plugins.update(self.name_of(one) for one, _ in now if not self.is_known(one))
+
+        def implementations(self, hook: str) -> "list[tuple[Any, Any]]":
+            """The implementations of a hook, and the function of each."""
+            return [(one, one.function) for one in getattr(self.config.hook, hook).get_hookimpls()]
+
+        def is_known(self, implementation: "Any") -> bool:
+            """Whether a plugin was there before the repository was imported, or is a conftest.py."""
+            plugin, code = implementation.plugin, getattr(implementation.function, "__code__", None)
+            if os.path.basename(getattr(code, "co_filename", "")) == "conftest.py":  # noqa: PTH119
+                return True
+            if isinstance(plugin, types.ModuleType):
+                return self.modules.get(plugin.__name__) is plugin
+            return id(type(plugin)) in self.classes
+
+        def name_of(self, implementation: "Any") -> str:
+            plugin = implementation.plugin
+            return str(plugin.__name__ if isinstance(plugin, types.ModuleType) else type(plugin).__module__)
 
         def end(self) -> None:
             self.compare()
