@@ -222,3 +222,48 @@ async def test_a_caller_has_no_more_jobs_in_the_queue_than_it_may(redis: Redis) 
         await queue.submit(problems(2), key="two", info=alice, max_open=4)
     await leases.finish(lease, pb.SolveResponse())
     await queue.submit(problems(2), key="two", info=alice, max_open=4)
+
+
+async def open_jobs(redis: Redis) -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = await redis.hgetall(Keys().open)
+    return found
+
+
+async def test_jobs_of_a_caller_are_counted_from_their_submission_to_their_end(redis: Redis) -> None:
+    queue, leases = JobQueue(redis), await worker(redis)
+    batch = await submit(queue, "mine", 4, "alice")
+    await submit(queue, "nobodys", 4)
+    await submit(queue, "theirs", 2, "bob")
+    assert await open_jobs(redis) == {b"alice": b"4", b"bob": b"2"}
+    await queue.cancel(f"{batch}-3")
+    done, dead = [lease for lease in await leases.read(4, 0.1) if lease.job.startswith(batch)][:2]
+    for lease in (done, dead):
+        await leases.start(lease)
+    await leases.finish(done, pb.SolveResponse())
+    await leases.dead_letter(dead, "too hard")
+    assert (await open_jobs(redis))[b"alice"] == b"1"
+    await queue.retry_dead()
+    await redis.delete(Keys().job(f"{batch}-3"))
+    assert (await open_jobs(redis))[b"alice"] == b"2"
+    await redis.delete(Keys().open)
+    await queue.repair()
+    assert await open_jobs(redis) == {b"alice": b"2", b"bob": b"2"}
+    for name in ("mine", "theirs"):
+        await queue.cancel_batch(await queue.batch(name, "alice" if name == "mine" else "bob"))
+    assert not await open_jobs(redis)
+
+
+async def test_the_cost_of_a_submission_does_not_grow_with_the_batches_of_its_caller(redis: Redis) -> None:
+    """Redis serves nobody else meanwhile: a caller with ten thousand small batches would keep all others waiting."""
+    queue = JobQueue(redis)
+
+    async def commands(key: str) -> int:
+        await redis.config_resetstat()
+        await submit(queue, key, 1, "alice")
+        return sum(one["calls"] for one in (await redis.info("commandstats")).values())
+
+    await submit(queue, "first", 1, "alice")
+    few = await commands("second")
+    for number in range(20):
+        await submit(queue, str(number), 1, "alice")
+    assert await commands("last") == few

@@ -41,9 +41,10 @@ class Keys:
         """What the scripts that serve waiting jobs work on, in the order in which `lua/line_keys.lua` names it."""
         return (self.jobs, self.waiting, self.turns, self.batch(""), self.job(""))
 
-    def open(self, caller: str) -> str:
-        """Set of the ids of a caller's batches that have not ended, and of some that have."""
-        return f"{{{self.name}}}:open:{caller}"
+    @property
+    def open(self) -> str:
+        """Hash of how many jobs of each caller have not ended."""
+        return f"{{{self.name}}}:open"
 
     @property
     def dead(self) -> str:
@@ -119,7 +120,7 @@ class Keys:
             self.batches,
             self.webhooks,
             *self.line[1:],
-            self.open(""),
+            self.open,
         )
 
 

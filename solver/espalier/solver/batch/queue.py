@@ -175,7 +175,7 @@ class JobQueue:
                 self._keys.batch(batch),
                 self._keys.index,
                 self._keys.batches,
-                self._keys.open(info.caller),
+                self._keys.open,
             ]
             record = {"digest": _digest(problems, each, info), "key": key, **info.fields()}
             args: list[str | bytes | int] = [
@@ -446,6 +446,8 @@ class JobQueue:
                 fields: Any = await self._redis.hgetall(self._keys.batch(batch))
                 gone = decode_batch(batch, fields).gone if b"count" in fields else 0
                 repaired = Repaired(repaired.queued + queued, repaired.dead + dead, repaired.gone + gone)
+            counted = (self._keys.batches, self._keys.batch(""), self._keys.open)
+            await self._scripts.run(Script.COUNT_OPEN, counted)
         return repaired
 
     async def _scan(self, prefix: str) -> AsyncIterator[str]:

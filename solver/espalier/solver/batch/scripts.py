@@ -44,6 +44,7 @@ class Script(StrEnum):
     NACK = "nack"
     DEAD_LETTER = "dead_letter"
     REPAIR = "repair"
+    COUNT_OPEN = "count_open"
     DUE_WEBHOOKS = "due_webhooks"
 
     @property
@@ -51,7 +52,13 @@ class Script(StrEnum):
         """Names of the texts that stand before it, by what its keys are: those of the line, of one job, or others."""
         if self in (Script.SUBMIT, Script.CLAIM):
             return ("line_keys", "turns")
-        if self in (Script.CLAIM_EXPIRED, Script.RENEW, Script.DEREGISTER, Script.DUE_WEBHOOKS):
+        if self in (
+            Script.CLAIM_EXPIRED,
+            Script.RENEW,
+            Script.DEREGISTER,
+            Script.DUE_WEBHOOKS,
+            Script.COUNT_OPEN,
+        ):
             return ()
         return ("prelude", "turns", "line")
 

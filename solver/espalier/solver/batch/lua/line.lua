@@ -10,9 +10,6 @@ local function wait_for_turn(job)
   end
   redis.call('ZADD', WAITING, first + number, job)
   take_part(batch, caller or '', priority or 0)
-  if caller then
-    redis.call('SADD', OPEN_PREFIX .. caller, batch)
-  end
 end
 
 -- The job is delivered no more, whether a worker had it or not.

@@ -1,6 +1,6 @@
 -- What the scripts of a job share. KEYS are those of keys.py, Keys.of. GROUP and the job states stand before this text.
 local JOBS, JOB, JOURNAL, EVENTS, BATCH, INDEX, EXPIRY, DEAD, BATCHES, WEBHOOKS = unpack(KEYS, 1, 10)
-local WAITING, TURNS, BATCH_PREFIX, JOB_PREFIX, OPEN_PREFIX = unpack(KEYS, 11, 15)
+local WAITING, TURNS, BATCH_PREFIX, JOB_PREFIX, OPEN = unpack(KEYS, 11, 15)
 local STATUS = {'state', 'submitted', 'started', 'finished', 'attempts', 'candidates', 'reason'}
 
 local function now()
@@ -26,9 +26,24 @@ local function announce(cap)
   redis.call('XADD', EVENTS, 'MAXLEN', '~', cap, '*', unpack(fields))
 end
 
+local function is_open(state)
+  return state == QUEUED or state == RUNNING
+end
+
+-- One job more of its caller has not ended, or one less. Callers without a name are not counted.
+local function count_open(change)
+  local caller = redis.call('HGET', JOB, 'caller')
+  if caller and caller ~= '' and redis.call('HINCRBY', OPEN, caller, change) <= 0 then
+    redis.call('HDEL', OPEN, caller)
+  end
+end
+
 local function move(to)
   local from = redis.call('HGET', JOB, 'state')
   if from ~= to then
+    if is_open(from) ~= is_open(to) then
+      count_open(is_open(to) and 1 or -1)
+    end
     if redis.call('EXISTS', BATCH) == 1 then
       redis.call('HINCRBY', BATCH, from, -1)
       redis.call('HINCRBY', BATCH, to, 1)

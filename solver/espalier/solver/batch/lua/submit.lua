@@ -1,5 +1,5 @@
--- KEYS: jobs, waiting, turns, prefixes of batches and jobs, batch, index, batches, open batches of the caller, then for
--- each job: its hash, its events.
+-- KEYS: jobs, waiting, turns, prefixes of batches and jobs, batch, index, batches, open jobs, then for each
+-- job: its hash, its events.
 -- ARGV: id of the batch, time, cap of the events, caller, priority, jobs that the caller may have in the queue (empty:
 -- any), number of fields of the batch's record, their names and values (the first is the digest of the request), then
 -- for each job: its id, its message.
@@ -13,20 +13,12 @@ local known = redis.call('HGET', BATCH, 'digest')
 if known then
   return {known == record[2] and 0 or -1, 0}
 end
-local count, open = (#KEYS - 9) / 2, 0
-for _, other in ipairs(redis.call('SMEMBERS', OPEN)) do
-  local states = redis.call('HMGET', BATCH_PREFIX .. other, QUEUED, RUNNING)
-  local jobs = tonumber(states[1] or 0) + tonumber(states[2] or 0)
-  if jobs == 0 then
-    redis.call('SREM', OPEN, other)
-  end
-  open = open + jobs
-end
+local count, open = (#KEYS - 9) / 2, tonumber(redis.call('HGET', OPEN, caller) or 0)
 if most ~= '' and open + count > tonumber(most) then
   return {-2, open}
 end
 if caller ~= '' then
-  redis.call('SADD', OPEN, batch)
+  redis.call('HINCRBY', OPEN, caller, count)
 end
 local last = redis.call('ZREVRANGE', INDEX, 0, 0, 'WITHSCORES')
 local number, behind = tonumber(last[2] or 0), 7 + 2 * fields
