@@ -68,11 +68,7 @@ class FileStore:
         Raises:
             FieldError: The caller has too many files, or too much in them.
         """
-        owned = [file for file in await self.list() if file.caller == caller]
-        if len(owned) >= MAX_FILES:
-            raise FieldError("file", f"is one too many: {len(owned)} files are kept; delete some")
-        if (stored := sum(file.bytes for file in owned)) + len(content) > MAX_STORED:
-            raise FieldError("file", f"is too much: {stored} of at most {MAX_STORED} bytes are kept; delete some")
+        await self._require_room(caller, len(content))
         now = time.time()
         file = StoredFile(f"file-{secrets.token_hex(12)}", name, purpose, caller, len(content), now, now + self._keep)
         fields: Mapping[Any, Any] = {name: getattr(file, name) for name in _ABOUT}
@@ -82,6 +78,11 @@ class FileStore:
                 pipe.expire(self._keys.file(file.id), self._keep)
                 pipe.zadd(self._keys.files, {file.id: now})
                 await pipe.execute()
+        try:
+            await self._require_room(caller, len(content), file.id)  # uploads at the same time are seen now
+        except FieldError:
+            await self.delete(file.id)
+            raise
         return file
 
     async def get(self, file: str, caller: str = "") -> StoredFile:
@@ -133,6 +134,22 @@ class FileStore:
                 pipe.delete(self._keys.file(file))
                 pipe.zrem(self._keys.files, file)
                 await pipe.execute()
+
+    async def _require_room(self, caller: str, size: int, itself: str = "") -> None:
+        """
+        Args:
+            caller: Who uploads.
+            size: Of the file in bytes.
+            itself: Id of the file, if it is stored already.
+
+        Raises:
+            FieldError: Beside the caller's other files it is one too many, or too much.
+        """
+        others = [file for file in await self.list() if file.caller == caller and file.id != itself]
+        if len(others) >= MAX_FILES:
+            raise FieldError("file", f"is one too many: {len(others)} files are kept; delete some")
+        if (stored := sum(file.bytes for file in others)) + size > MAX_STORED:
+            raise FieldError("file", f"is too much: {stored} of at most {MAX_STORED} bytes are kept; delete some")
 
 
 def _knows(file: StoredFile, caller: str) -> bool:
