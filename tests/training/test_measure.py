@@ -52,7 +52,7 @@ def test_without_a_verdict_there_is_no_accuracy() -> None:
     json.dumps(asdict(found), allow_nan=False)
 
 
-def test_where_the_verifier_never_worked_over_long_responses_are_no_accuracy() -> None:
+def test_where_the_verifier_never_worked_truncated_responses_are_no_accuracy() -> None:
     assert summarise(_groups("el", "ll")).accuracy is None
     assert summarise(_groups("el", "ll")).undecided == 4
     assert summarise(_groups("el", "lf")).accuracy == 0.0

@@ -238,7 +238,7 @@ def test_a_run_leaves_metrics_settings_and_a_model(model_folder: Path, tmp_path:
     shown = _train(CONFIG, model_folder, tmp_path / "run")
     assert [entry["step"] for entry in shown] == [1, 2, 3]
     assert [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()] == shown
-    assert shown[0]["over_long"] + shown[0]["failed"] + shown[0]["passed"] + shown[0]["unknown"] == 6
+    assert shown[0]["truncated"] + shown[0]["failed"] + shown[0]["passed"] + shown[0]["unknown"] == 6
     assert json.loads((tmp_path / "run" / "config.json").read_text())["rollout"]["prompts"] == 2
     Qwen3ForCausalLM.from_pretrained(tmp_path / "run" / "model")
 

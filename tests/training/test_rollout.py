@@ -159,7 +159,7 @@ async def test_the_same_seed_gives_the_same_bits(network: Qwen3ForCausalLM) -> N
     assert len({attempt.rollout.tokens for attempt in first[0]}) == 5
 
 
-async def test_over_long_and_malformed_responses_are_named(network: Qwen3ForCausalLM) -> None:
+async def test_truncated_and_malformed_responses_are_named(network: Qwen3ForCausalLM) -> None:
     vocabulary = Vocabulary.of(AutoTokenizer.from_pretrained(TOKENIZER))
     closing_nothing = {(): (vocabulary.id_of(Tag.END_PLAN),)}
     sampler = ScriptedSampler(vocabulary, {f"rollout-{SEED}/0/0": closing_nothing})

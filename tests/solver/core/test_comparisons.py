@@ -18,7 +18,7 @@ from espalier.solver.core.events import Compared
 from espalier.solver.core.generation import Generation
 from espalier.solver.core.loop import Solver
 from espalier.solver.core.policies import Adaptive, BestOfK
-from espalier.solver.core.policy import Budget, BudgetError, Comparison, Outcome, PolicyState, Stop, begin
+from espalier.solver.core.policy import Budget, BudgetError, Outcome, PairComparison, PolicyState, Stop, begin
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.proto import encode_event, to_json
 from espalier.solver.core.report import usage_line
@@ -32,7 +32,7 @@ from tests.solver.scripted import FAIL, ScriptedEngine, ScriptedJudge, boxed
 OPEN = Problem("p", "What is 6 times 7?")
 
 
-def state(*classes: int | None, comparisons: tuple[Comparison, ...] = ()) -> PolicyState:
+def state(*classes: int | None, comparisons: tuple[PairComparison, ...] = ()) -> PolicyState:
     outcomes = tuple(
         Outcome(index, 0, 100 + index, Status.UNKNOWN, 1.0, answer="x", answer_class=number)
         for index, number in enumerate(classes)
@@ -40,8 +40,8 @@ def state(*classes: int | None, comparisons: tuple[Comparison, ...] = ()) -> Pol
     return PolicyState(1, Budget(candidates=16, comparisons=9), outcomes, comparisons=comparisons)
 
 
-def compared(score: float, tokens: int = 2) -> Comparison:
-    return Comparison((0, 1), (0, 1), score, tokens)
+def compared(score: float, tokens: int = 2) -> PairComparison:
+    return PairComparison((0, 1), (0, 1), score, tokens)
 
 
 def judging(prefers: Callable[[str, str], str], *answers: str, kind: type[ScriptedEngine] = ScriptedEngine):  # type: ignore[no-untyped-def]
@@ -71,7 +71,7 @@ def test_the_leader_is_compared_with_its_strongest_rival_first_and_each_pair_onc
     while pair := next_pair(now, 0.99):
         pairs.append((pair[0].index, pair[1].index))
         classes = (pair[0].answer_class or 0, pair[1].answer_class or 0)
-        now = replace(now, comparisons=(*now.comparisons, Comparison(pairs[-1], classes, 0.5, 2)))
+        now = replace(now, comparisons=(*now.comparisons, PairComparison(pairs[-1], classes, 0.5, 2)))
     assert pairs[0] == (0, 2)
     assert len({frozenset(pair) for pair in pairs}) == len(pairs) >= 6
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from espalier.verifiers.code.box import Box, Channel
+from espalier.verifiers.code.box import Box, BoxChannel
 from espalier.verifiers.code.pool import PooledSandbox
 from espalier.verifiers.code.sandbox import BoxSpec, Command, Job, SandboxError
 
@@ -76,7 +76,7 @@ class FakeBoxes:
         async def close() -> None:
             self.discarded.append(number)
 
-        channel = Channel(read, write, lambda: number in self.dead and not self.mute, close, silent)
+        channel = BoxChannel(read, write, lambda: number in self.dead and not self.mute, close, silent)
         return Box(spec, channel, renewals=self.renewals)
 
     async def close(self) -> None:
@@ -276,7 +276,7 @@ async def test_a_reply_without_the_nonce_is_not_believed_and_its_outer_sandbox_n
     async def close() -> None:
         closed.append(True)
 
-    box = Box(SPEC, Channel(read, write, lambda: False, close, silent), renewals=9)
+    box = Box(SPEC, BoxChannel(read, write, lambda: False, close, silent), renewals=9)
     with pytest.raises(SandboxError, match="not the runner's"):
         await box.run(COMMAND)
     assert await box.renew() is None

@@ -14,7 +14,7 @@ from espalier.runtime.engine import Engine, Limits, Mode, RequestRefused, Tokens
 from espalier.runtime.prompt import PromptTemplate
 from espalier.solver.core.candidate import Candidate, Spec
 from espalier.solver.core.generation import Generation, closing
-from espalier.solver.core.policy import Comparison
+from espalier.solver.core.policy import PairComparison
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.prompts import request_for_comparison
 from espalier.solver.core.recorder import CandidateBuilder
@@ -61,7 +61,7 @@ class AnswerComparer:
         """Tokens of all comparisons so far."""
         return _sum(self._builders)
 
-    async def compare(self, first: Candidate, second: Candidate) -> tuple[Comparison, Usage]:
+    async def compare(self, first: Candidate, second: Candidate) -> tuple[PairComparison, Usage]:
         """The two in both orders, side by side, and what it cost.
 
         Raises:
@@ -72,7 +72,7 @@ class AnswerComparer:
         assert first.answer_class is not None  # noqa: S101 (only answers with votes are compared)
         assert second.answer_class is not None  # noqa: S101
         cost = _sum(self._builders[before:])
-        comparison = Comparison(
+        comparison = PairComparison(
             candidates=(first.spec.index, second.spec.index),
             classes=(first.answer_class, second.answer_class),
             score=(said + 1 - swapped) / 2,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from espalier.runtime.engine import Event, Finished, Usage
 from espalier.solver.core.candidate import Candidate, Spec
-from espalier.solver.core.policy import Budget, Comparison, PolicyState
+from espalier.solver.core.policy import Budget, PairComparison, PolicyState
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.result import Result
 from espalier.verifiers.generated_tests import GeneratedTests
@@ -82,7 +82,7 @@ class WrittenTests:
 class Compared:
     """The model has compared the answers of two candidates, at the cost of `usage`."""
 
-    comparison: Comparison
+    comparison: PairComparison
     usage: Usage
 
 

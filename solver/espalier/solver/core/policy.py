@@ -118,7 +118,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class PairComparison:
     """What the model said of two answers that it was shown in both orders.
 
     Attributes:
@@ -163,7 +163,7 @@ class PolicyState:
     budget: Budget
     outcomes: tuple[Outcome, ...] = ()
     stopped: Stop | None = None
-    comparisons: tuple[Comparison, ...] = ()
+    comparisons: tuple[PairComparison, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -204,7 +204,7 @@ class Policy(Protocol):
         """Two answers to compare before anything more is sampled; None: none. Asked while no candidate is under way."""
         ...
 
-    def compared(self, state: PolicyState, comparison: Comparison) -> PolicyState:
+    def compared(self, state: PolicyState, comparison: PairComparison) -> PolicyState:
         """The state with one more comparison."""
         ...
 

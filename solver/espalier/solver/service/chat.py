@@ -12,7 +12,7 @@ from typing import Any
 from espalier.common.errors import FieldError
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.result import Result
-from espalier.solver.service.fields import Fields, SolveCall, conversation, kind_of
+from espalier.solver.service.fields import RequestFields, SolveCall, conversation, kind_of
 from espalier.solver.service.replies import (
     DONE,
     Head,
@@ -49,7 +49,7 @@ class Chat:
 
     def read(self, body: Any, models: Sequence[str]) -> SolveCall:
         """Read the body of a request."""
-        fields = Fields(body)
+        fields = RequestFields(body)
         fields.require_model(models)
         messages = fields.take("messages")
         if messages is not None and not isinstance(messages, list):

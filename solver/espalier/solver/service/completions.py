@@ -9,7 +9,7 @@ from espalier.common.errors import FieldError
 from espalier.solver.core.limits import MAX_TEXT
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.result import Result
-from espalier.solver.service.fields import Fields, SolveCall
+from espalier.solver.service.fields import RequestFields, SolveCall
 from espalier.solver.service.replies import (
     DONE,
     Head,
@@ -34,7 +34,7 @@ class Completions:
 
     def read(self, body: Any, models: Sequence[str]) -> SolveCall:
         """Read the body of a request."""
-        fields = Fields(body)
+        fields = RequestFields(body)
         fields.require_model(models)
         problem = Problem("", _prompt(fields.take("prompt")), fields.check())
         stream, with_usage = fields.streaming()

@@ -110,7 +110,7 @@ def plans_of(call: SolveCall, limits: ServerLimits) -> list[SolvePlan]:
     return [replace(plan, seed=seed) for seed in seeds]
 
 
-class Fields:
+class RequestFields:
     """The fields of a request that are not null. Each is taken once; what is left in the end is refused.
 
     Args:
@@ -219,7 +219,7 @@ class Fields:
         """Refuse what is left, unless it asks for nothing.
 
         Args:
-            neutral: Fields of the endpoint that the solver has no use for, with the values that ask for nothing.
+            neutral: RequestFields of the endpoint that the solver has no use for, with the values that ask for nothing.
 
         Raises:
             FieldError: Names the field.

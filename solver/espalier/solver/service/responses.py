@@ -12,7 +12,7 @@ from typing import Any
 from espalier.common.errors import FieldError
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.result import Result
-from espalier.solver.service.fields import Fields, SolveCall, conversation, kind_of
+from espalier.solver.service.fields import RequestFields, SolveCall, conversation, kind_of
 from espalier.solver.service.replies import Head, ReplyStream, metadata_of, refusal_of, response_of, sse, usage
 
 NEUTRAL: Mapping[str, tuple[Any, ...]] = {
@@ -37,7 +37,7 @@ class Responses:
 
     def read(self, body: Any, models: Sequence[str]) -> SolveCall:
         """Read the body of a request."""
-        fields = Fields(body)
+        fields = RequestFields(body)
         fields.require_model(models)
         instructions = fields.typed("instructions", str, "a string")
         context, text = conversation(_messages(fields.take("input")), "input")

@@ -5,7 +5,7 @@
 | ended by itself, verdict PASS | +1 | yes |
 | ended by itself, verdict FAIL | -1 | yes |
 | ended by itself, verdict UNKNOWN or ERROR | none: masked, counted | no |
-| over-long: a limit cut it off, so it has no answer | -1 | yes |
+| truncated: a limit cut it off, so it has no answer | -1 | yes |
 | malformed: the engine stopped it at a structural fault | -1, so the group's mean is not that of survivors | no |
 | the engine failed or refused | none: masked, counted | no |
 """
@@ -44,7 +44,7 @@ class RolloutStatus(StrEnum):
 
     PASSED = "passed"
     FAILED = "failed"
-    TRUNCATED = "over_long"
+    TRUNCATED = "truncated"
     MALFORMED = "malformed"
     UNKNOWN = "unknown"
     VERIFIER_ERROR = "verifier_error"

@@ -30,7 +30,7 @@ class ZygoteRefused(SandboxError):
 
 
 @dataclass(frozen=True, slots=True)
-class Channel:
+class BoxChannel:
     """The streams of an outer sandbox, which is a container or a bubblewrap, and its end.
 
     Attributes:
@@ -57,7 +57,7 @@ class Box:
         renewals: How many boxes may follow in the same outer sandbox, where a zygote makes them.
     """
 
-    def __init__(self, spec: BoxSpec, channel: Channel, *, renewals: int = 0) -> None:
+    def __init__(self, spec: BoxSpec, channel: BoxChannel, *, renewals: int = 0) -> None:
         self.spec = spec
         self._renewals = renewals
         self._channel = channel

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from espalier.common.cache import cache_directory
-from espalier.verifiers.code.box import Channel
+from espalier.verifiers.code.box import BoxChannel
 from espalier.verifiers.code.cgroup import ControlGroup, GroupLimits, Hierarchy, find_hierarchy
 from espalier.verifiers.code.sandbox import PACKAGES, BoxSpec, SandboxError
 from espalier.verifiers.code.seccomp import bpf_program
@@ -59,7 +59,7 @@ class BwrapLauncher:
         except OSError as error:
             raise SandboxError(str(error)) from error
 
-    async def launch(self, spec: BoxSpec, command: tuple[str, ...], *, zygote: bool) -> Channel:
+    async def launch(self, spec: BoxSpec, command: tuple[str, ...], *, zygote: bool) -> BoxChannel:
         if self._hierarchy is None:
             raise SandboxError("the sandbox is not started")
         rootfs = rootfs_directory() / spec.image
@@ -92,7 +92,7 @@ class BwrapLauncher:
             said = (await stderr.read(2048)).decode(errors="replace").strip()
             return f": {said}" if said else ""
 
-        return Channel(stdout.readexactly, write, stdout.at_eof, close, complaint)
+        return BoxChannel(stdout.readexactly, write, stdout.at_eof, close, complaint)
 
     async def close(self) -> None:
         """Nothing is kept between boxes."""

@@ -14,7 +14,7 @@ import docker
 import docker.errors
 import requests
 
-from espalier.verifiers.code.box import Channel, ZygoteRefused
+from espalier.verifiers.code.box import BoxChannel, ZygoteRefused
 from espalier.verifiers.code.owner import owner_is_dead, owner_tag
 from espalier.verifiers.code.sandbox import PACKAGES, BoxSpec, SandboxError, tmp_options
 from espalier.verifiers.code.seccomp import docker_profile
@@ -57,7 +57,7 @@ class DockerLauncher:
     async def prepare(self) -> None:
         await self._call(self._prepare)
 
-    async def launch(self, spec: BoxSpec, command: tuple[str, ...], *, zygote: bool) -> Channel:
+    async def launch(self, spec: BoxSpec, command: tuple[str, ...], *, zygote: bool) -> BoxChannel:
         making = asyncio.ensure_future(self._call(self._create, spec, command, zygote))
         try:
             container, stream = await asyncio.shield(making)
@@ -89,7 +89,7 @@ class DockerLauncher:
         except (SandboxError, asyncio.CancelledError):
             await close()
             raise
-        return Channel(demultiplexed.read, write, reader.at_eof, close, complaint)
+        return BoxChannel(demultiplexed.read, write, reader.at_eof, close, complaint)
 
     async def _give_up(self, container: str, stream: socket.socket) -> None:
         stream.close()

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import structlog
 
-from espalier.verifiers.code.box import MAX_RENEWALS, Box, Channel, ZygoteRefused
+from espalier.verifiers.code.box import MAX_RENEWALS, Box, BoxChannel, ZygoteRefused
 from espalier.verifiers.code.languages import PYTHON
 from espalier.verifiers.code.sandbox import BoxSpec, SandboxError, tmp_options
 from espalier.verifiers.code.seccomp import bpf_program
@@ -25,7 +25,7 @@ class Launcher(Protocol):
         """Check what outer sandboxes rest on and clear away what dead owners left. Raises SandboxError."""
         ...
 
-    async def launch(self, spec: BoxSpec, command: tuple[str, ...], *, zygote: bool) -> Channel:
+    async def launch(self, spec: BoxSpec, command: tuple[str, ...], *, zygote: bool) -> BoxChannel:
         """A new outer sandbox under the limits of one box, with `command` as its first process.
 
         Raises:

@@ -9,7 +9,7 @@ from typing import Any
 
 from espalier.verifiers.check import PatchCheck
 from espalier.verifiers.patch.changes import Change, diff_of
-from espalier.verifiers.patch.run import Outcome, TestRun
+from espalier.verifiers.patch.run import CaseOutcome, TestRun
 from espalier.verifiers.paths import file_of, names
 from espalier.verifiers.verdict import Evidence, Status, Verdict
 
@@ -119,7 +119,7 @@ class TestChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class PartResult:
     """What a patch did to the tests of one part.
 
     Attributes:
@@ -149,7 +149,7 @@ class Result:
         return not (self.broken or self.failing or self.tampering or self.run.fault)
 
 
-def judge(part: Part, baseline: Baseline, after: TestRun) -> Result:
+def judge(part: Part, baseline: Baseline, after: TestRun) -> PartResult:
     """What a patch did to the tests of a part. A test that did not run has not passed."""
     before = baseline.run
     fixed = [
@@ -167,7 +167,7 @@ def judge(part: Part, baseline: Baseline, after: TestRun) -> Result:
     unread = {path: detail for path, detail in after.unread.items() if path not in before.unread}
     tampering = tuple(sorted(after.tampering - before.tampering))
     counts = len(baseline.must), len(baseline.keep)
-    return Result(part.hidden, tuple(fixed), tuple(broken), tuple(failing), *counts, unread, tampering, after)
+    return PartResult(part.hidden, tuple(fixed), tuple(broken), tuple(failing), *counts, unread, tampering, after)
 
 
 def _passed(test: str, run: TestRun) -> bool:
@@ -175,7 +175,7 @@ def _passed(test: str, run: TestRun) -> bool:
 
 
 def _change(test: str, before: TestRun, after: TestRun) -> TestChange:
-    absent = Outcome("not run")
+    absent = CaseOutcome("not run")
     now = after.outcomes.get(test, absent)
     return TestChange(test, before.outcomes.get(test, absent).status, now.status, now.detail)
 
@@ -186,7 +186,7 @@ def refused(problem: str) -> Verdict:
     return Verdict(Status.FAIL, 0.0, "patch", (Evidence("refused", problem),), feedback)
 
 
-def verdict_of(changes: Mapping[str, Change], results: Sequence[Result]) -> Verdict:
+def verdict_of(changes: Mapping[str, Change], results: Sequence[PartResult]) -> Verdict:
     """The verdict on a patch whose tests have run, part by part until one did not pass."""
     evidence = [item for result in results for item in _told(result)]
     evidence.append(Evidence("patch", _cut(diff_of(changes), MAX_DIFF)))
@@ -195,7 +195,7 @@ def verdict_of(changes: Mapping[str, Change], results: Sequence[Result]) -> Verd
     return Verdict(Status.FAIL, _score(results), "patch", tuple(evidence), _feedback(results[-1]))
 
 
-def _score(results: Sequence[Result]) -> float:
+def _score(results: Sequence[PartResult]) -> float:
     """The share of tests that must pass and do, times the share of those that are not broken; 0 for a run that is not
     to be believed."""
     failing = sum(len(result.failing) for result in results)
@@ -206,7 +206,7 @@ def _score(results: Sequence[Result]) -> float:
     return (1 - min(1.0, failing / max(must, 1))) * (1 - broken / max(keep, 1))
 
 
-def _told(result: Result) -> Iterable[Evidence]:
+def _told(result: PartResult) -> Iterable[Evidence]:
     """What can be told of the tests of one part."""
     counts: dict[str, Any] = {
         "must_pass": [max(0, result.must - len(result.failing)), result.must],
@@ -236,7 +236,7 @@ def _told(result: Result) -> Iterable[Evidence]:
             yield Evidence("printed", result.run.printed)
 
 
-def _feedback(result: Result) -> str:
+def _feedback(result: PartResult) -> str:
     """What a repair prompt needs of the part that did not pass."""
     if result.hidden:
         count = len(result.failing) + len(result.broken)

@@ -47,7 +47,7 @@ _RUN_PYTEST = _harness("run_pytest.py")
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CaseOutcome:
     """What became of one test.
 
     Attributes:
@@ -78,7 +78,7 @@ class TestRun:
         cpu_seconds: Of the processor.
     """
 
-    outcomes: Mapping[str, Outcome] = field(default_factory=dict)
+    outcomes: Mapping[str, CaseOutcome] = field(default_factory=dict)
     unread: Mapping[str, str] = field(default_factory=dict)
     fault: str = ""
     tampering: frozenset[str] = frozenset()
@@ -163,7 +163,7 @@ async def _last(sandbox: Sandbox, job: Job) -> CommandOutcome:
 
 
 def _read(outcome: CommandOutcome, check: PatchCheck) -> TestRun:
-    outcomes: dict[str, Outcome] = {}
+    outcomes: dict[str, CaseOutcome] = {}
     unread: dict[str, str] = {}
     running, fault, tampering, ended = "", "", frozenset[str](), False
     if outcome.exit_code == TROUBLE:
@@ -177,7 +177,7 @@ def _read(outcome: CommandOutcome, check: PatchCheck) -> TestRun:
             case ["outcome", test, status, detail]:
                 running = ""
                 if test not in outcomes or outcomes[test].passed:  # of several runs of a test the worst one counts
-                    outcomes[test] = Outcome(status, detail)
+                    outcomes[test] = CaseOutcome(status, detail)
             case ["end", changed, plugins]:
                 tampering, ended = tampering | {*changed, *plugins}, True
             case ["touched", paths]:

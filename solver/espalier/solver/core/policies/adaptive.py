@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from espalier.solver.core.comparison import comparing_pays
 from espalier.solver.core.policies.rounds import Rounds
-from espalier.solver.core.policy import Comparison, Outcome, PolicyState, Stop, stop, tally
+from espalier.solver.core.policy import Outcome, PairComparison, PolicyState, Stop, stop, tally
 from espalier.solver.core.votes import leader_probability, votes_needed
 
 
@@ -50,7 +50,7 @@ class Adaptive(Rounds):
             return self._pair(state, self.certainty)
         return Rounds.compare(self, state)
 
-    def compared(self, state: PolicyState, comparison: Comparison) -> PolicyState:
+    def compared(self, state: PolicyState, comparison: PairComparison) -> PolicyState:
         state = Rounds.compared(self, state, comparison)
         settled = leader_probability(state.votes) >= self.certainty
         return stop(state, Stop.CONSENSUS) if settled else state

@@ -9,7 +9,7 @@ from typing import ClassVar
 from espalier.common.seeds import derive_seed
 from espalier.solver.core.candidate import Candidate, Repair, Spec
 from espalier.solver.core.comparison import next_pair
-from espalier.solver.core.policy import MIN_TOKENS, Comparison, Outcome, PolicyState, Stop, outcome_of
+from espalier.solver.core.policy import MIN_TOKENS, Outcome, PairComparison, PolicyState, Stop, outcome_of
 from espalier.solver.core.ways import Way
 from espalier.verifiers.verdict import Status, Verdict
 
@@ -84,7 +84,7 @@ class Rounds:
         sampled = state.stopped in (Stop.CANDIDATES, Stop.TOKENS, Stop.ROUNDS)
         return self._pair(state) if sampled else None
 
-    def compared(self, state: PolicyState, comparison: Comparison) -> PolicyState:
+    def compared(self, state: PolicyState, comparison: PairComparison) -> PolicyState:
         """See :meth:`espalier.solver.core.policy.Policy.compared`."""
         return replace(state, comparisons=(*state.comparisons, comparison))
 

@@ -64,7 +64,7 @@ def main() -> None:
     theirs.close()
     ours.sendall(json.dumps(request).encode() + b"\n")
     with open(result, "wb", buffering=0) as file:
-        collector = Collector(ours, guard, file)
+        collector = OutcomeCollector(ours, guard, file)
         collector.follow(ended)
         guard.look()
         collector.write("touched", sorted(guard.touched)[:20])
@@ -149,7 +149,7 @@ class Guard:
             return b""
 
 
-class Collector:
+class OutcomeCollector:
     """One run of the tests, seen from outside of their process."""
 
     def __init__(self, channel: socket.socket, guard: Guard, file: "Any") -> None:

@@ -76,7 +76,7 @@ const FAMILIES: Family[] = [
   { title: "Loss on held-out tasks", pattern: /^held_out\//, unit: "", together: true },
   {
     title: "Responses by fate",
-    pattern: /^(passed|failed|over_long|malformed|unknown|verifier_error|engine_error)$/,
+    pattern: /^(passed|failed|truncated|malformed|unknown|verifier_error|engine_error)$/,
     unit: "",
     together: true,
   },
