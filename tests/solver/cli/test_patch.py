@@ -136,3 +136,13 @@ async def test_a_command_that_runs_no_test_is_a_usage_error(tmp_path: Path) -> N
     assert (done.returncode, "Traceback" in done.stderr) == (2, False)
     assert "check.patch.command" in done.stderr
     assert "unrecognized arguments: --fast" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [((), "usage: "), ((str(EXAMPLE / "issue.txt"), str(EXAMPLE), "no-such-file"), "cannot read")],
+)
+def test_a_problem_is_not_put_together_without_its_files(arguments: tuple[str, ...], said: str) -> None:
+    done = subprocess.run([EXAMPLE / "prompt.sh", *arguments], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from espalier.common.callers import Callers
 from espalier.common.security import ServerSecurity
+from espalier.solver.batch.batches import BatchInfo
 from espalier.solver.batch.queue import JobQueue
+from espalier.v1 import solver_pb2 as pb
+from tests.solver.batch.working import problems
 from tests.solver.scripted import PASS, ScriptedEngine, ScriptedJudge, boxed, response
 from tests.solver.service.serving import until
 from tests.solver.viewer.paging import Paged, paged
@@ -193,6 +197,30 @@ async def test_a_form_of_another_site_is_no_json() -> None:
             "/ui/api/solves", content='{"text": "x"}', headers={"Content-Type": "text/plain"}
         )
         assert reply.status_code == 415
+
+
+async def test_what_the_pages_show_of_all_callers_is_for_none_of_them(redis: Redis, tmp_path: Path) -> None:
+    """They watch, cancel and revive whatever there is: that is for the token of the server."""
+    callers = tmp_path / "callers.toml"
+    callers.write_text('[bob]\ntoken = "the-token-of-bob-here"\n')
+    security = ServerSecurity(token=TOKEN, callers=Callers(callers))
+    queue = JobQueue(redis)
+    (job,) = (await queue.submit(problems(1), info=BatchInfo(caller="alice"))).job_ids
+    async with paged(ScriptedEngine.of(RIGHT), queue=queue, security=security) as pages:
+        as_bob = {"Authorization": "Bearer the-token-of-bob-here"}
+        for method, path in (
+            ("GET", "solves"),
+            ("GET", "queue/events"),
+            ("GET", f"jobs/{job}/events"),
+            ("DELETE", f"jobs/{job}"),
+            ("POST", "dead"),
+        ):
+            reply = await pages.client.request(method, f"/ui/api/{path}", headers=as_bob)
+            assert (reply.status_code, reply.json()["error"]["code"]) == (403, "not_for_callers")
+            assert "--token-file" in reply.json()["error"]["message"]
+        assert (await queue.get(job)).status.state == pb.JOB_STATE_QUEUED
+        as_server = {"Authorization": f"Bearer {TOKEN}"}
+        assert (await pages.client.delete(f"/ui/api/jobs/{job}", headers=as_server)).status_code == 204
 
 
 async def test_what_the_server_lacks_is_not_found_with_what_to_do() -> None:

@@ -129,7 +129,7 @@ def serve(
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     debug: Debug = False,
 ) -> None:
-    """Serve the solver until SIGTERM: gRPC (espalier.v1.Solver), and with --http OpenAI's chat completions.
+    """Serve the solver until SIGTERM: gRPC (espalier.v1.Solver), and with --http OpenAI's protocol.
 
     Health says SERVING once the engine has generated something and every verifier has proved itself.
 

@@ -13,6 +13,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Redire
 from starlette.routing import BaseRoute, Route
 
 from espalier.common.errors import FieldError
+from espalier.common.security import UNAUTHENTICATED
 from espalier.solver.batch.connection import QueueUnavailableError
 from espalier.solver.batch.queue import JobQueue, is_event_id
 from espalier.solver.batch.status import UnknownJobError
@@ -198,9 +199,12 @@ class Pages:
         return self.runs
 
     def _in_words(self, handle: Handler) -> Handler:
-        """Put errors of the queue into words."""
+        """Turn named callers away, who would see and cancel what is others', and put errors of the queue into words."""
 
         async def handled(request: Request) -> Response:
+            if request.state.caller.name:
+                message = "these pages show what all callers do; ask with the token of the server (--token-file)"
+                raise HttpError(403, "permission_error", message, code="not_for_callers", reason=UNAUTHENTICATED)
             try:
                 return await handle(request)
             except (UnknownJobError, UnknownRunError) as error:
