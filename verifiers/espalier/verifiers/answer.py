@@ -108,9 +108,11 @@ _DENIED_BEFORE = re.compile(
     |(?:rul(?:es?|ed|ing)\sout|contradicts?|rejects?|discards?|suppose|assume)
      (?:\s(?:the|this|that|it|is|case|value|answer|possibility|option|solution|root|of|with)\b){{0,4}}
     |(?:not|don't|never)\s(?:write|answer|say|choose|put|box)
+    |(?:can(?:not|'t)|(?:could|must|should|would)n't|won't)\s(?:be|equal)
+    |not\s(?:true|the\scase)\sthat(?:\s(?!so\b|hence\b|thus\b|therefore\b|but\b|then\b)[\w'$\\=]{{1,20}}){{1,6}}
     |{_UNTRUE}\s(?:final\s)?(?:answer|result|guess|conclusion|attempt)\s?(?:\s(?:is|was|would\sbe|here|of|to\sgive)|:)?)
     |\\neq?(?![A-Za-z])|≠|\\neg)
-    (?:\s(?:equal\sto|just|simply))?[\s:]{{0,3}}(?:[$(\\*\s]|[A-Za-z]\s?=){{0,6}}$""",
+    (?:\s(?:be|equal))?(?:\s(?:equal\sto|to|just|simply))?[\s:]{{0,3}}(?:[$(\\*\s]|[A-Za-z]\s?=){{0,6}}$""",
     re.IGNORECASE | re.VERBOSE,
 )
 _DENIED_BEHIND = re.compile(

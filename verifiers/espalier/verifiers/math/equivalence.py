@@ -381,7 +381,10 @@ def _congruences(gold: Node, claim: Node) -> Equality:
     if right is not None and left is None and isinstance(gold, Number):
         return unless_different(same_value(gold, right[1]), "a modulus that only the answer names")
     if left is None or right is None:
-        return Equality(None if left is right else False, "a congruence and something else")
+        other = gold if left is None else claim
+        if left is right or any(congruence(part) is not None for part in walk(other)):
+            return Equality(None, "several congruences")
+        return Equality(False, "a congruence and something else")
     name, residue, modulus = solved_congruence(left)
     other_name, other_residue, other_modulus = solved_congruence(right)
     if name != other_name and name is not None and other_name is not None:

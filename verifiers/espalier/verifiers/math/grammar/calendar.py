@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from typing import Final
 
@@ -23,6 +24,8 @@ _DATES: Final = tuple(
         rf"(?P<day>\d{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?(?P<month>{_MONTH})(?:\s*,?\s*(?P<year>\d{{4}}))?",
     )
 )
+_WEEKDAY: Final = re.compile(r"(?P<day>mon|tues|wednes|thurs|fri|satur|sun)day,?\s+", re.IGNORECASE)
+_WEEKDAYS: Final = ("mon", "tues", "wednes", "thurs", "fri", "satur", "sun")
 _ISO: Final = re.compile(r"(?P<year>\d{4})([-/])(?P<month>0[1-9]|1[0-2])\2(?P<day>0[1-9]|[12]\d|3[01])")
 _UPRIGHT: Final = re.compile(
     r"\\(?:text|mathrm|mbox|textrm|textnormal)\s*\{([^{}]*)\}|[${}~]|\\[,;:! \[\]()]|\\displaystyle\b"
@@ -37,11 +40,23 @@ def calendar(text: str) -> Text | None:
     plain = re.sub(r"\s*:\s*", ":", plain)
     if clock := _CLOCK.fullmatch(plain) or _CLOCK.fullmatch(plain + "."):
         return _time(clock)
+    weekday = _WEEKDAY.match(plain)
     for pattern in _DATES:
-        if date := pattern.fullmatch(plain):
+        if date := pattern.fullmatch(plain, weekday.end() if weekday else 0):
             month = next(number for number, name in enumerate(_MONTHS, 1) if name.startswith(date["month"][:3].lower()))
+            if weekday and not _falls_on(weekday["day"], date["year"], month, int(date["day"])):
+                return None
             return Text(f"date {date['year'] or '?'}-{month}-{int(date['day'])}")
     return None
+
+
+def _falls_on(weekday: str, year: str | None, month: int, day: int) -> bool:
+    """Whether a date, of which the year is known, is that day of the week."""
+    try:
+        found = datetime.date(int(year or 0), month, day).weekday()
+    except ValueError:
+        return False
+    return _WEEKDAYS[found] == weekday.lower()
 
 
 def numeric_date(text: str) -> tuple[Text, bool] | None:
