@@ -82,6 +82,8 @@ def _read(path: Path) -> dict[bytes, Caller]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: {error}") from None
     for name, table in tables.items():
+        if not name.strip() or not name.isprintable():  # who has no name sees what all have asked for
+            raise ValueError(f"{path}: [{name!r}]: a caller needs a name of printable characters")
         at = f"{path}: [{name}]"
         if not isinstance(table, dict):
             raise ValueError(f"{at} is no table; write [{name}] and below it token = …")

@@ -267,3 +267,16 @@ async def test_the_cost_of_a_submission_does_not_grow_with_the_batches_of_its_ca
     for number in range(20):
         await submit(queue, str(number), 1, "alice")
     assert await commands("last") == few
+
+
+async def test_a_caller_pays_no_round_trip_for_each_batch_of_others(redis: Redis) -> None:
+    queue = JobQueue(redis)
+    mine = [await submit(queue, str(number), 1, "bob") for number in range(2)]
+    for number in range(20):
+        await submit(queue, str(number), 1, "alice")
+    await redis.config_resetstat()
+    (page,), token = await queue.batches(1, caller="bob")
+    (rest,), last = await queue.batches(1, token, caller="bob")
+    assert [page.id, rest.id] == mine[::-1]
+    assert await queue.batches(1, last, caller="bob") == ([], "")
+    assert (await redis.info("commandstats"))["cmdstat_zrevrangebyscore"]["calls"] <= 3

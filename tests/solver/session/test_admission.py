@@ -143,6 +143,8 @@ def test_callers_are_read_again_when_their_file_changes(tmp_path: Path) -> None:
     [
         ("", "no caller"),
         ("x = 1", "is no table"),
+        (f'[""]\ntoken = "{TOKEN}"', "a caller needs a name"),
+        (f'["a\\u001b"]\ntoken = "{TOKEN}"', "a caller needs a name"),
         ('[a]\ntoken = "short"', "at least 16"),
         (f'[a]\ntoken = "{TOKEN}"\nsolves = 0', "solves must be"),
         (f'[a]\ntoken = "{TOKEN}"\nslots = 1', "unknown field slots"),

@@ -411,8 +411,10 @@ class JobQueue:
         while True:
             below = f"({page_token}" if page_token else "+inf"
             with outage_as_unavailable():
+                # Those of other callers are skipped: many at a time, or a caller with none would cost a step for each.
+                most = MAX_PAGE if caller else page_size
                 page: Any = await self._redis.zrevrangebyscore(
-                    self._keys.batches, below, "-inf", start=0, num=page_size, withscores=True
+                    self._keys.batches, below, "-inf", start=0, num=most, withscores=True
                 )
                 async with self._redis.pipeline(transaction=False) as pipe:
                     for name, _ in page:
@@ -424,7 +426,7 @@ class JobQueue:
                     found.append(decode_batch(name.decode(), row))
                     if len(found) == page_size:
                         return found, page_token
-            if len(page) < page_size:
+            if len(page) < most:
                 return found, ""
 
     async def repair(self) -> Repaired:
