@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 import typer
@@ -100,6 +101,16 @@ def say(text: str, *, err: bool = False) -> None:
     """Print text that a model or a file may have written: as it is, but on a terminal only what cannot steer it."""
     stream = sys.stderr if err else sys.stdout
     typer.echo(printable(text) if stream.isatty() else text, err=err)
+
+
+def require_directory_of(file: Path, option: str) -> None:
+    """Tell now that a file cannot be written, and not when what belongs into it has been worked out.
+
+    Raises:
+        UsageError: Its directory does not exist.
+    """
+    if not file.parent.is_dir():
+        raise UsageError(f"{option}: there is no directory {file.parent}")
 
 
 def read_standard_input() -> str:

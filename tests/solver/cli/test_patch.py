@@ -146,3 +146,16 @@ def test_a_problem_is_not_put_together_without_its_files(arguments: tuple[str, .
     done = subprocess.run([EXAMPLE / "prompt.sh", *arguments], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("solve", "--engine", "local:/no/such/model", "--check", f"patch:{EXAMPLE / 'check.json'}", "x"),
+        ("verify", "patch", str(EXAMPLE / "fix.diff"), "--check", str(EXAMPLE / "check.json")),
+    ],
+)
+async def test_a_report_that_cannot_be_written_is_told_before_anything_runs(command: tuple[str, ...]) -> None:
+    done = await espalier(*command, "--report", "/no/such/directory/report.md")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "espalier: --report: there is no directory /no/such/directory\n"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from espalier.common.cli import NEGATIVE, OK, TROUBLE, UsageError, errors, say
+from espalier.common.cli import NEGATIVE, OK, TROUBLE, UsageError, errors, require_directory_of, say
 from espalier.common.errors import FieldError
 from espalier.verifiers.check import (
     Check,
@@ -205,6 +205,8 @@ def verify_patch(
     with errors(debug):
         from espalier.verifiers.check_files import read_patch_check
 
+        if report:
+            require_directory_of(report, "--report")
         claim = Claim(_read(patch).decode(errors="replace"), bare=True)
         judges = _judges(["patch"], address, token_file, tls_ca)
         asyncio.run(_verify_one(judges, claim, read_patch_check(check), timeout, as_json, report))

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from espalier.common.cli import EXIT_STATUS, NEGATIVE, OK, TROUBLE, UsageError, errors, read_standard_input, say
+from espalier.common.cli import (
+    EXIT_STATUS,
+    NEGATIVE,
+    OK,
+    TROUBLE,
+    UsageError,
+    errors,
+    read_standard_input,
+    require_directory_of,
+    say,
+)
 from espalier.solver.cli.options import (
     CalibrationFile,
     Comparisons,
@@ -140,8 +150,10 @@ def solve(
         else:
             problems = (Problem("1", read_standard_input() if problem == "-" else problem, judged_by),)
         problems = tuple(map(recognised, problems))
-        if report and not (isinstance(judged_by, PatchCheck)):
-            raise UsageError("--report tells of a patch: give --check patch:FILE")
+        if report:
+            if not isinstance(judged_by, PatchCheck):
+                raise UsageError("--report tells of a patch: give --check patch:FILE")
+            require_directory_of(report, "--report")
         with ExitStack() as stack:
             from espalier.solver.trace.writer import TraceWriter
 
