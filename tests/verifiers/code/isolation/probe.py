@@ -184,8 +184,9 @@ FACTS = {
     ],
     "out of memory": lambda: [
         text("/proc/self/oom_score_adj"),
-        outcome(lambda: os.write(os.open("/proc/self/oom_score_adj", os.O_WRONLY), b"-1")),
+        outcome(lambda: os.write(os.open("/proc/self/oom_score_adj", os.O_WRONLY), b"0")),
     ],
+    "instances of inotify": lambda: sum(LIBC.inotify_init() >= 0 for _ in range(16)),
     "environment": lambda: sorted(os.environ),
     "namespaces": lambda: {name: os.readlink(f"/proc/self/ns/{name}") for name in NAMESPACES},
 }

@@ -55,8 +55,12 @@ ENVIRONMENT = {
 }
 
 
-def main() -> bool:
-    """Serve requests; True when the owner wants another box, False when it is gone."""
+def main(proc: str = "/proc") -> bool:
+    """Serve requests; True when the owner wants another box, False when it is gone.
+
+    Args:
+        proc: Where this process may write to what /proc has.
+    """
     if os.getpid() != 1:
         sys.exit("the runner must be process 1 of its own PID namespace")
     set_dumpable(0)
@@ -81,7 +85,7 @@ def main() -> bool:
         for name, text in request["files"].items():
             with open(f"{JOB}/{name}", "w", encoding="utf-8", errors="surrogatepass", newline="") as file:
                 file.write(text)
-        send(*run(request, f"{WORK}/{number}", copy=clean or request["private"]))
+        send(*run(request, f"{WORK}/{number}", copy=clean or request["private"], proc=proc))
         clean = clean and not request["private"]  # a copy of this process would hold what is left of its input
         number += 1
 
@@ -99,7 +103,7 @@ def lower(kind: int, limit: int) -> None:
     resource.setrlimit(kind, (limit, limit))
 
 
-def run(request: "dict[str, Any]", directory: str, copy: bool) -> "tuple[str, bytes]":
+def run(request: "dict[str, Any]", directory: str, copy: bool, proc: str) -> "tuple[str, bytes]":
     """Run one command in a new directory, and leave no process of it behind; gives the parts of a reply."""
     nonce = request["nonce"]
     pipes = [os.pipe() for _ in range(4)]
@@ -112,7 +116,7 @@ def run(request: "dict[str, Any]", directory: str, copy: bool) -> "tuple[str, by
         os.mkdir(directory)
         started = time.monotonic()
         try:
-            pid = start(request["command"], directory, copy, *theirs)
+            pid = start(request["command"], directory, copy, proc, *theirs)
         finally:
             for fd in theirs:
                 close(fd)
@@ -139,7 +143,7 @@ def run(request: "dict[str, Any]", directory: str, copy: bool) -> "tuple[str, by
 
 
 def start(
-    command: "tuple[str, ...]", directory: str, copy: bool, stdin: int, stdout: int, stderr: int, result: int
+    command: "tuple[str, ...]", directory: str, copy: bool, proc: str, stdin: int, stdout: int, stderr: int, result: int
 ) -> int:
     """Start a command in a session of its own; raises what kept it from starting.
 
@@ -151,7 +155,7 @@ def start(
     if pid == 0:
         try:
             set_dumpable(1)
-            with open("/proc/self/oom_score_adj", "w") as file:
+            with open(f"{proc}/self/oom_score_adj", "w") as file:
                 file.write("1000")  # programs die before the runner when memory is short, and wait for it when time is
             os.nice(5)
             os.setsid()

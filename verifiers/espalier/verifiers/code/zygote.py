@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 PACKAGES = f"{WORK}/packages"
 SHM = "/dev/shm"  # noqa: S108 (inside the box)
 SHM_OPTIONS = f"size={64 << 20},nr_inodes=256,mode=1777"
+INOTIFY_INSTANCES = 8
+"""The host gives all boxes together few of them (128)."""
 ANOTHER = 10
 """Exit status of a runner whose owner wants another box."""
 PERMANENT = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EINVAL, errno.ENOSPC)
@@ -90,18 +92,18 @@ def serve(seccomp: bytes, tmp_flags: int, tmp_options: str) -> None:
     user, group = os.getuid(), os.getgid()
     hidden = [path for path in HIDDEN if os.path.exists(path)]
     gc.freeze()  # a collection in a copy would write to what it shares with this process
-    status = ANOTHER
+    status, proc = ANOTHER, ""
     while status == ANOTHER:
         try:
             box = copy_in_namespaces()
             if box == 0:
-                confine(user, group, hidden, seccomp, tmp_flags, tmp_options)
+                proc = confine(user, group, hidden, seccomp, tmp_flags, tmp_options)
         except OSError as error:
             if error.errno in PERMANENT:
                 send(f'{{"refused": "{error.strerror}"}}')
             sys.exit(f"the zygote cannot make a box: {error}")
         if box == 0:
-            os._exit(ANOTHER if main() else 0)
+            os._exit(ANOTHER if main(proc) else 0)
         status = os.waitstatus_to_exitcode(os.waitpid(box, 0)[1])  # process 1 ends after all others of its namespace
 
 
@@ -113,14 +115,21 @@ def copy_in_namespaces() -> int:
     return call("syscall", SYS_CLONE[machine], NAMESPACES | _signal.SIGCHLD, 0, 0, 0, 0)
 
 
-def confine(user: int, group: int, hidden: "list[str]", seccomp: bytes, tmp_flags: int, tmp_options: str) -> None:
-    """Turn this process, fresh in its namespaces, into one that can do nothing but run programs."""
+def confine(user: int, group: int, hidden: "list[str]", seccomp: bytes, tmp_flags: int, tmp_options: str) -> str:
+    """Turn this process, fresh in its namespaces, into one that can do nothing but run programs.
+
+    Returns:
+        Where it may write to what /proc has. Programs may not: they could take the runner's place among those that die
+        last when memory is short.
+    """
     set_dumpable(1)  # only then may it write its own maps; nothing else is alive here
     map_user(user, group)
     call("sethostname", b"box", 3)
     attributes = array.array("Q", (MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID, 0, 0, 0)).tobytes()
     call("syscall", SYS_MOUNT_SETATTR, AT_FDCWD, b"/", AT_RECURSIVE, attributes, len(attributes))
     mount("proc", "/proc", PLAIN)
+    mount("proc", SHM, PLAIN)  # until it is covered below, this one has a name; from then on it has a descriptor alone
+    proc = f"/proc/self/fd/{os.open(SHM, os.O_RDONLY | os.O_DIRECTORY)}"
     for path in hidden:
         if os.path.isdir(path):
             mount("tmpfs", path, PLAIN | MS_RDONLY, "size=4k,nr_inodes=1")
@@ -136,10 +145,12 @@ def confine(user: int, group: int, hidden: "list[str]", seccomp: bytes, tmp_flag
     # No user namespace can be made inside: one more is allowed, and that is taken here. It owns none of the others, so
     # that no capability in it would be worth anything.
     write("/proc/sys/user/max_user_namespaces", "1")
+    write("/proc/sys/user/max_inotify_instances", str(INOTIFY_INSTANCES))
     mount("/proc/sys", "/proc/sys", MS_BIND)
     mount("", "/proc/sys", MS_REMOUNT | MS_BIND | MS_RDONLY | PLAIN)
+    mount("", "/proc", MS_REMOUNT | MS_BIND | MS_RDONLY | PLAIN)
     call("unshare", CLONE_NEWUSER)
-    map_user(user, group)
+    map_user(user, group, proc)
     os.chdir(WORK)
     drop_capabilities()
     call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -147,13 +158,14 @@ def confine(user: int, group: int, hidden: "list[str]", seccomp: bytes, tmp_flag
     address, length = instructions.buffer_info()
     program = array.array("Q", (length, address)).tobytes()  # struct sock_fprog, little-endian
     call("prctl", PR_SET_SECCOMP, SECCOMP_MODE_FILTER, program, 0, 0)
+    return proc
 
 
-def map_user(user: int, group: int) -> None:
+def map_user(user: int, group: int, proc: str = "/proc") -> None:
     """In a new user namespace: the same user and group, and no others."""
-    write("/proc/self/setgroups", "deny")
-    write("/proc/self/uid_map", f"{user} {user} 1")
-    write("/proc/self/gid_map", f"{group} {group} 1")
+    write(f"{proc}/self/setgroups", "deny")
+    write(f"{proc}/self/uid_map", f"{user} {user} 1")
+    write(f"{proc}/self/gid_map", f"{group} {group} 1")
 
 
 def write(path: str, text: str) -> None:
