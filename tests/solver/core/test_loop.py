@@ -353,6 +353,14 @@ async def test_a_stop_ends_a_response_before_it_but_not_inside_of_steps(deaf: bo
     assert len(engine.aborted) == 1
 
 
+async def test_what_stops_inside_of_a_takeaway_is_no_conclusion() -> None:
+    told = response("six times seven", "7*6=42", takeaway="plan 2 gives 42, so it is right", answer=boxed("42"))
+    result = await solver(ScriptedEngine.of(told), stop=("42, so",)).solve(OPEN, Greedy(), Budget(candidates=1))
+    (entry,) = result.judged
+    assert entry.candidate.text.endswith("plan 2 gives ")
+    assert (entry.candidate.reason, entry.candidate.answer) == (FinishReason.STOP, None)
+
+
 async def test_what_was_said_before_is_put_to_the_model_alone() -> None:
     engine = ScriptedEngine.of(boxed("42"))
     problem = replace(CHECKED, context=(ChatMessage("user", "Hello"), ChatMessage("assistant", "Hello!")))

@@ -17,6 +17,7 @@ from espalier.runtime.engine import (
     Usage,
     until_last_join,
 )
+from espalier.runtime.grammar import Tag
 from espalier.solver.core.candidate import BranchAnswer, Candidate, Spec
 from espalier.verifiers.answer import branch_answer, final_answer
 from espalier.verifiers.check import Check
@@ -127,7 +128,8 @@ class CandidateBuilder:
         if self.stopped:
             behind = len(root) - min((at for at in map(root.find, self._stop) if at >= 0), default=len(root))
             root, text, reason = root[: len(root) - behind], text[: len(text) - behind], FinishReason.STOP
-        stated = final_answer(root, self._check, complete=reason is FinishReason.STOP)
+        ended = reason is FinishReason.STOP and not (self.stopped and _inside_block(root))
+        stated = final_answer(root, self._check, complete=ended)
         return Candidate(
             spec=self._spec,
             text=text,
@@ -165,3 +167,8 @@ class CandidateBuilder:
 
     def _text(self, tokens: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=False))
+
+
+def _inside_block(root: str) -> bool:
+    """Whether the text of the root breaks off inside a block: no sentence of it is a conclusion."""
+    return root.rfind(Tag.GUIDELINE) > root.rfind(Tag.END_TAKEAWAY)
