@@ -120,6 +120,42 @@ async def test_helpers_of_pytest_stay_strict(verifier: PatchVerifier, check: Pat
     assert name in told
 
 
+NEW = """
+from shop.cart import Cart, answer
+
+
+def test_answer():
+    assert answer() == 42
+
+
+class TestCart:
+    def test_total(self):
+        assert Cart().total() == 12345
+"""
+PRUNING = """
+import sys
+
+def answer():
+    return 42
+
+def look(frame, event, given):
+    if event == "return" and frame.f_code.co_name == "<module>" and "TestCart" in frame.f_globals:
+        del frame.f_globals["TestCart"]
+
+sys.setprofile(look)
+"""
+
+
+@pytest.mark.parametrize("entry", [LATE, "tests", f"{LATE}::TestCart"])
+async def test_tests_that_only_a_patch_makes_readable_must_all_run(
+    verifier: PatchVerifier, check: PatchCheck, entry: str
+) -> None:
+    late = replace(check, must_pass=(entry,), must_not_break=(LATE,), files=((LATE, NEW),))
+    verdict = await verifier.verify(Claim(f"```src/shop/cart.py\n{CART}\n\n{PRUNING}```\n", bare=True), late)
+    assert verdict.status is Status.FAIL
+    assert f"{LATE}::TestCart" in verdict.feedback
+
+
 BELIEVED = {
     "values that equal everything": """
 class Any(int):

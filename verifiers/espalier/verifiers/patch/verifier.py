@@ -219,7 +219,12 @@ class PatchVerifier:
         if not before.outcomes and not before.unread:
             said = before.fault or before.printed or "pytest found none"
             raise FieldError("check.patch.command", f"no test runs without a patch: {said[-500:]}")
-        return Baseline.of(part, before)
+        overlay = dict(part.overlay)
+        contents = {path: repository.read(path) or b"" for path in before.unread.keys() - overlay.keys()}
+        texts = {path: content.decode(errors="replace") for path, content in contents.items()}
+        return Baseline.of(
+            part, before, texts | {path: overlay[path] for path in before.unread.keys() & overlay.keys()}
+        )
 
     async def _run(
         self, check: PatchCheck, repository: Repository, part: Part, changes: Mapping[str, Change]
