@@ -114,7 +114,7 @@ def test_metrics_show_what_has_happened(stack: Stack) -> None:
     assert sum(worker.get("espalier_tokens_total", 0) for worker in workers) > 0
     verifier = scraped(stack, "verifier")
     assert verifier["espalier_verdicts_total/pass"] >= 1
-    assert verifier["espalier_verifier_healthy"] == 2
+    assert verifier["espalier_verifier_healthy"] == 3
     assert "espalier_queue_depth" in scraped(stack, "solver")
 
 

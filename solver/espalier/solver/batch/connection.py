@@ -128,9 +128,17 @@ async def wait_out_outage(call: Callable[[], Awaitable[T]]) -> T:
 
 @contextmanager
 def outage_as_unavailable() -> Iterator[None]:
-    """Turn an outage into QueueUnavailableError."""
+    """Turn an outage into QueueUnavailableError, and keep what ends the task.
+
+    The client waits for its writes with `asyncio.wait_for`, which up to Python 3.11 swallows a cancellation that comes
+    as the write is done: a loop over such calls would go on for ever.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
     try:
         yield
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError
     except RedisError as error:
         if isinstance(error, AuthenticationError):
             raise QueueUnavailableError(
