@@ -377,16 +377,16 @@ def endless_engine() -> Any:
 
     from espalier.runtime.grammar import Vocabulary
     from espalier.runtime.local import SEEDLING, LocalConfig, LocalEngine
-    from espalier.runtime.local.sampler import BatchSampler, DefaultSampler
+    from espalier.runtime.local.sampler import DefaultSampler, SamplingInput
 
     tokenizer = AutoTokenizer.from_pretrained(SEEDLING)
     banned = [*Vocabulary.of(tokenizer).tags, tokenizer.eos_token_id]
 
     class Endless:
-        def sample(self, draws: list[BatchSampler], logits: torch.Tensor) -> tuple[list[int], list[float]]:
+        def sample(self, inputs: list[SamplingInput], logits: torch.Tensor) -> tuple[list[int], list[float]]:
             logits = logits.clone()
             logits[:, banned] = -torch.inf
-            return DefaultSampler().sample(draws, logits)
+            return DefaultSampler().sample(inputs, logits)
 
     torch.manual_seed(0)
     config = Qwen3Config(
