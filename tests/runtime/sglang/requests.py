@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -24,10 +25,42 @@ CHECKED = {"SGLANG_ENABLE_STRICT_MEM_CHECK_DURING_BUSY": "1"}
 """SGLang's own leak check after every step: it ends the scheduler when a slot is missing."""
 
 
+class Scripted(Protocol):
+    """A request whose structure a script decides."""
+
+    @property
+    def prompt(self) -> list[int]: ...
+    @property
+    def input_ids(self) -> list[int]:
+        """The prompt, and what is given of the response."""
+        ...
+
+    @property
+    def expected(self) -> Script:
+        """The script of what comes behind them, with what is forced there."""
+        ...
+
+    @property
+    def joins_given(self) -> int:
+        """Joins of steps that are given: without forks of this request."""
+        ...
+
+    def params(self, **more: Any) -> dict[str, Any]: ...
+
+
 @dataclass(frozen=True)
 class Case:
     prompt: list[int]
     script: Script
+    joins_given = 0
+
+    @property
+    def input_ids(self) -> list[int]:
+        return self.prompt
+
+    @property
+    def expected(self) -> Script:
+        return self.script
 
     def params(self, **more: Any) -> dict[str, Any]:
         options = more.pop("npr", True)
@@ -46,30 +79,30 @@ def cases(seed: int, count: int, shape: Shape = Shape()) -> list[Case]:
     return made
 
 
-def generate(engine: Any, requests: list[Case], **more: Any) -> list[dict[str, Any]]:
+def generate(engine: Any, requests: Sequence[Scripted], **more: Any) -> list[dict[str, Any]]:
     """All requests at once."""
     answers: list[dict[str, Any]] = engine.generate(
-        input_ids=[case.prompt for case in requests],
+        input_ids=[case.input_ids for case in requests],
         sampling_params=[case.params(**more) for case in requests],
         return_logprob=True,
     )
     return answers
 
 
-def check(module: Any, case: Case, answer: dict[str, Any]) -> int:
+def check(module: Any, case: Scripted, answer: dict[str, Any]) -> int:
     """Compare an answer with one dense pass. Returns how many tokens the model chose freely."""
     meta, tokens = answer["meta_info"], list(answer["output_ids"])
     (summary,) = [Summary.from_json(record) for record in meta[KEY]]
     assert summary.reason is FinishReason.STOP, summary
     assert meta["finish_reason"]["type"] == "stop"
-    start = len(case.prompt)
-    whole = case.prompt + tokens
-    found = layout(whole, start, VOCABULARY)
-    assert len(tokens) == length(case.script, VOCABULARY) == summary.sampled_tokens + summary.forced_tokens
+    start = len(case.input_ids)
+    whole = case.input_ids + tokens
+    found = layout(whole, len(case.prompt), VOCABULARY)
+    assert len(tokens) == length(case.expected, VOCABULARY) == summary.sampled_tokens + summary.forced_tokens
     assert meta["npr_positions"] == found.positions[start:].tolist()
     assert meta["npr_paths"] == [format_path(found.branches[branch].path) for branch in found.branch[start:]]
-    assert summary.forks == summary.joins == tokens.count(VOCABULARY.takeaway_opening()[0])
-    assert summary.critical_path_tokens == found.critical_path - start
+    assert summary.forks == summary.joins == tokens.count(VOCABULARY.takeaway_opening()[0]) - case.joins_given
+    assert summary.critical_path_tokens == found.critical_path - int(found.positions[start])
     logprobs = dense_logprobs(module, whole, found)
     logprobs[:, list(VOCABULARY.tags)] = -torch.inf
     logprobs = torch.log_softmax(logprobs, dim=-1)

@@ -11,17 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from espalier.runtime.engine import FinishReason
 from espalier.runtime.grammar import Tag
-from espalier.runtime.layout import layout
-from espalier.runtime.sglang.protocol import KEY, Summary, format_path
-from tests.runtime.dense import dense_logprobs
+from espalier.runtime.sglang.protocol import KEY
 from tests.runtime.local.tiny import tiny_qwen3
 from tests.runtime.scripted import Script, Shape, random_script
 from tests.runtime.sglang.memory import memory_when_idle, watch_memory
-from tests.runtime.sglang.requests import CHECKED, IDS, VOCABULARY, Case, cases, generate
+from tests.runtime.sglang.requests import CHECKED, IDS, VOCABULARY, Case, cases, check, generate
 from tests.runtime.sglang.scripts import follow_scripts, length, scripted_params
 from tests.runtime.sglang.server import Server
 from tests.runtime.sglang.test_memory import TWO_RANKS, retract_often
@@ -47,22 +43,23 @@ class Rejoin:
     given: list[int]
     blocks: int
     script: Script
+    joins_given = 1
 
     @property
     def input_ids(self) -> list[int]:
         return self.prompt + self.given
 
     @property
-    def whole(self) -> Script:
+    def expected(self) -> Script:
         """The script with the forced opening of the takeaway in it."""
         return {**self.script, (): (*[None] * len(OPENING), *self.script[()])}
 
     def params(self, **more: Any) -> dict[str, Any]:
         options = {"given": len(self.given), **more.pop("npr", {})}
-        scripted = scripted_params(self.whole, VOCABULARY)
+        scripted = scripted_params(self.expected, VOCABULARY)
         places = {self._shifted(path): at for path, at in json.loads(scripted["script"]).items()}
         custom = {KEY: options, **scripted, "script": json.dumps(places)}
-        tokens = more.pop("max_new_tokens", length(self.whole, VOCABULARY))
+        tokens = more.pop("max_new_tokens", length(self.expected, VOCABULARY))
         return {"temperature": 0, "max_new_tokens": tokens, "custom_params": custom, **more}
 
     def _shifted(self, path: str) -> str:
@@ -83,45 +80,10 @@ def rejoins(case: Case, answer: dict[str, Any], rng: random.Random) -> list[Rejo
     return made
 
 
-def again(engine: Any, wanted: list[Rejoin], **more: Any) -> list[dict[str, Any]]:
-    """All at once."""
-    answers: list[dict[str, Any]] = engine.generate(
-        input_ids=[one.input_ids for one in wanted],
-        sampling_params=[one.params(**more) for one in wanted],
-        return_logprob=True,
-    )
-    return answers
-
-
 def check_rejoin(module: Any, wanted: Rejoin, answer: dict[str, Any]) -> int:
-    """Compare the new tokens with one dense pass over the whole response."""
-    meta, tokens = answer["meta_info"], list(answer["output_ids"])
-    (summary,) = [Summary.from_json(record) for record in meta[KEY]]
-    assert summary.reason is FinishReason.STOP, summary
-    start = len(wanted.input_ids)
-    whole = wanted.input_ids + tokens
-    found = layout(whole, len(wanted.prompt), VOCABULARY)
-    assert tuple(tokens[: len(OPENING)]) == OPENING
-    assert len(tokens) == length(wanted.whole, VOCABULARY) == summary.sampled_tokens + summary.forced_tokens
-    assert summary.critical_path_tokens == found.critical_path - int(found.positions[start])
-    assert summary.forks == summary.joins == tokens.count(OPENING[0]) - 1
-    assert meta["npr_positions"] == found.positions[start:].tolist()
-    assert meta["npr_paths"] == [format_path(found.branches[branch].path) for branch in found.branch[start:]]
-    logprobs = dense_logprobs(module, whole, found)
-    logprobs[:, list(VOCABULARY.tags)] = -torch.inf
-    logprobs = torch.log_softmax(logprobs, dim=-1)
-    chosen = 0
-    for index, token in enumerate(tokens):
-        given, named, _ = meta["output_token_logprobs"][index]
-        assert named == token
-        if meta["npr_forced"][index] or token in VOCABULARY.tags:
-            assert given == 0.0
-            continue
-        before = logprobs[start + index - 1]
-        assert token == int(before.argmax()), index
-        assert abs(float(before[token]) - given) < 1e-4, index
-        chosen += 1
-    return chosen
+    """Compare the new tokens, which begin with what opens a takeaway, with one dense pass over the whole response."""
+    assert tuple(answer["output_ids"][: len(OPENING)]) == OPENING
+    return check(module, wanted, answer)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +108,7 @@ def test_every_token_behind_a_re_join_equals_the_dense_pass(model, tmp_path, see
         firsts = generate(engine, requests)
         wanted = [one for case, first in zip(requests, firsts, strict=True) for one in rejoins(case, first, rng)]
         engine.generate(input_ids=[one.input_ids for one in wanted], sampling_params={"max_new_tokens": 1})
-        answers = again(engine, wanted)
+        answers = generate(engine, wanted)
         engine.flush_cache()
         return wanted, answers, memory_when_idle(path)
 
@@ -185,14 +147,14 @@ def test_re_joins_cost_their_conclusions_and_the_branches_once(model, tmp_path):
         (first,) = generate(engine, [case])
         wanted = rejoins(case, first, rng)
         before = sum(map(int, path.read_text().split()))
-        again(engine, wanted)
+        generate(engine, wanted)
         return wanted, sum(map(int, path.read_text().split())) - before
 
     # Without overlap: a step ahead of the last token would be counted, too.
     server = Server(model, {"disable_overlap_schedule": True}, IDS | CHECKED, count_computed(path, follow_scripts))
     wanted, computed = server.run(job)
     given = len(wanted[0].given)
-    new = sum(length(one.whole, VOCABULARY) for one in wanted)
+    new = sum(length(one.expected, VOCABULARY) for one in wanted)
     assert given <= computed <= len(case.prompt) + given + new
     assert new < given
 
@@ -201,10 +163,10 @@ def test_short_memory_moves_what_re_joins_share_and_changes_nothing(model, tmp_p
     requests, rng, path = cases(11, 12), random.Random(11), tmp_path / "memory"
     firsts = Server(model, {}, IDS, follow_scripts).run(lambda engine: generate(engine, requests))
     wanted = [one for case, first in zip(requests, firsts, strict=True) for one in rejoins(case, first, rng)]
-    largest = max(len(one.input_ids) + length(one.whole, VOCABULARY) for one in wanted)
+    largest = max(len(one.input_ids) + length(one.expected, VOCABULARY) for one in wanted)
 
     def job(engine):
-        answers = again(engine, wanted)
+        answers = generate(engine, wanted)
         engine.flush_cache()
         return answers, memory_when_idle(path)
 
@@ -269,7 +231,7 @@ def test_what_is_no_beginning_is_refused_and_the_server_lives_on(model):
                 said.append("served")
             except ValueError as error:
                 said.append(str(error))
-        return said, again(engine, [good])[0]
+        return said, generate(engine, [good])[0]
 
     said, answer = Server(model, {}, IDS, follow_scripts).run(job)
     expected = ("does not end where", "is not what an engine", "leave no prompt", "npr.given must be")

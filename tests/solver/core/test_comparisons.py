@@ -17,6 +17,7 @@ from espalier.solver.core.comparison import comparing_pays, gain, next_pair
 from espalier.solver.core.events import Compared
 from espalier.solver.core.generation import Generation
 from espalier.solver.core.loop import Solver
+from espalier.solver.core.model_calls import ModelCalls
 from espalier.solver.core.policies import Adaptive, BestOfK
 from espalier.solver.core.policy import Budget, BudgetError, Outcome, PairComparison, PolicyState, Stop, begin
 from espalier.solver.core.problem import Problem
@@ -253,7 +254,7 @@ async def test_comparisons_end_when_time_is_up() -> None:
 async def test_the_bundled_model_is_asked_in_both_orders_and_answers_within_its_limit() -> None:
     """Mechanics alone: it has learnt no words but those of its own tasks."""
     async with open_engine("local") as engine:
-        comparer = AnswerComparer(engine, template_of(engine, None), Generation(), OPEN, 1, "solve")
+        comparer = AnswerComparer(ModelCalls(engine, template_of(engine, None), Generation(), OPEN, "solve"), 1)
         answers = judged(("40", 0), ("41", 1))
         first, second = (replace(one.candidate, text=boxed(one.candidate.answer or "")) for one in answers)
         comparison, cost = await comparer.compare(first, second)

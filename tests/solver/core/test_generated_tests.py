@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from espalier.runtime.engine import GenerateRequest, Limits, RequestRefused
+from espalier.runtime.engine import GenerateRequest, RequestRefused
 from espalier.solver.core.events import AnswerJudged, WrittenTests
 from espalier.solver.core.journal import Entry
 from espalier.solver.core.loop import Solver
@@ -124,7 +124,7 @@ async def test_a_limit_of_tokens_holds_for_candidates_and_tests_together() -> No
 
 async def test_too_few_tokens_for_both_are_refused() -> None:
     with pytest.raises(BudgetError, match=r"at least 256 with generated tests"):
-        Verification(generated_tests=1).divide(Budget(tokens=TOKENS_SHARE * 64 - 1), Limits())
+        Verification(generated_tests=1).divide(Budget(tokens=TOKENS_SHARE * 64 - 1), 1024)
 
 
 async def test_a_problem_with_a_check_needs_no_tests() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +27,7 @@ from tests.solver.batch.server import RedisServer
 from tests.solver.batch.working import solving, working
 from tests.solver.scripted import ScriptedEngine, ScriptedJudge, boxed
 from tests.solver.service.serving import Served, serving
+from tests.solver.service.stock import client
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -53,12 +53,6 @@ def file_of(*lines: Any) -> bytes:
 async def served(redis: Redis) -> AsyncIterator[Served]:
     async with serving(ScriptedEngine.of(RIGHT), ScriptedJudge(), queue=JobQueue(redis)) as running:
         yield running
-
-
-@asynccontextmanager
-async def client(served: Served, key: str = "none") -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(base_url=served.http, api_key=key, max_retries=0) as ask:
-        yield ask
 
 
 async def submitted(ask: openai.AsyncOpenAI, *lines: Any, **more: Any) -> Any:

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import openai
 import pytest
 
 from espalier.verifiers.local import LocalVerifiers
-from tests.solver.service.serving import serving
-from tests.solver.service.telling import Words, telling
+from tests.solver.service.stock import answering
 
 RIGHT, WRONG = "so \\boxed{42}", "so \\boxed{41}"
 ASKED: dict[str, Any] = {"model": "espalier", "prompt": "What is 6 times 7?"}
 CHECKED = {"check": "reference:42"}
-
-
-@asynccontextmanager
-async def answering(words: Words, judge: Any) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with (
-        telling(words) as engine,
-        serving(engine, judge) as served,
-        openai.AsyncOpenAI(base_url=served.http, api_key="none", max_retries=0) as ask,
-    ):
-        yield ask
 
 
 async def test_the_text_is_the_answer_and_best_of_is_k(hub: LocalVerifiers) -> None:

@@ -15,7 +15,8 @@ from espalier.verifiers.local import LocalVerifiers
 from tests.runtime.openai.fake import FakeOpenAI
 from tests.runtime.openai.fake import serving as serving_fake
 from tests.solver.scripted import PASS, ScriptedEngine, ScriptedJudge
-from tests.solver.service.serving import Served, serving, until
+from tests.solver.service.serving import serving, until
+from tests.solver.service.stock import client
 from tests.solver.service.telling import telling
 
 EARLIER: list[Any] = [
@@ -24,10 +25,6 @@ EARLIER: list[Any] = [
     {"role": "assistant", "content": None, "refusal": "UNSOLVED: it is hard"},
     {"role": "user", "content": [{"type": "text", "text": "What is 6 times 7?"}]},
 ]
-
-
-def client(served: Served) -> openai.AsyncOpenAI:
-    return openai.AsyncOpenAI(base_url=served.http, api_key="none", max_retries=0)
 
 
 @asynccontextmanager

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +15,15 @@ from espalier.common.security import ServerSecurity
 from espalier.solver.service.replies import MAX_PIECE, pieces
 from espalier.verifiers.local import LocalVerifiers
 from tests.solver.scripted import ERROR, ScriptedJudge
-from tests.solver.service.serving import LIMITS, Served, serving, until
-from tests.solver.service.telling import Words, free_tokens, telling
+from tests.solver.service.serving import LIMITS, serving, until
+from tests.solver.service.stock import answering, client
+from tests.solver.service.telling import free_tokens, telling
 
 RIGHT = "so \\boxed{42}"
 WRONG = "so \\boxed{41}"
 TLS = Path(__file__).parents[2] / "verifiers" / "tls"
 TOKEN = "a-token-of-enough-length"  # noqa: S105
 QUESTION: list[Any] = [{"role": "user", "content": "What is 6 times 7?"}]
-
-
-def client(served: Served, key: str = "none") -> openai.AsyncOpenAI:
-    return openai.AsyncOpenAI(base_url=served.http, api_key=key, max_retries=0)
-
-
-@asynccontextmanager
-async def answering(words: Words, judge: Any, **settings: Any) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with telling(words) as engine, serving(engine, judge, **settings) as served, client(served) as spoken:
-        yield spoken
 
 
 async def test_the_winner_is_the_message_and_the_rest_is_metadata(hub: LocalVerifiers) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import openai
@@ -11,22 +9,11 @@ import pytest
 
 from espalier.verifiers.local import LocalVerifiers
 from tests.solver.scripted import ERROR, ScriptedJudge
-from tests.solver.service.serving import serving
-from tests.solver.service.telling import Words, telling
+from tests.solver.service.stock import answering
 
 RIGHT, WRONG = "so \\boxed{42}", "so \\boxed{41}"
 ASKED: dict[str, Any] = {"model": "espalier", "input": "What is 6 times 7?"}
 CHECKED = {"check": "reference:42", "k": 2}
-
-
-@asynccontextmanager
-async def answering(words: Words, judge: Any) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with (
-        telling(words) as engine,
-        serving(engine, judge) as served,
-        openai.AsyncOpenAI(base_url=served.http, api_key="none", max_retries=0) as ask,
-    ):
-        yield ask
 
 
 async def test_the_answer_is_the_message_and_the_response_its_reasoning(hub: LocalVerifiers) -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from espalier.common.errors import FieldError
-from espalier.verifiers.code import run
+from espalier.verifiers.code import lazy
 from espalier.verifiers.code.run import SHOWN, ProgramRunner
 from espalier.verifiers.code.sandbox import Command, CommandOutcome, CommandStop, Health, Job
 
@@ -44,7 +44,7 @@ def replaying(monkeypatch: pytest.MonkeyPatch) -> FakeSandbox:
     async def open_sandbox(_: object) -> FakeSandbox:
         return sandbox
 
-    monkeypatch.setattr(run, "open_sandbox", open_sandbox)
+    monkeypatch.setattr(lazy, "open_sandbox", open_sandbox)
     return sandbox
 
 

@@ -196,6 +196,23 @@ async def test_a_command_that_runs_no_test_is_the_checks_fault(verifier: PatchVe
         await verifier.verify(Claim(FIX, bare=True), replace(check, command=("pytest", "--fast")))
 
 
+ENDS = "import os\n\ndef test_first(): pass\n\ndef test_ends(): os._exit(1)\n\ndef test_last(): pass\n"
+
+
+async def test_a_run_without_a_patch_that_breaks_off_says_nothing_of_what_comes_behind(
+    verifier: PatchVerifier, stores: Path
+) -> None:
+    files = {"src.txt": "a\n", "tests/test_it.py": ENDS}
+    name = store(pack_files(files), stores / "repositories")
+    check = PatchCheck(name, ("tests/test_it.py::test_first",), limits=PatchLimits(20, 128))
+    claim = Claim("--- a/src.txt\n+++ b/src.txt\n@@ -1 +1 @@\n-a\n+b\n", bare=True)
+    for reached in ((), ("tests/test_it.py",)):
+        with pytest.raises(FieldError, match="does not come to its end"):
+            await verifier.verify(claim, replace(check, must_not_break=reached))
+    verdict = await verifier.verify(claim, replace(check, must_not_break=("tests/test_it.py::test_first",)))
+    assert verdict.passed, verdict.evidence
+
+
 async def test_the_callers_time_is_kept(verifier: PatchVerifier, check: PatchCheck) -> None:
     verdict = await verifier.verify(Claim(FIX, bare=True), replace(check, limits=PatchLimits(22, 128)), timeout=0.01)
     assert verdict.status is Status.ERROR

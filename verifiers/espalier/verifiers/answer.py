@@ -746,7 +746,7 @@ def _patch_answer(text: str, complete: bool) -> Answer | None:
         complete: Whether an open last fence counts.
     """
     fences = [fence for fence in _fences(text) if (fence.closed or complete) and fence.content.strip()]
-    diffs = [fence.content for fence in fences if fence.info.lower() in ("diff", "patch", "udiff")]
+    diffs = [fence.content for fence in fences if fence.info.lower().partition(" ")[0] in ("diff", "patch", "udiff")]
     if diffs:
         return Answer("".join(diffs), Found.PATCH)
     files = {path: fence.content for fence in fences if (path := _path_of(fence))}

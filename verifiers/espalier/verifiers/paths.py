@@ -59,6 +59,11 @@ def file_of(test: str) -> str:
     return test.partition("::")[0].rstrip("/")
 
 
+def is_among(path: str, files: Iterable[str]) -> bool:
+    """Whether a path is one of the files, or a directory above one."""
+    return any(file == path or file.startswith(f"{path}/") for file in files)
+
+
 def names(entry: str, test: str) -> bool:
     """Whether an entry names a test: by its node id, or by the directory, file, class or function that holds it."""
     entry = entry.rstrip("/")

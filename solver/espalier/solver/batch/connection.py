@@ -109,10 +109,14 @@ def backoff() -> Iterator[float]:
 
 
 async def wait_out_outage(call: Callable[[], Awaitable[T]]) -> T:
-    """What the call returns, however long Redis is gone. The call may be made more than once."""
+    """What the call returns, however long Redis is gone. The call may be made more than once.
+
+    A cancellation that comes during the call is kept, though the call may have done its work.
+    """
     for tries, wait in enumerate(backoff()):
         try:
-            value = await call()
+            with _cancellable():
+                value = await call()
         except (RedisError, QueueUnavailableError) as error:
             if not (isinstance(error, QueueUnavailableError) or is_outage(error)):
                 raise
@@ -127,18 +131,23 @@ async def wait_out_outage(call: Callable[[], Awaitable[T]]) -> T:
 
 
 @contextmanager
-def outage_as_unavailable() -> Iterator[None]:
-    """Turn an outage into QueueUnavailableError, and keep what ends the task.
-
-    The client waits for its writes with `asyncio.wait_for`, which up to Python 3.11 swallows a cancellation that comes
-    as the write is done: a loop over such calls would go on for ever.
+def _cancellable() -> Iterator[None]:
+    """Raise a cancellation that was swallowed inside: redis-py waits for its writes with `asyncio.wait_for`, which up
+    to Python 3.11 loses one that comes as the write is done, and a loop over such calls would go on for ever.
     """
     task = asyncio.current_task()
     before = task.cancelling() if task else 0
+    yield
+    if task and task.cancelling() > before:
+        raise asyncio.CancelledError
+
+
+@contextmanager
+def outage_as_unavailable() -> Iterator[None]:
+    """Turn an outage into QueueUnavailableError. A task that asks Redis in it can always be cancelled."""
     try:
-        yield
-        if task and task.cancelling() > before:
-            raise asyncio.CancelledError
+        with _cancellable():
+            yield
     except RedisError as error:
         if isinstance(error, AuthenticationError):
             raise QueueUnavailableError(

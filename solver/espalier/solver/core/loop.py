@@ -39,6 +39,7 @@ from espalier.solver.core.events import (
 )
 from espalier.solver.core.generation import Generation, closing
 from espalier.solver.core.journal import Entry, Journal, NoJournal
+from espalier.solver.core.model_calls import ModelCalls
 from espalier.solver.core.policy import Budget, Policy, Stop, begin, stop
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.program_evidence import ProgramEvidence
@@ -187,16 +188,14 @@ class _Run:
         self._classing = asyncio.Lock()
         if self._checkable:  # a check judges: no evidence beside it
             verification, budget = NO_EVIDENCE, replace(budget, comparisons=0)
-        left, texts = verification.divide(budget, solver.generation.limits)
+        left, texts = verification.divide(budget, solver.generation.limits.max_tokens)
         self._state = begin(seed, left)
-        self._evidence: ProgramEvidence | None = None
-        if texts:
-            self._evidence = ProgramEvidence(
-                solver.engine, solver.template, solver.generation, problem, texts, seed, self._id, observer
-            )
-        self._comparer: AnswerComparer | None = None
-        if budget.comparisons:
-            self._comparer = AnswerComparer(solver.engine, solver.template, solver.generation, problem, seed, self._id)
+
+        def calls() -> ModelCalls:
+            return ModelCalls(solver.engine, solver.template, solver.generation, problem, self._id)
+
+        self._evidence = ProgramEvidence(calls(), texts, seed, observer) if texts else None
+        self._comparer = AnswerComparer(calls(), seed) if budget.comparisons else None
         self._tests: asyncio.Task[GeneratedTests] | None = None
         self._runs: dict[str, asyncio.Task[Verdict]] = {}
         self._tested: dict[str, asyncio.Task[tuple[Verdict, int | None]]] = {}

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from espalier.common.errors import FieldError
-from espalier.runtime.engine import Limits
 from espalier.solver.core.policies import POLICIES, policy
 from espalier.solver.core.policies.greedy import Greedy
 from espalier.solver.core.policy import MAX_COMPARISONS, MAX_COUNT, MAX_REJOINS, MIN_TOKENS, Budget, BudgetError, Policy
@@ -145,7 +144,7 @@ class ServerLimits:
             raise FieldError(f"{at}comparisons", f"is {comparisons}; give at most {MAX_COMPARISONS}")
         budget = Budget(k, settings.max_tokens, seconds, settings.rounds, rejoins, comparisons)
         try:
-            verification.divide(budget, Limits(max_tokens=tokens))
+            verification.divide(budget, tokens)
         except BudgetError as error:
             raise FieldError(f"{at}max_tokens", str(error).removeprefix("tokens ")) from None
         return SolvePlan(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from espalier.runtime.engine import Limits
 from espalier.solver.core.policy import MIN_TOKENS, Budget, BudgetError
 from espalier.verifiers.generated_tests import PER_TEXT
 
@@ -37,8 +36,8 @@ class Verification:
         if not 0 <= self.generated_tests <= MAX_TESTS:
             raise ValueError(f"generated_tests must be between 0 and {MAX_TESTS}, got {self.generated_tests}")
 
-    def divide(self, budget: Budget, limits: Limits) -> tuple[Budget, tuple[Limits, ...]]:
-        """What is left of a budget for candidates, and the limits of each response that writes tests.
+    def divide(self, budget: Budget, max_tokens: int) -> tuple[Budget, tuple[int, ...]]:
+        """What is left of a budget for candidates, and the new tokens of each response that writes tests, at most.
 
         Raises:
             BudgetError: The tokens do not suffice for both.
@@ -53,7 +52,7 @@ class Verification:
         if not self.generated_tests:
             return budget, ()
         texts = -(-self.generated_tests // PER_TEXT)
-        most = min(limits.max_tokens, TEST_TOKENS)
+        most = min(max_tokens, TEST_TOKENS)
         if budget.tokens is not None:
             share = budget.tokens // TOKENS_SHARE
             if share < MIN_TOKENS:
@@ -63,7 +62,7 @@ class Verification:
             texts = min(texts, share // MIN_TOKENS)
             most = min(most, share // texts)
             budget = replace(budget, tokens=budget.tokens - share)
-        return budget, (replace(limits, max_tokens=most),) * texts
+        return budget, (most,) * texts
 
 
 NO_EVIDENCE = Verification()

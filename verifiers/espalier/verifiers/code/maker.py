@@ -64,8 +64,10 @@ class OuterSandboxMaker:
             try:
                 return await self._launch(spec, _zygote(spec), zygote=True)
             except ZygoteRefused as error:
-                self._refused = str(error)
+                box = await self._launch(spec, _runner(), zygote=False)
+                self._refused = str(error)  # and not this kind of outer sandbox
                 log.warning("boxes are made slowly", sandbox=self.name, reason=self.remark)
+                return box
         return await self._launch(spec, _runner(), zygote=False)
 
     async def close(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -13,8 +12,9 @@ from espalier.common.errors import FieldError
 from espalier.common.terminal import printable
 from espalier.verifiers.code.cases import WALL_FACTOR
 from espalier.verifiers.code.languages import LANGUAGES, Language
+from espalier.verifiers.code.lazy import LazySandbox
 from espalier.verifiers.code.sandbox import BoxSpec, Command, CommandOutcome, Job, Sandbox
-from espalier.verifiers.code.settings import SandboxSettings, open_sandbox
+from espalier.verifiers.code.settings import SandboxSettings
 
 MAX_SECONDS = 60.0
 """Processor time that a program may ask for."""
@@ -56,8 +56,7 @@ class ProgramRunner:
 
     def __init__(self, settings: SandboxSettings | None = None) -> None:
         self._settings = settings or SandboxSettings(warm=1)
-        self._sandbox: Sandbox | None = None
-        self._starting = asyncio.Lock()
+        self._sandbox = LazySandbox(self._settings)
 
     async def __aenter__(self) -> Self:
         return self
@@ -65,8 +64,7 @@ class ProgramRunner:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._sandbox is not None:
-            await self._sandbox.close()
+        await self._sandbox.close()
 
     async def run(
         self, source: str, language: str = "python", stdin: str = "", seconds: float = 10.0, memory_mib: int = 256
@@ -93,9 +91,7 @@ class ProgramRunner:
         for name, text in (("program", source), ("stdin", stdin)):
             if len(text) > MAX_SOURCE:
                 raise FieldError(name, f"has {len(text)} characters; at most {MAX_SOURCE} are read")
-        async with self._starting:
-            sandbox = self._sandbox = self._sandbox or await open_sandbox(self._settings)
-        return await _run(sandbox, source, LANGUAGES[language], stdin, seconds, memory_mib)
+        return await _run(await self._sandbox.started(), source, LANGUAGES[language], stdin, seconds, memory_mib)
 
 
 async def _run(

@@ -25,8 +25,9 @@ from espalier.verifiers.code.cases import (
     prepare,
 )
 from espalier.verifiers.code.languages import JOB, LANGUAGES, Language
+from espalier.verifiers.code.lazy import LazySandbox
 from espalier.verifiers.code.sandbox import BoxSpec, Command, CommandOutcome, Job, Sandbox, SandboxError
-from espalier.verifiers.code.settings import SandboxSettings, open_sandbox
+from espalier.verifiers.code.settings import SandboxSettings
 from espalier.verifiers.verdict import Evidence, Status, Verdict
 
 GOLD = """
@@ -72,9 +73,7 @@ class CodeVerifier:
 
     def __init__(self, settings: SandboxSettings | None = None, *, sandbox: Sandbox | None = None) -> None:
         self._settings = settings or SandboxSettings()
-        self._sandbox = sandbox
-        self._owned: Sandbox | None = None
-        self._starting = asyncio.Lock()
+        self._sandbox = LazySandbox(self._settings, sandbox)
 
     @property
     def limits(self) -> dict[str, str]:
@@ -87,16 +86,11 @@ class CodeVerifier:
         Raises:
             SandboxError: None is to be had; says what to install or start.
         """
-        async with self._starting:
-            if self._sandbox is None:
-                self._sandbox = self._owned = await open_sandbox(self._settings)
+        await self._sandbox.started()
 
     async def close(self) -> None:
         """Close the sandbox that `start` opened."""
-        async with self._starting:
-            if self._owned is not None:
-                await self._owned.close()
-                self._sandbox = self._owned = None
+        await self._sandbox.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -136,9 +130,7 @@ class CodeVerifier:
 
     async def self_check(self) -> list[str]:
         """Accept a right program and reject a wrong one; what went wrong, nothing when all is well."""
-        await self.start()
-        assert self._sandbox is not None  # noqa: S101 (started above)
-        health = await self._sandbox.health()
+        health = await (await self._sandbox.started()).health()
         if not health.ok:
             return [health.detail]
         check = ProgramCheck((StdioCase("2 3\n", "5\n"), CallCase("add", "[2, 3]", "5")))
@@ -173,7 +165,6 @@ class CodeVerifier:
 
     async def _attempt(self, source: str, check: ProgramCheck, language: Language, trials: list[Trial]) -> Verdict:
         try:
-            await self.start()
             return await self._judge(source, check, language, trials)
         except SandboxError as error:
             return _error(str(error))
@@ -205,7 +196,7 @@ class CodeVerifier:
         the next command is given out. Ends early at a failure that ends the check, at a case that the machine was too
         busy for, and when the total limits are used up. Gives a verdict where the program does not compile.
         """
-        assert self._sandbox is not None  # noqa: S101 (started by the caller)
+        sandbox = await self._sandbox.started()
         limits = check.limits
         clock = asyncio.get_running_loop().time
         left = limits.total_seconds - sum(result.cpu_seconds for result in results)
@@ -227,7 +218,7 @@ class CodeVerifier:
 
         spec = BoxSpec(language.image, limits.memory_mib, language.executable_tmp)
         files = {**dict(check.files), language.source: source}
-        async with aclosing(self._sandbox.run(Job(spec, commands(), files))) as outcomes:
+        async with aclosing(sandbox.run(Job(spec, commands(), files))) as outcomes:
             if language.compile is not None:
                 compiled = await anext(outcomes)
                 if compiled.exit_code != 0:
@@ -250,7 +241,6 @@ class CodeVerifier:
         self, trials: list[Trial], results: list[CaseResult], check: ProgramCheck
     ) -> list[CaseResult]:
         """Let the checker programs judge the outputs, in a box of their own that the judged program never saw."""
-        assert self._sandbox is not None  # noqa: S101
         pending = {
             index: (trial.case, result)
             for index, (trial, result) in enumerate(zip(trials, results, strict=False))
@@ -274,7 +264,8 @@ class CodeVerifier:
             {f"checker{index}.py": case.source for index, (case, _) in pending.items()},
         )
         judged = list(results)
-        async with aclosing(self._sandbox.run(job)) as outcomes:
+        sandbox = await self._sandbox.started()
+        async with aclosing(sandbox.run(job)) as outcomes:
             for index in pending:
                 outcome = await anext(outcomes)
                 if outcome.exit_code is None:

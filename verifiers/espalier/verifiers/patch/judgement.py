@@ -11,7 +11,7 @@ from typing import Any
 from espalier.verifiers.check import PatchCheck
 from espalier.verifiers.patch.changes import Change, diff_of
 from espalier.verifiers.patch.run import CaseOutcome, TestRun
-from espalier.verifiers.paths import file_of, names
+from espalier.verifiers.paths import file_of, is_among, names
 from espalier.verifiers.verdict import Evidence, Status, Verdict
 
 MAX_DIFF = 64 << 10
@@ -56,7 +56,7 @@ def parts_of(check: PatchCheck) -> tuple[Part, ...]:
     hidden_paths = tuple(path for path, _ in check.hidden_files)
 
     def some(tests: Iterable[str], *, hidden: bool) -> tuple[str, ...]:
-        return tuple(test for test in tests if (file_of(test) in hidden_paths) is hidden)
+        return tuple(test for test in tests if is_among(file_of(test), hidden_paths) is hidden)
 
     parts = []
     for hidden in (False, True):
@@ -187,16 +187,13 @@ def judge(part: Part, baseline: Baseline, after: TestRun) -> PartResult:
         for test, outcome in after.outcomes.items()
         if outcome.passed and not (test in before.outcomes and before.outcomes[test].passed)
     ]
-    failing = [
-        _change(test, before, after)
-        for name in baseline.must
-        for test in ([test for test in after.outcomes if names(name, test)] or [name])
-        if not _passed(test, after)
-    ]
+    ran = {name: [test for test in after.outcomes if names(name, test)] for name in baseline.must}
+    must = dict.fromkeys(test for name, tests in ran.items() for test in (tests or [name]))
+    failing = [_change(test, before, after) for test in must if not _passed(test, after)]
     broken = [_change(test, before, after) for test in baseline.keep if not _passed(test, after)]
     unread = {path: detail for path, detail in after.unread.items() if path not in before.unread}
     tampering = tuple(sorted(after.tampering - before.tampering))
-    counts = len(baseline.must), len(baseline.keep)
+    counts = len(must), len(baseline.keep)
     return PartResult(part.hidden, tuple(fixed), tuple(broken), tuple(failing), *counts, unread, tampering, after)
 
 
@@ -233,13 +230,13 @@ def _score(results: Sequence[PartResult]) -> float:
     if any(result.tampering for result in results) or not (failing or broken):
         return 0.0
     must, keep = sum(result.must for result in results), sum(result.keep for result in results)
-    return (1 - min(1.0, failing / max(must, 1))) * (1 - broken / max(keep, 1))
+    return (1 - failing / max(must, 1)) * (1 - broken / max(keep, 1))
 
 
 def _told(result: PartResult) -> Iterable[Evidence]:
     """What can be told of the tests of one part."""
     counts: dict[str, Any] = {
-        "must_pass": [max(0, result.must - len(result.failing)), result.must],
+        "must_pass": [result.must - len(result.failing), result.must],
         "must_not_break": [result.keep - len(result.broken), result.keep],
         "seconds": round(result.run.seconds, 3),
         "cpu_seconds": round(result.run.cpu_seconds, 3),

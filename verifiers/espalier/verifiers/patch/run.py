@@ -71,6 +71,7 @@ class TestRun:
         outcomes: By node id.
         unread: What could not be collected, with the reason.
         fault: Why the run is not complete or not to be believed; empty when it is.
+        starved: The clock ended it, twice, while it computed: the machine was too busy.
         tampering: What the code under test did to the tests: functions of pytest that it replaced, modules that plugged
             themselves in, files of the tests that it changed.
         printed: The end of what the process of the tests printed.
@@ -81,6 +82,7 @@ class TestRun:
     outcomes: Mapping[str, CaseOutcome] = field(default_factory=dict)
     unread: Mapping[str, str] = field(default_factory=dict)
     fault: str = ""
+    starved: bool = False
     tampering: frozenset[str] = frozenset()
     printed: str = ""
     seconds: float = 0.0
@@ -187,7 +189,8 @@ def _read(outcome: CommandOutcome, check: PatchCheck) -> TestRun:
     if not ended and not fault:
         fault = _stopped(outcome, check) + (f", in {running}" if running else "")
     printed = outcome.stderr.decode(errors="replace").strip()[-KEPT:]
-    return TestRun(outcomes, unread, fault, tampering, printed, outcome.seconds, outcome.cpu_seconds)
+    times = outcome.seconds, outcome.cpu_seconds
+    return TestRun(outcomes, unread, fault, starved(outcome), tampering, printed, *times)
 
 
 def _row(line: bytes) -> Any:

@@ -11,15 +11,16 @@ from typing import Self
 from espalier.common.errors import FieldError
 from espalier.verifiers.answer import answer_of, no_answer
 from espalier.verifiers.check import Check, Claim, PatchCheck
+from espalier.verifiers.code.lazy import LazySandbox
 from espalier.verifiers.code.sandbox import Sandbox, SandboxError
-from espalier.verifiers.code.settings import SandboxSettings, open_sandbox
+from espalier.verifiers.code.settings import SandboxSettings
 from espalier.verifiers.patch.changes import Change, changes_of
 from espalier.verifiers.patch.diff import PatchError
 from espalier.verifiers.patch.judgement import Baseline, Part, judge, parts_of, refused, verdict_of
 from espalier.verifiers.patch.repository import Repository, RepositoryError, load, pack_files
 from espalier.verifiers.patch.run import TestRun, run_tests
 from espalier.verifiers.patch.settings import PatchSettings
-from espalier.verifiers.paths import PROTECTED, file_of
+from espalier.verifiers.paths import PROTECTED, file_of, is_among
 from espalier.verifiers.verdict import Evidence, Status, Verdict
 
 BASELINES = 64
@@ -66,9 +67,7 @@ class PatchVerifier:
     ) -> None:
         self._settings = settings or PatchSettings()
         self._sandbox_settings = (sandbox_settings or SandboxSettings()).model_copy(update={"warm": 0})
-        self._sandbox = sandbox
-        self._owned: Sandbox | None = None
-        self._starting = asyncio.Lock()
+        self._sandbox = LazySandbox(self._sandbox_settings, sandbox)
         self._baselines: OrderedDict[tuple[PatchCheck, Part], asyncio.Task[Baseline]] = OrderedDict()
         self._proved = False
 
@@ -83,9 +82,7 @@ class PatchVerifier:
         Raises:
             SandboxError: None is to be had; says what to install or start.
         """
-        async with self._starting:
-            if self._sandbox is None:
-                self._sandbox = self._owned = await open_sandbox(self._sandbox_settings)
+        await self._sandbox.started()
 
     async def close(self) -> None:
         """End what runs, and close the sandbox that `start` opened."""
@@ -93,10 +90,7 @@ class PatchVerifier:
             task.cancel()
         await asyncio.gather(*self._baselines.values(), return_exceptions=True)
         self._baselines.clear()
-        async with self._starting:
-            if self._owned is not None:
-                await self._owned.close()
-                self._sandbox = self._owned = None
+        await self._sandbox.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -141,9 +135,7 @@ class PatchVerifier:
         """Accept a right patch and reject a wrong one; what went wrong, nothing when all is well. Once this has been
         shown, the health of the sandbox is asked for alone.
         """
-        await self.start()
-        assert self._sandbox is not None  # noqa: S101 (started above)
-        health = await self._sandbox.health()
+        health = await (await self._sandbox.started()).health()
         if not health.ok:
             return [health.detail]
         if self._proved:
@@ -178,8 +170,7 @@ class PatchVerifier:
         for field, tests in (("must_pass", check.must_pass), ("must_not_break", check.must_not_break)):
             for i, test in enumerate(tests):
                 path = file_of(test)
-                laid = any(file == path or file.startswith(f"{path}/") for file in overlay)
-                if not (laid or path in repository.paths or repository.is_directory(path)):
+                if not (is_among(path, overlay) or path in repository.paths or repository.is_directory(path)):
                     raise FieldError(f"check.patch.{field}[{i}]", f"there is no {path} in the repository")
         return repository
 
@@ -193,7 +184,6 @@ class PatchVerifier:
             )
         except PatchError as error:
             return refused(str(error))
-        await self.start()
         results = []
         for part in parts_of(check):
             baseline = await self._baseline(check, repository, part)
@@ -219,6 +209,14 @@ class PatchVerifier:
         if not before.outcomes and not before.unread:
             said = before.fault or before.printed or "pytest found none"
             raise FieldError("check.patch.command", f"no test runs without a patch: {said[-500:]}")
+        if before.starved:
+            raise SandboxError("the machine is too busy for the run of the tests without a patch")
+        if before.fault and (part.must_not_break is None or not before.outcomes.keys() >= set(part.must_not_break)):
+            raise FieldError(
+                "check.patch.must_not_break",
+                f"the run without a patch does not come to its end ({before.fault}), so what passes without one is not "
+                "known: name here, by their node ids, tests that run before that",
+            )
         overlay = dict(part.overlay)
         contents = {path: repository.read(path) or b"" for path in before.unread.keys() - overlay.keys()}
         texts = {path: content.decode(errors="replace") for path, content in contents.items()}
@@ -229,9 +227,9 @@ class PatchVerifier:
     async def _run(
         self, check: PatchCheck, repository: Repository, part: Part, changes: Mapping[str, Change]
     ) -> TestRun:
-        assert self._sandbox is not None  # noqa: S101 (started by the caller)
+        sandbox = await self._sandbox.started()
         packages = str(self._settings.environments / check.environment) if check.environment else ""
-        return await run_tests(self._sandbox, check, repository, changes, dict(part.overlay), part.select, packages)
+        return await run_tests(sandbox, check, repository, changes, dict(part.overlay), part.select, packages)
 
 
 def _error(trouble: str) -> Verdict:
