@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.json_format import MessageToDict
@@ -339,13 +340,19 @@ def _outcome(selection: Selection) -> pb.SolveResponse.Outcome:
 
 def _values(value: Any) -> dict[str, Any]:
     """Fields of a dataclass for the message whose fields have the same names; None stands for an absent one."""
-    return {field.name: _value(getattr(value, field.name)) for field in fields(value)}
+    return {name: _value(getattr(value, name)) for name in _names(type(value))}
+
+
+@cache
+def _names(kind: Any) -> tuple[str, ...]:
+    """The fields of a dataclass; none of another type."""
+    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()
 
 
 def _value(value: Any) -> Any:
     if isinstance(value, str):
         return encode_text(value)
-    return _values(value) if is_dataclass(value) else value
+    return _values(value) if _names(type(value)) else value
 
 
 def _arguments(message: Message) -> dict[str, Any]:
