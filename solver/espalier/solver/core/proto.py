@@ -340,7 +340,8 @@ def _outcome(selection: Selection) -> pb.SolveResponse.Outcome:
 
 def _values(value: Any) -> dict[str, Any]:
     """Fields of a dataclass for the message whose fields have the same names; None stands for an absent one."""
-    return {name: _value(getattr(value, name)) for name in _names(type(value))}
+    kind: Any = type(value)  # to mypy a class is no Hashable
+    return {name: _value(getattr(value, name)) for name in _names(kind)}
 
 
 @cache
@@ -352,7 +353,8 @@ def _names(kind: Hashable) -> tuple[str, ...]:
 def _value(value: Any) -> Any:
     if isinstance(value, str):
         return encode_text(value)
-    return _values(value) if _names(type(value)) else value
+    kind: Any = type(value)
+    return _values(value) if _names(kind) else value
 
 
 def _arguments(message: Message) -> dict[str, Any]:
