@@ -49,6 +49,15 @@ async def test_the_same_key_again_returns_the_same_jobs_and_submits_nothing(redi
     assert (await queue.depth()).total == 3
 
 
+@pytest.mark.parametrize("sent", ["x" * 60_000, f"00-{'a' * 32}-{'b' * 16}-01" + "-more", "00-nonsense"])
+async def test_a_span_that_is_none_is_not_stored_with_the_jobs(redis: Redis, sent: str) -> None:
+    queue, span = JobQueue(redis), f"00-{'a' * 32}-{'b' * 16}-01"
+    for name, told, stored in [("one", sent, ""), ("other", span, span)]:
+        batch = (await queue.submit(problems(2), key=name, traceparent=told)).batch_id
+        rows = [row async for row in queue.read(await queue.batch(batch))]
+        assert [row.job and row.job.traceparent for row in rows] == [stored] * 2
+
+
 async def test_a_key_of_another_request_is_refused(redis: Redis) -> None:
     queue = JobQueue(redis)
     await queue.submit(problems(2), key="mine")

@@ -10,7 +10,7 @@ import pytest
 from espalier.runtime.engine import GenerateRequest
 from espalier.solver.core.candidate import Spec
 from espalier.solver.core.confidence import FEATURES, Calibration, Votes
-from espalier.solver.core.events import CandidateStarted
+from espalier.solver.core.events import AnswerJudged, CandidateStarted
 from espalier.solver.core.loop import Solver
 from espalier.solver.core.policies import BestOfK, Greedy, Refine
 from espalier.solver.core.policy import Budget, begin
@@ -24,6 +24,7 @@ from espalier.verifiers.code.settings import SandboxSettings
 from espalier.verifiers.code.verifier import CodeVerifier
 from espalier.verifiers.local import LocalVerifiers, load
 from espalier.verifiers.verdict import Status
+from tests.solver.core.test_loop import MemoryJournal
 from tests.solver.core.test_trust import judged
 from tests.solver.scripted import PASS, ScriptedEngine, ScriptedJudge, boxed, response
 
@@ -145,6 +146,22 @@ async def test_one_plan_of_a_response_may_be_a_program(sandboxed: LocalVerifiers
     policy = Greedy(ways=ways_of(["program"]))
     result = await Solver(ScriptedEngine.of(text), sandboxed).solve(CHECKED, policy)
     assert (result.selection.answer, result.selection.verified) == ("42", True)
+
+
+@pytest.mark.bwrap
+async def test_what_the_program_of_a_step_prints_is_not_run_as_a_program(sandboxed: LocalVerifiers) -> None:
+    """Neither when the step ends the response, nor when another worker goes on before the verdict was stored."""
+    text = response("\n" + program("print('$42$')") + "\n", "long " * 500, answer=program("print(41)"))
+    policy, journal = Greedy(ways=ways_of(["program"])), MemoryJournal()
+    events: list[object] = []
+    first, again = ScriptedEngine.of(text), ScriptedEngine.of(None)
+    await Solver(first, sandboxed).solve(CHECKED, policy, observer=events.append, journal=journal)
+    kept = replace(journal.entries[0], verdict=None)
+    assert kept.candidate.answer == "$42$"
+    result = await Solver(again, sandboxed).solve(CHECKED, policy, observer=events.append, entries=[kept])
+    assert (result.selection.answer, result.selection.verified) == ("$42$", True)
+    judged = [(len(event.path), event.verdict.status) for event in events if isinstance(event, AnswerJudged)]
+    assert judged == [(1, Status.PASS)] * 2
 
 
 async def test_a_problem_that_asks_for_a_program_has_one_way() -> None:

@@ -91,6 +91,11 @@ async def test_trouble_on_the_way_is_an_error_in_the_stream() -> None:
     [
         ({"input": ""}, "input[0].content"),
         ({"input": []}, "input"),
+        ({"instructions": "x" * 100_000}, "input"),
+        (
+            {"instructions": "x", "input": [{"role": "tool", "content": "y"}, {"role": "user", "content": "z"}]},
+            "input[0].role",
+        ),
         ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0].type"),
         ({"input": [{"type": "function_call_output", "call_id": "x", "output": "y"}]}, "input[0].type"),
         ({"input": [{"type": "reasoning", "id": "x", "summary": []}]}, "input"),

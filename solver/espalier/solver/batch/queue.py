@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ResponseError
 
+from espalier.common.tracing import is_traceparent
 from espalier.solver.batch.batches import Batch, BatchInfo, decode_batch
 from espalier.solver.batch.config import QueueConfig
 from espalier.solver.batch.connection import outage_as_unavailable, wait_out_outage
@@ -149,7 +150,7 @@ class JobQueue:
                 began.
             key: The client's: the same key of the same caller again returns the same jobs and submits nothing, as long
                 as the batch is kept. Empty: a new one.
-            traceparent: The span that submits; empty: none.
+            traceparent: The span that submits; what has not the form of one is none.
             info: What else is known of the batch.
             max_open: Jobs that its caller may have in the queue, these included, that have not ended; None: any.
 
@@ -194,7 +195,7 @@ class JobQueue:
                     problem=problem,
                     settings=chosen,
                     submitted=submitted,
-                    traceparent=traceparent,
+                    traceparent=traceparent if is_traceparent(traceparent) else "",
                     caller=info.caller,
                 )
                 if not chosen.HasField("seed"):

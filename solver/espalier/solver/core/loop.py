@@ -1,4 +1,4 @@
-"""The solving loop: moves data between policy, engine and verifiers. The only asynchronous part of a solve.
+"""The solving loop: moves data between policy, engine and verifiers.
 
 Two kinds of tasks run side by side in one task group: one per response that is being generated, one per answer that is
 being judged. They report to a single loop, which alone talks to the policy.
@@ -430,14 +430,19 @@ class _Run:
 
     async def _judge(self, candidate: Candidate) -> None:
         """The verdict on a candidate: that on its answer, unless one of its steps had the right one."""
-        index = candidate.spec.index
-        candidate, verdict = await self._verdict_of(candidate)
-        if not verdict.passed:
-            attempt = self._attempts[index]
+        attempt = self._attempts[candidate.spec.index]
+        if self._by_program(candidate.spec):
+            # Of a stored candidate the answer may be what a step's program printed, which is no program itself.
             await asyncio.gather(*attempt.branches)
-            if attempt.passed:
-                branch, verdict = attempt.passed
-                candidate = replace(candidate, answer=branch.answer)
+        passed = attempt.passed
+        if not passed:
+            candidate, verdict = await self._verdict_of(candidate)
+            if not verdict.passed:
+                await asyncio.gather(*attempt.branches)
+                passed = attempt.passed
+        if passed:
+            branch, verdict = passed
+            candidate = replace(candidate, answer=branch.answer)
         if verdict.status is Status.UNKNOWN and candidate.answer is not None and self._tests is None:
             candidate = replace(candidate, answer_class=await self._class_of(candidate.answer))
         await self._journal.judged(candidate, verdict)

@@ -233,18 +233,20 @@ class RequestFields:
             raise FieldError(name[:80], "is no field of a request")
 
 
-def conversation(messages: Sequence[Any], at: str) -> tuple[tuple[ChatMessage, ...], str]:
+def conversation(messages: Sequence[Any], at: str, instructions: str = "") -> tuple[tuple[ChatMessage, ...], str]:
     """Earlier turns, and the problem: the last turn of the user, with what systems and developers say before it.
 
     Args:
         messages: JSON objects with `role` and `content`.
         at: Name of the field.
+        instructions: What the system says before all of them.
 
     Raises:
-        FieldError: A message has another role, is no text, or calls tools; or the last one is not the user's.
+        FieldError: They are too long together; a message has another role, is no text, or calls tools; or the last one
+            is not the user's.
     """
     context: list[ChatMessage] = []
-    texts: list[str] = []
+    texts = [instructions]
     for number, message in enumerate(messages):
         here = f"{at}[{number}]"
         if not isinstance(message, dict):
@@ -263,7 +265,8 @@ def conversation(messages: Sequence[Any], at: str) -> tuple[tuple[ChatMessage, .
     problem = "\n\n".join(text for text in texts if text.strip())
     characters = len(problem) + sum(len(one.content) for one in context)
     if characters > MAX_TEXT:
-        raise FieldError(at, f"hold {characters} characters; at most {MAX_TEXT} are read")
+        beside = " with the instructions" if instructions else ""
+        raise FieldError(at, f"hold {characters} characters{beside}; at most {MAX_TEXT} are read")
     return tuple(context), problem
 
 

@@ -40,9 +40,7 @@ class Responses:
         fields = RequestFields(body)
         fields.require_model(models)
         instructions = fields.typed("instructions", str, "a string")
-        context, text = conversation(_messages(fields.take("input")), "input")
-        if instructions:
-            text = f"{instructions}\n\n{text}"
+        context, text = conversation(_messages(fields.take("input")), "input", instructions or "")
         problem = Problem("", text, fields.check(), context=context)
         stream, _ = fields.streaming()
         settings = fields.settings(("max_output_tokens",))

@@ -323,8 +323,8 @@ def _check_page(request: pb.ListJobsRequest, size: int) -> None:
 
 
 def _traceparent(context: Context) -> str:
-    """The caller's span, if it names one; of the length that the standard gives it."""
-    return str(dict(context.invocation_metadata() or ()).get(TRACEPARENT, ""))[:MAX_NAME]
+    """The caller's span, if it names one."""
+    return str(dict(context.invocation_metadata() or ()).get(TRACEPARENT, ""))
 
 
 def _batch_key(text: str) -> str:
