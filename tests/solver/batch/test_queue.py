@@ -128,6 +128,28 @@ async def test_a_cancelled_job_is_never_delivered(redis: Redis, server: RedisSer
     assert (await queue.cancel(second)).state == pb.JOB_STATE_DONE
 
 
+async def test_a_batch_that_ended_before_it_was_cancelled_is_not_called_cancelled(
+    redis: Redis, server: RedisServer
+) -> None:
+    queue = JobQueue(redis)
+    (job,) = (await queue.submit(problems(1), key="mine")).job_ids
+    seen = await queue.batch("mine")
+    async with working(server, NoWork()):
+        await ended(redis, job)
+    assert await queue.cancel_batch(seen) == 0
+    batch = await queue.batch("mine")
+    assert (batch.cancelled, batch.states[pb.JOB_STATE_DONE]) == (None, 1)
+
+
+async def test_to_cancel_a_batch_that_is_forgotten_leaves_nothing_behind(redis: Redis) -> None:
+    queue = JobQueue(redis)
+    await queue.submit(problems(1), key="mine")
+    seen = await queue.batch("mine")
+    await redis.flushall()
+    assert await queue.cancel_batch(seen) == 1
+    assert not await redis.keys("*")
+
+
 async def test_jobs_are_listed_by_pages_and_states_newest_first(redis: Redis) -> None:
     queue = JobQueue(redis)
     jobs = list((await queue.submit(problems(7))).job_ids)

@@ -194,6 +194,15 @@ async def test_a_repair_brings_back_lost_turns(redis: Redis, lost: str) -> None:
     assert sorted(await take(leases, 9)) == [f"{batch}-{number}" for number in (1, 2, 3)]
 
 
+async def test_no_two_jobs_wait_at_the_same_place_where_the_index_was_lost(redis: Redis) -> None:
+    queue = JobQueue(redis)
+    await submit(queue, "one", 3)
+    await redis.delete(Keys().index)
+    await submit(queue, "two", 3)
+    waiting = await redis.zrange(Keys().waiting, 0, -1, withscores=True)
+    assert len({place for _, place in waiting}) == len(waiting) == 5
+
+
 async def test_jobs_that_an_older_version_queued_are_delivered(redis: Redis) -> None:
     """It put all of them into the stream at once."""
     queue, leases = JobQueue(redis), await worker(redis)

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -18,9 +18,11 @@ from aiohttp import web
 from espalier.common.errors import FieldError
 from espalier.solver.batch import webhooks
 from espalier.solver.batch.batches import BatchInfo
+from espalier.solver.batch.handler import JobRefusedError
 from espalier.solver.batch.keys import Keys
 from espalier.solver.batch.queue import JobQueue
 from espalier.solver.batch.webhooks import WebhookSender, WebhookSettings, is_public, read_webhook_secret
+from espalier.v1 import solver_pb2 as pb
 from tests.solver.batch.server import RedisServer
 from tests.solver.batch.working import NoWork, problems, until, working
 
@@ -34,14 +36,19 @@ LOCAL = WebhookSettings(KEY, ["127.0.0.1", "localhost"], private=True)
 
 @dataclass
 class Receiver:
-    """A real HTTP server that answers with the next of these statuses, the last one for ever."""
+    """A real HTTP server that answers with the next of these statuses, the last one for ever, once `before` is over."""
 
     statuses: list[int] = field(default_factory=lambda: [200])
+    before: Callable[[], Awaitable[object]] | None = None
+    requests: list[web.Request] = field(default_factory=list)
     heard: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     url: str = ""
 
     async def hear(self, request: web.Request) -> web.Response:
+        self.requests.append(request)
         self.heard.append((dict(request.headers), await request.read()))
+        if self.before is not None:
+            await self.before()
         status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
         return web.Response(status=status, headers={"Location": self.url} if status == 302 else None)
 
@@ -59,7 +66,7 @@ async def receiving(*statuses: int) -> AsyncIterator[Receiver]:
     receiver = Receiver(list(statuses) or [200])
     app = web.Application()
     app.router.add_post("/told", receiver.hear)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
@@ -92,6 +99,17 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 async def submit(redis: Redis, url: str, count: int = 2, key: str = "monday") -> str:
     response = await JobQueue(redis).submit(problems(count), key=key, info=BatchInfo(webhook=url))
     return response.batch_id
+
+
+async def submit_cancelled(redis: Redis, url: str, key: str) -> str:
+    """A batch that has ended, without any worker."""
+    queue, batch = JobQueue(redis), await submit(redis, url, key=key)
+    await queue.cancel_batch(await queue.batch(batch))
+    return batch
+
+
+async def refuse(job: pb.Job) -> None:
+    raise JobRefusedError("too hard")
 
 
 async def test_a_batch_that_ends_is_told_once_and_the_stock_client_accepts_the_signature(
@@ -137,10 +155,11 @@ async def test_a_receiver_that_never_confirms_is_given_up(
     redis: Redis, server: RedisServer, statuses: list[int], outcomes: list[str]
 ) -> None:
     async with receiving(*statuses) as receiver, sending(redis) as counted:
-        await submit(redis, receiver.url)
+        batch = await submit(redis, receiver.url)
         async with working(server, NoWork()):
             await until(lambda: counted.outcomes == [*outcomes, "given_up"])
-    assert await redis.zcard(Keys().webhooks) == await redis.hlen(Keys().webhook_tries) == 0
+    assert await redis.zcard(Keys().webhooks) == 0
+    assert not await redis.hexists(Keys().batch(batch), "webhook_tries")
 
 
 async def test_a_receiver_that_is_away_is_told_when_it_is_back(
@@ -183,6 +202,75 @@ async def test_a_batch_that_goes_on_is_told_of_its_next_end(redis: Redis, server
     assert await redis.zcard(Keys().webhooks) == 1
     ended = await queue.batch(batch)
     assert webhooks.event_of(ended) == webhooks.event_of(await queue.batch(batch))
+
+
+async def test_the_next_end_of_a_batch_has_all_tries_of_its_own(
+    redis: Redis, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "DELAYS", (0.0, 3600.0))
+    async with receiving(500) as receiver, sending(redis) as counted, working(server, NoWork(refuse)):
+        await submit(redis, receiver.url)
+        await until(lambda: counted.outcomes == ["failed"] * 2)
+        assert await JobQueue(redis).retry_dead() == 2
+        await until(lambda: counted.outcomes == ["failed"] * 4)
+
+
+async def test_an_end_that_comes_while_the_one_before_it_is_told_is_told_too(redis: Redis, server: RedisServer) -> None:
+    queue = JobQueue(redis)
+    async with receiving() as receiver, sending(redis) as counted, working(server, NoWork(refuse)):
+
+        async def go_on() -> None:
+            receiver.before = None
+            assert await queue.retry_dead() == 2
+            async for _ in queue.watch_batch("monday"):
+                pass
+
+        receiver.before = go_on
+        await submit(redis, receiver.url)
+        await until(lambda: counted.outcomes == ["delivered"] * 2)
+    assert len({headers["webhook-id"] for headers, _ in receiver.heard}) == 2
+
+
+async def test_a_slow_receiver_keeps_no_other_from_being_told(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks, "REPLY_SECONDS", 3600.0)
+    answer = asyncio.Event()
+    async with receiving() as slow, receiving() as quick, sending(redis) as counted:
+        slow.before = answer.wait
+        await submit_cancelled(redis, slow.url, "slow")
+        await until(lambda: bool(slow.heard))
+        await submit_cancelled(redis, quick.url, "quick")
+        await until(lambda: counted.outcomes == ["delivered"])
+        answer.set()
+        await until(lambda: counted.outcomes == ["delivered"] * 2)
+
+
+async def test_no_more_are_told_at_a_time_than_may_be(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks, "AT_ONCE", 2)
+    answer = asyncio.Event()
+    async with receiving() as receiver, sending(redis) as counted:
+        receiver.before = answer.wait
+        for number in range(5):
+            await submit_cancelled(redis, receiver.url, str(number))
+        await until(lambda: len(receiver.heard) == 2)
+        await asyncio.sleep(0.2)
+        assert len(receiver.heard) == 2
+        answer.set()
+        await until(lambda: counted.outcomes == ["delivered"] * 5)
+    assert len(receiver.heard) == 5
+
+
+async def test_who_stops_the_sender_stops_all_that_it_tells(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after the record of another batch could not be read."""
+    monkeypatch.setattr(webhooks, "REPLY_SECONDS", 3600.0)
+    async with receiving() as slow:
+        slow.before = asyncio.Event().wait
+        broken = await submit_cancelled(redis, slow.url, "broken")
+        await redis.hset(Keys().batch(broken), "metadata", "{")
+        await submit_cancelled(redis, slow.url, "slow")
+        async with sending(redis):
+            await until(lambda: bool(slow.heard))
+        (request,) = slow.requests
+        await until(lambda: request.transport is None)
 
 
 async def test_an_address_that_may_not_be_called_is_given_up_where_it_is_sent(redis: Redis) -> None:

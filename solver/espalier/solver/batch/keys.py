@@ -72,11 +72,6 @@ class Keys:
         return f"{{{self.name}}}:webhooks"
 
     @property
-    def webhook_tries(self) -> str:
-        """Hash of how often each of those was tried."""
-        return f"{{{self.name}}}:webhook-tries"
-
-    @property
     def files(self) -> str:
         """Sorted set of the ids of uploaded files, by the time of upload."""
         return f"{{{self.name}}}:files"

@@ -259,10 +259,8 @@ class JobQueue:
 
     async def cancel_batch(self, batch: Batch) -> int:
         """End all jobs of a batch, and say how many of them are gone."""
-        if batch.finished is None:
-            with outage_as_unavailable():
-                seconds, micros = await self._redis.time()
-                await self._redis.hset(self._keys.batch(batch.id), "cancelled", f"{seconds}.{micros:06d}")
+        with outage_as_unavailable():
+            await self._scripts.run(Script.CANCEL_BATCH, [self._keys.batch(batch.id)])
         gone = 0
         for job in batch.jobs:
             try:

@@ -45,7 +45,10 @@ class Script(StrEnum):
     DEAD_LETTER = "dead_letter"
     REPAIR = "repair"
     COUNT_OPEN = "count_open"
+    CANCEL_BATCH = "cancel_batch"
     DUE_WEBHOOKS = "due_webhooks"
+    RETRY_WEBHOOK = "retry_webhook"
+    FORGET_WEBHOOK = "forget_webhook"
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -56,7 +59,10 @@ class Script(StrEnum):
             Script.CLAIM_EXPIRED,
             Script.RENEW,
             Script.DEREGISTER,
+            Script.CANCEL_BATCH,
             Script.DUE_WEBHOOKS,
+            Script.RETRY_WEBHOOK,
+            Script.FORGET_WEBHOOK,
             Script.COUNT_OPEN,
         ):
             return ()

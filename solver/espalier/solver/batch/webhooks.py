@@ -15,7 +15,8 @@ import ipaddress
 import json
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Protocol
@@ -210,33 +211,36 @@ class WebhookSender:
 
     async def run(self) -> None:
         """Send what is due until cancelled. An outage of Redis is waited out."""
-        while True:
-            try:
-                due = await self._due()
-                await asyncio.gather(*map(self._tell, due))
-            except QueueUnavailableError as error:
-                log.debug("webhooks wait for redis", error=str(error))
-                due = ()
-            except Exception:  # one batch may not keep the others from being told; it is due again
-                log.exception("webhooks failed")
-                due = ()
-            if len(due) < AT_ONCE:
-                await asyncio.sleep(LOOK_SECONDS)
+        telling: set[asyncio.Task[None]] = set()
+        async with asyncio.TaskGroup() as group:
+            while True:
+                with _due_again():
+                    for batch in await self._due(AT_ONCE - len(telling)):
+                        telling.add(group.create_task(self._tell(batch)))
+                if len(telling) < AT_ONCE:
+                    await asyncio.sleep(LOOK_SECONDS)
+                else:
+                    await asyncio.wait(telling, return_when=asyncio.FIRST_COMPLETED)
+                telling = {task for task in telling if not task.done()}
 
-    async def _due(self) -> Sequence[str]:
+    async def _due(self, most: int) -> Sequence[str]:
         with outage_as_unavailable():
-            arguments = (int(2 * REPLY_SECONDS), AT_ONCE)
+            arguments = (int(2 * REPLY_SECONDS), most)
             due = await self._scripts.run(Script.DUE_WEBHOOKS, [self._keys.webhooks], *arguments)
         return [batch.decode() for batch in due]
 
     async def _tell(self, batch_id: str) -> None:
-        try:
-            batch = await self._queue.batch(batch_id)
-        except UnknownJobError:
-            await self._forget(batch_id)
-            return
+        with _due_again(batch=batch_id):
+            try:
+                batch = await self._queue.batch(batch_id)
+            except UnknownJobError:
+                await self._forget(batch_id, None)
+            else:
+                await self._tell_end(batch)
+
+    async def _tell_end(self, batch: Batch) -> None:
         if batch.finished is None or not batch.info.webhook:
-            await self._forget(batch_id)
+            await self._forget(batch.id, batch.finished)
             return
         try:
             await self._post(batch)
@@ -245,9 +249,9 @@ class WebhookSender:
         except (OSError, TimeoutError) as error:
             await self._try_again(batch, f"{type(error).__name__}: {error}")
         else:
-            await self._forget(batch_id)
+            await self._forget(batch.id, batch.finished)
             self._count("delivered")
-            log.info("webhook told", batch=batch_id)
+            log.info("webhook told", batch=batch.id)
 
     async def _post(self, batch: Batch) -> None:
         """
@@ -288,31 +292,48 @@ class WebhookSender:
 
     async def _try_again(self, batch: Batch, trouble: str) -> None:
         with outage_as_unavailable():
-            tries = int(await self._redis.hincrby(self._keys.webhook_tries, batch.id, 1))
-            if tries > len(DELAYS):
-                await self._give_up(batch, trouble)
-                return
-            now = (await self._redis.time())[0]
-            # Only if it is still owed: the batch may have gone on meanwhile.
-            await self._redis.zadd(self._keys.webhooks, {batch.id: now + DELAYS[tries - 1]}, xx=True)
+            tries = await self._scripts.run(
+                Script.RETRY_WEBHOOK, self._keys_of(batch.id), batch.id, _written(batch.finished), *DELAYS
+            )
+        if tries > len(DELAYS):
+            await self._give_up(batch, trouble)
+            return
         self._count("failed")
-        log.warning("webhook failed", batch=batch.id, tries=tries, again_in=DELAYS[tries - 1], reason=trouble)
+        again_in = DELAYS[tries - 1] if tries else None
+        log.warning("webhook failed", batch=batch.id, tries=tries, again_in=again_in, reason=trouble)
 
     async def _give_up(self, batch: Batch, reason: str) -> None:
-        await self._forget(batch.id)
+        await self._forget(batch.id, batch.finished)
         self._count("given_up")
         log.error("webhook is given up", batch=batch.id, reason=reason)
 
-    async def _forget(self, batch_id: str) -> None:
+    async def _forget(self, batch_id: str, ended: float | None) -> None:
+        """Nothing more is to be told of this end of a batch."""
         with outage_as_unavailable():
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.zrem(self._keys.webhooks, batch_id)
-                pipe.hdel(self._keys.webhook_tries, batch_id)
-                await pipe.execute()
+            await self._scripts.run(Script.FORGET_WEBHOOK, self._keys_of(batch_id), batch_id, _written(ended))
+
+    def _keys_of(self, batch_id: str) -> Sequence[str]:
+        return (self._keys.webhooks, self._keys.batch(batch_id))
 
     def _count(self, outcome: str) -> None:
         if self._metrics is not None:
             self._metrics.webhook(outcome)
+
+
+def _written(ended: float | None) -> str:
+    """A time as the record of a batch has it."""
+    return "" if ended is None else f"{ended:.6f}"
+
+
+@contextmanager
+def _due_again(**about: str) -> Iterator[None]:
+    """Keep the trouble of one batch from the others: what was not told is due again."""
+    try:
+        yield
+    except QueueUnavailableError as error:
+        log.debug("webhooks wait for redis", error=str(error))
+    except Exception:
+        log.exception("webhooks failed", **about)
 
 
 def _resolver(private: bool) -> Any:

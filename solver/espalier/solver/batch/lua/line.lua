@@ -3,9 +3,7 @@ local function wait_for_turn(job)
   local batch, number = string.match(job, '^(.*)%-(%d+)$')
   local caller, priority, first = unpack(redis.call('HMGET', BATCH, 'caller', 'priority', 'first'))
   if not first then
-    local indexed = redis.call('ZREVRANGE', INDEX, 0, 0, 'WITHSCORES')[2]
-    local waiting = redis.call('ZREVRANGE', WAITING, 0, 0, 'WITHSCORES')[2]
-    first = math.max(tonumber(indexed or 0), tonumber(waiting or 0)) + 1
+    first = next_number(INDEX)
     redis.call('HSET', BATCH, 'first', first)
   end
   redis.call('ZADD', WAITING, first + number, job)

@@ -137,7 +137,7 @@ local function persist_batch(job)
     return
   end
   redis.call('PERSIST', BATCH)
-  redis.call('HDEL', BATCH, 'ended', 'cancelled')
+  redis.call('HDEL', BATCH, 'ended', 'cancelled', 'webhook_tries')
   redis.call('ZREM', WEBHOOKS, batch_of(job))
   redis.call('ZREM', EXPIRY, batch_of(job))
   each_of_batch(job, function(id, hash, events)

@@ -20,9 +20,8 @@ end
 if caller ~= '' then
   redis.call('HINCRBY', OPEN, caller, count)
 end
-local last = redis.call('ZREVRANGE', INDEX, 0, 0, 'WITHSCORES')
-local number, behind = tonumber(last[2] or 0), 7 + 2 * fields
-redis.call('HSET', BATCH, 'submitted', time, 'count', count, 'first', number + 1, QUEUED, count, unpack(record))
+local first, behind = next_number(INDEX), 7 + 2 * fields
+redis.call('HSET', BATCH, 'submitted', time, 'count', count, 'first', first, QUEUED, count, unpack(record))
 redis.call('ZADD', BATCHES, time, batch)
 for i = 1, count do
   local id, message = ARGV[behind + 2 * i - 1], ARGV[behind + 2 * i]
@@ -30,8 +29,8 @@ for i = 1, count do
   redis.call('DEL', job, events) -- of a batch whose record was lost
   redis.call('HSET', job, 'job', message, 'state', QUEUED, 'submitted', time, 'caller', caller)
   redis.call('XADD', events, 'MAXLEN', '~', cap, '*', 'state', QUEUED, 'submitted', time)
-  redis.call('ZADD', INDEX, number + i, id)
-  redis.call('ZADD', WAITING, number + i, id)
+  redis.call('ZADD', INDEX, first + i - 1, id)
+  redis.call('ZADD', WAITING, first + i - 1, id)
 end
 take_part(batch, caller, priority)
 wake()

@@ -4,6 +4,13 @@
 -- costs O(log n) of callers, batches and jobs. JOBS, WAITING, TURNS and the prefixes stand before this text.
 local PRIORITY = 1e12 -- more turns than there will ever be
 
+-- The number of the next job: behind all that are indexed, and all that wait should the index be lost.
+local function next_number(index)
+  local indexed = redis.call('ZREVRANGE', index, 0, 0, 'WITHSCORES')[2]
+  local waiting = redis.call('ZREVRANGE', WAITING, 0, 0, 'WITHSCORES')[2]
+  return math.max(tonumber(indexed or 0), tonumber(waiting or 0)) + 1
+end
+
 local function turns_of(caller)
   return TURNS .. ':' .. caller
 end
