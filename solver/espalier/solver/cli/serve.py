@@ -77,7 +77,11 @@ def serve(
         typer.Option(help="File with the whsec_… that webhooks of batches are signed with.", dir_okay=False),
     ] = None,
     webhook: Annotated[
-        str, typer.Option(metavar="URL", help="Told of the end of batches that name no webhook of their own.")
+        str,
+        typer.Option(
+            metavar="URL",
+            help="Told of the end of batches that are submitted here without a webhook; their keys stand for it, too.",
+        ),
     ] = "",
     webhook_host: Annotated[
         list[str] | None,
