@@ -3,11 +3,11 @@
 #
 #   DATA=folder recipes/qwen2.5-coder-0.5b/run.sh STEP...
 #
-# Steps, in their order: data prepare serve evaluate-base sample assemble sft load-sft evaluate-sft papo load-papo evaluate-papo score stop
+# Steps, in their order: data prepare serve evaluate-base sample assemble sft evaluate-beta evaluate-sft-sequential papo evaluate-papo score stop
 # A step that was done is not done again where its output is there; samples go on where they stopped. $DATA holds
 # gsm8k_train.jsonl, gsm8k_test.jsonl and math500.jsonl as published. Everything is written under $RUN.
 #
-#   SOURCE     the base: hub name, directory or GGUF file    GPUS        two of them (default "0 1")
+#   SOURCE     the base: hub name, directory or GGUF file    GPUS        one, or two of them (default "0 1")
 #   RUN        where to write                                 PROBLEMS    training problems to sample (default 3000)
 #   SAMPLES    solutions to each (default 8)                  CLIENTS     sampling processes a server (default 4)
 #   MINUTES    of PAPO (default 8)                            FLAGS       flags of the SGLang servers
@@ -29,7 +29,7 @@ cd "$run"
 # draw NAME FILE SERVERS COUNT MODE ARGUMENTS...: sample the first problems of a file with several clients a server.
 draw() {
   local name=$1 file=$2 servers=$3 count=$4 mode=$5; shift 5
-  local at_once=512; [[ $mode == sequential ]] || at_once=128  # a fork holds a row for each step
+  local at_once=768; [[ $mode == sequential ]] || at_once=128  # a fork holds a row for each step
   local parts=$((clients * $(wc -w <<<"$servers"))) part=0 size
   size=$(((count + parts - 1) / parts))
   local pids=()
@@ -49,13 +49,14 @@ draw() {
 
 of() { printf -- '--responses %s ' responses/"$1".[0-9]*.jsonl; }
 
-# evaluate NAME SERVERS MODE [ARGUMENTS...]: greedy on all of GSM8K, 8 samples of the first problems, greedy on MATH-500.
+# evaluate NAME MODEL MODE [ARGUMENTS...]: on all servers: greedy on all of GSM8K, 8 samples of the first problems, greedy on MATH-500.
 evaluate() {
-  local name=$1 servers=$2 mode=$3; shift 3
-  local pids=()
-  draw "$name-gsm8k-8" gsm8k-test.jsonl "$servers" "$evaluated" "$mode" --k 8 --temperature 1 --max-tokens 2048 --seed 7 "$@" & pids+=($!)
-  draw "$name-gsm8k-greedy" gsm8k-test.jsonl "$servers" "${GREEDY:-1319}" "$mode" --k 1 --temperature 0 --max-tokens 2048 "$@" & pids+=($!)
-  draw "$name-math500" math500.jsonl "$servers" "${MATH:-500}" "$mode" --k 1 --temperature 0 --max-tokens 2048 "$@" & pids+=($!)
+  local name=$1 model=$2 mode=$3; shift 3
+  local pids=() gpu
+  for gpu in "${gpus[@]}"; do load "$gpu" "$model"; done
+  draw "$name-gsm8k-8" gsm8k-test.jsonl "${gpus[*]}" "$evaluated" "$mode" --k 8 --temperature 1 --max-tokens 2048 --seed 7 "$@" & pids+=($!)
+  draw "$name-gsm8k-greedy" gsm8k-test.jsonl "${gpus[*]}" "${GREEDY:-1319}" "$mode" --k 1 --temperature 0 --max-tokens 2048 "$@" & pids+=($!)
+  draw "$name-math500" math500.jsonl "${gpus[*]}" "${MATH:-500}" "$mode" --k 1 --temperature 0 --max-tokens 2048 "$@" & pids+=($!)
   for pid in "${pids[@]}"; do wait "$pid"; done
 }
 
@@ -92,7 +93,7 @@ for step in "$@"; do
         done
       done
       ;;
-    evaluate-base) evaluate base "${gpus[*]}" sequential --instruction "$here/sequential.txt" ;;
+    evaluate-base) evaluate base base sequential --instruction "$here/sequential.txt" ;;
     sample)
       draw train gsm8k-train.jsonl "${gpus[*]}" "$problems" sequential --k "$samples" --temperature 0.7 --max-tokens 400 \
         --seed 1 --instruction "$here/sequential.txt"
@@ -114,27 +115,22 @@ for step in "$@"; do
         --out sft-sequential >sft-sequential.log 2>&1 || { tail -n 5 sft-sequential.log; exit 1; }
       wait $beta || { tail -n 5 beta.log; exit 1; }
       ;;
-    load-sft) load "${gpus[0]}" beta/model; load "${gpus[-1]}" sft-sequential/model ;;
-    evaluate-sft)
-      evaluate beta "${gpus[0]}" parallel &
-      beta=$!
-      evaluate sft-sequential "${gpus[-1]}" sequential --instruction "$here/sequential.txt"
-      wait $beta
-      ;;
-    papo)
+    evaluate-beta) evaluate beta beta/model parallel ;;
+    evaluate-sft-sequential) evaluate sft-sequential sft-sequential/model sequential --instruction "$here/sequential.txt" ;;
+    papo) # the server decodes on the last GPU, this process trains on the first: the same one, if there is one
+      sed "s|^engine = .*|engine = \"sglang://127.0.0.1:$(port "${gpus[-1]}")\"|" "$here/papo.toml" >papo.toml
       resume=(); [[ -d papo/checkpoint ]] && resume=(--resume)
-      CUDA_VISIBLE_DEVICES=${gpus[0]} espalier train papo --config "$here/papo.toml" --from beta/model --out papo --minutes "$minutes" \
+      CUDA_VISIBLE_DEVICES=${gpus[0]} espalier train papo --config papo.toml --from beta/model --out papo --minutes "$minutes" \
         "${resume[@]}" >>papo.log 2>&1 && status=0 || status=$?
       if [[ $status == 4 ]]; then # the time is up: so many steps are the run
         steps=$(python3 -c 'import json; print(max(json.loads(line).get("step", 0) for line in open("papo/metrics.jsonl")))')
-        sed "s/^steps = .*/steps = $steps/" "$here/papo.toml" >papo-done.toml
+        sed "s/^steps = .*/steps = $steps/" papo.toml >papo-done.toml
         CUDA_VISIBLE_DEVICES=${gpus[0]} espalier train papo --config papo-done.toml --from beta/model --out papo --resume >>papo.log 2>&1 \
           && status=0 || status=$?
       fi
       [[ $status == 0 ]] || { tail -n 5 papo.log; exit 1; }
       ;;
-    load-papo) for gpu in "${gpus[@]}"; do load "$gpu" papo/model; done ;;
-    evaluate-papo) evaluate papo "${gpus[*]}" parallel ;;
+    evaluate-papo) evaluate papo papo/model parallel ;;
     score)
       for name in base beta sft-sequential papo; do
         for file in gsm8k-greedy:gsm8k-test:1 gsm8k-8:gsm8k-test:1,4,8 math500:math500:1; do
@@ -146,7 +142,7 @@ for step in "$@"; do
       done | tee scores.txt
       ;;
     stop) for gpu in "${gpus[@]}"; do kill "$(cat "serve.$gpu.pid")" || true; done ;;
-    *) echo "no step $step; there are: data prepare serve evaluate-base sample assemble sft load-sft evaluate-sft papo load-papo evaluate-papo score stop"; exit 2 ;;
+    *) echo "no step $step; there are: data prepare serve evaluate-base sample assemble sft evaluate-beta evaluate-sft-sequential papo evaluate-papo score stop"; exit 2 ;;
   esac
   echo "$step: $((SECONDS - began)) s"
 done

@@ -47,13 +47,23 @@ def test_the_script_asks_for_commands_and_options_that_exist(tmp_path):
         "sample",
         "assemble",
         "sft",
-        "evaluate-sft",
+        "evaluate-beta",
+        "evaluate-sft-sequential",
         "papo",
         "evaluate-papo",
         "score",
     ]
+    loads = tmp_path / "python3"  # hands weights to a server that is not there
+    loads.write_text("#!/bin/sh\ncat >/dev/null\n")
+    loads.chmod(0o755)
     asked = tmp_path / "asked"
-    environment = {"PATH": "/usr/bin:/bin", "ESPALIER": str(stub), "LOG": str(asked), "DATA": "d", "PROBLEMS": "10"}
+    environment = {
+        "PATH": f"{tmp_path}:/usr/bin:/bin",
+        "ESPALIER": str(stub),
+        "LOG": str(asked),
+        "DATA": "d",
+        "PROBLEMS": "10",
+    }
     ran = subprocess.run(
         [RECIPE / "run.sh", *steps], env=environment | {"RUN": str(tmp_path / "run")}, capture_output=True, text=True
     )

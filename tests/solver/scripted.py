@@ -19,7 +19,6 @@ from espalier.runtime.engine import (
     GenerateRequest,
     Mode,
     RequestRefused,
-    Tokens,
 )
 from espalier.runtime.grammar import EIGHT_TAGS, Vocabulary
 from espalier.runtime.layout import Path, layout
@@ -133,8 +132,9 @@ class ScriptedEngine:
                     decoded.finish(FinishReason.ABORTED)
                 elif decoded.finished is None:
                     decoded.accept(branch, words[branch.path].popleft(), 0.0)
+                told = sum(len(one.tokens) for one in decoded.own_branches())
+                self.emitted[name] = told - (decoded.given_tokens or 1)
                 for event in decoded.take_events():
-                    self.emitted[name] += len(event.tokens) if isinstance(event, Tokens) else 0
                     if isinstance(event, Finished):
                         yield with_structure(event, vocabulary, request.limits.grammar)
                     else:

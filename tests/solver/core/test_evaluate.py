@@ -55,6 +55,7 @@ async def test_a_sample_runs_to_its_end_and_counts_steps_apart() -> None:
     assert one.critical_path_tokens < one.new_tokens == sum(engine.emitted.values())
     assert not engine.aborted
     assert engine.requests[0].sampling.temperature == 0.7
+    assert engine.requests[0].final_event_only  # a server streams nothing that nobody reads
 
 
 async def test_a_sample_that_could_not_be_judged_is_left_out_of_every_share() -> None:

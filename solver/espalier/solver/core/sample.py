@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from espalier.common.seeds import derive_seed
@@ -74,7 +74,7 @@ async def draw(
 ) -> Candidate:
     """Generate response `number` of a problem to its end. Its answer by the way of programs is the program itself.
 
-    No observer watches, so its branches are read when it has ended, and not token by token.
+    No observer watches, so the engine is asked for the last event alone, and branches are read when it has come.
 
     Raises:
         EngineError: The engine failed.
@@ -84,7 +84,7 @@ async def draw(
     form = PROGRAM if way == Way.PROGRAM else problem.check
     recorder = CandidateBuilder(spec, engine.tokenizer, form, ends)
     prompt = template.encode(engine.tokenizer, question(problem.text, spec))
-    request = generation.request(uuid.uuid4().hex, prompt, spec, engine.info)
+    request = replace(generation.request(uuid.uuid4().hex, prompt, spec, engine.info), final_event_only=True)
     async with closing(engine.generate(request)) as events:
         async for event in events:
             if isinstance(event, Finished):
