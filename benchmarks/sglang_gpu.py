@@ -2,22 +2,30 @@
 
     python benchmarks/sglang_gpu.py                                # Qwen3-4B's shape in bfloat16 on a GPU
     python benchmarks/sglang_gpu.py --only kernels                 # decode attention alone: needs no server
+    python benchmarks/sglang_gpu.py --only pressure --layers 8 --tokens 16000
+    python benchmarks/sglang_gpu.py --only exactness,trees --layers 8 --ranks 2 --trees 16x8
     python benchmarks/sglang_gpu.py --model tiny --device cpu      # everything at small size, to try the script
 
-Starts two SGLang servers side by side, one with tree attention and one without (`plain`), both with the plugin and with
-a second plugin that puts tags where a script wants them (sglang_forcing/): tags are forced, everything else is sampled.
-One problem is a prompt and two blocks with steps of unequal length, then an answer. Measured:
+Starts one SGLang server with the plugin and with a second plugin that puts tags where a script wants them
+(sglang_forcing/): tags are forced, everything else is sampled. That plugin also captures every decode graph twice, with
+tree attention (`tree`) and with SGLang's own kernel (`plain`), and changes between them while the server is idle; the
+numbers of replays of each kind are checked. One problem is a prompt and two blocks with steps of unequal length, then
+an answer. Measured:
 
-* kernels: decode attention of one layer over prefixes that rows share, in CUDA graphs, against SGLang's Triton kernel
-  and against the floor (all keys and values of the forest read once, at the bandwidth of a copy); layers take turns, so
-  that no layer finds its keys in the cache;
-* trees: the same problems on both servers, and on the plain one by a client that does without the plugin: it samples
-  the plans, then one request a step on the cached prefix, then goes on behind all steps. That is the same work, though
-  not the function that the model was trained on (every step would see the ones before it);
-* candidates: many candidates of one prompt, with branches and without, on both servers;
-
+* kernels: decode attention of one layer over prefixes that rows share, in CUDA graphs, against SGLang's Triton kernel,
+  FlashInfer's cascade if it can be compiled, and against the floor (all keys and values of the forest read once, at the
+  bandwidth of a copy); layers take turns, so that no layer finds its keys in the cache;
+* fa3: the same without shared reads by FlashAttention 3, from the wheel `flash-attn3-jax`;
+* trees: the same problems both ways, and by a client that does without the plugin: it samples the plans, then one
+  request a step on the cached prefix, then goes on behind all steps. That is the same work, though not the function
+  that the model was trained on (every step would see the ones before it);
+* candidates: many candidates of one prompt, with branches and without, both ways;
 * exactness: log-probability of every sampled token against one dense forward pass in float32 with the layout's mask and
   positions, beside that of stock decoding against its own (causal) pass, and beside the pass with a wrong, causal mask;
+* pressure: the same for more problems than the key-value memory has room for (`--tokens`): requests are taken back and
+  parked rows go to the host;
+* profile: what a decode step costs the scheduler's thread at the largest number of rows, what of it tree attention's
+  tables are, how long the thread waits for the GPU and how long the GPU has nothing to do;
 * speed: stock decoding of as many tokens as the linearised response has, against fork and join. The limit is the stock
   time per token times the tokens of the longest chain. `passes+` are passes of the model per block beyond those that
   the longest chain needs, `steps+` is the time beyond them, per block and in stock steps. With one branch nothing runs
@@ -25,7 +33,8 @@ One problem is a prompt and two blocks with steps of unequal length, then an ans
 * memory: most slots of the key-value memory in use by k candidates of one prompt, against every branch of every
   candidate with a copy of its own.
 
-Every result is written to --out as a line of JSON as soon as it is there; --only runs a part. CUDA graphs stay on.
+Every result is written to --out as a line of JSON as soon as it is there, a measurement that fails as a line that says
+so; --only runs a part. CUDA graphs stay on.
 """
 
 from __future__ import annotations
@@ -33,6 +42,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import importlib.util
 import json
 import os
 import re
@@ -40,7 +50,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -53,7 +63,7 @@ import torch
 FORCING = Path(__file__).parent / "sglang_forcing"
 sys.path.insert(0, str(FORCING))
 
-from espalier_forcing import BANNED, COUNTERS, DECODES, EXTENDS, PEAK, POOL, SCRIPT  # noqa: E402
+import espalier_forcing as forcing  # noqa: E402
 
 from espalier.runtime.grammar import EIGHT_TAGS, Tag, Vocabulary  # noqa: E402
 from espalier.runtime.layout import dense_mask, layout, pack  # noqa: E402
@@ -88,20 +98,26 @@ SHAPES: dict[str, dict[str, int]] = {
 
 GPU_FLAGS = (
     "--dtype bfloat16 --attention-backend triton --sampling-backend pytorch --grammar-backend none "
-    "--mem-fraction-static 0.8 --max-total-tokens 160000 --cuda-graph-max-bs-prefill 256 "
-    "--cuda-graph-bs-decode 1 2 4 6 8 12 16 24 32 40 48 64 80 96 112 128 --max-running-requests 256 "
-    "--skip-tokenizer-init --random-seed 1"
+    "--mem-fraction-static 0.85 --max-running-requests 256 --skip-tokenizer-init --skip-server-warmup --random-seed 1 "
+    "--cuda-graph-bs-prefill 4 8 16 24 32 64 128 256 --cuda-graph-bs-decode 1 2 4 5 8 12 16 24 32 48 64 80 96 112 128"
 )
 CPU_FLAGS = (
     "--device cpu --dtype float32 --attention-backend torch_native --sampling-backend pytorch --grammar-backend none "
-    "--max-total-tokens 60000 --max-running-requests 256 --disable-decode-cuda-graph --disable-prefill-cuda-graph "
-    "--skip-tokenizer-init --random-seed 1"
+    "--max-running-requests 256 --disable-decode-cuda-graph --disable-prefill-cuda-graph "
+    "--skip-tokenizer-init --skip-server-warmup --random-seed 1"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Tokens of one problem's parts, and what is measured. `long` are longer steps, where the plans weigh less."""
+    """Tokens of one problem's parts, and what is measured. `long` are longer steps, where the plans weigh less.
+
+    Attributes:
+        pool: Tokens of the key-value memory.
+        exact: Problems whose log-probabilities are compared.
+        pressure: Problems at a time in a small pool; `exact` of them are compared.
+        trees: Default of --trees.
+    """
 
     prompt: int
     plan: int
@@ -114,10 +130,21 @@ class Sizes:
     branches: tuple[int, ...]
     candidates: tuple[int, ...]
     exact: int
+    pressure: int
+    pool: int
+    trees: str
 
 
-FULL = Sizes(512, 24, 320, 1024, 64, 96, 2, (1, 4, 16), (5, 8, 2, 3), (4, 16), 4)
-SMALL = Sizes(24, 4, 12, 24, 6, 8, 2, (1, 4), (5, 2), (4,), 3)
+FULL_TREES = (
+    "16x8,1x8,16x5,4x8,16x8x1024,1x5,4x5,16x2,4x2,1x2,4x8x1024,1x8x1024,16x5x1024,4x5x1024,1x5x1024,16x2x1024,4x2x1024,"
+    "1x2x1024"
+)
+"""The most telling first."""
+
+FULL = Sizes(512, 24, 320, 1024, 64, 96, 2, (1, 4, 16), (5, 8, 2, 3), (4, 16), 4, 12, 330_000, FULL_TREES)
+SMALL = Sizes(24, 4, 12, 24, 6, 8, 2, (1, 4), (5, 2), (4,), 3, 12, 60_000, "4x5,1x5,1x2,4x5x24x1")
+
+WAYS = ("tree", "plain", "client")
 
 
 def ids(vocabulary_size: int) -> Vocabulary:
@@ -206,14 +233,32 @@ def prompt(vocabulary_size: int, length: int, seed: int) -> list[int]:
 
 
 class Bench:
-    """A running server and what is asked of it."""
+    """A running server and what is asked of it.
 
-    def __init__(self, server: Server, counters: Any, vocabulary: Vocabulary, size: int, sizes: Sizes) -> None:
+    Attributes:
+        counters: See sglang_forcing.
+        graphs: Decode passes replay CUDA graphs, of which there are some with each kernel.
+        samples: Where samples of the stack are found.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        counters: Any,
+        vocabulary: Vocabulary,
+        size: int,
+        sizes: Sizes,
+        *,
+        graphs: bool,
+        samples: Path,
+    ) -> None:
         self.server = server
         self.counters = counters
         self.vocabulary = vocabulary
         self.size = size
         self.sizes = sizes
+        self.graphs = graphs
+        self.samples = samples
         self._seed = 0
 
     def prompt(self, length: int | None = None) -> list[int]:
@@ -221,7 +266,7 @@ class Bench:
         return prompt(self.size, length or self.sizes.prompt, self._seed)
 
     async def parallel(self, ids: list[int], made: Tree, *, greedy: bool = False) -> dict[str, Any]:
-        custom = {KEY: True, SCRIPT: json.dumps(made.script)}
+        custom = {KEY: True, forcing.SCRIPT: json.dumps(made.script)}
         sampling = {"max_new_tokens": made.tokens + 64, "temperature": 0.0 if greedy else 1.0, "custom_params": custom}
         answer = await self._generate(ids, sampling, logprobs=greedy)
         summary = Summary.from_json(answer["meta_info"][KEY][-1])
@@ -250,8 +295,18 @@ class Bench:
         body = {"input_ids": ids, "sampling_params": sampling, "return_logprob": logprobs}
         return await self.server.post("/generate", body)
 
-    def reset(self) -> None:
+    @contextlib.asynccontextmanager
+    async def decoding(self, way: str, profile: int = 0, min_rows: int = 1) -> AsyncIterator[None]:
+        """Inside the block the server decodes with tree attention (`tree`) or without (every other way), and counts."""
+        await asyncio.sleep(0.1)  # a pass that nobody waits for
+        stock = way != "tree"
         self.counters[:] = 0
+        self.counters[[forcing.STOCK, forcing.PROFILE, forcing.MIN_ROWS]] = stock, profile, min_rows
+        yield
+        self.counters[forcing.PROFILE] = 0
+        if self.graphs:
+            wanted, other = (forcing.STOCK_GRAPHS, forcing.TREE_GRAPHS)[:: 1 if stock else -1]
+            assert self.counters[wanted] and not self.counters[other], f"{way} did not replay its own graphs"
 
 
 class Reference:
@@ -302,30 +357,52 @@ def difference(reference: Reference, ids: list[int], answer: dict[str, Any], **h
     return (told - right).abs()[free]
 
 
-async def exactness(bench: Bench, plain_bench: Bench, load: Callable[[], Reference]) -> list[dict[str, Any]]:
+async def exactness(bench: Bench, load: Callable[[], Reference]) -> AsyncIterator[dict[str, Any]]:
+    async for row in compared(bench, load, bench.sizes.exact):
+        yield {"part": "exactness", **row}
+
+
+async def pressure(bench: Bench, load: Callable[[], Reference]) -> AsyncIterator[dict[str, Any]]:
+    """The same where the problems at a time do not fit into the key-value memory."""
+    async for row in compared(bench, load, bench.sizes.pressure):
+        yield {"part": "pressure", **row}
+
+
+async def compared(bench: Bench, load: Callable[[], Reference], count: int) -> AsyncIterator[dict[str, Any]]:
+    """`count` problems at a time, of which the first few are compared with a dense pass."""
     sizes, branches = bench.sizes, (8, 5, 2, 3, 4, 1)
-    rows: dict[str, list[torch.Tensor]] = {"fork and join": [], "stock": [], "fork and join, causal mask (wrong)": []}
-    made = [tree(bench.vocabulary, sizes, branches[number % 6], number) for number in range(sizes.exact)]
+    made = [tree(bench.vocabulary, sizes, branches[number % 6], number) for number in range(count)]
     prompts = [bench.prompt() for _ in made]
-    forked = await asyncio.gather(*(bench.parallel(p, t, greedy=True) for p, t in zip(prompts, made, strict=True)))
-    plain = await asyncio.gather(
-        *(plain_bench.stock(p, t.critical, greedy=True) for p, t in zip(prompts, made, strict=True))
-    )
+    both = list(zip(prompts, made, strict=True))
+    counted: dict[str, dict[str, Any]] = {}
+
+    async def answers(way: str, requests: Sequence[Any]) -> list[dict[str, Any]]:
+        async with bench.decoding(way):
+            found = await asyncio.gather(*requests)
+        names = {"retracted": forcing.RETRACTED, "saved": forcing.SAVED, "peak": forcing.PEAK, "pool": forcing.POOL}
+        counted[way] = {name: int(bench.counters[number]) for name, number in names.items()}
+        return found
+
+    tree_answers = await answers("tree", [bench.parallel(p, t, greedy=True) for p, t in both])
+    plain_answers = await answers("plain", [bench.parallel(p, t, greedy=True) for p, t in both])
+    stock_answers = await answers("stock", [bench.stock(p, t.critical, greedy=True) for p, t in both])
     reference = load()
-    for ids, parallel, stock in zip(prompts, forked, plain, strict=True):
-        rows["fork and join"].append(difference(reference, ids, parallel, parallel=True, causal=False))
-        rows["fork and join, causal mask (wrong)"].append(
-            difference(reference, ids, parallel, parallel=True, causal=True)
-        )
-        rows["stock"].append(difference(reference, ids, stock, parallel=False, causal=True))
-    joined = {name: torch.cat(values) for name, values in rows.items()}
-    return [
-        {"part": "exactness", "what": name, "tokens": len(each), "mean": float(each.mean()), "max": float(each.max())}
-        for name, each in joined.items()
-    ]
+    forked = {"parallel": True, "causal": False}
+    for what, way, found, how in (
+        ("fork and join, tree", "tree", tree_answers, forked),
+        ("fork and join, plain", "plain", plain_answers, forked),
+        ("stock", "stock", stock_answers, {"parallel": False, "causal": True}),
+        ("fork and join, causal mask (wrong)", "tree", tree_answers, {"parallel": True, "causal": True}),
+    ):
+        compare = zip(prompts[: sizes.exact], found, strict=False)
+        each = torch.cat([difference(reference, ids, answer, **how) for ids, answer in compare])
+        told = {"what": what, "problems": count, "tokens": len(each), "mean": float(each.mean())}
+        yield told | {"max": float(each.max()), **counted[way]}
 
 
-async def speed(bench: Bench, problems: int, branches: int, step_tokens: int | None = None) -> dict[str, Any]:
+async def speed(
+    bench: Bench, problems: int, branches: int, step_tokens: int | None = None
+) -> AsyncIterator[dict[str, Any]]:
     sizes = bench.sizes if step_tokens is None else replace(bench.sizes, step=step_tokens)
     made = [tree(bench.vocabulary, sizes, branches, seed) for seed in range(problems)]
     length = round(statistics.mean(each.tokens for each in made))
@@ -337,12 +414,12 @@ async def speed(bench: Bench, problems: int, branches: int, step_tokens: int | N
 
     async def together(requests: Sequence[Any]) -> tuple[float, float, int]:
         """Mean seconds to an answer, tokens a second, passes."""
-        bench.reset()
-        start = time.perf_counter()
-        answers = await asyncio.gather(*map(timed, requests))
-        wall = time.perf_counter() - start
+        async with bench.decoding("tree"):
+            start = time.perf_counter()
+            answers = await asyncio.gather(*map(timed, requests))
+            wall = time.perf_counter() - start
         tokens = sum(len(answer["output_ids"]) for _, answer in answers)
-        passes = int(bench.counters[DECODES] + bench.counters[EXTENDS])
+        passes = int(bench.counters[forcing.DECODES] + bench.counters[forcing.EXTENDS])
         return statistics.mean(seconds for seconds, _ in answers), tokens / wall, passes
 
     forked, rate, passes = await together([bench.parallel(bench.prompt(), each) for each in made])
@@ -350,7 +427,7 @@ async def speed(bench: Bench, problems: int, branches: int, step_tokens: int | N
     critical = statistics.mean(each.critical for each in made)
     step = stock / length
     limit = step * critical
-    return {
+    yield {
         "part": "speed",
         "problems": problems,
         "branches": branches,
@@ -380,68 +457,99 @@ async def wall(requests: Sequence[Any]) -> tuple[float, float]:
     return seconds, sum(len(answer["output_ids"]) for answer in answers) / seconds
 
 
-async def trees(bench: Bench, plain: Bench, problems: int, branches: int, step: int | None = None) -> dict[str, Any]:
-    sizes = bench.sizes if step is None else replace(bench.sizes, step=step)
+async def trees(
+    bench: Bench, problems: int, branches: int, step: int | None = None, blocks: int | None = None
+) -> AsyncIterator[dict[str, Any]]:
+    """A row a way."""
+    sizes = replace(bench.sizes, step=step or bench.sizes.step, blocks=blocks or bench.sizes.blocks)
     made = [tree(bench.vocabulary, sizes, branches, seed) for seed in range(problems)]
-    seconds, rate = await wall([bench.parallel(bench.prompt(), each) for each in made])
-    plain_seconds, plain_rate = await wall([plain.parallel(plain.prompt(), each) for each in made])
-    client_seconds, client_rate = await wall([plain.client_side(plain.prompt(), each) for each in made])
-    return {
-        "part": "trees",
-        "problems": problems,
-        "branches": branches,
-        "step": sizes.step,
-        "tokens": sum(each.tokens for each in made),
-        "seconds": seconds,
-        "plain_seconds": plain_seconds,
-        "client_seconds": client_seconds,
-        "tokens_per_second": rate,
-        "plain_tokens_per_second": plain_rate,
-        "client_tokens_per_second": client_rate,
-    }
+    for way in WAYS:
+        ask: Any = bench.client_side if way == "client" else bench.parallel
+        async with bench.decoding(way):
+            seconds, rate = await wall([ask(bench.prompt(), each) for each in made])
+        yield {
+            "part": "trees",
+            "problems": problems,
+            "branches": branches,
+            "step": sizes.step,
+            "blocks": sizes.blocks,
+            "tokens": sum(each.tokens for each in made),
+            "way": way,
+            "seconds": seconds,
+            "tokens_per_second": rate,
+        }
 
 
-async def candidates(bench: Bench, plain: Bench, count: int, branches: int) -> dict[str, Any]:
-    """`count` candidates of one prompt; without branches they are stock requests."""
+async def candidates(bench: Bench, count: int, branches: int) -> AsyncIterator[dict[str, Any]]:
+    """`count` candidates of one prompt; without branches they are stock requests. A row a way."""
     length = 4 * bench.sizes.prompt - 48 if bench.sizes is FULL else 2 * bench.sizes.prompt
     made = [tree(bench.vocabulary, bench.sizes, max(1, branches), seed) for seed in range(count)]
-
-    async def together(on: Bench) -> tuple[float, float]:
-        ids = on.prompt(length)
-        if branches:
-            return await wall([on.parallel(ids, each) for each in made])
-        return await wall([on.stock(ids, each.critical) for each in made])
-
-    (seconds, rate), (plain_seconds, plain_rate) = await together(bench), await together(plain)
-    return {
-        "part": "candidates",
-        "candidates": count,
-        "branches": branches,
-        "prompt": length,
-        "seconds": seconds,
-        "plain_seconds": plain_seconds,
-        "tokens_per_second": rate,
-        "plain_tokens_per_second": plain_rate,
-    }
+    for way in ("tree", "plain"):
+        ids = bench.prompt(length)
+        requests = [bench.parallel(ids, each) if branches else bench.stock(ids, each.critical) for each in made]
+        async with bench.decoding(way):
+            seconds, rate = await wall(requests)
+        yield {
+            "part": "candidates",
+            "candidates": count,
+            "branches": branches,
+            "prompt": length,
+            "way": way,
+            "seconds": seconds,
+            "tokens_per_second": rate,
+        }
 
 
-async def memory(bench: Bench, candidates: int, branches: int) -> dict[str, Any]:
+async def profile(bench: Bench) -> AsyncIterator[dict[str, Any]]:
+    """Decode steps of the largest batches, in milliseconds of the scheduler's thread and of the GPU.
+
+    `python` is what the thread does itself beside the tags that are forced here. The first level measures nothing but
+    the steps, so the others show what measuring costs.
+    """
+    problems, branches = max(bench.sizes.problems), max(bench.sizes.branches)
+    rows = problems * branches
+    made = [tree(bench.vocabulary, replace(bench.sizes, blocks=1), branches, seed) for seed in range(problems)]
+    for way, level in (("tree", 0), ("plain", 0), ("tree", 1), ("plain", 1), ("tree", 2), ("plain", 2)):
+        bench.samples.unlink(missing_ok=True)
+        async with bench.decoding(way, level, rows - rows // 16):
+            await wall([bench.parallel(bench.prompt(), each) for each in made])
+            await bench.stock(bench.prompt(), 2)  # a step with fewer rows, at which samples are written down
+        steps, passes = (max(1, int(bench.counters[number])) for number in (forcing.STEPS, forcing.SPANS))
+        names = ("WALL", "WAIT", "METADATA", "FORCING")
+        spent = {name.lower(): int(bench.counters[getattr(forcing, name)]) / steps / 1e6 for name in names}
+        device = {name.lower(): int(bench.counters[getattr(forcing, name)]) / passes / 1e6 for name in ("SPAN", "IDLE")}
+        thread = spent["wall"] - spent["wait"] - spent["forcing"]
+        yield {
+            "part": "profile",
+            "rows": rows,
+            "way": way,
+            "level": level,
+            "steps": int(bench.counters[forcing.STEPS]),
+            **spent,
+            "python": thread if level else None,
+            "device_passes": int(bench.counters[forcing.SPANS]),
+            **device,
+            "samples": json.loads(bench.samples.read_text()) if bench.samples.exists() else None,
+        }
+
+
+async def memory(bench: Bench, candidates: int, branches: int) -> AsyncIterator[dict[str, Any]]:
     ids = bench.prompt(2 * bench.sizes.prompt)
     made = [tree(bench.vocabulary, bench.sizes, branches, seed) for seed in range(candidates)]
     async with bench.server.http.post(bench.server.url + "/flush_cache") as flushed:
         flushed.raise_for_status()
-    bench.reset()
-    await asyncio.gather(*(bench.parallel(ids, each) for each in made))
-    peak = int(bench.counters[PEAK])
+    async with bench.decoding("tree"):
+        await asyncio.gather(*(bench.parallel(ids, each) for each in made))
+    peak = int(bench.counters[forcing.PEAK])
     naive = sum(branches * len(ids) + each.held for each in made)
     apart = sum(len(ids) + each.tokens for each in made)
-    return {
+    yield {
         "part": "memory",
         "candidates": candidates,
         "branches": branches,
         "prompt": len(ids),
         "peak": peak,
-        "pool": int(bench.counters[POOL]),
+        "pool": int(bench.counters[forcing.POOL]),
         "every_branch_a_copy": naive,
         "every_candidate_a_copy": apart,
         "of_naive": peak / naive,
@@ -474,18 +582,29 @@ LABELS = {
         ("heads", "heads", 8),
         ("SGLang us", "stock", 11),
         ("tree us", "tree", 9),
+        ("cascade us", "cascade", 12),
         ("floor us", "floor", 10),
         ("error", "error", 10),
         ("SGLang's", "stock_error", 10),
+    ),
+    "fa3": (
+        ("rows", "rows", 6),
+        ("context", "context", 9),
+        ("shared by", "shared", 26),
+        ("heads", "heads", 8),
+        ("FA3 us", "fa3", 9),
+        ("splits", "splits", 8),
+        ("error", "error", 10),
     ),
     "trees": (
         ("problems", "problems", 10),
         ("branches", "branches", 10),
         ("step", "step", 7),
-        ("tree s", "seconds", 9),
+        ("blocks", "blocks", 8),
+        ("tree s", "tree_seconds", 9),
         ("plain s", "plain_seconds", 9),
         ("client s", "client_seconds", 10),
-        ("tree t/s", "tokens_per_second", 10),
+        ("tree t/s", "tree_tokens_per_second", 10),
         ("plain t/s", "plain_tokens_per_second", 11),
         ("client t/s", "client_tokens_per_second", 12),
     ),
@@ -493,16 +612,31 @@ LABELS = {
         ("candidates", "candidates", 12),
         ("branches", "branches", 10),
         ("prompt", "prompt", 8),
-        ("tree s", "seconds", 9),
+        ("tree s", "tree_seconds", 9),
         ("plain s", "plain_seconds", 9),
-        ("tree t/s", "tokens_per_second", 10),
+        ("tree t/s", "tree_tokens_per_second", 10),
         ("plain t/s", "plain_tokens_per_second", 11),
+    ),
+    "profile": (
+        ("rows", "rows", 6),
+        ("way", "way", 7),
+        ("level", "level", 7),
+        ("steps", "steps", 7),
+        ("step ms", "wall", 9),
+        ("waiting", "wait", 9),
+        ("python", "python", 9),
+        ("tables", "metadata", 9),
+        ("(forcing)", "forcing", 10),
+        ("GPU ms", "span", 9),
+        ("GPU idle", "idle", 10),
     ),
 }
 """Per part: headings, keys and widths of its columns."""
 
 
 def cell(value: Any) -> str:
+    if value is None:
+        return "-"
     if not isinstance(value, float):
         return str(value)
     return f"{value:.0f}" if value >= 1000 else f"{value:.1e}" if value < 0.05 else f"{value:.2f}"
@@ -511,15 +645,24 @@ def cell(value: Any) -> str:
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """All results as text."""
     lines: list[str] = []
-    parts = ("kernels", "exactness", "trees", "candidates", "speed", "memory")
-    of = {part: [row for row in rows if row["part"] == part] for part in parts}
+    parts = ("kernels", "fa3", "trees", "candidates", "profile", "exactness", "pressure", "speed", "memory")
+    failed = [row for row in rows if "failed" in row]
+    of = {part: [row for row in rows if row["part"] == part and row not in failed] for part in parts}
+    of["trees"] = one_row(of["trees"], ("problems", "branches", "step", "blocks"))
+    of["candidates"] = one_row(of["candidates"], ("candidates", "branches", "prompt"))
     for part, labels in LABELS.items():
         if of[part]:
             lines += ["", "".join(f"{label:>{width}}" for label, _, width in labels)]
-            lines += ["".join(f"{cell(row[key]):>{width}}" for _, key, width in labels) for row in of[part]]
-    if of["exactness"]:
-        lines += ["", f"{'|difference of log-probability|':42}{'tokens':>8}{'mean':>12}{'max':>12}"]
-        lines += [f"{row['what']:42}{row['tokens']:8}{row['mean']:12.2e}{row['max']:12.2e}" for row in of["exactness"]]
+            lines += ["".join(f"{cell(row.get(key)):>{width}}" for _, key, width in labels) for row in of[part]]
+    for part in ("exactness", "pressure"):
+        if of[part]:
+            names = "".join(f"{name:>11}" for name in ("retracted", "to host", "peak", "pool"))
+            lines += ["", f"{f'|difference of log-probability|, {part}':46}{'tokens':>8}{'mean':>12}{'max':>12}{names}"]
+            lines += [
+                f"{row['what']:46}{row['tokens']:8}{row['mean']:12.2e}{row['max']:12.2e}"
+                + "".join(f"{row[name]:11}" for name in ("retracted", "saved", "peak", "pool"))
+                for row in of[part]
+            ]
     if of["speed"]:
         names = (
             "problems",
@@ -550,7 +693,17 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             f"{row['every_branch_a_copy']:15}{row['every_candidate_a_copy']:15}{row['of_naive']:15.1%}"
             for row in of["memory"]
         ]
+    lines += [f"failed: {row['part']} {row.get('what', '')} {row['failed']}" for row in failed]
     return "\n".join(lines)
+
+
+def one_row(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> list[dict[str, Any]]:
+    """The ways side by side."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in rows:
+        joined = found.setdefault(tuple(row[key] for key in keys), {key: row[key] for key in keys})
+        joined |= {f"{row['way']}_{name}": row[name] for name in ("seconds", "tokens_per_second")}
+    return list(found.values())
 
 
 def tell(line: str) -> None:
@@ -574,126 +727,166 @@ class Report:
 
 
 async def measure(
-    bench: Bench,
-    plain: Bench,
-    load: Callable[[], Reference],
-    report: Report,
-    parts: Sequence[str],
-    pairs: Sequence[tuple[int, ...]],
-    deadline: float,
+    bench: Bench, load: Callable[[], Reference], report: Report, parts: Sequence[str], pairs: Sequence[tuple[int, ...]]
 ) -> None:
-    """Most valuable first."""
+    """Parts in the order in which they were named; the most telling first within each."""
     sizes = bench.sizes
-    for each in {bench.server.url: bench, plain.server.url: plain}.values():  # kernels that are compiled at first use
-        await each.parallel(each.prompt(), tree(each.vocabulary, replace(sizes, step=sizes.step // 4), 2, 0))
+    for way in ("tree", "plain"):  # kernels that are compiled at first use
+        async with bench.decoding(way):
+            warm = tree(bench.vocabulary, replace(sizes, step=sizes.step // 4), 2, 0)
+            await asyncio.gather(*(bench.parallel(bench.prompt(), warm) for _ in range(4)))
     one, *more = sizes.problems
     most = max(sizes.branches)
-    todo: list[Any] = []
-    if "exactness" in parts:
-        todo.append(partial(exactness, bench, plain, load))
-    if "trees" in parts:
-        todo += [partial(trees, bench, plain, *pair) for pair in pairs]
-    if "candidates" in parts:
-        todo += [partial(candidates, bench, plain, max(sizes.candidates), branches) for branches in (0, 5)]
-    if "speed" in parts:
-        todo += [partial(speed, bench, one, branches) for branches in (*sizes.branches, 1)]
-        todo.append(partial(speed, bench, one, most, sizes.long))
-    if "memory" in parts:
-        todo += [partial(memory, bench, count, 5) for count in sizes.candidates]
-    if "speed" in parts:
-        todo += [partial(speed, bench, problems, branches) for problems in more for branches in sizes.branches]
-    for each in todo:
-        if time.monotonic() > deadline:
-            tell("out of time; the rest was not measured")
-            return
-        found = await each()
-        for row in found if isinstance(found, list) else [found]:
-            report.add(row)
+    todo: dict[str, list[Any]] = {
+        "exactness": [partial(exactness, bench, load)],
+        "pressure": [partial(pressure, bench, load)],
+        "trees": [partial(trees, bench, *pair) for pair in pairs],
+        "candidates": [partial(candidates, bench, max(sizes.candidates), branches) for branches in (0, 5)],
+        "profile": [partial(profile, bench)],
+        "speed": [
+            *(partial(speed, bench, one, branches) for branches in (*sizes.branches, 1)),
+            partial(speed, bench, one, most, sizes.long),
+            *(partial(speed, bench, problems, branches) for problems in more for branches in sizes.branches),
+        ],
+        "memory": [partial(memory, bench, count, 5) for count in sizes.candidates],
+    }
+    for part in parts:
+        for each in todo.get(part, ()):
+            try:
+                async for row in each():
+                    report.add(row)
+            except Exception as error:
+                what = " ".join(str(word) for word in each.args[1:] if isinstance(word, int))
+                report.add({"part": part, "what": what, "failed": f"{type(error).__name__}: {error}"[:500]})
+
+
+async def by_script(part: str, name: str, report: Report) -> None:
+    """Rows that a script beside this one prints as lines of JSON: a process that has the device for itself."""
+    script = str(Path(__file__).with_name(name))
+    process = await asyncio.create_subprocess_exec(sys.executable, script, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        async for line in process.stdout:
+            report.add({"part": part, **json.loads(line)})
+        if await process.wait():
+            report.add({"part": part, "failed": f"{name} ended with status {process.returncode}"})
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+
+
+def other_models() -> str:
+    """All models of SGLang but the one that is served: it would import every one of them."""
+    found = importlib.util.find_spec("sglang")
+    places = found.submodule_search_locations if found is not None else None
+    models = Path((places or [""])[0]) / "srt" / "models"
+    return ",".join(sorted(path.stem for path in models.glob("*.py") if path.stem not in ("__init__", "qwen3")))
 
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=SHAPES, default="qwen3-4b", help="shape of the random model")
+    parser.add_argument("--layers", type=int, help="so many layers instead of the model's (exactness needs room)")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--ranks", type=int, default=1, help="tensor-parallel ranks, one a GPU")
+    parser.add_argument("--tokens", type=int, help="size of the key-value memory")
     parser.add_argument(
-        "--only", default="kernels,trees,candidates,exactness,speed,memory", help="parts to run, with commas"
+        "--only",
+        default="kernels,trees,candidates,profile,speed,memory",
+        help="parts to run, in this order, with commas; also fa3, exactness, pressure",
     )
     parser.add_argument(
-        "--trees", help="problems x branches [x tokens of a step], with commas; 16x8,1x8x1024 (default: all)"
+        "--trees", help="problems x branches [x tokens of a step [x blocks]], with commas; 16x8,1x8x1024 (default: all)"
     )
-    parser.add_argument("--seconds", type=float, default=1e9, help="start no further measurement after this time")
+    parser.add_argument("--seconds", type=float, default=1e9, help="end after this time, with what there is")
     parser.add_argument("--out", type=Path, help="append each result as a line of JSON")
     parser.add_argument("--log", type=Path, help="the server's log")
     parser.add_argument("--json", action="store_true", help="JSON instead of a table on standard output")
     parser.add_argument("flags", nargs="*", help="further flags for SGLang, after --")
     arguments = parser.parse_args()
-    started = time.monotonic()
-    deadline = started + arguments.seconds
-    shape = SHAPES[arguments.model]
-    sizes = SMALL if arguments.device == "cpu" else FULL
-    dtype = torch.float32 if arguments.device == "cpu" else torch.bfloat16
-    vocabulary = ids(shape["vocab_size"])
     report = Report(arguments.out)
     parts = arguments.only.split(",")
-    pairs: list[tuple[int, ...]] = [(problems, branches) for problems in sizes.problems for branches in sizes.branches]
-    pairs += [(problems, max(sizes.branches), sizes.long) for problems in sizes.problems]
-    if arguments.trees:
-        pairs = [tuple(map(int, words.split("x"))) for words in arguments.trees.split(",")]
-    if "kernels" in parts and arguments.device == "cuda":
-        from tree_attention import measurements
-
-        for row in measurements():
-            report.add(row)
-    logs: dict[str, list[str]] = {"tree": [], "plain": []}
-    if parts != ["kernels"]:
-        async with contextlib.AsyncExitStack() as stack:
-            home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            checkpoint(shape, dtype, arguments.device, home / "model", vocabulary)
-            load = partial(Reference.load, home / "model", arguments.device, vocabulary)
-            tell(f"checkpoint after {time.monotonic() - started:.0f} s")
-            os.environ |= {
-                TAGS_VARIABLE: vocabulary_to_json(vocabulary),
-                BANNED: json.dumps(list(vocabulary.tags)),
-                "PYTHONPATH": f"{FORCING}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
-            }
-            flags = ((CPU_FLAGS if arguments.device == "cpu" else GPU_FLAGS).split(), arguments.flags)
-            http = await stack.enter_async_context(session())
-
-            async def start(name: str, tree_attention: str) -> tuple[Bench, str]:
-                counters = np.memmap(home / name, dtype=np.int64, mode="w+", shape=(4,))
-                launch = Launch(
-                    str(home / "model"),
-                    port=0,
-                    flags=tuple(word for words in flags for word in words),
-                    environment={COUNTERS: str(home / name), VARIABLE: tree_attention},
-                )
-                running = await stack.enter_async_context(served(launch, logs[name].append))
-                tell(f"{name} is healthy after {time.monotonic() - started:.0f} s")
-                bench = Bench(address(running, http), counters, vocabulary, shape["vocab_size"], sizes)
-                return bench, running.profile.version
-
-            try:
-                on = "1" if arguments.device == "cpu" else ""
-                (bench, version), (plain, _) = await asyncio.gather(start("tree", on), start("plain", "0"))
-                await measure(bench, plain, load, report, parts, pairs, deadline)
-            except BaseException:
-                for name, lines in logs.items():
-                    print(f"--- {name}", *lines[-60:], sep="\n", file=sys.stderr)
-                raise
-            finally:
-                if arguments.log:
-                    arguments.log.write_text("\n".join(f"{n}: {line}" for n, lines in logs.items() for line in lines))
-        decodes = [line for line in logs["tree"] if "Decode batch" in line]
-        report.add(
-            {
-                "part": "server",
-                "sglang": version,
-                "device": torch.cuda.get_device_name() if arguments.device == "cuda" else "cpu",
-                "decode_reports_with_graph": sum("cuda graph: True" in line for line in decodes),
-                "decode_reports": len(decodes),
-            }
-        )
+    scripts = {"kernels": "tree_attention.py", "fa3": "fa3_decode.py"}
+    try:
+        async with asyncio.timeout(arguments.seconds):
+            for part in parts:
+                if part in scripts and arguments.device == "cuda":
+                    await by_script(part, scripts[part], report)
+            if set(parts) - set(scripts):
+                await on_server(arguments, parts, report)
+    except TimeoutError:
+        report.add({"part": "run", "failed": f"out of time after {arguments.seconds:.0f} s; the rest was not measured"})
     print(json.dumps(report.rows) if arguments.json else table(report.rows))
+
+
+async def on_server(arguments: argparse.Namespace, parts: Sequence[str], report: Report) -> None:
+    """Start the server and measure the parts that need it."""
+    started = time.monotonic()
+    cpu = arguments.device == "cpu"
+    shape = SHAPES[arguments.model] | ({"num_hidden_layers": arguments.layers} if arguments.layers else {})
+    sizes = SMALL if cpu else FULL
+    vocabulary = ids(shape["vocab_size"])
+    pairs = [tuple(map(int, words.split("x"))) for words in (arguments.trees or sizes.trees).split(",")]
+    flags = [*(CPU_FLAGS if cpu else GPU_FLAGS).split(), "--max-total-tokens", str(arguments.tokens or sizes.pool)]
+    if arguments.ranks > 1:
+        flags += ["--tp-size", str(arguments.ranks), "--disable-custom-all-reduce"]
+    if "pressure" in parts:
+        flags += ["--schedule-conservativeness", "0.01"]
+    lines: list[str] = []
+    async with contextlib.AsyncExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        file = stack.enter_context(arguments.log.open("w", encoding="utf-8")) if arguments.log else None
+
+        def log(line: str) -> None:
+            lines.append(line)
+            if file is not None:
+                print(f"{time.monotonic() - started:7.2f} {line}", file=file, flush=True)
+
+        checkpoint(shape, torch.float32 if cpu else torch.bfloat16, arguments.device, home / "model", vocabulary)
+        saved = time.monotonic() - started
+        counters = np.memmap(home / "counters", dtype=np.int64, mode="w+", shape=(forcing.SIZE,))
+        environment = {
+            "PYTHONPATH": f"{FORCING}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+            TAGS_VARIABLE: vocabulary_to_json(vocabulary),
+            forcing.BANNED: json.dumps(list(vocabulary.tags)),
+            forcing.COUNTERS: str(home / "counters"),
+            VARIABLE: "1" if cpu else "",
+            "SGLANG_DISABLED_MODEL_ARCHS": other_models(),
+        } | ({"SGLANG_USE_CPU_ENGINE": "1"} if cpu else {})
+        launch = Launch(str(home / "model"), port=0, flags=(*flags, *arguments.flags), environment=environment)
+        try:
+            running = await stack.enter_async_context(served(launch, log))
+            told = {"checkpoint": saved, "healthy": time.monotonic() - started, "sglang": running.profile.version}
+            report.add({"part": "start", **told, "flags": flags})
+            if not cpu and not any("tree attention is on" in line for line in lines):
+                raise RuntimeError("tree attention is not on; the server's log says why")
+            http = await stack.enter_async_context(session())
+            bench = Bench(
+                address(running, http),
+                counters,
+                vocabulary,
+                shape["vocab_size"],
+                sizes,
+                graphs=not cpu,
+                samples=Path(f"{home / 'counters'}{forcing.SAMPLES}"),
+            )
+            load = partial(Reference.load, home / "model", arguments.device, vocabulary)
+            await measure(bench, load, report, parts, pairs)
+        except BaseException:
+            print(*lines[-60:], sep="\n", file=sys.stderr)
+            raise
+        finally:
+            decodes = [line for line in lines if "Decode batch" in line]
+            report.add(
+                {
+                    "part": "server",
+                    "device": "cpu" if cpu else torch.cuda.get_device_name(),
+                    "layers": shape["num_hidden_layers"],
+                    "ranks": arguments.ranks,
+                    "decode_reports_with_graph": sum("cuda graph: True" in line for line in decodes),
+                    "decode_reports": len(decodes),
+                }
+            )
 
 
 def address(running: Served, http: aiohttp.ClientSession) -> Server:

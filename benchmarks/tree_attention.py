@@ -1,40 +1,27 @@
-"""Decode attention of one layer over prefixes that rows share: part `kernels` of sglang_gpu.py. Needs a GPU."""
+"""Decode attention of one layer over prefixes that rows share: part `kernels` of sglang_gpu.py. Needs a GPU.
+
+    python benchmarks/tree_attention.py            # a line of JSON a shape
+    python benchmarks/tree_attention.py compile    # FlashInfer's kernels, as at first use: minutes
+
+FlashInfer's cascade is measured where its kernels are compiled within the seconds that CASCADE_SECONDS says (240).
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import statistics
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from decode_shapes import SHAPES, Levels, label, layers, scattered
 
 from espalier.runtime.sglang.plugin.tree_attention.backend import MIN_SEGMENT
 from espalier.runtime.sglang.plugin.tree_attention.forest import Chain, group
 from espalier.runtime.sglang.plugin.tree_attention.workspace import Heads, Tuning, Workspace
-
-Levels = tuple[tuple[int, int], ...]
-"""Tokens from a row's start that groups of so many rows share, shortest first."""
-
-QWEN_4B = Heads(32, 8, 128)
-SHAPES: tuple[tuple[int, int, Levels, Heads], ...] = (
-    (128, 3200, ((3000, 8),), QWEN_4B),
-    (80, 3200, ((3000, 5),), QWEN_4B),
-    (128, 1000, ((800, 8),), QWEN_4B),
-    (128, 8000, ((7500, 8),), QWEN_4B),
-    (128, 1000, (), QWEN_4B),
-    (128, 3200, (), QWEN_4B),
-    (80, 3000, ((2000, 80), (2800, 5)), QWEN_4B),
-    (16, 2300, ((2000, 16),), QWEN_4B),
-    (8, 3200, ((3000, 8),), QWEN_4B),
-    (8, 3200, (), QWEN_4B),
-    (2, 1000, ((800, 2),), QWEN_4B),
-    (128, 3200, ((3000, 8),), Heads(28, 4, 128)),
-    (128, 3200, ((3000, 8),), Heads(16, 16, 128)),
-)
-"""Rows, context, sharing, heads."""
-
-LAYERS_BYTES = 5e8
-"""Layers take turns until they hold so much, several times the cache."""
 
 
 class Scene:
@@ -45,19 +32,11 @@ class Scene:
         self.chains: list[Chain] = [
             tuple(((length, row // size), length) for length, size in levels) for row in range(rows)
         ]
-        slots = torch.zeros(rows, context, dtype=torch.int64)
-        used = begin = 0
-        for length, size in levels:
-            groups = -(-rows // size)
-            shared = used + torch.arange(groups * (length - begin)).view(groups, -1)
-            slots[:, begin:length] = shared.repeat_interleave(size, 0)[:rows]
-            used, begin = used + shared.numel(), length
-        own = rows * (context - begin)
-        slots[:, begin:] = used + torch.arange(own).view(rows, -1)
-        used += own
-        self.slots = torch.randperm(used)[slots].cuda()
+        self.levels = levels
+        slots, used = scattered(rows, context, levels)
+        self.slots = torch.from_numpy(slots).cuda()
         self.bytes = used * heads.key_value * heads.width * 4
-        many = max(1, min(24, int(LAYERS_BYTES // self.bytes)))
+        many = layers(used, (heads.query, heads.key_value, heads.width))
         options: dict[str, Any] = {"dtype": torch.bfloat16, "device": "cuda"}
         self.keys = [torch.randn(used, heads.key_value, heads.width, **options) for _ in range(many)]
         self.values = [torch.randn_like(each) for each in self.keys]
@@ -122,6 +101,52 @@ class Scene:
 
         return run
 
+    def cascade(self) -> Callable[[], None]:
+        """FlashInfer's: a level for each length that rows share, one for what they do not; planned for this batch."""
+        from flashinfer import cascade
+
+        paged = cascade.BatchPrefillWithPagedKVCacheWrapper
+
+        def fa2(*args: Any, **kwargs: Any) -> Any:
+            """The back end that packs the query heads of a few rows; Hopper's own is made for long queries."""
+            return paged(*args, **kwargs, backend="fa2")
+
+        ints: dict[str, Any] = {"dtype": torch.int32, "device": "cuda"}
+        queries, starts, slots, ends = [], [], [], []
+        begin, context = 0, self.slots.shape[1]
+        for length, size in (*self.levels, (context, 1)):
+            first = list(range(0, self.rows, size))
+            queries.append(torch.tensor([*first, self.rows], **ints))
+            starts.append(torch.arange(len(first) + 1, **ints) * (length - begin))
+            slots.append(self.slots[first, begin:length].flatten().int())
+            ends.append(torch.ones(len(first), **ints))
+            begin = length
+        space = torch.empty(1 << 29, dtype=torch.uint8, device="cuda")
+        cascade.BatchPrefillWithPagedKVCacheWrapper = fa2
+        try:
+            wrapper = cascade.MultiLevelCascadeAttentionWrapper(len(queries), space, "NHD")
+        finally:
+            cascade.BatchPrefillWithPagedKVCacheWrapper = paged
+        wrapper.plan(
+            queries,
+            starts,
+            slots,
+            ends,
+            self.heads.query,
+            self.heads.key_value,
+            self.heads.width,
+            1,
+            sm_scale=self.scale,
+            q_data_type=torch.bfloat16,
+        )
+        pages = [(k[:, None], v[:, None]) for k, v in zip(self.keys, self.values, strict=True)]
+
+        def run() -> None:
+            for each in pages:
+                self.out = wrapper.run(self.q, each)
+
+        return run
+
     def measured(self, run: Callable[[], None]) -> tuple[float, float]:
         """Microseconds a layer in a CUDA graph, and the largest relative error of three rows against float32."""
         self.out.fill_(torch.nan)
@@ -171,16 +196,15 @@ def bandwidth() -> float:
 def measurements() -> Iterator[dict[str, Any]]:
     """A row a shape."""
     speed = bandwidth()
+    problem = no_cascade(float(os.environ.get("CASCADE_SECONDS", "240")))
+    if problem is not None:
+        yield {"what": "FlashInfer's cascade", "failed": problem}
     for rows, context, levels, heads in SHAPES:
-        scene = Scene(rows, context, levels, heads)
+        scene = Scene(rows, context, levels, Heads(*heads))
         stock, stock_error = scene.measured(scene.stock())
         tree, error = scene.measured(scene.ours())
-        yield {
-            "part": "kernels",
-            "rows": rows,
-            "context": context,
-            "shared": ", ".join(f"{length} by {size}" for length, size in levels) or "-",
-            "heads": f"{heads.query}/{heads.key_value}",
+        row = {
+            **label(rows, context, levels, heads),
             "stock": stock,
             "tree": tree,
             "floor": scene.bytes / speed * 1e6,
@@ -189,3 +213,41 @@ def measurements() -> Iterator[dict[str, Any]]:
             "gigabytes_per_second": speed / 1e9,
             "device": torch.cuda.get_device_name(),
         }
+        if problem is None:
+            try:
+                row["cascade"], row["cascade_error"] = scene.measured(scene.cascade())
+            except Exception as failure:
+                problem = f"{type(failure).__name__}: {failure}"[:500]
+                yield {"what": "FlashInfer's cascade", "failed": problem}
+        yield row
+
+
+def no_cascade(seconds: float) -> str | None:
+    """Why FlashInfer's kernels are not there; None if they are."""
+    command = [sys.executable, __file__, "compile"]
+    try:
+        done = subprocess.run(command, check=False, timeout=seconds, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    except subprocess.TimeoutExpired:
+        return f"its kernels were not compiled within {seconds:.0f} s"
+    return None if done.returncode == 0 else done.stdout.decode(errors="replace")[-500:]
+
+
+def compile_cascade() -> None:
+    """Compile what `Scene.cascade` uses, or find it compiled."""
+    from flashinfer.jit.attention import gen_batch_prefill_module
+    from flashinfer.jit.cascade import gen_cascade_module
+
+    kind = torch.bfloat16
+    for made in (
+        gen_cascade_module(),
+        gen_batch_prefill_module("fa2", kind, kind, kind, torch.int32, 128, 128, 0, False, False, False),
+    ):
+        made.build_and_load()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["compile"]:
+        compile_cascade()
+    else:
+        for each in measurements():
+            print(json.dumps(each), flush=True)
