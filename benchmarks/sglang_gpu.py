@@ -637,7 +637,7 @@ LABELS = {
 def cell(value: Any) -> str:
     if value is None:
         return "-"
-    if not isinstance(value, float):
+    if not isinstance(value, float) or value == 0:
         return str(value)
     return f"{value:.0f}" if value >= 1000 else f"{value:.1e}" if value < 0.05 else f"{value:.2f}"
 

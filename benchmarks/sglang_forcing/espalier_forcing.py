@@ -259,7 +259,7 @@ class Forcing:
         lengths = batch.seq_lens_cpu.tolist()
         wishes = [self._wish(request, length) for request, length in zip(batch.reqs, lengths, strict=True)]
         forward.espalier_forced = [(row, token) for row, token in enumerate(wishes) if token is not None]
-        if model_runner.tp_rank:
+        if torch.distributed.is_initialized() and torch.distributed.get_rank():
             return
         self._counters[DECODES if forward.forward_mode.is_decode() else EXTENDS] += 1
         allocator = model_runner.token_to_kv_pool_allocator
