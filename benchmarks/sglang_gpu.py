@@ -449,6 +449,15 @@ async def speed(
     }
 
 
+async def warm_up(bench: Bench) -> AsyncIterator[dict[str, Any]]:
+    """Compile what is compiled at first use."""
+    made = tree(bench.vocabulary, replace(bench.sizes, step=bench.sizes.step // 4), 2, 0)
+    for way in ("tree", "plain"):
+        async with bench.decoding(way):
+            seconds, _ = await wall([bench.parallel(bench.prompt(), made) for _ in range(4)])
+        yield {"part": "warm-up", "way": way, "seconds": seconds}
+
+
 async def wall(requests: Sequence[Any]) -> tuple[float, float]:
     """Seconds until all are answered, and tokens a second."""
     start = time.perf_counter()
@@ -731,10 +740,6 @@ async def measure(
 ) -> None:
     """Parts in the order in which they were named; the most telling first within each."""
     sizes = bench.sizes
-    for way in ("tree", "plain"):  # kernels that are compiled at first use
-        async with bench.decoding(way):
-            warm = tree(bench.vocabulary, replace(sizes, step=sizes.step // 4), 2, 0)
-            await asyncio.gather(*(bench.parallel(bench.prompt(), warm) for _ in range(4)))
     one, *more = sizes.problems
     most = max(sizes.branches)
     todo: dict[str, list[Any]] = {
@@ -749,8 +754,9 @@ async def measure(
             *(partial(speed, bench, problems, branches) for problems in more for branches in sizes.branches),
         ],
         "memory": [partial(memory, bench, count, 5) for count in sizes.candidates],
+        "warm-up": [partial(warm_up, bench)],
     }
-    for part in parts:
+    for part in ("warm-up", *parts):
         for each in todo.get(part, ()):
             try:
                 async for row in each():
