@@ -512,8 +512,9 @@ async def candidates(bench: Bench, count: int, branches: int) -> AsyncIterator[d
 async def profile(bench: Bench) -> AsyncIterator[dict[str, Any]]:
     """Decode steps of the largest batches, in milliseconds of the scheduler's thread and of the GPU.
 
-    `python` is what the thread does itself beside the tags that are forced here. The first level measures nothing but
-    the steps, so the others show what measuring costs.
+    `python` is what the thread does itself beside the tags that are forced here, `hidden` the share of it during which
+    the GPU has something to do. The first level measures nothing but the steps,
+    so the others show what measuring costs.
     """
     problems, branches = max(bench.sizes.problems), max(bench.sizes.branches)
     rows = problems * branches
@@ -536,6 +537,7 @@ async def profile(bench: Bench) -> AsyncIterator[dict[str, Any]]:
             "steps": int(bench.counters[forcing.STEPS]),
             **spent,
             "python": thread if level else None,
+            "hidden": max(0.0, 1 - device["idle"] / thread) if bench.counters[forcing.SPANS] else None,
             "device_passes": int(bench.counters[forcing.SPANS]),
             **device,
             "samples": json.loads(bench.samples.read_text()) if bench.samples.exists() else None,
@@ -638,6 +640,7 @@ LABELS = {
         ("(forcing)", "forcing", 10),
         ("GPU ms", "span", 9),
         ("GPU idle", "idle", 10),
+        ("hidden", "hidden", 8),
     ),
 }
 """Per part: headings, keys and widths of its columns."""
