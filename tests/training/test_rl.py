@@ -17,7 +17,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
-from espalier.runtime.engine import Finished, FinishReason, Limits, Mode
+from espalier.runtime.engine import Finished, FinishReason, Limits, Mode, Usage
+from espalier.training import loop
 from espalier.training.config import (
     ConfigError,
     HeldOutConfig,
@@ -31,13 +32,14 @@ from espalier.training.export import export
 from espalier.training.rl import metrics, papo, zero
 from espalier.training.rl import train as rl
 from espalier.training.rl.batch import example_of, micro_batches, usable_groups
-from espalier.training.rl.judged import JudgedRollout, StaleRolloutError
+from espalier.training.rl.judged import JudgedRollout, Rejoin, StaleRolloutError
 from espalier.training.rl.learner import Learner
 from espalier.training.rl.objective import Papo
 from espalier.training.rl.reward import Reward, RolloutStatus, reward
 from espalier.training.rl.rollout import Collector
 from espalier.training.rl.rollout_engine import served_copy
 from espalier.training.rl.sampler import RolloutBatch
+from espalier.training.run.checkpoint import Progress
 from espalier.training.run.deadline import Deadline
 from espalier.training.run.distributed import ALONE
 from espalier.training.run.errors import MismatchError, NotFiniteError
@@ -84,12 +86,36 @@ async def test_the_metrics_of_a_step_tell_the_accuracy_of_each_task(network: Qwe
         _worth(one, RolloutStatus.PASSED) for one in second
     ]
     judged[-1] = _worth(second[-1], RolloutStatus.UNKNOWN)
+    judged[0] = replace(judged[0], rejoins=(Rejoin(RolloutStatus.ENGINE_ERROR, Usage(), refused=True),))
     config = replace(CONFIG, problems=ProblemsConfig(1, tasks={"chain_sum": 1.0, "lcm": 1.0, "gcd": 1.0}))
     learned = _learner(network).learn([judged[:4]], 0, tmp_path)
     assert learned is not None
     told = metrics.entry(config, RolloutBatch(tuple(judged), [], Counter()), learned, metrics.Seconds(1, 1, 1), ALONE)
     assert told["accuracy_by_task"] == {"chain_sum": 0.5, "lcm": 1.0}, "a task without verdicts has none"
     assert told["accuracy"] == pytest.approx(5 / 7, abs=1e-4)
+    assert told["rejoins_refused"] == 1
+
+
+@pytest.mark.parametrize(
+    ("rejoin", "verdicts", "refused"),
+    [
+        (Rejoin(RolloutStatus.PASSED, Usage()), 1, 0),
+        (Rejoin(RolloutStatus.FAILED, Usage()), 1, 0),
+        (Rejoin(RolloutStatus.UNKNOWN, Usage()), 1, 0),
+        (Rejoin(RolloutStatus.VERIFIER_ERROR, Usage()), 1, 0),
+        (Rejoin(RolloutStatus.TRUNCATED, Usage()), 0, 0),
+        (Rejoin(RolloutStatus.MALFORMED, Usage()), 0, 0),
+        (Rejoin(RolloutStatus.ENGINE_ERROR, Usage()), 0, 0),
+        (Rejoin(RolloutStatus.ENGINE_ERROR, Usage(), refused=True), 0, 1),
+    ],
+)
+async def test_only_re_joins_with_a_conclusion_count_as_verdicts_and_refused_ones_are_told(
+    network: Qwen3ForCausalLM, rejoin: Rejoin, verdicts: int, refused: int
+) -> None:
+    ((one,),) = await _attempts(network, prompts=1, samples=1)
+    one = replace(one, verdict=None, branches=(), rejoins=(rejoin,))
+    total = metrics.totals(RolloutBatch((one,), [], Counter()), (), ALONE)
+    assert (total["verdicts"], total["rejoins_refused"]) == (verdicts, refused)
 
 
 def _learner(network: Qwen3ForCausalLM, **settings: Any) -> Learner:
@@ -258,6 +284,28 @@ def test_a_run_that_is_out_of_time_stops_with_a_checkpoint_and_goes_on(model_fol
     rest = _train(config, model_folder, tmp_path / "parts", resume=True)
     assert len(first) == 1
     assert _untimed(first + rest) == _untimed(whole)
+
+
+def test_a_run_that_dies_before_its_checkpoint_measures_the_same_again(model_folder: Path, tmp_path: Path) -> None:
+    """And keeps the same best model."""
+    config = replace(CONFIG, checkpoint_every=1, held_out=HeldOutConfig(every=2, problems=3, samples=2))
+    _train(config, model_folder, tmp_path / "whole")
+    real = loop.save
+
+    def dying(folder: Path, model: Any, optimizers: Any, progress: Progress, *rest: Any) -> None:
+        if progress.step == 2:
+            raise KeyboardInterrupt
+        real(folder, model, optimizers, progress, *rest)
+
+    with pytest.raises(KeyboardInterrupt), mock.patch.object(loop, "save", dying):
+        _train(config, model_folder, tmp_path / "parts")
+    _train(config, model_folder, tmp_path / "parts", resume=True)
+    whole, parts = (
+        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").open()] for name in ("whole", "parts")
+    )
+    assert _untimed(parts) == _untimed(whole)
+    kept = [(tmp_path / name / "best" / "held-out.json").read_text() for name in ("whole", "parts")]
+    assert kept[0] == kept[1]
 
 
 def test_other_settings_cannot_be_resumed(model_folder: Path, tmp_path: Path) -> None:

@@ -407,7 +407,7 @@ async def test_a_re_join_that_does_not_fit_the_engine_has_no_outcome(network: Qw
         with mock.patch.object(LocalEngine, "generate", cramped):
             (group,) = await replace(collector, rejoins=2).collect(problems(1), 2, SEED)
     for one in group:
-        assert [again.status for again in one.rejoins] == [RolloutStatus.ENGINE_ERROR] * 2
+        assert [(again.status, again.refused) for again in one.rejoins] == [(RolloutStatus.ENGINE_ERROR, True)] * 2
         assert one.rejoin_rewards == ()
 
 

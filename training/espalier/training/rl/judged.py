@@ -33,10 +33,17 @@ class JudgedBranch:
 
 @dataclass(frozen=True, slots=True)
 class Rejoin:
-    """Another conclusion from the branches of a response: what became of it, and what it cost."""
+    """Another conclusion from the branches of a response.
+
+    Attributes:
+        status: What became of it.
+        usage: What it cost.
+        refused: Whether the engine would not serve the request at all.
+    """
 
     status: RolloutStatus
     usage: Usage
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from espalier.training.config import RlConfig
 from espalier.training.rl.branches import set_counts, set_metrics
 from espalier.training.rl.judged import JudgedRollout
 from espalier.training.rl.learner import Learned
-from espalier.training.rl.reward import OUTCOMES, RolloutStatus
+from espalier.training.rl.reward import JUDGED, OUTCOMES, RolloutStatus
 from espalier.training.rl.sampler import RolloutBatch
 from espalier.training.run.distributed import ProcessGroup
 
@@ -56,6 +56,7 @@ def entry(
         "critical_path": round(total["critical_path"] / rollouts, 1),
         **{status.value: int(total[status]) for status in RolloutStatus},
         "refused": int(total["refused"]),
+        "rejoins_refused": int(total["rejoins_refused"]),
         "dropped_too_few_valid": int(total["too_few_valid"]),
         "dropped_uninformative": int(total["uninformative"]),
         **{name: rounded(value) for name, value in asdict(learned).items()},
@@ -91,6 +92,7 @@ def totals(batch: RolloutBatch, tasks: Sequence[str], group: ProcessGroup) -> di
         "rejoin_tokens": sum(again.usage.new_tokens for one in batch.rollouts for again in one.rejoins),
         "critical_path": sum(one.finished.usage.critical_path_tokens for one in batch.rollouts),
         "refused": sum(one.refused for one in batch.rollouts),
+        "rejoins_refused": sum(again.refused for one in batch.rollouts for again in one.rejoins),
         "too_few_valid": batch.dropped["too_few_valid"],
         "uninformative": batch.dropped["uninformative"],
         **{status: statuses[status] for status in RolloutStatus},
@@ -104,5 +106,5 @@ def totals(batch: RolloutBatch, tasks: Sequence[str], group: ProcessGroup) -> di
 def _verdicts(rollouts: Sequence[JudgedRollout]) -> int:
     """Verdicts that were asked for: one on each conclusion, and one on each different answer of a prompt's steps."""
     asked = {(rollout.problem.id, branch.answer) for rollout in rollouts for branch in rollout.branches}
-    conclusions = sum((rollout.verdict is not None) + len(rollout.rejoins) for rollout in rollouts)
-    return conclusions + len(asked)
+    judged = sum(again.status in JUDGED for rollout in rollouts for again in rollout.rejoins)
+    return sum(rollout.verdict is not None for rollout in rollouts) + judged + len(asked)

@@ -66,6 +66,9 @@ _BY_VERDICT = {
     Status.ERROR: RolloutStatus.VERIFIER_ERROR,
 }
 
+JUDGED = frozenset(_BY_VERDICT.values())
+"""Statuses that come from a verdict."""
+
 _BY_REASON = {FinishReason.LENGTH: RolloutStatus.TRUNCATED, FinishReason.MALFORMED: RolloutStatus.MALFORMED}
 
 

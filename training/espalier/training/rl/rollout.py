@@ -222,7 +222,7 @@ class Collector:
         try:
             last = await self._finished(replace(first, request_id=name, sampling=sampling, given=given))
         except RequestRefused:
-            return Rejoin(RolloutStatus.ENGINE_ERROR, Usage())
+            return Rejoin(RolloutStatus.ENGINE_ERROR, Usage(), refused=True)
         status = None
         if last.reason is FinishReason.STOP:
             claim = Claim(answer_text(last.rollout, self.vocabulary, self.engine.tokenizer), problem=problem.text)
