@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
+from espalier.training import loop
 from espalier.training.config import MetricsConfig, TrainerConfig
 from espalier.training.loop import Run, RunLength, StepResult, resumable, train
 from espalier.training.model.network import load_network
-from espalier.training.run.checkpoint import CheckpointError, Progress
+from espalier.training.run.checkpoint import CheckpointError, Progress, save
 from espalier.training.run.deadline import Deadline
 from espalier.training.run.distributed import ALONE
 from espalier.training.run.metrics import Report
@@ -76,14 +77,43 @@ async def test_it_saves_and_evaluates_when_the_settings_say_and_at_the_end(model
         ("saved", 2),
         ("evaluate", 3),
         ("saved", 4),
-        ("saved", 5),
         ("evaluate", 5),
+        ("saved", 5),
     ]
     written = [(one["step"], "loss" if "loss" in one else "held_out") for one in entries(run.out)]
     assert written == [(0, "held_out"), (2, "loss"), (3, "held_out"), (4, "loss"), (5, "loss"), (5, "held_out")]
     assert [entry["done"] for entry in entries(run.out) if "loss" in entry] == [0.4, 0.8, 1.0]
     assert len(list((run.out / "checkpoint").iterdir())) == 2
     assert (run.out / "model" / "config.json").exists()
+
+
+class Stopped(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("where", ["evaluating", "saving"])
+async def test_a_run_that_stops_between_evaluation_and_checkpoint_loses_neither(
+    model: Path, tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stopping(Counting):
+        async def evaluate(self, step: int) -> Mapping[str, Any]:
+            if where == "evaluating" and step == 4:
+                raise Stopped
+            return await super().evaluate(step)
+
+    def saving(folder: Path, network: Any, optimizers: Any, progress: Progress, *rest: Any) -> None:
+        if where == "saving" and progress.step == 4:
+            raise Stopped
+        save(folder, network, optimizers, progress, *rest)
+
+    run = run_of(tmp_path / "run", model, 5, checkpoint_every=2, evaluate_every=2)
+    monkeypatch.setattr(loop, "save", saving)
+    with pytest.raises(Stopped):
+        await go(Stopping(), model, run)
+    monkeypatch.undo()
+    assert await go(Counting(), model, replace(run, resume=resumable(run.out)))
+    assert [entry["step"] for entry in entries(run.out) if "held_out" in entry] == [0, 2, 4, 5]
+    assert [entry["step"] for entry in entries(run.out) if "loss" in entry] == [1, 2, 3, 4, 5]
 
 
 async def test_a_batch_with_nothing_to_train_on_is_no_step(model: Path, tmp_path: Path) -> None:
@@ -103,7 +133,7 @@ async def test_each_part_takes_a_step_and_only_the_last_leaves_a_model(model: Pa
         assert (run.out / "model").exists() is ends[-1]
     assert ends == [False, False, True]
     assert [entry["step"] for entry in entries(run.out) if "loss" in entry] == [1, 2, 3]
-    assert [name for name, _ in stepper.asked] == ["begin", "batch", "saved", "evaluate"]
+    assert [name for name, _ in stepper.asked] == ["begin", "batch", "evaluate", "saved"]
 
 
 async def test_a_finished_run_is_not_trained_again(model: Path, tmp_path: Path) -> None:

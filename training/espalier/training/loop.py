@@ -168,11 +168,11 @@ async def train(stepper: Stepper, trainer: Trainer, tokenizer: Any, run: Run) ->
             due = stop or _every(run.checkpoint_every, progress)
             if taken.entry is not None and (due or _every(run.record_every, progress)):
                 record({"step": progress.step, **taken.entry, "done": round(done, 4)})
+            if done >= 1.0 or _every(run.evaluate_every, progress):  # a run goes on behind its checkpoint
+                await _evaluate(stepper, progress.step, record)
             if due:
                 save(run.checkpoints, network, optimizers, progress, group, run.keep_checkpoints)
                 stepper.saved(progress.step)
-            if done >= 1.0 or _every(run.evaluate_every, progress):
-                await _evaluate(stepper, progress.step, record)
             if stop:
                 break
         if done < 1.0:
