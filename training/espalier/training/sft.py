@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -69,8 +69,8 @@ class SupervisedStepper:
     batch_size: int
     out: Path
     _stream: Iterator[PackedSequence] = field(default_factory=lambda: iter(()))
-    _held_out: list[MicroBatch] = field(default_factory=list)
-    _started: float = 0.0
+    _held_out: Sequence[PackedSequence] = ()
+    _seconds: float = 0.0
     _tokens: int = 0
 
     def __post_init__(self) -> None:
@@ -84,24 +84,24 @@ class SupervisedStepper:
 
     async def begin(self, progress: Progress, record: Report) -> None:
         """Find the place in the stream."""
-        self._held_out = self._batches(self.source.held_out())
+        self._held_out = self.source.held_out()
         self._stream = self.source.packed_sequences(progress.position)
-        self._started = time.monotonic()
 
     async def step(self, progress: Progress, done: float) -> StepResult:
         """One optimiser step on the next sequences, of which each process takes its share."""
-        group = self.trainer.group
+        started, group = time.monotonic(), self.trainer.group
         sequences = list(islice(self._stream, self.batch_size))
-        batches = self._batches(sequences[group.rank :: group.size])
+        batches = list(self._batches(sequences[group.rank :: group.size]))
         step = self.trainer.step(batches, _loss, progress.step, done, self.out)
         self._tokens += sum(len(one.tokens) for one in sequences)
+        self._seconds += time.monotonic() - started
         if step is None:
             return StepResult(self.batch_size, None)
         entry = {
             "loss": round(step.loss, 4),
             "grad_norm": round(step.grad_norm, 4),
             "learning_rate": float(f"{step.learning_rate:.4g}"),
-            "tokens_per_second": round(self._tokens / (time.monotonic() - self._started)),
+            "tokens_per_second": round(self._tokens / self._seconds),
         }
         return StepResult(self.batch_size, entry)
 
@@ -112,12 +112,13 @@ class SupervisedStepper:
         """Loss of each task on the held-out sequences."""
         if not self._held_out:
             return {}
-        by_task = losses_by_task(self.trainer.policy, self._held_out, self.source.names)
+        by_task = losses_by_task(self.trainer.policy, self._batches(self._held_out), self.source.names)
         return {name: round(value, 4) for name, value in by_task.items()}
 
-    def _batches(self, sequences: Sequence[PackedSequence]) -> list[MicroBatch]:
+    def _batches(self, sequences: Sequence[PackedSequence]) -> Iterator[MicroBatch]:
+        """Micro-batches, each collated when it is asked for."""
         size, device = self.trainer.config.micro_batch_size, self.trainer.group.device
-        return [collate(sequences[start : start + size], device) for start in range(0, len(sequences), size)]
+        return (collate(sequences[start : start + size], device) for start in range(0, len(sequences), size))
 
 
 def _loss(_: MicroBatch, scores: Scores, tokens: int) -> Tensor:
@@ -125,7 +126,7 @@ def _loss(_: MicroBatch, scores: Scores, tokens: int) -> Tensor:
 
 
 @torch.no_grad()
-def losses_by_task(policy: PolicyNetwork, batches: list[MicroBatch], names: Sequence[str]) -> dict[str, float]:
+def losses_by_task(policy: PolicyNetwork, batches: Iterable[MicroBatch], names: Sequence[str]) -> dict[str, float]:
     """Mean loss per trained token of each task."""
     sums, counts = torch.zeros(2, len(names), dtype=torch.float64)
     for batch in batches:
