@@ -2,7 +2,7 @@
 
     python -m recipes.ablation train --out runs/ablation      # goes on where it was stopped
     python -m recipes.ablation train --out runs/ablation --arms set-sequential set-parallel-balanced --seeds 1
-    python -m recipes.ablation report --out runs/ablation --plot docs/images/set-credit.png
+    python -m recipes.ablation report --out runs/ablation --plot docs/images/set-credit-ablation.png
 
 The two starts are made by supervised training of the same network on the same problems, in the form that each way of
 decoding needs (`start.toml`; plain chains of thought for sequential decoding), for as many steps as bring the passing
