@@ -184,6 +184,16 @@ async def test_a_server_that_is_not_there_says_so(unused_tcp_port: int) -> None:
             pass
 
 
+async def test_a_server_that_cannot_be_reached_is_asked_again_and_that_is_said(unused_tcp_port: int) -> None:
+    url = f"http://127.0.0.1:{unused_tcp_port}/v1"
+    with structlog.testing.capture_logs() as logs, pytest.raises(EngineUnavailable, match="does not answer"):
+        async with OpenAIEngine(url, OpenAIConfig(retries=1)):
+            pass
+    told = [(line["server"], line["retry"], line["retries"]) for line in logs if "cannot be reached" in line["event"]]
+    assert told == [(url, 1, 1)]
+    assert all(line["error"] for line in logs)
+
+
 async def test_a_server_with_several_models_wants_a_name() -> None:
     async with serving(FakeOpenAI(models=("a", "b"))) as url:
         with pytest.raises(EngineError, match="serves a, b; name one"):

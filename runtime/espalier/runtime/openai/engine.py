@@ -97,7 +97,7 @@ class OpenAIEngine:
             api_key=self._config.key or "none",
             max_retries=self._config.retries,
             timeout=self._config.seconds,
-            http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [self._note_refusal]}),
+            http_client=_LoggingClient(self._url, self._config.retries),
         )
         try:
             self._info = await self._meet(self._client)
@@ -157,19 +157,6 @@ class OpenAIEngine:
         if self._client is not None:
             await self._client.close()
             self._client = None
-
-    async def _note_refusal(self, response: Any) -> None:
-        """Say that the server has no room now; the client asks it again."""
-        again = int(response.request.headers.get(RETRY_COUNT, 0)) + 1
-        if _is_passing(response.status_code) and again <= self._config.retries:
-            log.warning(
-                "the server has no room; it is asked again",
-                server=self._url,
-                status=response.status_code,
-                retry=again,
-                retries=self._config.retries,
-                retry_after=response.headers.get("retry-after"),
-            )
 
     async def _meet(self, client: openai.AsyncOpenAI) -> EngineInfo:
         config = self._config
@@ -291,6 +278,39 @@ class _Text:
         return [Tokens(self._request.request_id, (), tuple(fresh), (0.0,) * count, (False,) * count, positions)]
 
 
+class _LoggingClient(openai.DefaultAsyncHttpxClient):
+    """The connections of the client library, which sends a request again that has failed; this says so in the log."""
+
+    def __init__(self, server: str, retries: int) -> None:
+        super().__init__()
+        self._server = server
+        self._retries = retries
+
+    async def send(self, request: Any, **options: Any) -> Any:
+        """Send a request once."""
+        try:
+            response = await super().send(request, **options)
+        except Exception as error:
+            said = str(error) or type(error).__name__
+            self._note(request, "the server cannot be reached; it is asked again", error=said)
+            raise
+        if _is_passing(response.status_code):
+            after = response.headers.get("retry-after")
+            self._note(
+                request, "the server has no room; it is asked again", status=response.status_code, retry_after=after
+            )
+        return response
+
+    def _note(self, request: Any, event: str, **details: Any) -> None:
+        if (sent := _times_sent(request)) <= self._retries:
+            log.warning(event, server=self._server, retry=sent, retries=self._retries, **details)
+
+
+def _times_sent(request: Any) -> int:
+    """How often the client library has sent a request, this time included."""
+    return int(request.headers.get(RETRY_COUNT, 0)) + 1
+
+
 def _is_passing(status: int) -> bool:
     """Whether the client asks again after such a status."""
     return status in (408, 409, 429) or status >= 500
@@ -312,7 +332,7 @@ def _failure(error: openai.OpenAIError, url: str) -> EngineError:
         case openai.NotFoundError():
             return EngineError(f"{url} lacks the model or the path ({said})")
         case openai.APIStatusError() if _is_passing(error.status_code):
-            asked = int(error.response.request.headers.get(RETRY_COUNT, 0)) + 1
+            asked = _times_sent(error.response.request)
             times = "once" if asked == 1 else f"{asked} times"
             return EngineUnavailable(f"{url} does not answer, asked {times}: {said}")
         case _:
