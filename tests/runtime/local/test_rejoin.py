@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from espalier.runtime.decoding.given import first_position
 from espalier.runtime.engine import (
     BranchOpened,
     Finished,
@@ -223,6 +224,28 @@ async def test_what_cannot_be_joined_is_refused_by_name() -> None:
             with pytest.raises(RequestRefused, match=said):
                 await finish(engine, bad)
         assert (await finish(engine, rejoins(request, first)[0])).reason is FinishReason.STOP
+
+
+async def test_a_re_join_has_room_for_a_token_or_is_refused() -> None:
+    """The context holds positions, which steps share: a response may have more tokens than it has positions."""
+    sampler = ScriptedSampler(VOCABULARY, scripts(5, 1, Shape(blocks=(1, 1), plans=(2, 3))))
+    request = GenerateRequest("request-0", (40, 41), GREEDY, limits=Limits(max_tokens=10_000))
+    async with LocalEngine.serve(tiny_qwen3(1), TOKENIZER, ROOMY, sampler) as engine:
+        again, *_ = rejoins(request, await finish(engine, request))
+    assert again.given is not None
+    start = first_position(again) + len(VOCABULARY.takeaway_opening())
+    assert start < len(again.prompt) + len(again.given.tokens)
+    for context, fits in ((start, False), (start + 1, True)):
+        module = tiny_qwen3(1)
+        module.config.max_position_embeddings = context
+        async with LocalEngine.serve(module, TOKENIZER, ROOMY, sampler) as engine:
+            if fits:
+                end = await finish(engine, again)
+                assert (end.reason, end.usage.sampled_tokens) == (FinishReason.LENGTH, 1)
+                assert max(end.rollout.positions) < context
+            else:
+                with pytest.raises(RequestRefused, match=f"given: .* position {start}; the context holds {context}"):
+                    await finish(engine, again)
 
 
 def _cut(given: Rollout, end: int) -> Rollout:

@@ -30,6 +30,23 @@ def require_joinable(request: GenerateRequest) -> None:
         raise RequestRefused("given: tokens, logprobs, forced, positions and paths must be equally long and not empty")
 
 
+def require_known_ids(request: GenerateRequest, size: int, owner: str) -> None:
+    """Whether the model has an embedding for each token of the prompt and of what is given.
+
+    Args:
+        request: What is asked for.
+        size: Ids are 0 to `size` - 1.
+        owner: Whose ids these are, for the message.
+
+    Raises:
+        RequestRefused: A token has none; the message names the field.
+    """
+    for name, tokens in (("prompt", request.prompt), ("given", request.given.tokens if request.given else ())):
+        strange = next((token for token in tokens if not 0 <= token < size), None)
+        if strange is not None:
+            raise RequestRefused(f"{name} holds token id {strange}; the {owner}'s ids are 0 to {size - 1}")
+
+
 def first_position(request: GenerateRequest) -> int:
     """Position of the first new token of a response: behind the prompt, or behind the longest of the last steps."""
     given = request.given

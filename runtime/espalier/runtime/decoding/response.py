@@ -77,7 +77,7 @@ class Response:
     def __post_init__(self) -> None:
         """
         Raises:
-            RequestRefused: The beginning that is given does not end where steps join.
+            RequestRefused: The beginning that is given does not end where steps join, or fills the context.
         """
         prompt = self.request.prompt
         self.root = Branch((), None, branch_noise(self.request.sampling.seed, ()), ROOT, len(prompt) - 1)
@@ -152,6 +152,10 @@ class Response:
         positions = [place for branch, run in linearised(self.root, first=1) for place in branch.positions[run]]
         if tuple(positions[:-opening]) != given.positions:
             raise RequestRefused("given: the positions are not those that an engine decodes with")
+        if self.root.position >= self.context_length:
+            raise RequestRefused(
+                f"given: the response goes on at position {self.root.position}; the context holds {self.context_length}"
+            )
         self._replaying = False
         self.given_blocks = len(self.root.forks)
         self.active = {self.root: None}

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from espalier.runtime.decoding.finished import with_structure
-from espalier.runtime.decoding.given import require_joinable
+from espalier.runtime.decoding.given import require_joinable, require_known_ids
 from espalier.runtime.decoding.response import Response
 from espalier.runtime.engine import (
     EngineError,
@@ -264,11 +264,7 @@ class LocalEngine:
             raise RequestRefused(
                 f"prompt has {len(request.prompt)} tokens; the model's context holds {self._context_length}"
             )
-        size = int(self._model.config.vocab_size)
-        for name, tokens in (("prompt", request.prompt), ("given", request.given.tokens if request.given else ())):
-            strange = next((token for token in tokens if not 0 <= token < size), None)
-            if strange is not None:
-                raise RequestRefused(f"{name} holds token id {strange}; the model's ids are 0 to {size - 1}")
+        require_known_ids(request, int(self._model.config.vocab_size), "model")
         require_joinable(request)
         if request.mode is Mode.PARALLEL:
             if self._vocabulary is None:

@@ -16,7 +16,7 @@ import aiohttp
 
 from espalier.common.distribution import install
 from espalier.runtime.decoding.finished import with_structure
-from espalier.runtime.decoding.given import require_joinable
+from espalier.runtime.decoding.given import require_joinable, require_known_ids
 from espalier.runtime.decoding.response import Response
 from espalier.runtime.decoding.transcript import Transcript
 from espalier.runtime.engine import (
@@ -372,10 +372,7 @@ def _require_possible(request: GenerateRequest, profile: Profile, ids: int) -> N
         raise RequestRefused(
             f"{name} has {len(request.prompt) + len(given)} tokens; the server's context holds {profile.context_length}"
         )
-    for name, tokens in (("prompt", request.prompt), ("given", given)):
-        strange = next((token for token in tokens if not 0 <= token < ids), None)
-        if strange is not None:  # it would kill the whole server (seen with SGLang 0.5.21)
-            raise RequestRefused(f"{name} holds token id {strange}; the tokenizer's ids are 0 to {ids - 1}")
+    require_known_ids(request, ids, "tokenizer")  # others would kill the whole server (seen with SGLang 0.5.21)
 
 
 async def _abort(running: _Running) -> None:
