@@ -9,16 +9,15 @@ and the same server, which has to take fields that it does not know, as vLLM and
 the last box; here votes are by equivalence, and `with check` is told the reference, which is what a verifier of one's
 own would tell. Whether an answer is right is decided by this project's verifier for all ways. Tokens are those that the
 server counts; of responses that were aborted, the pieces of their streams. optillm, a proxy, is not in the table.
+RESULTS.md has no row of this benchmark yet.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import platform
-import re
 import time
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
@@ -36,11 +35,12 @@ from espalier.solver.core.loop import Solver
 from espalier.solver.core.policies import Adaptive, BestOfK
 from espalier.solver.core.policy import Budget, Policy
 from espalier.solver.core.problem import Problem
+from espalier.training.data.datasets import rows
+from espalier.verifiers.answer import boxes
 from espalier.verifiers.check import Claim, ReferenceCheck
 from espalier.verifiers.local import LocalVerifiers, load
 
 INSTRUCTION = "{question}\n\nPlease reason step by step, and put your final answer within \\boxed{{}}."
-BOX = re.compile(r"\\boxed\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}")
 
 Row = tuple[str, str]
 """A problem and its reference."""
@@ -54,13 +54,14 @@ Way = Callable[[str, str], Awaitable[Answered]]
 
 def read(path: Path) -> list[Row]:
     """The rows of a file; GSM8K's own has `question`, and its answer behind `####`."""
-    rows = [json.loads(line) for line in path.read_text().split("\n") if line.strip()]
-    return [(row.get("problem") or row["question"], str(row["answer"]).rpartition("####")[2].strip()) for row in rows]
+    return [
+        (row.get("problem") or row["question"], str(row["answer"]).rpartition("####")[2].strip()) for row in rows(path)
+    ]
 
 
 def last_box(response: str) -> str:
-    found = BOX.findall(response)
-    return str(found[-1]).strip() if found else ""
+    found = boxes(response)
+    return found[-1].strip() if found else ""
 
 
 def espalier(solver: Solver, policy: Policy, k: int, *, checked: bool) -> Way:
@@ -81,7 +82,7 @@ def its_hub(algorithm: object, model: object, k: int) -> Way:
     return solve
 
 
-async def measure(way: Way, rows: list[Row], judge: LocalVerifiers, at_once: int) -> tuple[float, float, float]:
+async def measure(way: Way, asked: list[Row], judge: LocalVerifiers, at_once: int) -> tuple[float, float, float]:
     """Accuracy, tokens a problem, and seconds of all."""
     free = asyncio.Semaphore(at_once)
 
@@ -92,9 +93,9 @@ async def measure(way: Way, rows: list[Row], judge: LocalVerifiers, at_once: int
         return verdict.passed, tokens
 
     start = time.perf_counter()
-    outcomes = await asyncio.gather(*(one(row) for row in rows))
+    outcomes = await asyncio.gather(*(one(row) for row in asked))
     seconds = time.perf_counter() - start
-    return sum(right for right, _ in outcomes) / len(rows), sum(tokens for _, tokens in outcomes) / len(rows), seconds
+    return sum(right for right, _ in outcomes) / len(asked), sum(tokens for _, tokens in outcomes) / len(asked), seconds
 
 
 async def run(arguments: argparse.Namespace) -> None:
@@ -102,7 +103,7 @@ async def run(arguments: argparse.Namespace) -> None:
     from its_hub.core.algorithms.self_consistency import SelfConsistency
     from its_hub.core.lms.openai_lm import OpenAICompatibleLanguageModel
 
-    rows = read(arguments.problems)[: arguments.n]
+    asked = read(arguments.problems)[: arguments.n]
     limits, sampling = Limits(max_tokens=arguments.tokens), SamplingParams(temperature=arguments.temperature)
     ladder = {"temperatures": (arguments.temperature,)}
     k = arguments.k
@@ -126,11 +127,11 @@ async def run(arguments: argparse.Namespace) -> None:
             f"espalier, adaptive by votes, {k}": espalier(solver, Adaptive(**ladder), k, checked=False),
             f"espalier, adaptive with check, {k}": espalier(solver, Adaptive(**ladder), k, checked=True),
         }
-        table = Table(title=f"{len(rows)} problems of {arguments.problems.name}, {arguments.model}")
+        table = Table(title=f"{len(asked)} problems of {arguments.problems.name}, {arguments.model}")
         for column in ("way", "accuracy, %", "tokens a problem", "wall clock, s"):
             table.add_column(column, justify="left" if column == "way" else "right")
         for name, way in ways.items():
-            accuracy, tokens, seconds = await measure(way, rows, judge, arguments.at_once)
+            accuracy, tokens, seconds = await measure(way, asked, judge, arguments.at_once)
             table.add_row(name, f"{100 * accuracy:.1f}", f"{tokens:,.0f}", f"{seconds:,.1f}")
     console = Console(width=120)
     load_average = ", ".join(f"{value:.1f}" for value in os.getloadavg())

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gzip
 import json
 import os
 import random
@@ -25,12 +24,13 @@ import re
 import statistics
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from espalier.common.seeds import derive_seed
+from espalier.training.data.datasets import rows
 from espalier.verifiers.check import AssertCase, Claim
 from espalier.verifiers.code.verifier import CodeVerifier
 from espalier.verifiers.generated_tests import GeneratedTests
@@ -167,11 +167,6 @@ def report(outcomes: Sequence[Outcome]) -> None:
 # Files.
 
 
-def rows(path: Path) -> list[dict[str, Any]]:
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines if line.strip()]
-
-
 def problems_of(arguments: argparse.Namespace) -> list[Problem]:
     """The problems that the arguments ask for, with the programs and texts that the seed draws."""
     found = []
@@ -197,7 +192,7 @@ def problems_of(arguments: argparse.Namespace) -> list[Problem]:
     return [found[number] for number in sorted(chosen)]
 
 
-def _likeness(problem: dict[str, Any], prompt: str) -> tuple[bool, int]:
+def _likeness(problem: Mapping[str, Any], prompt: str) -> tuple[bool, int]:
     """How well a prompt fits a problem: it defines its function, and is the same up to the examples, which it lacks."""
     defines = f"def {problem['entry_point']}(" in prompt
     return defines, len(os.path.commonprefix([problem["prompt"], prompt]))  # noqa: RUF071 (of characters)

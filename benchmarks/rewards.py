@@ -10,8 +10,6 @@ parse(response))` with math-verify's own defaults, which need the main thread of
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
 import os
 import platform
 import random
@@ -24,6 +22,7 @@ from math_verify import parse, verify
 from rich.console import Console
 from rich.table import Table
 
+from espalier.training.data.datasets import rows
 from espalier.verifiers.integrations.blocking import BlockingVerifiers
 from espalier.verifiers.integrations.rewards import math_reward
 
@@ -34,10 +33,7 @@ WORDS = {1.0: "right", 0.0: "wrong", None: "no verdict"}
 
 def read(path: Path, sets: set[str]) -> list[tuple[str, str]]:
     """Pairs of a reference and a completion."""
-    content = path.read_bytes()
-    text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
-    rows = [json.loads(line) for line in text.split("\n") if line]
-    chosen = [row for row in rows if not sets or row.get("set") in sets]
+    chosen = [row for row in rows(path) if not sets or row.get("set") in sets]
     return [(str(row["gold"]), response) for row in chosen for response in row["responses"]]
 
 
