@@ -51,7 +51,7 @@ from espalier.training.rl.objective import Papo
 from espalier.training.rl.rollout import Collector
 from espalier.training.rl.rollout_engine import served_copy, sync_weights
 from espalier.training.rl.verifiers import RetryingVerifiers, RolloutVerifiers
-from espalier.training.run.distributed import ProcessGroup
+from espalier.training.run.distributed import TrainingGroup
 from espalier.training.tasks import TASKS, Split
 from espalier.training.trainer import Trainer
 from espalier.verifiers.check import Check, Claim
@@ -173,7 +173,7 @@ def shared(settings: LocalConfig, processes: int, device: torch.device) -> Local
 
 async def steps(subject: Subject, arguments: argparse.Namespace, device: torch.device) -> AsyncIterator[Step]:
     """Step after step, on fresh problems."""
-    network, tokenizer, group = subject.network, subject.tokenizer, ProcessGroup(device=device)
+    network, tokenizer, group = subject.network, subject.tokenizer, TrainingGroup(device=device)
     capacity = Capacity(rows=arguments.rows, tokens=8192, requests=arguments.rows)
     settings = LocalConfig(kv_tokens=KV_TOKENS, capacity=capacity)
     trainer = TrainerConfig(sequence_length=arguments.sequence_length, learning_rate=1e-7, recompute=True)

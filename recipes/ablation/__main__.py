@@ -37,7 +37,7 @@ from espalier.training.rl import papo, train
 from espalier.training.rl.branches import set_counts, set_metrics
 from espalier.training.rl.reward import OUTCOMES, RolloutStatus
 from espalier.training.rl.rollout_engine import collector_for
-from espalier.training.run.distributed import ProcessGroup
+from espalier.training.run.distributed import TrainingGroup
 from espalier.training.tasks import Split, task
 from recipes.seedling import base as from_nothing
 from recipes.seedling.settings import BaseConfig
@@ -154,7 +154,7 @@ def run(out: Path, base: RlConfig, arm: Arm, seed: int) -> None:
         measured(begun, arm.config(base, 1), initial, 1)
     if not (folder / "model").exists():
         train.train(
-            config, papo.method(config), initial, folder, note, resume=folder.exists(), group=ProcessGroup(device=CPU)
+            config, papo.method(config), initial, folder, note, resume=folder.exists(), group=TrainingGroup(device=CPU)
         )
     measured(folder, config, folder / "model", seed)
 

@@ -17,7 +17,7 @@ from espalier.training.loop import Run, RunLength
 from espalier.training.run.checkpoint import CheckpointError
 from espalier.training.run.deadline import Deadline
 from espalier.training.run.directory import prepare
-from espalier.training.run.distributed import ALONE, ProcessGroup
+from espalier.training.run.distributed import ALONE, TrainingGroup
 from espalier.training.run.metrics import Report
 from espalier.training.sft import RECORD_EVERY, fit
 from recipes.seedling.network import build
@@ -48,7 +48,7 @@ def train(
     length: RunLength,
     report: Report,
     *,
-    group: ProcessGroup = ALONE,
+    group: TrainingGroup = ALONE,
     deadline: Deadline = Deadline(),
     resume: bool = False,
     initial: Path | None = None,

@@ -97,14 +97,14 @@ def base(
         from espalier.training.config import load_as
         from espalier.training.loop import RunLength
         from espalier.training.run.deadline import Deadline
-        from espalier.training.run.distributed import process_group
+        from espalier.training.run.distributed import training_group
         from espalier.training.run.progress import reporter
         from recipes.seedling.base import train
         from recipes.seedling.settings import BaseConfig
 
         length = RunLength(steps, minutes)
         run = load_as(BaseConfig, config)
-        with process_group(device_of(device)) as group, reporter() as report:
+        with training_group(device_of(device)) as group, reporter() as report:
             if group.is_main:
                 print_settings(run)
             deadline = Deadline.after(stop_after)

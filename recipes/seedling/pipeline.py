@@ -30,7 +30,7 @@ from espalier.training.rl.sampler import Algorithm
 from espalier.training.rl.verifiers import RetryingVerifiers
 from espalier.training.run.deadline import Deadline
 from espalier.training.run.directory import prepare, write
-from espalier.training.run.distributed import ProcessGroup
+from espalier.training.run.distributed import TrainingGroup
 from espalier.training.run.metrics import Report
 from espalier.training.tasks import Split, task
 from espalier.verifiers.check import Claim
@@ -147,14 +147,14 @@ class Pipeline:
             folder,
             RunLength(steps=self.config.base_steps),
             self.report,
-            group=ProcessGroup(device=self.device),
+            group=TrainingGroup(device=self.device),
             deadline=self.deadline,
             resume=resumable(folder),
         )
 
     def _rl(self, config: RlConfig, method: Algorithm, start: str) -> Callable[[Path], bool]:
         def train(folder: Path) -> bool:
-            group = ProcessGroup(device=self.device)
+            group = TrainingGroup(device=self.device)
             initial = self._model(start)
             deadline = self.deadline
             return rl.train(config, method, initial, folder, self.report, resume=True, deadline=deadline, group=group)
@@ -167,7 +167,7 @@ class Pipeline:
                 self._model("beta")
                 folder.mkdir(parents=True, exist_ok=True)
                 write(folder / beta.SAMPLES, (self.out / "beta" / beta.SAMPLES).read_text(encoding="utf-8"))
-            group = ProcessGroup(device=self.device)
+            group = TrainingGroup(device=self.device)
             return beta.train(config, self._model("zero"), folder, self.deadline, self.report, group)
 
         return train

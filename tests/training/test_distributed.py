@@ -13,7 +13,7 @@ from torch.optim import AdamW
 from espalier.training.model.network import PolicyNetwork
 from espalier.training.model.weights import full_weights
 from espalier.training.run.checkpoint import Progress, restore, save
-from espalier.training.run.distributed import ALONE, process_group
+from espalier.training.run.distributed import ALONE, training_group
 from tests.training.conftest import ROOT
 from tests.training.synthetic import policy, rows
 from tests.training.two_ranks import SEQUENCES, step
@@ -56,7 +56,7 @@ def test_a_step_on_two_ranks_is_the_step_on_one_and_its_checkpoint_goes_back(tmp
 
 
 def test_without_torchrun_the_group_is_this_process() -> None:
-    with process_group("cpu") as group:
+    with training_group("cpu") as group:
         assert (group.rank, group.size, group.is_main) == (0, 1, True)
         assert group.sum(torch.tensor([1.5, 2.0])).tolist() == [1.5, 2.0]
         model = policy(seed=0)

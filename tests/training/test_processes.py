@@ -53,11 +53,11 @@ from pathlib import Path
 from unittest import mock
 import torch
 torch.set_num_threads(1)
-from espalier.training.run.distributed import process_group
+from espalier.training.run.distributed import training_group
 from espalier.training.run.torchrun import leave
 from tests.training import test_processes, test_rl
 by_parity = mock.patch.object(test_rl, "_by_parity", test_processes.without_the_last_problem)
-with process_group("cpu") as group, by_parity:
+with training_group("cpu") as group, by_parity:
     test_rl._train(test_processes.CONFIG_OF_TWO, Path(sys.argv[1]), Path(sys.argv[2]), group=group)
 leave()
 """
@@ -134,13 +134,13 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from espalier.training.config import ServiceConfig
-from espalier.training.run.distributed import process_group
+from espalier.training.run.distributed import training_group
 from espalier.training.run.torchrun import leave
 from tests.training import test_processes, test_rl
 service = ServiceConfig(engine=(Path(sys.argv[2]).parent / "setting").read_text())
 trainer = replace(test_rl.CONFIG.trainer, learning_rate=1e-5)
 config = replace(test_processes.CONFIG_OF_TWO, service=service, trainer=trainer)
-with process_group("cpu") as group:
+with training_group("cpu") as group:
     test_rl._train(config, Path(sys.argv[1]), Path(sys.argv[2]), group=group)
 leave()
 """
@@ -151,11 +151,11 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from espalier.training.run.deadline import Deadline
-from espalier.training.run.distributed import process_group
+from espalier.training.run.distributed import training_group
 from espalier.training import rejection_sampling as beta
 from espalier.training.run.torchrun import leave
 from tests.training.test_processes import BETA
-with process_group("cpu") as group:
+with training_group("cpu") as group:
     assert group.size == 2
     assert beta.train(BETA, Path(sys.argv[1]), Path(sys.argv[2]), Deadline(), lambda entry: None, group)
 leave()
@@ -221,12 +221,12 @@ import sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from espalier.training.run.distributed import process_group
+from espalier.training.run.distributed import training_group
 from espalier.training.run.torchrun import leave
 from espalier.training.sft import fine_tune
 from tests.training.test_processes import ADAPTER
 initial, out = map(Path, sys.argv[1:])
-with process_group("cpu") as group:
+with training_group("cpu") as group:
     assert group.size == 2
     assert fine_tune(ADAPTER, initial, initial / "data.jsonl", out, lambda entry: None, group=group)
 leave()

@@ -16,7 +16,7 @@ from espalier.training.data.packing import PackedSequence, packed_sequence
 from espalier.training.model.network import PolicyNetwork, checkpoint_layers, collate
 from espalier.training.model.weights import full_weights
 from espalier.training.run.checkpoint import Progress, restore, save
-from espalier.training.run.distributed import ProcessGroup, process_group
+from espalier.training.run.distributed import TrainingGroup, training_group
 from espalier.training.run.torchrun import leave
 from tests.training.synthetic import policy, rows
 
@@ -25,7 +25,7 @@ LENGTH = 96
 
 
 def step(
-    model: PolicyNetwork, optimizer: torch.optim.Optimizer, mine: list[PackedSequence], group: ProcessGroup
+    model: PolicyNetwork, optimizer: torch.optim.Optimizer, mine: list[PackedSequence], group: TrainingGroup
 ) -> float:
     """One optimiser step of a row at a time; the mean loss over the tokens of all processes."""
     batches = [collate([row], group.device) for row in mine]
@@ -43,7 +43,7 @@ def step(
 
 def main(folder: Path) -> None:
     """See the module."""
-    with process_group("cpu") as group:
+    with training_group("cpu") as group:
         model = policy(seed=5)
         checkpoint_layers(model.network)
         group.shard(model)

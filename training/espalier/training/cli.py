@@ -68,12 +68,12 @@ def sft(
     with errors(debug, interrupted=INTERRUPTED):
         from espalier.training.config import SftConfig, load_as
         from espalier.training.run.deadline import Deadline
-        from espalier.training.run.distributed import process_group
+        from espalier.training.run.distributed import training_group
         from espalier.training.run.progress import reporter
         from espalier.training.sft import fine_tune
 
         run = load_as(SftConfig, config) if config else SftConfig()
-        with process_group(device_of(device)) as group, reporter() as report:
+        with training_group(device_of(device)) as group, reporter() as report:
             if group.is_main:
                 print_settings(run)
             deadline = Deadline.after(minutes)
@@ -144,13 +144,13 @@ def _reinforce(
     from espalier.training.config import CreditKind, RlConfig, load_as
     from espalier.training.rl.train import train
     from espalier.training.run.deadline import Deadline
-    from espalier.training.run.distributed import process_group
+    from espalier.training.run.distributed import training_group
     from espalier.training.run.progress import reporter
 
     run = load_as(RlConfig, config)
     if credit is not None:
         run = replace(run, credit=replace(run.credit, kind=CreditKind(credit)))
-    with process_group(device_of(device)) as group, reporter() as report:
+    with training_group(device_of(device)) as group, reporter() as report:
         if group.is_main:
             print_settings(run)
         deadline = Deadline.after(minutes)
@@ -181,11 +181,11 @@ def beta(
         from espalier.training.config import BetaConfig, load_as
         from espalier.training.rejection_sampling import train
         from espalier.training.run.deadline import Deadline
-        from espalier.training.run.distributed import process_group
+        from espalier.training.run.distributed import training_group
         from espalier.training.run.progress import reporter
 
         run = load_as(BetaConfig, config)
-        with process_group(device_of(device)) as group, reporter() as report:
+        with training_group(device_of(device)) as group, reporter() as report:
             if group.is_main:
                 print_settings(run)
             done = train(run, initial, out, Deadline.after(minutes), report, group)

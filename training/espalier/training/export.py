@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from espalier.runtime.prompt import CHAT_TEMPLATE_KWARGS_FILE, INSTRUCTION_FILE
 from espalier.training.config import ConfigError
 from espalier.training.model.weights import full_weights, has_adapter, is_adapter, plain_name, save_adapter
-from espalier.training.run.distributed import ALONE, ProcessGroup
+from espalier.training.run.distributed import ALONE, TrainingGroup
 
 SHARD_SIZE = "5GB"
 
@@ -40,7 +40,7 @@ KEPT_FILES = (INSTRUCTION_FILE, CHAT_TEMPLATE_KWARGS_FILE, "generation_config.js
 """What a model is prompted with and where it ends a turn: the same from stage to stage."""
 
 
-def finish(out: Path, network: Any, tokenizer: Any, initial: Path | None, group: ProcessGroup = ALONE) -> None:
+def finish(out: Path, network: Any, tokenizer: Any, initial: Path | None, group: TrainingGroup = ALONE) -> None:
     """Write what a run leaves: the model to `out/model`, and its adapter, if it has one, to `out/adapter`.
 
     Instruction text, arguments of the chat template and generation config of the model in `initial` go along with both.
@@ -60,7 +60,7 @@ def export(
     folder: Path,
     network: Any,
     tokenizer: Any,
-    group: ProcessGroup = ALONE,
+    group: TrainingGroup = ALONE,
 ) -> None:
     """Write weights (bfloat16, adapters merged), config and tokenizer as `AutoModelForCausalLM` reads them.
 

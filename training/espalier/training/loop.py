@@ -18,7 +18,7 @@ from espalier.training.config import MetricsConfig
 from espalier.training.export import finish
 from espalier.training.run.checkpoint import Progress, has_checkpoint, restore, save
 from espalier.training.run.deadline import Deadline
-from espalier.training.run.distributed import ALONE, ProcessGroup
+from espalier.training.run.distributed import ALONE, TrainingGroup
 from espalier.training.run.metrics import Report, journal
 from espalier.training.trainer import Trainer
 
@@ -110,7 +110,7 @@ class Run:
     settings: Mapping[str, Any]
     show: Report
     initial: Path | None = None
-    group: ProcessGroup = ALONE
+    group: TrainingGroup = ALONE
     deadline: Deadline = field(default_factory=Deadline)
     resume: bool = False
     checkpoint_every: int = 0

@@ -29,7 +29,7 @@ from espalier.training.rl.rollout import Collector
 from espalier.training.rl.rollout_engine import collector_for
 from espalier.training.run.deadline import Deadline
 from espalier.training.run.directory import prepare, write
-from espalier.training.run.distributed import ALONE, ProcessGroup
+from espalier.training.run.distributed import ALONE, TrainingGroup
 from espalier.training.run.metrics import Report
 from espalier.training.sft import RECORD_EVERY, fit
 
@@ -127,7 +127,7 @@ def _kept(problem: str, rollout: Rollout) -> Kept:
 
 
 def train(
-    config: BetaConfig, initial: Path, out: Path, deadline: Deadline, report: Report, group: ProcessGroup = ALONE
+    config: BetaConfig, initial: Path, out: Path, deadline: Deadline, report: Report, group: TrainingGroup = ALONE
 ) -> bool:
     """Sample from the model in `initial`, keep what is good, and fine-tune the model on it into `out/model`.
 

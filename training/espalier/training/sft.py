@@ -28,7 +28,7 @@ from espalier.training.model.network import MicroBatch, PolicyNetwork, collate, 
 from espalier.training.run.checkpoint import Progress
 from espalier.training.run.deadline import Deadline
 from espalier.training.run.directory import prepare
-from espalier.training.run.distributed import ALONE, ProcessGroup
+from espalier.training.run.distributed import ALONE, TrainingGroup
 from espalier.training.run.metrics import Report
 from espalier.training.trainer import Trainer
 
@@ -168,7 +168,7 @@ def fine_tune(
     report: Report,
     *,
     deadline: Deadline = Deadline(),
-    group: ProcessGroup = ALONE,
+    group: TrainingGroup = ALONE,
     resume: bool = False,
 ) -> bool:
     """Fine-tune a pretrained model on a file of responses into `out/model`.

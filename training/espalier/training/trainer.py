@@ -24,7 +24,7 @@ from espalier.training.model.logprobs import Scores
 from espalier.training.model.muon import Muon
 from espalier.training.model.network import MicroBatch, PolicyNetwork, checkpoint_layers, compile_layers
 from espalier.training.model.weights import add_adapter, whole
-from espalier.training.run.distributed import ProcessGroup
+from espalier.training.run.distributed import TrainingGroup
 from espalier.training.run.errors import NotFiniteError
 
 Loss = Callable[[MicroBatch, Scores, int], Tensor]
@@ -62,11 +62,11 @@ class Trainer:
 
     policy: PolicyNetwork
     config: TrainerConfig
-    group: ProcessGroup
+    group: TrainingGroup
     optimizers: dict[str, Optimizer]
 
     @classmethod
-    def of(cls, network: Any, tokenizer: Any, config: TrainerConfig, group: ProcessGroup) -> Trainer:
+    def of(cls, network: Any, tokenizer: Any, config: TrainerConfig, group: TrainingGroup) -> Trainer:
         """Make a network ready for training, in place: adapter, recomputation, sharding, compilation on CUDA.
 
         Raises:

@@ -15,7 +15,7 @@ from espalier.training.rl.judged import JudgedRollout
 from espalier.training.rl.learner import Learned
 from espalier.training.rl.reward import JUDGED, OUTCOMES, RolloutStatus
 from espalier.training.rl.sampler import RolloutBatch
-from espalier.training.run.distributed import ProcessGroup
+from espalier.training.run.distributed import TrainingGroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Seconds:
 
 
 def entry(
-    config: RlConfig, batch: RolloutBatch, learned: Learned, seconds: Seconds, group: ProcessGroup
+    config: RlConfig, batch: RolloutBatch, learned: Learned, seconds: Seconds, group: TrainingGroup
 ) -> dict[str, Any]:
     """The metrics of a step, over all processes (which all have to call it)."""
     tasks = tuple(config.problems.tasks)
@@ -75,7 +75,7 @@ def rounded(value: float | dict[str, float]) -> Any:
     return float(f"{value:.9g}")
 
 
-def totals(batch: RolloutBatch, tasks: Sequence[str], group: ProcessGroup) -> dict[str, float]:
+def totals(batch: RolloutBatch, tasks: Sequence[str], group: TrainingGroup) -> dict[str, float]:
     """Sums over the rollouts of all processes; some also by task."""
     values = [one.reward.value for one in batch.rollouts if one.reward.value is not None]
     statuses = Counter(one.status for one in batch.rollouts)

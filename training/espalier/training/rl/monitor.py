@@ -20,7 +20,7 @@ from espalier.training.rl.judged import JudgedRollout
 from espalier.training.rl.measure import measure, summarise
 from espalier.training.rl.rollout import Collector
 from espalier.training.run.directory import write
-from espalier.training.run.distributed import ProcessGroup
+from espalier.training.run.distributed import TrainingGroup
 
 ROLLOUTS = "rollouts.jsonl"
 BEST = "best"
@@ -96,7 +96,7 @@ async def held_out_entry(collector: Collector, problems: Sequence[Problem], samp
 
 
 def keep_best(
-    out: Path, accuracy: float | None, step: int, network: Any, tokenizer: Any, initial: Path, group: ProcessGroup
+    out: Path, accuracy: float | None, step: int, network: Any, tokenizer: Any, initial: Path, group: TrainingGroup
 ) -> None:
     """Export the model to `best` if it is better than the one there. All processes must call it.
 
@@ -119,7 +119,7 @@ def keep_best(
 
 
 def export_step(
-    config: RlConfig, out: Path, step: int, network: Any, tokenizer: Any, initial: Path, group: ProcessGroup
+    config: RlConfig, out: Path, step: int, network: Any, tokenizer: Any, initial: Path, group: TrainingGroup
 ) -> None:
     """Export the model to `steps/STEP`, and delete those of checkpoints that are not kept.
 

@@ -24,7 +24,7 @@ from espalier.training.config import ConfigError, ServiceConfig
 from espalier.training.model.weights import full_weights
 from espalier.training.rl.rollout import Collector, Outage, TrainedEngine
 from espalier.training.rl.verifiers import RetryingVerifiers
-from espalier.training.run.distributed import ProcessGroup
+from espalier.training.run.distributed import TrainingGroup
 from espalier.training.run.metrics import Tell
 from espalier.verifiers.open import open_verifiers
 
@@ -114,7 +114,7 @@ async def judging(config: ServiceConfig, tell: Tell) -> AsyncIterator[RetryingVe
         yield RetryingVerifiers(judge, tell, config.verify_seconds)
 
 
-async def sync_weights(engine: TrainedEngine, network: Any, group: ProcessGroup, outage: Outage | None = None) -> int:
+async def sync_weights(engine: TrainedEngine, network: Any, group: TrainingGroup, outage: Outage | None = None) -> int:
     """Put the weights being trained into the engine; every process calls it. The new weight version.
 
     Local engines belong to their process. Servers belong to all of them: the main process updates them.

@@ -11,7 +11,7 @@ from espalier.training.rl.batch import usable_groups
 from espalier.training.rl.judged import JudgedRollout
 from espalier.training.rl.objective import Objective
 from espalier.training.rl.rollout import Collector
-from espalier.training.run.distributed import ProcessGroup
+from espalier.training.run.distributed import TrainingGroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class BatchSampler:
     method: Algorithm
     collector: Collector
     problems: ProblemStream
-    group: ProcessGroup
+    group: TrainingGroup
 
     async def __call__(self, number: int) -> RolloutBatch:
         """Batch number `number`; filled up with other problems while groups are dropped and redraws are left."""

@@ -30,7 +30,7 @@ from espalier.training.rl.sampler import Algorithm, BatchSampler, RolloutBatch
 from espalier.training.run.checkpoint import Progress
 from espalier.training.run.deadline import Deadline
 from espalier.training.run.directory import prepare
-from espalier.training.run.distributed import ALONE, ProcessGroup
+from espalier.training.run.distributed import ALONE, TrainingGroup
 from espalier.training.run.metrics import Report
 from espalier.training.trainer import Trainer
 
@@ -63,7 +63,7 @@ def train(
     *,
     resume: bool = False,
     deadline: Deadline = Deadline(),
-    group: ProcessGroup = ALONE,
+    group: TrainingGroup = ALONE,
 ) -> bool:
     """Train, with checkpoints in `out/checkpoint`, metrics in `out/metrics.jsonl` and the weights at last in
     `out/model`.
@@ -102,7 +102,7 @@ async def _train(
     show: Report,
     resume: bool,
     deadline: Deadline,
-    group: ProcessGroup,
+    group: TrainingGroup,
 ) -> bool:
     rollout = config.rollout
     if rollout.prompts % group.size:
@@ -161,7 +161,7 @@ class Notes:
         to: Records and shows notes.
     """
 
-    group: ProcessGroup
+    group: TrainingGroup
     to: Report | None = None
 
     def __call__(self, text: str) -> None:

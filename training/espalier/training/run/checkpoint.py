@@ -31,7 +31,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.optim import Optimizer
 
-from espalier.training.run.distributed import ALONE, ProcessGroup
+from espalier.training.run.distributed import ALONE, TrainingGroup
 
 _WRITING = "writing"
 _FLAT = StateDictOptions(flatten_optimizer_state_dict=True)
@@ -55,7 +55,7 @@ def save(
     model: Any,
     optimizers: Mapping[str, Optimizer],
     progress: Progress,
-    group: ProcessGroup = ALONE,
+    group: TrainingGroup = ALONE,
     keep: int = 1,
 ) -> None:
     """Write a checkpoint into a folder, in full precision, and delete all but the latest `keep`.
@@ -90,7 +90,7 @@ def save(
             shutil.rmtree(path, ignore_errors=True)
 
 
-def restore(folder: Path, model: Any, optimizers: Mapping[str, Optimizer], group: ProcessGroup = ALONE) -> Progress:
+def restore(folder: Path, model: Any, optimizers: Mapping[str, Optimizer], group: TrainingGroup = ALONE) -> Progress:
     """Load the latest checkpoint into a model and its optimisers. All processes must call it.
 
     A process beyond the number that saved keeps its random state.
@@ -142,14 +142,14 @@ def _tensors(state: Mapping[str, object]) -> dict[str, Tensor]:
     return {name: value for name, value in state.items() if isinstance(value, Tensor) and name.startswith("state.")}
 
 
-def _random_state(group: ProcessGroup) -> dict[str, Tensor]:
+def _random_state(group: TrainingGroup) -> dict[str, Tensor]:
     states = {f"random.{group.rank}.cpu": torch.get_rng_state()}
     if group.device.type == "cuda":
         states[f"random.{group.rank}.cuda"] = torch.cuda.get_rng_state()
     return states
 
 
-def _on_main(group: ProcessGroup, work: Callable[[], None]) -> None:
+def _on_main(group: TrainingGroup, work: Callable[[], None]) -> None:
     """Work of the main process that the others wait for.
 
     Raises:

@@ -25,7 +25,7 @@ PATIENCE = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessGroup:
+class TrainingGroup:
     """The processes that train one model together.
 
     Attributes:
@@ -92,12 +92,12 @@ class ProcessGroup:
         return result
 
 
-ALONE = ProcessGroup()
+ALONE = TrainingGroup()
 """One process on the CPU."""
 
 
 @contextmanager
-def process_group(device: str) -> Iterator[ProcessGroup]:
+def training_group(device: str) -> Iterator[TrainingGroup]:
     """This process and its peers, as `torchrun` has started them; without `torchrun`, this process alone.
 
     A block that ends well ends in all processes together, so that none closes its connections while another still uses
@@ -107,7 +107,7 @@ def process_group(device: str) -> Iterator[ProcessGroup]:
         device: "cpu" or "cuda"; under `torchrun` each process of a host takes the GPU of its local rank.
     """
     if not launched():
-        yield ProcessGroup(device=torch.device(device))
+        yield TrainingGroup(device=torch.device(device))
         return
     own = torch.device(device, int(os.environ["LOCAL_RANK"])) if device == "cuda" else torch.device(device)
     if own.type == "cuda":
@@ -116,7 +116,7 @@ def process_group(device: str) -> Iterator[ProcessGroup]:
     try:
         mesh = init_device_mesh(own.type, (dist.get_world_size(),))
         control = dist.new_group(backend="gloo", timeout=PATIENCE)
-        group = ProcessGroup(dist.get_rank(), dist.get_world_size(), own, mesh, control)
+        group = TrainingGroup(dist.get_rank(), dist.get_world_size(), own, mesh, control)
         yield group
         group.barrier()
     finally:
