@@ -9,11 +9,10 @@ from typing import Annotated
 
 import typer
 
-from espalier.common.cli import NEGATIVE, errors
+from espalier.common.cli import NEGATIVE, Debug, errors
 from espalier.training.cli import (
     INTERRUPTED,
     Config,
-    Debug,
     Device,
     Minutes,
     Out,

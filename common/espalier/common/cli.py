@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -41,6 +41,8 @@ EXTRAS = {
 }
 """Which extra brings a module."""
 
+Json = Annotated[bool, typer.Option("--json", help="Results as JSON on standard output.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and logs.")]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 """A disk that takes no more: nothing that the user wrote is wrong."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import torch
     from torch.nn.attention.flex_attention import BlockMask
 
-Ints = npt.NDArray[np.int32]
+Int32Array = npt.NDArray[np.int32]
 Path = tuple[tuple[int, int], ...]
 """From the root inwards: (number of the block within its branch from 0, number of the step from 1)."""
 
@@ -63,8 +63,8 @@ class Layout:
         branches: Root first, then steps in the order in which they open.
     """
 
-    positions: Ints
-    branch: Ints
+    positions: Int32Array
+    branch: Int32Array
     branches: tuple[BranchSpan, ...]
 
     def __len__(self) -> int:
@@ -75,7 +75,7 @@ class Layout:
         """Tokens on the longest chain that has to be decoded one after the other, the prompt included."""
         return int(self.positions.max(initial=-1)) + 1
 
-    def hidden(self) -> Ints:
+    def hidden(self) -> Int32Array:
         """(2, depth, n): for each token the intervals [from, until) of tokens that must not see it, outermost first."""
         by_path = {branch.path: branch for branch in self.branches}
         depth = max(len(branch.path) for branch in self.branches)
@@ -239,7 +239,7 @@ def layout_of_paths(prompt_length: int, positions: Sequence[int], paths: Sequenc
     return Layout(np.concatenate([prompt, np.array(positions, dtype=np.int32)]), index, branches)
 
 
-Tables = tuple[Ints, Ints, Ints, Ints]
+Tables = tuple[Int32Array, Int32Array, Int32Array, Int32Array]
 """Per block of queries the number of blocks of keys that it sees in part, their order (those first), and the same for
 those that it sees in full: (blocks,), (blocks, blocks), (blocks,), (blocks, blocks)."""
 
@@ -257,10 +257,10 @@ class Packed:
         tables: Which blocks see which, if worked out ahead: see :func:`with_tables`.
     """
 
-    positions: Ints
-    document: Ints
-    hidden_from: Ints
-    hidden_until: Ints
+    positions: Int32Array
+    document: Int32Array
+    hidden_from: Int32Array
+    hidden_until: Int32Array
     tables: Tables | None = None
 
     def __len__(self) -> int:
@@ -372,7 +372,7 @@ def with_tables(packed: Packed) -> Packed:
 
 
 def _tables(packed: Packed, block_size: int) -> Tables:
-    def listed(grid: npt.NDArray[np.bool_]) -> tuple[Ints, Ints]:
+    def listed(grid: npt.NDArray[np.bool_]) -> tuple[Int32Array, Int32Array]:
         return grid.sum(1).astype(np.int32), np.argsort(~grid, axis=1, kind="stable").astype(np.int32)
 
     partial, full = _occupancy(packed, block_size)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from espalier.common.cli import errors
+from espalier.common.cli import Debug, errors
 from espalier.training.run.torchrun import leave
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ Out = Annotated[Path, typer.Option(help="Folder for checkpoints, weights and met
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")]
 Minutes = Annotated[float | None, typer.Option("--minutes", min=0, help="Stop this part after so many minutes.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 
 def device_of(name: str) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from espalier.common.cli import NEGATIVE, OK, TROUBLE, UsageError, errors, require_directory_of, say
+from espalier.common.cli import NEGATIVE, OK, TROUBLE, Debug, Json, UsageError, errors, require_directory_of, say
 from espalier.common.errors import FieldError
 from espalier.verifiers.check import (
     Check,
@@ -72,9 +72,7 @@ TokenFile = Annotated[Path | None, typer.Option(help="File with the bearer token
 ServerAuthority = Annotated[
     Path | None, typer.Option("--tls-ca", help="PEM root of the server's certificate; turns TLS on.", dir_okay=False)
 ]
-Json = Annotated[bool, typer.Option("--json", help="One line of JSON.")]
 Timeout = Annotated[float | None, typer.Option(help="Seconds for one verdict; late is ERROR.", min=0.001)]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and logs.")]
 
 
 @verify_app.command("math", epilog=_EPILOG, context_settings={"ignore_unknown_options": True})

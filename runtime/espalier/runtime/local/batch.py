@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from espalier.runtime.local.scheduler import Chunk
 
-Ints = NDArray[np.int64]
+Int64Array = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +24,10 @@ class PackedChunks:
         last: (C,) the last token of each chunk that wants another one.
     """
 
-    tokens: Ints
-    positions: Ints
-    slots: Ints
-    last: Ints
+    tokens: Int64Array
+    positions: Int64Array
+    slots: Int64Array
+    last: Int64Array
 
 
 def pack(chunks: Sequence[Chunk]) -> PackedChunks:
@@ -42,7 +42,7 @@ def pack(chunks: Sequence[Chunk]) -> PackedChunks:
     )
 
 
-def padded(rows: Sequence[array[int]]) -> Ints:
+def padded(rows: Sequence[array[int]]) -> Int64Array:
     """(B, longest) numbers of B rows, with zeros behind the shorter ones."""
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))
     table = np.zeros((len(rows), lengths.max()), np.int64)
@@ -50,5 +50,5 @@ def padded(rows: Sequence[array[int]]) -> Ints:
     return table
 
 
-def _flat(runs: Iterable[Sequence[int]]) -> Ints:
+def _flat(runs: Iterable[Sequence[int]]) -> Int64Array:
     return np.array(list(chain.from_iterable(runs)), np.int64)

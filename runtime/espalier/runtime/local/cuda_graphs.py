@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from espalier.runtime.local.batch import Ints, pack, padded
+from espalier.runtime.local.batch import Int64Array, pack, padded
 from espalier.runtime.local.scheduler import Chunk
 
 ROWS = (8, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
@@ -25,10 +25,10 @@ PAGES = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 SLOTS = 1 << 20
 """Most slots that the rows of a recorded pass see together: what is gathered of each layer has to fit into memory."""
 
-Numbers = TypeVar("Numbers", Ints, torch.Tensor)
+Numbers = TypeVar("Numbers", Int64Array, torch.Tensor)
 
 
-def views(chunks: Sequence[Chunk]) -> tuple[Ints, Ints]:
+def views(chunks: Sequence[Chunk]) -> tuple[Int64Array, Int64Array]:
     """What every token of the chunks sees: (N, P) pages, and how far into each. O(tokens x pages)."""
     counts = np.array([len(chunk) for chunk in chunks])
     row = np.repeat(np.arange(len(chunks)), counts)

@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from espalier.runtime.engine import EngineError
 from espalier.runtime.local import attention
-from espalier.runtime.local.batch import Ints, pack, padded
+from espalier.runtime.local.batch import Int64Array, pack, padded
 from espalier.runtime.local.cuda_graphs import Compute
 from espalier.runtime.local.scheduler import Chunk
 
@@ -180,7 +180,7 @@ def _logits(
     return logits
 
 
-def _transfer(arrays: Sequence[Ints], device: torch.device) -> list[torch.Tensor]:
+def _transfer(arrays: Sequence[Int64Array], device: torch.device) -> list[torch.Tensor]:
     """The arrays on the device. They travel in one piece: each copy would make the host wait."""
     pieces = torch.from_numpy(np.concatenate([numbers.ravel() for numbers in arrays])).to(device)
     sizes = [numbers.size for numbers in arrays]

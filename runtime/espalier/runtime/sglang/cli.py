@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from espalier.common.cli import errors
+from espalier.common.cli import Debug, errors
 
 if TYPE_CHECKING:
     from espalier.runtime.sglang.launch import Launch
@@ -44,7 +44,7 @@ def serve(
     ] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Serve anyone who can reach it.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON when it is healthy.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Start SGLang with native parallel reasoning, wait until it generates, and serve until SIGTERM.
 

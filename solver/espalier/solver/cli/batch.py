@@ -18,6 +18,8 @@ from espalier.common.cli import (
     NEGATIVE,
     OK,
     TROUBLE,
+    Debug,
+    Json,
     UsageError,
     errors,
     read_standard_input,
@@ -28,7 +30,6 @@ from espalier.solver.cli.options import (
     AllowEvicting,
     CalibrationFile,
     Comparisons,
-    Debug,
     EngineOption,
     GeneratedTests,
     Hints,
@@ -90,7 +91,6 @@ Authority = Annotated[
 ]
 BatchArgument = Annotated[str, typer.Argument(metavar="BATCH", help="Key or id of the batch.")]
 BatchOrJob = Annotated[str, typer.Argument(metavar="BATCH|JOB", help="Key or id of a batch, or the id of a job.")]
-Json = Annotated[bool, typer.Option("--json", help="One line of JSON on standard output.")]
 REDIS = "redis://127.0.0.1:6379/0"
 QUEUE = "espalier"
 

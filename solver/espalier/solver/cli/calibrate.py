@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from espalier.common.cli import errors
-from espalier.solver.cli.options import Debug, Json
+from espalier.common.cli import Debug, Json, errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

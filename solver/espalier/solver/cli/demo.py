@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from espalier.common.cli import NEGATIVE, OK, errors
-from espalier.solver.cli.options import Debug, EngineOption, Seed, chosen_seed
+from espalier.common.cli import NEGATIVE, OK, Debug, errors
+from espalier.solver.cli.options import EngineOption, Seed, chosen_seed
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from espalier.common.cli import UsageError, errors
-from espalier.solver.cli.options import Debug, EngineOption, Json
+from espalier.common.cli import Debug, Json, UsageError, errors
+from espalier.solver.cli.options import EngineOption
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

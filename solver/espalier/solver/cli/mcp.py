@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from espalier.common.cli import UsageError, errors
+from espalier.common.cli import Debug, UsageError, errors
 from espalier.solver.cli.options import (
-    Debug,
     EngineOption,
     Instruction,
     MaxTokens,

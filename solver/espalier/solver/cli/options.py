@@ -79,11 +79,9 @@ Ways = Annotated[
         help="Ways of solving, handed out in turn: words,program. Of a program the answer is what it prints.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Results as JSON on standard output.")]
 AllowEvicting = Annotated[
     bool, typer.Option("--allow-evicting", help="Use a Redis that evicts keys when full, and may lose jobs that way.")
 ]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and logs.")]
 Rejoins = Annotated[
     int,
     typer.Option(

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from espalier.common.cli import UsageError, errors
+from espalier.common.cli import Debug, UsageError, errors
 from espalier.solver.cli.options import (
     AllowEvicting,
     CalibrationFile,
-    Debug,
     EngineOption,
     Hints,
     Instruction,

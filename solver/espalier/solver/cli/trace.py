@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from espalier.common.cli import UsageError, errors
-from espalier.solver.cli.options import Debug
+from espalier.common.cli import Debug, UsageError, errors
 
 app = typer.Typer(
     help="Read the trace of a solve.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False

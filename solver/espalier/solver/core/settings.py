@@ -14,7 +14,7 @@ from espalier.solver.core.policy import MAX_COMPARISONS, MAX_COUNT, MAX_REJOINS,
 from espalier.solver.core.verification import MAX_TESTS, NO_EVIDENCE, Verification
 from espalier.solver.core.ways import ways_of
 
-Number = TypeVar("Number", int, float)
+IntOrFloat = TypeVar("IntOrFloat", int, float)
 
 MAX_STOPS = 4
 """Texts that end a response, as OpenAI has it."""
@@ -183,7 +183,7 @@ class SolvePlan:
         return not self.budget.rejoins and (self.budget.candidates == 1 or isinstance(self.policy, Greedy))
 
 
-def _within(wanted: Number | None, default: Number, most: Number, at: str) -> Number:
+def _within(wanted: IntOrFloat | None, default: IntOrFloat, most: IntOrFloat, at: str) -> IntOrFloat:
     value = default if wanted is None else wanted
     if not 0 < value <= most:
         limit = "" if math.isinf(most) else f" and at most {most:.15g}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from espalier.common.cli import errors
+from espalier.common.cli import Debug, errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,7 +34,6 @@ Out = Annotated[Path, typer.Option(help="File to write.", dir_okay=False)]
 Responses = Annotated[Path, typer.Option(help="File of responses.", dir_okay=False)]
 Words = Annotated[int, typer.Option("--n", min=1, help="Words of the runs that are compared.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 
 @app.callback()

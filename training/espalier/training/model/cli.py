@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from espalier.common.cli import errors
+from espalier.common.cli import Debug, errors
 
 if TYPE_CHECKING:
     from espalier.training.model.prepare import Prepared
@@ -21,7 +21,6 @@ app = typer.Typer(
 )
 
 Out = Annotated[Path, typer.Option(help="Folder for the model; created.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 
 @app.callback()

@@ -19,7 +19,7 @@ from espalier.verifiers.math.recognise import recognise
 from espalier.verifiers.math.steps import check_steps
 from espalier.verifiers.math.tree import Node, Quantity, show, walk
 
-Json = dict[str, Any]
+JsonObject = dict[str, Any]
 
 _PROVED_PAIRS = 4
 """Most pairs of readings that go to sympy: their time adds up."""
@@ -120,7 +120,7 @@ def _proved(gold: Node, claim: Node, outcome: Equality) -> Equality:
     return outcome if proved.equal is None else proved
 
 
-def _equivalent(request: Json) -> Json:
+def _equivalent(request: JsonObject) -> JsonObject:
     gold, claim = read(request["gold"]), read(request["claim"])
     outcome = compare(gold, claim, MathOptions(**request["options"]), quick=request.get("quick", False))
     return {
@@ -132,7 +132,7 @@ def _equivalent(request: Json) -> Json:
     }
 
 
-def _constraints(request: Json) -> Json:
+def _constraints(request: JsonObject) -> JsonObject:
     claim = read(request["claim"])
     constraints = [_constraint(dict(part)) for part in request["constraints"]]
     if not constraints and (recognised := recognise(request["problem"])) is not None:
@@ -158,12 +158,12 @@ def _constraints(request: Json) -> Json:
     }
 
 
-def _faults(request: Json) -> Json:
+def _faults(request: JsonObject) -> JsonObject:
     faults = [fault_of(_constraint(dict(part))) for part in request["constraints"]]
     return {"faults": [(place, fault) for place, fault in enumerate(faults) if fault]}
 
 
-def _read(request: Json) -> Json:
+def _read(request: JsonObject) -> JsonObject:
     return {"fault": read(request["text"]).fault}
 
 
@@ -174,14 +174,14 @@ def _tested(claim: Node, outcome: Equality) -> Equality:
     return Equality(False, f"the answer is no value that can be tested: {outcome.rule}")
 
 
-def _canonical(request: Json) -> Json:
+def _canonical(request: JsonObject) -> JsonObject:
     claim = read(request["text"])
     if len(claim.readings) != 1 or claim.unsure:
         return {"key": "text " + " ".join(request["text"].split())}
     return {"key": canonical(claim.readings[0])}
 
 
-def _steps(request: Json) -> Json:
+def _steps(request: JsonObject) -> JsonObject:
     report = check_steps(request["text"])
     return {"tested": report.tested, "false": list(report.false), "score": report.score}
 
@@ -196,7 +196,7 @@ def _named(constraint: Constraint) -> str:
             return name
 
 
-def _constraint(part: Json) -> Constraint:
+def _constraint(part: JsonObject) -> Constraint:
     match part.pop("kind"):
         case "NumberUse":
             return NumberUse(tuple(part["numbers"]), part["target"], part["use_all"], tuple(part["operators"]))
@@ -208,7 +208,7 @@ def _constraint(part: Json) -> Constraint:
             raise ValueError(f"unknown constraint {kind}")
 
 
-TASKS: dict[str, Callable[[Json], Json]] = {
+TASKS: dict[str, Callable[[JsonObject], JsonObject]] = {
     "equivalent": _equivalent,
     "constraints": _constraints,
     "faults": _faults,
@@ -218,7 +218,7 @@ TASKS: dict[str, Callable[[Json], Json]] = {
 }
 
 
-def handle(request: Json) -> Json:
+def handle(request: JsonObject) -> JsonObject:
     """Do one task. Trouble with the claim is part of the answer; a bug is reported as `error`."""
     try:
         return TASKS[request["task"]](request)
