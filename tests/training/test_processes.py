@@ -1,12 +1,9 @@
-"""A run of two processes under torchrun is the run of one."""
+"""A run of two processes is the run of one."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +39,7 @@ from recipes.seedling.stream import Codec
 from tests.runtime.sglang_client.fake import FakeSglang
 from tests.training import test_rl
 from tests.training.pretrained import pretrained
+from tests.training.ranks import Ranks
 from tests.training.test_reward import GOOD
 from tests.training.test_rl import CONFIG, _by_parity, _train, model_folder, network
 
@@ -65,26 +63,6 @@ leave()
 CONFIG_OF_TWO = replace(CONFIG, steps=2, trainer=replace(CONFIG.trainer, learning_rate=1e-4))
 
 
-def _in_two_processes(program: str, initial: Path, out: Path) -> None:
-    script = out.with_suffix(".py")
-    script.write_text(program)
-    root = Path(__file__).parents[2]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    done = subprocess.run(
-        [*command, str(initial), str(out)],
-        cwd=root,
-        env={
-            **os.environ,
-            "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")]),
-        },
-        capture_output=True,
-        text=True,
-        timeout=250,
-    )
-    assert done.returncode == 0, done.stderr
-
-
 def without_the_last_problem(self: Collector, last: Finished, *rest: Any) -> Reward:
     """In the second batch, of problems 2 and 3, the second process has nothing to train on."""
     if last.request_id.startswith("rollout-1/3/"):
@@ -92,8 +70,8 @@ def without_the_last_problem(self: Collector, last: Finished, *rest: Any) -> Rew
     return _by_parity(self, last, *rest)
 
 
-def test_two_processes_take_the_steps_of_one(model_folder: Path, tmp_path: Path) -> None:
-    _in_two_processes(WORKER, model_folder, tmp_path / "two")
+def test_two_processes_take_the_steps_of_one(ranks: Ranks, model_folder: Path, tmp_path: Path) -> None:
+    ranks.run(WORKER, model_folder, tmp_path / "two")
     with mock.patch.object(test_rl, "_by_parity", without_the_last_problem):
         one = _train(CONFIG_OF_TWO, model_folder, tmp_path / "one")
     two = [json.loads(line) for line in (tmp_path / "two" / "metrics.jsonl").open()]
@@ -112,7 +90,7 @@ def test_two_processes_take_the_steps_of_one(model_folder: Path, tmp_path: Path)
     Qwen3ForCausalLM.from_pretrained(tmp_path / "two" / "model")
 
 
-async def test_two_processes_share_servers_of_sglang(model_folder: Path, tmp_path: Path) -> None:
+async def test_two_processes_share_servers_of_sglang(ranks: Ranks, model_folder: Path, tmp_path: Path) -> None:
     """One process updates the servers, and every one of them knows which weights its rollouts are made by."""
     tokenizer = AutoTokenizer.from_pretrained(model_folder)
     network = Qwen3ForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
@@ -121,7 +99,7 @@ async def test_two_processes_share_servers_of_sglang(model_folder: Path, tmp_pat
     async with fake.engine, fake.serving():
         setting = "sglang://" + fake.url.removeprefix("http://")
         (tmp_path / "setting").write_text(setting)
-        await asyncio.to_thread(_in_two_processes, SERVED, model_folder, tmp_path / "two")
+        await asyncio.to_thread(ranks.run, SERVED, model_folder, tmp_path / "two")
     entries = [json.loads(line) for line in (tmp_path / "two" / "metrics.jsonl").open()]
     assert [entry["step"] for entry in entries] == [1, 2]
     assert fake.weight_version == "3", "before the first step and behind every one"
@@ -182,7 +160,7 @@ BETA = BetaConfig(
 )
 
 
-def test_two_processes_fine_tune_as_one_does(model_folder: Path, codec: Codec, tmp_path: Path) -> None:
+def test_two_processes_fine_tune_as_one_does(ranks: Ranks, model_folder: Path, codec: Codec, tmp_path: Path) -> None:
     """Matrices under Muon, and all of them on what was kept before. A run of one goes on from their checkpoint."""
     texts = [GOOD.replace("x", word) for word in ("one", "two three", "four", "five")]
     ids = [codec.tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
@@ -192,7 +170,7 @@ def test_two_processes_fine_tune_as_one_does(model_folder: Path, codec: Codec, t
         (tmp_path / name / SAMPLES).write_text(json.dumps(line) + "\n")
     with mock.patch.object(beta, "collector_for", side_effect=AssertionError("all is sampled")):
         assert beta.train(BETA, model_folder, tmp_path / "one", Deadline(), lambda entry: None)
-    _in_two_processes(SUPERVISED, model_folder, tmp_path / "two")
+    ranks.run(SUPERVISED, model_folder, tmp_path / "two")
     one, two = ([json.loads(text) for text in (tmp_path / name / "metrics.jsonl").open()] for name in ("one", "two"))
     assert [entry["step"] for entry in one] == [entry["step"] for entry in two]
     losses, others = ([entry["loss"] for entry in entries if "loss" in entry] for entries in (one, two))
@@ -241,13 +219,13 @@ ADAPTER = SftConfig(
 
 
 @pytest.mark.parametrize("architecture", ["qwen2", "llama"])
-def test_two_processes_train_the_adapter_of_one(architecture: str, tmp_path: Path) -> None:
+def test_two_processes_train_the_adapter_of_one(ranks: Ranks, architecture: str, tmp_path: Path) -> None:
     """Tied and untied embeddings, sharded under FSDP2; both leave the same model, and an adapter."""
     source = pretrained(tmp_path / "source", architecture)
     lines = [{"prompt": f"{i}+1?", "response": str(i + 1) * 20} for i in range(4)]
     (source / "data.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert fine_tune(ADAPTER, source, source / "data.jsonl", tmp_path / "one", lambda entry: None)
-    _in_two_processes(ADAPTED, source, tmp_path / "two")
+    ranks.run(ADAPTED, source, tmp_path / "two")
     one, two = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two"))
     before = load_file(source / "model.safetensors")
     assert one.keys() == two.keys() == before.keys()
