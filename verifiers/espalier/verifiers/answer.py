@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
+from itertools import takewhile
 from types import MappingProxyType
 
 from espalier.verifiers.check import Check, Claim, CustomCheck, PatchCheck, ProgramCheck
@@ -55,6 +56,9 @@ class Program:
 LONGEST = 4096
 """Characters of an answer that stands outside of a box; the rest of a longer one is not read."""
 
+STATEMENTS = 64
+"""How many of the last boxes and phrases that could state an answer are looked at, where the later ones are denied."""
+
 LANGUAGE_TAGS: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "python": frozenset({"python", "py", "python3", "py3"}),
@@ -93,6 +97,9 @@ _RETRACTED = re.compile(
     r"|^\W{0,6}(?:is|was) (?:wrong|incorrect|not (?:correct|right|the answer))"
     r"|\bi (?:made|see) (?:a|an|my) (?:\w+ )?(?:mistake|error|slip)\b|\bi was wrong\b|\bi miscalculated\b"
     r"|\bcorrection\b|\b(?:should|must) (?:actually |instead |rather |really )?(?:be|have been) "
+    r"|(?:^\W{0,6}|[.!;]\s{1,2}|\b(?:but|however|yet|though|although|unfortunately),? )(?:it|this|that|which|we|i) "
+    r"(?:also |actually |clearly )?(?:over-?count|under-?count|double[- ]count|counts? (?:\w+ ){0,4}twice\b"
+    r"|forg[eo]t|miss(?:es|ed)\b|overlook)"
     r"|(?:^|[.!?]\s|\n)\s{0,2}(?:no|nope)\s?[,.!:;-]|\bactually,|\bnot \$?$",
     re.IGNORECASE,
 )
@@ -115,6 +122,25 @@ _DENIED_BEFORE = re.compile(
     (?:\s(?:be|equal))?(?:\s(?:equal\sto|to|just|simply))?[\s:]{{0,3}}(?:[$(\\*\s]|[A-Za-z]\s?=){{0,6}}$""",
     re.IGNORECASE | re.VERBOSE,
 )
+# A box is a guess by what leads up to it in its clause: what somebody could think, or what was thought at first.
+_GUESS = r"(?:guess|thought|attempt|instinct|intuition|impression|try)"
+_GUESSED_BEFORE = re.compile(
+    rf"""\b(?:
+     (?:might|may|could|would|often|naively|wrongly|mistakenly)\s(?:(?:first|initially|easily|also|well)\s){{0,2}}
+       (?:think|guess|believe|seem|appear|be\stempted)
+    |(?:might|may|could)\s(?:(?:first|initially|easily|also|well)\s){{0,2}}expect
+    |(?:i|we|one|you)\s(?:had\s)?(?:first|initially|originally|wrongly|mistakenly|naively)\s
+       (?:thought|got|found|obtained|computed|counted|guessed|answered|said|wrote)
+    |(?:initially|originally|wrongly|mistakenly|na[iï]vely)\s?,?\s(?:i|we|one|you)\s
+       (?:thought|get|gets|got|found|obtained|computed|counted|guessed|answered|said|wrote)
+    |at\sfirst(?:\s(?:glance|sight))?\s?,?\s(?:i|we|one|you|it|this|the\s(?:answer|result|count))\s
+       (?:thought|get|gets|got|found|guessed|answered|said|seems?|seemed|looks?|looked|appears?|appeared)
+    |tempt(?:ing|ed)\s(?:to\s(?:say|answer|think|conclude|guess|write|give|believe)|answer|{_GUESS})
+    |(?:first|initial|na[iï]ve|original|early|wild|tempting)\s(?:{_GUESS}|answer)\s(?:is|was|would\sbe|gives|gave|of)
+    |na[iï]ve\s(?:count|approach|computation|calculation|reading|method)\s(?:gives|gave|yields|is|suggests|would)
+    )\b(?:(?!\b(?:but|however|yet|so|hence|therefore|thus|actually|instead|then)\b)[^.;!?\n]){{0,60}}$""",
+    re.IGNORECASE | re.VERBOSE,
+)
 _DENIED_BEHIND = re.compile(
     rf"""[\s$)\]*\\,—-]{{0,8}}(?:\?|✗|✘|❌|{_UNTRUE}\s?!
     |(?:text\{{\s?)?(?:
@@ -122,10 +148,17 @@ _DENIED_BEHIND = re.compile(
         |not\s(?:valid|possible|allowed|a\ssolution|the\sanswer))\b
       |(?:which\s|but\s|this\s|that\s|it\s){{0,2}}(?:
         fails?(?:[.;!]|\s(?:the|this|that|to|because|when|for|here|since)\b)|contradicts?\b|violates?\b
+        |(?:over|under)-?counts?\b|double[-\s]counts?\b|counts\s(?:\w{{1,20}}\s){{0,4}}twice\b
+        |(?:seems|seemed|looks|looked)\s(?:right|correct|plausible|tempting|like\s(?:it|the\sanswer))\b
         |(?:does\snot|doesn't|cannot|can't|did\snot|didn't)\s(?:satisfy|work|hold|fit|check|solve|meet|pass|qualify
           |be\s(?:right|correct|true|the\sanswer))\b
         |(?:is|was|must\sbe|has\sto\sbe)\s(?:\w{{1,20}}\sbut\s)?(?:{_UNTRUE}|invalid|extraneous|impossible|inadmissible
-          |rejected|discarded|ruled\sout
+          |rejected|discarded|ruled\sout|too\s(?:big|small|large|low|high|many|few)\b|an?\s(?:over|under)-?(?:count|estimate)
+          |(?:only\s|just\s|merely\s)?(?:my|our|the|an?)\s
+           (?:first|initial|original|na[iï]ve|early|earlier|wild|rough|tempting)\s(?:{_GUESS}|answer|idea|estimate)\b
+          |what\s(?:i|we|one|you)\s(?:(?:had|first|initially|originally|might)\s)?(?:thought|got|guessed|think|expect)
+          |what\s(?:i|we|one|you)\sgets?\s(?:if|when)\s(?:i|we|one|you)\s(?:forget|ignore|miss|overlook|double)
+          |not\squite\b|close\s?,?\sbut\b|almost\s(?:right|correct)\b
           |not\s(?:valid|possible|allowed|admissible|correct|right|a\ssolution|the\s(?:right\s)?answer))\b)))""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -140,13 +173,60 @@ _MINUS = re.compile(r"(?:[=(:]\s?|\$)-$")
 """Right before a box, without a space: the sign of what it holds."""
 _TOUCHING = re.compile(r"\^\s?(?:\{[^{}]{1,40}\}|[^\W_])|_(?:\{\w{1,3}\}|\w)|\d{1,30}(?!\w)|[A-Za-z](?![A-Za-z])")
 """Right behind a box, without a space: an exponent, an index, digits or a letter that belong to what it holds."""
-_NUMBER = re.compile(r"-?\d{1,30}(?:\.\d{1,30})?")
+# A box is an operand where a sign, a function or another factor makes it part of a larger expression.
+_SIGN = r"(?:[+×·÷]|\\(?:times|cdot|div|pm|mp|ast|over)(?![A-Za-z]))"  # noqa: RUF001
+_FUNCTION = r"\\(?:sqrt|[dtc]?frac|[dt]?binom|(?:arc)?(?:sin|cos|tan)|cot|sec|csc|ln|log|exp|lfloor|lceil|[lr]?[vV]ert)"
+_OPERAND_BEFORE = re.compile(
+    rf"""(?:
+      (?:\d|(?<!\\)\)|(?<![A-Za-z\\])[A-Za-z])
+     |[\w)}}\]$]\s?{_SIGN}[\s{{]{{0,3}}
+     |[\d)}}]\s?[*/]\s?
+     |[=(]\s?(?:\d{{1,30}}|[A-Za-z])\s?-\s?
+     |[\^_]\s?\{{?\s?
+     |{_FUNCTION}(?:\[\w{{1,3}}\]|[_^]\w|[_^]?\{{[^{{}}]{{1,40}}\}}){{0,2}}\s?[({{]?\s?
+     |(?:[$=(]|\\left|\\[(\[])\s?\|\s?
+     |(?<![A-Za-z\\])[A-Za-z](?:_\w)?\(\s?
+    )$""",
+    re.VERBOSE,
+)
+_OPERAND_BEHIND = re.compile(
+    rf"""\s{{0,2}}(?:
+      {_SIGN}\s?(?:\d|[A-Za-z](?![A-Za-z])|[\\({{])
+     |[*/]\s?(?:\d|\\(?!text|mathrm|mbox))
+     |-\s?(?:\d{{1,30}}|[A-Za-z]|\\[A-Za-z]{{1,9}})\s?(?:\$|\\[)\]])
+     |{_FUNCTION}(?![A-Za-z])|\\pi(?![A-Za-z]))
+     |(?:\{{,\}}|,)\d{{3}}(?!\d)|\.\d|\\[,!]\s?\d|!\s?(?:\$|\\[)\]])
+     |\((?:\d{{1,30}}|[a-z])\s?[-+*/^]""",
+    re.VERBOSE,
+)
+_BETWEEN_OPERANDS = re.compile(
+    rf"[\s$]{{0,4}}(?:\\[)\]])?\s?(?:[:/*^–—-]|{_SIGN}|\\(?:colon|mid)\b|to\b)\s?(?:\\[(\[])?[\s$]{{0,4}}"  # noqa: RUF001
+)
+_EQUATED = re.compile(r"[^$\n=<>]{0,60}(?:[=<>]|\\(?:approx|equiv|le|ge|leq|geq)(?![A-Za-z]))")
+"""Behind a box: its expression is one side of an equation, in which the box fills a gap."""
+
+_NUMBER = r"-?(?:\d{1,3}(?:,\d{3}){1,9}|\d{1,30})(?:\.\d{1,30})?"
+_RATIONAL = re.compile(
+    rf"\$?(?P<whole>{_NUMBER})|(?P<sign>-?)(?:\\[dt]?frac\{{(?P<top>\d{{1,30}})\}}\{{(?P<bottom>\d{{1,30}})\}}"
+    r"|(?P<over>\d{1,30})/(?P<under>\d{1,30}))"
+)
+_SAID = rf"[\s*$]{{0,4}}(?P<value>{_NUMBER})[\s*$]{{0,4}}[.!]?[\s*$]{{0,4}}"
 _SUPERSEDED = re.compile(
-    r"\b(?:final answer|(?:correct |actual )?answer|correct value)\s{0,2}(?:is|:|=)[\s*$]{0,4}"
-    r"(?P<value>-?\d{1,30}(?:\.\d{1,30})?)[\s*$]{0,4}[.!]?[\s*$]{0,4}(?=\n|$)",
-    re.IGNORECASE,
+    rf"\b(?:final answer|(?:correct |actual )?answer|correct value)\s{{0,2}}(?:is|:|=){_SAID}(?=\n|$)", re.IGNORECASE
 )
 """Behind a box, at the end of a line: another plain number is stated as the answer."""
+_CONCLUDED = re.compile(
+    rf"""(?:(?:^|[.!?;]\s|\n|,?\s(?:but|and|or)\s)\s{{0,2}}
+      (?:(?:so|thus|therefore|hence|but|instead|rather|actually|in\sfact|really|now)\s?,?\s){{0,2}}
+      (?:(?:it|this|that|the\s(?:(?:correct|true|right|actual|real|exact|proper|final)\s)?
+           (?:count|number|total|value|result|answer|one))\s
+         (?:is|was|equals|becomes|must\sbe|should\sbe|turns\sout\sto\sbe|comes\s(?:out\s)?to|works\sout\s(?:to|as))
+        |there\s(?:are|is))
+     |\b(?:but|however)\b[^.!?\n]{{0,80}}\b(?:is|are|be|so|get|gives|becomes))
+     (?:\s(?:really|actually|in\sfact|instead|only|exactly|just|rather|thus|then)){{0,2}}{_SAID}$""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""Behind a box, at the very end: a sentence about the answer, or a contrast, ends in another plain number."""
 
 _PHRASE = re.compile(
     r"(?:\bfinal\s+(?:answer|result)|\banswer|\banswers|\bans)(?:\s+(?:to|for|of)\s+[^.:=\n]{1,80}?)?"
@@ -277,7 +357,7 @@ def final_answer(text: str, check: Check | None, *, complete: bool = True) -> An
     shown = _without_comments(text)
     answer = _boxed(shown)
     if answer is None and complete and not _withdrawn(shown):
-        answer = _phrase(shown) or (None if _BOX.search(shown) else _last_statement(shown))
+        answer = _in_words(shown)
     if answer is not None and answer.found is Found.BOXED:
         return answer
     if check is None:
@@ -411,15 +491,15 @@ def _boxed(text: str, *, alone: bool = False) -> Answer | None:
     full = [box for box in every if _holds_something(box)]
     if full and any(box.start > full[-1].start and not _is_mentioned(text, box) for box in every):
         return None
-    if full and not alone and _DENIED_BEHIND.match(text, full[-1].end):
+    if full and not alone and _denied(text, full[-1]):
         behind = text[full[-1].end :]
         if (stated := _phrase(behind)) is not None:
             return stated
         if (later := _superseding(behind, full[-1].content)) is not None:
             return Answer(later, Found.PHRASE, count)
-    while full and _denied(text, full[-1]):
-        full.pop()
-    if not full:
+    denied = list(takewhile(lambda box: _denied(text, box), reversed(full[-STATEMENTS:])))
+    full = full[: len(full) - len(denied)]
+    if not full or len(denied) == STATEMENTS or _is_operand(text, full):
         return None
     last = full[-1]
     tail = text[last.end :]
@@ -433,11 +513,36 @@ def _boxed(text: str, *, alone: bool = False) -> Answer | None:
 
 def _superseding(tail: str, content: str) -> str | None:
     """The plain number that the text behind a box states last as the answer, where the box holds another one."""
-    stated = [match["value"] for match in _SUPERSEDED.finditer(tail)]
-    boxed = content.strip().strip("$").strip()
-    if not stated or not _NUMBER.fullmatch(boxed) or Fraction(stated[-1]) == Fraction(boxed):
+    boxed = _rational(content)
+    if boxed is None:
         return None
-    return stated[-1]
+    stated = [*_SUPERSEDED.finditer(tail), *_CONCLUDED.finditer(tail, max(0, len(tail) - LONGEST))]
+    stated.sort(key=lambda match: match.start("value"))
+    for match in reversed(stated[-STATEMENTS:]):
+        if not _is_guessed(tail, match.start("value")):
+            return None if _rational(match["value"]) == boxed else match["value"]
+    return None
+
+
+def _rational(text: str) -> Fraction | None:
+    """The number that a text is, written as digits or as a fraction of them."""
+    match = _RATIONAL.fullmatch(text.strip().strip("$").strip())
+    if match is None:
+        return None
+    if match["whole"]:
+        return Fraction(match["whole"].replace(",", ""))
+    top, bottom = int(match["top"] or match["over"]), int(match["bottom"] or match["under"])
+    return (-1 if match["sign"] else 1) * Fraction(top, bottom) if bottom else None
+
+
+def _is_operand(text: str, full: list[_Box]) -> bool:
+    """Whether the last box is part of an expression, which nothing says the value of."""
+    box = full[-1]
+    if len(full) > 1 and _BETWEEN_OPERANDS.fullmatch(text, full[-2].end, box.start):
+        within = True
+    else:
+        within = _OPERAND_BEFORE.search(text, max(0, box.start - 120), box.start) is not None
+    return (within or _OPERAND_BEHIND.match(text, box.end) is not None) and _EQUATED.match(text, box.end) is None
 
 
 _NOTHING = re.compile(r"(?:[\s$.?_]|\\(?:ldots|dots|cdots|square|quad|phantom\{[^{}]*\})(?![A-Za-z]))*")
@@ -462,10 +567,16 @@ def _denied(text: str, box: _Box) -> bool:
     if before.rstrip(" $").endswith("~~") and text[box.end : box.end + 4].lstrip(" $").startswith("~~"):
         return True
     return (
-        _DENIED_BEFORE.search(before) is not None
+        _DENIED_BEHIND.match(text, box.end) is not None
+        or _DENIED_BEFORE.search(before) is not None
         or _STRUCK.search(before) is not None
-        or _DENIED_BEHIND.match(text, box.end) is not None
+        or _is_guessed(text, box.start)
     )
+
+
+def _is_guessed(text: str, start: int) -> bool:
+    """Whether what leads up to a statement makes it what somebody could think, or thought at first."""
+    return _GUESSED_BEFORE.search(text, max(0, start - 160), start) is not None
 
 
 def _taken_back(tail: str) -> int | None:
@@ -489,7 +600,8 @@ def _replacement(tail: str, count: int) -> Answer | None:
     for match in _LATER.finditer(tail):
         last = match
     value = _value_at(tail, last.end()) if last is not None else ""
-    return Answer(value, Found.PHRASE, count) if re.match(r"[-+$\\(\[{]?[\d\w\\]", value) and len(value) <= 60 else None
+    stated = re.match(r"[-+$\\(\[{]?[\d\w\\]", value) and not _NEGATED.match(value) and len(value) <= 60
+    return Answer(value, Found.PHRASE, count) if stated else None
 
 
 def _joined(text: str, full: list[_Box]) -> str:
@@ -544,16 +656,35 @@ def _unboxed(text: str) -> str:
 # Statements in words.
 
 
+def _in_words(text: str) -> Answer | None:
+    """What a text states without a box: its last phrase, unless it takes it back, else what stands at its end."""
+    phrase = _last_phrase(text)
+    stated = _phrase_value(text, phrase) if phrase is not None else None
+    if stated is not None or _BOX.search(text) or (phrase and _taken_back(text[phrase.end() :]) is not None):
+        return stated
+    return _last_statement(text)
+
+
 def _phrase(text: str) -> Answer | None:
-    """What the last "the answer is …" says, or the first line below a heading "Answer"."""
-    last: re.Match[str] | None = None
-    for pattern in (_PHRASE, _HEADING):
-        for match in pattern.finditer(text):
-            if last is None or match.end() > last.end():
-                last = match
-    if last is None:
-        return None
-    value = _value_at(text, last.end())
+    """What the last phrase of a text states."""
+    phrase = _last_phrase(text)
+    return _phrase_value(text, phrase) if phrase is not None else None
+
+
+def _last_phrase(text: str) -> re.Match[str] | None:
+    """The last "the answer is" that is no guess, or the last heading "Answer"."""
+    every = sorted((match for pattern in (_PHRASE, _HEADING) for match in pattern.finditer(text)), key=re.Match.end)
+    return next((match for match in reversed(every[-STATEMENTS:]) if not _is_guessed(text, match.end())), None)
+
+
+def _phrase_value(text: str, phrase: re.Match[str]) -> Answer | None:
+    """What stands behind a phrase, or what the text puts in its place."""
+    value = _value_at(text, phrase.end())
+    tail = text[phrase.end() :]
+    if (taken_back := _taken_back(tail)) is not None:
+        return _replacement(tail[taken_back:], 0)
+    if (later := _superseding(tail, value)) is not None:
+        return Answer(later, Found.PHRASE)
     if len(value.split()) > 3 and re.match(r"[A-Z][a-z]*\s", value):  # a sentence: "The largest n is 34"
         inner = _last_statement(value)
         value = inner.text if inner is not None else value
@@ -590,7 +721,7 @@ def _last_statement(text: str) -> Answer | None:
     counted = _COUNT.search(stripped)
     if counted and len(re.findall(r"\d[\d,]*", stripped)) == 1:
         return Answer(counted.group("value"), Found.LINE)
-    if _DENIAL.search(stripped):
+    if _DENIAL.search(stripped) or _is_guessed(stripped, len(stripped)):
         return None
     if (stated := _STATED.search(stripped)) and re.match(r"[-+]?[$(\[{\\]?\d", stated.group("value")):
         value = stated.group("value").strip()
