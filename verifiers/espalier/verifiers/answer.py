@@ -600,8 +600,9 @@ def _replacement(tail: str, count: int) -> Answer | None:
     for match in _LATER.finditer(tail):
         last = match
     value = _value_at(tail, last.end()) if last is not None else ""
-    stated = re.match(r"[-+$\\(\[{]?[\d\w\\]", value) and not _NEGATED.match(value) and len(value) <= 60
-    return Answer(value, Found.PHRASE, count) if stated else None
+    if not re.match(r"[-+$\\(\[{]?[\d\w\\]", value) or _NEGATED.match(value) or len(value) > 60:
+        return None
+    return Answer(value, Found.PHRASE, count)
 
 
 def _joined(text: str, full: list[_Box]) -> str:

@@ -618,6 +618,16 @@ def _matching(left: tuple[Node, ...], right: tuple[Node, ...], options: MathOpti
 # Single values.
 
 
+def _opposite(node: Node) -> Node | None:
+    """What a negative number is the opposite of."""
+    match node:
+        case Apply("neg", (inner,)):
+            return inner
+        case Number(value) if value < 0:
+            return replace(node, value=-value)
+    return None
+
+
 def _values(gold: Node, claim: Node, options: MathOptions) -> Equality:
     if isinstance(gold, Quantity) or isinstance(claim, Quantity):
         return _quantities(gold, claim, options)
@@ -625,6 +635,9 @@ def _values(gold: Node, claim: Node, options: MathOptions) -> Equality:
         return _ratios(gold, claim)
     if infinity(gold) or infinity(claim):
         return Equality(infinity(gold) == infinity(claim), "infinities")
+    opposite, other = _opposite(gold), _opposite(claim)
+    if opposite and other and isinstance(opposite, Based) != isinstance(other, Based):
+        return _values(opposite, other, options)
     if isinstance(gold, Based) != isinstance(claim, Based):
         based, plain = (gold, claim) if isinstance(gold, Based) else (claim, gold)
         if isinstance(based, Based) and isinstance(plain, Number) and options.missing_unit_ok:

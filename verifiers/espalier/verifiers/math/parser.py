@@ -83,7 +83,8 @@ def readings(text: str) -> Readings:
         LimitError: It goes beyond the static limits.
         ParseError: The grammar does not know it.
     """
-    if (based := based_number(text)) is not None:
+    based, only_based = based_number(text) or (None, False)
+    if based is not None and only_based:
         return Readings((based,))
     date, only_date = numeric_date(text) or (None, False)
     for words in (calendar(text), numeral(text), date if only_date else None):
@@ -117,6 +118,8 @@ def readings(text: str) -> Readings:
     if (unit := unit_alone(tokens)) is not None:
         spelled = any(token.kind is Kind.WORD and (token.roman or len(token.text) > 1) for token in tokens)
         (trees if not trees or spelled else doubtful).append(unit)
+    if based is not None:
+        (doubtful if trees else trees).append(based)
     if not trees:
         raise fault or ParseError("no reading")
     return Readings(tuple(trees), tuple(doubtful))

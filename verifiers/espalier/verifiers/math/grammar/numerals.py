@@ -3,45 +3,55 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from fractions import Fraction
 from typing import Final
 
-from espalier.verifiers.math.tree import Based, Number
-from espalier.verifiers.math.words import NUMERALS
+from espalier.verifiers.math.tree import Apply, Based, Node, Number
+from espalier.verifiers.math.words import NUMERALS, SCALES
 
 _TENS: Final = {
     **{"twenty": 20, "thirty": 30, "forty": 40, "fourty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80},
     "ninety": 90,
 }
-_SCALES: Final = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _PARTS: Final = {
     **{"half": 2, "halves": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters": 4, "fourth": 4, "fourths": 4},
     **{"fifth": 5, "fifths": 5, "sixth": 6, "sixths": 6, "seventh": 7, "sevenths": 7, "eighth": 8, "eighths": 8},
     **{"ninth": 9, "ninths": 9, "tenth": 10, "tenths": 10, "hundredth": 100, "hundredths": 100},
 }
+_LARGE: Final = {word: value for word, value in SCALES.items() if value > 100}
 _PLAIN: Final = re.compile(r"[A-Za-z\s-]+|\d+ and a half")
 _WRAP: Final = re.compile(r"\\(?:text|mathrm|textbf|mbox)\s*\{([^{}]*)\}|\$")
 
 
 _BASES: Final = {
     **{"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10},
-    **{"eleven": 11, "twelve": 12, "sixteen": 16},
+    **{"eleven": 11, "twelve": 12, "sixteen": 16, "hex": 16},
 }
+_SUBSCRIPT: Final = re.compile("[_₀-₉]")
 _BASED: Final = re.compile(
-    r"\$?\(?(?P<digits>[0-9A-F]{1,200})\)?\s*_\s*\{?\s*(?:\\text\s*\{)?\s*(?P<base>\d{1,2}|[a-z]+)\s*\}?\s*\}?\$?"
+    r"\$?(?P<minus>-?)\s*(?:\(|\\(?:text|mathrm|mathtt|texttt)\s*\{)?(?P<digits>[0-9A-Fa-f]{1,200})[)}]?\s*"
+    r"(?:_\s*\{?\s*(?:\\(?:text|mathrm)\s*\{)?\s*(?P<base>\d{1,2}|[a-z]+)\s*\}?\s*\}?|(?P<subscript>[₀-₉]{1,2}))\$?"
 )
 
 
-def based_number(text: str) -> Based | None:
-    """A number with letters among its digits, or with its base in words ("FF_{16}", "101_{two}"); else None."""
-    written = _BASED.fullmatch(text.strip()) if "_" in text else None
+def based_number(text: str) -> tuple[Node, bool] | None:
+    """A number with letters among its digits, or with its base in words ("FF_{16}", "101_{two}"); else None.
+
+    Returns:
+        The number, and whether it is surely one: "2a_{12}" may be twice an element of a sequence.
+    """
+    written = _BASED.fullmatch(text.strip()) if _SUBSCRIPT.search(text) else None
     if written is None or (len(written["digits"]) == 1 and not written["digits"].isdigit()):
         return None  # A_{12} is a name
-    base = int(written["base"]) if written["base"].isdigit() else _BASES.get(written["base"], 0)
+    named = written["base"] or unicodedata.normalize("NFKC", written["subscript"])
+    base = int(named) if named.isdigit() else _BASES.get(named, 0)
     digits = written["digits"]
     if not 2 <= base <= 16 or any(int(digit, 16) >= base for digit in digits):
         return None
-    return Based(digits, base)
+    number = Based(digits.upper(), base)
+    sure = not re.fullmatch(r"\d*[a-f]+", digits) or digits.startswith(("0", "1")) or named in ("16", "hex")
+    return Apply("neg", (number,)) if written["minus"] else number, sure
 
 
 def numeral(text: str) -> Number | None:
@@ -55,8 +65,17 @@ def numeral(text: str) -> Number | None:
     sign = 1
     if words[:1] in (["negative"], ["minus"]):
         sign, words = -1, words[1:]
-    value = _with_part(words)
+    value = _of_dozens(words)
     return None if value is None else Number(sign * value)
+
+
+def _of_dozens(words: list[str]) -> Fraction | None:
+    if words[-1:] not in (["dozen"], ["dozens"]):
+        return _with_part(words)
+    if words[:-1] == ["half", "a"]:
+        return Fraction(6)
+    dozens = Fraction(1) if words[:-1] in ([], ["a"]) else _with_part(words[:-1])
+    return None if dozens is None else 12 * dozens
 
 
 def _with_part(words: list[str]) -> Fraction | None:
@@ -78,13 +97,13 @@ def _whole(words: list[str]) -> Fraction | None:
     total, below = 0, 10**15
     group: list[str] = []
     for word in words:
-        if word not in _SCALES:
+        if word not in _LARGE:
             group.append(word)
             continue
-        value = _below_thousand(group)
-        if not value or _SCALES[word] >= below:
+        value = 1 if group == ["a"] and not total else _below_thousand(group)
+        if not value or _LARGE[word] >= below:
             return None
-        total, below, group = total + value * _SCALES[word], _SCALES[word], []
+        total, below, group = total + value * _LARGE[word], _LARGE[word], []
     if group[:1] == ["and"] and total:
         group = group[1:]
     rest = _below_thousand(group) if group else 0 if total else None
