@@ -13,7 +13,7 @@ import structlog
 MIN_TOKEN = 16
 """Shortest token, in characters."""
 
-LIMITS = ("solves", "tokens_per_minute", "jobs")
+LIMITS = ("solves", "tokens_per_minute", "jobs", "stored_mib")
 """What a caller may have, by the names of the fields."""
 
 log = structlog.get_logger()
@@ -28,15 +28,17 @@ class Caller:
         solves: Solves at a time; further ones wait in line. None: as many as the server has slots.
         tokens_per_minute: New tokens of its solves; above it solves are turned away until it has recovered. None: any.
         jobs: Jobs in the queue that have not ended. None: any.
+        stored_mib: MiB of jobs, results and files in the queue, as long as they are kept. 0: any.
     """
 
     name: str = ""
     solves: int | None = None
     tokens_per_minute: int | None = None
     jobs: int | None = None
+    stored_mib: int = 4096
 
 
-ANYONE = Caller()
+ANYONE = Caller(stored_mib=0)
 """The caller where callers have no names."""
 
 
@@ -95,7 +97,7 @@ def _read(path: Path) -> dict[bytes, Caller]:
         digest = sha256(token.encode()).digest()
         if digest in found:
             raise ValueError(f"{at}: its token is also that of {found[digest].name}")
-        found[digest] = Caller(name, **{field: _limit(table, field, at) for field in LIMITS})
+        found[digest] = Caller(name, **{field: _limit(table, field, at) for field in LIMITS if field in table})
     if not found:
         raise ValueError(f"{path}: there is no caller in it")
     return found
@@ -105,10 +107,8 @@ def _usable(token: str) -> bool:
     return len(token) >= MIN_TOKEN and token.isascii() and token.isprintable() and " " not in token
 
 
-def _limit(table: dict[str, Any], field: str, at: str) -> int | None:
-    value = table.get(field)
-    if value is None:
-        return None
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{at}: {field} must be a whole number above 0")
+def _limit(table: dict[str, Any], field: str, at: str) -> int:
+    value, any_allowed = table[field], field == "stored_mib"
+    if not isinstance(value, int) or isinstance(value, bool) or value < (0 if any_allowed else 1):
+        raise ValueError(f"{at}: {field} must be a whole number above 0" + (", or 0 for any" if any_allowed else ""))
     return value

@@ -16,7 +16,8 @@ from espalier.solver.batch.config import QueueConfig
 from espalier.solver.batch.connection import connect
 from espalier.solver.batch.keys import Keys, batch_of
 from espalier.solver.batch.lease.store import LeaseStore
-from espalier.solver.batch.queue import JobQueue, TooManyJobsError
+from espalier.solver.batch.limits import OverLimitError, QueueLimits
+from espalier.solver.batch.queue import JobQueue
 from espalier.v1 import solver_pb2 as pb
 from tests.solver.batch.server import RedisServer
 from tests.solver.batch.working import NoWork, ended, problems, until, working
@@ -219,18 +220,18 @@ async def test_jobs_that_an_older_version_queued_are_delivered(redis: Redis) -> 
 async def test_a_caller_has_no_more_jobs_in_the_queue_than_it_may(redis: Redis) -> None:
     queue, leases = JobQueue(redis), await worker(redis)
     alice, bob = BatchInfo(caller="alice"), BatchInfo(caller="bob")
-    await queue.submit(problems(3), key="one", info=alice, max_open=4)
-    with pytest.raises(TooManyJobsError, match="3 jobs are in the queue, and 4 may be"):
-        await queue.submit(problems(2), key="two", info=alice, max_open=4)
+    await queue.submit(problems(3), key="one", info=alice, limits=QueueLimits(jobs=4))
+    with pytest.raises(OverLimitError, match="jobs: 3 are in the queue, and 4 may be"):
+        await queue.submit(problems(2), key="two", info=alice, limits=QueueLimits(jobs=4))
     assert (await queue.depth()).total == 3
-    await queue.submit(problems(3), key="one", info=alice, max_open=4)  # the same again is no more
-    await queue.submit(problems(4), key="one", info=bob, max_open=4)
+    await queue.submit(problems(3), key="one", info=alice, limits=QueueLimits(jobs=4))  # the same again is no more
+    await queue.submit(problems(4), key="one", info=bob, limits=QueueLimits(jobs=4))
     (lease,) = await leases.read(1, 0.1)
     await leases.start(lease)  # running ones count, too
-    with pytest.raises(TooManyJobsError):
-        await queue.submit(problems(2), key="two", info=alice, max_open=4)
+    with pytest.raises(OverLimitError):
+        await queue.submit(problems(2), key="two", info=alice, limits=QueueLimits(jobs=4))
     await leases.finish(lease, pb.SolveResponse())
-    await queue.submit(problems(2), key="two", info=alice, max_open=4)
+    await queue.submit(problems(2), key="two", info=alice, limits=QueueLimits(jobs=4))
 
 
 async def open_jobs(redis: Redis) -> dict[bytes, bytes]:

@@ -96,14 +96,14 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhooks, "DELAYS", (0.0, 0.0, 0.0))
 
 
-async def submit(redis: Redis, url: str, count: int = 2, key: str = "monday") -> str:
-    response = await JobQueue(redis).submit(problems(count), key=key, info=BatchInfo(webhook=url))
+async def submit(redis: Redis, url: str, count: int = 2, key: str = "monday", caller: str = "") -> str:
+    response = await JobQueue(redis).submit(problems(count), key=key, info=BatchInfo(caller, webhook=url))
     return response.batch_id
 
 
-async def submit_cancelled(redis: Redis, url: str, key: str) -> str:
+async def submit_cancelled(redis: Redis, url: str, key: str, caller: str = "") -> str:
     """A batch that has ended, without any worker."""
-    queue, batch = JobQueue(redis), await submit(redis, url, key=key)
+    queue, batch = JobQueue(redis), await submit(redis, url, key=key, caller=caller)
     await queue.cancel_batch(await queue.batch(batch))
     return batch
 
@@ -257,6 +257,27 @@ async def test_no_more_are_told_at_a_time_than_may_be(redis: Redis, monkeypatch:
         answer.set()
         await until(lambda: counted.outcomes == ["delivered"] * 5)
     assert len(receiver.heard) == 5
+
+
+async def test_a_caller_with_many_webhooks_keeps_no_other_from_being_told(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alice's receivers do not answer, and come first; bob's is told meanwhile."""
+    monkeypatch.setattr(webhooks, "REPLY_SECONDS", 3600.0)
+    monkeypatch.setattr(webhooks, "AT_ONCE", 3)
+    monkeypatch.setattr(webhooks, "OF_ONE_CALLER", 2)
+    answer, queue = asyncio.Event(), JobQueue(redis)
+    async with receiving() as slow, receiving() as quick:
+        slow.before = answer.wait
+        for number in range(6):
+            await submit_cancelled(redis, slow.url, str(number), "alice")
+        await submit_cancelled(redis, quick.url, "mine", "bob")
+        async with sending(redis) as counted:
+            await until(lambda: counted.outcomes == ["delivered"])
+            assert (len(slow.heard), len(quick.heard)) == (2, 1)
+            answer.set()
+            await until(lambda: counted.outcomes == ["delivered"] * 7)
+    assert (await queue.stored()).keys() == {"alice", "bob"}
 
 
 async def test_who_stops_the_sender_stops_all_that_it_tells(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:

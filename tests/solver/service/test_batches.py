@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 
 from espalier.common.callers import Callers
 from espalier.common.grpc_errors import field_of
+from espalier.common.grpc_server import Listening
 from espalier.common.security import ServerSecurity
 from espalier.solver.batch.connection import connect
 from espalier.solver.batch.handler import JobRefusedError
@@ -24,7 +26,7 @@ from espalier.solver.cli.batch import app
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
 from tests.solver.batch.server import RedisServer
-from tests.solver.batch.working import solving, working
+from tests.solver.batch.working import solving, until, working
 from tests.solver.scripted import ScriptedEngine, ScriptedJudge, boxed
 from tests.solver.service.serving import Served, serving
 from tests.solver.service.stock import client
@@ -351,6 +353,33 @@ async def test_a_caller_with_too_many_jobs_is_told_to_come_back(redis: Redis, tm
         assert full.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         listed = await served.stub.GetBatch(pb.GetBatchRequest(batch=made.id.removeprefix("batch_")), **as_alice)
         assert (listed.caller, listed.priority) == ("alice", 7)
+
+
+async def test_a_caller_that_has_stored_too_much_is_told_which_limit_that_is(redis: Redis, tmp_path: Path) -> None:
+    path = tmp_path / "callers.toml"
+    path.write_text(f'[alice]\ntoken = "{TOKENS["alice"]}"\nstored_mib = 1\n[bob]\ntoken = "{TOKENS["bob"]}"\n')
+    security, queue = ServerSecurity(callers=Callers(path)), JobQueue(redis)
+    often = Listening("127.0.0.1:0", grace_seconds=5.0, health_seconds=0.05)
+    engine, judge = ScriptedEngine.of(RIGHT), ScriptedJudge()
+    running = serving(engine, judge, queue=queue, security=security, listening=often, warm=False)
+    async with running as served, client(served, TOKENS["alice"]) as alice:
+        large = file_of(*(line(f"{number}", user="x" * 100_000) for number in range(6)))
+        file = await alice.files.create(file=("in.jsonl", large), purpose="batch")
+        with pytest.raises(openai.RateLimitError, match=r"stored_mib: 0\.6 of 1 MiB are stored") as caught:
+            await alice.files.create(file=("in.jsonl", large), purpose="batch")
+        assert isinstance(caught.value.body, dict)
+        assert (caught.value.body["type"], caught.value.body["code"]) == ("rate_limit_error", "rate_limit_exceeded")
+        request = pb.SubmitJobRequest(problems=[common_pb2.Problem(text="x" * 90_000)] * 5)
+        as_alice = {"metadata": (("authorization", f"Bearer {TOKENS['alice']}"),)}
+        with pytest.raises(grpc.aio.AioRpcError, match="stored_mib: ") as full:
+            await served.stub.SubmitJob(request, **as_alice)
+        assert full.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        await served.stub.SubmitJob(request, metadata=(("authorization", f"Bearer {TOKENS['bob']}"),))
+        await alice.files.delete(file.id)
+        await served.stub.SubmitJob(request, **as_alice)
+        stored, registry = await queue.stored(), served.session.metrics.registry
+        shown = partial(registry.get_sample_value, "espalier_caller_stored_bytes")
+        await until(lambda: {name: shown({"caller": name}) for name in ("alice", "bob")} == stored)
 
 
 async def test_a_batch_is_watched_over_grpc_until_it_has_ended(served: Served, server: RedisServer) -> None:

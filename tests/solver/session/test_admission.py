@@ -147,6 +147,7 @@ def test_callers_are_read_again_when_their_file_changes(tmp_path: Path) -> None:
         (f'["a\\u001b"]\ntoken = "{TOKEN}"', "a caller needs a name"),
         ('[a]\ntoken = "short"', "at least 16"),
         (f'[a]\ntoken = "{TOKEN}"\nsolves = 0', "solves must be"),
+        (f'[a]\ntoken = "{TOKEN}"\nstored_mib = -1', "stored_mib must be a whole number above 0, or 0 for any"),
         (f'[a]\ntoken = "{TOKEN}"\nslots = 1', "unknown field slots"),
         (f'[a]\ntoken = "{TOKEN}"\n[b]\ntoken = "{TOKEN}"', "also that of a"),
     ],

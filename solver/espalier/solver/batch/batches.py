@@ -88,8 +88,10 @@ class Batch:
         return self.count - sum(self.states.values())
 
 
-def decode_batch(batch: str, fields: Mapping[bytes, bytes]) -> Batch:
-    """A batch from the fields of its record."""
+def decode_batch(batch: str, fields: Mapping[bytes, bytes]) -> Batch | None:
+    """A batch from the fields of its record; None: there is no such record, or only a part of it."""
+    if b"count" not in fields:
+        return None
 
     def text(name: bytes) -> str:
         return fields.get(name, b"").decode()

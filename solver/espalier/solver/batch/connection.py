@@ -42,7 +42,11 @@ class QueueUnavailableError(Exception):
     """Redis cannot be reached, or cannot take writes. Try again later."""
 
 
-class EvictingRedisError(ValueError):
+class UnusableQueueError(ValueError):
+    """The queue must not be used as it is; the message says what to do."""
+
+
+class EvictingRedisError(UnusableQueueError):
     """Redis throws keys away when its memory is full: jobs and results would be lost without a word."""
 
 

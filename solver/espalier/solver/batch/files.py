@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import secrets
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from espalier.common.errors import FieldError
 from espalier.solver.batch.config import QueueConfig
 from espalier.solver.batch.connection import outage_as_unavailable
 from espalier.solver.batch.keys import Keys
+from espalier.solver.batch.limits import NO_LIMITS, OverLimitError, QueueLimits
+from espalier.solver.batch.scripts import Script, Scripts, Value
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 MAX_FILES = 1000
 """Files that one caller may keep."""
 
-MAX_STORED = 1 << 28
-"""Bytes that one caller may keep."""
+TOO_MANY, TOO_MUCH = -1, -2
+"""What `lua/add_file.lua` answers when its caller has too many files, or too many bytes."""
 
 _ABOUT = ("name", "purpose", "caller", "bytes", "created", "expires")
 
@@ -61,29 +63,31 @@ class FileStore:
         self._redis = redis
         self._keys = keys
         self._keep = config.keep_seconds
+        self._scripts = Scripts(redis, keys)
 
-    async def add(self, caller: str, name: str, purpose: str, content: bytes) -> StoredFile:
+    async def add(
+        self, caller: str, name: str, purpose: str, content: bytes, limits: QueueLimits = NO_LIMITS
+    ) -> StoredFile:
         """Keep a file as long as the results of a batch are kept.
 
         Raises:
-            FieldError: The caller has too many files, or too much in them.
+            FieldError: The caller has too many files.
+            OverLimitError: It would have too many bytes.
         """
-        await self._require_room(caller, len(content))
-        now = time.time()
-        file = StoredFile(f"file-{secrets.token_hex(12)}", name, purpose, caller, len(content), now, now + self._keep)
-        fields: Mapping[Any, Any] = {name: getattr(file, name) for name in _ABOUT}
+        file = f"file-{secrets.token_hex(12)}"
+        fields: dict[str, Value] = {"name": name, "purpose": purpose, "bytes": len(content), "content": content}
+        most: Value = "" if limits.stored_bytes is None else limits.stored_bytes
+        arguments = (file, caller, self._keep, MAX_FILES, most, *(part for field in fields.items() for part in field))
         with outage_as_unavailable():
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.hset(self._keys.file(file.id), mapping={**fields, "content": content})
-                pipe.expire(self._keys.file(file.id), self._keep)
-                pipe.zadd(self._keys.files, {file.id: now})
-                await pipe.execute()
-        try:
-            await self._require_room(caller, len(content), file.id)  # uploads at the same time are seen now
-        except FieldError:
-            await self.delete(file.id)
-            raise
-        return file
+            add = partial(self._scripts.run, Script.ADD_FILE, [self._keys.file(file)], *arguments)
+            outcome, told = await add()
+            if outcome in (TOO_MANY, TOO_MUCH) and await self._scripts.forget():
+                outcome, told = await add()
+        if outcome == TOO_MANY:
+            raise FieldError("file", f"is one too many: {told} files are kept; delete some")
+        if outcome == TOO_MUCH:
+            raise OverLimitError.stored(told, limits)
+        return StoredFile(file, name, purpose, caller, len(content), float(told), float(told) + self._keep)
 
     async def get(self, file: str, caller: str = "") -> StoredFile:
         """What is known of a file.
@@ -112,15 +116,14 @@ class FileStore:
 
     async def list(self, caller: str = "") -> Sequence[StoredFile]:
         """All files, the newest first."""
+        index = f"{self._keys.files}:{caller}" if caller else self._keys.files
         with outage_as_unavailable():
-            await self._redis.zremrangebyscore(self._keys.files, "-inf", time.time() - self._keep)
-            names: Any = await self._redis.zrevrange(self._keys.files, 0, -1)
+            names: Any = await self._redis.zrevrange(index, 0, -1)
             async with self._redis.pipeline(transaction=False) as pipe:
                 for name in names:
                     pipe.hmget(self._keys.file(name.decode()), _ABOUT)
                 rows = await pipe.execute()
-        files = (_decode(name.decode(), row) for name, row in zip(names, rows, strict=True) if row[0] is not None)
-        return [file for file in files if _knows(file, caller)]
+        return [_decode(name.decode(), row) for name, row in zip(names, rows, strict=True) if row[0] is not None]
 
     async def delete(self, file: str, caller: str = "") -> None:
         """Forget a file; batches that were made from it go on.
@@ -130,26 +133,7 @@ class FileStore:
         """
         await self.get(file, caller)
         with outage_as_unavailable():
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.delete(self._keys.file(file))
-                pipe.zrem(self._keys.files, file)
-                await pipe.execute()
-
-    async def _require_room(self, caller: str, size: int, itself: str = "") -> None:
-        """
-        Args:
-            caller: Who uploads.
-            size: Of the file in bytes.
-            itself: Id of the file, if it is stored already.
-
-        Raises:
-            FieldError: Beside the caller's other files it is one too many, or too much.
-        """
-        others = [file for file in await self.list() if file.caller == caller and file.id != itself]
-        if len(others) >= MAX_FILES:
-            raise FieldError("file", f"is one too many: {len(others)} files are kept; delete some")
-        if (stored := sum(file.bytes for file in others)) + size > MAX_STORED:
-            raise FieldError("file", f"is too much: {stored} of at most {MAX_STORED} bytes are kept; delete some")
+            await self._scripts.run(Script.DELETE_FILE, [self._keys.file(file)], file)
 
 
 def _knows(file: StoredFile, caller: str) -> bool:

@@ -37,11 +37,6 @@ class Keys:
         return f"{{{self.name}}}:turns"
 
     @property
-    def line(self) -> tuple[str, ...]:
-        """What the scripts that serve waiting jobs work on, in the order in which `lua/line_keys.lua` names it."""
-        return (self.jobs, self.waiting, self.turns, self.batch(""), self.job(""))
-
-    @property
     def open(self) -> str:
         """Hash of how many jobs of each caller have not ended."""
         return f"{{{self.name}}}:open"
@@ -68,13 +63,32 @@ class Keys:
 
     @property
     def webhooks(self) -> str:
-        """Sorted set of the ids of ended batches whose webhook is not told yet, by the time of the next try."""
+        """Sorted set of callers with webhooks that are still to tell, by the time of the next try. Behind a colon and
+        the name of a caller: the ids of its batches in the same way.
+        """
         return f"{{{self.name}}}:webhooks"
 
     @property
     def files(self) -> str:
-        """Sorted set of the ids of uploaded files, by the time of upload."""
+        """Sorted set of the ids of uploaded files, by the time of upload. Behind a colon and the name of a caller: its
+        own in the same way.
+        """
         return f"{{{self.name}}}:files"
+
+    @property
+    def sizes(self) -> str:
+        """Hash of the bytes of each job, batch and file, and the name of its caller."""
+        return f"{{{self.name}}}:sizes"
+
+    @property
+    def stored(self) -> str:
+        """Hash of the bytes of each caller: the sum of its `sizes`."""
+        return f"{{{self.name}}}:stored"
+
+    @property
+    def format(self) -> str:
+        """Number of the format in which all of this is written."""
+        return f"{{{self.name}}}:format"
 
     def file(self, file_id: str) -> str:
         """Hash of an uploaded file: its name, its owner, its content."""
@@ -101,21 +115,35 @@ class Keys:
         """Capped stream of a job's progress."""
         return f"{{{self.name}}}:events:{job_id}"
 
-    def of(self, job_id: str) -> tuple[str, ...]:
-        """What the scripts of a job work on, in the order in which `lua/prelude.lua` names it."""
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """What every script may work on beside keys of its own, in the order in which `lua/queue.lua` names it."""
         return (
+            self.format,
             self.jobs,
+            self.waiting,
+            self.turns,
+            self.open,
+            self.dead,
+            self.index,
+            self.batches,
+            self.expiry,
+            self.webhooks,
+            self.files,
+            self.sizes,
+            self.stored,
+            self.batch(""),
+            self.job(""),
+            self.file(""),
+        )
+
+    def of(self, job_id: str) -> tuple[str, ...]:
+        """What belongs to one job, in the order in which `lua/job.lua` names it."""
+        return (
             self.job(job_id),
             self.journal(job_id),
             self.events(job_id),
             self.batch(batch_of(job_id)),
-            self.index,
-            self.expiry,
-            self.dead,
-            self.batches,
-            self.webhooks,
-            *self.line[1:],
-            self.open,
         )
 
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import secrets
 import uuid
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -21,7 +21,8 @@ from espalier.solver.batch.connection import outage_as_unavailable, wait_out_out
 from espalier.solver.batch.dead_job import DeadJob, decode_dead_job
 from espalier.solver.batch.files import FileStore
 from espalier.solver.batch.keys import GROUP, Keys, batch_id, batch_of, job_id
-from espalier.solver.batch.scripts import Script, Scripts
+from espalier.solver.batch.limits import NO_LIMITS, OverLimitError, QueueLimits
+from espalier.solver.batch.scripts import Script, Scripts, require_format
 from espalier.solver.batch.status import ENDED, STATUS, UnknownJobError, decode_status
 from espalier.solver.core.limits import require_name
 from espalier.v1 import common_pb2
@@ -36,8 +37,8 @@ Entries = Sequence[tuple[bytes, dict[bytes, bytes]]]
 MAX_JOBS = 10_000
 """Problems of one submission: it is one step of Redis, during which no other client is served."""
 
-TOO_MANY = -2
-"""What `lua/submit.lua` answers when its caller has too many jobs."""
+TOO_MANY, TOO_MUCH = -2, -3
+"""What `lua/submit.lua` answers when its caller has too many jobs, or too many bytes."""
 
 MAX_PAGE = 1000
 DEFAULT_PAGE = 100
@@ -51,10 +52,6 @@ LOOK_SECONDS = 0.5
 
 class KeyTakenError(ValueError):
     """The client's key was used for another request."""
-
-
-class TooManyJobsError(Exception):
-    """The caller would have more jobs in the queue than it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +126,7 @@ class JobQueue:
         self._redis = redis
         self._keys = keys
         self._config = config
-        self._scripts = Scripts(redis)
+        self._scripts = Scripts(redis, keys)
         self.files = FileStore(redis, keys, config)
         """Files that batches are made from."""
 
@@ -140,7 +137,7 @@ class JobQueue:
         key: str = "",
         traceparent: str = "",
         info: BatchInfo = BatchInfo(),
-        max_open: int | None = None,
+        limits: QueueLimits = NO_LIMITS,
     ) -> pb.SubmitJobResponse:
         """Queue one job for each problem: all of them, or none.
 
@@ -152,11 +149,11 @@ class JobQueue:
                 as the batch is kept. Empty: a new one.
             traceparent: The span that submits; what has not the form of one is none.
             info: What else is known of the batch.
-            max_open: Jobs that its caller may have in the queue, these included, that have not ended; None: any.
+            limits: What its caller may have in the queue, these jobs included.
 
         Raises:
             KeyTakenError: The key was used for another request.
-            TooManyJobsError: The caller would have more.
+            OverLimitError: The caller would have more.
             ValueError: No problem, or too many.
             FieldError: The key is too long.
         """
@@ -171,21 +168,15 @@ class JobQueue:
         with outage_as_unavailable():
             seconds, micros = await self._redis.time()
             submitted = seconds + micros / 1e6
-            keys = [
-                *self._keys.line,
-                self._keys.batch(batch),
-                self._keys.index,
-                self._keys.batches,
-                self._keys.open,
-            ]
+            keys = [self._keys.batch(batch)]
             record = {"digest": _digest(problems, each, info), "key": key, **info.fields()}
             args: list[str | bytes | int] = [
                 batch,
                 f"{submitted:.6f}",
-                self._config.max_events,
                 info.caller,
                 info.priority,
-                "" if max_open is None else max_open,
+                "" if limits.jobs is None else limits.jobs,
+                "" if limits.stored_bytes is None else limits.stored_bytes,
                 len(record),
                 *(part for field in record.items() for part in field),
             ]
@@ -203,8 +194,12 @@ class JobQueue:
                 keys += (self._keys.job(name), self._keys.events(name))
                 args += (name, job.SerializeToString())
             outcome, held = await self._scripts.run(Script.SUBMIT, keys, *args)
+            if outcome == TOO_MUCH and await self.forget():
+                outcome, held = await self._scripts.run(Script.SUBMIT, keys, *args)
         if outcome == TOO_MANY:
-            raise TooManyJobsError(f"{held} jobs are in the queue, and {max_open} may be; wait until some have ended")
+            raise OverLimitError.jobs(held, limits)
+        if outcome == TOO_MUCH:
+            raise OverLimitError.stored(held, limits)
         if outcome < 0:
             raise KeyTakenError(f"the key {key!r} was used for other problems or settings; take another one")
         return pb.SubmitJobResponse(job_ids=ids, repeated_key=not outcome, batch_id=batch)
@@ -259,14 +254,16 @@ class JobQueue:
 
     async def cancel_batch(self, batch: Batch) -> int:
         """End all jobs of a batch, and say how many of them are gone."""
+        config, gone = self._config, 0
         with outage_as_unavailable():
-            await self._scripts.run(Script.CANCEL_BATCH, [self._keys.batch(batch.id)])
-        gone = 0
-        for job in batch.jobs:
-            try:
-                await self.cancel(job)
-            except UnknownJobError:
-                gone += 1
+            await self._scripts.run(Script.CANCEL_BATCH, self._keys.of(job_id(batch.id, 0)))
+            for start in range(0, len(batch.jobs), DEFAULT_PAGE):
+                page = batch.jobs[start : start + DEFAULT_PAGE]
+                calls = [
+                    (self._keys.of(job), (job, config.keep_seconds, config.max_events, self._keys.cancels))
+                    for job in page
+                ]
+                gone += (await self._scripts.run_all(Script.CANCEL, calls)).count(0)
         return gone
 
     async def list(
@@ -359,8 +356,9 @@ class JobQueue:
         with outage_as_unavailable():
             for batch in (batch_id(key, caller), key):
                 fields: Any = await self._redis.hgetall(self._keys.batch(batch))
-                if b"count" in fields and caller in ("", fields.get(b"caller", b"").decode()):
-                    return decode_batch(batch, fields)
+                found = decode_batch(batch, fields)
+                if found is not None and caller in ("", found.info.caller):
+                    return found
         raise UnknownJobError(f"there is no batch {key}, or it ended too long ago")
 
     async def watch_batch(self, key: str, caller: str = "") -> AsyncIterator[Batch]:
@@ -421,8 +419,9 @@ class JobQueue:
                     rows = await pipe.execute()
             for (name, time), row in zip(page, rows, strict=True):
                 page_token = f"{time:.6f}"
-                if b"count" in row and caller in ("", row.get(b"caller", b"").decode()):
-                    found.append(decode_batch(name.decode(), row))
+                batch = decode_batch(name.decode(), row)
+                if batch is not None and caller in ("", batch.info.caller):
+                    found.append(batch)
                     if len(found) == page_size:
                         return found, page_token
             if len(page) < most:
@@ -445,11 +444,33 @@ class JobQueue:
                     Script.REPAIR, keys, batch, count, config.max_events, config.keep_seconds
                 )
                 fields: Any = await self._redis.hgetall(self._keys.batch(batch))
-                gone = decode_batch(batch, fields).gone if b"count" in fields else 0
+                found = decode_batch(batch, fields)
+                gone = found.gone if found is not None else 0
                 repaired = Repaired(repaired.queued + queued, repaired.dead + dead, repaired.gone + gone)
-            counted = (self._keys.batches, self._keys.batch(""), self._keys.open)
-            await self._scripts.run(Script.COUNT_OPEN, counted)
+            await self._scripts.run(Script.COUNT)
         return repaired
+
+    async def check_format(self) -> None:
+        """
+        Raises:
+            QueueFormatError: Another version of Espalier has written the queue.
+        """
+        with outage_as_unavailable():
+            found: Any = await self._redis.get(self._keys.format)
+        if found is not None:
+            require_format(found.decode())
+
+    async def forget(self) -> int:
+        """Take what Redis has forgotten from its callers, and say how many jobs, batches and files that were."""
+        with outage_as_unavailable():
+            return await self._scripts.forget()
+
+    async def stored(self) -> Mapping[str, int]:
+        """Bytes of each caller that has any: of its jobs, batches and files that are not forgotten."""
+        await self.forget()
+        with outage_as_unavailable():
+            found: Any = await self._redis.hgetall(self._keys.stored)
+        return {caller.decode(): int(size) for caller, size in found.items()}
 
     async def _scan(self, prefix: str) -> AsyncIterator[str]:
         """What stands behind a prefix in the keys that have it."""

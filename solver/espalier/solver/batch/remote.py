@@ -13,7 +13,8 @@ from espalier.common.grpc_errors import field_of
 from espalier.common.security import ClientSecurity
 from espalier.solver.batch.batches import Batch, BatchInfo
 from espalier.solver.batch.connection import QueueUnavailableError
-from espalier.solver.batch.queue import DEFAULT_PAGE, BatchRow, TooManyJobsError
+from espalier.solver.batch.limits import OverLimitError
+from espalier.solver.batch.queue import DEFAULT_PAGE, BatchRow
 from espalier.solver.batch.status import UnknownJobError
 from espalier.v1 import common_pb2, solver_pb2_grpc
 from espalier.v1 import solver_pb2 as pb
@@ -108,7 +109,7 @@ def _errors() -> Iterator[None]:
         if code is grpc.StatusCode.NOT_FOUND:
             raise UnknownJobError(details) from None
         if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-            raise TooManyJobsError(details) from None
+            raise OverLimitError(details) from None
         if code is grpc.StatusCode.INVALID_ARGUMENT:
             raise field_of(error) from None
         if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.FAILED_PRECONDITION):

@@ -15,7 +15,8 @@ import ipaddress
 import json
 import re
 import socket
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -50,8 +51,8 @@ REPLY_SECONDS = 15.0
 LOOK_SECONDS = 1.0
 """Time between two looks for batches that have ended."""
 
-AT_ONCE = 16
-"""Webhooks that are told at a time."""
+AT_ONCE, OF_ONE_CALLER = 16, 8
+"""Webhooks that are told at a time: in all, and of one caller, whose receivers keep no other's from being told."""
 
 DELAYS = (5.0, 60.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0)
 """Seconds until the next try, after each that failed; after the last one it is given up: tries within two days."""
@@ -207,40 +208,42 @@ class WebhookSender:
         self._metrics = metrics
         self._keys = keys
         self._queue = JobQueue(redis, keys)
-        self._scripts = Scripts(redis)
+        self._scripts = Scripts(redis, keys)
 
     async def run(self) -> None:
         """Send what is due until cancelled. An outage of Redis is waited out."""
-        telling: set[asyncio.Task[None]] = set()
+        telling: dict[asyncio.Task[None], str] = {}
         async with asyncio.TaskGroup() as group:
             while True:
                 with _due_again():
-                    for batch in await self._due(AT_ONCE - len(telling)):
-                        telling.add(group.create_task(self._tell(batch)))
+                    for caller, batch in await self._due(Counter(telling.values())):
+                        telling[group.create_task(self._tell(caller, batch))] = caller
                 if len(telling) < AT_ONCE:
                     await asyncio.sleep(LOOK_SECONDS)
                 else:
                     await asyncio.wait(telling, return_when=asyncio.FIRST_COMPLETED)
-                telling = {task for task in telling if not task.done()}
+                telling = {task: caller for task, caller in telling.items() if not task.done()}
 
-    async def _due(self, most: int) -> Sequence[str]:
+    async def _due(self, telling: Mapping[str, int]) -> Sequence[tuple[str, str]]:
+        """Callers and batches that are to be told beside those that are told now, which are so many of each caller."""
+        told = [part for caller in telling.items() for part in caller]
+        arguments = (int(2 * REPLY_SECONDS), AT_ONCE - sum(telling.values()), OF_ONE_CALLER, *told)
         with outage_as_unavailable():
-            arguments = (int(2 * REPLY_SECONDS), most)
-            due = await self._scripts.run(Script.DUE_WEBHOOKS, [self._keys.webhooks], *arguments)
-        return [batch.decode() for batch in due]
+            due = await self._scripts.run(Script.DUE_WEBHOOKS, (), *arguments)
+        return [(caller.decode(), batch.decode()) for caller, batch in due]
 
-    async def _tell(self, batch_id: str) -> None:
+    async def _tell(self, caller: str, batch_id: str) -> None:
         with _due_again(batch=batch_id):
             try:
                 batch = await self._queue.batch(batch_id)
             except UnknownJobError:
-                await self._forget(batch_id, None)
+                await self._forget(caller, batch_id, None)
             else:
                 await self._tell_end(batch)
 
     async def _tell_end(self, batch: Batch) -> None:
         if batch.finished is None or not batch.info.webhook:
-            await self._forget(batch.id, batch.finished)
+            await self._forget_end(batch)
             return
         try:
             await self._post(batch)
@@ -249,7 +252,7 @@ class WebhookSender:
         except (OSError, TimeoutError) as error:
             await self._try_again(batch, f"{type(error).__name__}: {error}")
         else:
-            await self._forget(batch.id, batch.finished)
+            await self._forget_end(batch)
             self._count("delivered")
             log.info("webhook told", batch=batch.id)
 
@@ -293,7 +296,12 @@ class WebhookSender:
     async def _try_again(self, batch: Batch, trouble: str) -> None:
         with outage_as_unavailable():
             tries = await self._scripts.run(
-                Script.RETRY_WEBHOOK, self._keys_of(batch.id), batch.id, _written(batch.finished), *DELAYS
+                Script.RETRY_WEBHOOK,
+                [self._keys.batch(batch.id)],
+                batch.info.caller,
+                batch.id,
+                _written(batch.finished),
+                *DELAYS,
             )
         if tries > len(DELAYS):
             await self._give_up(batch, trouble)
@@ -303,17 +311,18 @@ class WebhookSender:
         log.warning("webhook failed", batch=batch.id, tries=tries, again_in=again_in, reason=trouble)
 
     async def _give_up(self, batch: Batch, reason: str) -> None:
-        await self._forget(batch.id, batch.finished)
+        await self._forget_end(batch)
         self._count("given_up")
         log.error("webhook is given up", batch=batch.id, reason=reason)
 
-    async def _forget(self, batch_id: str, ended: float | None) -> None:
+    async def _forget_end(self, batch: Batch) -> None:
         """Nothing more is to be told of this end of a batch."""
-        with outage_as_unavailable():
-            await self._scripts.run(Script.FORGET_WEBHOOK, self._keys_of(batch_id), batch_id, _written(ended))
+        await self._forget(batch.info.caller, batch.id, batch.finished)
 
-    def _keys_of(self, batch_id: str) -> Sequence[str]:
-        return (self._keys.webhooks, self._keys.batch(batch_id))
+    async def _forget(self, caller: str, batch_id: str, ended: float | None) -> None:
+        with outage_as_unavailable():
+            own = [self._keys.batch(batch_id)]
+            await self._scripts.run(Script.FORGET_WEBHOOK, own, caller, batch_id, _written(ended))
 
     def _count(self, outcome: str) -> None:
         if self._metrics is not None:

@@ -453,6 +453,7 @@ def worker(
         from espalier.solver.batch.connection import check_eviction, connect, wait_out_outage
         from espalier.solver.batch.handler import SolveJobHandler
         from espalier.solver.batch.keys import Keys
+        from espalier.solver.batch.queue import JobQueue
         from espalier.solver.batch.run import run_worker
         from espalier.solver.core.loop import Solver
         from espalier.solver.core.settings import ServerLimits
@@ -484,6 +485,7 @@ def worker(
             async with AsyncExitStack() as stack:
                 async with connect(redis, retries=0) as client:
                     await wait_out_outage(lambda: check_eviction(client, allowed=allow_evicting))
+                    await wait_out_outage(JobQueue(client, Keys(queue)).check_format)
                 opened = await stack.enter_async_context(open_engine(engine))
                 await stack.enter_async_context(judging)
                 counted = SolverMetrics()
@@ -502,7 +504,7 @@ def worker(
 def _errors(debug: bool) -> Iterator[None]:
     """As everywhere, and what only a queue can say."""
     from espalier.solver.batch.connection import QueueUnavailableError
-    from espalier.solver.batch.queue import TooManyJobsError
+    from espalier.solver.batch.limits import OverLimitError
     from espalier.solver.batch.status import UnknownJobError
 
     with errors(debug):
@@ -510,7 +512,7 @@ def _errors(debug: bool) -> Iterator[None]:
             yield
         except UnknownJobError as error:
             raise UsageError(str(error)) from error
-        except TooManyJobsError as error:
+        except OverLimitError as error:
             say(f"espalier: {error}", err=True)
             raise typer.Exit(TROUBLE) from None
         except QueueUnavailableError as error:
@@ -529,7 +531,9 @@ async def _queue(url: str, name: str) -> AsyncIterator[JobQueue]:
     from espalier.solver.batch.queue import JobQueue
 
     async with connect(url) as client:
-        yield JobQueue(client, Keys(name))
+        jobs = JobQueue(client, Keys(name))
+        await jobs.check_format()
+        yield jobs
 
 
 @asynccontextmanager

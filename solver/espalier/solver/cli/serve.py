@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -258,7 +257,11 @@ class _Serving:
 
                 redis = await stack.enter_async_context(connect(self.redis))
                 job_queue = JobQueue(redis, Keys(self.queue))
-                check = partial(check_eviction, redis, allowed=self.allow_evicting)
+
+                async def check() -> None:
+                    await check_eviction(redis, allowed=self.allow_evicting)
+                    await job_queue.check_format()
+
                 access = QueueAccess(job_queue, check, self.webhooks)
                 with suppress(QueueUnavailableError):  # live solves need no queue; it is checked before its first use
                     await access.queue()

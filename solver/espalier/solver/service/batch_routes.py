@@ -17,9 +17,10 @@ from starlette.routing import BaseRoute, Route
 from espalier.common.errors import FieldError
 from espalier.common.tracing import TRACEPARENT
 from espalier.solver.batch.batches import Batch, BatchInfo
-from espalier.solver.batch.connection import EvictingRedisError, QueueUnavailableError
+from espalier.solver.batch.connection import QueueUnavailableError, UnusableQueueError
 from espalier.solver.batch.files import UnknownFileError
-from espalier.solver.batch.queue import DEFAULT_PAGE, BatchRow, JobQueue, KeyTakenError, TooManyJobsError
+from espalier.solver.batch.limits import OverLimitError, QueueLimits
+from espalier.solver.batch.queue import DEFAULT_PAGE, BatchRow, JobQueue, KeyTakenError
 from espalier.solver.batch.status import UnknownJobError
 from espalier.solver.core.limits import require_name
 from espalier.solver.core.proto import encode_problem, encode_settings
@@ -99,7 +100,8 @@ class BatchRoutes:
         name = upload.filename or "file"
         require_name(name, "file")
         content = await upload.read()
-        return JSONResponse(described_file(await queue.files.add(_caller(request), name, PURPOSE, content)))
+        limits = QueueLimits.of(request.state.caller)
+        return JSONResponse(described_file(await queue.files.add(_caller(request), name, PURPOSE, content, limits)))
 
     async def _files(self, request: Request) -> Response:
         files = [described_file(file) for file in await (await self._access.queue()).files.list(_caller(request))]
@@ -185,7 +187,7 @@ class BatchRoutes:
                 request.headers.get(KEY, ""),
                 request.headers.get(TRACEPARENT, ""),
                 BatchInfo(caller, webhook, asked.input_file, asked.metadata, asked.priority),
-                request.state.caller.jobs,
+                QueueLimits.of(request.state.caller),
             )
         except KeyTakenError as error:
             raise FieldError(KEY, str(error)) from None
@@ -221,13 +223,13 @@ def _queue_errors() -> Iterator[None]:
         yield
     except (UnknownJobError, UnknownFileError) as error:
         raise HttpError(404, "invalid_request_error", str(error), code="not_found", reason="not_found") from None
-    except TooManyJobsError as error:
+    except OverLimitError as error:
         raise HttpError(
             429, "rate_limit_error", str(error), code="rate_limit_exceeded", delay=QUEUE_SECONDS, reason="load"
         ) from None
     except QueueUnavailableError as error:
         raise HttpError(503, "server_error", str(error), code="unavailable", reason="unavailable") from None
-    except (NoQueueError, EvictingRedisError) as error:
+    except (NoQueueError, UnusableQueueError) as error:
         raise HttpError(400, "invalid_request_error", str(error), code="no_queue", reason="no_queue") from None
 
 

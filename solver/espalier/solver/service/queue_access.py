@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 QUEUE_SECONDS = 30.0
-"""When a caller with too many jobs in the queue may come back."""
+"""When a caller with too much in the queue may come back."""
 
 
 class NoQueueError(Exception):
@@ -44,7 +44,7 @@ class QueueAccess:
 
         Raises:
             NoQueueError: There is none.
-            EvictingRedisError: Its Redis evicts keys, and that is not allowed.
+            UnusableQueueError: Its Redis evicts keys, and that is not allowed; or another version has written it.
             QueueUnavailableError: Its Redis cannot be asked.
         """
         if self.jobs is None:

@@ -20,14 +20,14 @@ from espalier.common.security import ServerSecurity
 from espalier.common.tracing import TRACEPARENT
 from espalier.runtime.engine import RequestRefused
 from espalier.solver.batch.batches import Batch, BatchInfo
-from espalier.solver.batch.connection import EvictingRedisError, QueueUnavailableError
+from espalier.solver.batch.connection import QueueUnavailableError, UnusableQueueError
+from espalier.solver.batch.limits import OverLimitError, QueueLimits
 from espalier.solver.batch.queue import (
     DEFAULT_PAGE,
     MAX_JOBS,
     MAX_PAGE,
     JobQueue,
     KeyTakenError,
-    TooManyJobsError,
     is_event_id,
     is_page_token,
 )
@@ -109,7 +109,7 @@ class SolverService(solver_pb2_grpc.SolverServicer):
             info = BatchInfo(caller.name, self._access.webhook(request.webhook), priority=request.priority)
             try:
                 return await queue.submit(
-                    request.problems, request.settings, request.key, _traceparent(context), info, caller.jobs
+                    request.problems, request.settings, request.key, _traceparent(context), info, QueueLimits.of(caller)
                 )
             except KeyTakenError as error:
                 raise FieldError("key", str(error)) from None
@@ -217,6 +217,7 @@ class SolverService(solver_pb2_grpc.SolverServicer):
             with suppress(QueueUnavailableError):
                 depth = await self._access.jobs.depth()
                 self.metrics.queued(depth.total, depth.dead)
+                self.metrics.stored(await self._access.jobs.stored())
         faults = await self._readiness.check()
         self.metrics.serving(engine="engine" not in faults, all_of_it=not faults)
         return faults
@@ -285,7 +286,7 @@ class SolverService(solver_pb2_grpc.SolverServicer):
         except AdmissionFullError as error:
             refuse("load")
             await refuse_for_now(context, str(error), error.delay)
-        except TooManyJobsError as error:
+        except OverLimitError as error:
             refuse("load")
             await refuse_for_now(context, str(error), QUEUE_SECONDS)
         except SlowReaderError as error:
@@ -294,7 +295,7 @@ class SolverService(solver_pb2_grpc.SolverServicer):
         except DrainingError as error:
             refuse("draining")
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
-        except (NoQueueError, EvictingRedisError) as error:
+        except (NoQueueError, UnusableQueueError) as error:
             refuse("no_queue")
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
         except UnknownJobError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -62,6 +62,13 @@ class SolverMetrics(metrics.VerifierMetrics):
             "espalier_caller_tokens", "New tokens of a caller", ("caller",), registry=registry
         )
 
+        self._caller_stored = Gauge(
+            "espalier_caller_stored_bytes",
+            "Bytes of a caller's jobs, results and files in the queue",
+            ("caller",),
+            registry=registry,
+        )
+
     def show_load(self, running: Callable[[], float], waiting: Callable[[], float]) -> None:
         """Where to read the load when someone looks."""
         self._running.set_function(running)
@@ -71,6 +78,12 @@ class SolverMetrics(metrics.VerifierMetrics):
         """Note how many jobs are not done yet, and how many were given up."""
         self._depth.labels("jobs").set(jobs)
         self._dead.set(dead)
+
+    def stored(self, callers: Mapping[str, int]) -> None:
+        """Note how many bytes each caller has stored in the queue; those that are not named have none."""
+        self._caller_stored.clear()
+        for caller, size in callers.items():
+            self._caller_stored.labels(caller).set(size)
 
     def serving(self, *, engine: bool, all_of_it: bool) -> None:
         """Note what the last self-check found: whether the engine works, and whether all that a solve needs does."""

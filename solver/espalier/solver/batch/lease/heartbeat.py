@@ -42,7 +42,7 @@ class Heartbeat:
 
     def __init__(self, url: str, consumer: str, keys: Keys, config: QueueConfig, lost: Callable[[Lease], None]) -> None:
         self._consumer = consumer
-        self._jobs = keys.jobs
+        self._keys = keys.shared
         self._config = config
         self._lost = lost
         self._held: dict[str, tuple[Lease, float]] = {}
@@ -119,7 +119,7 @@ class Heartbeat:
         with self._lock:
             leases = {lease.entry: lease for lease, _ in self._held.values()}
         tokens = [part for lease in leases.values() for part in (lease.entry, lease.deliveries)]
-        for entry in self._renew(keys=[self._jobs], args=[self._consumer, *tokens]):
+        for entry in self._renew(keys=self._keys, args=[self._consumer, *tokens]):
             self._give_up(leases[entry.decode()])
 
     def _give_up(self, lease: Lease) -> None:

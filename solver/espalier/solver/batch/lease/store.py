@@ -52,7 +52,7 @@ class LeaseStore:
         self._consumer = consumer
         self._keys = keys
         self._config = config
-        self._scripts = Scripts(redis)
+        self._scripts = Scripts(redis, keys)
 
     async def register(self) -> None:
         """Enter the consumer group, which is made at the stream's beginning unless it is there."""
@@ -65,7 +65,7 @@ class LeaseStore:
 
     async def deregister(self) -> None:
         """Forget this worker in the group, and others that have long been silent."""
-        await self._scripts.run(Script.DEREGISTER, [self._keys.jobs], FORGET_MS, self._consumer)
+        await self._scripts.run(Script.DEREGISTER, (), FORGET_MS, self._consumer)
 
     async def read(self, count: int, wait: float) -> list[Lease]:
         """Leases on jobs that no worker has had yet, in the order of turns. One that had to be waited for comes alone.
@@ -74,7 +74,7 @@ class LeaseStore:
             count: At most as many.
             wait: Seconds to wait for the first one.
         """
-        taken = await self._scripts.run(Script.CLAIM, self._keys.line, self._consumer, count)
+        taken = await self._scripts.run(Script.CLAIM, (), self._consumer, count)
         if not taken:
             streams: Any = await self._redis.xreadgroup(
                 GROUP, self._consumer, {self._keys.jobs: ">"}, count=1, block=max(1, round(wait * 1000))
@@ -85,7 +85,7 @@ class LeaseStore:
     async def claim_expired(self, count: int) -> list[Lease]:
         """Leases, at most as many, on jobs whose worker has not been heard of for the time of a lease."""
         idle = round(self._config.lease_seconds * 1000)
-        taken = await self._scripts.run(Script.CLAIM_EXPIRED, [self._keys.jobs], self._consumer, idle, count)
+        taken = await self._scripts.run(Script.CLAIM_EXPIRED, (), self._consumer, idle, count)
         return [Lease(job.decode(), entry.decode(), self._consumer, deliveries) for entry, job, deliveries in taken]
 
     async def start(self, lease: Lease) -> Delivery:

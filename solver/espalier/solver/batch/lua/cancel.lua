@@ -10,6 +10,7 @@ if state == DONE or state == CANCELLED then
 end
 if state == DEAD_LETTER then
   redis.call('XDEL', DEAD, redis.call('HGET', JOB, 'dead_entry'))
+  redis.call('HDEL', JOB, 'dead_entry')
 else
   leave_queue_or_line(job)
   redis.call('PUBLISH', channel, job)

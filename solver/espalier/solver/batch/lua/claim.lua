@@ -1,4 +1,4 @@
--- KEYS: jobs, waiting, turns, prefixes of batches and jobs. ARGV: consumer, how many at most.
+-- ARGV: consumer, how many at most.
 -- Returns for each job that is delivered to the consumer: entry, job id.
 local consumer, count = ARGV[1], tonumber(ARGV[2])
 local taken = {}

@@ -1,6 +1,5 @@
--- KEYS: jobs. ARGV: consumer, milliseconds after which a lease has expired, how many at most.
+-- ARGV: consumer, milliseconds after which a lease has expired, how many at most.
 -- Returns for each expired lease that is taken over: entry, job id, deliveries so far, this one included.
-local JOBS = KEYS[1]
 local consumer, idle, count = unpack(ARGV)
 -- A sign of life: Redis before 7.2 takes an empty read for news as none. Nothing lies behind the greatest id.
 redis.call('XREADGROUP', 'GROUP', GROUP, consumer, 'COUNT', 1, 'STREAMS', JOBS, '18446744073709551615-0')

@@ -1,5 +1,4 @@
--- KEYS: jobs. ARGV: milliseconds of silence, own name. Forgets this consumer, and silent ones, unless jobs are theirs.
-local JOBS = KEYS[1]
+-- ARGV: milliseconds of silence, own name. Forgets this consumer, and silent ones, unless jobs are theirs.
 for _, raw in ipairs(redis.call('XINFO', 'CONSUMERS', JOBS, GROUP)) do
   local consumer = {}
   for i = 1, #raw, 2 do

@@ -3,7 +3,7 @@ local function wait_for_turn(job)
   local batch, number = string.match(job, '^(.*)%-(%d+)$')
   local caller, priority, first = unpack(redis.call('HMGET', BATCH, 'caller', 'priority', 'first'))
   if not first then
-    first = next_number(INDEX)
+    first = next_number()
     redis.call('HSET', BATCH, 'first', first)
   end
   redis.call('ZADD', WAITING, first + number, job)

@@ -1,5 +1,4 @@
--- KEYS: jobs. ARGV: consumer, then for each lease: entry, deliveries. Returns the entries whose lease is lost.
-local JOBS = KEYS[1]
+-- ARGV: consumer, then for each lease: entry, deliveries. Returns the entries whose lease is lost.
 local consumer, lost = ARGV[1], {}
 for i = 2, #ARGV, 2 do
   local entry = ARGV[i]

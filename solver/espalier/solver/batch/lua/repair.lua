@@ -1,4 +1,4 @@
--- KEYS: those of the first job of a batch. ARGV: id of the batch, its jobs as far as they are known, cap of the events,
+-- Own keys: those of the first job of a batch. ARGV: id of the batch, its jobs as far as they are known, cap of the events,
 -- seconds to keep a batch that has ended. Brings back what can be told from the hashes of the jobs: entries of the
 -- streams, places in line, the indices, the record of the batch. Returns how many jobs are queued again, and how many
 -- are dead again.
@@ -17,7 +17,7 @@ end
 local function gone_from(stream, entry)
   return not entry or #redis.call('XRANGE', stream, entry, entry) == 0
 end
-local caller = redis.call('HGET', BATCH, 'caller') or ''
+local caller = caller_of_batch()
 local has_turn = redis.call('ZSCORE', turns_of(caller), batch) and redis.call('ZSCORE', TURNS, caller)
   and redis.call('HEXISTS', BATCH, 'first') == 1
 local first_job, first_events, journals = JOB, EVENTS, string.sub(JOURNAL, 1, -#first - 1)
@@ -31,6 +31,7 @@ each_of_batch(first, function(id, hash, events)
   if not state or not message then
     redis.call('ZREM', INDEX, id)
     redis.call('ZREM', WAITING, id)
+    set_size(id, '', 0)
     return
   end
   if (state == QUEUED or state == RUNNING) and gone_from(JOBS, entry)
@@ -49,7 +50,12 @@ each_of_batch(first, function(id, hash, events)
     number = number + 1
     redis.call('ZADD', INDEX, number, id)
   end
+  if redis.call('EXISTS', EVENTS) == 0 then
+    redis.call('HDEL', JOB, 'told')
+  end
+  weigh()
 end)
+set_size(batch, caller, size_of_batch(BATCH))
 for state, count in pairs(counts) do
   -- A job that has ended may be forgotten by now, and has ended all the same.
   local ended = state == DONE or state == CANCELLED

@@ -6,6 +6,7 @@ end
 redis.call('XDEL', DEAD, redis.call('HGET', JOB, 'dead_entry'))
 redis.call('HDEL', JOB, 'dead_entry', 'finished', 'entry')
 redis.call('HSET', JOB, 'attempts', 0)
+weigh()
 persist_batch(job)
 move(QUEUED)
 announce(cap)

@@ -5,4 +5,5 @@ if not holds(entry, consumer, deliveries) then
 end
 redis.call('HSET', JOURNAL, number, candidate)
 redis.call('HSET', JOB, 'candidates', redis.call('HLEN', JOURNAL))
+weigh()
 return 1

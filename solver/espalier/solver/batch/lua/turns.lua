@@ -1,12 +1,12 @@
 -- Jobs that wait, and whose turn it is. A job waits in WAITING, scored by its number: those of a batch are
 -- neighbours, from the `first` of its record on. TURNS has the callers of batches with waiting jobs, and TURNS:caller
 -- the batches, both scored by the turn in which they were served last; priority comes before turns. Serving one job
--- costs O(log n) of callers, batches and jobs. JOBS, WAITING, TURNS and the prefixes stand before this text.
+-- costs O(log n) of callers, batches and jobs.
 local PRIORITY = 1e12 -- more turns than there will ever be
 
 -- The number of the next job: behind all that are indexed, and all that wait should the index be lost.
-local function next_number(index)
-  local indexed = redis.call('ZREVRANGE', index, 0, 0, 'WITHSCORES')[2]
+local function next_number()
+  local indexed = redis.call('ZREVRANGE', INDEX, 0, 0, 'WITHSCORES')[2]
   local waiting = redis.call('ZREVRANGE', WAITING, 0, 0, 'WITHSCORES')[2]
   return math.max(tonumber(indexed or 0), tonumber(waiting or 0)) + 1
 end

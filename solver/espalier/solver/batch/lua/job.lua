@@ -1,18 +1,32 @@
--- What the scripts of a job share. KEYS are those of keys.py, Keys.of. GROUP and the job states stand before this text.
-local JOBS, JOB, JOURNAL, EVENTS, BATCH, INDEX, EXPIRY, DEAD, BATCHES, WEBHOOKS = unpack(KEYS, 1, 10)
-local WAITING, TURNS, BATCH_PREFIX, JOB_PREFIX, OPEN = unpack(KEYS, 11, 15)
+-- What the scripts of a job share. Their own keys are those of keys.py, Keys.of.
+local JOB, JOURNAL, EVENTS, BATCH = unpack(KEYS, SHARED + 1, SHARED + 4)
 local STATUS = {'state', 'submitted', 'started', 'finished', 'attempts', 'candidates', 'reason'}
-
-local function now()
-  local time = redis.call('TIME')
-  return string.format('%d.%06d', time[1], time[2])
-end
 
 -- The fence: whether this delivery of an entry to this consumer is the one that counts. A reclaim changes either.
 local function holds(entry, consumer, deliveries)
   local pending = redis.pcall('XPENDING', JOBS, GROUP, entry, entry, 1)
   return not pending.err and pending[1] ~= nil and pending[1][2] == consumer
     and pending[1][4] == tonumber(deliveries)
+end
+
+-- Work out anew what the job takes.
+local function weigh()
+  local bytes, caller = size_of_job(JOB, JOURNAL)
+  set_size(string.sub(JOB, #JOB_PREFIX + 1), caller, bytes)
+end
+
+-- Add to the events of the job, and drop the oldest above the cap. The hash knows the bytes of those of its solve.
+local function add_event(cap, ...)
+  redis.call('XADD', EVENTS, '*', ...)
+  local over = redis.call('XLEN', EVENTS) - cap
+  if over > 0 then
+    for _, entry in ipairs(redis.call('XRANGE', EVENTS, '-', '+', 'COUNT', over)) do
+      if entry[2][1] == 'solve' then
+        redis.call('HINCRBY', JOB, 'told', 0 - #entry[2][2]) -- Lua writes the negative of 0 as -0
+      end
+    end
+    redis.call('XTRIM', EVENTS, 'MAXLEN', cap)
+  end
 end
 
 local function announce(cap)
@@ -23,7 +37,7 @@ local function announce(cap)
       fields[#fields + 1] = values[number]
     end
   end
-  redis.call('XADD', EVENTS, 'MAXLEN', '~', cap, '*', unpack(fields))
+  add_event(cap, unpack(fields))
 end
 
 local function is_open(state)
@@ -63,6 +77,7 @@ local function dead_letter(job, reason, trouble)
     fields[#fields + 1] = journal[i + 1]
   end
   redis.call('HSET', JOB, 'dead_entry', redis.call('XADD', DEAD, '*', unpack(fields)), 'reason', reason)
+  weigh()
 end
 
 local function leave_queue(entry)
@@ -88,6 +103,10 @@ local function forget_later(keep, id, hash, events)
   redis.call('EXPIRE', hash, keep)
   redis.call('EXPIRE', events, keep)
   redis.call('ZADD', EXPIRY, now() + keep, id)
+end
+
+local function caller_of_batch()
+  return redis.call('HGET', BATCH, 'caller') or ''
 end
 
 -- Jobs of the batch in one of these states; nothing when its record is lost.
@@ -122,7 +141,7 @@ local function expire_batch(job, keep, was_open)
   if open and was_open then
     redis.call('HSET', BATCH, 'ended', now())
     if redis.call('HEXISTS', BATCH, 'webhook') == 1 then
-      redis.call('ZADD', WEBHOOKS, now(), batch_of(job))
+      owe(caller_of_batch(), batch_of(job), now())
     end
   end
   if dead == 0 then
@@ -138,22 +157,13 @@ local function persist_batch(job)
   end
   redis.call('PERSIST', BATCH)
   redis.call('HDEL', BATCH, 'ended', 'cancelled', 'webhook_tries')
-  redis.call('ZREM', WEBHOOKS, batch_of(job))
+  settle(caller_of_batch(), batch_of(job))
   redis.call('ZREM', EXPIRY, batch_of(job))
   each_of_batch(job, function(id, hash, events)
     redis.call('PERSIST', hash)
     redis.call('PERSIST', events)
     redis.call('ZREM', EXPIRY, id)
   end)
-end
-
--- Take the ids of what is forgotten out of the indices, a few at a time.
-local function forget_some()
-  for _, old in ipairs(redis.call('ZRANGEBYSCORE', EXPIRY, '-inf', now(), 'LIMIT', 0, 100)) do
-    redis.call('ZREM', EXPIRY, old)
-    redis.call('ZREM', INDEX, old)
-    redis.call('ZREM', BATCHES, old)
-  end
 end
 
 -- The job has ended for good.
@@ -163,6 +173,7 @@ local function close(job, state, keep, cap)
   redis.call('HSET', JOB, 'finished', now())
   announce(cap)
   redis.call('DEL', JOURNAL)
-  forget_some()
+  weigh()
+  forget(100)
   expire_batch(job, keep, was_open)
 end

@@ -1,0 +1,16 @@
+-- Stands before every script: the keys of the queue, as in keys.py, Keys.shared; a script's own follow. The constants
+-- of scripts.py stand before this text. A queue that is written in another format is neither read nor written.
+local FORMAT_KEY, JOBS, WAITING, TURNS, OPEN, DEAD, INDEX, BATCHES, EXPIRY, WEBHOOKS, FILES, SIZES, STORED, BATCH_PREFIX,
+  JOB_PREFIX, FILE_PREFIX = unpack(KEYS, 1, 16)
+local SHARED = 16
+local format = redis.call('GET', FORMAT_KEY)
+if not format then
+  redis.call('SET', FORMAT_KEY, FORMAT)
+elseif format ~= FORMAT then
+  return redis.error_reply(OTHER_FORMAT .. ' ' .. format)
+end
+
+local function now()
+  local time = redis.call('TIME')
+  return string.format('%d.%06d', time[1], time[2])
+end
