@@ -99,7 +99,8 @@ SHAPES: dict[str, dict[str, int]] = {
 GPU_FLAGS = (
     "--dtype bfloat16 --attention-backend triton --sampling-backend pytorch --grammar-backend none "
     "--mem-fraction-static 0.85 --max-running-requests 256 --skip-tokenizer-init --skip-server-warmup --random-seed 1 "
-    "--cuda-graph-bs-prefill 4 8 16 24 32 64 128 256 --cuda-graph-bs-decode 1 2 4 5 8 12 16 24 32 48 64 80 96 112 128"
+    "--cuda-graph-max-bs-prefill 256 --cuda-graph-bs-prefill 4 8 16 24 32 64 128 256 "
+    "--cuda-graph-bs-decode 1 2 4 5 8 12 16 24 32 48 64 80 96 112 128"
 )
 CPU_FLAGS = (
     "--device cpu --dtype float32 --attention-backend torch_native --sampling-backend pytorch --grammar-backend none "
