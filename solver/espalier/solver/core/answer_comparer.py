@@ -45,7 +45,7 @@ class AnswerComparer:
         Raises:
             EngineError: The engine failed.
         """
-        (said, one), (swapped, other) = await asyncio.gather(self._ask(first, second), self._ask(second, first))
+        (said, one), (swapped, other) = await asyncio.gather(self.prefers(first, second), self.prefers(second, first))
         assert first.answer_class is not None  # noqa: S101 (only answers with votes are compared)
         assert second.answer_class is not None  # noqa: S101
         cost = one + other
@@ -57,8 +57,12 @@ class AnswerComparer:
         )
         return comparison, cost
 
-    async def _ask(self, shown_first: Candidate, shown_second: Candidate) -> tuple[float, Usage]:
-        """Probability that the one shown first is right, by the model's word; 1/2 where it does not name one."""
+    async def prefers(self, shown_first: Candidate, shown_second: Candidate) -> tuple[float, Usage]:
+        """Probability that the one shown first is right, by the model's word; 1/2 where it does not name one.
+
+        Raises:
+            EngineError: The engine failed.
+        """
         problem, tokenizer = self._calls.problem, self._calls.engine.tokenizer
         name = f"{shown_first.spec.index}-{shown_second.spec.index}"
         asked = request_for_comparison(problem.text, shown_first.text[-SHOWN:], shown_second.text[-SHOWN:])

@@ -34,9 +34,14 @@ class ModelCalls:
     _builders: list[CandidateBuilder] = field(default_factory=list)
 
     @property
+    def responses(self) -> tuple[Candidate, ...]:
+        """All responses so far, in the order in which they were asked for, those that were cut off included."""
+        return tuple(builder.candidate(0.0) for builder in self._builders)
+
+    @property
     def usage(self) -> Usage:
-        """Tokens of all responses so far, those that were cut off included."""
-        return reduce(add, (builder.candidate(0.0).usage for builder in self._builders), Usage())
+        """Tokens of all responses so far."""
+        return reduce(add, (response.usage for response in self.responses), Usage())
 
     async def ask(self, asked: str, spec: Spec, name: str) -> tuple[Candidate, list[tuple[int, float]]]:
         """Ask once.
