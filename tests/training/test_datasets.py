@@ -100,6 +100,15 @@ def test_expected_values_are_what_the_canonical_solution_returns(tmp_path):
     assert "3 inputs without a JSON value" in ran.stderr
 
 
+def test_a_row_of_evalplus_without_plus_inputs_has_its_base_inputs(tmp_path):
+    row = {"task_id": "Mbpp/793", "prompt": "def half(n):\n", "entry_point": "half", "plus_input": {}}
+    source = write(tmp_path / "plus.jsonl", row | {"canonical_solution": "    return n / 2\n", "base_input": [[4]]})
+    ran = CliRunner().invoke(app, ["convert", str(source), "--kind", "evalplus", "--out", str(tmp_path / "out.jsonl")])
+    assert ran.exit_code == 0, ran.output
+    (found,) = read_problems((tmp_path / "out.jsonl").read_text().splitlines(), "x")
+    assert found.check.cases == (CallCase("half", "[4]", "2.0"),)
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "broken.jsonl").write_text('{"a": 1}\n{"a"\n')
     (tmp_path / "empty.jsonl").write_text("")

@@ -69,6 +69,8 @@ def _inputs(row: Mapping[str, Any], name: str, where: str) -> list[list[Any]]:
         found = ast.literal_eval(value) if isinstance(value, str) else value
     except (ValueError, SyntaxError) as error:
         raise DatasetError(f"{where}: field {name!r}: {error}") from None
+    if found == {}:  # as the published file writes none
+        return []
     if not isinstance(found, list):
         raise DatasetError(f"{where}: field {name!r} must hold a list of argument lists")
     return [one for one in found if isinstance(one, list)]
