@@ -73,7 +73,7 @@ class Outcome:
         name: Of the problem.
         counts: How often each generated test was written.
         programs: The different programs.
-        canonical: The canonical solution.
+        canonical: The canonical solution; None where it was not run.
         jobs: Programs that were run.
         errors: Programs that the sandbox could not judge; they are left out.
     """
@@ -81,7 +81,7 @@ class Outcome:
     name: str
     counts: tuple[int, ...]
     programs: tuple[Tested, ...]
-    canonical: Tested
+    canonical: Tested | None
     jobs: int
     errors: int
 
@@ -147,11 +147,12 @@ def report(outcomes: Sequence[Outcome]) -> None:
     jobs, errors = sum(one.jobs for one in outcomes), sum(one.errors for one in outcomes)
     programs = sum(program.count for one in outcomes for program in one.programs)
     tests = sum(len(one.counts) for one in outcomes)
-    good = sum(len(one.canonical.passed) for one in outcomes)
     print(f"{len(outcomes)} problems, {programs} programs, {tests} different tests, {jobs} jobs in the sandbox")
     print(f"{errors} programs left out because the sandbox failed")
-    print(f"the canonical solution passes {good / max(tests, 1):.1%} of the tests, its own in all but", end=" ")
-    print(f"{sum(not one.canonical.right for one in outcomes)} problems")
+    canonical = [one.canonical for one in outcomes if one.canonical]
+    if canonical:
+        good, wrong = sum(len(one.passed) for one in canonical), sum(not one.right for one in canonical)
+        print(f"the canonical solution passes {good / max(tests, 1):.1%} of the tests, its own but in {wrong} problems")
     base = [accuracy(one, WAYS["a random program"]) for one in outcomes]
     print(f"\n{'choosing':42}{'pass@1':>8}{'gain':>8}{'standard error of the gain':>28}")
     for name, score in WAYS.items():

@@ -100,6 +100,18 @@ def test_expected_values_are_what_the_canonical_solution_returns(tmp_path):
     assert "3 inputs without a JSON value" in ran.stderr
 
 
+@pytest.mark.bwrap
+def test_a_very_long_value_leaves_its_case_out_and_no_other_one(tmp_path):
+    row = {"task_id": "HumanEval/15", "prompt": "def stars(n):\n", "entry_point": "stars", "plus_input": []}
+    solution, inputs = "    return n * '*'\n", [[60_000]] * 20 + [[1 << 20], [2]]
+    source = write(tmp_path / "plus.jsonl", row | {"canonical_solution": solution, "base_input": inputs})
+    ran = CliRunner().invoke(app, ["convert", str(source), "--kind", "evalplus", "--out", str(tmp_path / "out.jsonl")])
+    assert ran.exit_code == 0, ran.output
+    (found,) = read_problems((tmp_path / "out.jsonl").read_text().splitlines(), "x")
+    assert [len(case.expected_json) for case in found.check.cases] == [60_002] * 20 + [4]
+
+
+@pytest.mark.bwrap
 def test_a_row_of_evalplus_without_plus_inputs_has_its_base_inputs(tmp_path):
     row = {"task_id": "Mbpp/793", "prompt": "def half(n):\n", "entry_point": "half", "plus_input": {}}
     source = write(tmp_path / "plus.jsonl", row | {"canonical_solution": "    return n / 2\n", "base_input": [[4]]})

@@ -20,6 +20,8 @@ ASK = (
 )
 SECONDS = 60.0
 OUTPUT_BYTES = 16 << 20
+MAX_VALUE = 64 << 10
+"""Characters of an expected value; one that is longer makes its case slow to judge and files of problems large."""
 
 _DRIVER = """
 
@@ -30,7 +32,7 @@ for _line in _sys.stdin:
         _text = _json.dumps({function}(*_json.loads(_line)), allow_nan=False) if _line.strip() else ""
     except Exception:
         _text = ""
-    print(_text, file=_out, flush=True)
+    print(_text if len(_text) <= {longest} else "", file=_out, flush=True)
 """
 """Behind a canonical solution: a line of arguments in, a line with what it returns out; empty without a value."""
 
@@ -38,7 +40,7 @@ for _line in _sys.stdin:
 async def problems(path: Path, sandbox: Sandbox, max_cases: int = 60) -> AsyncIterator[tuple[Problem, int]]:
     """The problems of an EvalPlus file, and how many of their inputs are left out.
 
-    An input is left out where the canonical solution does not return a JSON value for it in time. All base inputs come
+    An input is left out where the canonical solution does not return a JSON value for it in time, or a very long one. All base inputs come
     first, then plus inputs up to `max_cases` in all. A problem without any case is left out.
 
     Args:
@@ -80,10 +82,12 @@ async def _expected(sandbox: Sandbox, source: str, function: str, inputs: list[l
     """A case for each input, or None where there is no JSON value to expect."""
     language = LANGUAGES["python"]
     asked = [json.dumps(arguments) if _plain(arguments) else "" for arguments in inputs]
-    command = Command(language.run, "".join(f"{one}\n" for one in asked), SECONDS, OUTPUT_BYTES)
-    program = source + _DRIVER.format(function=function)
+    stdin = "".join(f"{one}\n" for one in asked)
+    command = Command(language.run, stdin, SECONDS, wall_seconds=2 * SECONDS, output_bytes=OUTPUT_BYTES)
+    program = source + _DRIVER.format(function=function, longest=MAX_VALUE)
     outcomes = [one async for one in sandbox.run(Job(BoxSpec(language.image), [command], {language.source: program}))]
-    answers = outcomes[0].stdout.decode(errors="replace").split("\n") if outcomes else []
+    written = outcomes[0].stdout.decode(errors="replace") if outcomes else ""
+    answers = written.split("\n")[:-1]  # a last line without its end was cut off
     answers += [""] * (len(asked) - len(answers))
     return [
         CallCase(function, one, answer) if one and answer else None for one, answer in zip(asked, answers, strict=False)
