@@ -103,7 +103,8 @@ def test_expected_values_are_what_the_canonical_solution_returns(tmp_path):
 @pytest.mark.bwrap
 def test_a_very_long_value_leaves_its_case_out_and_no_other_one(tmp_path):
     row = {"task_id": "HumanEval/15", "prompt": "def stars(n):\n", "entry_point": "stars", "plus_input": []}
-    solution, inputs = "    return n * '*'\n", [[60_000]] * 20 + [[1 << 20], [2]]
+    solution = "    import sys; sys.set_int_max_str_digits(0)\n    return n * '*' if n > 0 else 10 ** -n\n"
+    inputs = [[60_000]] * 20 + [[1 << 20], [-5_000], [2]]
     source = write(tmp_path / "plus.jsonl", row | {"canonical_solution": solution, "base_input": inputs})
     ran = CliRunner().invoke(app, ["convert", str(source), "--kind", "evalplus", "--out", str(tmp_path / "out.jsonl")])
     assert ran.exit_code == 0, ran.output
