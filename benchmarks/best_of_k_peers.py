@@ -150,7 +150,7 @@ def _without_proxy(name: str) -> None:
     found = importlib.util.find_spec(name)
     assert found is not None and found.submodule_search_locations is not None
     package = ModuleType(name)
-    package.__path__ = list(found.submodule_search_locations)
+    package.__path__, package.__spec__ = list(found.submodule_search_locations), found
     sys.modules[name] = package
 
 
