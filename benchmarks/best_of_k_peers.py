@@ -168,10 +168,15 @@ async def measure(name: str, way: Way, asked: Sequence[Row], at_once: int, file:
     start = time.perf_counter()
     answers = await asyncio.gather(*map(one, asked))
     seconds = time.perf_counter() - start
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, load {load}"
+    machine = f"{platform.machine()}, {os.cpu_count()} cores"
     with file.open("a", encoding="utf-8") as out:
-        row = {"way": name, "seconds": seconds, "machine": machine, "answers": [asdict(one) for one in answers]}
+        row = {
+            "way": name,
+            "seconds": seconds,
+            "load": os.getloadavg()[0],
+            "machine": machine,
+            "answers": [asdict(one) for one in answers],
+        }
         out.write(json.dumps(row) + "\n")
 
 
@@ -222,7 +227,7 @@ def _chosen(ways: Mapping[str, Way], words: Sequence[str]) -> dict[str, Way]:
 async def report(arguments: argparse.Namespace, asked: Sequence[Row]) -> None:
     """Judge the stored answers."""
     table = Table(title=f"{len(asked)} problems of {arguments.problems.name}, {arguments.model}")
-    for column in ("way", "accuracy, %", "standard error", "tokens a problem", "wall clock, s"):
+    for column in ("way", "accuracy, %", "standard error", "tokens a problem", "wall clock, s", "load"):
         table.add_column(column, justify="left" if column == "way" else "right")
     async with LocalVerifiers(load(["math"])) as judge:
 
@@ -237,7 +242,13 @@ async def report(arguments: argparse.Namespace, asked: Sequence[Row]) -> None:
             )
             share, tokens = sum(verdicts) / len(asked), sum(one.tokens for one in answers) / len(asked)
             error = (share * (1 - share) / len(asked)) ** 0.5
-            cells = (f"{100 * share:.1f}", f"{100 * error:.1f}", f"{tokens:,.0f}", f"{row['seconds']:,.1f}")
+            cells = (
+                f"{100 * share:.1f}",
+                f"{100 * error:.1f}",
+                f"{tokens:,.0f}",
+                f"{row['seconds']:,.1f}",
+                f"{row['load']:.0f}",
+            )
             table.add_row(row["way"], *cells)
     console = Console(width=120)
     versions = [f"{name} {version(name)}" for name in ("its_hub", "optillm") if importlib.util.find_spec(name)]

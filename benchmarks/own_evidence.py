@@ -74,7 +74,7 @@ def comparing(engine: Engine, judge: LocalVerifiers, responses: dict[str, Sequen
             pairs.append(
                 {"candidates": [first.spec.index, second.spec.index], "prefers_first": [one for one, _ in said]}
             )
-        return {"pairs": pairs, "usage": asdict(calls.usage)}
+        return {"pairs": pairs, "usage": asdict(comparer.usage)}
 
     return measure
 
