@@ -40,8 +40,8 @@ for _line in _sys.stdin:
 async def problems(path: Path, sandbox: Sandbox, max_cases: int = 60) -> AsyncIterator[tuple[Problem, int]]:
     """The problems of an EvalPlus file, and how many of their inputs are left out.
 
-    An input is left out where the canonical solution does not return a JSON value for it in time, or a very long one. All base inputs come
-    first, then plus inputs up to `max_cases` in all. A problem without any case is left out.
+    An input is left out where the canonical solution does not return a JSON value for it in time, or a very long one.
+    All base inputs come first, then plus inputs up to `max_cases` in all. A problem without any case is left out.
 
     Args:
         path: `HumanEvalPlus.jsonl.gz` or `MbppPlus.jsonl.gz`.
