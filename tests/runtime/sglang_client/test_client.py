@@ -117,6 +117,14 @@ async def test_a_request_for_the_last_event_is_one_reply_with_the_same_rollout(s
         assert "events" not in fake.candidates[1]["sampling_params"]["custom_params"]["npr"]
 
 
+async def test_a_request_does_not_count_the_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some versions of tokenizers walk over all of it for that."""
+    async with connected(FakeSglang(embedded(BLOCKS))) as engine:
+        monkeypatch.setattr(type(engine.tokenizer), "__len__", lambda _: pytest.fail("counted"))
+        (last,) = await collect(engine, WHOLE)
+    assert isinstance(last, Finished)
+
+
 async def test_a_reply_that_the_server_fails_to_make_is_an_error_of_that_request_alone() -> None:
     """Asking again would fail again, for ever; a server that is away is asked again."""
     fake = FakeSglang(embedded(BLOCKS), answers={"/generate": [status(500, "ZeroDivisionError"), status(503)]})

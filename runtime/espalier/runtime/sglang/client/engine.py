@@ -103,6 +103,7 @@ class SglangEngine:
         self._running: dict[str, _Running] = {}
         self._http: aiohttp.ClientSession | None = None
         self._tokenizer: Any = None
+        self._ids = 0
         self._end_of_turn: tuple[int, ...] = ()
         self._vocabulary: Vocabulary | None = None
         self._weight_version = 0
@@ -123,6 +124,7 @@ class SglangEngine:
             await self._servers.meet()
             source = self._config.tokenizer or self._servers.profiles[0].tokenizer
             self._tokenizer = await asyncio.to_thread(_load_tokenizer, source)
+            self._ids = len(self._tokenizer)  # up to 50 ms with some versions of tokenizers: not once a request
             self._end_of_turn = await asyncio.to_thread(_end_of_turn, source)
             with contextlib.suppress(TagError):  # a model without tags answers in sequential mode
                 self._vocabulary = Vocabulary.of(self._tokenizer, end_of_turn=self._end_of_turn)
@@ -274,7 +276,7 @@ class SglangEngine:
         if self._http is None or self._http.closed:
             raise EngineUnavailable("the engine is closed")
         profile = await self._profile(server)
-        _require_possible(request, profile, len(self._tokenizer))
+        _require_possible(request, profile, self._ids)
         if request.given is not None:
             self._require_joinable(request, profile)
         running.server, running.sglang_id = server, uuid.uuid4().hex
