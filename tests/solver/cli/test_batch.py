@@ -225,7 +225,7 @@ async def test_dead_jobs_show_their_reason_and_can_be_retried(
     [
         (("submit", "nowhere.jsonl"), "nowhere.jsonl"),
         (("submit", "-", "--k", "0"), "--k is 0; give more than 0 and at most 1024"),
-        (("submit", "-", "--tokens", "1"), "--tokens is 1; give at least 64"),
+        (("submit", "-", "--tokens", "1"), "--tokens must be between 64 and"),
         (("submit", "-", "--candidate-tokens", "0"), "--candidate-tokens is 0"),
         (("submit", "-", "--seconds", "-1"), "--seconds is -1.0; give more than 0\n"),
         (("submit", "-", "--policy", "guess"), "--policy 'guess' is none; there are: greedy"),

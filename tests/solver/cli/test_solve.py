@@ -44,9 +44,9 @@ def test_every_command_explains_itself(name: str) -> None:
     [
         (["--k", "0", "x"], "k must be between 1 and 1024, got 0"),
         (["--k", "99999", "x"], "k must be between 1 and 1024"),
-        (["--tokens", "3", "x"], "--tokens must be at least 64"),
-        (["--tokens", "4294967296", "x"], "--tokens must be at most 4294967295"),
-        (["--rounds", "4294967296", "x"], "--rounds must be at most 4294967295"),
+        (["--tokens", "3", "x"], "--tokens must be between 64 and"),
+        (["--tokens", "4294967296", "x"], "--tokens must be between 64 and 4294967295"),
+        (["--rounds", "4294967296", "x"], "--rounds must be between 1 and 4294967295"),
         (["--rejoins", "17", "x"], "--rejoins must be between 0 and 16"),
         (["--seconds", "0", "x"], "seconds must be above 0"),
         (["--policy", "magic", "x"], "unknown policy 'magic'; there are: greedy, best_of_k, adaptive, refine"),

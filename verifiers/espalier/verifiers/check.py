@@ -187,6 +187,10 @@ class ProgramCheck:
     together: bool = False
 
 
+_PATCH_RUNS = 4
+"""Runs of a repository's tests for one verdict, at most."""
+
+
 @dataclass(frozen=True, slots=True)
 class PatchLimits:
     """Limits of one run of a repository's tests.
@@ -229,6 +233,11 @@ class PatchCheck:
     image: str = "python"
     environment: str = ""
     limits: PatchLimits = PatchLimits()
+
+    @property
+    def seconds(self) -> float:
+        """What a verdict may take: tests are run with and without the patch, hidden ones apart."""
+        return _PATCH_RUNS * self.limits.seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -12,7 +13,7 @@ import grpc.aio
 from espalier.common.grpc_errors import field_of
 from espalier.common.security import ClientSecurity
 from espalier.solver.batch.batches import Batch, BatchInfo
-from espalier.solver.batch.connection import QueueUnavailableError
+from espalier.solver.batch.connection import QueueUnavailableError, backoff
 from espalier.solver.batch.limits import OverLimitError
 from espalier.solver.batch.queue import DEFAULT_PAGE, BatchRow
 from espalier.solver.batch.status import UnknownJobError
@@ -65,6 +66,23 @@ class RemoteQueue:
     async def batch(self, key: str) -> Batch:
         """See :meth:`JobQueue.batch`."""
         return _decode(await self._call("GetBatch", pb.GetBatchRequest(batch=key)))
+
+    async def watch_batch(self, key: str) -> AsyncIterator[Batch]:
+        """See :meth:`JobQueue.watch_batch`; also a server that is gone meanwhile is waited out."""
+        seen: Batch | None = None
+        waiting = backoff()
+        while seen is None or seen.ended < seen.count:
+            try:
+                with _errors():
+                    call = self._stub.WatchBatch(pb.GetBatchRequest(batch=key), metadata=self._metadata)
+                    async for status in call:
+                        before, seen, waiting = seen, _decode(status), backoff()
+                        if seen != before:
+                            yield seen
+            except QueueUnavailableError:
+                if seen is None:
+                    raise
+                await asyncio.sleep(next(waiting))
 
     async def batches(self, page_size: int = DEFAULT_PAGE, page_token: str = "") -> tuple[Sequence[Batch], str]:
         """See :meth:`JobQueue.batches`."""

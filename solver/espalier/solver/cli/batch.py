@@ -54,9 +54,6 @@ if TYPE_CHECKING:
     from espalier.solver.batch.remote import RemoteQueue
     from espalier.v1 import solver_pb2 as pb
 
-LOOK_SECONDS = 0.5
-"""How often `watch` looks at a batch."""
-
 SHOWN = 10
 """Dead jobs that `status` shows."""
 
@@ -241,21 +238,18 @@ def watch(
             from rich.console import Console
             from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
-            from espalier.solver.batch.connection import wait_out_outage
-
             screen = Console(stderr=True)
             columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn())
             progress = Progress(*columns, TimeRemainingColumn(), console=screen, disable=not screen.is_terminal)
             async with _asked(redis, queue, server, token_file, tls_ca) as jobs:
-                found = await jobs.batch(batch)
+                watched = jobs.watch_batch(batch)
+                found = await anext(watched)
                 with progress:
-                    bar = progress.add_task(_counts(found), total=len(found.jobs), completed=found.ended)
-                    while found.ended < len(found.jobs):
-                        await asyncio.sleep(LOOK_SECONDS)
-                        before, found = found, await wait_out_outage(lambda: jobs.batch(batch))
+                    bar = progress.add_task(_counts(found), total=found.count, completed=found.ended)
+                    async for found in watched:
                         progress.update(bar, description=_counts(found), completed=found.ended)
-                        if progress.disable and found != before:
-                            typer.echo(f"{found.ended} of {len(found.jobs)}: {_counts(found)}", err=True)
+                        if progress.disable:
+                            typer.echo(f"{found.ended} of {found.count}: {_counts(found)}", err=True)
             return found
 
         last = asyncio.run(run())

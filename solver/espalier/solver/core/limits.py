@@ -18,8 +18,22 @@ def require_text(text: str, field: str) -> None:
     """
     if not text.strip():
         raise FieldError(field, "is empty; give the problem to solve")
-    if len(text) > MAX_TEXT:
-        raise FieldError(field, f"has {len(text)} characters; at most {MAX_TEXT} are read")
+    require_length(field, text)
+
+
+def require_length(field: str, *texts: str) -> None:
+    """
+    Args:
+        field: Where they stand.
+        texts: A problem, and what was said before it.
+
+    Raises:
+        FieldError: They are too long together.
+    """
+    characters = sum(map(len, texts))
+    if characters > MAX_TEXT:
+        together = " together with the problem" if len(texts) > 1 else ""
+        raise FieldError(field, f"has {characters} characters{together}; at most {MAX_TEXT} are read")
 
 
 def require_name(text: str, field: str, *, what: str = "") -> None:

@@ -63,14 +63,11 @@ ABORT_SECONDS = 5.0
 VERIFY_SECONDS = 60.0
 """A verdict that takes longer is ERROR; see :func:`verify_seconds`."""
 
-TEST_RUNS = 4
-"""Runs of a repository's tests for one verdict, at most: with and without the patch, hidden tests apart."""
-
 
 def verify_seconds(check: Check | None) -> float:
     """Seconds that a verdict may take where nothing else limits it: more where the check's own limits need more."""
     if isinstance(check, PatchCheck):
-        return max(VERIFY_SECONDS, TEST_RUNS * check.limits.seconds)
+        return max(VERIFY_SECONDS, check.seconds)
     return VERIFY_SECONDS
 
 

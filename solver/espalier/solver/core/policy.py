@@ -32,7 +32,17 @@ MAX_COMPARISONS = 64
 
 
 class BudgetError(ValueError):
-    """A limit that nothing can be done under; the message names it."""
+    """A limit that nothing can be done under; the message names it.
+
+    Attributes:
+        field: Of the budget.
+        problem: What is wrong.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{'k' if field == 'candidates' else field} {problem}")
+        self.field = field
+        self.problem = problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +68,22 @@ class Budget:
     comparisons: int = 0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.candidates <= MAX_CANDIDATES:
-            raise BudgetError(f"k must be between 1 and {MAX_CANDIDATES}, got {self.candidates}")
-        if self.tokens is not None and self.tokens < MIN_TOKENS:
-            raise BudgetError(f"tokens must be at least {MIN_TOKENS}, got {self.tokens}")
-        for name, count in (("tokens", self.tokens), ("rounds", self.rounds)):
-            if count is not None and count > MAX_COUNT:
-                raise BudgetError(f"{name} must be at most {MAX_COUNT}, got {count}")
+        """
+        Raises:
+            BudgetError: Nothing can be done under a limit, or it is above what a solve may have.
+        """
+        for name, least, most in (
+            ("candidates", 1, MAX_CANDIDATES),
+            ("tokens", MIN_TOKENS, MAX_COUNT),
+            ("rounds", 1, MAX_COUNT),
+            ("rejoins", 0, MAX_REJOINS),
+            ("comparisons", 0, MAX_COMPARISONS),
+        ):
+            count = getattr(self, name)
+            if count is not None and not least <= count <= most:
+                raise BudgetError(name, f"must be between {least} and {most}, got {count}")
         if self.seconds is not None and not self.seconds > 0:
-            raise BudgetError(f"seconds must be above 0, got {self.seconds}")
-        if self.rounds is not None and self.rounds < 1:
-            raise BudgetError(f"rounds must be at least 1, got {self.rounds}")
-        if not 0 <= self.rejoins <= MAX_REJOINS:
-            raise BudgetError(f"rejoins must be between 0 and {MAX_REJOINS}, got {self.rejoins}")
-        if not 0 <= self.comparisons <= MAX_COMPARISONS:
-            raise BudgetError(f"comparisons must be between 0 and {MAX_COMPARISONS}, got {self.comparisons}")
+            raise BudgetError("seconds", f"must be above 0, got {self.seconds}")
 
 
 @dataclass(frozen=True, slots=True)

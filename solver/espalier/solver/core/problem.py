@@ -10,7 +10,7 @@ from typing import Any
 
 from espalier.common.errors import FieldError
 from espalier.runtime.prompt import ChatMessage
-from espalier.solver.core.limits import MAX_TEXT, require_name, require_text
+from espalier.solver.core.limits import require_length, require_name, require_text
 from espalier.verifiers.check import Check
 from espalier.verifiers.check_text import CheckError, check_from_json, parse_check
 
@@ -45,10 +45,9 @@ class Problem:
         try:
             require_text(self.text, "text")
             require_name(self.id, "id")
+            require_length("context", self.text, *(one.content for one in self.context))
         except FieldError as error:
             raise ProblemError(f"{error.field} {error.problem}") from None
-        if (characters := len(self.text) + sum(len(one.content) for one in self.context)) > MAX_TEXT:
-            raise ProblemError(f"context and text have {characters} characters; at most {MAX_TEXT} are read")
 
 
 def recognised(problem: Problem) -> Problem:

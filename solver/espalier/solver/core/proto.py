@@ -31,7 +31,7 @@ from espalier.solver.core.events import (
     WrittenTests,
 )
 from espalier.solver.core.journal import Entry
-from espalier.solver.core.limits import MAX_TEXT, require_name, require_text
+from espalier.solver.core.limits import require_length, require_name, require_text
 from espalier.solver.core.policy import Stop
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.result import Result, Spent
@@ -106,9 +106,7 @@ def encode_problem(problem: Problem) -> common_pb2.Problem:
 
 
 def _decode_context(message: common_pb2.Problem, at: str) -> tuple[ChatMessage, ...]:
-    characters = len(message.text) + sum(len(one.content) for one in message.context)
-    if message.context and characters > MAX_TEXT:
-        raise FieldError(f"{at}.context", f"and text have {characters} characters; at most {MAX_TEXT} are read")
+    require_length(f"{at}.context", message.text, *(one.content for one in message.context))
     for number, one in enumerate(message.context):
         if one.role not in ROLES:
             raise FieldError(f"{at}.context[{number}].role", f"is {one.role[:80]!r}; give one of: {', '.join(ROLES)}")

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from espalier.common.errors import FieldError
 from espalier.solver.core.policies import POLICIES, policy
 from espalier.solver.core.policies.greedy import Greedy
-from espalier.solver.core.policy import MAX_COMPARISONS, MAX_COUNT, MAX_REJOINS, MIN_TOKENS, Budget, BudgetError, Policy
+from espalier.solver.core.policy import Budget, BudgetError, Policy
 from espalier.solver.core.verification import MAX_TESTS, NO_EVIDENCE, Verification
 from espalier.solver.core.ways import ways_of
 
@@ -21,6 +21,9 @@ MAX_STOPS = 4
 
 MAX_STOP_TEXT = 256
 """Characters of such a text."""
+
+_OF_BUDGET = {"candidates": "k", "tokens": "max_tokens"}
+"""Limits of a budget that settings have another name for."""
 
 MAX_SEED = (1 << 64) - 1
 
@@ -104,15 +107,6 @@ class ServerLimits:
         seconds = _within(settings.seconds, self.seconds, self.seconds, f"{at}seconds")
         most = self.candidate_tokens
         tokens = _within(settings.candidate_tokens, most, most, f"{at}candidate_tokens")
-        for name, count, least in (
-            ("max_tokens", settings.max_tokens, MIN_TOKENS),
-            ("rounds", settings.rounds, 1),
-        ):
-            if count is not None and not least <= count <= MAX_COUNT:
-                raise FieldError(f"{at}{name}", f"is {count}; give at least {least} and at most {MAX_COUNT}")
-        rejoins = settings.rejoins or 0
-        if rejoins > MAX_REJOINS:
-            raise FieldError(f"{at}rejoins", f"is {rejoins}; give at most {MAX_REJOINS}")
         if settings.seed is not None and settings.seed > MAX_SEED:
             raise FieldError(f"{at}seed", f"is {settings.seed}; give at most {MAX_SEED}")
         if len(settings.stop) > MAX_STOPS:
@@ -139,14 +133,12 @@ class ServerLimits:
         if not 0 <= tests <= MAX_TESTS:
             raise FieldError(f"{at}generated_tests", f"is {tests}; give 0 to {MAX_TESTS}")
         verification = Verification(generated_tests=tests)
-        comparisons = settings.comparisons or 0
-        if comparisons > MAX_COMPARISONS:
-            raise FieldError(f"{at}comparisons", f"is {comparisons}; give at most {MAX_COMPARISONS}")
-        budget = Budget(k, settings.max_tokens, seconds, settings.rounds, rejoins, comparisons)
+        rejoins, comparisons = settings.rejoins or 0, settings.comparisons or 0
         try:
+            budget = Budget(k, settings.max_tokens, seconds, settings.rounds, rejoins, comparisons)
             verification.divide(budget, tokens)
         except BudgetError as error:
-            raise FieldError(f"{at}max_tokens", str(error).removeprefix("tokens ")) from None
+            raise FieldError(f"{at}{_OF_BUDGET.get(error.field, error.field)}", error.problem) from None
         return SolvePlan(
             policy=policy(name, **chosen),
             budget=budget,

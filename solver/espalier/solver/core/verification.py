@@ -46,8 +46,8 @@ class Verification:
             kept = 2 * VERDICT_TOKENS * budget.comparisons  # in both orders
             if budget.tokens - kept < MIN_TOKENS:
                 least = kept + MIN_TOKENS
-                said = f"tokens must be at least {least} with {budget.comparisons} comparisons, got {budget.tokens}"
-                raise BudgetError(said)
+                said = f"must be at least {least} with {budget.comparisons} comparisons, got {budget.tokens}"
+                raise BudgetError("tokens", said)
             budget = replace(budget, tokens=budget.tokens - kept)
         if not self.generated_tests:
             return budget, ()
@@ -56,9 +56,8 @@ class Verification:
         if budget.tokens is not None:
             share = budget.tokens // TOKENS_SHARE
             if share < MIN_TOKENS:
-                raise BudgetError(
-                    f"tokens must be at least {TOKENS_SHARE * MIN_TOKENS} with generated tests, got {budget.tokens}"
-                )
+                least = TOKENS_SHARE * MIN_TOKENS
+                raise BudgetError("tokens", f"must be at least {least} with generated tests, got {budget.tokens}")
             texts = min(texts, share // MIN_TOKENS)
             most = min(most, share // texts)
             budget = replace(budget, tokens=budget.tokens - share)

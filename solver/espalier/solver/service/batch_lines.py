@@ -17,7 +17,7 @@ from espalier.solver.core.problem import Problem
 from espalier.solver.core.proto import decode_result
 from espalier.solver.core.settings import ServerLimits, Settings
 from espalier.solver.service.chat import Chat
-from espalier.solver.service.fields import SolveCall, UnknownModelError, plan_of
+from espalier.solver.service.fields import RequestFields, SolveCall, UnknownModelError, plan_of
 from espalier.solver.service.replies import Head
 from espalier.solver.service.requests import require_text
 from espalier.v1 import solver_pb2 as pb
@@ -76,28 +76,22 @@ def read_batch_request(body: Any) -> BatchRequest:
     Raises:
         FieldError: A field is wrong, or asks for what batches do not do here.
     """
-    if not isinstance(body, dict):
-        raise FieldError("body", "is not a JSON object")
-    fields = {name: value for name, value in body.items() if value is not None}
-    wanted = {"input_file_id": "", "endpoint": ENDPOINT, "completion_window": WINDOW}
-    read: dict[str, str] = {}
-    for name, only in wanted.items():
-        value = fields.pop(name, None)
-        if not isinstance(value, str) or not value:
-            raise FieldError(name, f"is missing; give {only!r}" if only else "is missing; give the id of a file")
-        if only and value != only:
+    fields = RequestFields(body)
+    input_file = fields.typed("input_file_id", str, "the id of a file")
+    if not input_file:
+        raise FieldError("input_file_id", "is missing; give the id of a file")
+    for name, only in (("endpoint", ENDPOINT), ("completion_window", WINDOW)):
+        value = fields.typed(name, str, "a string")
+        if not value:
+            raise FieldError(name, f"is missing; give {only!r}")
+        if value != only:
             raise FieldError(name, f"{value[:80]!r} is not served here; there is: {only}")
-        read[name] = value
-    webhook = fields.pop("webhook", "")
-    if not isinstance(webhook, str):
-        raise FieldError("webhook", "is not a string; give an address, or leave it out")
-    priority = fields.pop("priority", 0)
-    if not isinstance(priority, int) or isinstance(priority, bool):
-        raise FieldError("priority", "is no whole number")
-    metadata = _metadata(fields.pop("metadata", {}))
-    for name in fields:
+    webhook = fields.typed("webhook", str, "an address") or ""
+    priority = fields.typed("priority", int, "a whole number") or 0
+    metadata = fields.take("metadata")
+    for name in fields.left:
         raise FieldError(name[:80], "is no field of a batch here; leave it out")
-    return BatchRequest(read["input_file_id"], metadata, webhook, priority)
+    return BatchRequest(input_file, {} if metadata is None else _metadata(metadata), webhook, priority)
 
 
 def read_lines(content: bytes, models: Sequence[str], limits: ServerLimits) -> list[Line]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from espalier.common.errors import FieldError
-from espalier.solver.core.limits import MAX_TEXT
+from espalier.solver.core.limits import require_text
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.result import Result
 from espalier.solver.service.fields import RequestFields, SolveCall
@@ -98,10 +98,7 @@ def _prompt(value: Any) -> str:
         value = value[0]
     if not isinstance(value, str):
         raise FieldError("prompt", "is not one string; give one problem as text, without token ids")
-    if not value.strip():
-        raise FieldError("prompt", "is empty; give the problem to solve")
-    if len(value) > MAX_TEXT:
-        raise FieldError("prompt", f"has {len(value)} characters; at most {MAX_TEXT} are read")
+    require_text(value, "prompt")
     return value
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from espalier.common.errors import FieldError
 from espalier.common.seeds import derive_seed
 from espalier.runtime.prompt import ChatMessage
-from espalier.solver.core.limits import MAX_TEXT
+from espalier.solver.core.limits import require_length
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.settings import ServerLimits, Settings, SolvePlan
 from espalier.verifiers.check import Check
@@ -215,6 +215,11 @@ class RequestFields:
         options = self.typed("stream_options", dict, "an object") or {}
         return stream, bool(options.get("include_usage"))
 
+    @property
+    def left(self) -> Sequence[str]:
+        """Names of those that were not taken."""
+        return tuple(self._left)
+
     def require_nothing_else(self, neutral: Mapping[str, tuple[Any, ...]]) -> None:
         """Refuse what is left, unless it asks for nothing.
 
@@ -263,10 +268,7 @@ def conversation(messages: Sequence[Any], at: str, instructions: str = "") -> tu
     if not texts[-1].strip():
         raise FieldError(f"{at}[{len(messages) - 1}].content", "is empty; give the problem to solve")
     problem = "\n\n".join(text for text in texts if text.strip())
-    characters = len(problem) + sum(len(one.content) for one in context)
-    if characters > MAX_TEXT:
-        beside = " with the instructions" if instructions else ""
-        raise FieldError(at, f"hold {characters} characters{beside}; at most {MAX_TEXT} are read")
+    require_length(at, problem, *(one.content for one in context))
     return tuple(context), problem
 
 
