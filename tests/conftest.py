@@ -7,11 +7,18 @@ import pytest
 import structlog
 from hypothesis import settings
 
-# Wall-clock deadlines measure the machine, not the code.
-settings.register_profile("espalier", deadline=None, print_blob=True)
+from tests import budget  # noqa: F401 (has the profile)
+
 settings.load_profile("espalier")
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first, so that at the end no process waits for another one."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch.nn.attention.flex_attention import create_block_mask, create_mask
 
 from espalier.runtime.layout import Packed, block_mask, dense_mask, layout, mask_mod, pack
+from tests.budget import examples
 from tests.runtime.trees import VOCABULARY, Step, place, responses, texts, visible
 
 
@@ -44,7 +45,7 @@ def test_paths_name_the_steps_that_hold_each_token(response, prompt):
         assert [start <= i < end for i in range(len(found))] == inside
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(0.8))
 @given(responses(), texts())
 def test_dense_mask_and_mask_mod_are_the_brute_force_definition(response, prompt):
     placed, found = lay_out(response, prompt)
@@ -54,7 +55,7 @@ def test_dense_mask_and_mask_mod_are_the_brute_force_definition(response, prompt
     assert (flex_mask(packed) == expected).all()
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(0.3))
 @given(st.lists(st.tuples(responses(1), texts()), min_size=1, max_size=3), st.integers(0, 9))
 def test_packed_layouts_never_see_each_other(pairs, padding):
     both = [lay_out(*pair) for pair in pairs]
@@ -72,7 +73,7 @@ def test_packed_layouts_never_see_each_other(pairs, padding):
     assert (flex_mask(packed) == mask).all()
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(0.3))
 @given(st.lists(st.tuples(responses(2), texts()), min_size=1, max_size=3), st.integers(0, 40), st.sampled_from([4, 16]))
 def test_block_mask_covers_exactly_the_visible_pairs(pairs, padding, size):
     layouts = [lay_out(*pair)[1] for pair in pairs]

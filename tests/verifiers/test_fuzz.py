@@ -17,6 +17,7 @@ from espalier.verifiers.local import LocalVerifiers, load
 from espalier.verifiers.math.lexer import ParseError
 from espalier.verifiers.math.limits import LimitError
 from espalier.verifiers.math.parser import parse
+from tests.budget import examples
 from tests.verifiers import strategies
 from tests.verifiers.doubles import BareVerifier
 from tests.verifiers.probe import ANSWERED, REQUESTS, Probe
@@ -33,7 +34,7 @@ any_request = st.sampled_from(sorted(REQUESTS)).flatmap(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(1.5))
 @given(any_request)
 def test_any_message_is_answered_and_leaves_nothing_behind(probe: Probe, request_: tuple[str, Message]) -> None:
     method, message = request_
@@ -41,14 +42,14 @@ def test_any_message_is_answered_and_leaves_nothing_behind(probe: Probe, request
     probe.assert_nothing_is_left()
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(0.6))
 @given(st.sampled_from(sorted(REQUESTS)), st.binary(max_size=200))
 def test_bytes_that_are_no_message_do_no_harm(probe: Probe, method: str, body: bytes) -> None:
     probe.send(method, body)
     probe.assert_nothing_is_left()
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(0.6))
 @given(any_request, st.integers(0, 30))
 def test_a_call_cancelled_at_any_moment_leaves_nothing_behind(
     probe: Probe, request_: tuple[str, Message], turns: int
@@ -58,7 +59,7 @@ def test_a_call_cancelled_at_any_moment_leaves_nothing_behind(
     probe.assert_nothing_is_left()
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(0.6))
 @given(strategies.answers, strategies.answers.filter(str.strip), st.booleans())
 def test_any_answer_gets_a_verdict(probe: Probe, text: str, gold: str, bare: bool) -> None:
     def utf8(raw: str) -> str:
@@ -71,7 +72,7 @@ def test_any_answer_gets_a_verdict(probe: Probe, text: str, gold: str, bare: boo
     probe.assert_nothing_is_left()
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(3))
 @given(strategies.answers)
 def test_any_text_parses_or_says_why_not(text: str) -> None:
     final_answer(text, None)

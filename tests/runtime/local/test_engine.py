@@ -28,6 +28,7 @@ from espalier.runtime.engine import (
 from espalier.runtime.grammar import GrammarLimits, Tag, Vocabulary
 from espalier.runtime.local import Capacity, LocalConfig, LocalEngine, ModelError
 from espalier.runtime.structure import read
+from tests.budget import FULL
 from tests.runtime.local.tiny import SIZES, TinyTokenizer, tiny_qwen3
 from tests.runtime.scripted import Script, ScriptedSampler, Shape, random_script
 
@@ -57,8 +58,10 @@ def script(lengths: list[int], *, ends: bool = True) -> Script:
 ENDLESS: Script = {(): (None,) * 100_000}
 
 
-def engine(scripts: dict[str, Script], config: LocalConfig = CONFIG) -> LocalEngine:
-    return LocalEngine.serve(tiny_qwen3(), TOKENIZER, config, ScriptedSampler(VOCABULARY, scripts))
+def engine(scripts: dict[str, Script], config: LocalConfig = CONFIG, context: int = 2048) -> LocalEngine:
+    module = tiny_qwen3()
+    module.config.max_position_embeddings = context
+    return LocalEngine.serve(module, TOKENIZER, config, ScriptedSampler(VOCABULARY, scripts))
 
 
 async def collect(local: LocalEngine, request: GenerateRequest) -> list:
@@ -215,12 +218,12 @@ async def test_cancelling_the_task_aborts_the_request():
     [
         (Limits(max_tokens=20), "max_tokens 20"),
         (Limits(max_critical_path=21), "max_critical_path 21"),
-        (Limits(max_tokens=10**6), "context length 2048"),
+        (Limits(max_tokens=10**6), "context length 300"),
     ],
 )
 async def test_limits_end_a_response_by_name(limits, detail):
     scripts = {"a": {**script([4000, 4000]), (): (*block(2), *[None] * 10)}}
-    async with engine(scripts) as local:
+    async with engine(scripts, context=300) as local:
         end = (await collect(local, GenerateRequest("a", PROMPT, WARM, limits=limits)))[-1]
     assert end.reason is FinishReason.LENGTH
     assert detail in end.detail
@@ -439,7 +442,7 @@ async def test_weights_that_do_not_fit_change_nothing(change, message):
 
 async def test_random_schedules_with_aborts_end_and_leak_nothing():
     rng = random.Random(4)
-    for round_ in range(4):
+    for round_ in range(4 if FULL else 2):
         scripts = {f"{round_}-{i}": random_script(rng, VOCABULARY, Shape(text=(0, 30))) for i in range(12)}
         config = LocalConfig(device="cpu", kv_tokens=rng.choice([800, 1600, 4000]), page_size=rng.choice([1, 4, 16]))
         async with engine(scripts, config) as local:

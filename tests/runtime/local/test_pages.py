@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from espalier.runtime.local.kv_pages import BlockManager, BlockTable, OutOfPages
+from tests.budget import examples
 
 
 def test_a_fork_copies_nothing_and_writes_apart():
@@ -43,7 +44,7 @@ def test_running_out_claims_nothing():
     assert len(row.extend(3)) == 3
 
 
-@settings(max_examples=60, stateful_step_count=30)
+@settings(max_examples=examples(0.6), stateful_step_count=30)
 class Rows(RuleBasedStateMachine):
     """Rows against a model that lists the slots each branch sees."""
 

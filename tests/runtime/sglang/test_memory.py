@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 
 import pytest
 
+from tests.budget import FULL
 from tests.runtime.local.tiny import tiny_qwen3
 from tests.runtime.scripted import Shape
 from tests.runtime.sglang.memory import memory_when_idle, watch_memory
@@ -15,7 +15,7 @@ from tests.runtime.sglang.requests import CHECKED, IDS, VOCABULARY, cases, check
 from tests.runtime.sglang.scripts import follow_scripts, length
 from tests.runtime.sglang.server import Server
 
-SCHEDULES = int(os.environ.get("SGLANG_SCHEDULES", "500"))
+SCHEDULES = 500 if FULL else 150
 SMALL = Shape(blocks=(1, 1), plans=(1, 2), text=(0, 1), nesting=0.1)
 
 

@@ -192,8 +192,9 @@ def test_aborts_at_random_moments_free_what_re_joins_share(model, tmp_path):
             made = asyncio.ensure_future(
                 engine.async_generate(input_ids=rejoin.input_ids, sampling_params=rejoin.params(), rid=rid)
             )
-            await asyncio.sleep(rng.random() * 1.5)
-            engine.tokenizer_manager.abort_request(rid=rid)
+            if number % 3:  # the others end by themselves, however slow the machine is
+                await asyncio.sleep(rng.random() * 1.5)
+                engine.tokenizer_manager.abort_request(rid=rid)
             return await made
 
         async def every():

@@ -19,6 +19,7 @@ from espalier.solver.batch.lease.store import LeaseStore
 from espalier.solver.batch.limits import OverLimitError, QueueLimits
 from espalier.solver.batch.queue import JobQueue
 from espalier.v1 import solver_pb2 as pb
+from tests.budget import examples
 from tests.solver.batch.server import RedisServer
 from tests.solver.batch.working import NoWork, ended, problems, until, working
 
@@ -102,7 +103,7 @@ async def test_of_one_callers_jobs_those_of_higher_priority_come_first(redis: Re
     assert other in taken[: 2 + AHEAD]
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(0.4))
 @given(made=submissions)
 def test_everything_is_delivered_once_in_order_and_callers_take_turns(
     server: RedisServer, made: Sequence[Submission]
@@ -132,7 +133,7 @@ def test_everything_is_delivered_once_in_order_and_callers_take_turns(
     on_redis(server, test)
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(0.25))
 @given(made=submissions, cancelled=st.sets(st.integers(0, 30)), takes=st.integers(0, 5))
 def test_cancelled_jobs_are_never_delivered_wherever_they_are(
     server: RedisServer, made: Sequence[Submission], cancelled: set[int], takes: int

@@ -24,6 +24,7 @@ from espalier.solver.core.settings import Settings
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
 from espalier.verifiers.local import LocalVerifiers, load
+from tests.budget import examples
 from tests.solver.batch.server import RedisServer
 from tests.solver.service.serving import Served, asking, serving, until
 from tests.solver.service.telling import Words, free_tokens, telling
@@ -112,7 +113,7 @@ def queueing(server: RedisServer) -> Iterator[World]:
         yield here
 
 
-MANY = settings(max_examples=100, suppress_health_check=list(HealthCheck))
+MANY = settings(suppress_health_check=list(HealthCheck))
 
 
 @MANY
@@ -144,7 +145,7 @@ def test_no_request_crashes_the_server_or_leaves_a_task_behind(
     world.run(example())
 
 
-@settings(max_examples=20, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(0.2), suppress_health_check=list(HealthCheck))
 @given(events=st.integers(1, 40), deltas=st.booleans())
 def test_whenever_a_client_leaves_its_solve_is_cancelled(world: World, events: int, deltas: bool) -> None:
     world.words = None
