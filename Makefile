@@ -9,6 +9,7 @@
 #   make docs    build the documentation (site/), strictly, and check its links
 #   make train-tiny   base, zero, beta and papo on two CPU cores; exit 1 unless papo is above beta by the margin
 #   make test-chaos   kill workers and Redis at full size (CHAOS_SEED=… repeats a run)
+#   make test-nightly   make test, with twenty times as many examples of each property, and loads and chaos at full size
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -17,8 +18,8 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo train-tiny test test-needs evals-environment sglang-environment test-sglang ui ui-test test-chaos deploy-check docs lint \
-  types protos tests format clean
+.PHONY: help demo train-tiny test test-needs evals-environment sglang-environment test-sglang ui ui-test test-chaos test-nightly deploy-check \
+  docs lint types protos tests format clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -26,29 +27,30 @@ help:
 demo: .venv/train.stamp
 	$(BIN)/espalier demo $(if $(SEED),--seed $(SEED))
 
-# What waits for the network or takes one core goes side by side; so do the tests of SGLang and of the pages, which leave
-# a core idle most of the time. CI: nothing that is missing may be skipped.
-test: .venv/dev.stamp
-	CI=true $(MAKE) --no-print-directory --jobs=3 --output-sync=target test-needs evals-environment sglang-environment lint types protos docs
-	CI=true $(MAKE) --no-print-directory tests
-	CI=true $(MAKE) --no-print-directory --jobs=2 --output-sync=target test-sglang ui-test
+# What waits for the network or takes one core goes side by side; so do all tests, much of which waits for other
+# processes. CI: nothing that is missing may be skipped.
+test: .venv/bin/pip
+	CI=true $(MAKE) --no-print-directory --jobs=4 --output-sync=target \
+	  .venv/dev.stamp sglang-environment evals-environment test-needs lint types protos docs
+	CI=true $(MAKE) --no-print-directory --jobs=3 SGLANG_PROCESSES=1 tests test-sglang ui-test
 
 test-needs:
 	scripts/test-needs.sh
 	scripts/ui-needs.sh
 
 # Evaluation tools pin clients that other tests cannot use, so they have an environment of their own.
-evals-environment: .venv/dev.stamp
+evals-environment: .venv/bin/pip
 	scripts/evals.sh
 
 # SGLang pins its dependencies, so it has an environment of its own. SGLANG=0.5.17 takes another version.
-sglang-environment: .venv/dev.stamp
+sglang-environment: .venv/bin/pip
 	scripts/sglang-cpu.sh $(if $(SGLANG),--version $(SGLANG))
 
-# Two processes; tests that share a server stay together, and the longest come first.
+# Tests that share a server stay together, and the longest come first.
+SGLANG_PROCESSES := 2
 test-sglang: .venv/dev.stamp
 	environment=$$(scripts/sglang-cpu.sh $(if $(SGLANG),--version $(SGLANG))) && \
-	  $$environment/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder tests/runtime/sglang $(ARGS)
+	  $$environment/bin/python -m pytest -n $(SGLANG_PROCESSES) --dist loadgroup --no-loadscope-reorder tests/runtime/sglang $(ARGS)
 
 ui:
 	scripts/ui-needs.sh
@@ -85,17 +87,23 @@ types: .venv/dev.stamp
 protos: .venv/dev.stamp
 	PYTHON=$(BIN)/python scripts/protos.sh --check
 
-# Two processes, a file at a time: much of the suite waits for other processes.
+# A file at a time, those with slow tests first. One process more than there are cores: many tests wait for others.
 tests: .venv/dev.stamp
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-nightly:
+	TESTS=full CHAOS=full $(MAKE) --no-print-directory test
 
 format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 # An environment with the extra of this name; made again when what it is made from changes.
-.venv/%.stamp: pyproject.toml constraints.txt scripts/venv.sh
+.venv/%.stamp: pyproject.toml constraints.txt scripts/venv.sh | .venv/bin/pip
 	scripts/venv.sh $*
+
+.venv/bin/pip:
+	scripts/venv.sh empty
 
 clean:
 	rm -rf .venv .work dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

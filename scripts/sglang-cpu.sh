@@ -19,7 +19,7 @@ stamp=$(cat "${sources[@]}" | sha256sum)
 if [[ ! -f $home/stamp || $(<"$home/stamp") != "$stamp" ]]; then
   python=${PYTHON:-.venv/bin/python}
   [[ -x $home/bin/pip ]] || "$python" -m venv "$home" >&2
-  pip=("$home/bin/pip" install -qq --disable-pip-version-check)
+  pip=("$home/bin/pip" install -qq --no-compile --disable-pip-version-check)
   echo "Installing SGLang $version for the CPU into $home (the first time takes minutes)" >&2
   "${pip[@]}" --editable . -r tests/sglang/requirements.txt >&2
   "${pip[@]}" --no-deps "sglang==$version" >&2

@@ -2,12 +2,13 @@
 # Makes .venv with this project installed for editing, and one of its extras, in the versions of constraints.txt.
 #
 #   scripts/venv.sh train|dev
+#   scripts/venv.sh empty       only .venv with its pip
 #
 # PYTHON names the interpreter; otherwise the newest python3 of at least 3.11 is taken.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
-extra=${1:?usage: scripts/venv.sh train|dev}
+extra=${1:?usage: scripts/venv.sh train|dev|empty}
 
 fail() {
   echo "venv.sh: $*" >&2
@@ -45,6 +46,7 @@ if [[ ! -x .venv/bin/pip ]]; then
   echo "Making .venv with Python $version"
   "$python" -m venv .venv
 fi
+[[ $extra != empty ]] || exit 0
 
 # Without an NVIDIA GPU torch's CPU build serves as well as the default one and is a tenth of the download.
 index=https://download.pytorch.org/whl/cpu
@@ -55,5 +57,8 @@ if ! command -v nvidia-smi >/dev/null && ! .venv/bin/python -c 'import torch' 2>
 fi
 
 echo "Installing espalier[$extra] into .venv (the first time takes a minute or more)"
-.venv/bin/pip install -qq "${options[@]}" --constraint constraints.txt --editable ".[$extra]"
+# pip compiles one module after the other, which takes a minute; compileall takes all cores.
+.venv/bin/pip install -qq --no-compile "${options[@]}" --constraint constraints.txt --editable ".[$extra]"
+packages=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+.venv/bin/python -W ignore -m compileall -qq -j 0 "$packages" || true # what no Python of this version can read, nothing imports
 touch ".venv/$extra.stamp"

@@ -32,7 +32,7 @@ CANDIDATES = 3
 SETTINGS = pb.Settings(policy="best_of_k", k=CANDIDATES)
 END_SECONDS = 240.0
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 async def test_killed_workers_lose_nothing_and_repeat_nothing(

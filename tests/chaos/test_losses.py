@@ -34,7 +34,7 @@ JOBS = 200 if FULL else 24
 KEEP = 2
 """Seconds that results are kept: much less than the batches here take."""
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 async def batch_ended(queue: JobQueue, key: str) -> None:

@@ -17,6 +17,8 @@ from tests.docs.blocks import BLOCKS, INDENTATION, ROOT, WORDS, Block
 from tests.docs.conftest import ENVIRONMENT, Service
 from tests.docs.parsing import commands, fault
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 600
 """A block that takes longer hangs; on a busy machine one may take minutes."""
 READERS = {"json": json.loads, "toml": tomllib.loads, "yaml": yaml.safe_load}

@@ -45,6 +45,8 @@ from tests.training.test_rl import CONFIG, _by_parity, _train, model_folder, net
 
 __all__ = ["model_folder", "network"]
 
+pytestmark = pytest.mark.slow
+
 WORKER = """
 import sys
 from pathlib import Path
