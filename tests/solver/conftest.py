@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from espalier.solver.batch.connection import connect
-from espalier.verifiers.local import LocalVerifiers, load
+from espalier.verifiers.local import LocalVerifiers
 from tests.solver.batch.server import RedisServer
+from tests.solver.mathematics import SharedMath, shared_math
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -68,7 +69,13 @@ def own_server(tmp_path: Path) -> Iterator[RedisServer]:
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def mathematics() -> Iterator[SharedMath]:
+    with shared_math() as started:
+        yield started
+
+
 @pytest.fixture
-async def hub() -> AsyncIterator[LocalVerifiers]:
-    async with LocalVerifiers(load(["math"])) as verifiers:
+async def hub(mathematics: SharedMath) -> AsyncIterator[LocalVerifiers]:
+    async with LocalVerifiers([mathematics]) as verifiers:
         yield verifiers

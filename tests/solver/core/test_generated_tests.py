@@ -20,8 +20,9 @@ from espalier.solver.core.verification import TEST_TOKENS, TOKENS_SHARE, Verific
 from espalier.verifiers.check import AssertCase, ProgramCheck
 from espalier.verifiers.code.settings import SandboxSettings
 from espalier.verifiers.code.verifier import CodeVerifier
-from espalier.verifiers.local import LocalVerifiers, load
+from espalier.verifiers.local import LocalVerifiers
 from espalier.verifiers.verdict import Status
+from tests.solver.mathematics import SharedMath
 from tests.solver.scripted import ScriptedEngine, ScriptedJudge
 
 TWICE = Problem("p", "Write a Python function double(x) that gives twice x.")
@@ -43,9 +44,9 @@ def engine_of(*programs: str, tests: str = TESTS) -> ScriptedEngine:
 
 
 @pytest.fixture
-async def sandboxed() -> AsyncIterator[LocalVerifiers]:
+async def sandboxed(mathematics: SharedMath) -> AsyncIterator[LocalVerifiers]:
     code = CodeVerifier(SandboxSettings(kind="bwrap", warm=1))
-    async with LocalVerifiers([*load(["math"]), code]) as verifiers:
+    async with LocalVerifiers([mathematics, code]) as verifiers:
         yield verifiers
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -38,12 +37,6 @@ def forked(*steps: str, answer: str) -> Words:
 
 def boxed(answer: str) -> str:
     return f" so \\boxed{{{answer}}}"
-
-
-@pytest.fixture
-async def hub() -> AsyncIterator[LocalVerifiers]:
-    async with LocalVerifiers(load(["math"])) as opened:
-        yield opened
 
 
 async def idle(engine: LocalEngine, free: int) -> None:

@@ -22,10 +22,11 @@ from espalier.solver.core.ways import RUN, Way, evidence, printed, ways_of
 from espalier.verifiers.check import AssertCase, Claim, ProgramCheck, ReferenceCheck
 from espalier.verifiers.code.settings import SandboxSettings
 from espalier.verifiers.code.verifier import CodeVerifier
-from espalier.verifiers.local import LocalVerifiers, load
+from espalier.verifiers.local import LocalVerifiers
 from espalier.verifiers.verdict import Status
 from tests.solver.core.test_loop import MemoryJournal
 from tests.solver.core.test_trust import judged
+from tests.solver.mathematics import SharedMath
 from tests.solver.scripted import PASS, ScriptedEngine, ScriptedJudge, boxed, response
 
 BOTH = ways_of(["words", "program"])
@@ -38,9 +39,9 @@ def program(source: str) -> str:
 
 
 @pytest.fixture
-async def sandboxed() -> AsyncIterator[LocalVerifiers]:
+async def sandboxed(mathematics: SharedMath) -> AsyncIterator[LocalVerifiers]:
     code = CodeVerifier(SandboxSettings(kind="bwrap", warm=1))
-    async with LocalVerifiers([*load(["math"]), code]) as verifiers:
+    async with LocalVerifiers([mathematics, code]) as verifiers:
         yield verifiers
 
 
