@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 KEYS = Keys()
 CONFIG = QueueConfig(lease_seconds=60.0, max_events=5)
-RECORD = 1024
-"""What a job, a batch and a file count beside their texts."""
+RECORD, JOB_RECORD = 1024, 5 * 1024
+"""What a batch or a file counts beside its texts, and what a job does."""
 
 BATCH_TEXTS = (b"key", b"caller", b"webhook", b"input_file", b"metadata")
 
@@ -73,7 +73,7 @@ async def held(redis: Redis) -> dict[str, int]:
         texts = [job[b"job"], job.get(b"result", b""), *await redis.hvals(KEYS.journal(name)), *bundles]
         copy = dead.get(name.encode(), {})
         texts += [text for field, text in copy.items() if field == b"job" or field.startswith(b"candidate:")]
-        found[job[b"caller"].decode()] += RECORD + sum(map(len, texts))
+        found[job[b"caller"].decode()] += JOB_RECORD + sum(map(len, texts))
     async for key in redis.scan_iter(f"{KEYS.batch('')}*"):
         batch = await redis.hgetall(key)
         found[batch.get(b"caller", b"").decode()] += RECORD + sum(len(batch.get(name, b"")) for name in BATCH_TEXTS)
@@ -180,12 +180,12 @@ ALICE = BatchInfo(caller="alice")
 
 
 async def test_to_submit_and_cancel_in_a_loop_ends_at_the_limit(redis: Redis) -> None:
-    queue, limits = JobQueue(redis), QueueLimits(jobs=10, stored_bytes=100_000)
-    with pytest.raises(OverLimitError, match=r"stored_mib: 0\.\d of 0\.0953674 MiB are stored"):
+    queue, limits = JobQueue(redis), QueueLimits(jobs=10, stored_bytes=1 << 20)
+    with pytest.raises(OverLimitError, match=r"stored_mib: 1\.0 of 1 MiB are stored"):
         for number in range(100):
             await queue.submit(problems(5), key=str(number), info=ALICE, limits=limits)
             await queue.cancel_batch(await queue.batch(str(number), "alice"))
-    assert 90_000 < (await queue.stored())["alice"] <= 100_000
+    assert (1 << 20) - 30_000 < (await queue.stored())["alice"] <= 1 << 20
     await queue.submit(problems(5), key="0", info=ALICE, limits=limits)  # the same again is no more
     await queue.submit(problems(5), info=BatchInfo(caller="bob"), limits=limits)
     await queue.submit(problems(5), info=ALICE)
@@ -194,7 +194,7 @@ async def test_to_submit_and_cancel_in_a_loop_ends_at_the_limit(redis: Redis) ->
 
 
 async def test_redis_gives_room_back_when_it_forgets(redis: Redis) -> None:
-    queue, limits = JobQueue(redis, config=QueueConfig(keep_seconds=1)), QueueLimits(stored_bytes=5000)
+    queue, limits = JobQueue(redis, config=QueueConfig(keep_seconds=1)), QueueLimits(stored_bytes=15_000)
     await queue.submit(problems(2), key="one", info=ALICE, limits=limits)
     await queue.cancel_batch(await queue.batch("one", "alice"))
     file = await queue.files.add("alice", "in.jsonl", "batch", b"x" * 100, limits)
@@ -203,7 +203,7 @@ async def test_redis_gives_room_back_when_it_forgets(redis: Redis) -> None:
     async with asyncio.timeout(30):
         while await redis.exists(KEYS.batch(batch_id("one", "alice")), KEYS.file(file.id)):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
-    await queue.submit(problems(3), key="two", info=ALICE, limits=limits)
+    await queue.submit(problems(2), key="two", info=ALICE, limits=limits)
     assert await queue.files.list("alice") == []
     assert await queue.stored() == await held(redis)
 

@@ -3,7 +3,7 @@
 -- caller's files where these would be too many, or -2 and its bytes.
 local FILE = KEYS[SHARED + 1]
 local id, caller, keep, files, most = unpack(ARGV, 1, 5)
-local bytes = OVERHEAD + #ARGV[#ARGV]
+local bytes = RECORD + #ARGV[#ARGV]
 local count, stored = redis.call('ZCARD', files_of(caller)), tonumber(redis.call('HGET', STORED, caller) or 0)
 if count >= tonumber(files) then
   return {-1, count}

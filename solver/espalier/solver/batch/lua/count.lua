@@ -19,7 +19,7 @@ for index, prefix in pairs({[INDEX] = JOB_PREFIX, [BATCHES] = BATCH_PREFIX, [FIL
     elseif index == FILES then
       local caller = redis.call('HGET', key, 'caller')
       if caller then
-        set_size(id, caller, OVERHEAD + redis.call('HSTRLEN', key, 'content'))
+        set_size(id, caller, RECORD + redis.call('HSTRLEN', key, 'content'))
       end
     end
   end

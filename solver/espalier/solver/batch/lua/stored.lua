@@ -1,6 +1,7 @@
 -- Bytes that callers have stored: SIZES has those of each job, batch and file, and STORED the sum of each caller. Sizes are
 -- worked out anew from what Redis holds, so that no sum drifts; they are given back when what they stand for is forgotten.
-local OVERHEAD = 1024 -- of a record and its places in the indices, about
+-- What Redis takes beside the texts, about: a record with its places in the indices; a job also has a stream, 4 KiB or more.
+local RECORD, JOB_RECORD = 1024, 5 * 1024
 local BATCH_TEXTS = {'key', 'caller', 'webhook', 'input_file', 'metadata'}
 
 local function files_of(caller)
@@ -60,12 +61,12 @@ local function size_of_job(job, journal)
   for _, number in ipairs(redis.call('HKEYS', journal)) do
     kept = kept + redis.call('HSTRLEN', journal, number)
   end
-  local once = OVERHEAD + redis.call('HSTRLEN', job, 'result') + (told or 0)
+  local once = JOB_RECORD + redis.call('HSTRLEN', job, 'result') + (told or 0)
   return once + kept * (dead and 2 or 1), caller or ''
 end
 
 local function size_of_batch(batch)
-  local bytes = OVERHEAD
+  local bytes = RECORD
   for _, name in ipairs(BATCH_TEXTS) do
     bytes = bytes + redis.call('HSTRLEN', batch, name)
   end

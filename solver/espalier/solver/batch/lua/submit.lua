@@ -17,7 +17,7 @@ local open = tonumber(redis.call('HGET', OPEN, caller) or 0)
 if most ~= '' and open + count > tonumber(most) then
   return {-2, open}
 end
-local stored, bytes = tonumber(redis.call('HGET', STORED, caller) or 0), OVERHEAD * (count + 1)
+local stored, bytes = tonumber(redis.call('HGET', STORED, caller) or 0), RECORD + count * JOB_RECORD
 for i = 2, #record, 2 do
   bytes = bytes + #record[i]
 end
@@ -44,7 +44,7 @@ for i = 1, count do
   redis.call('XADD', events, '*', 'state', QUEUED, 'submitted', time)
   redis.call('ZADD', INDEX, first + i - 1, id)
   redis.call('ZADD', WAITING, first + i - 1, id)
-  local _, change = note_size(id, caller, OVERHEAD + #message)
+  local _, change = note_size(id, caller, JOB_RECORD + #message)
   more = more + change
 end
 charge(caller, more)
