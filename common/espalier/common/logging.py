@@ -29,10 +29,11 @@ def configure_logging(level: str = "info") -> None:
     if sys.stderr.isatty():
         shared.append(_printable)
         render = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    logger = structlog.WriteLogger(sys.stderr)
     structlog.configure(
         processors=[*shared, render],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: logger,  # one for all lines, not a new one for each
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(

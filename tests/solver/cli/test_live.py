@@ -11,11 +11,12 @@ from rich.console import Console
 
 from espalier.solver.cli.live import LiveView, plain_lines, view
 from espalier.solver.core.events import SolveEvent, fan_out
+from espalier.solver.core.json_form import to_json
 from espalier.solver.core.loop import Solver
 from espalier.solver.core.policies import BestOfK
 from espalier.solver.core.policy import Budget
 from espalier.solver.core.problem import Problem
-from espalier.solver.core.proto import encode_result, to_json
+from espalier.solver.core.proto import encode_result
 from espalier.solver.core.report import usage_line, verdict_line
 from espalier.solver.core.result import Result
 from espalier.solver.trace.reader import read_trace, tree

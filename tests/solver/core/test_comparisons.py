@@ -16,12 +16,13 @@ from espalier.solver.core.answer_comparer import AnswerComparer
 from espalier.solver.core.comparison import comparing_pays, gain, next_pair
 from espalier.solver.core.events import Compared
 from espalier.solver.core.generation import Generation
+from espalier.solver.core.json_form import to_json
 from espalier.solver.core.loop import Solver
 from espalier.solver.core.model_calls import ModelCalls
 from espalier.solver.core.policies import Adaptive, BestOfK
 from espalier.solver.core.policy import Budget, BudgetError, Outcome, PairComparison, PolicyState, Stop, begin
 from espalier.solver.core.problem import Problem
-from espalier.solver.core.proto import encode_event, to_json
+from espalier.solver.core.proto import encode_event
 from espalier.solver.core.report import usage_line
 from espalier.solver.core.selection import DecidedBy
 from espalier.solver.core.verification import VERDICT_TOKENS

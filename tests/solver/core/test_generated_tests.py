@@ -9,11 +9,12 @@ import pytest
 from espalier.runtime.engine import GenerateRequest, RequestRefused
 from espalier.solver.core.events import AnswerJudged, WrittenTests
 from espalier.solver.core.journal import Entry
+from espalier.solver.core.json_form import to_json
 from espalier.solver.core.loop import Solver
 from espalier.solver.core.policies import Adaptive, BestOfK
 from espalier.solver.core.policy import Budget, BudgetError, Stop
 from espalier.solver.core.problem import Problem
-from espalier.solver.core.proto import encode_event, encode_result, to_json
+from espalier.solver.core.proto import encode_event, encode_result
 from espalier.solver.core.report import usage_line, verdict_line
 from espalier.solver.core.selection import DecidedBy
 from espalier.solver.core.verification import TEST_TOKENS, TOKENS_SHARE, Verification

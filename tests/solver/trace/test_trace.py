@@ -13,11 +13,11 @@ from rich.console import Console
 from espalier.runtime.engine import EngineInfo, GenerateRequest
 from espalier.solver.core.events import fan_out
 from espalier.solver.core.journal import Entry
+from espalier.solver.core.json_form import to_json
 from espalier.solver.core.loop import Solver
 from espalier.solver.core.policies import Adaptive, Greedy
 from espalier.solver.core.policy import Budget
 from espalier.solver.core.problem import Problem
-from espalier.solver.core.proto import to_json
 from espalier.solver.core.result import Result
 from espalier.solver.core.verification import Verification
 from espalier.solver.trace.reader import TraceError, read_trace, tree

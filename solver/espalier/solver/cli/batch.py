@@ -616,7 +616,7 @@ def _show_queue(depth: Depth, workers: Sequence[WorkerStatus], as_json: bool) ->
 def _show_job(response: pb.GetJobResponse, as_json: bool) -> None:
     status = response.status
     if as_json:
-        from espalier.solver.core.proto import to_json
+        from espalier.solver.core.json_form import to_json
 
         typer.echo(json.dumps(to_json(response), ensure_ascii=False))
         return
@@ -654,7 +654,7 @@ def _missing(row: BatchRow) -> str:
 
 
 def _result(job: pb.Job, response: pb.GetJobResponse) -> dict[str, Any]:
-    from espalier.solver.core.proto import to_json
+    from espalier.solver.core.json_form import to_json
 
     told: dict[str, Any] = {"id": job.problem.id, "job": job.id, "state": _name(response.status.state)}
     if response.status.reason:

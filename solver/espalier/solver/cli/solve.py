@@ -331,6 +331,7 @@ class _Run:
 
 
 def _json_line(solve_id: str, result: Result) -> str:
-    from espalier.solver.core.proto import encode_result, to_json
+    from espalier.solver.core.json_form import to_json
+    from espalier.solver.core.proto import encode_result
 
     return json.dumps(to_json(encode_result(solve_id, result)), ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Protobuf messages of the solver's contract to dataclasses and back, and their JSON form.
+"""Protobuf messages of the solver's contract to dataclasses and back.
 
 Where the fields of a dataclass and of its message have the same names, no mapping is written. Decoding is strict: the
 first field that nothing can be done with raises :class:`FieldError` with its path.
@@ -6,12 +6,11 @@ first field that nothing can be done with raises :class:`FieldError` with its pa
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from espalier.common.errors import FieldError
@@ -52,35 +51,6 @@ _DECIDED_BY = {
     DecidedBy.NONE: pb.SolveResponse.DECIDED_BY_NONE,
 }
 _DECISIONS = {message: decided_by for decided_by, message in _DECIDED_BY.items()}
-
-
-# JSON.
-
-
-def to_json(message: Message) -> dict[str, Any]:
-    """The JSON form of an event, a result or another message: the proto's field names, defaults written out.
-
-    As protobuf's JSON has it, 64-bit numbers are strings and enums are names; absent optional fields are left out.
-    """
-    if isinstance(message, pb.SolveEvent) and message.HasField("delta"):
-        return _delta_to_json(message)
-    return MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
-
-
-def _delta_to_json(message: pb.SolveEvent) -> dict[str, Any]:
-    """What `MessageToDict` makes of a delta, without its reflection: a solve has one for every token."""
-    delta = message.delta
-    told: dict[str, Any] = {"seconds": message.seconds, "solve_id": message.solve_id}
-    told["delta"] = {
-        "candidate": delta.candidate,
-        "path": {"turns": [{"block": turn.block, "step": turn.step} for turn in delta.path.turns]},
-        "text": delta.text,
-        "token_ids": list(delta.token_ids),
-        "forced": list(delta.forced),
-        "logprobs": [float(f"{value:.6g}") for value in delta.logprobs],
-        "positions": list(delta.positions),
-    }
-    return told
 
 
 # Requests.
@@ -168,14 +138,14 @@ def encode_event(solve_id: str, event: SolveEvent, seconds: float, *, deltas: bo
             message.candidate_finished.candidate.CopyFrom(encode_candidate(candidate, verdict))
         case WrittenTests(tests, usage):
             written = message.written_tests
-            written.usage.CopyFrom(common_pb2.Usage(**_values(usage)))
+            written.usage.CopyFrom(_encode_usage(usage))
             for source, count in zip(tests.sources, tests.counts, strict=True):
                 written.tests.add(source=encode_text(source), count=count)
         case Compared(comparison, usage):
             compared = message.compared
             compared.first, compared.second = comparison.candidates
             compared.score = comparison.score
-            compared.usage.CopyFrom(common_pb2.Usage(**_values(usage)))
+            compared.usage.CopyFrom(_encode_usage(usage))
         case RoundFinished(number, state):
             stopped = state.stopped.value if state.stopped else None
             finished = pb.SolveEvent.RoundFinished(round=number, stopped=stopped, tokens=state.tokens)
@@ -214,7 +184,7 @@ def _encode_streamed(message: pb.SolveEvent, event: Streamed, *, deltas: bool) -
             ended = pb.SolveEvent.ResponseFinished(
                 candidate=candidate,
                 finish_reason=reason.value,
-                usage=common_pb2.Usage(**_values(usage)),
+                usage=_encode_usage(usage),
                 detail=encode_text(detail),
             )
             message.response_finished.CopyFrom(ended)
@@ -282,7 +252,7 @@ def encode_candidate(candidate: Candidate, verdict: Verdict | None) -> pb.Candid
         ),
         finish_reason=candidate.reason.value,
         detail=encode_text(candidate.detail),
-        usage=common_pb2.Usage(**_values(candidate.usage)),
+        usage=_encode_usage(candidate.usage),
         verdict=None if verdict is None else encode_verdict(verdict),
         well_formed=candidate.well_formed,
         forked=candidate.forked,
@@ -343,16 +313,30 @@ def _values(value: Any) -> dict[str, Any]:
 
 
 @cache
-def _names(kind: Hashable) -> tuple[str, ...]:
-    """The fields of a dataclass; none of another type."""
-    return tuple(field.name for field in fields(kind)) if isinstance(kind, type) and is_dataclass(kind) else ()
+def _names(kind: Any) -> tuple[str, ...]:
+    """The fields of a dataclass."""
+    return tuple(field.name for field in fields(kind))
 
 
 def _value(value: Any) -> Any:
-    if isinstance(value, str):
-        return encode_text(value)
-    kind: Any = type(value)
-    return _values(value) if _names(kind) else value
+    match value:
+        case str():
+            return encode_text(value)
+        case Usage():
+            return _encode_usage(value)
+        case Repair():
+            return _values(value)
+    return value
+
+
+def _encode_usage(usage: Usage) -> common_pb2.Usage:
+    """Written out: a result has five of them."""
+    return common_pb2.Usage(
+        prompt_tokens=usage.prompt_tokens,
+        sampled_tokens=usage.sampled_tokens,
+        forced_tokens=usage.forced_tokens,
+        critical_path_tokens=usage.critical_path_tokens,
+    )
 
 
 def _arguments(message: Message) -> dict[str, Any]:

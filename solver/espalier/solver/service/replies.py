@@ -11,7 +11,8 @@ from operator import add
 from typing import Any, Protocol
 
 from espalier.solver.core.events import AnswerJudged, CandidateFinished, CandidateStarted, RoundFinished, SolveEvent
-from espalier.solver.core.proto import encode_event, encode_result, to_json
+from espalier.solver.core.json_form import to_json
+from espalier.solver.core.proto import encode_event, encode_result
 from espalier.solver.core.result import Result
 from espalier.solver.service.fields import SolveCall
 

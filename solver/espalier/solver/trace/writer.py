@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from espalier.solver.core.events import Observer, SolveEvent
-from espalier.solver.core.proto import encode_event, to_json
+from espalier.solver.core.json_form import to_json
+from espalier.solver.core.proto import encode_event
 
 
 class TraceWriter:

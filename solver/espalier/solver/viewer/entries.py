@@ -1,6 +1,6 @@
 """What the pages are told of a solve: its events in their JSON form, made small.
 
-The pages read the events of the contract (`SolveEvent`, see `espalier.solver.core.proto.to_json`), with two
+The pages read the events of the contract (`SolveEvent`, see `espalier.solver.core.json_form.to_json`), with two
 differences: token ids are left out, and the deltas of a branch are gathered into one entry of the kind `deltas`, which
 has their text and the time of each token. The pages fold entries into a picture (`web/src/solve/model.ts`), whether
 they come from a file or from a solve that is on its way.

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from espalier.solver.core.events import Observer, Solved, SolveEvent
-from espalier.solver.core.proto import encode_event, to_json
+from espalier.solver.core.json_form import to_json
+from espalier.solver.core.proto import encode_event
 from espalier.solver.session.metrics import ending
 from espalier.solver.session.session import SolveRequest
 from espalier.solver.viewer.entries import Entry, EventCompactor

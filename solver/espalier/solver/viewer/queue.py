@@ -13,7 +13,7 @@ from espalier.solver.batch.batches import Batch
 from espalier.solver.batch.connection import QueueUnavailableError, wait_out_outage
 from espalier.solver.batch.dead_job import DeadJob
 from espalier.solver.batch.queue import JobQueue
-from espalier.solver.core.proto import to_json
+from espalier.solver.core.json_form import to_json
 from espalier.solver.viewer.entries import Entry, EventCompactor
 from espalier.v1 import solver_pb2 as pb
 from espalier.verifiers.verdict import Status
