@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -103,10 +103,9 @@ class PromptTemplate:
         """
         said = (*context, ChatMessage("user", question))
         rendered = self._render(tokenizer, said)
-        framed = self._render(
-            tokenizer, [replace(one, content=_MARK.format(number)) for number, one in enumerate(said)]
-        )
-        if any(_MARK.format(number) not in framed for number in range(len(said))):
+        marked = [ChatMessage(one.role, _MARK.format(number)) for number, one in enumerate(said)]
+        framed = self._render(tokenizer, marked)
+        if any(one.content not in framed for one in marked):
             raise RequestRefused("the chat template drops the question, or a turn before it")
         if not any(rendered.count(token) != framed.count(token) for token in tokenizer.get_added_vocab()):
             return tuple(tokenizer.encode(rendered, add_special_tokens=False))

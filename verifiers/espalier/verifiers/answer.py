@@ -438,11 +438,11 @@ def boxes(text: str) -> tuple[str, ...]:
 
 
 def _boxes(text: str) -> Iterator[_Box]:
-    if _BOX.search(text) is None:
+    match = _BOX.search(text)
+    if match is None:
         return
     partners = _partners(text)
-    at = 0
-    while match := _BOX.search(text, at):
+    while match is not None:
         start = match.end()
         at = max(start, match.start() + 1)
         if start < len(text) and text[start] != "{":
@@ -454,6 +454,7 @@ def _boxes(text: str) -> Iterator[_Box]:
             at = close + 1
         else:
             yield _Box(match.start(), start, "", open=True)
+        match = _BOX.search(text, at)
 
 
 def _partners(text: str) -> dict[int, int]:

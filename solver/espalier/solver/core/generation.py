@@ -37,6 +37,7 @@ class Generation:
     ) -> GenerateRequest:
         """What an engine is asked for one candidate, or for another conclusion of `given` branches."""
         sampling = replace(self.sampling, temperature=spec.temperature, seed=spec.seed)
+        penalised = self.step_penalty != sampling.repetition_penalty
         limits = self.limits
         if spec.max_tokens is not None:
             limits = replace(limits, max_tokens=min(limits.max_tokens, spec.max_tokens))
@@ -44,7 +45,7 @@ class Generation:
             request_id=request_id,
             prompt=prompt,
             sampling=sampling,
-            step_sampling=replace(sampling, repetition_penalty=self.step_penalty),
+            step_sampling=replace(sampling, repetition_penalty=self.step_penalty) if penalised else sampling,
             limits=limits,
             mode=self.mode if info.parallel else Mode.SEQUENTIAL,
             given=given,

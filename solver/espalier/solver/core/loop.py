@@ -184,7 +184,8 @@ class _Run:
         self._classes: dict[int, str] = {}
         self._classing = asyncio.Lock()
         if self._checkable:  # a check judges: no evidence beside it
-            verification, budget = NO_EVIDENCE, replace(budget, comparisons=0)
+            verification = NO_EVIDENCE
+            budget = replace(budget, comparisons=0) if budget.comparisons else budget
         left, texts = verification.divide(budget, solver.generation.limits.max_tokens)
         self._state = begin(seed, left)
 
@@ -448,9 +449,8 @@ class _Run:
     async def _verdict_of(self, candidate: Candidate) -> tuple[Candidate, Verdict]:
         """The verdict on a candidate's own answer, and the candidate with that answer: what its program prints."""
         index = candidate.spec.index
-        silent = no_answer(self._problem.check if self._checkable else None)
         if candidate.answer is None:
-            return candidate, silent
+            return candidate, self._no_answer()
         if self._tests is not None:
             verdict, number = await self._test(self._tests, index, candidate.answer)
             return replace(candidate, answer_class=number), verdict
@@ -462,7 +462,7 @@ class _Run:
                 return candidate, verdict
             candidate = replace(candidate, answer=printed(ran))
             if candidate.answer is None:
-                return candidate, silent
+                return candidate, self._no_answer()
             if not self._checkable:
                 verdict = evidence(ran)
                 self._observer(AnswerJudged(index, (), candidate.answer, verdict, repeated=False))
@@ -472,6 +472,9 @@ class _Run:
         if verdict.status is Status.UNKNOWN and self._checkable:
             verdict = await self._add_step_score(verdict, candidate.text)
         return candidate, verdict
+
+    def _no_answer(self) -> Verdict:
+        return no_answer(self._problem.check if self._checkable else None)
 
     async def _run_program(self, program: str) -> Verdict:
         """How the run of a program ended; each distinct program runs once."""

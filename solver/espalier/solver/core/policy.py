@@ -185,6 +185,8 @@ class PolicyState:
     def votes(self) -> Mapping[int, float]:
         """Weight of each class of answers, the heaviest first. A comparison is one vote that its classes share."""
         weights = tally(self.outcomes)
+        if not self.comparisons:
+            return weights
         for one in self.comparisons:
             for number, share in zip(one.classes, (one.score, 1 - one.score), strict=True):
                 weights[number] = weights.get(number, 0.0) + share

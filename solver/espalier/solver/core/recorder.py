@@ -51,7 +51,7 @@ class CandidateBuilder:
         self._stop = stop
         self._tail = ""
         self._finished: Finished | None = None
-        self._seen = Usage()
+        self._sampled = self._forced = 0
         self._refused = ""
         self._spec = spec
         self._tokenizer = tokenizer
@@ -87,7 +87,8 @@ class CandidateBuilder:
                 self.text = self._text(plan)
             case Tokens(path=path, tokens=tokens, forced=forced):
                 self._tokens[path].extend(tokens)
-                self._seen += Usage(sampled_tokens=len(forced) - sum(forced), forced_tokens=sum(forced))
+                inserted = sum(forced)
+                self._sampled, self._forced = self._sampled + len(forced) - inserted, self._forced + inserted
                 self.text = self._texts[path].feed(tokens)
                 if path and not _ANSWER_ENDS.isdisjoint(self.text):
                     return self._look(path)
@@ -118,7 +119,7 @@ class CandidateBuilder:
                 answer=None,
                 branch_answers=tuple(self._answers),
                 reason=FinishReason.ERROR if self._refused else FinishReason.ABORTED,
-                usage=self._seen,
+                usage=Usage(sampled_tokens=self._sampled, forced_tokens=self._forced),
                 seconds=seconds,
                 detail=self._refused,
             )

@@ -82,7 +82,7 @@ def spend(
     judged: tuple[VerifiedCandidate, ...], chosen: int | None, seconds: float, verification: Usage = Usage()
 ) -> Spent:
     """Account for every token of every candidate, and of verification."""
-    fates: dict[str, Usage] = {"accepted": Usage(), "failed": Usage(), "aborted": Usage()}
+    fates = dict.fromkeys(("accepted", "failed", "aborted"), Usage())
     longest: dict[tuple[int, bool], int] = {}
     rejoined = 0
     for entry in judged:

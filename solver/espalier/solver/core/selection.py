@@ -74,7 +74,7 @@ def select(judged: Sequence[VerifiedCandidate], votes: Mapping[int, float]) -> S
     answered = [entry for entry in judged if entry.candidate.answer is not None]
     if passed := [entry for entry in answered if entry.verdict.status is Status.PASS]:
         best = _cheapest(passed)
-        return _chosen(best, DecidedBy.CHECK, f"satisfied the check ({best.verdict.decided_by})")
+        return _chosen(best, DecidedBy.CHECK, f"satisfied the check ({best.verdict.decided_by})", 1.0)
     open_ones = [entry for entry in answered if entry.verdict.status is Status.UNKNOWN]
     if not open_ones:
         return Selection(None, DecidedBy.NONE, _why_none(judged))
@@ -123,10 +123,10 @@ class Trust:
             raise ValueError("min_confidence needs a calibration: without one nothing says how sure an answer is")
 
     def weigh(self, selection: Selection, judged: Sequence[VerifiedCandidate], votes: Mapping[int, float]) -> Selection:
-        """The selection with its confidence, or without its answer where that is too low."""
-        if selection.answer is None or self.calibration is None:
-            return replace(selection, confidence=1.0) if selection.verified else selection
-        confidence = 1.0 if selection.verified else self.calibration.confidence(_votes(judged, votes))
+        """A selection by votes with its confidence, or without its answer where that is too low."""
+        if selection.answer is None or selection.verified or self.calibration is None:
+            return selection
+        confidence = self.calibration.confidence(_votes(judged, votes))
         if confidence >= self.min_confidence:
             return replace(selection, confidence=confidence)
         reason = f"{selection.answer} is right with probability {confidence:.2f}, below {self.min_confidence:g}"
@@ -145,8 +145,8 @@ def _cheapest(judged: Sequence[VerifiedCandidate]) -> VerifiedCandidate:
     return min(judged, key=lambda entry: (entry.candidate.usage.new_tokens, entry.candidate.spec.index))
 
 
-def _chosen(entry: VerifiedCandidate, decided_by: DecidedBy, reason: str) -> Selection:
-    return Selection(entry.candidate.answer, decided_by, reason, entry.candidate.spec.index)
+def _chosen(entry: VerifiedCandidate, decided_by: DecidedBy, reason: str, confidence: float | None = None) -> Selection:
+    return Selection(entry.candidate.answer, decided_by, reason, entry.candidate.spec.index, confidence)
 
 
 def _why_none(judged: Sequence[VerifiedCandidate]) -> str:

@@ -82,6 +82,23 @@ class Admission:
         if not admitted and self.waiting >= self._places and self.running + self.waiting >= self._slots:
             raise AdmissionFullError(self.running + self.waiting, self._delay())
         self._empty.clear()
+        if not self.waiting and self.running < self._slots and self._may_start(caller):
+            self._start(caller)
+        else:
+            await self._wait(caller)
+        start = clock()
+        try:
+            yield
+        finally:
+            self._mean_seconds = MEMORY * self._mean_seconds + (1 - MEMORY) * (clock() - start)
+            self._free(caller)
+
+    def charge(self, caller: Caller, tokens: int) -> None:
+        """Take new tokens of a solve from what its caller has for a minute."""
+        self._bucket(caller).take(tokens, asyncio.get_running_loop().time())
+
+    async def _wait(self, caller: Caller) -> None:
+        """Stand in line until a slot is this solve's."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._line.setdefault(caller, deque()).append(turn)
         self.waiting += 1
@@ -94,21 +111,20 @@ class Admission:
             else:
                 self._free(caller)
             raise
-        start = clock()
-        try:
-            yield
-        finally:
-            self._mean_seconds = MEMORY * self._mean_seconds + (1 - MEMORY) * (clock() - start)
-            self._free(caller)
 
-    def charge(self, caller: Caller, tokens: int) -> None:
-        """Take new tokens of a solve from what its caller has for a minute."""
-        self._bucket(caller).take(tokens, asyncio.get_running_loop().time())
+    def _may_start(self, caller: Caller) -> bool:
+        return caller.solves is None or self._running_of[caller.name] < caller.solves
+
+    def _start(self, caller: Caller) -> None:
+        self._services += 1
+        self._served[caller.name] = self._services
+        self.running += 1
+        self._running_of[caller.name] += 1
 
     def _serve(self) -> None:
         """Give free slots to those in line."""
         while self.running < self._slots:
-            ready = [one for one in self._line if one.solves is None or self._running_of[one.name] < one.solves]
+            ready = list(filter(self._may_start, self._line))
             if not ready:
                 return
             caller = min(ready, key=lambda one: (self._running_of[one.name], self._served[one.name]))
@@ -118,11 +134,8 @@ class Admission:
                 del self._line[caller]
             if turn.cancelled():
                 continue
-            self._services += 1
-            self._served[caller.name] = self._services
             self.waiting -= 1
-            self.running += 1
-            self._running_of[caller.name] += 1
+            self._start(caller)
             turn.set_result(None)
 
     def _leave_line(self, caller: Caller, turn: asyncio.Future[None]) -> None:

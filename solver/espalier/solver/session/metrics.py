@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import product
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -21,23 +23,26 @@ CANDIDATES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 """Buckets of the number of candidates."""
 
 
+FATES = ("accepted", "failed", "aborted", "verification")
+"""What becomes of tokens: the fields of :class:`espalier.solver.core.result.Spent` that count them."""
+
+
 class SolverMetrics(metrics.VerifierMetrics):
     """Counters of one solving service: what a verifier service counts, and solves."""
 
     def __init__(self) -> None:
         super().__init__()
         registry = self.registry
-        self._solves = Counter("espalier_solves", "Solves by policy and end", ("policy", "end"), registry=registry)
-        self._solve_seconds = Histogram(
+        solves = Counter("espalier_solves", "Solves by policy and end", ("policy", "end"), registry=registry)
+        solve_seconds = Histogram(
             "espalier_solve_seconds", "Time from admission to result", ("policy",), buckets=SECONDS, registry=registry
         )
-        self._candidates = Histogram(
+        candidates = Histogram(
             "espalier_solve_candidates", "Candidates of a solve", ("policy",), buckets=CANDIDATES, registry=registry
         )
-        self._tokens = Counter(
+        tokens = Counter(
             "espalier_tokens", "New tokens by fate of their candidate and origin", ("fate", "origin"), registry=registry
         )
-        self._spent: dict[str, tuple[Counter, Counter]] = {}
         self._aborts = Counter("espalier_aborts", "Candidates aborted in the engine", registry=registry)
         self._running = Gauge("espalier_solves_running", "Solves on their way", registry=registry)
         self._depth = Gauge(
@@ -50,7 +55,7 @@ class SolverMetrics(metrics.VerifierMetrics):
         self._first_token = Histogram(
             "espalier_first_token_seconds", "Time from admission to the first token", buckets=SECONDS, registry=registry
         )
-        self._wait = Histogram("espalier_wait_seconds", "Time in line", ("queue",), buckets=SECONDS, registry=registry)
+        wait = Histogram("espalier_wait_seconds", "Time in line", ("queue",), buckets=SECONDS, registry=registry)
         self._jobs = Counter("espalier_jobs", "Deliveries of jobs by outcome", ("outcome",), registry=registry)
         self._webhooks = Counter("espalier_webhooks", "Tries to tell a webhook", ("outcome",), registry=registry)
         self._dead = Gauge("espalier_jobs_dead", "Jobs that were given up and wait for a decision", registry=registry)
@@ -68,6 +73,13 @@ class SolverMetrics(metrics.VerifierMetrics):
             ("caller",),
             registry=registry,
         )
+
+        # Finding the counter of some labels costs more than counting.
+        self._solves, self._tokens = cache(solves.labels), cache(tokens.labels)
+        self._solve_seconds, self._candidates = cache(solve_seconds.labels), cache(candidates.labels)
+        self._wait = cache(wait.labels)
+        for fate, origin in product(FATES, ("sampled", "forced")):  # there from the start, before a token is spent
+            self._tokens(fate, origin)
 
     def show_load(self, running: Callable[[], float], waiting: Callable[[], float]) -> None:
         """Where to read the load when someone looks."""
@@ -92,7 +104,7 @@ class SolverMetrics(metrics.VerifierMetrics):
 
     def waited(self, queue: str, seconds: float) -> None:
         """Note how long a live solve waited for admission, or a job for a worker."""
-        self._wait.labels(queue).observe(seconds)
+        self._wait(queue).observe(seconds)
 
     def first_token(self, seconds: float) -> None:
         """Note how long the first token of a solve took."""
@@ -113,26 +125,24 @@ class SolverMetrics(metrics.VerifierMetrics):
 
     def solved(self, policy: str, result: Result) -> None:
         """Count a solve that came to a result."""
-        self._solves.labels(policy, ending(result.selection)).inc()
-        self._solve_seconds.labels(policy).observe(result.spent.seconds)
-        self._candidates.labels(policy).observe(len(result.judged))
-        for fate in ("accepted", "failed", "aborted", "verification"):
+        self._solves(policy, ending(result.selection)).inc()
+        self._solve_seconds(policy).observe(result.spent.seconds)
+        self._candidates(policy).observe(len(result.judged))
+        for fate in FATES:
             self._spend(fate, getattr(result.spent, fate))
         self._aborts.inc(sum(entry.candidate.reason is FinishReason.ABORTED for entry in result.judged))
 
     def broken_off(self, policy: str, end: str, tally: Tally) -> None:
         """Count a solve that was cancelled or failed; what it had generated is aborted."""
-        self._solves.labels(policy, end).inc()
-        self._candidates.labels(policy).observe(tally.started)
+        self._solves(policy, end).inc()
+        self._candidates(policy).observe(tally.started)
         self._spend("aborted", tally.usage)
         self._aborts.inc(len(tally.open))
 
     def _spend(self, fate: str, usage: Usage) -> None:
-        if fate not in self._spent:  # finding a labelled counter costs more than counting
-            self._spent[fate] = (self._tokens.labels(fate, "sampled"), self._tokens.labels(fate, "forced"))
-        sampled, forced = self._spent[fate]
-        sampled.inc(usage.sampled_tokens)
-        forced.inc(usage.forced_tokens)
+        if usage.new_tokens:
+            self._tokens(fate, "sampled").inc(usage.sampled_tokens)
+            self._tokens(fate, "forced").inc(usage.forced_tokens)
 
 
 @dataclass(slots=True)
@@ -142,15 +152,22 @@ class Tally:
     Attributes:
         started: Candidates that were asked for; those that an earlier run kept are not.
         open: Those of them that have not ended, by index.
-        usage: New tokens so far.
+        sampled: New tokens so far that the model drew.
+        forced: New tokens so far that the engine inserted.
         first_token: Seconds until the first token; None: there is none yet.
     """
 
     started: int = 0
     open: set[int] = field(default_factory=set)
-    usage: Usage = field(default_factory=Usage)
+    sampled: int = 0
+    forced: int = 0
     first_token: float | None = None
     _begun: float = field(default_factory=time.perf_counter)
+
+    @property
+    def usage(self) -> Usage:
+        """New tokens so far."""
+        return Usage(sampled_tokens=self.sampled, forced_tokens=self.forced)
 
     def observe(self, event: SolveEvent) -> None:
         """Take in one event."""
@@ -164,7 +181,8 @@ class Tally:
                 if self.first_token is None:
                     self.first_token = time.perf_counter() - self._begun
                 inserted = sum(forced)
-                self.usage += Usage(sampled_tokens=len(forced) - inserted, forced_tokens=inserted)
+                self.sampled += len(forced) - inserted
+                self.forced += inserted
 
 
 def ending(selection: Selection) -> str:
