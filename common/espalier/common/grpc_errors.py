@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
@@ -16,6 +17,9 @@ from espalier.common.errors import FieldError
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
+
+Metadata = Mapping[str, str | bytes]
+"""The metadata of a call, by key."""
 
 MAX_MESSAGE = 500
 """Characters of a message in a status: it travels in a header, and those are small."""
@@ -85,9 +89,14 @@ def _detail(error: grpc.aio.AioRpcError, kind: Any) -> Any:
     return None
 
 
-def request_id_of(context: Context) -> str:
+def metadata_of(context: Context) -> Metadata:
+    """What a client has sent beside the request, by key; of a key that was sent more than once the last value."""
+    return dict(context.invocation_metadata() or ())
+
+
+def request_id_of(metadata: Metadata) -> str:
     """The client's id for a call, or a new one."""
-    return known_or_new(dict(context.invocation_metadata() or ()).get(REQUEST_ID))
+    return known_or_new(metadata.get(REQUEST_ID))
 
 
 def known_or_new(sent: object) -> str:

@@ -443,9 +443,17 @@ async def test_what_a_cancelled_solve_generated_is_counted_as_aborted(hub: Local
 async def test_logs_carry_request_and_solve(hub: LocalVerifiers) -> None:
     async with telling(RIGHT) as engine, serving(engine, hub) as served:
         with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as logs:
-            result = await served.stub.SolveOnce(asking(), metadata=(("x-request-id", "r-17"),))
-    solved = next(entry for entry in logs if entry["event"] == "solved")
-    assert (solved["request_id"], solved["solve_id"]) == ("r-17", result.solve_id)
+            result = await served.stub.SolveOnce(asking(k=3), metadata=(("x-request-id", "r-17"),))
+    assert [(line["event"], line["log_level"]) for line in logs] == [
+        ("solving", "debug"),
+        ("solved", "info"),
+        ("call", "info"),
+    ]
+    solving, solved, call = logs
+    assert {line["request_id"] for line in logs} == {"r-17"}
+    assert solving["solve_id"] == solved["solve_id"] == result.solve_id
+    assert (solved["policy"], solved["k"], solved["seed"]) == ("adaptive", 3, result.seed)
+    assert (call["method"], call["outcome"]) == ("SolveOnce", "ok")
 
 
 async def test_every_solve_leaves_a_trace(hub: LocalVerifiers, tmp_path: Path) -> None:

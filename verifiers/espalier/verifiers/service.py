@@ -15,7 +15,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from espalier.common.errors import FieldError, UnansweredError
-from espalier.common.grpc_errors import refuse_field, refuse_load, request_id_of, seconds_left
+from espalier.common.grpc_errors import metadata_of, refuse_field, refuse_load, request_id_of, seconds_left
 from espalier.common.grpc_server import GrpcServer, Listening
 from espalier.common.security import ServerSecurity
 from espalier.v1 import verifier_pb2 as pb
@@ -152,7 +152,7 @@ class VerifierService(verifier_pb2_grpc.VerifierServicer):
     @asynccontextmanager
     async def _call(self, method: str, context: Context) -> AsyncIterator[None]:
         """Admission, request id, and a status for whatever goes wrong."""
-        with structlog.contextvars.bound_contextvars(request_id=request_id_of(context), method=method):
+        with structlog.contextvars.bound_contextvars(request_id=request_id_of(metadata_of(context)), method=method):
             if self._draining:
                 self.metrics.refused("draining")
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is going away; ask another")

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, aclosing, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol, TypeVar
@@ -213,7 +214,7 @@ class Endpoint:
         async def guarded(request: Request) -> Response:
             request_id = known_or_new(request.headers.get(REQUEST_ID))
             structlog.contextvars.clear_contextvars()
-            structlog.contextvars.bind_contextvars(request_id=request_id, method=request.url.path)
+            structlog.contextvars.bind_contextvars(request_id=request_id, method=request.scope["path"])
             access = AccessLog(request, self._session.metrics)
             try:
                 require_same_origin(request, self._security)
@@ -270,14 +271,15 @@ class AccessLog:
             return
         self._ended = True
         self._in_flight.close()
-        log.info(
-            "request",
-            verb=self._request.method,
-            peer=self._request.client.host if self._request.client else "",
-            status=status,
-            outcome=outcome,
-            seconds=round(time.perf_counter() - self._start, 4),
-        )
+        told = {
+            "verb": self._request.method,
+            "peer": self._request.client.host if self._request.client else "",
+            "status": status,
+            "outcome": outcome,
+            "seconds": round(time.perf_counter() - self._start, 4),
+        }
+        # In the loop's next turn: the reply is sent first.
+        asyncio.get_running_loop().call_soon(partial(log.info, "request", **told))
 
 
 class HttpServer:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import grpc
@@ -15,7 +16,15 @@ from prometheus_client import CollectorRegistry
 
 from espalier.common.callers import ANYONE, Caller
 from espalier.common.errors import FieldError
-from espalier.common.grpc_errors import MAX_MESSAGE, refuse_field, refuse_for_now, request_id_of, seconds_left
+from espalier.common.grpc_errors import (
+    MAX_MESSAGE,
+    Metadata,
+    metadata_of,
+    refuse_field,
+    refuse_for_now,
+    request_id_of,
+    seconds_left,
+)
 from espalier.common.security import ServerSecurity
 from espalier.common.tracing import TRACEPARENT
 from espalier.runtime.engine import RequestRefused
@@ -80,8 +89,8 @@ class SolverService(solver_pb2_grpc.SolverServicer):
         self._security = security
 
     async def Solve(self, request: pb.SolveRequest, context: Context) -> None:  # noqa: N802
-        async with self._call("Solve", context):
-            solve_request = self._solve_request(request, context)
+        async with self._call("Solve", context) as metadata:
+            solve_request = self._solve_request(request, context, metadata)
             async with aclosing(self._session.events(solve_request, tokens=request.deltas)) as events:
                 async for seconds, event in events:
                     message = proto.encode_event(solve_request.id, event, seconds, deltas=request.deltas)
@@ -89,13 +98,13 @@ class SolverService(solver_pb2_grpc.SolverServicer):
                         await context.write(message)
 
     async def SolveOnce(self, request: pb.SolveRequest, context: Context) -> pb.SolveResponse:  # noqa: N802
-        async with self._call("SolveOnce", context):
-            solve_request = self._solve_request(request, context)
+        async with self._call("SolveOnce", context) as metadata:
+            solve_request = self._solve_request(request, context, metadata)
 
             async def solve() -> pb.SolveResponse:
                 return proto.encode_result(solve_request.id, await self._session.solve(solve_request))
 
-            key = dict(context.invocation_metadata() or ()).get(KEY)
+            key = metadata.get(KEY)
             if key is None:
                 return await solve()
             asked = request.SerializeToString(deterministic=True)
@@ -103,25 +112,30 @@ class SolverService(solver_pb2_grpc.SolverServicer):
             return reply
 
     async def SubmitJob(self, request: pb.SubmitJobRequest, context: Context) -> pb.SubmitJobResponse:  # noqa: N802
-        async with self._call("SubmitJob", context):
-            queue, caller = await self._access.queue(), self._caller(context)
+        async with self._call("SubmitJob", context) as metadata:
+            queue, caller = await self._access.queue(), self._caller(metadata)
             await self._check_submission(request)
             info = BatchInfo(caller.name, self._access.webhook(request.webhook), priority=request.priority)
             try:
                 return await queue.submit(
-                    request.problems, request.settings, request.key, _traceparent(context), info, QueueLimits.of(caller)
+                    request.problems,
+                    request.settings,
+                    request.key,
+                    _traceparent(metadata),
+                    info,
+                    QueueLimits.of(caller),
                 )
             except KeyTakenError as error:
                 raise FieldError("key", str(error)) from None
 
     async def GetJob(self, request: pb.GetJobRequest, context: Context) -> pb.GetJobResponse:  # noqa: N802
-        async with self._call("GetJob", context):
-            queue, job = await self._job(request.job_id, context)
+        async with self._call("GetJob", context) as metadata:
+            queue, job = await self._job(request.job_id, metadata)
             return await queue.get(job)
 
     async def WatchJob(self, request: pb.WatchJobRequest, context: Context) -> None:  # noqa: N802
-        async with self._call("WatchJob", context):
-            queue, job = await self._job(request.job_id, context)
+        async with self._call("WatchJob", context) as metadata:
+            queue, job = await self._job(request.job_id, metadata)
             last = request.from_event_id
             if last and not is_event_id(last):
                 raise FieldError(
@@ -131,32 +145,32 @@ class SolverService(solver_pb2_grpc.SolverServicer):
                 await context.write(event)
 
     async def CancelJob(self, request: pb.CancelJobRequest, context: Context) -> pb.CancelJobResponse:  # noqa: N802
-        async with self._call("CancelJob", context):
-            queue, job = await self._job(request.job_id, context)
+        async with self._call("CancelJob", context) as metadata:
+            queue, job = await self._job(request.job_id, metadata)
             return pb.CancelJobResponse(status=await queue.cancel(job))
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:  # noqa: N802
-        async with self._call("ListJobs", context):
+        async with self._call("ListJobs", context) as metadata:
             queue = await self._access.queue()
             size = request.page_size if request.HasField("page_size") else DEFAULT_PAGE
             _check_page(request, size)
-            return await queue.list(request.states, size, request.page_token, self._caller(context).name)
+            return await queue.list(request.states, size, request.page_token, self._caller(metadata).name)
 
     async def GetBatch(self, request: pb.GetBatchRequest, context: Context) -> pb.BatchStatus:  # noqa: N802
-        async with self._call("GetBatch", context):
-            queue, key, caller = await self._batch(request.batch, context)
+        async with self._call("GetBatch", context) as metadata:
+            queue, key, caller = await self._batch(request.batch, metadata)
             return _encode_batch(await queue.batch(key, caller))
 
     async def WatchBatch(self, request: pb.GetBatchRequest, context: Context) -> None:  # noqa: N802
-        async with self._call("WatchBatch", context):
-            queue, key, caller = await self._batch(request.batch, context)
+        async with self._call("WatchBatch", context) as metadata:
+            queue, key, caller = await self._batch(request.batch, metadata)
             async for batch in queue.watch_batch(key, caller):
                 await context.write(_encode_batch(batch))
 
     async def ListBatches(  # noqa: N802
         self, request: pb.ListBatchesRequest, context: Context
     ) -> pb.ListBatchesResponse:
-        async with self._call("ListBatches", context):
+        async with self._call("ListBatches", context) as metadata:
             queue = await self._access.queue()
             size = request.page_size if request.HasField("page_size") else DEFAULT_PAGE
             if not 0 < size <= MAX_PAGE:
@@ -164,18 +178,18 @@ class SolverService(solver_pb2_grpc.SolverServicer):
             token = request.page_token
             if token and not is_page_token(token):
                 raise FieldError("page_token", f"{token[:40]!r} is none; give the one of the page before, or none")
-            batches, after = await queue.batches(size, token, self._caller(context).name)
+            batches, after = await queue.batches(size, token, self._caller(metadata).name)
             return pb.ListBatchesResponse(batches=map(_encode_batch, batches), next_page_token=after)
 
     async def CancelBatch(self, request: pb.CancelBatchRequest, context: Context) -> pb.BatchStatus:  # noqa: N802
-        async with self._call("CancelBatch", context):
-            queue, key, caller = await self._batch(request.batch, context)
+        async with self._call("CancelBatch", context) as metadata:
+            queue, key, caller = await self._batch(request.batch, metadata)
             await queue.cancel_batch(await queue.batch(key, caller))
             return _encode_batch(await queue.batch(key, caller))
 
     async def GetBatchResults(self, request: pb.GetBatchRequest, context: Context) -> None:  # noqa: N802
-        async with self._call("GetBatchResults", context):
-            queue, key, caller = await self._batch(request.batch, context)
+        async with self._call("GetBatchResults", context) as metadata:
+            queue, key, caller = await self._batch(request.batch, metadata)
             async for row in queue.read(await queue.batch(key, caller)):
                 message = pb.BatchResult(job_id=row.id)
                 if row.job is not None and row.response is not None:
@@ -229,27 +243,26 @@ class SolverService(solver_pb2_grpc.SolverServicer):
     async def close(self) -> None:
         """Engine and verifiers belong to who opened them."""
 
-    def _solve_request(self, request: pb.SolveRequest, context: Context) -> SolveRequest:
+    def _solve_request(self, request: pb.SolveRequest, context: Context, metadata: Metadata) -> SolveRequest:
         problem = proto.decode_problem(request.problem)
         plan = self._session.limits.plan(proto.decode_settings(request.settings), at="settings.")
         left = seconds_left(context)
         deadline = None if left is None else asyncio.get_running_loop().time() + left
-        return SolveRequest(problem, plan, deadline, self._caller(context), _traceparent(context))
+        return SolveRequest(problem, plan, deadline, self._caller(metadata), _traceparent(metadata))
 
-    def _caller(self, context: Context) -> Caller:
+    def _caller(self, metadata: Metadata) -> Caller:
         """Who calls; the interceptor has turned others away."""
-        shown = dict(context.invocation_metadata() or ()).get("authorization", "")
-        return self._security.identify(shown) or ANYONE
+        return self._security.identify(metadata.get("authorization", "")) or ANYONE
 
-    async def _job(self, job: str, context: Context) -> tuple[JobQueue, str]:
+    async def _job(self, job: str, metadata: Metadata) -> tuple[JobQueue, str]:
         """The queue, and the id of a job that the caller may know of."""
         queue, job = await self._access.queue(), _job_id(job)
-        await queue.require_owner(job, self._caller(context).name)
+        await queue.require_owner(job, self._caller(metadata).name)
         return queue, job
 
-    async def _batch(self, batch: str, context: Context) -> tuple[JobQueue, str, str]:
+    async def _batch(self, batch: str, metadata: Metadata) -> tuple[JobQueue, str, str]:
         """The queue, the key or id of a batch, and the name of the caller."""
-        return await self._access.queue(), _batch_key(batch), self._caller(context).name
+        return await self._access.queue(), _batch_key(batch), self._caller(metadata).name
 
     async def _check_submission(self, request: pb.SubmitJobRequest) -> None:
         if not 0 < len(request.problems) <= MAX_JOBS:
@@ -259,9 +272,10 @@ class SolverService(solver_pb2_grpc.SolverServicer):
         await self._session.validate_all(problems)
 
     @asynccontextmanager
-    async def _call(self, method: str, context: Context) -> AsyncIterator[None]:
-        """Request id, and a status for whatever goes wrong."""
-        structlog.contextvars.bind_contextvars(request_id=request_id_of(context), method=method)  # a call is a task
+    async def _call(self, method: str, context: Context) -> AsyncIterator[Metadata]:
+        """The metadata of the call, its request id in the log, and a status for whatever goes wrong."""
+        metadata = metadata_of(context)
+        structlog.contextvars.bind_contextvars(request_id=request_id_of(metadata), method=method)  # a call is a task
         start, outcome = time.perf_counter(), "ok"
 
         def refuse(reason: str) -> None:
@@ -271,7 +285,7 @@ class SolverService(solver_pb2_grpc.SolverServicer):
 
         try:
             with self.metrics.call():
-                yield
+                yield metadata
         except asyncio.CancelledError:
             outcome = "cancelled"
             raise
@@ -309,7 +323,9 @@ class SolverService(solver_pb2_grpc.SolverServicer):
             log.exception("internal error")
             await context.abort(grpc.StatusCode.INTERNAL, "internal error; the server's log has it")
         finally:
-            log.info("call", peer=context.peer(), outcome=outcome, seconds=round(time.perf_counter() - start, 4))
+            told = {"peer": context.peer(), "outcome": outcome, "seconds": round(time.perf_counter() - start, 4)}
+            # In the loop's next turn: the reply is sent first.
+            asyncio.get_running_loop().call_soon(partial(log.info, "call", **told))
 
 
 def _check_page(request: pb.ListJobsRequest, size: int) -> None:
@@ -323,9 +339,9 @@ def _check_page(request: pb.ListJobsRequest, size: int) -> None:
             raise FieldError(f"states[{number}]", f"has the unknown value {state}")
 
 
-def _traceparent(context: Context) -> str:
+def _traceparent(metadata: Metadata) -> str:
     """The caller's span, if it names one."""
-    return str(dict(context.invocation_metadata() or ()).get(TRACEPARENT, ""))
+    return str(metadata.get(TRACEPARENT, ""))
 
 
 def _batch_key(text: str) -> str:

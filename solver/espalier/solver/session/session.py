@@ -163,6 +163,8 @@ class SolveSession:
         Raises:
             Exception: As `solve`.
         """
+        if len(requests) == 1:
+            return [await self.solve(requests[0])]
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self.solve(request)) for request in requests]
@@ -239,11 +241,10 @@ class SolveSession:
                 yield entry
             if behind:
                 raise SlowReaderError(f"{MAX_PENDING} events wait to be read; read faster, or ask for no tokens")
-            result = await solving
-            yield clock() - start, Solved(result)
+            yield clock() - start, Solved(solving.result())
         finally:
-            solving.cancel()
-            await asyncio.wait([solving])
+            if solving.cancel():
+                await asyncio.wait([solving])
             if not solving.cancelled():
                 solving.exception()  # a reader that closes early does not want to know
 
@@ -255,8 +256,7 @@ class SolveSession:
         solver = self.solver.within(plan.candidate_tokens, plan.stop)
         tally = Tally()
         loop = asyncio.get_running_loop()
-        # Logs and metrics wait for the next turn of the loop: the engine is asked first, and the reply sent first.
-        loop.call_later(0, self._note_begin, plan)
+        log.debug("solving", **_described(plan))
         with (
             self._ending(request, tally),
             spans(request.id, request.traceparent) as span,
@@ -279,22 +279,21 @@ class SolveSession:
             if result.trouble:
                 self.health_check_requested.set()
                 raise SolveUnavailableError(result.trouble)
-        loop.call_soon(self._note_end, request, result)
+        loop.call_soon(self._note_end, request, result)  # in the loop's next turn: the reply is sent first
         return result
 
-    def _note_begin(self, plan: SolvePlan) -> None:
-        log.info("solving", policy=plan.policy.name, k=plan.budget.candidates, seed=plan.seed)
-
     def _note_end(self, request: SolveRequest, result: Result) -> None:
+        tokens = result.spent.total.new_tokens
         self.metrics.solved(request.plan.policy.name, result)
-        self._charge(request.caller, result.spent.total.new_tokens)
+        self._charge(request.caller, tokens)
         log.info(
             "solved",
+            **_described(request.plan),
             end=ending(result.selection),
             decided_by=result.selection.decided_by.value,
             stopped=result.stopped.value,
             candidates=len(result.judged),
-            tokens=result.spent.total.new_tokens,
+            tokens=tokens,
             seconds=round(result.spent.seconds, 4),
         )
 
@@ -313,7 +312,7 @@ class SolveSession:
         except asyncio.CancelledError:
             self._charge(request.caller, tally.usage.new_tokens)
             self.metrics.broken_off(policy, "cancelled", tally)
-            log.info("cancelled", candidates=tally.started, tokens=tally.usage.new_tokens)
+            log.info("cancelled", **_described(request.plan), candidates=tally.started, tokens=tally.usage.new_tokens)
             raise
         except (FieldError, RequestRefused) as error:  # the client's mistake, not a failure of ours
             self.metrics.broken_off(policy, "refused", tally)
@@ -322,7 +321,7 @@ class SolveSession:
         except Exception as error:
             self._charge(request.caller, tally.usage.new_tokens)
             self.metrics.broken_off(policy, "failed", tally)
-            log.warning("failed", error=f"{type(error).__name__}: {error}")
+            log.warning("failed", **_described(request.plan), error=f"{type(error).__name__}: {error}")
             if isinstance(error, EngineError):
                 self.health_check_requested.set()
                 raise SolveUnavailableError(f"the engine failed: {error}") from error
@@ -348,6 +347,11 @@ class SolveSession:
             yield trace.observer(request.id)
         if trace.fault:
             log.warning("the trace is not complete", path=str(path), reason=trace.fault)
+
+
+def _described(plan: SolvePlan) -> dict[str, object]:
+    """What the log says of how a problem is solved."""
+    return {"policy": plan.policy.name, "k": plan.budget.candidates, "seed": plan.seed}
 
 
 def _is_tokens(event: SolveEvent) -> bool:

@@ -71,16 +71,22 @@ def spans(solve_id: str, traceparent: str = "") -> Iterator[Observer]:
     if not _installed():
         yield fan_out()
         return
-    from opentelemetry.trace import get_tracer, use_span
+    from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
+
+    provider = get_tracer_provider()
+    if isinstance(provider, ProxyTracerProvider):  # that of a process in which nothing collects spans
+        yield fan_out()
+        return
+    from opentelemetry.trace import use_span
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-    tracer = get_tracer("espalier")
+    tracer = provider.get_tracer("espalier")
     candidates: dict[int, Span] = {}
     tokens: Counter[int] = Counter()
     solved = False
     above = TraceContextTextMapPropagator().extract({TRACEPARENT: traceparent}) if traceparent else None
     root = tracer.start_span("solve", above, attributes={"espalier.solve_id": solve_id})
-    if not root.is_recording():  # no spans are collected, or not this one: nor those below it
+    if not root.is_recording():  # this one is not collected, nor are those below it
         yield fan_out()
         return
     with use_span(root, end_on_exit=True):
