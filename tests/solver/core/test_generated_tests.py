@@ -14,7 +14,8 @@ from espalier.solver.core.loop import Solver
 from espalier.solver.core.policies import Adaptive, BestOfK
 from espalier.solver.core.policy import Budget, BudgetError, Stop
 from espalier.solver.core.problem import Problem
-from espalier.solver.core.proto import encode_event, encode_result
+from espalier.solver.core.program_evidence import TESTS_WAY
+from espalier.solver.core.proto import decode_entry, encode_entry, encode_event, encode_result
 from espalier.solver.core.report import usage_line, verdict_line
 from espalier.solver.core.selection import DecidedBy
 from espalier.solver.core.verification import TEST_TOKENS, TOKENS_SHARE, Verification
@@ -23,6 +24,7 @@ from espalier.verifiers.code.settings import SandboxSettings
 from espalier.verifiers.code.verifier import CodeVerifier
 from espalier.verifiers.local import LocalVerifiers
 from espalier.verifiers.verdict import Status
+from tests.solver.core.test_loop import MemoryJournal
 from tests.solver.mathematics import SharedMath
 from tests.solver.scripted import ScriptedEngine, ScriptedJudge
 
@@ -173,8 +175,35 @@ async def test_when_time_is_up_the_writing_of_tests_ends_in_the_engine_and_its_t
     assert result.spent.verification.new_tokens == sum(n for name, n in engine.emitted.items() if "/tests/" in name)
 
 
+async def test_a_resumed_solve_writes_no_test_again_that_was_paid_for() -> None:
+    journal, verification = MemoryJournal(), Verification(generated_tests=11)
+    first = await Solver(engine_of(RIGHT), ScriptedJudge()).solve(
+        TWICE, BestOfK(), Budget(candidates=1), journal=journal, verification=verification
+    )
+    kept = [entry for entry in journal.entries.values() if entry.candidate.spec.way == TESTS_WAY]
+    assert len(kept) == 3
+    events: list[object] = []
+    again = engine_of(RIGHT, tests="assert double(7) == 14")
+    second = await Solver(again, ScriptedJudge()).solve(
+        TWICE,
+        BestOfK(),
+        Budget(candidates=1),
+        entries=[decode_entry(encode_entry(entry)) for entry in kept[:2]],
+        observer=events.append,
+        verification=verification,
+    )
+    assert len([request for request in again.requests if "/tests/" in request.request_id]) == 1
+    (written,) = (event for event in events if isinstance(event, WrittenTests))
+    assert written.tests.sources[:2] == ("assert double(1) == 2", "assert double(2) == 4")
+    assert written.tests.sources[-1] == "assert double(7) == 14"
+    paid = sum(entry.candidate.usage.new_tokens for entry in kept[:2]) + sum(
+        count for name, count in again.emitted.items() if "/tests/" in name
+    )
+    assert second.spent.verification.new_tokens == paid < first.spent.verification.new_tokens
+
+
 @pytest.mark.bwrap
-async def test_a_resumed_solve_asks_new_tests_of_the_programs_that_it_has(sandboxed: LocalVerifiers) -> None:
+async def test_a_resumed_solve_asks_tests_again_of_the_programs_that_it_has(sandboxed: LocalVerifiers) -> None:
     engine = engine_of(SQUARE, RIGHT, ALSO_RIGHT)
     verification = Verification(generated_tests=5)
     first = await Solver(engine, sandboxed).solve(TWICE, BestOfK(), Budget(candidates=3), verification=verification)

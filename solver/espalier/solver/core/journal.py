@@ -11,7 +11,9 @@ from espalier.verifiers.verdict import Verdict
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A candidate that an earlier run stored; `verdict` is None when it was not judged any more."""
+    """A candidate that an earlier run stored, or a response that writes tests; `verdict` is None when it was not judged
+    any more.
+    """
 
     candidate: Candidate
     verdict: Verdict | None = None
@@ -21,7 +23,7 @@ class Journal(Protocol):
     """Keeps candidates and verdicts. A solve waits for it: what it has not stored does not count."""
 
     async def generated(self, candidate: Candidate) -> None:
-        """Store a candidate, before it is judged."""
+        """Store a candidate before it is judged, or a response that writes tests before they are used."""
         ...
 
     async def judged(self, candidate: Candidate, verdict: Verdict) -> None:

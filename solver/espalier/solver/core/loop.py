@@ -42,7 +42,7 @@ from espalier.solver.core.journal import Entry, Journal, NoJournal
 from espalier.solver.core.model_calls import ModelCalls
 from espalier.solver.core.policy import Budget, Policy, Stop, begin, stop
 from espalier.solver.core.problem import Problem
-from espalier.solver.core.program_evidence import ProgramEvidence
+from espalier.solver.core.program_evidence import TESTS_WAY, ProgramEvidence
 from espalier.solver.core.prompts import question
 from espalier.solver.core.recorder import CandidateBuilder
 from espalier.solver.core.result import Result, spend
@@ -192,7 +192,7 @@ class _Run:
         def calls() -> ModelCalls:
             return ModelCalls(solver.engine, solver.template, solver.generation, problem, self._id)
 
-        self._evidence = ProgramEvidence(calls(), texts, seed, observer) if texts else None
+        self._evidence = ProgramEvidence(calls(), texts, seed, observer, journal) if texts else None
         self._comparer = AnswerComparer(calls(), seed) if budget.comparisons else None
         self._tests: asyncio.Task[GeneratedTests] | None = None
         self._runs: dict[str, asyncio.Task[Verdict]] = {}
@@ -213,9 +213,10 @@ class _Run:
         self._observer(Accepted(self._problem, self._policy.name, self._budget, self._state.seed))
         with self._alarm():
             async with self._group:
+                tests = [entry for entry in entries if entry.candidate.spec.way == TESTS_WAY]
                 if self._evidence is not None:
-                    self._tests = self._group.create_task(self._evidence.write())
-                self._restore(entries)
+                    self._tests = self._group.create_task(self._evidence.write(tests))
+                self._restore([entry for entry in entries if entry not in tests])
                 specs = self._policy.ask(self._state)
                 while True:
                     if self._comparer is not None and all(attempt.judged for attempt in self._attempts.values()):
@@ -257,7 +258,7 @@ class _Run:
             self._state = stop(self._state, Stop.SECONDS)
 
     def _restore(self, entries: Sequence[Entry]) -> None:
-        """Go on from what an earlier run stored. Tests are not stored: what they said is asked again, of new ones."""
+        """Go on from the candidates that an earlier run stored. What generated tests say of them is asked again."""
         if self._evidence is not None:
             entries = [Entry(replace(entry.candidate, answer_class=None)) for entry in entries]
         for entry in entries:

@@ -8,14 +8,21 @@ from typing import Protocol
 
 from espalier.common.seeds import derive_seed
 from espalier.runtime.engine import Usage
-from espalier.solver.core.candidate import Spec
+from espalier.solver.core.candidate import Candidate, Spec
 from espalier.solver.core.events import Observer, WrittenTests
+from espalier.solver.core.journal import Entry, Journal
 from espalier.solver.core.model_calls import ModelCalls
 from espalier.solver.core.prompts import request_for_tests
 from espalier.solver.core.verification import TEST_TEMPERATURE
 from espalier.verifiers.check import Check, Claim
 from espalier.verifiers.generated_tests import NO_TESTS, PER_TEXT, GeneratedTests
 from espalier.verifiers.verdict import Verdict
+
+TESTS_WAY = "tests"
+"""The way of responses that write tests, by which a journal's entries are told apart from candidates."""
+
+FIRST_INDEX = 1 << 20
+"""Their numbers in a journal begin behind those of all candidates."""
 
 
 class ProgramVerifier(Protocol):
@@ -32,26 +39,35 @@ class ProgramEvidence:
         texts: New tokens of each response that writes tests, at most.
         seed: Of their sampling.
         observer: Is told of the tests.
+        journal: Keeps the responses.
     """
 
-    def __init__(self, calls: ModelCalls, texts: Sequence[int], seed: int, observer: Observer) -> None:
+    def __init__(
+        self, calls: ModelCalls, texts: Sequence[int], seed: int, observer: Observer, journal: Journal
+    ) -> None:
         self._calls = calls
         self._texts = texts
         self._seed = seed
         self._observer = observer
+        self._journal = journal
+        self._stored: dict[int, Candidate] = {}
         self._classes: dict[frozenset[int], int] = {}
 
     @property
     def usage(self) -> Usage:
-        """Tokens of the tests so far."""
-        return self._calls.usage
+        """Tokens of the tests so far, those of an earlier run included."""
+        return sum((response.usage for response in self._stored.values()), self._calls.usage)
 
-    async def write(self) -> GeneratedTests:
+    async def write(self, stored: Sequence[Entry] = ()) -> GeneratedTests:
         """Have the model write tests, all responses side by side. One that the engine refuses brings none.
+
+        Args:
+            stored: Responses of an earlier run: they are not written again.
 
         Raises:
             EngineError: The engine failed.
         """
+        self._stored = {entry.candidate.spec.index: entry.candidate for entry in stored}
         problem = self._calls.problem
         asked = request_for_tests(problem.text, PER_TEXT)
         texts = await asyncio.gather(*(self._write(asked, number, most) for number, most in enumerate(self._texts)))
@@ -60,9 +76,12 @@ class ProgramEvidence:
         return tests
 
     async def _write(self, asked: str, number: int, max_tokens: int) -> str:
-        seed = derive_seed(self._seed, "tests", number)
-        spec = Spec(number, 0, seed, TEST_TEMPERATURE, max_tokens=max_tokens)
+        index, seed = FIRST_INDEX + number, derive_seed(self._seed, "tests", number)
+        if (stored := self._stored.get(index)) is not None:
+            return stored.text
+        spec = Spec(index, 0, seed, TEST_TEMPERATURE, max_tokens=max_tokens, way=TESTS_WAY)
         response, _ = await self._calls.ask(asked, spec, f"tests/{number}")
+        await self._journal.generated(response)
         return response.text
 
     async def judge(
