@@ -3,7 +3,7 @@
 # the bubblewrap sandbox) and, when a Docker daemon answers, an image `espalier-sandbox:LANGUAGE` imported from it.
 # Quick when everything is up to date.
 #
-#   scripts/sandbox-image.sh [--no-docker] [python|cpp|javascript|go]...      (default: python)
+#   scripts/sandbox-image.sh [--no-docker] [python|cpp|javascript|go|java|rust]...      (default: python)
 set -euo pipefail
 
 # Root's cache is readable by the unprivileged user that a bubblewrap box runs as.
@@ -15,8 +15,8 @@ for argument in "$@"; do
   case $argument in
     --no-docker) docker=0 ;;
     --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0" && exit 0 ;;
-    python | cpp | javascript | go) languages+=("$argument") ;;
-    *) echo "sandbox-image.sh: unknown argument '$argument'; use [--no-docker] [python|cpp|javascript|go]..." >&2 && exit 2 ;;
+    python | cpp | javascript | go | java | rust) languages+=("$argument") ;;
+    *) echo "sandbox-image.sh: unknown argument '$argument'; use [--no-docker] [python|cpp|javascript|go|java|rust]..." >&2 && exit 2 ;;
   esac
 done
 [[ ${#languages[@]} -gt 0 ]] || languages=(python)
@@ -38,6 +38,8 @@ cpp=(g++-12 gcc-12 cpp-12 gcc-12-base libgcc-12-dev libstdc++-12-dev libstdc++6 
 javascript=(nodejs node-acorn node-cjs-module-lexer node-undici node-busboy node-xtend libnode108 libstdc++6 libuv1 libbrotli1 libc-ares2 libnghttp2-14 libicu72 libzstd1)
 
 go=(golang-1.19-go golang-1.19-src)
+java=(openjdk-17-jre-headless openjdk-17-jdk-headless libstdc++6)
+rust=(rustc libstd-rust-dev libstd-rust-1.63 libllvm14 libedit2 libbsd0 libmd0 libxml2 libicu72 libz3-4)
 
 debian_versions() { # packages → package=version, the newest of this Debian release: not a third party's of the same name
   local package
@@ -55,6 +57,8 @@ build() { # language → its root file system in $cache/LANGUAGE, stamped with t
     cpp) packages+=("${cpp[@]}") ;;
     javascript) packages+=("${javascript[@]}") ;;
     go) packages+=("${go[@]}") ;;
+    java) packages+=("${java[@]}") ;;
+    rust) packages+=("${cpp[@]}" "${rust[@]}") ;; # its compiler calls the linker of the others
   esac
   recipe=$( (cat "$0" && echo "${packages[@]}" && dpkg --print-architecture) | sha256sum | cut -c1-16)
   rootfs=$cache/$language
@@ -84,6 +88,9 @@ build() { # language → its root file system in $cache/LANGUAGE, stamped with t
     printf 'root:x:0:\nnogroup:x:65534:\n' >"$work/etc/group"
     find "$work" -xdev -type f -perm /6000 -exec chmod a-s {} +
     # Everything is read-only later, so byte code is compiled now.
+    if [[ $language == java ]]; then
+      for name in java javac; do ln -sf "$(cd "$work/usr/bin" && echo ../lib/jvm/java-17-openjdk-*/bin/$name)" "$work/usr/bin/$name"; done
+    fi
     chroot "$work" /usr/bin/python3 -m compileall -q /usr/lib/python3.11 /usr/lib/python3 >/dev/null 2>&1 || true
     chmod 755 "$work"
     chmod 1777 "$work/tmp"

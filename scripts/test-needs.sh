@@ -21,4 +21,4 @@ fi
 
 scripts/redis.sh
 scripts/dockerd.sh
-scripts/sandbox-image.sh python cpp javascript go
+scripts/sandbox-image.sh python cpp javascript go java rust

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from espalier.verifiers.check import (
     RunCase,
     StdioCase,
 )
+from espalier.verifiers.code import verifier as verifier_module
 from espalier.verifiers.code.languages import LANGUAGES
 from espalier.verifiers.code.pool import PooledSandbox
 from espalier.verifiers.code.sandbox import SandboxError
@@ -273,6 +275,41 @@ async def test_files_of_the_check_stand_beside_the_program(sandbox: PooledSandbo
 CPP_SUM = "#include <iostream>\nint main() { long a, b; std::cin >> a >> b; std::cout << a + b << std::endl; }"
 C_SUM = '#include <stdio.h>\nint main(void) { long a, b; scanf("%ld %ld", &a, &b); printf("%ld\\n", a + b); }'
 GO_SUM = 'package main\nimport "fmt"\nfunc main() { var a, b int; fmt.Scan(&a, &b); fmt.Println(a + b) }'
+RUST_SUM = (
+    "use std::io::*;\nfn main() { let mut s = String::new(); stdin().read_to_string(&mut s).unwrap();\n"
+    'println!("{}", s.split_whitespace().map(|x| x.parse::<i64>().unwrap()).sum::<i64>()); }'
+)
+JAVA_SUM = (
+    "import java.util.*;\nclass Pair { long a, b; }\npublic class Solution { /* public class Other { */\n"
+    "public static void main(String[] arguments) { Scanner in = new Scanner(System.in); Pair pair = new Pair();\n"
+    "pair.a = in.nextLong(); pair.b = in.nextLong(); System.out.println(pair.a + pair.b); } }"
+)
+JAVA_RECURSION = (
+    "class A { static int f(int n) { return n == 0 ? 0 : 1 + f(n - 1); }\n"
+    "public static void main(String[] a) { System.out.println(f(100000)); } }"
+)
+JAVA_GARBAGE = (
+    "class A { public static void main(String[] a) { long sum = 0;\n"
+    "for (int i = 0; i < 2000; i++) { byte[] b = new byte[1 << 20]; sum += b.length; } System.out.println(sum); } }"
+)
+JAVA_HEAP = (
+    "import java.util.*;\nclass A { public static void main(String[] a) {\n"
+    "List<byte[]> all = new ArrayList<>(); while (true) all.add(new byte[1 << 20]); } }"
+)
+JAVA_MEMORY = (
+    "class A { public static void main(String[] a) throws Exception {\n"
+    'var field = sun.misc.Unsafe.class.getDeclaredField("theUnsafe"); field.setAccessible(true);\n'
+    "var unsafe = (sun.misc.Unsafe) field.get(null);\n"
+    "while (true) unsafe.setMemory(unsafe.allocateMemory(1 << 24), 1 << 24, (byte) 1); } }"
+)
+JAVA_THREADS = (
+    "class A { public static void main(String[] a) { while (true) { Thread thread = new Thread(() -> {\n"
+    "try { Thread.sleep(1000000); } catch (InterruptedException e) { } });\n"
+    "thread.setDaemon(true); thread.start(); } } }"
+)
+JAVA_NETWORK = (
+    'class A { public static void main(String[] a) throws Exception {\nnew java.net.Socket("127.0.0.1", 1); } }'
+)
 JS_SUM = "console.log(require('fs').readFileSync(0, 'utf8').split(' ').map(Number).reduce((a, b) => a + b))"
 
 
@@ -288,6 +325,21 @@ JS_SUM = "console.log(require('fs').readFileSync(0, 'utf8').split(' ').map(Numbe
         ("c", C_SUM, StdioCase("1 2", "4"), Status.FAIL),
         ("go", GO_SUM, StdioCase("1 2", "3"), Status.PASS),
         ("go", "package main\nfunc main() { x }", StdioCase("", ""), Status.FAIL),
+        ("rust", RUST_SUM, StdioCase("1 2", "3"), Status.PASS),
+        ("rust", RUST_SUM, StdioCase("1 2", "4"), Status.FAIL),
+        ("rust", "fn main() { x }", StdioCase("", ""), Status.FAIL),
+        ("rust", 'fn main() { let v: Vec<i32> = vec![]; println!("{}", v[1]); }', StdioCase("", ""), Status.FAIL),
+        ("java", JAVA_SUM, StdioCase("1 2", "3"), Status.PASS),
+        ("java", JAVA_SUM, StdioCase("1 2", "4"), Status.FAIL),
+        ("java", f"package a.b;\n{JAVA_SUM}", StdioCase("1 2", "3"), Status.PASS),
+        ("java", JAVA_RECURSION, StdioCase("", "100000"), Status.PASS),
+        ("java", JAVA_GARBAGE, StdioCase("", "2097152000"), Status.PASS),
+        ("java", JAVA_HEAP, StdioCase("", ""), Status.FAIL),
+        ("java", JAVA_MEMORY, StdioCase("", ""), Status.FAIL),
+        ("java", JAVA_THREADS, StdioCase("", ""), Status.FAIL),
+        ("java", JAVA_NETWORK, RunCase(""), Status.FAIL),
+        ("java", "class A { void main() { x } }", StdioCase("", ""), Status.FAIL),
+        ("java", "class A { }", RunCase(""), Status.FAIL),
         ("javascript", JS_SUM, StdioCase("1 2", "3"), Status.PASS),
         ("javascript", "const f = (a) => a.reverse()", CallCase("f", "[[1, 2]]", "[2, 1]"), Status.PASS),
         ("javascript", "function f(a) { return a }", CallCase("f", "[[1, 2]]", "[2, 1]"), Status.FAIL),
@@ -314,6 +366,19 @@ async def test_other_languages_are_judged_alike(
             Claim(program, bare=True), ProgramCheck((case,), language=language, comparison=Comparison.TOKENS)
         )
     assert verdict.status is status, verdict
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_language_without_its_image_is_refused_with_what_to_do(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rust = replace(LANGUAGES["rust"], image="not-made")
+    monkeypatch.setattr(verifier_module, "LANGUAGES", {"rust": rust})
+    async with opened(kind, warm=0) as sandbox:
+        check = ProgramCheck((StdioCase("", ""),), language="rust")
+        verdict = await CodeVerifier(sandbox=sandbox).verify(Claim(RUST_SUM, bare=True), check)
+    assert verdict.status is Status.ERROR
+    assert "scripts/sandbox-image.sh not-made" in verdict.evidence[0].detail
 
 
 async def test_no_sandbox_at_all_refuses_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

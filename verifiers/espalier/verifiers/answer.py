@@ -64,6 +64,7 @@ LANGUAGE_TAGS: Mapping[str, frozenset[str]] = MappingProxyType(
         "python": frozenset({"python", "py", "python3", "py3"}),
         "cpp": frozenset({"cpp", "c++", "cc", "cxx", "cplusplus"}),
         "javascript": frozenset({"javascript", "js", "node", "nodejs", "mjs"}),
+        "c": frozenset({"c", "c99", "c11", "c17"}),
         "java": frozenset({"java"}),
         "go": frozenset({"go", "golang"}),
         "rust": frozenset({"rust", "rs"}),

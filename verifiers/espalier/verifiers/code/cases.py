@@ -12,7 +12,7 @@ from espalier.common.errors import FieldError
 from espalier.verifiers.check import AssertCase, CallCase, Case, CheckerCase, ProgramCheck, RunCase, StdioCase
 from espalier.verifiers.code.compare import parse_integer, parse_json, same_text, same_value
 from espalier.verifiers.code.languages import PROGRAM_SERVER, Language
-from espalier.verifiers.code.sandbox import Command, CommandOutcome, CommandStop
+from espalier.verifiers.code.sandbox import BoxSpec, Command, CommandOutcome, CommandStop
 from espalier.verifiers.code.values import NotDataError, decode, encode, to_text
 
 WALL_FACTOR = 5.0
@@ -75,6 +75,17 @@ class Trial:
         return Command(self.argv, self.stdin, seconds, wall_seconds, output_bytes, private)
 
 
+def box_for(language: Language, memory_mib: int) -> BoxSpec:
+    """The box that programs of a language run in."""
+    return BoxSpec(language.image, memory_mib, language.executable_tmp)
+
+
+def compilation(language: Language, memory_mib: int) -> Command | None:
+    """The command that makes a program runnable, if the language has one."""
+    command, seconds = language.compile_command(memory_mib), language.compile_seconds
+    return Command(command, "", seconds, WALL_FACTOR * seconds) if command else None
+
+
 def prepare(case: Case, index: int, language: Language, check: ProgramCheck) -> Trial:
     """Make a case ready.
 
@@ -84,7 +95,7 @@ def prepare(case: Case, index: int, language: Language, check: ProgramCheck) -> 
     where = f"check.program.cases[{index}]"
     match case:
         case StdioCase() | CheckerCase() | RunCase():
-            return Trial(case, index + 1, where, language.run, case.stdin)
+            return Trial(case, index + 1, where, language.run_command(check.limits.memory_mib), case.stdin)
         case CallCase():
             where += ".call"
             if language.call is None:

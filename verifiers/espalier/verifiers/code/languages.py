@@ -23,6 +23,9 @@ class Language:
         executable_tmp: The compiled program is executed out of /tmp.
         call: Command line that serves CallCase, where the language has a harness.
         asserts: Command line that serves AssertCase, likewise.
+
+    In command lines `{heap_mib}` stands for the memory of the box less what a virtual machine needs beside its heap:
+    it sees the memory of the whole machine, and would grow until it is killed before it collects any garbage.
     """
 
     image: str
@@ -39,6 +42,23 @@ class Language:
         """Where the program's source lies in the box."""
         return f"{JOB}/{self.source}"
 
+    def compile_command(self, memory_mib: int) -> tuple[str, ...]:
+        """The command line of the compiler in a box of that memory; empty without one."""
+        return _with_heap(self.compile or (), memory_mib)
+
+    def run_command(self, memory_mib: int) -> tuple[str, ...]:
+        """The command line of the program in a box of that memory."""
+        return _with_heap(self.run, memory_mib)
+
+
+BESIDE_HEAP_MIB = 96
+"""What a virtual machine needs beside its heap: its own code, compiled code, classes, stacks, and the files in /tmp."""
+
+
+def _with_heap(command: tuple[str, ...], memory_mib: int) -> tuple[str, ...]:
+    heap = str(max(memory_mib // 4, memory_mib - BESIDE_HEAP_MIB))
+    return tuple(part.replace("{heap_mib}", heap) for part in command)
+
 
 def _harness(*names: str) -> str:
     """Files of this package as one program: boxes get texts, not packages."""
@@ -50,6 +70,12 @@ PYTHON = ("/usr/bin/python3", "-I", "-B", "-X", "utf8", "-X", "int_max_str_digit
 
 PROGRAM_SERVER = _harness("values.py", "harness/load.py", "harness/program.py")
 """What the process of a program runs beside the process of its tests."""
+
+JAVA_OPTIONS = (
+    *("-XX:ActiveProcessorCount=1", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-XX:ReservedCodeCacheSize=48m"),
+    *("-Xlog:disable", "-Xlog:all=warning:stderr"),
+)
+"""One processor and few threads, as a box has no more; and no warnings on standard output."""
 
 LANGUAGES: Mapping[str, Language] = MappingProxyType(
     {
@@ -83,6 +109,34 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
             image="go",
             source="program.go",
             compile=("/usr/lib/go-1.19/bin/go", "build", "-o", f"{JOB}/program", f"{JOB}/program.go"),
+            run=(f"{JOB}/program",),
+            executable_tmp=True,
+        ),
+        "java": Language(
+            image="java",
+            source="program.java",
+            compile=(
+                *PYTHON,
+                "-c",
+                _harness("harness/compile_java.py"),
+                *("/usr/bin/javac", "-J-Xmx{heap_mib}m", *(f"-J{option}" for option in JAVA_OPTIONS)),
+                *("-J-XX:TieredStopAtLevel=1", "-encoding", "UTF-8", "-nowarn", "-proc:none", "-d", f"{JOB}/classes"),
+            ),
+            run=(
+                "/usr/bin/java",
+                "-Xmx{heap_mib}m",
+                *JAVA_OPTIONS,
+                "-Xss64m",
+                *("-cp", f"{JOB}/classes", f"@{JOB}/main"),
+            ),
+        ),
+        "rust": Language(
+            image="rust",
+            source="program.rs",
+            compile=(
+                *("/usr/bin/rustc", "--edition=2021", "-O", "-C", "linker=/usr/bin/gcc-12"),
+                *("-o", f"{JOB}/program", f"{JOB}/program.rs"),
+            ),
             run=(f"{JOB}/program",),
             executable_tmp=True,
         ),

@@ -10,10 +10,10 @@ from typing import Self
 
 from espalier.common.errors import FieldError
 from espalier.common.terminal import printable
-from espalier.verifiers.code.cases import WALL_FACTOR
+from espalier.verifiers.code.cases import WALL_FACTOR, box_for, compilation
 from espalier.verifiers.code.languages import LANGUAGES, Language
 from espalier.verifiers.code.lazy import LazySandbox
-from espalier.verifiers.code.sandbox import BoxSpec, Command, CommandOutcome, Job, Sandbox
+from espalier.verifiers.code.sandbox import Command, CommandOutcome, Job, Sandbox
 from espalier.verifiers.code.settings import SandboxSettings
 
 MAX_SECONDS = 60.0
@@ -97,14 +97,16 @@ class ProgramRunner:
 async def _run(
     sandbox: Sandbox, source: str, language: Language, stdin: str, seconds: float, memory_mib: int
 ) -> ProgramRun:
-    def commands() -> Iterator[Command]:
-        if language.compile is not None:
-            yield Command(language.compile, "", language.compile_seconds, WALL_FACTOR * language.compile_seconds)
-        yield Command(language.run, stdin, seconds, WALL_FACTOR * seconds)
+    compiler = compilation(language, memory_mib)
 
-    box = BoxSpec(language.image, memory_mib, language.executable_tmp)
-    async with aclosing(sandbox.run(Job(box, commands(), {language.source: source}))) as outcomes:
-        if language.compile is not None:
+    def commands() -> Iterator[Command]:
+        if compiler is not None:
+            yield compiler
+        yield Command(language.run_command(memory_mib), stdin, seconds, WALL_FACTOR * seconds)
+
+    job = Job(box_for(language, memory_mib), commands(), {language.source: source})
+    async with aclosing(sandbox.run(job)) as outcomes:
+        if compiler is not None:
             compiled = await anext(outcomes)
             if compiled.exit_code != 0:
                 return _told(compiled, "compilation out of time" if compiled.stopped else "compilation failed")

@@ -19,6 +19,8 @@ from espalier.verifiers.code.cases import (
     WALL_FACTOR,
     CaseResult,
     Trial,
+    box_for,
+    compilation,
     gather,
     judge,
     judge_gathered,
@@ -203,11 +205,12 @@ class CodeVerifier:
         wall_left = WALL_FACTOR * limits.total_seconds - sum(result.seconds for result in results)
         deadline = math.inf  # set when the first case is about to run: waiting for a box is not the program's time
         current = Command(())
+        compiler = compilation(language, limits.memory_mib)
 
         def commands() -> Iterator[Command]:
             nonlocal current, deadline
-            if language.compile is not None:
-                yield Command(language.compile, "", language.compile_seconds, WALL_FACTOR * language.compile_seconds)
+            if compiler is not None:
+                yield compiler
             deadline = clock() + wall_left
             while waiting := trials[len(results) :]:
                 trial = gather(waiting, language, check) if check.together else waiting[0]
@@ -216,10 +219,10 @@ class CodeVerifier:
                 current = trial.command(seconds, max(wall_seconds, 0.001), limits.output_bytes)
                 yield current
 
-        spec = BoxSpec(language.image, limits.memory_mib, language.executable_tmp)
+        spec = box_for(language, limits.memory_mib)
         files = {**dict(check.files), language.source: source}
         async with aclosing(sandbox.run(Job(spec, commands(), files))) as outcomes:
-            if language.compile is not None:
+            if compiler is not None:
                 compiled = await anext(outcomes)
                 if compiled.exit_code != 0:
                     return _does_not_compile(compiled)
