@@ -32,6 +32,8 @@ class FakeBoxes:
         self.discarded: list[int] = []
         self.broken = False
         self.mute = False
+        self.may_renew = asyncio.Event()
+        self.may_renew.set()
 
     async def prepare(self) -> None:
         if self.broken:
@@ -59,6 +61,7 @@ class FakeBoxes:
                 raise ConnectionResetError
             if data == bytes(4):
                 self.discarded.append(number)
+                await self.may_renew.wait()
                 self.made += 1
                 number = self.made
                 body = b'{"ready": true}'
@@ -146,6 +149,27 @@ async def test_after_a_box_failed_the_next_job_gets_a_new_one(pool: PooledSandbo
     with pytest.raises(SandboxError):
         await box_of_job(pool)
     assert (await box_of_job(pool))[0] not in boxes.dead
+
+
+async def test_after_a_box_failed_no_job_gets_one_that_was_being_renewed() -> None:
+    boxes = FakeBoxes(renewals=99)
+    sandbox = PooledSandbox(boxes, {}, concurrency=3)
+    await sandbox.start()
+    await asyncio.gather(*(box_of_job(sandbox) for _ in range(2)))
+    launched = boxes.launched
+    with pytest.raises(SandboxError, match="a box failed"):
+        async with sandbox._box(SPEC):
+            boxes.may_renew.clear()
+            waiting = asyncio.create_task(box_of_job(sandbox))  # for the other one, which is being renewed
+            for _ in range(10):
+                await asyncio.sleep(0)
+            raise SandboxError("a box failed")
+    await waiting
+    assert boxes.launched == launched + 1
+    boxes.may_renew.set()
+    await box_of_job(sandbox)
+    await sandbox.close()
+    assert set(boxes.discarded) == set(range(1, boxes.made + 1))
 
 
 async def test_health_tells_of_a_maker_that_cannot_make(pool: PooledSandbox, boxes: FakeBoxes) -> None:

@@ -67,9 +67,6 @@ async def test_all_that_hold_pass(sandbox: PooledSandbox) -> None:
         ("assert double(15) == 30", "SystemExit"),
         ("assert double(16) == 32", "16 is too much"),
         ("assert triple(1) == 3", "NameError"),
-        ("assert double(", "does not compile"),
-        ("double(1)", "asserts nothing"),
-        ("def test_double():\n    assert double(1) == 2", "needs pytest"),
         ("import os\nassert os._exit(0) or double(1) == 2", "did not come to their end"),
     ],
 )
@@ -99,6 +96,24 @@ async def test_the_first_failure_ends_the_check_where_it_should(sandbox: PooledS
 async def test_a_test_sees_what_an_earlier_one_has_changed(sandbox: PooledSandbox) -> None:
     verdict = await verdict_on(sandbox, FINE[0], "assert len(seen) == 1 and double(1) == 2")
     assert verdict.passed
+
+
+@in_module_loop
+@pytest.mark.parametrize(
+    ("test", "fault"),
+    [
+        ("assert double(", "does not compile"),
+        ("assert await double(1)", "does not compile"),
+        ("double(1)", "asserts nothing"),
+        ("for x in []:\n    assert double(x)", "asserts nothing"),
+        ("def test_double():\n    assert double(1) == 2", "needs pytest"),
+    ],
+)
+async def test_a_test_that_can_judge_no_program_is_a_fault_of_the_check(
+    sandbox: PooledSandbox, test: str, fault: str
+) -> None:
+    with pytest.raises(FieldError, match=rf"cases\[1\]\.asserts\.source.*{fault}"):
+        await verdict_on(sandbox, FINE[0], test, FINE[1])
 
 
 async def test_only_assert_cases_run_together() -> None:

@@ -137,6 +137,8 @@ def _assertion(text: str) -> tuple[str, set[str]] | None:
             return None
         statement.msg = None
         calls = (node.func for node in ast.walk(statement) if isinstance(node, ast.Call))
-        return ast.unparse(statement), {function.id for function in calls if isinstance(function, ast.Name)}
+        source = ast.unparse(statement)
+        compile(source, "<test>", "exec", dont_inherit=True)  # "await" and "yield" have no place in a test
+        return source, {function.id for function in calls if isinstance(function, ast.Name)}
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None

@@ -141,14 +141,18 @@ def judge_gathered(
 
     A test that was under way when the process ended is judged if it is the first. Behind others it is left out: it has
     to begin with a process and a time limit of its own before it is held against the program.
+
+    Raises:
+        FieldError: One of the tests cannot judge any program.
     """
     reports = []
-    for line in outcome.result.split(b"\n")[:-1][: len(trials)]:
-        try:
-            report = json.loads(line)
-            reports.append((bool(report["passed"]), f"{TESTS_FAIL}: {report['reason']}"))
-        except (ValueError, TypeError, KeyError):
+    for trial, line in zip(trials, outcome.result.split(b"\n")[:-1], strict=False):
+        report = _report(line)
+        if report is None:
             break
+        if "fault" in report:
+            raise FieldError(f"{trial.where}.source", report["fault"])
+        reports.append((bool(report["passed"]), f"{TESTS_FAIL}: {report['reason']}"))
     if not reports:
         trouble = _trouble(outcome, check, command)
         reports = [(False, trouble or f"{TESTS_FAIL}: they did not come to their end")]
@@ -170,6 +174,15 @@ def judge_gathered(
         )
         for trial, (passed, reason) in zip(trials, reports, strict=False)
     ]
+
+
+def _report(line: bytes) -> dict[str, Any] | None:
+    """What the process of the tests said in one line; None where the line was cut off."""
+    try:
+        report = json.loads(line)
+    except ValueError:
+        return None
+    return report if isinstance(report, dict) else None
 
 
 def judge(trial: Trial, outcome: CommandOutcome, check: ProgramCheck, command: Command) -> CaseResult:
@@ -255,9 +268,8 @@ def _judge_tests(trial: Trial, outcome: CommandOutcome, stdout: str) -> tuple[st
     """What the process of the tests reported. The program's process cannot write there."""
     if not outcome.result:
         return stdout, f"{TESTS_FAIL}: they did not come to their end"
-    try:
-        report = json.loads(outcome.result)
-    except ValueError:
+    report = _report(outcome.result)
+    if report is None:
         return stdout, f"{TESTS_FAIL}: their report is cut off"
     if "fault" in report:
         raise FieldError(f"{trial.where}.source", report["fault"])

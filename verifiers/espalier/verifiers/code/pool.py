@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, defaultdict, deque
+from collections import deque
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from espalier.verifiers.code.box import Box
@@ -43,6 +44,38 @@ class BoxMaker(Protocol):
     async def close(self) -> None: ...
 
 
+@dataclass(eq=False, slots=True)
+class _Stock:
+    """The boxes of one spec that no job has.
+
+    Attributes:
+        warm: How many are to be kept ready.
+        idle: Ready ones, the next to be taken first.
+        used: Those whose job is over, not renewed yet.
+        renewing: Those that are being renewed.
+        filling: How many are being made.
+        waiting: Jobs that wait for one that is being renewed, the longest first; they get None where it will not come.
+    """
+
+    warm: int = 0
+    idle: deque[Box] = field(default_factory=deque)
+    used: deque[Box] = field(default_factory=deque)
+    renewing: set[Box] = field(default_factory=set)
+    filling: int = 0
+    waiting: deque[asyncio.Future[Box | None]] = field(default_factory=deque)
+
+    @property
+    def size(self) -> int:
+        return len(self.idle) + len(self.used) + len(self.renewing) + self.filling
+
+    def send_away(self, keep: int) -> None:
+        """Jobs that wait for a box that will not come make one of their own."""
+        while len(self.waiting) > keep:
+            arrival = self.waiting.popleft()
+            if not arrival.done():
+                arrival.set_result(None)
+
+
 class PooledSandbox:
     """A sandbox over any maker of boxes.
 
@@ -56,15 +89,9 @@ class PooledSandbox:
 
     def __init__(self, maker: BoxMaker, warm: Mapping[BoxSpec, int], *, concurrency: int, makers: int = 2) -> None:
         self._maker = maker
-        self._warm = dict(warm)
         self._spare = concurrency
-        self._idle: defaultdict[BoxSpec, deque[Box]] = defaultdict(deque)
-        self._used: defaultdict[BoxSpec, deque[Box]] = defaultdict(deque)
-        self._renewing: defaultdict[BoxSpec, set[Box]] = defaultdict(set)
-        self._filling: Counter[BoxSpec] = Counter()
-        self._waiting: defaultdict[BoxSpec, deque[asyncio.Future[Box | None]]] = defaultdict(deque)
-        self._asked: dict[BoxSpec, None] = dict.fromkeys(warm)
-        """Specs of boxes that are kept, the one that was used last at the end."""
+        self._stocks = {spec: _Stock(number) for spec, number in warm.items()}
+        """By spec, the one that was used last at the end."""
         self._running = asyncio.Semaphore(concurrency)
         self._making = asyncio.Semaphore(makers)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -78,7 +105,7 @@ class PooledSandbox:
     async def start(self) -> None:
         await self._maker.prepare()
         self._trouble = ""
-        for spec in self._warm:
+        for spec in self._stocks:
             self._refill(spec)
 
     async def run(self, job: Job) -> AsyncGenerator[CommandOutcome, None]:
@@ -96,7 +123,7 @@ class PooledSandbox:
             await self._maker.prepare()
         except SandboxError as error:
             return Health(ok=False, detail=str(error))
-        ready = {spec.image: len(self._idle[spec]) for spec in self._warm}
+        ready = {spec.image: len(stock.idle) for spec, stock in self._stocks.items() if stock.warm}
         return Health(ok=True, detail=f"{self._maker.name}: warm boxes {ready}", remark=self._maker.remark)
 
     async def wait_warm(self) -> None:
@@ -109,12 +136,12 @@ class PooledSandbox:
         for task in self._tasks:
             if task.get_name() != "discard":
                 task.cancel()
-        for spec in self._waiting:
-            self._send_away(spec, keep=0)
-        kept = (*self._idle.values(), *self._used.values(), *self._renewing.values())
-        left = [box for boxes in kept for box in boxes]
-        self._idle.clear()
-        self._used.clear()
+        left: list[Box] = []
+        for stock in self._stocks.values():
+            stock.send_away(keep=0)
+            left += [*stock.idle, *stock.used, *stock.renewing]
+            stock.idle.clear()
+            stock.used.clear()
         await asyncio.gather(*(box.discard() for box in (*left, *self._busy)))  # jobs under way get a SandboxError
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -143,24 +170,23 @@ class PooledSandbox:
     async def _take(self, spec: BoxSpec) -> Box:
         if self._closed:
             raise SandboxError("the sandbox is closed")
-        idle = self._idle[spec]
-        while idle:
-            box = idle.popleft()
-            self._tend(spec)
+        stock = self._stock(spec)
+        while stock.idle:
+            box = stock.idle.popleft()
+            self._tend(stock)
             if box.alive:
                 return box
             self._background(box.discard(), "discard")
-        used, renewing, waiting = self._used[spec], self._renewing[spec], self._waiting[spec]
-        while used and len(renewing) <= len(waiting):
-            self._start_renewing(used.popleft())
-        if len(renewing) > len(waiting):
+        while stock.used and len(stock.renewing) <= len(stock.waiting):
+            self._start_renewing(stock.used.popleft())
+        if len(stock.renewing) > len(stock.waiting):
             arrival: asyncio.Future[Box | None] = asyncio.get_running_loop().create_future()
-            waiting.append(arrival)
+            stock.waiting.append(arrival)
             try:
                 arrived = await arrival
             except asyncio.CancelledError:
-                if arrival in waiting:
-                    waiting.remove(arrival)
+                if arrival in stock.waiting:
+                    stock.waiting.remove(arrival)
                 elif not arrival.cancelled() and (missed := arrival.result()) is not None:
                     self._offer(missed)
                 raise
@@ -177,37 +203,30 @@ class PooledSandbox:
             self._background(box.discard(), "discard")
             self._refill(spec)
             return
-        self._used[spec].append(box)
-        self._asked.pop(spec, None)
-        self._asked[spec] = None
+        stock = self._stocks[spec] = self._stocks.pop(spec, _Stock())
+        stock.used.append(box)
         self._drop_spares()
-        self._tend(spec)
+        self._tend(stock)
+
+    def _stock(self, spec: BoxSpec) -> _Stock:
+        return self._stocks.setdefault(spec, _Stock())
 
     def _offer(self, box: Box) -> None:
         """A box is ready: for the job that has waited longest, or to be kept."""
-        waiting = self._waiting[box.spec]
-        while waiting:
-            arrival = waiting.popleft()
+        stock = self._stock(box.spec)
+        while stock.waiting:
+            arrival = stock.waiting.popleft()
             if not arrival.done():
                 arrival.set_result(box)
                 return
-        self._idle[box.spec].append(box)
+        stock.idle.append(box)
         self._drop_spares()
 
-    def _send_away(self, spec: BoxSpec, keep: int) -> None:
-        """Jobs that wait for a box that will not come make one of their own."""
-        waiting = self._waiting[spec]
-        while len(waiting) > keep:
-            arrival = waiting.popleft()
-            if not arrival.done():
-                arrival.set_result(None)
-
-    def _tend(self, spec: BoxSpec) -> None:
+    def _tend(self, stock: _Stock) -> None:
         """Renew used boxes where few are left; the others wait until the pool is at rest."""
-        used = self._used[spec]
-        while used and len(self._idle[spec]) + len(self._renewing[spec]) <= self._warm.get(spec, 0) // 2:
-            self._start_renewing(used.popleft())
-        if used and self._resting is None:
+        while stock.used and len(stock.idle) + len(stock.renewing) <= stock.warm // 2:
+            self._start_renewing(stock.used.popleft())
+        if stock.used and self._resting is None:
             self._resting = self._background(self._rest(), "rest")
 
     async def _rest(self) -> None:
@@ -220,59 +239,62 @@ class PooledSandbox:
                 await asyncio.sleep(max(left, QUIET_SECONDS / 2))
         finally:
             self._resting = None
-        for used in self._used.values():
-            while used:
-                self._start_renewing(used.popleft())
+        for stock in list(self._stocks.values()):
+            while stock.used:
+                self._start_renewing(stock.used.popleft())
 
     def _start_renewing(self, box: Box) -> None:
         if not box.renewable:
             self._background(box.discard(), "discard")
             self._refill(box.spec)
             return
-        self._renewing[box.spec].add(box)
+        self._stock(box.spec).renewing.add(box)
         self._background(self._renew(box), "renew")
 
     async def _renew(self, box: Box) -> None:
-        spec, successor = box.spec, None
+        stock, successor = self._stock(box.spec), None
         try:
             successor = await box.renew()
         finally:
-            self._renewing[spec].discard(box)
+            trusted = box in stock.renewing
+            stock.renewing.discard(box)
             if successor is None:
-                self._send_away(spec, keep=len(self._renewing[spec]))
-        if successor is None:
-            self._refill(spec)
-        elif self._closed:
-            await successor.discard()
-        else:
+                stock.send_away(keep=len(stock.renewing))
+        if successor is not None and trusted and not self._closed:
             self._offer(successor)
+            return
+        if successor is not None:
+            await successor.discard()
+        self._refill(box.spec)
 
     def _drop_spares(self) -> None:
         """Discard boxes beyond the warm ones and as many spare ones, first of the specs that were used long ago."""
-        surplus = {spec: max(0, self._count(spec) - self._warm.get(spec, 0)) for spec in self._asked}
+        surplus = {spec: max(0, stock.size - stock.warm) for spec, stock in self._stocks.items()}
         beyond = sum(surplus.values()) - self._spare
         for spec, boxes in surplus.items():
+            stock = self._stocks[spec]
             for _ in range(min(boxes, beyond)):
-                kept = self._used[spec] or self._idle[spec]
+                kept = stock.used or stock.idle
                 if kept:
                     self._background(kept.popleft().discard(), "discard")
                     beyond -= 1
-            if self._count(spec) == 0:
-                del self._asked[spec]
-
-    def _count(self, spec: BoxSpec) -> int:
-        """Boxes of no job."""
-        return len(self._idle[spec]) + len(self._used[spec]) + len(self._renewing[spec]) + self._filling[spec]
+            if not stock.warm and not stock.size:
+                del self._stocks[spec]
 
     def _distrust(self, spec: BoxSpec) -> None:
-        """A box has failed: whatever befell it may have befallen those that wait, so the next try gets a new one."""
-        for boxes in (self._idle[spec], self._used[spec]):
-            while boxes:
-                self._background(boxes.popleft().discard(), "discard")
+        """A box has failed: whatever befell it may have befallen the others, so the next try gets a new one."""
+        stock = self._stock(spec)
+        for box in (*stock.idle, *stock.used, *stock.renewing):
+            self._background(box.discard(), "discard")
+        stock.idle.clear()
+        stock.used.clear()
+        stock.renewing.clear()
+        stock.send_away(keep=0)
 
     def _refill(self, spec: BoxSpec) -> None:
-        while not self._closed and self._count(spec) < self._warm.get(spec, 0):
-            self._filling[spec] += 1
+        stock = self._stock(spec)
+        while not self._closed and stock.size < stock.warm:
+            stock.filling += 1
             self._background(self._fill(spec), "fill")
 
     async def _fill(self, spec: BoxSpec) -> None:
@@ -286,7 +308,7 @@ class PooledSandbox:
                         self._trouble = str(error)
                         await asyncio.sleep(RETRY_SECONDS)
         finally:
-            self._filling[spec] -= 1
+            self._stock(spec).filling -= 1
         self._trouble = ""
         if self._closed:
             await box.discard()

@@ -5,8 +5,9 @@ Standard input: {"tests": source, "entry_point": name or "", "program": path, "m
 the program's process}. What becomes of the tests is written to RESULT_FD as JSON, by this process alone:
     passed, reason, detail (a traceback)    a verdict on the program
     fault                                   the tests cannot judge any program: they do not compile, or assert nothing
-With "each", a list of {"tests", "entry_point"}, in place of these two: one line of passed and reason for each, written
-as soon as it is known. The process ends early when that of the program has become useless to the tests that are left.
+With "each", a list of {"tests", "entry_point"}, in place of these two: one line of passed and reason, or of fault, for
+each, written as soon as it is known. The process ends early when that of the program has become useless to the tests
+that are left.
 This process cannot be inspected by the program's (not dumpable), and starts it only when that holds; it writes no file.
 """
 
@@ -88,7 +89,7 @@ def judge_each(request: "dict[str, Any]") -> "Iterator[dict[str, Any]]":
                 report = {"fault": tests if isinstance(tests, str) else "needs pytest, which runs tests apart"}
             else:
                 report = report_on(tests, program, request["program"], one["entry_point"])
-        yield {"passed": report.get("passed", False), "reason": report.get("fault") or report["reason"]}
+        yield report if "fault" in report else {"passed": report["passed"], "reason": report["reason"]}
         if program.fault and broken is None:
             return
 
