@@ -284,6 +284,14 @@ async def run(host: str, port: int, proxy: DockerProxy) -> None:
     server.close()
 
 
+def lists(seccomp: Path, zygote_seccomp: Path | None) -> tuple[Any, Any]:
+    """The system calls of a box, and those of a zygote where there may be any: the same and what its file adds."""
+    box = json.loads(seccomp.read_text("utf-8"))
+    if zygote_seccomp is None:
+        return box, None
+    return box, {**box, "syscalls": box["syscalls"] + json.loads(zygote_seccomp.read_text("utf-8"))}
+
+
 def main() -> None:
     """Read the options and serve until a signal."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -295,11 +303,7 @@ def main() -> None:
     host, _, port = arguments.listen.rpartition(":")
     if not port.isdecimal():
         parser.error(f"--listen {arguments.listen}: give HOST:PORT")
-    seccomp, zygote_seccomp = json.loads(arguments.seccomp.read_text("utf-8")), None
-    if arguments.zygote_seccomp:
-        more = json.loads(arguments.zygote_seccomp.read_text("utf-8"))
-        zygote_seccomp = {**seccomp, "syscalls": seccomp["syscalls"] + more}
-    proxy = DockerProxy(arguments.daemon, seccomp, zygote_seccomp)
+    proxy = DockerProxy(arguments.daemon, *lists(arguments.seccomp, arguments.zygote_seccomp))
     asyncio.run(run(host.strip("[]"), int(port), proxy))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import docker
 import pytest
-from deploy.images.docker_proxy import Refused, box_of
+from deploy.images.docker_proxy import Refused, box_of, lists
 
 from espalier.verifiers.code.docker import DockerLauncher
 from espalier.verifiers.code.sandbox import BoxSpec
@@ -96,6 +96,12 @@ def test_a_zygote_is_let_through_with_its_list_and_proc_uncovered_where_there_ma
     assert sent["HostConfig"]["MaskedPaths"] == sent["HostConfig"]["ReadonlyPaths"] == []
     with pytest.raises(Refused, match="system calls"):
         box_of(asked, SECCOMP)
+
+
+def test_the_proxy_and_the_sandbox_make_the_same_lists_of_the_same_files() -> None:
+    zygote_file = PROFILE.with_name("seccomp_zygote.json")
+    assert lists(PROFILE, zygote_file) == (json.loads(docker_profile()), json.loads(docker_profile(zygote=True)))
+    assert lists(PROFILE, None) == (json.loads(docker_profile()), None)
 
 
 def test_proc_stays_covered_for_all_but_zygotes(body: dict[str, Any]) -> None:

@@ -774,23 +774,9 @@ def _unmarked(text: str) -> str:
 
 def programs(text: str) -> Iterator[tuple[Program, str, bool]]:
     """Every fenced block with the line before it and whether it is closed; an open last fence runs to the end."""
-    opening: re.Match[str] | None = None
-    for fence in _FENCE.finditer(text):
-        if opening is None:
-            opening = fence
-        elif (
-            fence.group(1)[0] == opening.group(1)[0]
-            and len(fence.group(1)) >= len(opening.group(1))
-            and not fence.group(2)
-        ):
-            yield _program(text, opening, fence.start()), _line_before(text, opening.start()), True
-            opening = None
-    if opening is not None and text[opening.end() + 1 :].strip():
-        yield _program(text, opening, len(text)), _line_before(text, opening.start()), False
-
-
-def _program(text: str, opening: re.Match[str], end: int) -> Program:
-    return Program(text[opening.end() + 1 : end], opening.group(2).lower())
+    for fence in _fences(text):
+        if fence.closed or fence.content.strip():
+            yield Program(fence.content, fence.tag.lower()), fence.before, fence.closed
 
 
 def _line_before(text: str, at: int) -> str:
@@ -856,9 +842,11 @@ _LIKE_A_PATH = re.compile(r"\w\.\w|/")
 
 @dataclass(frozen=True, slots=True)
 class _Fence:
-    """A fenced block: what stands behind its first marks, the line before them, and what it holds."""
+    """A fenced block: what stands behind its first marks, the first word of it, the line before them, and what it
+    holds."""
 
     info: str
+    tag: str
     before: str
     content: str
     closed: bool
@@ -891,7 +879,8 @@ def _patch_answer(text: str, complete: bool) -> Answer | None:
 
 
 def _fences(text: str) -> Iterator[_Fence]:
-    """Every fenced block. A line that is indented deeper than the opening closes none: it may be context of a diff."""
+    """Every fenced block. A line that is indented deeper than the opening closes none: it may be context of a diff, or
+    stand in the docstring of a program."""
     opening: re.Match[str] | None = None
     for fence in _FENCE.finditer(text):
         marks, tag = fence.groups()
@@ -907,7 +896,7 @@ def _fences(text: str) -> Iterator[_Fence]:
 
 def _fence(text: str, opening: re.Match[str], end: int, *, closed: bool) -> _Fence:
     info = text[opening.end(1) : opening.end()].strip()
-    return _Fence(info, _line_before(text, opening.start()), text[opening.end() + 1 : end], closed)
+    return _Fence(info, opening[2], _line_before(text, opening.start()), text[opening.end() + 1 : end], closed)
 
 
 def _path_of(fence: _Fence) -> str | None:

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from espalier.verifiers.check import Check, ConstraintCheck, Domain, NumberUse, ReferenceCheck, Relation, StepCheck
 
-SHORTHANDS = "reference:42, numbers:19,36,55,7=65, relation:3*x+5=20, domain:integer or steps"
+SHORTHANDS: Mapping[str, str] = MappingProxyType(
+    {
+        "reference": "reference:42",
+        "numbers": "numbers:19,36,55,7=65",
+        "relation": "relation:3*x+5=20",
+        "domain": "domain:integer",
+    }
+)
+"""What a check in one line begins with, but for "steps", which has nothing behind it; and an example."""
+
+_KNOWN = f"{', '.join(SHORTHANDS.values())} or steps"
 
 
 class CheckError(ValueError):
@@ -31,7 +43,7 @@ def parse_check(text: str) -> Check:
     kind, _, rest = text.partition(":")
     rest = rest.strip()
     if kind != "steps" and not rest:
-        raise CheckError(f"{text[:80]!r} is no check; write {SHORTHANDS}, or JSON")
+        raise CheckError(f"{text[:80]!r} is no check; write {_KNOWN}, or JSON")
     match kind:
         case "reference":
             return ReferenceCheck(rest)
@@ -44,7 +56,7 @@ def parse_check(text: str) -> Check:
         case "steps":
             return StepCheck()
         case _:
-            raise CheckError(f"unknown kind {kind[:40]!r}; write {SHORTHANDS}, or JSON")
+            raise CheckError(f"unknown kind {kind[:40]!r}; write {_KNOWN}, or JSON")
 
 
 def _numbers(text: str) -> NumberUse:

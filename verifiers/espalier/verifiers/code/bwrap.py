@@ -11,11 +11,10 @@ from pathlib import Path
 from espalier.common.cache import cache_directory
 from espalier.verifiers.code.box import BoxChannel
 from espalier.verifiers.code.cgroup import ControlGroup, GroupLimits, Hierarchy, find_hierarchy
-from espalier.verifiers.code.sandbox import PACKAGES, BoxSpec, SandboxError
+from espalier.verifiers.code.sandbox import PACKAGES, SHM_BYTES, BoxSpec, SandboxError
 from espalier.verifiers.code.seccomp import bpf_program
 
 NOBODY = 65534
-SHM_BYTES = 64 << 20
 OVERHEAD_MIB = 32
 """Memory for the runner itself."""
 

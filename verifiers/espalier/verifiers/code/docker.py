@@ -16,12 +16,11 @@ import requests
 
 from espalier.verifiers.code.box import BoxChannel, ZygoteRefused
 from espalier.verifiers.code.owner import owner_is_dead, owner_tag
-from espalier.verifiers.code.sandbox import PACKAGES, BoxSpec, SandboxError, tmp_options
+from espalier.verifiers.code.sandbox import PACKAGES, SHM_OPTIONS, BoxSpec, SandboxError, tmp_options
 from espalier.verifiers.code.seccomp import docker_profile
 
 LABEL = "espalier.sandbox"
 IMAGE_REPOSITORY = "espalier-sandbox"
-SHM_BYTES = 64 << 20
 FILE_BYTES = 64 << 20
 OVERHEAD_MIB = 32
 """Memory for the runner itself."""
@@ -149,7 +148,7 @@ class DockerLauncher:
                     security_opt=["no-new-privileges", f"seccomp={docker_profile(zygote=zygote)}"],
                     tmpfs={
                         "/tmp": f"{access},{tmp_options(spec)}",  # noqa: S108 (inside the box)
-                        "/dev/shm": f"rw,nosuid,nodev,noexec,size={SHM_BYTES},nr_inodes=256,mode=1777",  # noqa: S108
+                        "/dev/shm": f"rw,nosuid,nodev,noexec,{SHM_OPTIONS}",  # noqa: S108
                     },
                     ulimits=[
                         docker.types.Ulimit(name="core", soft=0, hard=0),

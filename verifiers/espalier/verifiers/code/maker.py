@@ -10,7 +10,7 @@ import structlog
 
 from espalier.verifiers.code.box import MAX_RENEWALS, Box, BoxChannel, ZygoteRefused
 from espalier.verifiers.code.languages import PYTHON
-from espalier.verifiers.code.sandbox import BoxSpec, SandboxError, tmp_options
+from espalier.verifiers.code.sandbox import SHM_OPTIONS, BoxSpec, SandboxError, tmp_options
 from espalier.verifiers.code.seccomp import bpf_program
 
 log = structlog.get_logger()
@@ -97,7 +97,8 @@ def _zygote(spec: BoxSpec) -> tuple[str, ...]:
     except OSError as error:
         raise ZygoteRefused(str(error)) from error
     source = f"{_source('runner.py')}\n{_source('zygote.py')}"
-    return (*PYTHON, "-c", source, seccomp.hex(), "exec" if spec.executable_tmp else "noexec", tmp_options(spec))
+    access = "exec" if spec.executable_tmp else "noexec"
+    return (*PYTHON, "-c", source, seccomp.hex(), access, tmp_options(spec), SHM_OPTIONS)
 
 
 def _source(name: str) -> str:

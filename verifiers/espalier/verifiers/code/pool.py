@@ -108,6 +108,12 @@ class PooledSandbox:
         for spec in self._stocks:
             self._refill(spec)
 
+    def keep_ready(self, spec: BoxSpec, number: int) -> None:
+        """Keep at least so many boxes of a spec ready."""
+        stock = self._stock(spec)
+        stock.warm = max(stock.warm, number)
+        self._refill(spec)
+
     async def run(self, job: Job) -> AsyncGenerator[CommandOutcome, None]:
         async with self._running, self._box(job.spec) as box:
             files: Mapping[str, str] = job.files

@@ -13,6 +13,10 @@ PACKAGES = "/tmp/packages"  # noqa: S108 (inside the box)
 
 TMP_INODES_PER_MIB = 64
 
+SHM_BYTES = 64 << 20
+SHM_OPTIONS = f"size={SHM_BYTES},nr_inodes=256,mode=1777"
+"""Of the tmpfs at /dev/shm."""
+
 
 class SandboxError(Exception):
     """The sandbox failed, not the program: no daemon, no box, a box that died or fell silent."""

@@ -12,7 +12,7 @@ from espalier.verifiers.code.bwrap import BwrapLauncher
 from espalier.verifiers.code.docker import DockerLauncher
 from espalier.verifiers.code.maker import Launcher, OuterSandboxMaker
 from espalier.verifiers.code.pool import PooledSandbox
-from espalier.verifiers.code.sandbox import BoxSpec, Sandbox, SandboxError
+from espalier.verifiers.code.sandbox import BoxSpec, SandboxError
 
 
 class SandboxSettings(BaseSettings):
@@ -37,7 +37,7 @@ class SandboxSettings(BaseSettings):
     """The most that a check may ask for."""
 
 
-async def open_sandbox(settings: SandboxSettings) -> Sandbox:
+async def open_sandbox(settings: SandboxSettings) -> PooledSandbox:
     """Start the sandbox that the settings choose.
 
     Raises:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 PACKAGES = f"{WORK}/packages"
 SHM = "/dev/shm"  # noqa: S108 (inside the box)
-SHM_OPTIONS = f"size={64 << 20},nr_inodes=256,mode=1777"
 INOTIFY_INSTANCES = 8
 """The host gives all boxes together few of them (128)."""
 ANOTHER = 10
@@ -80,13 +79,14 @@ def call(name: str, *arguments: "int | bytes") -> int:
     return result
 
 
-def serve(seccomp: bytes, tmp_flags: int, tmp_options: str) -> None:
+def serve(seccomp: bytes, tmp_flags: int, tmp_options: str, shm_options: str) -> None:
     """Make boxes until the owner is gone.
 
     Args:
         seccomp: The filter of a box, as instructions of BPF.
         tmp_flags: How /tmp is mounted.
         tmp_options: Its size and such.
+        shm_options: Likewise of /dev/shm.
     """
     set_dumpable(0)
     user, group = os.getuid(), os.getgid()
@@ -97,7 +97,7 @@ def serve(seccomp: bytes, tmp_flags: int, tmp_options: str) -> None:
         try:
             box = copy_in_namespaces()
             if box == 0:
-                proc = confine(user, group, hidden, seccomp, tmp_flags, tmp_options)
+                proc = confine(user, group, hidden, seccomp, tmp_flags, tmp_options, shm_options)
         except OSError as error:
             if error.errno in PERMANENT:
                 send(f'{{"refused": "{error.strerror}"}}')
@@ -115,7 +115,9 @@ def copy_in_namespaces() -> int:
     return call("syscall", SYS_CLONE[machine], NAMESPACES | _signal.SIGCHLD, 0, 0, 0, 0)
 
 
-def confine(user: int, group: int, hidden: "list[str]", seccomp: bytes, tmp_flags: int, tmp_options: str) -> str:
+def confine(
+    user: int, group: int, hidden: "list[str]", seccomp: bytes, tmp_flags: int, tmp_options: str, shm_options: str
+) -> str:
     """Turn this process, fresh in its namespaces, into one that can do nothing but run programs.
 
     Returns:
@@ -137,7 +139,7 @@ def confine(user: int, group: int, hidden: "list[str]", seccomp: bytes, tmp_flag
             mount("/dev/null", path, MS_BIND)
     packages = os.open(PACKAGES, os.O_PATH) if os.path.exists(PACKAGES) else None
     mount("tmpfs", WORK, tmp_flags, tmp_options)
-    mount("tmpfs", SHM, PLAIN, SHM_OPTIONS)
+    mount("tmpfs", SHM, PLAIN, shm_options)
     if packages is not None:  # they lie in what is covered now
         os.mkdir(PACKAGES)
         mount(f"/proc/self/fd/{packages}", PACKAGES, MS_BIND)
@@ -188,4 +190,4 @@ def drop_capabilities() -> None:
     call("capset", array.array("I", (CAPABILITY_VERSION_3, 0)).tobytes(), bytes(24))
 
 
-serve(bytes.fromhex(sys.argv[1]), PLAIN if sys.argv[2] == "noexec" else PLAIN & ~MS_NOEXEC, sys.argv[3])
+serve(bytes.fromhex(sys.argv[1]), PLAIN if sys.argv[2] == "noexec" else PLAIN & ~MS_NOEXEC, *sys.argv[3:5])

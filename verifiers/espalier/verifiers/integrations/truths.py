@@ -8,10 +8,7 @@ from typing import Any
 from espalier.common.errors import FieldError
 from espalier.verifiers.check import Check, ReferenceCheck
 from espalier.verifiers.check_files import read_program_check
-from espalier.verifiers.check_text import CheckError, parse_check
-
-SHORTHANDS = ("reference", "numbers", "relation", "domain")
-"""What a check as `espalier verify` writes it begins with."""
+from espalier.verifiers.check_text import SHORTHANDS, CheckError, parse_check
 
 _CASES = re.compile(r"\s*\[\s*\{")
 
