@@ -525,8 +525,11 @@ def _groups(gold: Node, claim: Node, options: MathOptions) -> Equality:
         left, right = _distinct(left, options), _distinct(right, options)
     if len(left) != len(right):
         return Equality(False, f"{len(left)} elements and {len(right)}")
-    ordered = kinds <= {"tuple", "bracket"} or "tuple" in kinds or (options.ordered_lists and "set" not in kinds)
     nested = isinstance(gold, Group) and isinstance(claim, Group)
+    if not nested and kinds & {"set", "bracket"} and len(left) == 1 and symbols(left[0]):
+        alone = equivalent(left[0], right[0], options)  # [x] and {x} are parts of a number, too
+        return alone if any(isinstance(side, RelationNode) for side in left) else unless_different(alone, "brackets")
+    ordered = kinds <= {"tuple", "bracket"} or "tuple" in kinds or (options.ordered_lists and "set" not in kinds)
     if nested and sorted(map(_shape, left)) != sorted(map(_shape, right)):
         return Equality(False, "elements that are sets, and elements that are not")
     if ordered:

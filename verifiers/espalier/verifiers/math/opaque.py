@@ -25,7 +25,7 @@ from espalier.verifiers.math.tree import (
     walk,
 )
 
-HEADS = frozenset({"call", "cross", "dot", "cartesian", "derivative", "partial"})
+HEADS = frozenset({"call", "cross", "dot", "cartesian", "derivative", "partial", "compose"})
 _BINDING = frozenset({"sum", "prod", "integral", "limit"})
 CARTESIAN = frozenset({"cartesian"})
 """Products of capital letters with a cross: of numbers, or of sets or matrices, whose order counts."""

@@ -351,9 +351,10 @@ class Grammar(Arithmetic, Calculus):
             case "{":
                 whole = self.at == 1
                 inner = self.braces("}")
-                if isinstance(inner, Group) and len(inner.items) == 1 and not (whole and self.at == len(self.tokens)):
-                    return inner.items[0]
-                return inner
+                if not isinstance(inner, Group) or len(inner.items) != 1:
+                    return inner
+                alone = whole and self.at == len(self.tokens)  # then it may be a set that lost its backslashes
+                return inner if alone and not symbols(inner.items[0]) else inner.items[0]
             case "∅":
                 return Empty()
             case "]" if self.at < len(self.tokens):
@@ -526,10 +527,14 @@ class Grammar(Arithmetic, Calculus):
             return Apply("call", (symbol, *(self.arguments(")") if name in _PROBABILITIES else self.elements(")"))))
         start = self.at
         if self.accept("^"):
+            of_order = self.token.text == "{" and self.ahead().text == "("
             power = self.exponent()
             if self.token.text == "(" and not self.token.spaced and name in "fgh":
                 self.at += 1
-                return Apply("call", (Symbol(f"{symbol.name}^{show(power)}"), *self.elements(")")))
+                times = f"({show(power)})" if of_order else show(power)
+                if of_order and isinstance(power, Number) and power.value in range(1, 10):
+                    return Apply("call", (Symbol(symbol.name + "′" * int(power.value)), *self.elements(")")))
+                return Apply("call", (Symbol(f"{symbol.name}^{times}"), *self.elements(")")))
             self.at = start
         return symbol
 

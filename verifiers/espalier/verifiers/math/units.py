@@ -33,6 +33,7 @@ class Unit:
 
 CELSIUS = Unit("°C", Fraction(1), (("temperature", 1),), Fraction(27315, 100))
 FAHRENHEIT = Unit("°F", Fraction(5, 9), (("temperature", 1),), Fraction(27315, 100) - Fraction(160, 9))
+PERCENTAGE_POINT = Unit("percentage point", Fraction(1), (("percentage point", 1),))
 PLAIN = Unit("", Fraction(1), ())
 PRIMES = {sign: Unit(sign, Fraction(1), ((sign, 1),)) for sign in ("′", "″")}  # noqa: RUF001
 """Minutes and seconds of arc, or feet and inches: what they measure is not written."""

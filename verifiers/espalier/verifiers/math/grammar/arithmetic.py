@@ -17,11 +17,13 @@ from espalier.verifiers.math.tree import (
     Node,
     Number,
     Quantity,
+    Symbol,
     symbols,
 )
-from espalier.verifiers.math.units import CELSIUS, FAHRENHEIT, LETTER_UNITS, lookup
+from espalier.verifiers.math.units import CELSIUS, FAHRENHEIT, LETTER_UNITS, PERCENTAGE_POINT, lookup
 from espalier.verifiers.math.words import SCALES
 
+_GREEK_FUNCTIONS = frozenset({"phi", "varphi", "psi", "sigma", "tau"})
 _SEPARATORS = frozenset({",", ";", "and", "or", "="})
 
 
@@ -83,6 +85,9 @@ class Arithmetic(Quantities):
             elif self.token.text == r"\angle" and self.ahead().kind is Kind.NUMBER:  # polar form
                 self.at += 1
                 product = flat("*", product, Apply("cis", (self.signed(),)))
+            elif isinstance(product, Apply) and product.head == "compose" and self.accept("("):
+                function, inner = product.args
+                product = Apply("call", (function, Apply("call", (inner, *self.elements(")")))))
             elif self.begins_factor():
                 behind_factorial = self.tokens[self.at - 1].text == "!"
                 if self.token.kind is Kind.NUMBER and self.ahead().text != "^" and not behind_factorial:
@@ -212,14 +217,26 @@ class Arithmetic(Quantities):
         while True:
             if self.accept("!"):
                 node = Apply("factorial2" if self.accept("!") else "factorial", (bare(node),))
+            elif self.is_word("percent", "percentage") and self.ahead().text in ("point", "points"):
+                self.at += 2
+                node = Quantity(node, PERCENTAGE_POINT)
             elif self.accept("%") or (self.is_word("percent", "pct", "percentage") and self.skip()):
                 node = Apply("%", (bare(node),))
             elif self.accept("‰"):
                 node = Apply("%", (Apply("/", (bare(node), Number(Fraction(10)))),))
+            elif self.token.text == "°" and self.composes(node):
+                self.at += 1
+                node = Apply("compose", (node, self.postfix(self.primary())))
             elif self.accept("°"):
                 node = self.degrees(node)
             else:
                 return node
+
+    def composes(self, node: Node) -> bool:
+        """Whether the circle behind a letter is the sign between two functions: another letter follows it."""
+        following = self.ahead()
+        letter = following.kind is Kind.WORD and len(following.text) == 1 and following.text not in "CF"
+        return isinstance(node, Symbol) and (letter or following.text in _GREEK_FUNCTIONS)
 
     def degrees(self, node: Node) -> Node:
         """What a degree sign makes of a value: an angle, or a temperature when C or F follows."""

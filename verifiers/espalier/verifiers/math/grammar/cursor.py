@@ -87,3 +87,7 @@ class Cursor(ABC):
     @abstractmethod
     def primary(self) -> Node:
         """A number, a letter, a function with its argument, or anything in brackets."""
+
+    @abstractmethod
+    def elements(self, closing: str) -> tuple[Node, ...]:
+        """What stands between an opening bracket, which is passed, and the closing one."""
