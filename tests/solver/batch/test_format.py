@@ -44,6 +44,14 @@ async def test_nothing_of_another_format_is_changed(redis: Redis) -> None:
     assert len(await redis.keys("*:job:*")) == 1
 
 
+async def test_a_queue_in_which_nothing_is_left_takes_the_format_of_who_comes(redis: Redis) -> None:
+    queue = JobQueue(redis)
+    await redis.set(KEYS.format, NEWER)
+    await queue.check_format()
+    await queue.submit(problems(1))
+    assert await redis.get(KEYS.format) == str(FORMAT).encode()
+
+
 async def test_a_worker_ends_where_the_format_has_changed(redis: Redis, server: RedisServer) -> None:
     (job,) = (await JobQueue(redis).submit(problems(1))).job_ids
     with pytest.raises(QueueFormatError):

@@ -457,7 +457,8 @@ class JobQueue:
         """
         with outage_as_unavailable():
             found: Any = await self._redis.get(self._keys.format)
-        if found is not None:
+            held = await self._redis.exists(self._keys.index, self._keys.batches, self._keys.files)
+        if found is not None and held:
             require_format(found.decode())
 
     async def forget(self) -> int:

@@ -19,7 +19,7 @@ from espalier.solver.core.settings import ServerLimits, Settings
 from espalier.solver.service.chat import Chat
 from espalier.solver.service.fields import RequestFields, SolveCall, UnknownModelError, plan_of
 from espalier.solver.service.replies import Head
-from espalier.solver.service.requests import require_text
+from espalier.solver.service.requests import require_no_surrogates
 from espalier.v1 import solver_pb2 as pb
 
 CHAT = Chat()
@@ -132,7 +132,7 @@ def _read_line(number: int, line: str, models: Sequence[str], limits: ServerLimi
     try:
         value = json.loads(line)
         if "\\u" in line:
-            require_text(value, "")
+            require_no_surrogates(value, "")
     except FieldError:
         raise
     except (ValueError, RecursionError) as error:

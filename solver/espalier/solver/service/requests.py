@@ -64,7 +64,7 @@ async def read_json(request: Request, max_bytes: int) -> Any:
         text = content.decode()
         value = json.loads(text)
         if "\\u" in text:  # the only way in for half a surrogate pair, which is no text and cannot be sent back
-            require_text(value, "")
+            require_no_surrogates(value, "")
     except UnicodeDecodeError as error:
         raise FieldError("body", f"is not UTF-8: {error.reason} at byte {error.start}") from None
     except RecursionError:
@@ -76,7 +76,7 @@ async def read_json(request: Request, max_bytes: int) -> Any:
     return value
 
 
-def require_text(value: Any, at: str) -> None:
+def require_no_surrogates(value: Any, at: str) -> None:
     """Refuse half of a surrogate pair, which is no character and cannot be sent back.
 
     Args:
@@ -91,12 +91,12 @@ def require_text(value: Any, at: str) -> None:
             raise FieldError(at or "body", "has half of a surrogate pair, which is no character; leave it out")
         case list():
             for number, item in enumerate(value):
-                require_text(item, f"{at}[{number}]")
+                require_no_surrogates(item, f"{at}[{number}]")
         case dict():
             for name, item in value.items():
                 if _SURROGATE.search(name):
                     raise FieldError(at or "body", "has a name with half of a surrogate pair; leave it out")
-                require_text(item, f"{at}.{name[:80]}" if at else name[:80])
+                require_no_surrogates(item, f"{at}.{name[:80]}" if at else name[:80])
 
 
 def _has_port(host: str) -> bool:
