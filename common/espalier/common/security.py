@@ -7,6 +7,7 @@ import ipaddress
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,7 @@ def is_local(address: str) -> bool:
     return is_loopback(address.rpartition(":")[0].strip("[]"))
 
 
+@lru_cache  # it is asked with every request over HTTP
 def is_loopback(host: str) -> bool:
     """Does only this machine reach `host`, a name or an address without port?"""
     if host == "localhost":

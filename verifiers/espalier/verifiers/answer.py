@@ -515,6 +515,8 @@ def _boxed(text: str, *, alone: bool = False) -> Answer | None:
 
 def _superseding(tail: str, content: str) -> str | None:
     """The plain number that the text behind a box states last as the answer, where the box holds another one."""
+    if not tail.strip(" .$\n"):  # as most responses end
+        return None
     boxed = _rational(content)
     if boxed is None:
         return None

@@ -106,8 +106,8 @@ def plans_of(call: SolveCall, limits: ServerLimits) -> list[SolvePlan]:
         FieldError: As :func:`plan_of`.
     """
     plan = plan_of(call, limits)
-    seeds = (plan.seed, *(derive_seed(plan.seed, "choice", number) for number in range(1, call.choices)))
-    return [replace(plan, seed=seed) for seed in seeds]
+    more = (derive_seed(plan.seed, "choice", number) for number in range(1, call.choices))
+    return [plan, *(replace(plan, seed=seed) for seed in more)]
 
 
 class RequestFields:
