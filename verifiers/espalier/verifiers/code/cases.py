@@ -155,7 +155,7 @@ def judge_gathered(
         reports.append((bool(report["passed"]), f"{TESTS_FAIL}: {report['reason']}"))
     if not reports:
         trouble = _trouble(outcome, check, command)
-        reports = [(False, trouble or f"{TESTS_FAIL}: they did not come to their end")]
+        reports = [(False, trouble or NOT_ENDED)]
     share = 1 / len(reports)
     return [
         CaseResult(
@@ -237,6 +237,7 @@ def starved(outcome: CommandOutcome) -> bool:
 
 ALL_HOLD = "every assertion holds"
 TESTS_FAIL = "the tests fail"
+NOT_ENDED = f"{TESTS_FAIL}: they did not come to their end"
 
 IDLE_SHARE = 0.02
 """What uses less of the processor than this while the clock runs out waits for something else."""
@@ -267,7 +268,7 @@ def _shown(value: Any) -> str:
 def _judge_tests(trial: Trial, outcome: CommandOutcome, stdout: str) -> tuple[str, str]:
     """What the process of the tests reported. The program's process cannot write there."""
     if not outcome.result:
-        return stdout, f"{TESTS_FAIL}: they did not come to their end"
+        return stdout, NOT_ENDED
     report = _report(outcome.result)
     if report is None:
         return stdout, f"{TESTS_FAIL}: their report is cut off"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from types import MappingProxyType
+
+from espalier.verifiers.code.source import source_of
 
 JOB = "/tmp/job"  # noqa: S108 (inside the box)
 
@@ -61,8 +62,7 @@ def _with_heap(command: tuple[str, ...], memory_mib: int) -> tuple[str, ...]:
 
 
 def _harness(*names: str) -> str:
-    """Files of this package as one program: boxes get texts, not packages."""
-    return "\n".join(resources.files(__package__).joinpath(*name.split("/")).read_text("utf-8") for name in names)
+    return source_of(__package__, *names)
 
 
 PYTHON = ("/usr/bin/python3", "-I", "-B", "-X", "utf8", "-X", "int_max_str_digits=0")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from importlib import resources
 from typing import Protocol
 
 import structlog
@@ -12,6 +11,7 @@ from espalier.verifiers.code.box import MAX_RENEWALS, Box, BoxChannel, ZygoteRef
 from espalier.verifiers.code.languages import PYTHON
 from espalier.verifiers.code.sandbox import SHM_OPTIONS, BoxSpec, SandboxError, tmp_options
 from espalier.verifiers.code.seccomp import bpf_program
+from espalier.verifiers.code.source import source_of
 
 log = structlog.get_logger()
 
@@ -88,7 +88,7 @@ class OuterSandboxMaker:
 
 
 def _runner() -> tuple[str, ...]:
-    return (*PYTHON, "-c", f"{_source('runner.py')}\nmain()\n")
+    return (*PYTHON, "-c", f"{source_of(__package__, 'runner.py')}\nmain()\n")
 
 
 def _zygote(spec: BoxSpec) -> tuple[str, ...]:
@@ -96,10 +96,6 @@ def _zygote(spec: BoxSpec) -> tuple[str, ...]:
         seccomp = bpf_program()
     except OSError as error:
         raise ZygoteRefused(str(error)) from error
-    source = f"{_source('runner.py')}\n{_source('zygote.py')}"
+    source = source_of(__package__, "runner.py", "zygote.py")
     access = "exec" if spec.executable_tmp else "noexec"
     return (*PYTHON, "-c", source, seccomp.hex(), access, tmp_options(spec), SHM_OPTIONS)
-
-
-def _source(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text("utf-8")

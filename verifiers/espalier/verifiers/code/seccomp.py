@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import json
 import os
-from importlib import resources
 from typing import Any
+
+from espalier.verifiers.code.source import source_of
 
 
 def docker_profile(*, zygote: bool = False) -> str:
     """The profile as the JSON text that Docker takes in `security_opt`."""
-    box = _data("seccomp.json")
+    box = source_of(__package__, "seccomp.json")
     if not zygote:
         return box
     profile = json.loads(box)
-    return json.dumps({**profile, "syscalls": profile["syscalls"] + json.loads(_data("seccomp_zygote.json"))})
+    return json.dumps(
+        {**profile, "syscalls": profile["syscalls"] + json.loads(source_of(__package__, "seccomp_zygote.json"))}
+    )
 
 
 def bpf_program(*, zygote: bool = False) -> bytes:
@@ -57,7 +60,3 @@ def bpf_program(*, zygote: bool = False) -> bytes:
         program.export_bpf(file)
         file.seek(0)
         return file.read()
-
-
-def _data(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text("utf-8")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from espalier.verifiers.math.numeric import same_value
+from espalier.verifiers.math.series import BINDING
 from espalier.verifiers.math.sets import same_combination
 from espalier.verifiers.math.tree import (
     Apply,
@@ -26,7 +27,6 @@ from espalier.verifiers.math.tree import (
 )
 
 HEADS = frozenset({"call", "cross", "dot", "cartesian", "derivative", "partial", "compose"})
-_BINDING = frozenset({"sum", "prod", "integral", "limit"})
 CARTESIAN = frozenset({"cartesian"})
 """Products of capital letters with a cross: of numbers, or of sets or matrices, whose order counts."""
 DEFINITE = frozenset({"f", "g", "h", "F", "G", "H", "phi", "varphi", "psi", "varpsi"})
@@ -102,11 +102,11 @@ def with_stand_ins(trees: tuple[Node, Node], heads: frozenset[str]) -> tuple[Nod
 
 
 def _binds(node: Node) -> bool:
-    return isinstance(node, Apply) and node.head in _BINDING
+    return isinstance(node, Apply) and node.head in BINDING
 
 
 def _same(a: Apply, b: Apply) -> bool:
-    if a.head in _BINDING and len(a.args) > 2 and a.args[1] != b.args[1]:  # an integral without ends has no bound name
+    if a.head in BINDING and len(a.args) > 2 and a.args[1] != b.args[1]:  # an integral without ends has no bound name
         a, b = _with_bound_name(a), _with_bound_name(b)
     return all(map(_same_argument, a.args, b.args))
 

@@ -27,7 +27,9 @@ def _term(body: Node, name: str, value: Fraction) -> Node:
     return rebuild(substitute(body, {name: Number(value)}), change)
 
 
-SERIES = frozenset({"sum", "prod", "integral", "limit", "derivative of"})
+BINDING = frozenset({"sum", "prod", "integral", "limit"})
+"""Nodes that bind a variable."""
+SERIES = BINDING | {"derivative of"}
 """Nodes that may have a value, which is not worked out here."""
 
 _WRITTEN_OUT = frozenset({"sum", "prod", "derivative", "partial"})

@@ -8,7 +8,6 @@ import math
 from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import Any
 
 from espalier.verifiers.check import PatchCheck
@@ -24,6 +23,7 @@ from espalier.verifiers.code.sandbox import (
     Sandbox,
     SandboxError,
 )
+from espalier.verifiers.code.source import source_of
 from espalier.verifiers.patch.changes import Change
 from espalier.verifiers.patch.repository import Repository
 from espalier.verifiers.paths import PROTECTED, file_of, matches
@@ -37,13 +37,9 @@ KEPT = 4000
 """Characters that are kept of what the process of the tests printed."""
 
 
-def _harness(name: str) -> str:
-    return resources.files(__package__).joinpath("harness", name).read_text("utf-8")
-
-
-_UNPACK = (*PYTHON, "-c", _harness("unpack.py"))
-_COLLECT = (*PYTHON, "-c", _harness("collect.py"))
-_RUN_PYTEST = _harness("run_pytest.py")
+_UNPACK = (*PYTHON, "-c", source_of(__package__, "harness/unpack.py"))
+_COLLECT = (*PYTHON, "-c", source_of(__package__, "harness/collect.py"))
+_RUN_PYTEST = source_of(__package__, "harness/run_pytest.py")
 
 
 @dataclass(frozen=True, slots=True)
