@@ -12,11 +12,21 @@ from typing import Any
 
 from espalier.runtime.engine import Mode
 from espalier.solver.core.evaluate import pass_at_k
-from recipes.ablation.arms import ARMS, PAIRS
+from recipes.ablation.arms import ARMS, PAIRS, Arm
 from recipes.ablation.runs import Ablation, entries, measured_name, sampled_tokens
 
 COLUMNS = (
-    *("arm", "seeds", "pass@1", "pass@1 - start", "pass@16", "branch pass@1", "set pass@k", "join pass@1"),
+    *(
+        "arm",
+        "seeds",
+        "pass@1",
+        "pass@1 - start",
+        "pass@16",
+        "pass@16 - start",
+        "branch pass@1",
+        "set pass@k",
+        "join pass@1",
+    ),
     *("join gain", "right sets lost", "wrong sets rescued", "tokens", "tokens sampled", "verdicts"),
 )
 KINDS = ("guideline", "step", "takeaway", "answer")
@@ -134,10 +144,13 @@ def load_start(ablation: Ablation, mode: Mode) -> Measured:
 def report(ablation: Ablation, seeds: Sequence[int], tokens: Sequence[int], plot: Path | None) -> None:
     """Print tables of what is finished after each number of tokens, and draw the curves of training."""
     for count in tokens:
-        print(f"\nAfter {count} sampled tokens; percent ± standard error over problems / over seeds:\n")
         found = {arm: one for arm in ARMS if (one := load(ablation, arm.name, seeds, count))}
+        if not found:
+            print(f"\nNothing has been measured after {count} sampled tokens.")
+            continue
+        print(f"\nAfter {count} sampled tokens; percent ± standard error over problems / over seeds:\n")
         _table(ablation, {arm.name: one for arm, one in found.items()}, {arm.name: arm.mode for arm in found})
-        _pairs({arm.name: one for arm, one in found.items()})
+        _pairs(ablation, found)
     _kinds(ablation, seeds)
     if plot is not None:
         draw(ablation, seeds, tokens, plot)
@@ -168,17 +181,28 @@ def _table(ablation: Ablation, found: Mapping[str, Measured], modes: Mapping[str
             **{column: str(share) for column, share in of_sets(own).items()},
         }
         if begun is not None:
-            cells["pass@1 - start"] = str(passed(own, 1) - passed(begun, 1))
+            for k in (1, 16):
+                cells[f"pass@{k} - start"] = str(passed(own, k) - passed(begun, k))
         print("| " + " | ".join(cells.get(column, "-") for column in COLUMNS) + " |")
 
 
-def _pairs(found: Mapping[str, Measured]) -> None:
+def _pairs(ablation: Ablation, found: Mapping[Arm, Measured]) -> None:
+    """Print differences of arms; where their starts differ, also of what they gained from them."""
+    measured = {arm.name: own for arm, own in found.items()}
+    starts = {arm.name: load_start(ablation, arm.mode) for arm in found}
     for first, second in PAIRS:
-        both = sorted(found.get(first, {}).keys() & found.get(second, {}).keys())
-        if both:
-            mine, theirs = ({seed: found[name][seed] for seed in both} for name in (first, second))
-            ones, sixteens = (passed(mine, k) - passed(theirs, k) for k in (1, 16))
-            print(f"\n- {first} minus {second}, {len(both)} seeds: pass@1 {ones}, pass@16 {sixteens}")
+        both = sorted(measured.get(first, {}).keys() & measured.get(second, {}).keys())
+        if not both:
+            continue
+        mine, theirs = ({seed: measured[name][seed] for seed in both} for name in (first, second))
+        ones, sixteens = (passed(mine, k) - passed(theirs, k) for k in (1, 16))
+        print(f"\n- {first} minus {second}, {len(both)} seeds: pass@1 {ones}, pass@16 {sixteens}", end="")
+        if starts[first] and starts[second] and starts[first] != starts[second]:
+            print(
+                f"; gains from their starts, pass@1 {ones - (passed(starts[first], 1) - passed(starts[second], 1))}",
+                end="",
+            )
+        print()
 
 
 def _kinds(ablation: Ablation, seeds: Sequence[int]) -> None:
@@ -212,7 +236,7 @@ def draw(ablation: Ablation, seeds: Sequence[int], tokens: Sequence[int], plot: 
         points = {0: load_start(ablation, arm.mode)}
         points |= {count: load(ablation, arm.name, seeds, count) for count in tokens}
         estimates = {count: passed(own, 1) for count, own in points.items() if own}
-        if not any(estimates):
+        if estimates.keys() <= {0}:
             continue
         color = f"C{number}"
         held_out.errorbar(
@@ -233,8 +257,8 @@ def draw(ablation: Ablation, seeds: Sequence[int], tokens: Sequence[int], plot: 
                 smooth = [fmean(values[max(0, step + 1 - SMOOTHED) : step + 1]) for step in range(length)]
                 style = "--" if arm.mode is Mode.SEQUENTIAL else "-"
                 axis.plot(at, smooth, color=color, linestyle=style)
-    held_out.set(title="held-out pass@1, percent (bars: standard error over seeds)")
-    held_out.legend(fontsize=7)
+    held_out.set(title="held-out pass@1, percent ± over seeds")
+    figure.legend(loc="outside lower center", ncols=4)
     for axis, key in zip(others, CURVES, strict=True):
         axis.set(title=f"rollouts: {key}")
     for axis in axes.flat:

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 from espalier.runtime.engine import Mode
 from espalier.training.config import RlConfig, load_as
 from espalier.training.rl import papo
+from espalier.training.rl.branches import set_counts
 from espalier.training.rl.credit import OutcomeCredit, SampleCredit, SetCredit
 from espalier.training.rl.objective import Papo
 from recipes.ablation import report, runs
@@ -149,3 +150,22 @@ def test_a_difference_is_over_the_same_problems_and_seeds() -> None:
 
 def test_a_share_of_nothing_is_none() -> None:
     assert report.ratio([[1.0, 2.0], [0.0, 0.0]], [[1.0, 2.0], [0.0, 0.0]]) is None
+
+
+def test_arms_with_different_starts_are_compared_by_what_they_gained_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder, tokens, passed in (
+        ("start-parallel", 0, [1, 1]),
+        ("start-sequential", 0, [2, 2]),
+        ("set-parallel-1", 9, [3, 3]),
+        ("outcome-sequential-1", 9, [3, 3]),
+    ):
+        (tmp_path / folder).mkdir()
+        found = {"steps": 0, "passed": passed, "decided": [4, 4], "sets": [set_counts([])] * 2, "tokens": 1.0}
+        (tmp_path / folder / runs.measured_name(tokens)).write_text(json.dumps(found))
+    report.report(Ablation(tmp_path), [1], [9], None)
+    assert (
+        "- set-parallel minus outcome-sequential, 1 seeds: pass@1 0.0 ± 0.0 / -, pass@16 0.0 ± 0.0 / -; "
+        "gains from their starts, pass@1 25.0 ± 0.0 / -" in capsys.readouterr().out
+    )
