@@ -96,6 +96,10 @@ _RETRACTED = re.compile(
     r"(?:not (?:right|correct|it|the answer|possible)|wrong|incorrect|a mistake|an error|right\?)"
     r"|\b(?:this|that|it) is (?:wrong|incorrect)\b"
     r"|^\W{0,6}(?:is|was) (?:wrong|incorrect|not (?:correct|right|the answer))"
+    r"|\b(?:they|he|she) (?:is|are|was|were) (?:wrong|mistaken|incorrect)\b|\bi doubt (?:it|that|this)\b"
+    r"|\b(?:that|this|it) (?:cannot|can't) be\s?[.!]|\bdoes(?: not|n't) (?:look|seem|sound) (?:right|correct)\b"
+    r"|\b(?:ignore|disregard|forget) (?:that|this|it|the above|what i)\b|\bjust kidding\b|\bnever ?mind\b|\btry again\b"
+    r"|\bshould (?:read|say)\b|\bedit:|\bif i am wrong\b"
     r"|\bi (?:made|see) (?:a|an|my) (?:\w+ )?(?:mistake|error|slip)\b|\bi was wrong\b|\bi miscalculated\b"
     r"|\bcorrection\b|\b(?:should|must) (?:actually |instead |rather |really )?(?:be|have been) "
     r"|(?:^\W{0,6}|[.!;]\s{1,2}|\b(?:but|however|yet|though|although|unfortunately),? )(?:it|this|that|which|we|i) "
@@ -115,10 +119,12 @@ _DENIED_BEFORE = re.compile(
     rf"""(?:\b(?:not|isn't|wasn't|never|instead\sof|rather\sthan|other\sthan
     |(?:rul(?:es?|ed|ing)\sout|contradicts?|rejects?|discards?|suppose|assume)
      (?:\s(?:the|this|that|it|is|case|value|answer|possibility|option|solution|root|of|with)\b){{0,4}}
+    |(?:replace|ignore|disregard|forget)(?:\s(?:this|the|that|box|answer)){{0,2}}|previously
+    |(?:for\s(?:example|instance)|e\.g\.|such\sas|as\sin|(?:answer|something)\slike),?
     |(?:not|don't|never)\s(?:write|answer|say|choose|put|box)
     |(?:can(?:not|'t)|(?:could|must|should|would)n't|won't)\s(?:be|equal)
     |not\s(?:true|the\scase)\sthat(?:\s(?!so\b|hence\b|thus\b|therefore\b|but\b|then\b)[\w'$\\=]{{1,20}}){{1,6}}
-    |{_UNTRUE}\s(?:final\s)?(?:answer|result|guess|conclusion|attempt)\s?(?:\s(?:is|was|would\sbe|here|of|to\sgive)|:)?)
+    |(?:{_UNTRUE}|old|outdated)\s(?:final\s)?(?:answer|result|guess|conclusion|attempt|solution)\s?(?:\s(?:is|was|would\sbe|here|of|to\sgive)|:)?)
     |\\neq?(?![A-Za-z])|≠|\\neg)
     (?:\s(?:be|equal))?(?:\s(?:equal\sto|to|just|simply))?[\s:]{{0,3}}(?:[$(\\*\s]|[A-Za-z]\s?=){{0,6}}$""",
     re.IGNORECASE | re.VERBOSE,
@@ -187,6 +193,8 @@ _OPERAND_BEFORE = re.compile(
      |{_FUNCTION}(?:\[\w{{1,3}}\]|[_^]\w|[_^]?\{{[^{{}}]{{1,40}}\}}){{0,2}}\s?[({{]?\s?
      |(?:[$=(]|\\left|\\[(\[])\s?\|\s?
      |(?<![A-Za-z\\])[A-Za-z](?:_\w)?\(\s?
+     |\b(?:negative|minus|twice|double|half\sof|reciprocal\sof|(?:square|cube)\sroot\sof
+       |(?:one|two|\d)\s(?:more|less)\sthan)\s[$\\(\[]{{0,3}}\s?
     )$""",
     re.VERBOSE,
 )
@@ -197,7 +205,9 @@ _OPERAND_BEHIND = re.compile(
      |-\s?(?:\d{{1,30}}|[A-Za-z]|\\[A-Za-z]{{1,9}})\s?(?:\$|\\[)\]])
      |{_FUNCTION}(?![A-Za-z])|\\pi(?![A-Za-z]))
      |(?:\{{,\}}|,)\d{{3}}(?!\d)|\.\d|\\[,!]\s?\d|!\s?(?:\$|\\[)\]])
-     |\((?:\d{{1,30}}|[a-z])\s?[-+*/^]""",
+     |\((?:\d{{1,30}}|[a-z])\s?[-+*/^]
+     |(?:\\[)\]]|\$)?\s(?:(?:plus|minus|times|divided\sby)\s\$?(?:\d|one\b|two\b)|factorial\b
+       |(?:squared|cubed)(?!\s(?:cent|milli|kilo|met|inch|feet|foot|mile|yard|unit)))""",
     re.VERBOSE,
 )
 _BETWEEN_OPERANDS = re.compile(
@@ -205,6 +215,12 @@ _BETWEEN_OPERANDS = re.compile(
 )
 _EQUATED = re.compile(r"[^$\n=<>]{0,60}(?:[=<>]|\\(?:approx|equiv|le|ge|leq|geq)(?![A-Za-z]))")
 """Behind a box: its expression is one side of an equation, in which the box fills a gap."""
+
+_ALTERNATIVE = re.compile(
+    r"(?:\\[)\]]|\$)?\s?,?\s?(?:\\[ ,;]|\\q?quad)?\s?(?:\\text\s?\{\s?)?or(?:\s(?:maybe|possibly|perhaps|else))?\s?\}?"
+    r"[\s\\($]{1,5}(?P<value>-?\d[\d.,/]{0,60}+|\\[dt]?frac\{\d{1,30}\}\{\d{1,30}\})(?!\s?\\?%|\s(?:percent|[a-z]))"
+)
+"""Right behind a box: another value that may be the answer as well."""
 
 _NUMBER = r"-?(?:\d{1,3}(?:,\d{3}){1,9}|\d{1,30})(?:\.\d{1,30})?"
 _RATIONAL = re.compile(
@@ -504,6 +520,8 @@ def _boxed(text: str, *, alone: bool = False) -> Answer | None:
     if not full or len(denied) == STATEMENTS or _is_operand(text, full):
         return None
     last = full[-1]
+    if _has_alternative(text, last):
+        return None
     tail = text[last.end :]
     if (taken_back := _taken_back(tail)) is not None:
         return None if alone else _replacement(tail[taken_back:], count)
@@ -537,6 +555,15 @@ def _rational(text: str) -> Fraction | None:
         return Fraction(match["whole"].replace(",", ""))
     top, bottom = int(match["top"] or match["over"]), int(match["bottom"] or match["under"])
     return (-1 if match["sign"] else 1) * Fraction(top, bottom) if bottom else None
+
+
+def _has_alternative(text: str, box: _Box) -> bool:
+    """Whether the text offers another number beside that of a box."""
+    match = _ALTERNATIVE.match(text, box.end)
+    if match is None:
+        return False
+    boxed, other = _rational(box.content), _rational(match["value"].rstrip(".,"))
+    return boxed is not None and other is not None and boxed != other
 
 
 def _is_operand(text: str, full: list[_Box]) -> bool:
