@@ -100,7 +100,7 @@ for step in "$@"; do
       ;;
     assemble)
       # shellcheck disable=SC2046
-      espalier data cold-start gsm8k-train.jsonl $(of train) --min-steps 4 --max-steps 5 --max-step-words 220 --no-mixed --seed 1 \
+      espalier data cold-start gsm8k-train.jsonl $(of train) --min-steps 3 --max-steps 5 --max-step-words 220 --no-mixed --seed 1 \
         --out cold-start.jsonl --sequential sequential.jsonl
       # shellcheck disable=SC2046
       espalier data filter gsm8k-train.jsonl $(of train) --min-pass 0.1 --max-pass 0.9 --out medium.jsonl

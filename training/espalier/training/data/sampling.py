@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from statistics import fmean, variance
 
 from espalier.common.seeds import derive_seed
@@ -24,6 +25,9 @@ from espalier.verifiers.verdict import Status
 
 OnProgress = Callable[[int, int], None]
 """Hears how many are done, of how many."""
+
+LANES = 4
+"""Rounds of requests that are on their way at a time."""
 
 TASK = "file"
 """Name of the task under which the responses of a file of problems are stored."""
@@ -59,6 +63,11 @@ async def sample(
 ) -> None:
     """Sample what `kept` does not hold yet, and store each response as soon as it has ended.
 
+    Requests go out in rounds: an engine reads a new prompt between two tokens of all others, so hundreds of requests
+    that come one by one, each when another has ended, keep it from decoding (on one H200, 768 at a time: 10,000 tokens
+    a second, and 30,000 in rounds). Several lanes have rounds of their own, so that the last responses of one round
+    decode beside another round.
+
     Raises:
         EngineError: The engine failed; what was sampled before is stored.
     """
@@ -71,19 +80,25 @@ async def sample(
     total, done = len(problems) * draws.samples, len(problems) * draws.samples - len(wanted)
     queue = iter(wanted)
 
-    async def work() -> None:
+    async def one(problem: Problem, number: int) -> None:
         nonlocal done
-        for problem, number in queue:  # one iterator for all workers: each takes the next
-            seed = derive_seed(draws.seed, problem.id)
-            way = draws.ways[number % len(draws.ways)] if draws.ways else ""
-            drawn = await draw(engine, template, generation, problem, number, seed, draws.temperature, way)
-            kept.add(TASK, problem.id, drawn)
-            done += 1
-            progress(done, total)
+        seed = derive_seed(draws.seed, problem.id)
+        way = draws.ways[number % len(draws.ways)] if draws.ways else ""
+        drawn = await draw(engine, template, generation, problem, number, seed, draws.temperature, way)
+        kept.add(TASK, problem.id, drawn)
+        done += 1
+        progress(done, total)
 
+    async def lane(size: int) -> None:
+        while asked := list(islice(queue, size)):  # one iterator for all lanes: each takes what comes next
+            async with asyncio.TaskGroup() as round_:
+                for problem, number in asked:
+                    round_.create_task(one(problem, number))
+
+    lanes = min(LANES, draws.at_once)
     async with asyncio.TaskGroup() as group:
-        for _ in range(min(draws.at_once, len(wanted))):
-            group.create_task(work())
+        for number in range(lanes):
+            group.create_task(lane((draws.at_once + number) // lanes))
 
 
 def by_problem(responses: Sequence[tuple[Key, Candidate]]) -> Mapping[str, list[Candidate]]:
