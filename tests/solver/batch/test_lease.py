@@ -293,3 +293,15 @@ async def test_consumers_without_jobs_are_forgotten_and_those_with_jobs_are_not(
     await other.deregister()
     consumers = await redis.xinfo_consumers(KEYS.jobs, "workers")
     assert [consumer["name"] for consumer in consumers] == [b"one"]
+
+
+async def test_of_a_job_that_redis_has_lost_nothing_is_left_at_its_end(redis: Redis) -> None:
+    one, _ = await stores(redis)
+    (job,) = (await JobQueue(redis).submit(problems(1), key="mine")).job_ids
+    (lease,) = await one.read(1, 0.1)
+    await one.start(lease)
+    await redis.delete(KEYS.job(job))
+    with pytest.raises(LeaseLostError):
+        await one.finish(lease, RESULT)
+    assert not await redis.exists(KEYS.job(job))
+    assert await redis.xlen(KEYS.jobs) == 0

@@ -26,9 +26,8 @@ local last = redis.call('ZREVRANGE', INDEX, 0, 0, 'WITHSCORES')
 local number, queued, dead = tonumber(last[2] or 0), 0, 0
 each_of_batch(first, function(id, hash, events)
   JOB, EVENTS, JOURNAL = hash, events, journals .. id
-  local state, message, entry, dead_entry, reason =
-    unpack(redis.call('HMGET', JOB, 'state', 'job', 'entry', 'dead_entry', 'reason'))
-  if not state or not message then
+  local state, entry, dead_entry, reason = unpack(redis.call('HMGET', JOB, 'state', 'entry', 'dead_entry', 'reason'))
+  if not state or redis.call('HSTRLEN', JOB, 'job') == 0 then
     redis.call('ZREM', INDEX, id)
     redis.call('ZREM', WAITING, id)
     set_size(id, '', 0)
