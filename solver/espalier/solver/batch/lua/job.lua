@@ -26,6 +26,7 @@ local function add_event(cap, ...)
       end
     end
     redis.call('XTRIM', EVENTS, 'MAXLEN', cap)
+    weigh()
   end
 end
 
