@@ -46,7 +46,11 @@ DECORATIONS: Final = frozenset(
     {r"\vec", r"\hat", r"\bar", r"\tilde", r"\overline", r"\overrightarrow", r"\widehat", r"\bold"}
 )
 BIG_OPERATORS: Final = frozenset({r"\sum", r"\prod", r"\int", r"\lim"})
-_CALLABLE: Final = frozenset("fghpquvwyABDFGHLMPQRSTUVW") | {"phi", "varphi", "psi", "Phi", "Psi", "sigma", "tau"}
+_CALLABLE: Final = (
+    frozenset("fghpquvwyABDFGHLMPQRSTUVW")
+    | {"phi", "varphi", "psi", "Phi", "Psi", "sigma", "tau"}
+    | {"zeta", "eta", "mu", "omega", "Omega"}
+)
 _SetOperation = Literal["union", "intersection", "difference"]
 _PROBABILITIES: Final = frozenset("Pp")
 _RELATED: Final = frozenset({"∥", "⟂", "≅", "∼"})

@@ -37,7 +37,12 @@ class Arithmetic(Quantities):
         if self.accept("±", "∓"):
             total: Node = Apply("±", (Number(Fraction(0)), self.term()))
         elif self.accept("-"):
-            total = negative(self.term())
+            bracketed = self.token.text == "("
+            match self.term():
+                case Apply("mod", (value, modulus)) if not bracketed:  # -7 mod 5 is 3
+                    total = Apply("mod", (negative(value), modulus))
+                case term:
+                    total = negative(term)
         else:
             self.accept("+")
             total = self.term()
