@@ -280,9 +280,8 @@ def main() -> None:
         )
         print(f"{'one of them is right':44}{words:4}{programs:4}{100 * some_right:8.1f}")
     for way in sorted(ways):
-        shares = [
-            statistics.fmean(is_right(problem, one) for one in problem.responses if one.way == way) for problem in test
-        ]
+        asked = [(problem, [one for one in problem.responses if one.way == way]) for problem in test]
+        shares = [statistics.fmean(is_right(problem, one) for one in own) for problem, own in asked if own]
         print(f"one sample, {way}: {100 * statistics.fmean(shares):.1f} %")
     if pairs:
         print("\ntest: " + judge_of_pairs(test, pairs))

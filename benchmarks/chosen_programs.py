@@ -86,12 +86,13 @@ async def run_all(
     candidates: Mapping[str, Sequence[Candidate]],
     written: Mapping[str, GeneratedTests],
     file: Path,
+    at_once: int,
 ) -> Runs:
     """The runs of all programs; what the file holds is not run again."""
     from rich.progress import track
 
     known = {(row["problem"], row["program"], row["kind"]): row["passed"] for row in stored(file)}
-    free = asyncio.Semaphore(2 * (os.cpu_count() or 1))
+    free = asyncio.Semaphore(at_once)
 
     async def one(key: Key, check: Check, tests: GeneratedTests | None) -> tuple[Key, Any]:
         async with free:
@@ -180,6 +181,7 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=8, help="programs of a problem, those with the lowest numbers")
     parser.add_argument("--texts", type=int, nargs="+", default=[5], help="responses whose tests count")
     parser.add_argument("--limit", type=int, help="at most so many problems")
+    parser.add_argument("--at-once", type=int, default=2 * (os.cpu_count() or 1), help="programs in the sandbox")
     parser.add_argument("--file", type=Path, default=Path("chosen-programs.jsonl"), help="of runs; resumes")
     arguments = parser.parse_args()
     found = by_problem([pair for path in arguments.responses for pair in read(path)[1]])
@@ -192,7 +194,7 @@ def main() -> None:
     ][: arguments.limit]
     texts = {name: row["texts"] for name, row in written.items()}
     every = {one.id: GeneratedTests.of(texts[one.id], one.text) for one in problems if one.id in texts}
-    runs = asyncio.run(run_all(problems, candidates, every, arguments.file))
+    runs = asyncio.run(run_all(problems, candidates, every, arguments.file, arguments.at_once))
     sampled = statistics.fmean(sum(one.usage.new_tokens for one in candidates[problem.id]) for problem in problems)
     print(f"{len(problems)} problems, {arguments.k} programs each: {sampled:,.0f} tokens a problem")
     print(f"{sum(bool(stated_examples(problem.text).sources) for problem in problems)} state examples")

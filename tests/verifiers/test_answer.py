@@ -172,6 +172,20 @@ def test_how_an_answer_was_found_is_told() -> None:
     assert [answer.boxes for answer in found.values() if answer] == [2, 0, 0, 0]
 
 
+@pytest.mark.parametrize("fence", ["```\npython\n", "```\nPython\n", "```python\npython\n", "~~~ \n py \n"])
+def test_a_language_named_on_the_line_below_a_fence_is_no_line_of_the_program(fence: str) -> None:
+    response = f"Here it is:\n{fence}print(1)\n{fence[:3]}\n\nIt prints:\n```\n1\n```\n"
+    for claim in (Claim(response), Claim(fence + "print(1)\n" + fence[:3], bare=True)):
+        found = answer_of(claim, ProgramCheck(()))
+        assert found is not None and found.text.strip() == "print(1)"
+
+
+@pytest.mark.parametrize("line", ["python = 1", "go()", "# python"])
+def test_a_first_line_that_only_begins_like_a_language_stays(line: str) -> None:
+    found = answer_of(Claim(f"```\n{line}\nprint(1)\n```"), ProgramCheck(()))
+    assert found is not None and found.text.startswith(line)
+
+
 def test_without_a_language_the_last_fence_of_any_is_the_program() -> None:
     program = last_program("```python\nprint(1)\n```\ntext\n```C++\nint main() {}\n```\n")
     assert program is not None

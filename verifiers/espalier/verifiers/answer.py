@@ -72,6 +72,8 @@ LANGUAGE_TAGS: Mapping[str, frozenset[str]] = MappingProxyType(
 )
 """How a fence may name a language of :class:`~espalier.verifiers.check.ProgramCheck`."""
 
+_LANGUAGES = frozenset[str]().union(*LANGUAGE_TAGS.values())
+
 _THINK_END = re.compile(r"</think(?:ing)?>")
 _THINK = re.compile(r"<think(?:ing)?>")
 _TURN_END = re.compile(r"<\|(?:im_end|endoftext|eot_id)\|>|<\|im_start\|>\s*user")
@@ -805,7 +807,16 @@ def programs(text: str) -> Iterator[tuple[Program, str, bool]]:
     """Every fenced block with the line before it and whether it is closed; an open last fence runs to the end."""
     for fence in _fences(text):
         if fence.closed or fence.content.strip():
-            yield Program(fence.content, fence.tag.lower()), fence.before, fence.closed
+            yield _program(fence.content, fence.tag.lower()), fence.before, fence.closed
+
+
+def _program(content: str, tag: str) -> Program:
+    """What a fence holds. Some models name the language on a line of its own, below the fence."""
+    first, _, rest = content.partition("\n")
+    named = first.strip().lower()
+    if named in _LANGUAGES and tag in ("", named):
+        return Program(rest, named)
+    return Program(content, tag)
 
 
 def _line_before(text: str, at: int) -> str:
@@ -822,7 +833,7 @@ def last_program(text: str, language: str | None = None, *, complete: bool = Tru
         complete: Whether an open last fence counts.
     """
     named = LANGUAGE_TAGS.get(language or "", frozenset({language or ""}))
-    others = frozenset[str]().union(*LANGUAGE_TAGS.values()) | _OTHER_TAGS
+    others = _LANGUAGES | _OTHER_TAGS
     best: Program | None = None
     rank = 0
     for program, before, closed in programs(text):
