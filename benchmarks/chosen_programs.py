@@ -42,28 +42,60 @@ from espalier.verifiers.local import LocalVerifiers
 from espalier.verifiers.verdict import Status
 
 MOST_EXAMPLES = 50
+EQUALS = re.compile(r"`?\s*(?:==+>?|=>|-+>|➞|➔|→|=|should return|returns?|is)\s*`?")
+"""What may stand between a call and its value."""
+ENDS = re.compile(r"[.;`\s#]")
+"""What may stand behind a value."""
 FENCES = re.compile(r"```|\"\"\"|'''")
 """What may stand behind the last example of a docstring."""
 NOTHING = GeneratedTests((), ())
 
 
 def stated_examples(text: str) -> GeneratedTests:
-    """The examples in a problem's own text, as tests."""
+    """The examples in a problem's own text, as tests: assert statements, doctests, and lines such as `f(2) => 4`."""
     found = [line.strip() for line in text.splitlines() if line.strip().startswith("assert ")]
+    found += [f"assert ({call}) == ({value})" for call, value in (*_doctests(text), *_equations(text))]
+    return GeneratedTests.of(["\n".join(dict.fromkeys(found))], text, per_text=MOST_EXAMPLES)
+
+
+def _doctests(text: str) -> Iterator[tuple[str, str]]:
     try:
         examples = doctest.DocTestParser().get_examples(FENCES.sub("", text))
     except ValueError:
-        examples = []
-    found += [f"assert ({one.source.strip()}) == ({one.want.strip()})" for one in examples if _is_value(one.want)]
-    return GeneratedTests.of(["\n".join(found)], text, per_text=MOST_EXAMPLES)
+        return
+    for one in examples:
+        if value := _value(one.want):
+            yield one.source.strip(), value
 
 
-def _is_value(text: str) -> bool:
+def _equations(text: str) -> Iterator[tuple[str, str]]:
+    for name in dict.fromkeys(re.findall(r"\bdef (\w+)\(", text)):
+        for start in re.finditer(rf"(?<!def )\b{name}\(", text):
+            line = text[start.start() :].partition("\n")[0]
+            for mark in EQUALS.finditer(line):
+                call, value = line[: mark.start()].strip(), _value(line[mark.end() :])
+                if value and _is_call(call):
+                    yield call, value
+                    break
+
+
+def _value(text: str) -> str | None:
+    """The literal that a text begins with."""
+    text = text.strip()
+    for end in (len(text), *(found.start() for found in reversed([*ENDS.finditer(text)]))):
+        try:
+            ast.literal_eval(text[:end])
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            continue
+        return text[:end]
+    return None
+
+
+def _is_call(text: str) -> bool:
     try:
-        ast.literal_eval(text.strip())
+        return isinstance(ast.parse(text, mode="eval").body, ast.Call)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return False
-    return True
 
 
 # Running.
