@@ -511,13 +511,13 @@ def _boxed(text: str, *, alone: bool = False) -> Answer | None:
     full = [box for box in every if _holds_something(box)]
     if full and any(box.start > full[-1].start and not _is_mentioned(text, box) for box in every):
         return None
-    if full and not alone and _denied(text, full[-1]):
+    denied = list(takewhile(lambda box: _denied(text, box), reversed(full[-STATEMENTS:])))
+    if denied and not alone:
         behind = text[full[-1].end :]
         if (stated := _phrase(behind)) is not None:
             return stated
         if (later := _superseding(behind, full[-1].content)) is not None:
             return Answer(later, Found.PHRASE, count)
-    denied = list(takewhile(lambda box: _denied(text, box), reversed(full[-STATEMENTS:])))
     full = full[: len(full) - len(denied)]
     if not full or len(denied) == STATEMENTS or _is_operand(text, full):
         return None
