@@ -199,9 +199,9 @@ def canonical(node: Node) -> str:
     """A key such that answers with the same key are equivalent: rational numbers in lowest terms, else the tree."""
     try:
         node = normal(node)
-        if any(isinstance(part, Apply) and part.head in _MORE_THAN_A_VALUE for part in walk(node)):
+        if any(isinstance(part, Based) or _is_more_than_a_value(part) for part in walk(node)):
             return show(node)
-        return show(node) if isinstance(node, Based) else f"number {show(Number(exact(node)))}"
+        return f"number {show(Number(exact(node)))}"
     except (NotExact, Undefined, LimitError):
         pass
     if isinstance(node, Group):
@@ -209,7 +209,8 @@ def canonical(node: Node) -> str:
     return show(node)
 
 
-_MORE_THAN_A_VALUE = frozenset({"%", "°", "rad", "ratio", "mod", "class"})
+def _is_more_than_a_value(node: Node) -> bool:
+    return isinstance(node, Apply) and node.head in ("%", "°", "rad", "ratio", "mod", "class")
 
 
 def _equivalent(gold: Node, claim: Node, options: MathOptions) -> Equality:
