@@ -159,6 +159,19 @@ async def test_the_same_seed_gives_the_same_bits(network: Qwen3ForCausalLM) -> N
     assert len({attempt.rollout.tokens for attempt in first[0]}) == 5
 
 
+async def test_malformed_responses_are_trained_where_that_is_asked_for(network: Qwen3ForCausalLM) -> None:
+    vocabulary = Vocabulary.of(AutoTokenizer.from_pretrained(TOKENIZER))
+    plan = (vocabulary.id_of(Tag.GUIDELINE), vocabulary.id_of(Tag.END_PLAN))
+    sampler = ScriptedSampler(vocabulary, {f"rollout-{SEED}/0/0": {(): plan}})
+    async with collecting(network, limits=Limits(max_tokens=5), sampler=sampler, judge=FakeJudge()) as collector:
+        asked = replace(collector, train_malformed=True)
+        ((malformed, cut),) = await asked.collect(problems(1), 2, SEED)
+    assert (malformed.status, malformed.reward.value) == (RolloutStatus.MALFORMED, -1.0)
+    assert malformed.reward.trained
+    assert cut.reward.trained
+    assert sum(map(len, malformed.segments)) == len(malformed.rollout.tokens) == 2  # the tag at fault is one of them
+
+
 async def test_truncated_and_malformed_responses_are_named(network: Qwen3ForCausalLM) -> None:
     vocabulary = Vocabulary.of(AutoTokenizer.from_pretrained(TOKENIZER))
     closing_nothing = {(): (vocabulary.id_of(Tag.END_PLAN),)}
@@ -168,6 +181,7 @@ async def test_truncated_and_malformed_responses_are_named(network: Qwen3ForCaus
         ((malformed, cut),) = await collector.collect(problems(1), 2, SEED)
     assert (malformed.finished.reason, malformed.status) == (FinishReason.MALFORMED, RolloutStatus.MALFORMED)
     assert "unexpected_tag" in malformed.finished.detail
+    assert not malformed.reward.trained
     assert (cut.finished.reason, cut.status, len(cut.rollout.tokens)) == (
         FinishReason.LENGTH,
         RolloutStatus.TRUNCATED,

@@ -298,12 +298,16 @@ class ObjectiveConfig:
         clip_low, clip_high: How far the ratio may fall below and rise above 1 (DAPO).
         max_mismatch_kl: A run stops where the estimate of KL(engine || trainer) per token exceeds this: the two do not
             compute the same model.
+        train_malformed: Whether malformed responses get a gradient, as failed ones do. The paper's engine keeps the
+            structure, so it has none; a model that is not sure of its tags yet forgets them where nothing is paid for
+            them.
     """
 
     max_importance_weight: float = 0.0
     clip_low: float = 0.2
     clip_high: float = 0.28
     max_mismatch_kl: float = 0.1
+    train_malformed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@
 | ended by itself, verdict FAIL | -1 | yes |
 | ended by itself, verdict UNKNOWN or ERROR | none: masked, counted | no |
 | truncated: a limit cut it off, so it has no answer | -1 | yes |
-| malformed: the engine stopped it at a structural fault | -1, so the group's mean is not that of survivors | no |
+| malformed: the engine stopped it at a structural fault | -1, so the group's mean is not that of survivors | if asked |
 | the engine failed or refused | none: masked, counted | no |
 """
 
@@ -99,11 +99,11 @@ def status_of(reason: FinishReason, verdict: Status | None) -> RolloutStatus:
     return _BY_REASON.get(reason, RolloutStatus.ENGINE_ERROR)
 
 
-def reward(status: RolloutStatus, format_score: float = 0.0) -> Reward:
+def reward(status: RolloutStatus, format_score: float = 0.0, *, train_malformed: bool = False) -> Reward:
     """The reward of a response; `format_score` is 0 outside of stage 1."""
     outcome = OUTCOMES.get(status)
     value = None if outcome is None else outcome + format_score
-    return Reward(status, value, value is not None and status is not RolloutStatus.MALFORMED)
+    return Reward(status, value, value is not None and (train_malformed or status is not RolloutStatus.MALFORMED))
 
 
 def format_score(structure: Structure) -> float:

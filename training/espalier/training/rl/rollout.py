@@ -105,6 +105,7 @@ class Collector:
         judge_branches: Whether every step that states an answer is judged, too: each text once a prompt.
         branch_programs: Programs of steps that are run for a prompt at most; further ones have no verdict.
         format_reward: Whether keeping to the grammar is rewarded, too.
+        train_malformed: Whether malformed responses get a gradient, as failed ones do.
         rejoins: Other conclusions that are drawn from the finished branches of each response that has blocks.
         max_length: Tokens of prompt and response together; None: as many as the engine takes. A response to a longer
             prompt is shorter, and a prompt that leaves no room for one is refused before anything is generated.
@@ -121,6 +122,7 @@ class Collector:
     judge_branches: bool = False
     branch_programs: int = 16
     format_reward: bool = False
+    train_malformed: bool = False
     rejoins: int = 0
     max_length: int | None = None
     outage: Outage | None = None
@@ -231,7 +233,8 @@ class Collector:
 
     def _reward(self, last: Finished, structure: Structure, verdict: Verdict | None) -> Reward:
         extra = format_score(structure) if self.format_reward else 0.0
-        return reward(status_of(last.reason, verdict.status if verdict else None), extra)
+        status = status_of(last.reason, verdict.status if verdict else None)
+        return reward(status, extra, train_malformed=self.train_malformed)
 
     async def _finished(self, request: GenerateRequest) -> Finished:
         while True:

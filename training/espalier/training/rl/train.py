@@ -122,6 +122,7 @@ async def _train(
             branch_programs=rollout.branch_programs,
             rejoins=rollout.rejoins,
             format_reward=method.format_reward,
+            train_malformed=config.objective.train_malformed,
             max_length=config.trainer.sequence_length,
         )
         run = Run(
