@@ -140,6 +140,14 @@ def best_weight(train: Sequence[JudgedProblem], words: int, programs: int) -> fl
     return max(grid, key=lambda w: (mean(train, words, programs, weighed_ways(w)), -abs(math.log(w))))
 
 
+def crossed_weights(problems: Sequence[JudgedProblem], words: int, programs: int) -> Choice:
+    """Votes in which a program counts what fits the other half of the problems best: for where there is no training."""
+    halves = (problems[::2], problems[1::2])
+    chosen = [weighed_ways(best_weight(half, words, programs)) for half in halves[::-1]]
+    of = {one.problem: choose for half, choose in zip(halves, chosen, strict=True) for one in half}
+    return lambda problem, responses: of[problem.problem](problem, responses)
+
+
 def mean(problems: Sequence[JudgedProblem], words: int, programs: int, choose: Choice) -> float:
     return statistics.fmean(accuracy(one, choose(one, some(one, words, programs))) for one in problems)
 
@@ -269,6 +277,8 @@ def main() -> None:
         if train and words and programs:
             weight = best_weight(train, words, programs)
             line(f"weighed ways (a program {weight:g})", test, words, programs, weighed_ways(weight))
+        if not train and words and programs:
+            line("weighed ways, by the other half", test, words, programs, crossed_weights(test, words, programs))
         if train:
             line("model of classes", test, words, programs, model_of_classes(train, words, programs))
         if pairs and words:

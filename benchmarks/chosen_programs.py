@@ -28,7 +28,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from generated_tests import VERDICT_SECONDS, Outcome, Tested, report
+from generated_tests import VERDICT_SECONDS, WAYS, Outcome, Tested, accuracy, report
 from own_evidence import stored
 
 from espalier.solver.core.candidate import Candidate
@@ -49,6 +49,7 @@ ENDS = re.compile(r"[.;`\s#]")
 FENCES = re.compile(r"```|\"\"\"|'''")
 """What may stand behind the last example of a docstring."""
 NOTHING = GeneratedTests((), ())
+at_random = WAYS["a random program"]
 
 
 def stated_examples(text: str) -> GeneratedTests:
@@ -191,6 +192,27 @@ def best_by_examples(problem: Problem, candidates: Sequence[Candidate], runs: Ru
     return [one for one, count in zip(candidates, passed, strict=True) if count == max(passed)]
 
 
+def report_examples(
+    problems: Sequence[Problem],
+    candidates: Mapping[str, Sequence[Candidate]],
+    best: Mapping[str, Sequence[Candidate]],
+    runs: Runs,
+) -> None:
+    """Print what the stated examples gain by themselves, with standard errors over problems."""
+    base, reached = (
+        [accuracy(outcome(one, chosen[one.id], NOTHING, NOTHING, runs), at_random) for one in problems]
+        for chosen in (candidates, best)
+    )
+    gains = [ours - theirs for ours, theirs in zip(reached, base, strict=True)]
+    for name, values in (
+        ("a random program", base),
+        ("a random one of those that pass the most examples", reached),
+        ("gain", gains),
+    ):
+        error = statistics.stdev(values) / len(values) ** 0.5
+        print(f"{name:52}{100 * statistics.fmean(values):6.1f} +-{100 * error:4.1f} %")
+
+
 def tokens(rows: Mapping[str, Mapping[str, Any]], problems: Sequence[Problem], texts: int) -> float:
     """New tokens a problem of the first so many responses that wrote tests."""
     return statistics.fmean(
@@ -231,8 +253,9 @@ def main() -> None:
     print(f"{len(problems)} problems, {arguments.k} programs each: {sampled:,.0f} tokens a problem")
     print(f"{sum(bool(stated_examples(problem.text).sources) for problem in problems)} state examples")
     best = {one.id: best_by_examples(one, candidates[one.id], runs) for one in problems}
-    for count in arguments.texts if written else [0]:
-        cost = tokens(written, problems, count) if written else 0.0
+    report_examples(problems, candidates, best, runs)
+    for count in arguments.texts if written else []:
+        cost = tokens(written, problems, count)
         print(f"\n== Tests of {count} responses: {cost:,.0f} tokens a problem more ({1 + cost / sampled:.2f} x)")
         for title, chosen in (("All programs", candidates), ("Those that pass the most of the stated examples", best)):
             print(f"-- {title}")
@@ -241,8 +264,8 @@ def main() -> None:
                     outcome(
                         one,
                         chosen[one.id],
-                        every.get(one.id, NOTHING),
-                        GeneratedTests.of(texts.get(one.id, ())[:count], one.text),
+                        every[one.id],
+                        GeneratedTests.of(texts[one.id][:count], one.text),
                         runs,
                     )
                     for one in problems
