@@ -87,9 +87,9 @@ types: .venv/dev.stamp
 protos: .venv/dev.stamp
 	PYTHON=$(BIN)/python scripts/protos.sh --check
 
-# A file at a time, those with slow tests first. One process more than there are cores: many tests wait for others.
+# A file at a time, those with slow tests first. Two processes a core: many tests wait for others.
 tests: .venv/dev.stamp
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $$((2 * $$(nproc))) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-nightly:
 	TESTS=full CHAOS=full $(MAKE) --no-print-directory test
