@@ -27,12 +27,13 @@ help:
 demo: .venv/train.stamp
 	$(BIN)/espalier demo $(if $(SEED),--seed $(SEED))
 
-# What waits for the network or takes one core goes side by side; so do all tests, much of which waits for other
-# processes. CI: nothing that is missing may be skipped.
+# What waits for the network or takes one core goes side by side; so do the tests, many of which wait for
+# other processes; a browser does not wait for a busy machine, so the pages come last. CI: nothing that is missing may be skipped.
 test: .venv/bin/pip
 	CI=true $(MAKE) --no-print-directory --jobs=4 --output-sync=target \
 	  .venv/dev.stamp sglang-environment evals-environment test-needs lint types protos docs
-	CI=true $(MAKE) --no-print-directory --jobs=3 SGLANG_PROCESSES=1 tests test-sglang ui-test
+	CI=true $(MAKE) --no-print-directory --jobs=2 SGLANG_PROCESSES=1 tests test-sglang
+	CI=true $(MAKE) --no-print-directory ui-test
 
 test-needs:
 	scripts/test-needs.sh
@@ -87,9 +88,9 @@ types: .venv/dev.stamp
 protos: .venv/dev.stamp
 	PYTHON=$(BIN)/python scripts/protos.sh --check
 
-# A file at a time, those with slow tests first. Two processes a core: many tests wait for others.
+# A file at a time, those with slow tests first. One process more than there are cores: many tests wait for others.
 tests: .venv/dev.stamp
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $$((2 * $$(nproc))) --dist loadfile --no-loadscope-reorder $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-nightly:
 	TESTS=full CHAOS=full $(MAKE) --no-print-directory test

@@ -75,7 +75,7 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     problem = "Using the numbers 19, 36, 55 and 7, each once, make 65"
     options = ["--policy", "best_of_k", "--k", "3", "--seed", "1", "--trace", str(file)]
     command = [sys.executable, "-m", "espalier.solver.cli.main", "solve", problem, *options]
-    subprocess.run(command, check=False, capture_output=True, timeout=120)
+    subprocess.run(command, check=False, capture_output=True, timeout=600)
     return file
 
 
