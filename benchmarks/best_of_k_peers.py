@@ -35,6 +35,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from stored_rows import stored
 
 from espalier.runtime.engine import Limits, SamplingParams
 from espalier.runtime.openai.engine import OpenAIConfig, OpenAIEngine
@@ -178,10 +179,6 @@ async def measure(name: str, way: Way, asked: Sequence[Row], at_once: int, file:
             "answers": [asdict(one) for one in answers],
         }
         out.write(json.dumps(row) + "\n")
-
-
-def stored(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n")[:-1]] if file.exists() else []
 
 
 async def ask(arguments: argparse.Namespace, asked: Sequence[Row]) -> None:

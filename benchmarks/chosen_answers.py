@@ -22,7 +22,7 @@ from random import Random
 
 import numpy as np
 from judged_answers import Judged, JudgedProblem, load
-from own_evidence import stored
+from stored_rows import stored
 
 from espalier.solver.core.confidence import fit, reliability, subsets
 

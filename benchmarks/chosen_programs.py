@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from generated_tests import VERDICT_SECONDS, WAYS, Outcome, Tested, accuracy, report
-from own_evidence import stored
+from stored_rows import stored
 
 from espalier.solver.core.candidate import Candidate
 from espalier.solver.core.problem import Problem, lines_of, read_problems

@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from own_evidence import stored
+from generated_tests import VERDICT_SECONDS
+from stored_rows import stored
 
 from espalier.solver.core.candidate import Candidate
 from espalier.solver.core.problem import Problem, lines_of, read_problems
@@ -30,8 +31,6 @@ from espalier.verifiers.check import Claim, StepCheck
 from espalier.verifiers.local import LocalVerifiers
 from espalier.verifiers.open import open_verifiers
 from espalier.verifiers.verdict import Status
-
-VERDICT_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from stored_rows import stored
+
 from espalier.common.seeds import derive_seed
 from espalier.runtime.engine import Engine, Limits, Mode
 from espalier.runtime.open import open_engine
@@ -108,15 +110,6 @@ async def results(measure: Measure, problems: Sequence[Problem], at_once: int) -
 
     for found in asyncio.as_completed([one(problem) for problem in problems]):
         yield await found
-
-
-def stored(path: Path) -> list[Row]:
-    """The rows of a file; a last line without its end was cut off and is left out."""
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    return [json.loads(line) for line in lines]
 
 
 async def run(arguments: argparse.Namespace) -> None:
