@@ -456,19 +456,21 @@ async def accuracy(verifier: MathVerifier, answers: list[str]) -> dict[str, dict
 
 
 async def hard_pairs(verifier: MathVerifier, lines: list[str]) -> dict[str, dict[str, Tally]]:
-    """False positives and negatives of both on the hand-written pairs without options."""
+    """False positives and negatives of both on the hand-written pairs without options.
+
+    Pairs that nobody can decide are among the different ones: they must not be accepted.
+    """
     tallies = {name: {kind: Tally() for kind in ("equal", "different")} for name in ("espalier", "math-verify")}
     for line in track(lines, description="hard pairs"):
         case = json.loads(line)
         if "options" in case:
             continue
-        kind = "equal" if case["equal"] else "different"
+        equal = bool(case["equal"])
+        kind = "equal" if equal else "different"
         status = await ours(verifier, case["gold"], case["answer"])
-        tallies["espalier"][kind].add(
-            case["gold"], case["answer"], (status is Status.PASS) == case["equal"], status.value
-        )
+        tallies["espalier"][kind].add(case["gold"], case["answer"], (status is Status.PASS) == equal, status.value)
         verdict = theirs(case["gold"], case["answer"])
-        tallies["math-verify"][kind].add(case["gold"], case["answer"], verdict == case["equal"], str(verdict))
+        tallies["math-verify"][kind].add(case["gold"], case["answer"], verdict == equal, str(verdict))
     return tallies
 
 
