@@ -49,6 +49,15 @@ async def test_a_response_comes_back_as_it_was(tmp_path: Path) -> None:
     assert read(path) == (SAMPLING, [(("t", "p", 3), drawn)])
 
 
+async def test_what_two_processes_wrote_to_one_file_counts_once(tmp_path: Path) -> None:
+    path = tmp_path / "responses.jsonl"
+    one, other = ResponseFile(path, SAMPLING), ResponseFile(path, SAMPLING)
+    for file, engine in ((one, ScriptedEngine.of(boxed("41"))), (other, ScriptedEngine.of(boxed("42")))):
+        solver = Solver(engine, ScriptedJudge({}))
+        file.add("t", "p", await draw(engine, solver.template, solver.generation, PROBLEM, 0, 0, 1.0))
+    assert [(key, found.answer) for key, found in read(path)[1]] == [(("t", "p", 0), "42")]
+
+
 def test_responses_made_otherwise_are_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "responses.jsonl"
     ResponseFile(path, SAMPLING)

@@ -67,7 +67,8 @@ class ResponseFile:
 
 
 def read(path: Path) -> tuple[Sampling, Sequence[tuple[Key, Candidate]]]:
-    """All responses of a file. A last line without its end was cut off and is left out.
+    """All responses of a file. A last line without its end was cut off and is left out. Of two with the same key, which
+    two processes that write to one file leave behind, the later one counts.
 
     Raises:
         ValueError: The file holds something else; the message names the line.
@@ -77,7 +78,7 @@ def read(path: Path) -> tuple[Sampling, Sequence[tuple[Key, Candidate]]]:
         sampling = Sampling(**json.loads(lines[0])["sampling"])
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise ValueError(f"{path} does not hold responses ({error})") from None
-    return sampling, list(_responses(path, lines[1:]))
+    return sampling, list(dict(_responses(path, lines[1:])).items())
 
 
 def _responses(path: Path, lines: Sequence[str]) -> Iterator[tuple[Key, Candidate]]:
