@@ -16,7 +16,6 @@ import asyncio
 import json
 import os
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from pathlib import Path
 import redis
 
 from espalier.common.logging import configure_logging
+from espalier.common.ports import free_port
 from espalier.solver.batch.connection import connect
 from espalier.solver.batch.keys import Keys
 from espalier.solver.batch.queue import MAX_JOBS, JobQueue
@@ -153,9 +153,7 @@ def work(port: int, slots: int) -> None:
 
 @contextmanager
 def redis_server() -> Iterator[int]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryDirectory() as directory:
         here = ["--port", str(port), "--bind", "127.0.0.1", "--dir", directory, "--save", "", "--appendonly", "yes"]
         server = subprocess.Popen(["redis-server", *here], stdout=subprocess.DEVNULL)

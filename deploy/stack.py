@@ -15,7 +15,6 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from espalier.common.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPOSE = ROOT / "deploy" / "compose.yaml"
@@ -268,9 +269,7 @@ class Stack:
 
     def _port(self, name: str, port: str) -> int:
         if (name, port) not in self._ports:
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                self._ports[name, port] = probe.getsockname()[1]
+            self._ports[name, port] = free_port()
         return self._ports[name, port]
 
 

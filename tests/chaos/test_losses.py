@@ -7,7 +7,6 @@ Real redis-server, worker and receiver processes; the engine is scripted, becaus
 from __future__ import annotations
 
 import asyncio
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -17,6 +16,7 @@ from random import Random
 
 import pytest
 
+from espalier.common.ports import free_port
 from espalier.solver.batch.batches import BatchInfo
 from espalier.solver.batch.config import QueueConfig
 from espalier.solver.batch.connection import check_eviction, connect
@@ -138,9 +138,7 @@ async def test_every_end_is_told_through_kills_of_receiver_and_sender(
     monkeypatch.setattr("espalier.solver.batch.webhooks.DELAYS", (0.2,) * 1000)
     monkeypatch.setattr("espalier.solver.batch.webhooks.LOOK_SECONDS", 0.1)
     monkeypatch.setattr("espalier.solver.batch.webhooks.REPLY_SECONDS", 1.0)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     heard = tmp_path / "heard"
     settings = WebhookSettings(b"k" * 32, ["127.0.0.1"], private=True)
     batches, kills = 12, [rng.uniform(0.2, 1.0) for _ in range(6 if FULL else 3)]

@@ -16,6 +16,7 @@ import docker
 import pytest
 from deploy.images.docker_proxy import Refused, box_of, lists
 
+from espalier.common.ports import free_port
 from espalier.verifiers.code.docker import DockerLauncher
 from espalier.verifiers.code.sandbox import BoxSpec
 from espalier.verifiers.code.seccomp import docker_profile
@@ -53,9 +54,7 @@ def body() -> dict[str, Any]:
 @pytest.fixture(scope="module", params=["with zygotes", "without zygotes"])
 def proxy(request: pytest.FixtureRequest) -> Iterator[int]:
     """The port of a running proxy."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     program = [sys.executable, str(ROOT / "deploy/images/docker_proxy.py"), "--listen", f"127.0.0.1:{port}"]
     program += ["--seccomp", str(PROFILE)]
     if request.param == "with zygotes":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 from deploy.images.healthy import healthy
 
+from espalier.common.ports import free_port
 from tests.solver.batch.server import RedisServer
 from tests.verifiers.conftest import sandbox  # noqa: F401
 
@@ -77,6 +77,4 @@ def _process(log: Path, *arguments: str) -> Iterator[None]:
 
 
 def _free() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"

@@ -10,11 +10,12 @@ import json
 import os
 import runpy
 import signal
-import socket
 import subprocess
 import sys
 import traceback
 from pathlib import Path
+
+from espalier.common.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 SIZE = 2
@@ -59,8 +60,7 @@ def main() -> None:
         importlib.import_module(name)
     for line in sys.stdin:
         log, *arguments = json.loads(line)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         print(_ends([_fork(rank, port, log, arguments) for rank in range(SIZE)]), flush=True)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
+from espalier.common.ports import free_port
 from espalier.runtime.engine import Finished, FinishReason, GenerateRequest, Limits, SamplingParams, Tokens
 from espalier.runtime.openai.engine import OpenAIConfig, OpenAIEngine
 from espalier.runtime.prompt import ChatMessage, PromptTemplate
@@ -40,7 +41,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def _serve(folder: Path) -> Iterator[str]:
     with httpx.Client() as client, (folder / "log").open("w") as log:
-        port = _free_port()
+        port = free_port()
         command = [sys.executable, "-c", SERVE, "serve", str(folder), "--device", "cpu", "--port", str(port)]
         serving = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "HF_HUB_OFFLINE": "1"})
         url = f"http://127.0.0.1:{port}/v1"
@@ -58,14 +59,6 @@ def _serve(folder: Path) -> Iterator[str]:
         finally:
             serving.terminate()
             serving.wait(30)
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 async def response(

@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 
@@ -18,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from sglang.srt.utils.common import init_custom_process_group
 
+from espalier.common.ports import free_port
 from espalier.runtime.engine import (
     EngineUnavailable,
     Finished,
@@ -285,8 +285,7 @@ async def test_new_weights_from_files_and_from_memory_are_those_that_answer(expe
 
 
 async def test_weights_that_a_trainer_broadcasts_are_those_that_answer(expendable):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        group = WeightGroup("127.0.0.1", free.getsockname()[1], size=2, backend="gloo")
+    group = WeightGroup("127.0.0.1", free_port(), size=2, backend="gloo")
     meeting = {"backend": group.backend, "init_method": f"tcp://{group.address}:{group.port}", "group_name": group.name}
     files = sorted(SEEDLING.glob("*.safetensors"))
     weights = {name: tensor.float() for file in files for name, tensor in load_file(file).items()}

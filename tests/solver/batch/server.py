@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 import redis
+
+from espalier.common.ports import free_port
 
 START_SECONDS = 10.0
 
@@ -34,9 +35,7 @@ class RedisServer:
         self._binary = require()
         self._directory = directory
         self._settings = ["--appendonly", "yes" if appendonly else "no", "--appendfsync", fsync]
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import pytest
 from aiohttp import web
 
 from espalier.common.errors import FieldError
+from espalier.common.ports import free_port
 from espalier.solver.batch import webhooks
 from espalier.solver.batch.batches import BatchInfo
 from espalier.solver.batch.handler import JobRefusedError
@@ -166,9 +166,7 @@ async def test_a_receiver_that_is_away_is_told_when_it_is_back(
     redis: Redis, server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(webhooks, "DELAYS", (0.0,) * 1000)
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    port = free_port()
     async with sending(redis) as counted:
         await submit(redis, f"http://127.0.0.1:{port}/told")
         async with working(server, NoWork()):

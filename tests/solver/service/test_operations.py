@@ -23,6 +23,7 @@ from espalier.common.callers import Callers
 from espalier.common.grpc_errors import field_of
 from espalier.common.grpc_server import LIVENESS, REFLECTION_V1
 from espalier.common.metrics import metrics_server
+from espalier.common.ports import free_port
 from espalier.common.security import ServerSecurity
 from espalier.solver.batch.connection import check_eviction, connect
 from espalier.solver.batch.queue import JobQueue
@@ -247,7 +248,7 @@ async def test_reflection_answers_under_both_of_its_names() -> None:
 
 def test_metrics_cannot_be_read_while_the_event_loop_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("espalier.common.metrics.LOOP_SECONDS", 0.2)
-    registry, port = CollectorRegistry(), _free_port()
+    registry, port = CollectorRegistry(), free_port()
     hang = threading.Event()
 
     def read() -> int:
@@ -273,14 +274,6 @@ def test_metrics_cannot_be_read_while_the_event_loop_hangs(monkeypatch: pytest.M
     good, hung = asyncio.run(run())
     assert good == 200
     assert hung != 200
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def test_time_in_line_and_time_to_the_first_token_are_measured() -> None:

@@ -17,6 +17,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from espalier.common.distribution import install
+from espalier.common.ports import free_port
 from espalier.common.security import is_loopback
 from espalier.runtime.engine import EngineError, EngineUnavailable
 from espalier.runtime.sglang.client.server import Profile, Server, session
@@ -116,7 +117,7 @@ async def served(launch: Launch, log: Callable[[str], None]) -> AsyncIterator[Se
         LaunchError: It could not be started, ended before it was healthy, or runs without the plugin.
     """
     launch.require_possible()
-    port = launch.port or _free_port(launch.host)
+    port = launch.port or free_port(launch.host)
     # Rollouts carry log-probabilities at temperature 1, whatever temperature drew the tokens.
     environment = os.environ | {"SGLANG_RETURN_ORIGINAL_LOGPROB": "1", **launch.environment}
     with _config(launch.key) as config:
@@ -205,8 +206,3 @@ def _require_free(host: str, port: int) -> None:
             pass
     except OSError as error:
         raise LaunchError(f"{host}:{port} cannot be listened on: {error.strerror}; choose another --port") from None
-
-
-def _free_port(host: str) -> int:
-    with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as taken:
-        return int(taken.getsockname()[1])

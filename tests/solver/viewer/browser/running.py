@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.error import URLError
 from urllib.request import urlopen
+
+from espalier.common.ports import free_port
 
 T = TypeVar("T")
 
@@ -41,9 +42,7 @@ def beside(work: Coroutine[Any, Any, T]) -> T:
 @contextmanager
 def serving(directory: Path, *options: str) -> Iterator[str]:
     """`espalier serve --ui`; the address of its pages."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "espalier.solver.cli.main", "serve", "--ui", "--only", "math"]
     command += ["--address", f"unix:{directory}/grpc", "--http", f"127.0.0.1:{port}", *options]
     with (directory / "serve.log").open("w") as log:
