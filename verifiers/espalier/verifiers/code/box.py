@@ -11,7 +11,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
+
 from espalier.verifiers.code.sandbox import BoxSpec, Command, CommandOutcome, CommandStop, SandboxError
+
+log = structlog.get_logger()
 
 GRACE_SECONDS = 5.0
 """Our clock ends a box this long after the runner should have; only a broken box needs it."""
@@ -20,6 +24,12 @@ READY_SECONDS = 60.0
 """For a new outer sandbox, on a machine that is busy."""
 
 RENEW_SECONDS = 15.0
+
+SEND_SECONDS = 30.0
+"""For a request on its way into the box; the runner reads at once."""
+
+END_SECONDS = 60.0
+"""For the end of an outer sandbox."""
 
 MAX_RENEWALS = 256
 """Boxes of one zygote share their layout of memory; and whatever may pile up in an outer sandbox ends with it."""
@@ -92,8 +102,12 @@ class Box:
             raise SandboxError("the box did not start its runner")
 
     async def discard(self) -> None:
-        """End the box and its outer sandbox."""
-        await self._channel.close()
+        """End the box and its outer sandbox; one that has not ended in time is left to itself, and the log says so."""
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                await self._channel.close()
+        except TimeoutError:
+            log.warning("a box did not end", image=self.spec.image, seconds=END_SECONDS)
 
     async def renew(self) -> Box | None:
         """End this box, and give the one that its zygote made instead; None when the outer sandbox was discarded.
@@ -103,10 +117,10 @@ class Box:
         successor = Box(self.spec, self._channel, renewals=self._renewals - 1)
         try:
             if self.renewable and self.quiet and self.alive:
-                await self._channel.write(bytes(4))
+                await self._send(b"")
                 await successor.wait_ready(RENEW_SECONDS)
                 return successor
-        except (SandboxError, OSError):
+        except SandboxError:
             pass  # whatever it is, the outer sandbox is not used again
         except asyncio.CancelledError:
             await self.discard()
@@ -131,11 +145,7 @@ class Box:
             "private": command.private,
         }
         self._commands += 1
-        body = marshal.dumps(request, 2)
-        try:
-            await self._channel.write(len(body).to_bytes(4, "big") + body)
-        except OSError as error:
-            raise SandboxError(f"the box is gone: {error}") from error
+        await self._send(marshal.dumps(request, 2))
         reply, data = await self._receive(
             command.wall_seconds + GRACE_SECONDS, limit=4 * command.output_bytes + (1 << 20)
         )
@@ -169,6 +179,15 @@ class Box:
             cpu_seconds=float(reply["cpu_seconds"]),
             memory_mib=reply["memory_kib"] / 1024,
         )
+
+    async def _send(self, body: bytes) -> None:
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._channel.write(len(body).to_bytes(4, "big") + body)
+        except TimeoutError as error:
+            raise SandboxError(f"the box did not take a request within {SEND_SECONDS:g} s") from error
+        except OSError as error:
+            raise SandboxError(f"the box is gone: {error}") from error
 
     async def _receive(self, seconds: float, limit: int) -> tuple[dict[str, Any], bytes]:
         """The next frame: its line of JSON, and the bytes behind it (runner.py)."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
+import socket
+import subprocess
 from pathlib import Path
+
+import structlog
 
 from espalier.common.cache import cache_directory
 from espalier.verifiers.code.box import BoxChannel
@@ -17,6 +20,10 @@ from espalier.verifiers.code.seccomp import bpf_program
 NOBODY = 65534
 OVERHEAD_MIB = 32
 """Memory for the runner itself."""
+END_SECONDS = 5.0
+COMPLAINT_BYTES = 2048
+
+log = structlog.get_logger()
 
 # Enters the control groups, then becomes the rest of its arguments.
 ENTER_GROUPS = 'while [ "$1" != -- ]; do echo $$ > "$1" || exit 125; shift; done; shift; exec "$@"'
@@ -67,63 +74,86 @@ class BwrapLauncher:
         memory = (spec.memory_mib + OVERHEAD_MIB) << 20
         group = self._hierarchy.create(GroupLimits(memory, self._pids + zygote, self._cpus))
         try:
-            process = await self._spawn(rootfs, spec, group, command, zygote)
+            process, stream = self._spawn(rootfs, spec, group, command, zygote)
         except OSError as error:
             await asyncio.to_thread(group.remove)
             raise SandboxError(f"cannot start bubblewrap: {error}") from error
-        except asyncio.CancelledError:
-            await asyncio.to_thread(group.remove)
+        ending: asyncio.Future[bytes] | None = None
+
+        async def end() -> bytes:
+            nonlocal ending
+            if ending is None:
+                ending = asyncio.ensure_future(asyncio.to_thread(_end, process, group))
+            return await asyncio.shield(ending)
+
+        try:
+            reader, writer = await asyncio.open_unix_connection(sock=stream)
+        except BaseException:  # cancelled just now: no other part knows of the process
+            stream.close()
+            await end()
             raise
-        stdin, stdout, stderr = process.stdin, process.stdout, process.stderr
-        assert stdin and stdout and stderr  # noqa: S101 (they are pipes)
 
         async def write(data: bytes) -> None:
-            stdin.write(data)
-            await stdin.drain()
+            writer.write(data)
+            await writer.drain()
 
         async def close() -> None:
-            stdin.close()
-            with contextlib.suppress(OSError):
-                await asyncio.to_thread(group.remove)  # bubblewrap itself is in it, and ends with it
-            await process.wait()
+            writer.transport.abort()
+            await end()
 
         async def complaint() -> str:
-            said = (await stderr.read(2048)).decode(errors="replace").strip()
+            said = (await end()).decode(errors="replace").strip()
             return f": {said}" if said else ""
 
-        return BoxChannel(stdout.readexactly, write, stdout.at_eof, close, complaint)
+        return BoxChannel(
+            reader.readexactly,
+            write,
+            lambda: reader.at_eof() or reader.exception() is not None,
+            close,
+            complaint,
+        )
 
     async def close(self) -> None:
         """Nothing is kept between boxes."""
 
-    async def _spawn(
+    def _spawn(
         self, rootfs: Path, spec: BoxSpec, group: ControlGroup, command: tuple[str, ...], zygote: bool
-    ) -> asyncio.subprocess.Process:
+    ) -> tuple[subprocess.Popen[bytes], socket.socket]:
+        """Start bubblewrap; gives our end of what are its standard input and output.
+
+        Not by asyncio: when the start of its subprocess is cancelled, it kills the first process alone and waits for
+        the end of all streams, which a second process keeps open.
+        """
+        ours, theirs = socket.socketpair()
         # A memory file of its own for every box: the offset would be shared.
         seccomp = os.memfd_create("seccomp")
         try:
             os.write(seccomp, self._seccomp[zygote])
             os.lseek(seccomp, 0, os.SEEK_SET)
-            return await asyncio.create_subprocess_exec(
-                "/bin/sh",
-                "-c",
-                ENTER_GROUPS,
-                "sh",
-                *group.entrances,
-                "--",
-                *self._unprivileged(),
-                *self._bwrap(rootfs, spec, seccomp, zygote),
-                *command,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
+            process = subprocess.Popen(  # noqa: S603 (a command line of ours)
+                (
+                    *("/bin/sh", "-c", ENTER_GROUPS, "sh", *group.entrances, "--"),
+                    *self._unprivileged(),
+                    *self._bwrap(rootfs, spec, seccomp, zygote),
+                    *command,
+                ),
+                bufsize=0,
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+                stderr=subprocess.PIPE,
                 pass_fds=(seccomp,),
-                env={},  # the launcher's environment would be readable inside, at /proc/1/environ
+                env={},  # the launcher's would be readable inside, at /proc/1/environ
                 cwd="/",
                 start_new_session=True,
             )
+        except BaseException:
+            ours.close()
+            raise
         finally:
+            theirs.close()
             os.close(seccomp)
+        ours.setblocking(False)
+        return process, ours
 
     @staticmethod
     def _unprivileged() -> tuple[str, ...]:
@@ -148,3 +178,21 @@ class BwrapLauncher:
             *(*shm, *tmp, "--remount-ro", "/dev", *packages),
             *("--chdir", "/tmp", "--seccomp", str(seccomp), "--"),  # noqa: S108
         )
+
+
+def _end(process: subprocess.Popen[bytes], group: ControlGroup) -> bytes:
+    """End a bubblewrap, however far its start has come, and all that is in it; gives what it said on standard error.
+
+    Before it has entered its groups it has no children; afterwards they are in the groups too, but do not end with it
+    until they are set up. Blocks, for as long as the removal of the groups may take and END_SECONDS.
+    """
+    process.kill()
+    try:
+        group.remove()
+        process.wait(END_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        log.warning("a box could not be ended", sandbox=BwrapLauncher.name, process=process.pid, reason=str(error))
+    assert process.stderr is not None  # noqa: S101 (it is a pipe)
+    with process.stderr:
+        os.set_blocking(process.stderr.fileno(), False)  # its end is not waited for
+        return process.stderr.read(COMPLAINT_BYTES) or b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import select
@@ -178,5 +179,7 @@ def _end_members(directory: Path, deadline: float) -> None:
 def _members(directory: Path) -> list[str]:
     try:
         return (directory / "cgroup.procs").read_text().split()
-    except FileNotFoundError:
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENODEV):  # removed by another, even while it was being read
+            raise
         return []

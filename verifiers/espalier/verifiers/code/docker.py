@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 import struct
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -52,6 +53,8 @@ class DockerLauncher:
         self._owner = owner_tag()
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="docker")
         self._client: docker.APIClient | None = None
+        self._removals: set[asyncio.Task[None]] = set()
+        """Of containers that were not wanted any more, or did not start."""
 
     async def prepare(self) -> None:
         await self._call(self._prepare)
@@ -60,15 +63,11 @@ class DockerLauncher:
         making = asyncio.ensure_future(self._call(self._create, spec, command, zygote))
         try:
             container, stream = await asyncio.shield(making)
-        except asyncio.CancelledError:
-            # The thread cannot be interrupted: take what it made, and remove it.
-            with contextlib.suppress(SandboxError):
-                await self._give_up(*await making)
-            raise
-        try:
             reader, writer = await asyncio.open_connection(sock=stream)
-        except BaseException:  # cancelled just now: no other part knows of the container
-            await self._give_up(container, stream)
+        except (
+            BaseException
+        ):  # the thread that makes it cannot be interrupted, and no other part knows of the container
+            self._in_background(self._give_up(making))
             raise
         demultiplexed = _Demultiplexer(reader)
 
@@ -77,7 +76,7 @@ class DockerLauncher:
             await writer.drain()
 
         async def close() -> None:
-            writer.close()
+            writer.transport.abort()
             await self._remove(container)
 
         async def complaint() -> str:
@@ -86,16 +85,25 @@ class DockerLauncher:
         try:
             await self._call(self._api().start, container)
         except (SandboxError, asyncio.CancelledError):
-            await close()
+            self._in_background(close())
             raise
         return BoxChannel(demultiplexed.read, write, reader.at_eof, close, complaint)
 
-    async def _give_up(self, container: str, stream: socket.socket) -> None:
-        stream.close()
-        await self._remove(container)
+    def _in_background(self, removal: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(removal)
+        self._removals.add(task)
+        task.add_done_callback(self._removals.discard)
+
+    async def _give_up(self, making: asyncio.Future[tuple[str, socket.socket]]) -> None:
+        with contextlib.suppress(SandboxError):
+            container, stream = await making
+            stream.close()
+            await self._remove(container)
 
     async def close(self) -> None:
-        self._threads.shutdown(wait=True)
+        if self._removals:
+            await asyncio.wait(self._removals, timeout=API_SECONDS)
+        self._threads.shutdown(wait=False)  # a call that the daemon does not answer must not hold the event loop
         if self._client is not None:
             self._client.close()
 

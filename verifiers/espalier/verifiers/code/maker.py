@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 import structlog
@@ -12,6 +14,9 @@ from espalier.verifiers.code.languages import PYTHON
 from espalier.verifiers.code.sandbox import SHM_OPTIONS, BoxSpec, SandboxError, tmp_options
 from espalier.verifiers.code.seccomp import bpf_program
 from espalier.verifiers.code.source import source_of
+
+START_SECONDS = 60.0
+"""For the start of an outer sandbox, and for the look at what it rests on."""
 
 log = structlog.get_logger()
 
@@ -27,6 +32,8 @@ class Launcher(Protocol):
 
     async def launch(self, spec: BoxSpec, command: tuple[str, ...], *, zygote: bool) -> BoxChannel:
         """A new outer sandbox under the limits of one box, with `command` as its first process.
+
+        Cancelled, it ends soon; what it had begun is ended, if need be in the background.
 
         Raises:
             SandboxError: It cannot be started; nothing is left behind.
@@ -57,7 +64,8 @@ class OuterSandboxMaker:
         )
 
     async def prepare(self) -> None:
-        await self._launcher.prepare()
+        async with self._in_time(f"what {self.name} sandboxes rest on did not answer"):
+            await self._launcher.prepare()
 
     async def make(self, spec: BoxSpec) -> Box:
         if not self._refused:
@@ -73,8 +81,18 @@ class OuterSandboxMaker:
     async def close(self) -> None:
         await self._launcher.close()
 
+    @asynccontextmanager
+    async def _in_time(self, fault: str) -> AsyncGenerator[None, None]:
+        """Bounds what is done inside by our own clock."""
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                yield
+        except TimeoutError as error:
+            raise SandboxError(f"{fault} within {START_SECONDS:g} s") from error
+
     async def _launch(self, spec: BoxSpec, command: tuple[str, ...], *, zygote: bool) -> Box:
-        channel = await self._launcher.launch(spec, command, zygote=zygote)
+        async with self._in_time(f"no {self.name} sandbox was started"):
+            channel = await self._launcher.launch(spec, command, zygote=zygote)
         box = Box(spec, channel, renewals=MAX_RENEWALS if zygote else 0)
         try:
             await box.wait_ready()
