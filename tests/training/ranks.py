@@ -37,13 +37,13 @@ class Ranks:
             start_new_session=True,
         )
 
-    def run(self, program: str, initial: Path, out: Path) -> None:
-        """Run a program with the two paths as its arguments; it has to end well in both processes."""
+    def run(self, program: str, initial: Path, out: Path, *words: str) -> None:
+        """Run a program with the two paths and the words as its arguments; it has to end well in both processes."""
         script, log = out.with_suffix(".py"), out.with_suffix(".log")
         script.write_text(program)
         assert self._launcher.stdin is not None
         assert self._launcher.stdout is not None
-        self._launcher.stdin.write(json.dumps([str(log), str(script), str(initial), str(out)]) + "\n")
+        self._launcher.stdin.write(json.dumps([str(log), str(script), str(initial), str(out), *words]) + "\n")
         self._launcher.stdin.flush()
         statuses = self._launcher.stdout.readline()
         assert statuses == f"{[0] * SIZE}\n", log.read_text() if log.exists() else "the launcher died"

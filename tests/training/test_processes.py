@@ -23,6 +23,7 @@ from espalier.training.config import (
     LoraConfig,
     OptimizerName,
     ProblemsConfig,
+    RlConfig,
     Schedule,
     SftConfig,
     TrainerConfig,
@@ -58,11 +59,18 @@ from espalier.training.run.torchrun import leave
 from tests.training import test_processes, test_rl
 by_parity = mock.patch.object(test_rl, "_by_parity", test_processes.without_the_last_problem)
 with training_group("cpu") as group, by_parity:
-    test_rl._train(test_processes.CONFIG_OF_TWO, Path(sys.argv[1]), Path(sys.argv[2]), group=group)
+    config = test_processes.config_of_two("ahead" in sys.argv)
+    test_rl._train(config, Path(sys.argv[1]), Path(sys.argv[2]), group=group)
 leave()
 """
 
 CONFIG_OF_TWO = replace(CONFIG, steps=2, trainer=replace(CONFIG.trainer, learning_rate=1e-4))
+
+
+def config_of_two(ahead: bool) -> RlConfig:
+    """The same with batches that are sampled ahead, or without."""
+    objective = replace(CONFIG.objective, max_importance_weight=2.0 if ahead else 0.0)
+    return replace(CONFIG_OF_TWO, rollout=replace(CONFIG.rollout, ahead=ahead), objective=objective)
 
 
 def without_the_last_problem(self: Collector, last: Finished, *rest: Any) -> Reward:
@@ -72,10 +80,11 @@ def without_the_last_problem(self: Collector, last: Finished, *rest: Any) -> Rew
     return _by_parity(self, last, *rest)
 
 
-def test_two_processes_take_the_steps_of_one(ranks: Ranks, model_folder: Path, tmp_path: Path) -> None:
-    ranks.run(WORKER, model_folder, tmp_path / "two")
+@pytest.mark.parametrize("ahead", [False, True])
+def test_two_processes_take_the_steps_of_one(ranks: Ranks, model_folder: Path, ahead: bool, tmp_path: Path) -> None:
+    ranks.run(WORKER, model_folder, tmp_path / "two", *["ahead"] * ahead)
     with mock.patch.object(test_rl, "_by_parity", without_the_last_problem):
-        one = _train(CONFIG_OF_TWO, model_folder, tmp_path / "one")
+        one = _train(config_of_two(ahead), model_folder, tmp_path / "one")
     two = [json.loads(line) for line in (tmp_path / "two" / "metrics.jsonl").open()]
     assert len(one) == len(two) == 2
     assert (

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -7,6 +8,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
-from espalier.runtime.engine import Finished, FinishReason, Limits, Mode, Usage
+from espalier.runtime.engine import EngineError, Finished, FinishReason, Limits, Mode, Usage
 from espalier.training import loop
 from espalier.training.config import (
     ConfigError,
@@ -38,7 +41,7 @@ from espalier.training.rl.objective import Papo
 from espalier.training.rl.reward import Reward, RolloutStatus, reward
 from espalier.training.rl.rollout import Collector
 from espalier.training.rl.rollout_engine import served_copy
-from espalier.training.rl.sampler import RolloutBatch
+from espalier.training.rl.sampler import BatchSampler, RolloutBatch
 from espalier.training.run.checkpoint import Progress
 from espalier.training.run.deadline import Deadline
 from espalier.training.run.distributed import ALONE
@@ -267,6 +270,84 @@ def test_a_run_leaves_metrics_settings_and_a_model(model_folder: Path, tmp_path:
     assert shown[0]["truncated"] + shown[0]["failed"] + shown[0]["passed"] + shown[0]["unknown"] == 6
     assert json.loads((tmp_path / "run" / "config.json").read_text())["rollout"]["prompts"] == 2
     Qwen3ForCausalLM.from_pretrained(tmp_path / "run" / "model")
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_batch_is_made_by_the_present_weights_or_ahead_by_those_of_one_step_before(
+    model_folder: Path, tmp_path: Path, ahead: bool
+) -> None:
+    """And none is half done when the weights change."""
+    made: list[int] = []
+    under_way: list[int] = []
+    learn, collect, sync = Learner.learn, Collector.collect, rl.sync_weights
+
+    def seen(learner: Learner, groups: Sequence[Sequence[JudgedRollout]], *rest: Any) -> Any:
+        made.append(one_value(one.rollout.weight_version for group in groups for one in group))
+        return learn(learner, groups, *rest)
+
+    async def counted(*given: Any, **options: Any) -> Any:
+        under_way.append(1)
+        try:
+            return await collect(*given, **options)
+        finally:
+            under_way.pop()
+
+    async def published(*given: Any) -> int:
+        assert not under_way
+        return await sync(*given)
+
+    with (
+        mock.patch.object(Learner, "learn", seen),
+        mock.patch.object(Collector, "collect", counted),
+        mock.patch.object(rl, "sync_weights", published),
+    ):
+        config = replace(_ahead(CONFIG) if ahead else CONFIG, steps=4)
+        shown = _train(config, model_folder, tmp_path / "run")
+    assert [entry["step"] for entry in shown] == [1, 2, 3, 4]
+    assert [version - made[0] for version in made] == ([0, 0, 1, 2] if ahead else [0, 1, 2, 3])
+
+
+@pytest.mark.parametrize("fault", ["learning", "sampling"])
+def test_an_error_beside_the_other_work_ends_the_run(model_folder: Path, tmp_path: Path, fault: str) -> None:
+    config = _ahead(CONFIG)
+    begun: list[int] = []
+    draw = BatchSampler.__call__
+
+    async def drawn(sampler: BatchSampler, number: int) -> RolloutBatch:
+        begun.append(number)
+        if number and fault == "sampling":
+            raise EngineError("gone")
+        if number:
+            await asyncio.Event().wait()  # until it is given up
+        return await draw(sampler, number)
+
+    with ExitStack() as patches:
+        patches.enter_context(mock.patch.object(BatchSampler, "__call__", drawn))
+        if fault == "learning":
+            patches.enter_context(mock.patch.object(Learner, "learn", side_effect=NotFiniteError("nan")))
+        with pytest.raises(NotFiniteError if fault == "learning" else EngineError):
+            _train(config, model_folder, tmp_path / "run")
+    assert begun == [0, 1]
+    steps = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
+    assert len(steps) == (fault == "sampling")  # the step that was taken is on record
+
+
+def test_batches_of_older_weights_need_importance_weights() -> None:
+    config = replace(_ahead(CONFIG), objective=ObjectiveConfig())
+    with pytest.raises(ConfigError, match=r"rollout\.ahead: .* set objective\.max_importance_weight"):
+        papo.method(config)
+    zero.method(config)  # its ratio is that to the policy that sampled
+
+
+def _ahead(config: RlConfig) -> RlConfig:
+    objective = replace(config.objective, max_importance_weight=2.0)
+    return replace(config, rollout=replace(config.rollout, ahead=True), objective=objective)
+
+
+def one_value(values: Iterable[int]) -> int:
+    """Of values that are all the same."""
+    (value,) = set(values)
+    return value
 
 
 def test_a_run_that_begins_anew_forgets_the_checkpoints_of_the_last_one(model_folder: Path, tmp_path: Path) -> None:

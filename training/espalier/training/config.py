@@ -260,6 +260,8 @@ class RolloutConfig:
         branch_programs: Different programs in the steps of a prompt's responses that are run at most.
         rejoins: Conclusions that are sampled again from the branches of each response: set credit takes their mean as
             the baseline of the join. The local engine can do it.
+        ahead: Whether the next batch is sampled while the present one is trained on, by the weights before that step.
+            It pays where engine and trainer have a GPU each; `objective.max_importance_weight` corrects for it.
     """
 
     mode: Mode
@@ -272,6 +274,7 @@ class RolloutConfig:
     judge_branches: bool = False
     branch_programs: int = 16
     rejoins: int = 0
+    ahead: bool = False
 
     def __post_init__(self) -> None:
         least_of = (("prompts", 1), ("samples", 2), ("max_tokens", 1), ("max_plans", 1), ("rejoins", 0))

@@ -60,14 +60,14 @@ class Learned:
 class Learner:
     """Takes a step on every batch of rollouts.
 
-    Rollouts are used once: a step is refused on rollouts of any weights but the present ones, and changes the weights.
+    Rollouts are used once: a step is refused on rollouts of any weights but those of `version`, and uses them up.
 
     Attributes:
         trainer: The weights being trained.
         objective: Turns rewards into a gradient.
         max_mismatch_kl: See :class:`espalier.training.config.ObjectiveConfig`.
         log: Writes rollouts with their credit; None: nothing is logged.
-        version: Version under which the engine serves the present weights; None: it does not have them yet.
+        version: Under which the engine served the weights of the next batch; None: there is none yet.
     """
 
     trainer: Trainer
@@ -88,7 +88,7 @@ class Learner:
             done: Share of the run that lies behind, in [0, 1].
 
         Raises:
-            StaleRolloutError: The rollouts are not of the present weights, or were used before.
+            StaleRolloutError: The rollouts are of other weights than `version`, or were used before.
             NotFiniteError: Loss or gradient is not finite.
             MismatchError: Engine and trainer do not compute the same model.
         """

@@ -20,7 +20,13 @@ from espalier.training.run.distributed import TrainingGroup
 
 @dataclass(frozen=True, slots=True)
 class Seconds:
-    """Where the time of a step went; verifying overlaps generating."""
+    """Where the time of a step went; verifying overlaps generating.
+
+    Attributes:
+        generate: Waiting for rollouts. Those that are sampled ahead are waited for when the step has been taken.
+        train: Taking the step.
+        sync: Handing the weights to the engine.
+    """
 
     generate: float
     train: float

@@ -18,8 +18,13 @@ def method(config: RlConfig) -> Algorithm:
     """PAPO with the outcome as reward.
 
     Raises:
-        ConfigError: Set credit for sequential rollouts without a size of the sets.
+        ConfigError: Set credit for sequential rollouts without a size of the sets; rollouts of older weights without
+            importance weights.
     """
+    if config.rollout.ahead and not config.objective.max_importance_weight:
+        raise ConfigError(
+            "rollout.ahead: what is sampled ahead is a step old; set objective.max_importance_weight (for example 2.0)"
+        )
     settings = config.credit
     credit: Credit = OutcomeCredit()
     if settings.kind is CreditKind.SET and config.rollout.mode is Mode.PARALLEL:

@@ -1,17 +1,21 @@
 """Reinforcement learning: sample, judge, take one step, hand the new weights to the engine, and again.
 
-The same for one process and for many, for the local engine and for servers, and for all objectives. Strictly on policy:
-every batch of rollouts is made by the present weights and trains one optimiser step.
+The same for one process and for many, for the local engine and for servers, and for all objectives. Every batch of
+rollouts trains one optimiser step. It is made by the present weights; with `rollout.ahead` by those one step before, so
+that engine and trainer work side by side.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from espalier.solver.core.problem import Problem
 from espalier.training.config import ConfigError, RlConfig
@@ -20,7 +24,7 @@ from espalier.training.loop import Run, RunLength, StepResult, resumable
 from espalier.training.loop import train as run_loop
 from espalier.training.model.network import load_network, load_tokenizer
 from espalier.training.rl.judged import JudgedRollout
-from espalier.training.rl.learner import Learner
+from espalier.training.rl.learner import Learned, Learner
 from espalier.training.rl.metrics import Seconds, entry, rounded, totals
 from espalier.training.rl.monitor import ROLLOUTS, RolloutLog, export_step, held_out_entry, keep_best
 from espalier.training.rl.reward import RolloutStatus
@@ -33,6 +37,8 @@ from espalier.training.run.directory import prepare
 from espalier.training.run.distributed import ALONE, TrainingGroup
 from espalier.training.run.metrics import Report
 from espalier.training.trainer import Trainer
+
+Learn = Callable[[], Learned | None]
 
 FRUITLESS = 3
 """Batches in a row without anything to train on after which a run gives up."""
@@ -171,9 +177,22 @@ class Notes:
             self.to({"note": text if self.group.is_main else f"process {self.group.rank}: {text}"})
 
 
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """A batch that is being sampled.
+
+    Attributes:
+        batch: Comes to it.
+        version: Of the weights that the engine has.
+    """
+
+    batch: asyncio.Task[RolloutBatch]
+    version: int
+
+
 @dataclass(slots=True)
 class ReinforcementStepper:
-    """Steps on batches of rollouts, each of which the present weights have made.
+    """Steps on batches of rollouts.
 
     Attributes:
         config: The run's settings.
@@ -198,6 +217,8 @@ class ReinforcementStepper:
     notes: Notes
     _record: Report = print
     _fruitless: int = 0
+    _version: int = 0
+    _next: Draw | None = None
 
     async def begin(self, progress: Progress, record: Report) -> None:
         """Hand the weights to the engine."""
@@ -210,22 +231,35 @@ class ReinforcementStepper:
     async def step(self, progress: Progress, done: float) -> StepResult:
         """Sample and judge a batch, learn from it, and hand the new weights to the engine.
 
+        With `rollout.ahead` the batch was sampled during the step before, and the next one is sampled during this one.
+        No response is under way while weights change or are saved.
+
         Raises:
             NoTrainableDataError: It is one batch too many without anything to train on.
         """
         started = time.monotonic()
-        batch = await self.draw(progress.position)
+        draw, self._next = self._next or self._draw(progress.position), None
+        batch = await draw.batch
         # A process may wait long for its verifier or a last response.
         await asyncio.to_thread(self.run.group.barrier)
         generated = time.monotonic()
-        learned = self.learner.learn(batch.groups, progress.step, self.run.out, done)
+        self.learner.version = draw.version
+        learn = partial(self.learner.learn, batch.groups, progress.step, self.run.out, done)
+        if self.config.rollout.ahead and progress.step + 1 < self.config.steps:
+            self._next = self._draw(progress.position + 1)
+            learned = await _beside(self._next.batch, learn, self.run.group.device)
+        else:
+            learned = learn()
         trained = time.monotonic()
+        if self._next is not None:
+            await asyncio.wait([self._next.batch])
+        drawn = time.monotonic()
         if learned is None:
             self._no_step(batch, progress.step)
             return StepResult(1, None, counted=False)
         self._fruitless = 0
         await self._sync()
-        seconds = Seconds(generated - started, trained - generated, time.monotonic() - trained)
+        seconds = Seconds(generated - started + drawn - trained, trained - generated, time.monotonic() - drawn)
         return StepResult(1, entry(self.config, batch, learned, seconds, self.run.group))
 
     def saved(self, step: int) -> None:
@@ -252,7 +286,10 @@ class ReinforcementStepper:
 
     async def _sync(self) -> None:
         collector, group = self.collector, self.run.group
-        self.learner.version = await sync_weights(collector.engine, self._network, group, collector.outage)
+        self._version = await sync_weights(collector.engine, self._network, group, collector.outage)
+
+    def _draw(self, number: int) -> Draw:
+        return Draw(asyncio.create_task(self.draw(number)), self._version)
 
     def _no_step(self, batch: RolloutBatch, step: int) -> None:
         """Say why a batch trains nothing.
@@ -271,6 +308,21 @@ class ReinforcementStepper:
             raise NoTrainableDataError(
                 f"{FRUITLESS} batches in a row had nothing to train on ({became}); {said}".rstrip("; ")
             )
+
+
+async def _beside(batch: asyncio.Task[RolloutBatch], learn: Learn, device: torch.device) -> Learned | None:
+    """Take a step while a batch is being sampled; a batch that nobody will learn from is given up."""
+    try:
+        return await asyncio.to_thread(_on, device, learn)
+    except BaseException:
+        batch.cancel()
+        raise
+
+
+def _on(device: torch.device, learn: Learn) -> Learned | None:
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # every thread has a device of its own
+    return learn()
 
 
 def _evidence(rollout: JudgedRollout) -> str:
