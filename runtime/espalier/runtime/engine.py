@@ -113,6 +113,9 @@ class GenerateRequest:
         given: The beginning of a response to this prompt, up to the end of the steps of one of its own blocks (see
             :func:`until_last_join`): the request re-joins these branches and goes on from there. Its events, usage and
             limits are about new tokens alone; its rollout is the whole response.
+        constrained: Whether tags that no well-formed response goes on with (:mod:`espalier.runtime.constraint`) have
+            probability 0 and the rest is renormalised. The response is then well-formed unless a limit or a stop token
+            ends it. In parallel mode only.
     """
 
     request_id: str
@@ -124,6 +127,18 @@ class GenerateRequest:
     stop: frozenset[int] = frozenset()
     final_event_only: bool = False
     given: Rollout | None = None
+    constrained: bool = False
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            RequestRefused: No response can be constrained this way.
+        """
+        if self.constrained:
+            _check(self.mode is Mode.PARALLEL, "constrained", self.constrained, "false in sequential mode")
+            for name in ("max_plans", "max_depth"):
+                limit = getattr(self.limits.grammar, name)
+                _check(limit > 0, name, limit, "at least 1 where constrained is true")
 
 
 class FinishReason(StrEnum):
@@ -170,7 +185,8 @@ class Rollout:
         prompt: Token ids of the prompt.
         tokens: Token ids of the response.
         logprobs: Log-probability of each sampled token under the distribution that it was drawn from before filters
-            and penalties, at temperature 1; 0.0 for forced tokens.
+            and penalties, at temperature 1; 0.0 for forced tokens. In a constrained request what is forbidden has no
+            part in that distribution.
         forced: Whether the engine inserted the token.
         positions: Rotary positions.
         paths: The step that holds the token, see :data:`espalier.runtime.layout.Path`.

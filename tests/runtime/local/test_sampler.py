@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,10 +13,12 @@ from espalier.runtime.local.sampler import DefaultSampler, SamplingInput
 LOGITS = torch.log(torch.tensor([0.5, 0.25, 0.15, 0.07, 0.03]))
 
 
-def draw(params: SamplingParams, count: int = 4000, own: tuple[int, ...] = ()) -> np.ndarray:
+def draw(
+    params: SamplingParams, count: int = 4000, own: tuple[int, ...] = (), forbidden: tuple[int, ...] = ()
+) -> np.ndarray:
     """Frequencies of `count` draws."""
     noise = branch_noise(7, ())
-    draws = [SamplingInput("r", (), index, params, own, noise) for index in range(count)]
+    draws = [SamplingInput("r", (), index, params, own, noise, forbidden) for index in range(count)]
     tokens, _ = DefaultSampler().sample(draws, LOGITS.expand(count, -1))
     return np.bincount(tokens, minlength=5) / count
 
@@ -47,6 +51,44 @@ def test_log_probabilities_are_those_of_the_unmodified_logits():
     params = SamplingParams(temperature=0.2, top_k=1)
     tokens, logprobs = DefaultSampler().sample([SamplingInput("r", (), 0, params, (), noise)], LOGITS[None])
     assert logprobs[0] == pytest.approx(float(LOGITS[tokens[0]]))
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        (SamplingParams(), [0, 0.5814, 0.3488, 0, 0.0698]),
+        (SamplingParams(temperature=0), [0, 1, 0, 0, 0]),
+        (SamplingParams(top_k=2), [0, 0.625, 0.375, 0, 0]),
+        (SamplingParams(repetition_penalty=1.5), [0, 0.5814, 0.3488, 0, 0.0698]),
+    ],
+)
+def test_what_is_forbidden_never_comes_and_the_rest_is_renormalised(params, expected):
+    found = draw(params, forbidden=(0, 3))
+    assert found[0] == found[3] == 0
+    assert np.abs(found - expected).max() < 0.03
+
+
+def test_log_probabilities_are_those_of_what_is_not_forbidden():
+    draws = [SamplingInput("r", (), 0, SamplingParams(), (), branch_noise(seed, ()), (0,)) for seed in range(20)]
+    tokens, logprobs = DefaultSampler().sample(draws, LOGITS.expand(20, -1))
+    assert logprobs == pytest.approx([float(LOGITS[token]) - np.log(0.5) for token in tokens], abs=1e-6)
+
+
+def test_forbidding_what_would_not_have_come_changes_no_draw():
+    logits = torch.cat([torch.full((200, 3), -80.0), torch.randn(200, 40)], dim=1)
+    free, bound = (
+        [SamplingInput("r", (), 0, SamplingParams(), (), branch_noise(seed, ()), forbidden) for seed in range(200)]
+        for forbidden in ((), (0, 1, 2))
+    )
+    assert DefaultSampler().sample(free, logits) == DefaultSampler().sample(bound, logits)
+
+
+def test_a_row_that_forbids_nothing_is_untouched_beside_one_that_does():
+    draws = [SamplingInput("r", (), 0, SamplingParams(), (), branch_noise(1, ()), each) for each in ((), (2,), ())]
+    tokens, logprobs = DefaultSampler().sample(draws, LOGITS.expand(3, -1))
+    alone = DefaultSampler().sample([replace(draws[0], noise=branch_noise(1, ()))], LOGITS[None])
+    assert ([tokens[0]], [logprobs[0]]) == alone
+    assert (tokens[2], logprobs[2]) == (tokens[0], logprobs[0])
 
 
 def test_a_row_does_not_depend_on_its_neighbours():

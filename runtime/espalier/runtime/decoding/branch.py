@@ -9,6 +9,7 @@ from typing import Protocol, Self
 
 import numpy as np
 
+from espalier.runtime.constraint import FREE
 from espalier.runtime.grammar import State
 from espalier.runtime.layout import Path
 
@@ -63,6 +64,7 @@ class Branch:
         parent: None for the root.
         noise: Randomness of this branch alone.
         state: Where it stands in the grammar.
+        constrained_by: State of the automaton of a constrained request, see :mod:`espalier.runtime.constraint`.
         position: Position of the next token.
         tokens, logprobs, forced, positions: One entry per own token.
         forks: Its blocks so far.
@@ -88,6 +90,7 @@ class Branch:
     row: KeyValues | None = None
     computed: int = 0
     joined: int = 0
+    constrained_by: int = FREE
 
     def append(self, token: int, logprob: float, *, forced: bool) -> None:
         self.tokens.append(token)

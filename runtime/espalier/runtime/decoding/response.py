@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from espalier.runtime.constraint import Constraint
 from espalier.runtime.decoding.branch import Branch, ForkedBlock, branch_noise
 from espalier.runtime.engine import (
     BranchClosed,
@@ -68,6 +69,7 @@ class Response:
     events: list[Event] = field(default_factory=list)
     finished: Finished | None = None
     given_blocks: int = 0
+    _constraint: Constraint | None = None
     _sampled: int = 0
     _forced: int = 0
     _first: int = 0
@@ -82,6 +84,9 @@ class Response:
         prompt = self.request.prompt
         self.root = Branch((), None, branch_noise(self.request.sampling.seed, ()), ROOT, len(prompt) - 1)
         self.root.append(prompt[-1], 0.0, forced=True)
+        if self.request.constrained and self.vocabulary is not None:
+            self._constraint = Constraint.of(self.vocabulary, self.request.limits.grammar)
+            self.root.constrained_by = self._constraint.start(0)
         self.active[self.root] = None
         self._first = self._furthest = len(prompt)
         if self.request.given is not None:
@@ -107,6 +112,10 @@ class Response:
     def params(self, branch: Branch) -> SamplingParams:
         """How the next token of a branch is drawn."""
         return (branch.path and self.request.step_sampling) or self.request.sampling
+
+    def forbidden(self, branch: Branch) -> tuple[int, ...]:
+        """Tokens that may not come next in a branch; none where the request is not constrained."""
+        return () if self._constraint is None else self._constraint.forbidden[branch.constrained_by]
 
     def accept(self, branch: Branch, token: int, logprob: float) -> None:
         """Take a sampled token and do what the grammar and the limits ask for."""
@@ -206,6 +215,8 @@ class Response:
             if ends or token in self.end_of_turn or token in self.request.stop:
                 self.finish(FinishReason.STOP)
             return
+        if self._constraint is not None:
+            branch.constrained_by = self._constraint.after(branch.constrained_by, token)
         was = branch.state
         branch.state, action = advance(was, token, at, self.vocabulary, self.request.limits.grammar)
         match action:
@@ -236,6 +247,8 @@ class Response:
             path: Path = (*parent.path, (number, index))
             noise = branch_noise(self.request.sampling.seed, path)
             step = Branch(path, parent, noise, state, parent.position)
+            if self._constraint is not None:
+                step.constrained_by = self._constraint.start(state.depth)
             fork.steps.append(step)
             self._tell(BranchOpened(self.request.request_id, path, tuple(parent.tokens[plan.start : plan.end])))
             self._force(step, vocabulary.step_opening(index))

@@ -332,6 +332,7 @@ class LocalEngine:
                 response.params(branch),
                 branch.tokens,
                 branch.noise,
+                response.forbidden(branch),
             )
             for response, branch in targets
         ]

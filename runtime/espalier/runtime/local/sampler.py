@@ -21,6 +21,7 @@ class SamplingInput:
         request_id, path, index: Whose token it is; `index` counts the tokens of the branch.
         params: How to draw it.
         own: The branch's tokens so far, for the repetition penalty.
+        forbidden: Tokens that must not come.
         noise: The branch's own source of randomness, so that a seeded request does not depend on the rest of its batch.
     """
 
@@ -30,6 +31,7 @@ class SamplingInput:
     params: SamplingParams
     own: Sequence[int]
     noise: np.random.Generator
+    forbidden: Sequence[int] = ()
 
 
 class Sampler(Protocol):
@@ -43,7 +45,7 @@ class Sampler(Protocol):
             logits: (B, vocabulary).
 
         Returns:
-            Tokens, and the log-probability of each under the unmodified logits.
+            Tokens, and the log-probability of each under the logits as they came, but for what is forbidden.
         """
         ...
 
@@ -52,7 +54,7 @@ class DefaultSampler:
     """Temperature, top-k, top-p, min-p and repetition penalty, by inverting the cumulative distribution."""
 
     def sample(self, inputs: Sequence[SamplingInput], logits: torch.Tensor) -> tuple[list[int], list[float]]:
-        logits = logits.float()
+        logits = _without_forbidden(inputs, logits.float())
         logprobs = torch.log_softmax(logits, dim=-1)
         if any(one.params.repetition_penalty != 1 for one in inputs):
             logits = _penalise(inputs, logits)
@@ -68,6 +70,14 @@ class DefaultSampler:
         # Both numbers are exact in float64, so that one transfer brings them home.
         tokens, values = torch.stack((chosen.double(), likely.double())).tolist()
         return list(map(int, tokens)), values
+
+
+def _without_forbidden(inputs: Sequence[SamplingInput], logits: torch.Tensor) -> torch.Tensor:
+    places = [(row, token) for row, one in enumerate(inputs) for token in one.forbidden]
+    if not places:
+        return logits
+    rows, tokens = torch.tensor(places).T.to(logits.device)
+    return logits.index_put((rows, tokens), logits.new_tensor(-torch.inf))
 
 
 def _penalise(inputs: Sequence[SamplingInput], logits: torch.Tensor) -> torch.Tensor:
