@@ -1,21 +1,27 @@
 #!/usr/bin/env python
-"""Fuzz the parser of answers and the proto surface of the verifier service for some minutes.
+"""Fuzz the math verifier (parser, extraction, comparison, numbers in words, units) and its service for some minutes.
 
     python benchmarks/fuzz.py --minutes 10
 
-Every round takes a new seed and prints it; a failure prints the smallest input found, and `--seed` repeats its round.
+Every round takes a new seed and prints it; a failure prints the smallest input found, and the fuzzing goes on; `--seed`
+repeats a round.
 Exit status: 0 nothing found, 1 something found.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import logging
+import re
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any, Self
 
 import grpc
 import structlog
@@ -31,11 +37,15 @@ from tests.verifiers.probe import ANSWERED, REQUESTS, Probe
 
 from espalier.v1 import common_pb2
 from espalier.v1 import verifier_pb2 as pb
-from espalier.verifiers.answer import final_answer
+from espalier.verifiers.answer import answer_of, branch_answer, final_answer
+from espalier.verifiers.check import Claim, MathOptions, ReferenceCheck
 from espalier.verifiers.local import LocalVerifiers, load
+from espalier.verifiers.math.grammar.numerals import numeral
 from espalier.verifiers.math.lexer import ParseError
 from espalier.verifiers.math.limits import LimitError
+from espalier.verifiers.math.outcome import TOO_COSTLY, UNREADABLE
 from espalier.verifiers.math.parser import parse
+from espalier.verifiers.math.workers import PoolLimits, TooCostlyError, WorkerPool
 
 PARSE_SECONDS = 2.0
 """Reading one answer may not take more processor time."""
@@ -65,6 +75,107 @@ def fuzz_parser(examples: int, number: int, seen: Counter[str]) -> None:
         assert time.thread_time() - start < PARSE_SECONDS, "a slow text"
 
     run()
+
+
+def fuzz_extraction(examples: int, number: int, seen: Counter[str]) -> None:
+    """What a response states is found soon, and is the same claim alone as in the response."""
+    check = ReferenceCheck("1")
+
+    @seed(number)
+    @_quietly(examples)
+    @given(strategies.near_responses, st.booleans())
+    def run(text: str, complete: bool) -> None:
+        start = time.thread_time()
+        answer = final_answer(text, check, complete=complete)
+        branch_answer(text, check)
+        assert time.thread_time() - start < PARSE_SECONDS, "a slow response"
+        seen["responses"] += 1
+        if answer is None:
+            return
+        seen["stated"] += 1
+        assert answer.text.strip(), "an empty answer"
+        alone = answer_of(Claim(answer.text, bare=True), check)
+        assert alone is not None and alone.text == answer.text, "another claim alone"
+
+    run()
+
+
+def fuzz_words(judge: Judge, examples: int, number: int, seen: Counter[str]) -> None:
+    """Words of numbers in any order are a number or none; a number that is written in words is read as that number."""
+
+    @seed(number)
+    @_quietly(examples)
+    @given(strategies.numerals, st.integers(-(10**15) + 1, 10**15 - 1) | st.integers(-2000, 2000))
+    def run(text: str, value: int) -> None:
+        start = time.thread_time()
+        found = numeral(text)
+        assert time.thread_time() - start < PARSE_SECONDS, "slow words"
+        seen["words"] += 1
+        seen["numbers"] += found is not None
+        written = numeral(strategies.in_words(value))
+        assert written is not None and written.value == value, "a number in words"
+        judge.assert_lawful(text, str(value), seen)
+
+    run()
+
+
+def fuzz_pairs(answers: st.SearchStrategy[str], judge: Judge, examples: int, number: int, seen: Counter[str]) -> None:
+    """Comparison keeps its laws on these answers."""
+
+    @seed(number)
+    @_quietly(examples)
+    @given(answers, answers)
+    def run(first: str, second: str) -> None:
+        judge.assert_lawful(first, second, seen)
+
+    run()
+
+
+class Judge:
+    """Compares in worker processes, under the limits of the verifier."""
+
+    def __init__(self) -> None:
+        self._runner = asyncio.Runner()
+        self._pool = WorkerPool(PoolLimits(workers=1))
+
+    def __enter__(self) -> Self:
+        self._runner.__enter__()
+        self._runner.run(self._pool.start())
+        return self
+
+    def __exit__(self, *trouble: Any) -> None:
+        self._runner.run(self._pool.close())
+        self._runner.__exit__(*trouble)
+
+    def equal(self, gold: str, claim: str) -> dict[str, Any]:
+        """The reply to a comparison; one that is too costly is undecided."""
+        request = {"task": "equivalent", "gold": gold, "claim": claim, "options": asdict(MathOptions())}
+        try:
+            return self._runner.run(self._pool.run(request))
+        except TooCostlyError as error:
+            return {"equal": None, "cause": TOO_COSTLY, "rule": str(error)}
+
+    def assert_lawful(self, first: str, second: str, seen: Counter[str]) -> None:
+        """No error; what can be read equals itself; no order of two answers is equal where the other is different."""
+        replies = {}
+        for gold, claim in ((first, second), (second, first), (first, first), (second, second)):
+            start = time.monotonic()
+            reply = self.equal(gold, claim)
+            assert time.monotonic() - start < VERIFY_SECONDS, "a slow comparison"
+            assert "error" not in reply, (gold, claim, reply)
+            replies[gold, claim] = reply
+            seen[{True: "equal", False: "different", None: "undecided"}[reply["equal"]]] += 1
+            seen["too costly"] += reply["cause"] == TOO_COSTLY
+            if gold == claim and reply["equal"] is not True:
+                assert not self._must_equal_itself(gold, reply), (gold, reply)
+        assert {replies[first, second]["equal"], replies[second, first]["equal"]} != {True, False} or UNREADABLE in {
+            reply["cause"] for reply in replies.values()
+        }, (first, second, replies)
+
+    def _must_equal_itself(self, text: str, reply: dict[str, Any]) -> bool:
+        """Whether it can be read and worked out: a chain of equations that is false need not equal itself."""
+        readable = not reply["cause"] and "cannot be read" not in reply["rule"]
+        return readable and not re.search(r"=|\\approx|≈|\\equiv|\\neq?(?![a-z])|≡", text)
 
 
 def fuzz_messages(probe: Probe, examples: int, number: int, seen: Counter[str]) -> None:
@@ -131,34 +242,58 @@ def _quietly(examples: int) -> Callable[[Callable[..., None]], Callable[..., Non
 
 
 def main() -> int:
-    """Run rounds until the time is over or something is found."""
+    """Run rounds until the time is over."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=None, help="seed of the first round (default: the time)")
     parser.add_argument("--examples", type=int, default=500, help="inputs per target and round")
-    parser.add_argument("--targets", default="parser,messages,bytes,answers", help="what to fuzz (default: all)")
+    parser.add_argument("--targets", default=",".join(TARGETS), help="what to fuzz (default: all)")
     arguments = parser.parse_args()
     targets = arguments.targets.split(",")
+    if unknown := set(targets) - set(TARGETS):
+        parser.error(f"--targets: there is no {', '.join(sorted(unknown))}; choose of {', '.join(TARGETS)}")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     logging.disable(logging.CRITICAL)  # gRPC logs every message that does not parse
 
     number = int(time.time()) if arguments.seed is None else arguments.seed
     end = time.monotonic() + 60 * arguments.minutes
     seen: Counter[str] = Counter()
-    with Probe(LocalVerifiers([*load(["math"]), BareVerifier()])) as probe:
+    found = 0
+    with Probe(LocalVerifiers([*load(["math"]), BareVerifier()])) as probe, Judge() as judge:
         while time.monotonic() < end:
             print(f"seed {number}: {dict(seen)}", flush=True)
-            if "parser" in targets:
-                fuzz_parser(arguments.examples, number, seen)
-            if "messages" in targets:
-                fuzz_messages(probe, arguments.examples, number, seen)
-            if "bytes" in targets:
-                fuzz_bytes(probe, arguments.examples // 5, number, seen)
-            if "answers" in targets:
-                fuzz_answers(probe, arguments.examples, number, seen)
+            for target in targets:
+                try:
+                    _fuzz(target, probe, judge, arguments.examples, number, seen)
+                except Exception:
+                    found += 1
+                    traceback.print_exc()
             number += 1
-    print(f"nothing found in {sum(seen.values())} inputs: {dict(seen)}")
-    return 0
+    print(f"{found or 'nothing'} found in {sum(seen.values())} inputs: {dict(seen)}")
+    return 1 if found else 0
+
+
+TARGETS = ("parser", "messages", "bytes", "answers", "extraction", "comparison", "words", "units")
+
+
+def _fuzz(target: str, probe: Probe, judge: Judge, examples: int, number: int, seen: Counter[str]) -> None:
+    match target:
+        case "parser":
+            fuzz_parser(examples, number, seen)
+        case "messages":
+            fuzz_messages(probe, examples, number, seen)
+        case "bytes":
+            fuzz_bytes(probe, examples // 5, number, seen)
+        case "answers":
+            fuzz_answers(probe, examples, number, seen)
+        case "extraction":
+            fuzz_extraction(examples, number, seen)
+        case "comparison":
+            fuzz_pairs(strategies.near_answers, judge, examples, number, seen)
+        case "words":
+            fuzz_words(judge, examples, number, seen)
+        case "units":
+            fuzz_pairs(strategies.quantities, judge, examples, number, seen)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,9 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import strategies as st
 
 from espalier.verifiers import check as c
+from espalier.verifiers.math.grammar.numerals import _PARTS, _TENS
+from espalier.verifiers.math.units import _PREFIXES, _SI, _TABLE
+from espalier.verifiers.math.words import NUMERALS, SCALES
 from espalier.verifiers.proto import MAX_ROUND_TO, MAX_SECONDS
 from espalier.verifiers.verdict import Evidence, Status, Verdict
 
@@ -150,7 +155,8 @@ def _fill(draw: st.DrawFn, message: Message, field: FieldDescriptor, depth: int)
         setattr(message, field.name, draw(value))
 
 
-_SNIPPETS = [*(Path(__file__).parent / "snippets.txt").read_text().splitlines(), " ", "\n"]
+_HERE = Path(__file__).parent
+_SNIPPETS = [*(_HERE / "snippets.txt").read_text().splitlines(), " ", "\n"]
 answers = st.one_of(
     st.lists(st.sampled_from(_SNIPPETS), max_size=25).map("".join),
     st.lists(st.sampled_from(_SNIPPETS), max_size=25).map(" ".join),
@@ -159,3 +165,81 @@ answers = st.one_of(
     st.builds(lambda snippet, times: snippet * times, st.sampled_from(_SNIPPETS), st.integers(1, 6000)),
 )
 """What a model might claim: mathematics, near-mathematics and rubbish."""
+
+
+def _rows(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (_HERE / name).read_text().splitlines()]
+
+
+_TOKEN = re.compile(r"\\[A-Za-z]+|[A-Za-z]+|\d+|.", re.DOTALL)
+
+
+def _changed(text: str, other: str, chance: random.Random) -> str:
+    """A text with one to three of its tokens left out, doubled, exchanged, or replaced by one of another text."""
+    tokens = _TOKEN.findall(text)
+    pool = _TOKEN.findall(other) + _SNIPPETS
+    for _ in range(chance.randint(1, 3)):
+        at = chance.randrange(len(tokens) + 1)
+        match chance.randrange(5):
+            case 0:
+                del tokens[at : at + 1]
+            case 1:
+                tokens[at:at] = tokens[at : at + 1]
+            case 2:
+                tokens[at:at] = [chance.choice(pool)]
+            case 3:
+                tokens[at : at + 1] = [chance.choice(pool)]
+            case _:
+                tokens[at : at + 2] = reversed(tokens[at : at + 2])
+    return "".join(tokens)
+
+
+def near(texts: list[str]) -> st.SearchStrategy[str]:
+    """These texts, and what a few changed tokens make of them."""
+    known = st.sampled_from(texts)
+    return known | st.builds(_changed, known, known, st.randoms(use_true_random=False))
+
+
+near_answers = near(sorted({row[side] for row in _rows("math_cases.jsonl") for side in ("gold", "answer")}))
+"""Answers of the table, and what a few changed tokens make of them."""
+
+near_responses = near(sorted({row["response"] for row in _rows("answer_cases.jsonl")}))
+"""Responses of the table, and what a few changed tokens make of them."""
+
+_NUMBER_WORDS = [*NUMERALS, *_TENS, *_PARTS, *SCALES, "hundred", "and", "a", "half", "minus", "negative", "dozen", "-"]
+numerals = st.lists(st.sampled_from(_NUMBER_WORDS), min_size=1, max_size=9).map(" ".join)
+"""Words of numbers in any order."""
+
+_UNITS = sorted({*_TABLE, *_SI, *(prefix + unit for prefix in _PREFIXES for unit in _SI), "°C", "mph", "kWh", "widget"})
+_unit = st.builds(
+    "{}{}{}".format,
+    st.sampled_from(["", "", "square ", "cubic ", "per "]),
+    st.sampled_from(_UNITS),
+    st.sampled_from(["", "", "", "s", "^2", "^{-1}", " squared", "/", "*", r"\cdot "]),
+)
+quantities = st.builds(
+    lambda value, units, upright: f"{value} " + (rf"\text{{{' '.join(units)}}}" if upright else " ".join(units)),
+    st.integers(-50, 5000) | st.sampled_from(["0.5", "1/3", r"\frac{1}{2}", "1,000", "x", "1e3", ""]),
+    st.lists(_unit, min_size=1, max_size=3),
+    st.booleans(),
+)
+"""Values with units, known and unknown, in any order."""
+
+
+def in_words(value: int) -> str:
+    """A whole number below 10^15 in English words."""
+    if value < 0:
+        return f"minus {in_words(-value)}"
+    for scale, word in ((10**12, "trillion"), (10**9, "billion"), (10**6, "million"), (1000, "thousand")):
+        if value >= scale:
+            rest = f" {in_words(value % scale)}" if value % scale else ""
+            return f"{in_words(value // scale)} {word}{rest}"
+    if value >= 100:
+        return f"{_ONES[value // 100]} hundred" + (f" and {in_words(value % 100)}" if value % 100 else "")
+    if value > 20:
+        tens = list(_TENS)[[*_TENS.values()].index(value // 10 * 10)]
+        return f"{tens}-{_ONES[value % 10]}" if value % 10 else tens
+    return _ONES[value]
+
+
+_ONES = {value: word for word, value in NUMERALS.items()}

@@ -20,6 +20,9 @@ _PARTS: Final = {
     **{"ninth": 9, "ninths": 9, "tenth": 10, "tenths": 10, "hundredth": 100, "hundredths": 100},
 }
 _LARGE: Final = {word: value for word, value in SCALES.items() if value > 100}
+_CHARACTERS: Final = 240
+"""Longest text that is read: "minus three hundred and seventy-seven trillion …" with its marks of LaTeX is shorter."""
+
 _PLAIN: Final = re.compile(r"[A-Za-z\s-]+|\d+ and a half")
 _WRAP: Final = re.compile(r"\\(?:text|mathrm|textbf|mbox)\s*\{([^{}]*)\}|\$")
 
@@ -56,7 +59,7 @@ def based_number(text: str) -> tuple[Node, bool] | None:
 
 def numeral(text: str) -> Number | None:
     """The number that a short text of words names; None for anything else."""
-    if len(text) > 120:
+    if len(text) > _CHARACTERS:
         return None
     plain = _WRAP.sub(lambda match: match.group(1) or "", text).strip().rstrip(".").lower()
     if not plain or not _PLAIN.fullmatch(plain):
