@@ -180,8 +180,30 @@ def test_lone_surrogates_do_not_break_a_run() -> None:
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [
+        (("math", "--reference", "5"), "No such option: --reference. For example: espalier verify math --gold"),
+        (("math", "--gould=5", "5"), "Did you mean --gold?"),
+        (("math", "--gold", "5", "--stepz"), "Did you mean --steps"),
+        (("math", "--gold", "5", "1", "2"), "One answer at a time: there is '2', too."),
+        (("custom", "bare", "--parameter", "{}", "5"), "Did you mean --parameters?"),
+        (("custom", "bare", "5", "6"), "there is '6', too"),
+        (("custom", "bare"), "Missing argument 'text'"),
+        (("code", "x.py"), "Missing option '--cases'"),
+        (("patch", "--check", "c.json"), "Missing argument 'patch'"),
+    ],
+)
+def test_a_mistyped_or_missing_part_is_named_with_the_usage(arguments: tuple[str, ...], hint: str) -> None:
+    result = espalier("verify", *arguments)
+    said = " ".join(result.output.replace("│", " ").split())
+    assert result.exit_code == 2
+    assert f"Usage: root verify {arguments[0]} " in said
+    assert hint in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
         (("math", "5"), "--gold"),
-        (("math", "--gold", "5"), "give the answer"),
+        (("math", "--gold", "5"), "the answer is missing"),
         (("math", "--gold", " ", "5"), "--gold is empty"),
         (("math", "--gold", "5", "--steps", "5"), "say how to judge"),
         (("math", "--numbers", "1,2", "5"), "belong together"),
@@ -190,7 +212,7 @@ def test_lone_surrogates_do_not_break_a_run() -> None:
         (("math", "--gold", "5", "5", "--token-file", "x"), "--address"),
         (("math", "--gold", "5", "5", "--address", "127.0.0.1:1", "--token-file", "/nonexistent"), "/nonexistent"),
         (("math", "--gold", "5", "--jsno"), "--jsno"),
-        (("math", "--gold", "5", "--jsno", "5"), "unexpected"),
+        (("math", "--gold", "5", "--jsno", "5"), "--jsno"),
         (("code", "/nonexistent.py", "--cases", "-"), "standard input: "),
         (("code", "-", "--cases", "-"), "standard input is either"),
         (("math", "--relation", " ", "5"), "check.constraints.constraints[0].relation.text: is empty"),

@@ -79,6 +79,33 @@ async def test_a_percentage_that_the_problem_asks_for(verifier: MathVerifier) ->
     assert (await verifier.verify(Claim(r"\boxed{12\%}"), ReferenceCheck("12"))).status is Status.FAIL
 
 
+ASKED = [
+    (r"\boxed{7} dozens of eggs", "7", "How many dozens of eggs will she eat?"),
+    (r"\boxed{4} million yuan", "4", "How much is left, in millions of yuan?"),
+    (r"\boxed{2516} in base eight", "2516", "Express 10101001110_2 in base eight."),
+    (r"\boxed{2516}_8", "2516", "Express it in base $8$."),
+    (r"\boxed{101} in binary", "101", "Write 5 in binary."),
+]
+
+
+@pytest.mark.parametrize(("text", "gold", "problem"), ASKED)
+async def test_a_scale_or_a_base_that_the_problem_asks_for(
+    verifier: MathVerifier, text: str, gold: str, problem: str
+) -> None:
+    assert (await verifier.verify(Claim(text, problem=problem), ReferenceCheck(gold))).status is Status.PASS
+    assert (await verifier.verify(Claim(text), ReferenceCheck(gold))).status is Status.UNKNOWN
+    assert (await verifier.verify(Claim(text, problem=problem), ReferenceCheck("9"))).status is Status.FAIL
+
+
+async def test_another_scale_or_base_than_the_problem_names_is_no_answer(verifier: MathVerifier) -> None:
+    claims = (
+        Claim(r"\boxed{4} thousand yuan", problem="How much is left, in millions of yuan?"),
+        Claim(r"\boxed{11} in base eight", problem="Write 1001_2 in base 7."),
+    )
+    for claim, gold in zip(claims, ("4", "11"), strict=True):
+        assert (await verifier.verify(claim, ReferenceCheck(gold))).status is Status.UNKNOWN
+
+
 async def test_constraints_decide(verifier: MathVerifier) -> None:
     check = ConstraintCheck((Relation("x^2 - 5x + 6 = 0", all_solutions=True),))
     assert (await verifier.verify(Claim("x = 2 or x = 3", bare=True), check)).status is Status.PASS

@@ -56,6 +56,14 @@ class Program:
 LONGEST = 4096
 """Characters of an answer that stands outside of a box; the rest of a longer one is not read."""
 
+BASES: Mapping[str, int] = MappingProxyType(
+    {
+        **{"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10},
+        **{"eleven": 11, "twelve": 12, "sixteen": 16, "binary": 2, "octal": 8, "hexadecimal": 16},
+    }
+)
+"""Names of bases of numerals."""
+
 STATEMENTS = 64
 """How many of the last boxes and phrases that could state an answer are looked at, where the later ones are denied."""
 
@@ -89,6 +97,15 @@ _GLUE = re.compile(
 )
 _NAME = re.compile(r"(?<![A-Za-z\\])(?P<name>[A-Za-z](?:_\{?\w{1,3}\}?)?\s*=\s*)[\s$]{0,4}$")
 _PERCENT = re.compile(r"\s{0,2}(?:\\[)\]]|\$)?\s{0,2}(?:\\?%|per\s?cent\b|pct\b)", re.IGNORECASE)
+_BEHIND = r"(?:[\s$]|\\[)\],; ~]|\*\*|\((?=base)|\\(?:text|textrm|mathrm|mbox)\s?\{){0,5}"
+_SCALED = re.compile(
+    rf"{_BEHIND}(?<![\w}}])(?P<scale>hundred|thousand|million|billion|trillion|dozens?)\b(?!-)", re.IGNORECASE
+)
+_IN_BASE = re.compile(
+    rf"{_BEHIND}(?<![\w}}])(?:(?:when\s)?(?:written|expressed)\s)?(?:in\s(?:\\text\{{)?)?"
+    rf"(?:base[\s~-]{{0,2}}(?:\}})?[\s$(\\]{{0,3}}(?P<base>\d{{1,2}}|{'|'.join(BASES)})\b(?!\s(?:unit|case|times))|(?<=in\s)(?P<named>binary|octal|hexadecimal)\b)",
+    re.IGNORECASE,
+)
 _DEGREES = re.compile(r"\s{0,2}(?:\^\s?\{?\s?\\circ\b\s?\}?|°)")
 
 _RETRACTED = re.compile(
@@ -97,16 +114,17 @@ _RETRACTED = re.compile(
     r"(?: (?:clearly|obviously|actually|still))? "
     r"(?:not (?:right|correct|it|the answer|possible)|wrong|incorrect|a mistake|an error|right\?)"
     r"|\b(?:this|that|it) is (?:wrong|incorrect)\b"
-    r"|^\W{0,6}(?:is|was) (?:wrong|incorrect|not (?:correct|right|the answer))"
+    r"|^\W{0,6}(?:is|was) (?:wrong|incorrect|not (?:correct|right|the answer))|\b(?:this|that|it) is false\s?[.!]"
     r"|\b(?:they|he|she) (?:is|are|was|were) (?:wrong|mistaken|incorrect)\b|\bi doubt (?:it|that|this)\b"
     r"|\b(?:that|this|it) (?:cannot|can't) be\s?[.!]|\bdoes(?: not|n't) (?:look|seem|sound) (?:right|correct)\b"
     r"|\b(?:ignore|disregard|forget) (?:that|this|it|the above|what i)\b|\bjust kidding\b|\bnever ?mind\b|\btry again\b"
     r"|\bshould (?:read|say)\b|\bedit:|\bif i am wrong\b"
     r"|\bi (?:made|see) (?:a|an|my) (?:\w+ )?(?:mistake|error|slip)\b|\bi was wrong\b|\bi miscalculated\b"
     r"|\bcorrection\b|\b(?:should|must) (?:actually |instead |rather |really )?(?:be|have been) "
+    r"(?!(?:the|our|a|correct|right|true) )"
     r"|(?:^\W{0,6}|[.!;]\s{1,2}|\b(?:but|however|yet|though|although|unfortunately),? )(?:it|this|that|which|we|i) "
     r"(?:also |actually |clearly )?(?:over-?count|under-?count|double[- ]count|counts? (?:\w+ ){0,4}twice\b"
-    r"|forg[eo]t|miss(?:es|ed)\b|overlook)"
+    r"|forg[eo]t|miss(?:es|ed)\b|overlook|ignor|neglect|omit)"
     r"|(?:^|[.!?]\s|\n)\s{0,2}(?:no|nope)\s?[,.!:;-]|\bactually,|\bnot \$?$",
     re.IGNORECASE,
 )
@@ -125,6 +143,12 @@ _DENIED_BEFORE = re.compile(
     |(?:for\s(?:example|instance)|e\.g\.|such\sas|as\sin|(?:answer|something)\slike),?
     |(?:not|don't|never)\s(?:write|answer|say|choose|put|box)
     |(?:can(?:not|'t)|(?:could|must|should|would)n't|won't)\s(?:be|equal)
+    |(?:anything|everything|nothing|all|any|every|each)\b[^.;!?\n]{{0,30}}\s(?:except|excluding)(?:\sfor)?|anything\sbut
+    |answer\s(?:is|was)\s(?:strictly\s|somewhat\s|a\slittle\s|much\s)?
+      (?:less|more|greater|smaller|bigger|larger|fewer|higher|lower)\sthan
+    |(?:it\s(?:is|was|would\sbe)\s(?:{_UNTRUE}|a\smistake|not\s(?:right|correct|true))
+      |(?:do\snot|don't|does\snot|doesn't|did\snot|didn't)\s(?:think|believe|agree|claim)|doubt)
+     (?:\s(?:that|to|the|a|final|answer|say|write|claim|conclude|give|is|was|be|it|this|value|result|count|equals?)\b){{0,7}}
     |not\s(?:true|the\scase)\sthat(?:\s(?!so\b|hence\b|thus\b|therefore\b|but\b|then\b)[\w'$\\=]{{1,20}}){{1,6}}
     |(?:{_UNTRUE}|old|outdated)\s(?:final\s)?(?:answer|result|guess|conclusion|attempt|solution)\s?(?:\s(?:is|was|would\sbe|here|of|to\sgive)|:)?)
     |\\neq?(?![A-Za-z])|≠|\\neg)
@@ -146,29 +170,55 @@ _GUESSED_BEFORE = re.compile(
        (?:thought|get|gets|got|found|guessed|answered|said|seems?|seemed|looks?|looked|appears?|appeared)
     |tempt(?:ing|ed)\s(?:to\s(?:say|answer|think|conclude|guess|write|give|believe)|answer|{_GUESS})
     |(?:first|initial|na[iï]ve|original|early|wild|tempting)\s(?:{_GUESS}|answer)\s(?:is|was|would\sbe|gives|gave|of)
+    |(?:some(?:one|body)?|many|most|others|an?)(?:\s(?:students?|people|person|readers?|solvers?|beginners?)|(?<!\ba)(?<!\ban))
+      (?:\s(?:would|might|may|could|will|often|incorrectly|wrongly)){{0,2}}
+      \s(?:says?|answers?|claims?|argues?|writes?|concludes?|guess(?:es)?|thinks?|believes?)
+    |answer\swould\shave\sbeen
+    |without\s(?:the|this|that|any|such)\s(?:restriction|condition|constraint|requirement|assumption)s?
     |na[iï]ve\s(?:count|approach|computation|calculation|reading|method)\s(?:gives|gave|yields|is|suggests|would)
     )\b(?:(?!\b(?:but|however|yet|so|hence|therefore|thus|actually|instead|then)\b)[^.;!?\n]){{0,60}}$""",
     re.IGNORECASE | re.VERBOSE,
 )
+_ADVERB = r"(?:\s(?:also|actually|clearly|certainly|definitely|obviously|probably|surely|still|thus))?"
+_WHO = r"(?:i|we|one|you)"
+_RIGHT = r"(?:correct|right|true|valid|it\b|(?:the|an?)\s(?:\w{1,10}\s)?(?:answer|solution|value|result|count)\b)"
+_REJECTED = r"(?:rejected|discarded|excluded|eliminated|disqualified|refuted|corrected|fixed|revised|ruled\sout)"
 _DENIED_BEHIND = re.compile(
     rf"""[\s$)\]*\\,—-]{{0,8}}(?:\?|✗|✘|❌|{_UNTRUE}\s?!
     |(?:text\{{\s?)?(?:
       \((?:reject(?:ed)?|discard(?:ed)?|extraneous|invalid|{_UNTRUE}|impossible
-        |not\s(?:valid|possible|allowed|a\ssolution|the\sanswer))\b
+        |not\s(?:valid|possible|allowed|a\ssolution|(?:the|our|my)\s(?:\w{{1,10}}\s)?answer))\b
       |(?:which\s|but\s|this\s|that\s|it\s){{0,2}}(?:
         fails?(?:[.;!]|\s(?:the|this|that|to|because|when|for|here|since)\b)|contradicts?\b|violates?\b
+        |(?:leads?\sto|gives?|yields?|causes?|results?\sin|produces?)\sa\scontradiction\b
         |(?:over|under)-?counts?\b|double[-\s]counts?\b|counts\s(?:\w{{1,20}}\s){{0,4}}twice\b
+        |differs?\sfrom\sthe\s(?:\w{{1,10}}\s)?answer\b
         |(?:seems|seemed|looks|looked)\s(?:right|correct|plausible|tempting|like\s(?:it|the\sanswer))\b
-        |(?:does\snot|doesn't|cannot|can't|did\snot|didn't)\s(?:satisfy|work|hold|fit|check|solve|meet|pass|qualify
-          |be\s(?:right|correct|true|the\sanswer))\b
-        |(?:is|was|must\sbe|has\sto\sbe)\s(?:\w{{1,20}}\sbut\s)?(?:{_UNTRUE}|invalid|extraneous|impossible|inadmissible
-          |rejected|discarded|ruled\sout|too\s(?:big|small|large|low|high|many|few)\b|an?\s(?:over|under)-?(?:count|estimate)
+        |(?:does\snot|doesn't|cannot|can't|did\snot|didn't){_ADVERB}\s(?:satisfy|work|hold|fit|check|solve|meet|pass|qualify
+          |count\b|be\s{_RIGHT})
+        |(?:should\snot|shouldn't|must\snot|mustn't)\sbe\s(?:chosen|counted|used|accepted|boxed|given|the\sanswer)\b
+        |would\s(?:contradict|violate\b|(?:be|have\sbeen)\s(?:{_UNTRUE}|invalid|impossible|too\s(?:big|small|large|low|high|many|few))\b
+          |have\sbeen\s{_RIGHT}
+          |be\s(?:only\s|just\s)?{_RIGHT}[^.;!?\n]{{0,40}}?\b(?:if|had|were|only|but|unless|without|assuming|provided|when|under)\b
+          |(?:make|give|mean)\b[^.;!?\n]{{1,60}}\b(?:impossible|contradiction|contradicts)\b)
+        |(?:has|have|had|needs?)\s(?:been|to\sbe){_ADVERB}\s{_REJECTED}
+        |(?:isn't|wasn't|(?:is|was){_ADVERB}\snot){_ADVERB}\s(?:{_RIGHT}|possible|allowed|admissible|quite\b
+          |what\s(?:the\s(?:problem|question)|{_WHO})\b)
+        |(?:is|was|must\sbe|has\sto\sbe)\s(?:\w{{1,20}}\s(?:but\s)?)?(?:{_UNTRUE}|invalid|extraneous|impossible|inadmissible
+          |{_REJECTED}|an?\s(?:over|under)-?(?:count|estimate))\b
+        |(?:is|was){_ADVERB}\s(?:(?:\w{{1,10}}\s)?too\s(?:big|small|large|low|high|many|few)\b|off\sby\b
+          |(?:less|more|greater|smaller|bigger|larger|fewer|higher|lower)\sthan\sthe\s(?:\w{{1,10}}\s)?(?:answer|value|count)\b
+          |(?:an?|the|my|our)\s(?:\w{{1,10}}\s){{0,2}}?(?:{_UNTRUE}|invalid|trap\b|distractor\b|red\sherring\b|typo\b|mistake\b|error\b
+            |miscalculation\b)
+          |(?:only|just|merely)\s(?:an?|my|our)\s(?:\w{{1,10}}\s)?(?:bound|estimate|approximation)\b
           |(?:only\s|just\s|merely\s)?(?:my|our|the|an?)\s
            (?:first|initial|original|na[iï]ve|early|earlier|wild|rough|tempting)\s(?:{_GUESS}|answer|idea|estimate)\b
-          |what\s(?:i|we|one|you)\s(?:(?:had|first|initially|originally|might)\s)?(?:thought|got|guessed|think|expect)
-          |what\s(?:i|we|one|you)\sgets?\s(?:if|when)\s(?:i|we|one|you)\s(?:forget|ignore|miss|overlook|double)
-          |not\squite\b|close\s?,?\sbut\b|almost\s(?:right|correct)\b
-          |not\s(?:valid|possible|allowed|admissible|correct|right|a\ssolution|the\s(?:right\s)?answer))\b)))""",
+          |(?:only\s|just\s|merely\s)an?\s{_GUESS}\b
+          |the\s(?:answer|solution|result|count)\s(?:to|for|of|in)\s(?:another|(?:an?|the)\s(?:different|other|easier|wrong))\b
+          |what\s{_WHO}\s(?:(?:had|first|initially|originally|might)\s)?(?:thought|got|guessed|think|expect)
+          |what\s{_WHO}\s(?:would\s)?(?:gets?|have|obtains?|finds?)\s(?:if|without|when\s{_WHO}\s(?:forget|ignore|miss|overlook|double)
+            |by\s(?:forgetting|ignoring|missing|overlooking))
+          |(?:close|near)\s?,?\s(?:but\b|to\sthe\s(?:\w{{1,10}}\s)?answer\b)|almost\s(?:right|correct)\b))))""",
     re.IGNORECASE | re.VERBOSE,
 )
 _MENTIONED = re.compile(
@@ -195,7 +245,9 @@ _OPERAND_BEFORE = re.compile(
      |{_FUNCTION}(?:\[\w{{1,3}}\]|[_^]\w|[_^]?\{{[^{{}}]{{1,40}}\}}){{0,2}}\s?[({{]?\s?
      |(?:[$=(]|\\left|\\[(\[])\s?\|\s?
      |(?<![A-Za-z\\])[A-Za-z](?:_\w)?\(\s?
-     |\b(?:negative|minus|twice|double|half\sof|reciprocal\sof|(?:square|cube)\sroot\sof
+     |\banswer\sis\s(?:the\s|an?\s|one\s)?(?:negative|opposite|square|cube|reciprocal|inverse|complement|negation|factorial
+       |third|quarter|fourth|tenth|half)\sof\s[$\\(\[]{{0,3}}\s?
+    |\b(?:negative|minus|twice|double|half\sof|reciprocal\sof|(?:square|cube)\sroot\sof
        |(?:one|two|\d)\s(?:more|less)\sthan)\s[$\\(\[]{{0,3}}\s?
     )$""",
     re.VERBOSE,
@@ -206,9 +258,13 @@ _OPERAND_BEHIND = re.compile(
      |[*/]\s?(?:\d|\\(?!text|mathrm|mbox))
      |-\s?(?:\d{{1,30}}|[A-Za-z]|\\[A-Za-z]{{1,9}})\s?(?:\$|\\[)\]])
      |{_FUNCTION}(?![A-Za-z])|\\pi(?![A-Za-z]))
-     |(?:\{{,\}}|,)\d{{3}}(?!\d)|\.\d|\\[,!]\s?\d|!\s?(?:\$|\\[)\]])
+     |(?:\{{,\}}|,)\d{{3}}(?!\d)|\.\d|-\d|:\d|[eE][+-]?\d|\s?(?:±|\\[lc]?dots)|\s\d{{1,9}}/\d|\\[,!]\s?\d|!\s?(?:\$|\\[)\]])
      |\((?:\d{{1,30}}|[a-z])\s?[-+*/^]
-     |(?:\\[)\]]|\$)?\s(?:(?:plus|minus|times|divided\sby)\s\$?(?:\d|one\b|two\b)|factorial\b
+     |\s?\\bmod\b
+     |(?:\\[)\]]|\$)?\s(?:(?:plus|minus|times|divided\sby|choose)\s\$?(?:\d|one\b|two\b)|factorial\b
+       |to\s\$?\d{{1,30}}(?!\d|\s(?:decimal|significant|digit|place))|raised\sto\b|to\sthe\s(?:\w{{1,10}}\s)?power\b|and\sa\s(?:half|third|quarter)\b
+       |or\s(?:more|fewer|less|greater|higher|lower|above|below)\b
+       |(?:halves|thirds|fifths|sixths|sevenths|eighths|ninths|tenths|hundredths|thousandths)\b(?!\sof\sthe\b)
        |(?:squared|cubed)(?!\s(?:cent|milli|kilo|met|inch|feet|foot|mile|yard|unit)))""",
     re.VERBOSE,
 )
@@ -519,7 +575,7 @@ def _boxed(text: str, *, alone: bool = False) -> Answer | None:
         if (later := _superseding(behind, full[-1].content)) is not None:
             return Answer(later, Found.PHRASE, count)
     full = full[: len(full) - len(denied)]
-    if not full or len(denied) == STATEMENTS or _is_operand(text, full):
+    if not full or len(denied) == STATEMENTS or _is_operand(text, full) or _is_one_of_cases(text, full):
         return None
     last = full[-1]
     if _has_alternative(text, last):
@@ -576,6 +632,18 @@ def _is_operand(text: str, full: list[_Box]) -> bool:
     else:
         within = _OPERAND_BEFORE.search(text, max(0, box.start - 120), box.start) is not None
     return (within or _OPERAND_BEHIND.match(text, box.end) is not None) and _EQUATED.match(text, box.end) is None
+
+
+_CONDITION = re.compile(r"[\s$)\\,]{0,6}(?:\\?(?:text|mbox)\s?\{\s?)?(?:if|when|otherwise|else)\b", re.IGNORECASE)
+_CASE = re.compile(r"(?:[^.;!?\n]|\.(?=\d)|;\s){1,120}")
+"""What may stand between two boxes of one sentence."""
+
+
+def _is_one_of_cases(text: str, full: list[_Box]) -> bool:
+    """Whether the last two boxes stand in one sentence, each under a condition of its own: neither is the answer."""
+    if len(full) < 2 or not all(_CONDITION.match(text, box.end) for box in full[-2:]):
+        return False
+    return _CASE.fullmatch(text, full[-2].end, full[-1].start) is not None
 
 
 _NOTHING = re.compile(r"(?:[\s$.?_]|\\(?:ldots|dots|cdots|square|quad|phantom\{[^{}]*\})(?![A-Za-z]))*")
@@ -659,6 +727,10 @@ def _content(text: str, box: _Box) -> str:
     """What a box holds, with the minus sign, exponent, letters, digits, percent or degrees that touch it."""
     content = _unboxed(box.content)
     content = _LEAD.sub("", content, count=1).strip()
+    if (scaled := _SCALED.match(text, box.end)) and _rational(content) is not None:
+        return f"{content} {scaled['scale'].lower()}"
+    if (based := _IN_BASE.match(text, box.end)) and re.fullmatch(r"-?[0-9A-Fa-f]{1,200}", content):
+        return f"{content}_{{{_base(based)}}}"
     negative = _MINUS.search(text[max(0, box.start - 4) : box.start]) is not None
     touching = None if _DEGREES.match(text, box.end) else _TOUCHING.match(text, box.end)
     if negative or touching:
@@ -669,6 +741,12 @@ def _content(text: str, box: _Box) -> str:
     if not re.search(r"\\circ|°|degree", content) and _DEGREES.match(text, box.end):
         return rf"{content}^\circ"
     return content
+
+
+def _base(match: re.Match[str]) -> int:
+    """The base that is named behind a box."""
+    named = (match["base"] or match["named"]).lower()
+    return int(named) if named.isdigit() else BASES[named]
 
 
 def _unboxed(text: str) -> str:

@@ -12,10 +12,13 @@ import re
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from difflib import get_close_matches
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from espalier.common.cli import NEGATIVE, OK, TROUBLE, Debug, Json, UsageError, errors, require_directory_of, say
 from espalier.common.errors import FieldError
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
 WINDOW = 64
 """Pairs that are judged at once."""
 
-MISTYPED = re.compile(r"--[a-z]{2}[a-z-]*")
+MISTYPED = re.compile(r"(?P<name>--[a-z]{2}[a-z-]*)(?:=.*)?", re.DOTALL)
 """Negative answers may look like options, so unknown options arrive as answers; this is none."""
 
 LANGUAGES = {".py": "python", ".cpp": "cpp", ".cc": "cpp", ".js": "javascript", ".mjs": "javascript"}
@@ -64,6 +67,31 @@ verifiers_app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+
+ANSWERS = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+
+class AnswerCommand(TyperCommand):
+    """A command whose answer may begin with a minus: an option that it does not know is an answer, unless it is
+    `MISTYPED`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        known = {name for parameter in self.get_params(ctx) for name in (*parameter.opts, *parameter.secondary_opts)}
+        for arg in takewhile(lambda arg: arg != "--", args):
+            mistyped = MISTYPED.fullmatch(arg)
+            if mistyped and mistyped["name"] not in known:
+                ctx.fail(f"No such option: {mistyped['name']}.{self._hint(mistyped['name'], known)}")
+        super().parse_args(ctx, args)
+        if ctx.args:
+            ctx.fail(f"One answer at a time: there is {ctx.args[0]!r}, too. Put an answer with spaces into quotes.")
+        return []
+
+    def _hint(self, name: str, known: set[str]) -> str:
+        close = get_close_matches(name, sorted(known))
+        example = next((line for line in (self.help or "").splitlines() if line.startswith("espalier ")), "")
+        return f" Did you mean {' or '.join(close)}?" if close else f" For example: {example}" if example else ""
+
+
 Address = Annotated[
     list[str] | None,
     typer.Option("--address", metavar="HOST:PORT", help="Ask this server instead of this process; repeat for several."),
@@ -75,7 +103,7 @@ ServerAuthority = Annotated[
 Timeout = Annotated[float | None, typer.Option(help="Seconds for one verdict; late is ERROR.", min=0.001)]
 
 
-@verify_app.command("math", epilog=_EPILOG, context_settings={"ignore_unknown_options": True})
+@verify_app.command("math", epilog=_EPILOG, cls=AnswerCommand, context_settings=ANSWERS)
 def verify_math(
     text: Annotated[
         str | None, typer.Argument(help="The answer, or with --response a whole response; - reads standard input.")
@@ -132,9 +160,10 @@ def verify_math(
             return
         check = _math_check(gold, options, relation or [], domain or [], numbers, target, steps)
         if text is None:
-            raise UsageError("give the answer to judge, - for standard input, or --pairs FILE")
-        if MISTYPED.fullmatch(text):
-            raise UsageError(f"there is no option {text}")
+            raise UsageError(
+                "the answer is missing: give it behind the options, or - for standard input, or --pairs FILE. "
+                "For example: espalier verify math --gold 1/2 0.5"
+            )
         claim = Claim(_read(text).decode(errors="replace") if text == "-" else text, not response, problem)
         asyncio.run(_verify_one(judges, claim, check, timeout, as_json))
 
@@ -210,7 +239,7 @@ def verify_patch(
         asyncio.run(_verify_one(judges, claim, read_patch_check(check), timeout, as_json, report))
 
 
-@verify_app.command("custom", epilog=_EPILOG, context_settings={"ignore_unknown_options": True})
+@verify_app.command("custom", epilog=_EPILOG, cls=AnswerCommand, context_settings=ANSWERS)
 def verify_custom(
     verifier: Annotated[str, typer.Argument(help="Name of a verifier that takes custom checks.")],
     text: Annotated[str, typer.Argument(help="The answer, or with --response a whole response; - reads stdin.")],
@@ -228,8 +257,6 @@ def verify_custom(
 ) -> None:
     """Judge an answer by a verifier that another package brings (docs/verifiers.md)."""
     with errors(debug):
-        if MISTYPED.fullmatch(text):
-            raise UsageError(f"there is no option {text}")
         claim = Claim(_read(text).decode(errors="replace") if text == "-" else text, not response, problem)
         judges = _judges([verifier], address, token_file, tls_ca)
         asyncio.run(_verify_one(judges, claim, CustomCheck(verifier, parameters), timeout, as_json))

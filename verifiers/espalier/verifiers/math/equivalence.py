@@ -60,6 +60,7 @@ from espalier.verifiers.math.tree import (
     walk,
 )
 from espalier.verifiers.math.units import PLAIN, PRIMES, lookup
+from espalier.verifiers.math.words import SCALES
 
 _COUNT = (("count", 1),)
 CLOCK = re.compile(r"(?P<hour>\d{1,2}):(?P<minute>\d{2})(?P<half> am| pm)?")
@@ -666,6 +667,8 @@ def _values(gold: Node, claim: Node, options: MathOptions) -> Equality:
             if _is("rad", gold) or Constant("pi") in walk(gold)
             else unless_different(same, "radians, in the answer only")
         )
+    if isinstance(gold, Number) and (value := _without_scale(claim)) is not None and same_value(gold, value).equal:
+        return doubt(_SCALE)
     if _is("%", gold) != _is("%", claim) and not options.percent_as_fraction:
         return Equality(False, "a percentage and a plain number")
     if _is("°", gold) != _is("°", claim) and options.missing_unit_ok:
@@ -678,6 +681,18 @@ def _values(gold: Node, claim: Node, options: MathOptions) -> Equality:
     if _is("°", gold) and _is("°", claim) and isinstance(gold, Apply) and isinstance(claim, Apply):
         return _rounded(gold.args[0], claim.args[0], options)
     return _rounded(gold, claim, options)
+
+
+_SCALE = "a scale that only the answer names"
+
+
+def _without_scale(node: Node) -> Node | None:
+    """The 5 of "5 million"; None for anything else."""
+    match node:
+        case Apply("*", (Number() as value, Number(scale, None))) if scale in SCALES.values():
+            return value
+        case _:
+            return None
 
 
 def _ratios(gold: Node, claim: Node) -> Equality:
@@ -749,7 +764,10 @@ def _quantities(gold: Node, claim: Node, options: MathOptions) -> Equality:
     if unit.dimensions == _COUNT:
         counted = [Apply("*", (side.value, Number(unit.factor))) if isinstance(side, Quantity) else side
                    for side in (gold, claim)]  # fmt: skip
-        return same_value(*counted)
+        compared = same_value(*counted)
+        if compared.equal is False and isinstance(claim, Quantity) and not isinstance(gold, Quantity):
+            return doubt(_SCALE) if same_value(gold, claim.value).equal else compared
+        return compared
     if not options.missing_unit_ok:
         return Equality(False, f"{unit.name} on one side only")
     compared = _values(left, right, options)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from fractions import Fraction
 from types import TracebackType
 from typing import Any, Self
 
 from espalier.common.errors import FieldError
-from espalier.verifiers.answer import Answer, answer_of, no_answer
+from espalier.verifiers.answer import BASES, Answer, answer_of, no_answer
 from espalier.verifiers.check import Check, Claim, ConstraintCheck, MathOptions, ReferenceCheck, StepCheck
 from espalier.verifiers.consensus import EquivalenceClass, equivalence_classes
 from espalier.verifiers.math.limits import LIMITS
@@ -22,6 +22,8 @@ from espalier.verifiers.verdict import Evidence, Status, Verdict
 
 _SIMPLE = re.compile(r"([+-]?\d{1,40})(?:/([1-9]\d{0,39})|\.(\d{1,40}))?")
 _PERCENT = re.compile(r"\\?%|\bper\s?cent(?:age)?\b")
+_SCALE = re.compile(r"\s*\b(hundred|thousand|million|billion|trillion|dozen)s?\b")
+_BASED = re.compile(r"_\{?(\d{1,2})\}?$")
 QUICK_SECONDS = 0.1
 """Processor time of a task among the quick ones."""
 
@@ -106,11 +108,12 @@ class MathVerifier:
             return no_answer(check)
         if isinstance(check, ReferenceCheck):
             verdict = await self._against(check.answer, answer, check.options, timeout)
-            bare = _without_percent(check.answer, answer, claim.problem)
-            if verdict.status is Status.FAIL and bare is not None:
-                gold, stripped = bare
+            if verdict.status not in (Status.FAIL, Status.UNKNOWN):
+                return verdict
+            for gold, stripped in _as_asked(check.answer, answer, claim.problem):
                 retried = await self._against(gold, stripped, check.options, timeout)
-                return retried if retried.passed else verdict
+                if retried.passed:
+                    return retried
             return verdict
         if isinstance(check, ConstraintCheck):
             return await self._constraints(claim, answer, check, timeout)
@@ -309,12 +312,23 @@ def _fraction_of(text: str) -> Fraction:
     return Fraction(text)
 
 
-def _without_percent(gold: str, answer: Answer, problem: str) -> tuple[str, Answer] | None:
-    """Both sides without the percent sign of one of them, when the problem itself asks for a percentage."""
+def _as_asked(gold: str, answer: Answer, problem: str) -> Iterator[tuple[str, Answer]]:
+    """Both sides without what only one of them says, and the problem asks for: a percentage, millions, a base."""
     claim = answer.text
-    if ("%" in gold) == ("%" in claim) or not _PERCENT.search(problem):
-        return None
-    return _PERCENT.sub("", gold), replace(answer, text=_PERCENT.sub("", claim))
+    if ("%" in gold) != ("%" in claim) and _PERCENT.search(problem):
+        yield _PERCENT.sub("", gold), replace(answer, text=_PERCENT.sub("", claim))
+    scale = _SCALE.search(claim)
+    if scale and not _SCALE.search(gold) and re.search(rf"\b{scale[1]}", problem, re.IGNORECASE):
+        yield gold, replace(answer, text=_SCALE.sub("", claim))
+    based = _BASED.search(claim)
+    if based and not _BASED.search(gold) and re.search(_called_base(int(based[1])), problem, re.IGNORECASE):
+        yield gold, replace(answer, text=claim[: based.start()])
+
+
+def _called_base(base: int) -> str:
+    """A pattern of the ways in which a problem names a base."""
+    names = "|".join(name for name, value in BASES.items() if value == base)
+    return rf"_\{{?{base}(?!\d)|\b(?:base[\s$-]{{0,3}})?(?:{names})\b|\bbase[\s$-]{{0,3}}{base}(?!\d)"
 
 
 def _extraction(answer: Answer) -> Evidence:
