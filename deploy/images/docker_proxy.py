@@ -38,7 +38,7 @@ LISTING = re.compile(r"(?:/v1\.\d+)?/containers/json")
 PLAIN = re.compile(r"(?:/v1\.\d+)?(/_ping|/version|/info|/containers/create)")
 """Without a query."""
 
-BOX = {"User": "65534:65534", "NetworkDisabled": True, "WorkingDir": "/tmp"}  # noqa: S108 (in the box)
+BOX = {"NetworkDisabled": True, "WorkingDir": "/tmp"}  # noqa: S108 (in the box)
 """Fields of a container that must be so."""
 
 BOX_HOST = {
@@ -52,7 +52,10 @@ BOX_HOST = {
 }
 """Fields of its HostConfig that must be so."""
 
-BOX_FREE = {"Image", "Entrypoint", "Cmd", "Labels", "OpenStdin", "StdinOnce"} | {
+USERS = (range(0x7000_0000, 0x8000_0000), range(1 << 14, 65534))
+"""A box has one of them for itself: of the first where containers have the host's users, of the second elsewhere."""
+
+BOX_FREE = {"User", "Image", "Entrypoint", "Cmd", "Labels", "OpenStdin", "StdinOnce"} | {
     f"Attach{stream}" for stream in ("Stdin", "Stdout", "Stderr")
 }
 """Fields of a container that may be anything, beside what `box_of` says of them."""
@@ -112,6 +115,9 @@ def box_of(container: Any, seccomp: Any, zygote_seccomp: Any = None) -> dict[str
     _same(host, BOX_HOST, "HostConfig.")
     if unknown := (own.keys() - BOX.keys() - BOX_FREE) | (host.keys() - BOX_HOST.keys() - BOX_HOST_LIMITED):
         raise Refused(f"a box does not set {', '.join(sorted(unknown))}")
+    user = re.fullmatch(r"([0-9]{5,10}):\1", str(own.get("User")))
+    if user is None or not any(int(user[1]) in users for users in USERS):
+        raise Refused("User has to be the sandbox's: one number twice, of 1879048192 to 2147483647 or 16384 to 65533")
     if not re.fullmatch(r"espalier-sandbox:[a-z0-9_.-]+", str(own.get("Image"))):
         raise Refused("the image has to be espalier-sandbox:…")
     if not isinstance(own.get("Labels"), dict) or LABEL not in own["Labels"]:

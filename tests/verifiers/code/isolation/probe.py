@@ -132,7 +132,7 @@ FACTS = {
     "processes": lambda: [int(pid) == os.getpid() or pid for pid in os.listdir("/proc") if pid.isdigit()],
     "parent": os.getppid,
     "user": lambda: [status("Uid"), status("Gid")],
-    "groups": lambda: [group for group in status("Groups") if group != "65534"],
+    "groups": lambda: [group for group in status("Groups") if group not in ("65534", str(os.getgid()))],
     "capabilities": lambda: [int(status(name)[0], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")],
     "capabilities of process 1": lambda: [int(status(name, 1)[0], 16) for name in ("CapPrm", "CapEff", "CapBnd")],
     "no new privileges": lambda: status("NoNewPrivs"),

@@ -17,8 +17,9 @@ from espalier.verifiers.code.sandbox import BoxSpec, Command, CommandOutcome, Co
 
 log = structlog.get_logger()
 
-GRACE_SECONDS = 5.0
-"""Our clock ends a box this long after the runner should have; only a broken box needs it."""
+GRACE_SECONDS = 15.0
+"""Our clock ends a box this long after the runner should have; only a broken box needs it, and programs that swap pages
+of memory on a busy machine, whose end takes seconds."""
 
 READY_SECONDS = 60.0
 """For a new outer sandbox, on a machine that is busy."""

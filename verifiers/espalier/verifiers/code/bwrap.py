@@ -16,8 +16,8 @@ from espalier.verifiers.code.box import BoxChannel
 from espalier.verifiers.code.cgroup import ControlGroup, GroupLimits, Hierarchy, find_hierarchy
 from espalier.verifiers.code.sandbox import PACKAGES, SHM_BYTES, BoxSpec, SandboxError
 from espalier.verifiers.code.seccomp import bpf_program
+from espalier.verifiers.code.users import NOBODY, own_user, users_here
 
-NOBODY = 65534
 OVERHEAD_MIB = 32
 """Memory for the runner itself."""
 END_SECONDS = 5.0
@@ -37,8 +37,9 @@ def rootfs_directory() -> Path:
 class BwrapLauncher:
     """Starts bubblewraps out of the same root file systems as the images.
 
-    As under Docker the command is process 1 and the same system calls are allowed. A bubblewrap ends with the thread
-    that made it (`--die-with-parent`); `prepare` removes the control groups of dead owners. Without a zygote, as a box
+    Started by root, each has a user of the host for itself; otherwise all have the user of this process. As under
+    Docker the command is process 1 and the same system calls are allowed. A bubblewrap ends with the thread that made
+    it (`--die-with-parent`); `prepare` removes the control groups of dead owners. Without a zygote, as a box
     of its own, it differs: files in /tmp may be executed, and their number is bounded only through the memory that they
     take.
 
@@ -160,7 +161,8 @@ class BwrapLauncher:
         """Root gives itself up before there is a box: inside one, its user would own the files of the host's root."""
         if os.geteuid() != 0:
             return ()
-        identity = (f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
+        user = own_user(users_here())
+        identity = (f"--reuid={user}", f"--regid={user}", "--clear-groups")
         return ("/usr/bin/setpriv", *identity, "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", "--")
 
     @staticmethod

@@ -19,6 +19,7 @@ from espalier.verifiers.code.box import BoxChannel, ZygoteRefused
 from espalier.verifiers.code.owner import owner_is_dead, owner_tag
 from espalier.verifiers.code.sandbox import PACKAGES, SHM_OPTIONS, BoxSpec, SandboxError, tmp_options
 from espalier.verifiers.code.seccomp import docker_profile
+from espalier.verifiers.code.users import REMAPPED, UNUSED, own_user
 
 LABEL = "espalier.sandbox"
 IMAGE_REPOSITORY = "espalier-sandbox"
@@ -35,8 +36,9 @@ STDOUT = 1
 class DockerLauncher:
     """Starts containers through the daemon that DOCKER_HOST names.
 
-    The command is process 1. It ends, and the daemon removes the container, when our end of the attached stream closes:
-    nothing outlives a killed owner but a container caught between creation and start, which `prepare` removes.
+    Each has a user for itself, and the command is process 1. It ends, and the daemon removes the container, when our
+    end of the attached stream closes: nothing outlives a killed owner but a container caught between creation and
+    start, which `prepare` removes.
 
     Args:
         runtime: OCI runtime, for example "runsc"; None for the daemon's default.
@@ -53,6 +55,8 @@ class DockerLauncher:
         self._owner = owner_tag()
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="docker")
         self._client: docker.APIClient | None = None
+        self._remapped: bool | None = None
+        """Whether the daemon maps the users of containers; not known before it was asked."""
         self._removals: set[asyncio.Task[None]] = set()
         """Of containers that were not wanted any more, or did not start."""
 
@@ -121,9 +125,18 @@ class DockerLauncher:
             if owner_is_dead(found["Labels"][LABEL]):
                 self._remove_now(found["Id"])
 
+    def _users(self) -> range:
+        """The users that a container may have: a daemon in a user namespace has fewer, and none of them is the host's
+        own user of that number."""
+        if self._remapped is None:
+            options = " ".join(self._api().info().get("SecurityOptions") or ())
+            self._remapped = "name=rootless" in options or "name=userns" in options
+        return REMAPPED if self._remapped else UNUSED
+
     def _create(self, spec: BoxSpec, command: tuple[str, ...], zygote: bool) -> tuple[str, socket.socket]:
         memory = (spec.memory_mib + OVERHEAD_MIB) << 20
         api = self._api()
+        user = own_user(self._users())
         access = f"rw,nosuid,nodev,{'exec' if spec.executable_tmp else 'noexec'}"
         # Where paths of /proc are covered, the kernel lets a zygote mount no other; it hides them in its boxes itself.
         uncovered: dict[str, list[str]] = {"MaskedPaths": [], "ReadonlyPaths": []} if zygote else {}
@@ -132,7 +145,7 @@ class DockerLauncher:
                 f"{IMAGE_REPOSITORY}:{spec.image}",
                 entrypoint=list(command),
                 command=[],
-                user="65534:65534",
+                user=f"{user}:{user}",
                 working_dir="/tmp",  # noqa: S108 (inside the box)
                 environment={},
                 stdin_open=True,

@@ -92,8 +92,8 @@ class BoxSpec:
         memory_mib: Memory for the programs, files in /tmp included.
         executable_tmp: Files in /tmp may be executed (compiled languages).
         tmp_mib: Size of /tmp.
-        packages: Directory of this machine that is mounted read-only at /tmp/packages; empty: none. The user that boxes
-            run as (65534) must be able to read it.
+        packages: Directory of this machine that is mounted read-only at /tmp/packages; empty: none. All
+            users must be able to read it.
     """
 
     image: str

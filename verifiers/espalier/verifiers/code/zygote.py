@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from espalier.verifiers.code.runner import WORK, main, send, set_dumpable
 
 PACKAGES = f"{WORK}/packages"
+NOBODY = 65534
 SHM = "/dev/shm"  # noqa: S108 (inside the box)
 INOTIFY_INSTANCES = 8
-"""The host gives all boxes together few of them (128)."""
+"""The host gives a user few of them (128), and there may be one user for all boxes."""
 ANOTHER = 10
 """Exit status of a runner whose owner wants another box."""
 PERMANENT = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EINVAL, errno.ENOSPC)
@@ -152,7 +153,7 @@ def confine(
     mount("", "/proc/sys", MS_REMOUNT | MS_BIND | MS_RDONLY | PLAIN)
     mount("", "/proc", MS_REMOUNT | MS_BIND | MS_RDONLY | PLAIN)
     call("unshare", CLONE_NEWUSER)
-    map_user(user, group, proc)
+    map_user(NOBODY, NOBODY, proc)
     os.chdir(WORK)
     drop_capabilities()
     call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -164,10 +165,10 @@ def confine(
 
 
 def map_user(user: int, group: int, proc: str = "/proc") -> None:
-    """In a new user namespace: the same user and group, and no others."""
+    """In a new user namespace: this user and group of the one around it, under the name of nobody, and no others."""
     write(f"{proc}/self/setgroups", "deny")
-    write(f"{proc}/self/uid_map", f"{user} {user} 1")
-    write(f"{proc}/self/gid_map", f"{group} {group} 1")
+    write(f"{proc}/self/uid_map", f"{NOBODY} {user} 1")
+    write(f"{proc}/self/gid_map", f"{NOBODY} {group} 1")
 
 
 def write(path: str, text: str) -> None:

@@ -18,4 +18,4 @@ class PatchSettings(BaseSettings):
     repositories: Path = Field(default_factory=lambda: cache_directory("repositories"))
     """The store: archives of repositories, each named by its SHA-256."""
     environments: Path = Field(default_factory=lambda: cache_directory("environments"))
-    """Directories of packages that tests may import, by name; readable by the user of the boxes (65534)."""
+    """Directories of packages that tests may import, by name; all users must be able to read them."""
