@@ -10,6 +10,7 @@ import os
 
 from espalier.runtime.sglang.plugin import compat
 from espalier.runtime.sglang.plugin.preconditions import Preconditions
+from espalier.runtime.sglang.plugin.prefill_turns import PrefillTurns
 
 
 def register() -> None:
@@ -17,7 +18,13 @@ def register() -> None:
     from sglang.srt.plugins.hook_registry import HookRegistry, HookType
 
     installed = compat.installed()
-    preconditions = Preconditions(os.environ, compat.disagreements(installed))
+    problems = compat.disagreements(installed)
+    turns = PrefillTurns(0)
+    try:
+        turns = PrefillTurns.of(os.environ)
+    except ValueError as error:
+        problems = [*problems, str(error)]
+    preconditions = Preconditions(os.environ, problems)
     HookRegistry.register(compat.VERIFY, preconditions.verify, HookType.AFTER)
     HookRegistry.register(compat.TOKENIZER, preconditions.tokenizer_ready, HookType.AFTER)
     if preconditions.problems:
@@ -26,4 +33,4 @@ def register() -> None:
     from espalier.runtime.sglang.plugin.tree_attention.backend import tree_attention
 
     attention = tree_attention(os.environ, compat.disagreements(installed, compat.ATTENTION_SIGNATURES))
-    Hooks(preconditions, installed, attention).register(HookRegistry, HookType)
+    Hooks(preconditions, installed, attention, turns).register(HookRegistry, HookType)

@@ -14,6 +14,7 @@ from espalier.runtime.sglang.plugin.fork_join import ForkJoinScheduler
 from espalier.runtime.sglang.plugin.output import slice_chunk
 from espalier.runtime.sglang.plugin.positions import Positions
 from espalier.runtime.sglang.plugin.preconditions import Preconditions
+from espalier.runtime.sglang.plugin.prefill_turns import PrefillTurns
 from espalier.runtime.sglang.plugin.suspended import SuspendedReason
 from espalier.runtime.sglang.plugin.tree_attention.backend import TreeAttention
 from espalier.runtime.sglang.plugin.tree_attention.chains import chains
@@ -22,12 +23,15 @@ from espalier.runtime.sglang.plugin.tree_attention.chains import chains
 class Hooks:
     """What is done at each hook of the scheduler's process. The other processes call none of them."""
 
-    def __init__(self, preconditions: Preconditions, installed: str, attention: TreeAttention | None) -> None:
+    def __init__(
+        self, preconditions: Preconditions, installed: str, attention: TreeAttention | None, turns: PrefillTurns
+    ) -> None:
         """
         Args:
             preconditions: Says whether the server can serve native parallel reasoning.
             installed: Version of SGLang.
             attention: Is told which requests share what; None: the stock kernels decode.
+            turns: Says when prefills wait for company.
         """
         self._preconditions = preconditions
         self._installed = installed
@@ -35,6 +39,7 @@ class Hooks:
         self._fork_join: ForkJoinScheduler | None = None
         self._admission: ForkAdmission | None = None
         self._positions = Positions()
+        self._turns = turns
 
     def register(self, registry: Any, kind: Any) -> None:
         """Enter all hooks into SGLang's registry; `kind` is its `HookType`."""
@@ -122,6 +127,12 @@ class Hooks:
             return original(scheduler, running_batch)
         self._fork_join.requeue(running_batch)
         was_full = running_batch.batch_is_full
+        may_wait = not was_full and scheduler.chunked_req is None
+        if may_wait and self._turns.wait(len(running_batch.reqs), len(scheduler.waiting_queue)):
+            running_batch.batch_is_full = True  # so SGLang admits nobody in this pass
+            plan = original(scheduler, running_batch)
+            plan.running_batch.batch_is_full = False
+            return plan
         plan = original(scheduler, running_batch)
         idle = plan.batch_to_run is None and all(request.finished() for request in plan.running_batch.reqs)
         if idle and was_full:
