@@ -18,12 +18,12 @@ def register() -> None:
     from sglang.srt.plugins.hook_registry import HookRegistry, HookType
 
     installed = compat.installed()
-    problems = compat.disagreements(installed)
+    problems = list(compat.disagreements(installed))
     turns = PrefillTurns(0)
     try:
         turns = PrefillTurns.of(os.environ)
     except ValueError as error:
-        problems = [*problems, str(error)]
+        problems.append(str(error))
     preconditions = Preconditions(os.environ, problems)
     HookRegistry.register(compat.VERIFY, preconditions.verify, HookType.AFTER)
     HookRegistry.register(compat.TOKENIZER, preconditions.tokenizer_ready, HookType.AFTER)
