@@ -50,6 +50,18 @@ async def test_a_reply_may_take_longer_than_a_head(monkeypatch: pytest.MonkeyPat
             assert reply.status_code == 200
 
 
+async def test_a_client_that_offers_http_2_is_answered_over_http_1() -> None:
+    """As Java's own client does with every request: its body must not be taken for another protocol's."""
+    offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABkAAQBAAAAAAIAAAAA"}
+    async with (
+        serving(ScriptedEngine.of("\\boxed{42}"), ScriptedJudge({"42": PASS})) as served,
+        httpx.AsyncClient(timeout=20) as client,
+    ):
+        for _ in range(2):  # the second request comes over the same connection
+            reply = await client.post(f"{served.http}/chat/completions", json=BODY, headers=offer)
+            assert reply.json()["choices"][0]["message"]["content"] == "42"
+
+
 async def test_a_body_that_does_not_come_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests, "BODY_SECONDS", 0.2)
     async with connected(ScriptedEngine.of("42")) as (_, (reader, writer)):

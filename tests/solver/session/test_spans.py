@@ -130,6 +130,6 @@ def test_spans_are_exported_only_where_the_environment_says(monkeypatch: pytest.
         monkeypatch.delenv(name, raising=False)
     assert export() is False
     monkeypatch.setenv(ENDPOINTS[0], "http://127.0.0.1:4318")
-    monkeypatch.setattr("espalier.solver.session.spans._installed", lambda: False)
+    monkeypatch.setattr("espalier.solver.session.spans.find_spec", lambda _: None)
     with pytest.raises(ValueError, match=r"\[otel\]"):
         export()

@@ -471,6 +471,8 @@ def no_answer(check: Check | None) -> Verdict:
 
 def _spoken(text: str) -> str:
     """What follows the last block and the thoughts, without the thoughts."""
+    if "<" not in text:  # with which all of them begin
+        return text
     text = _TURN_END.split(text, maxsplit=1)[0].rpartition(_BLOCK_END)[2]
     ends = list(_THINK_END.finditer(text))
     if ends:
@@ -555,6 +557,10 @@ def _one_token(text: str, start: int, partners: Mapping[int, int]) -> int:
     return end
 
 
+_PLAIN_END = " .$\n"
+"""What stands behind the last box of most responses: it takes nothing back."""
+
+
 def _boxed(text: str, *, alone: bool = False) -> Answer | None:
     """The last box that holds something and is not taken back, joined with those that belong to it.
 
@@ -578,21 +584,20 @@ def _boxed(text: str, *, alone: bool = False) -> Answer | None:
     if not full or len(denied) == STATEMENTS or _is_operand(text, full) or _is_one_of_cases(text, full):
         return None
     last = full[-1]
-    if _has_alternative(text, last):
-        return None
     tail = text[last.end :]
-    if (taken_back := _taken_back(tail)) is not None:
-        return None if alone else _replacement(tail[taken_back:], count)
-    if (later := _superseding(tail, last.content)) is not None:
-        return None if alone else Answer(later, Found.PHRASE, count)
+    if tail.strip(_PLAIN_END):
+        if _has_alternative(text, last):
+            return None
+        if (taken_back := _taken_back(tail)) is not None:
+            return None if alone else _replacement(tail[taken_back:], count)
+        if (later := _superseding(tail, last.content)) is not None:
+            return None if alone else Answer(later, Found.PHRASE, count)
     found = _joined(text, full)
     return Answer(found, Found.BOXED, count) if found else None
 
 
 def _superseding(tail: str, content: str) -> str | None:
     """The plain number that the text behind a box states last as the answer, where the box holds another one."""
-    if not tail.strip(" .$\n"):  # as most responses end
-        return None
     boxed = _rational(content)
     if boxed is None:
         return None

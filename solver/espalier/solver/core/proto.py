@@ -6,7 +6,7 @@ first field that nothing can be done with raises :class:`FieldError` with its pa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.message import Message
 
 from espalier.common.errors import FieldError
-from espalier.runtime.engine import BranchClosed, BranchOpened, Finished, FinishReason, Joined, Tokens, Usage
+from espalier.runtime.engine import BranchClosed, BranchOpened, Event, Finished, FinishReason, Joined, Tokens, Usage
 from espalier.runtime.prompt import ROLES, ChatMessage
 from espalier.solver.core.candidate import BranchAnswer, Candidate, Repair, Spec
 from espalier.solver.core.events import (
@@ -109,108 +109,86 @@ def encode_event(solve_id: str, event: SolveEvent, seconds: float, *, deltas: bo
     Returns:
         The message; None for tokens without `deltas`.
     """
-    message = pb.SolveEvent(seconds=seconds, solve_id=solve_id)
+    told = _told(solve_id, event, deltas=deltas)
+    return None if told is None else pb.SolveEvent(seconds=seconds, solve_id=solve_id, **told)
+
+
+def _told(solve_id: str, event: SolveEvent, *, deltas: bool) -> dict[str, Any] | None:
+    """What is told of an event, under the name of its kind."""
     match event:
-        case Streamed():
-            return _encode_streamed(message, event, deltas=deltas)
         case Accepted(problem, policy, budget, seed):
-            accepted = message.accepted
-            accepted.problem.CopyFrom(encode_problem(problem))
-            accepted.policy, accepted.seed = encode_text(policy), seed
-            accepted.budget.CopyFrom(pb.Budget(**_values(budget)))
+            accepted = {"problem": encode_problem(problem), "policy": encode_text(policy)}
+            return {"accepted": {**accepted, "budget": _values(budget), "seed": seed}}
         case CandidateStarted(spec, question, prompt):
-            started = message.candidate_started
-            started.spec.CopyFrom(pb.CandidateSpec(**_values(spec)))
-            if question is not None:
-                started.question = encode_text(question)
-            if deltas:
-                started.prompt.extend(prompt)
+            asked = None if question is None else encode_text(question)
+            return {"candidate_started": {"spec": _values(spec), "question": asked, "prompt": prompt if deltas else ()}}
+        case Streamed(candidate, of_engine, text):
+            return _told_of_engine(candidate, of_engine, encode_text(text), deltas=deltas)
         case AnswerJudged(candidate, path, answer, verdict, repeated):
-            judged = pb.SolveEvent.AnswerJudged(
-                candidate=candidate,
-                path=encode_path(path),
-                answer=encode_text(answer),
-                verdict=encode_verdict(verdict),
-                already_judged=repeated,
-            )
-            message.answer_judged.CopyFrom(judged)
+            judged = {"candidate": candidate, "path": encode_path(path), "answer": encode_text(answer)}
+            return {"answer_judged": {**judged, "verdict": encode_verdict(verdict), "already_judged": repeated}}
         case CandidateFinished(candidate, verdict):
-            message.candidate_finished.candidate.CopyFrom(encode_candidate(candidate, verdict))
+            return {"candidate_finished": {"candidate": _candidate(candidate, verdict)}}
         case WrittenTests(tests, usage):
-            written = message.written_tests
-            written.usage.CopyFrom(_encode_usage(usage))
-            for source, count in zip(tests.sources, tests.counts, strict=True):
-                written.tests.add(source=encode_text(source), count=count)
+            written = zip(tests.sources, tests.counts, strict=True)
+            told = [{"source": encode_text(source), "count": count} for source, count in written]
+            return {"written_tests": {"tests": told, "usage": _usage(usage)}}
         case Compared(comparison, usage):
-            compared = message.compared
-            compared.first, compared.second = comparison.candidates
-            compared.score = comparison.score
-            compared.usage.CopyFrom(_encode_usage(usage))
+            first, second = comparison.candidates
+            compared = {"first": first, "second": second, "score": comparison.score}
+            return {"compared": {**compared, "usage": _usage(usage)}}
         case RoundFinished(number, state):
             stopped = state.stopped.value if state.stopped else None
-            finished = pb.SolveEvent.RoundFinished(round=number, stopped=stopped, tokens=state.tokens)
-            message.round_finished.CopyFrom(finished)
+            return {"round_finished": {"round": number, "stopped": stopped, "tokens": state.tokens}}
         case Solved(result):
-            message.solved.CopyFrom(encode_result(solve_id, result))
-    return message
+            return {"solved": _result(solve_id, result)}
 
 
-def _encode_streamed(message: pb.SolveEvent, event: Streamed, *, deltas: bool) -> pb.SolveEvent | None:
+def _told_of_engine(candidate: int, event: Event, text: str, *, deltas: bool) -> dict[str, Any] | None:
+    told: dict[str, Any] = {"candidate": candidate}
     match event:
-        case Streamed(candidate, Tokens(path=path) as tokens, text):
-            if not deltas:
-                return None
-            delta = message.delta
-            delta.candidate, delta.text = candidate, encode_text(text)
-            delta.path.CopyFrom(encode_path(path))
-            delta.token_ids.extend(tokens.tokens)
-            delta.forced.extend(tokens.forced)
-            delta.logprobs.extend(tokens.logprobs)
-            delta.positions.extend(tokens.positions)
-        case Streamed(candidate, BranchOpened(path=path, plan=plan), text):
-            opened = pb.SolveEvent.BranchOpened(
-                candidate=candidate,
-                path=encode_path(path),
-                plan=encode_text(text),
-                plan_tokens=plan if deltas else (),
-            )
-            message.branch_opened.CopyFrom(opened)
-        case Streamed(candidate, BranchClosed(path=path, cut=cut)):
-            closed = pb.SolveEvent.BranchClosed(candidate=candidate, path=encode_path(path), cut=cut)
-            message.branch_closed.CopyFrom(closed)
-        case Streamed(candidate, Joined(path=path, block=block)):
-            message.joined.CopyFrom(pb.SolveEvent.Joined(candidate=candidate, path=encode_path(path), block=block))
-        case Streamed(candidate, Finished(reason=reason, usage=usage, detail=detail)):
-            ended = pb.SolveEvent.ResponseFinished(
-                candidate=candidate,
-                finish_reason=reason.value,
-                usage=_encode_usage(usage),
-                detail=encode_text(detail),
-            )
-            message.response_finished.CopyFrom(ended)
-    return message
+        case Finished(reason=reason, usage=usage, detail=detail):
+            ended = {"finish_reason": reason.value, "usage": _usage(usage), "detail": encode_text(detail)}
+            return {"response_finished": {**told, **ended}}
+        case Tokens() if not deltas:
+            return None
+    told["path"] = encode_path(event.path)
+    match event:
+        case Tokens(tokens=tokens, forced=forced, logprobs=logprobs, positions=positions):
+            delta = {"token_ids": tokens, "forced": forced, "logprobs": logprobs, "positions": positions}
+            return {"delta": {**told, "text": text, **delta}}
+        case BranchOpened(plan=plan):
+            return {"branch_opened": {**told, "plan": text, "plan_tokens": plan if deltas else ()}}
+        case BranchClosed(cut=cut):
+            return {"branch_closed": {**told, "cut": cut}}
+        case Joined(block=block):
+            return {"joined": {**told, "block": block}}
 
 
 def encode_result(solve_id: str, result: Result) -> pb.SolveResponse:
     """The outcome of a solve."""
-    selection, spent = result.selection, result.spent
+    return pb.SolveResponse(**_result(solve_id, result))
+
+
+def _result(solve_id: str, result: Result) -> dict[str, Any]:
+    selection = result.selection
     chosen = next((entry.verdict for entry in result.judged if entry.candidate.spec.index == selection.candidate), None)
-    return pb.SolveResponse(
-        solve_id=solve_id,
-        problem=encode_problem(result.problem),
-        outcome=_outcome(selection),
-        answer=None if selection.answer is None else encode_text(selection.answer),
-        decided_by=_DECIDED_BY[selection.decided_by],
-        reason=encode_text(selection.reason),
-        verdict=None if chosen is None else encode_verdict(chosen),
-        candidate=selection.candidate,
-        stopped=result.stopped.value,
-        candidates=(encode_candidate(entry.candidate, entry.verdict) for entry in result.judged),
-        spent=pb.Spent(**_values(spent)),
-        seed=result.seed,
-        confidence=selection.confidence,
-        hint=None if selection.hint is None else encode_text(selection.hint),
-    )
+    return {
+        "solve_id": solve_id,
+        "problem": encode_problem(result.problem),
+        "outcome": _outcome(selection),
+        "answer": None if selection.answer is None else encode_text(selection.answer),
+        "decided_by": _DECIDED_BY[selection.decided_by],
+        "reason": encode_text(selection.reason),
+        "verdict": None if chosen is None else encode_verdict(chosen),
+        "candidate": selection.candidate,
+        "stopped": result.stopped.value,
+        "candidates": [_candidate(entry.candidate, entry.verdict) for entry in result.judged],
+        "spent": _values(result.spent),
+        "seed": result.seed,
+        "confidence": selection.confidence,
+        "hint": None if selection.hint is None else encode_text(selection.hint),
+    }
 
 
 def decode_result(message: pb.SolveResponse) -> Result:
@@ -242,23 +220,26 @@ def decode_result(message: pb.SolveResponse) -> Result:
 
 def encode_candidate(candidate: Candidate, verdict: Verdict | None) -> pb.Candidate:
     """A candidate, with its verdict if it has one."""
-    return pb.Candidate(
-        spec=pb.CandidateSpec(**_values(candidate.spec)),
-        text=encode_text(candidate.text),
-        answer=None if candidate.answer is None else encode_text(candidate.answer),
-        branch_answers=(
-            pb.BranchAnswer(path=encode_path(found.path), answer=encode_text(found.answer))
-            for found in candidate.branch_answers
-        ),
-        finish_reason=candidate.reason.value,
-        detail=encode_text(candidate.detail),
-        usage=_encode_usage(candidate.usage),
-        verdict=None if verdict is None else encode_verdict(verdict),
-        well_formed=candidate.well_formed,
-        forked=candidate.forked,
-        seconds=candidate.seconds,
-        answer_class=candidate.answer_class,
-    )
+    return pb.Candidate(**_candidate(candidate, verdict))
+
+
+def _candidate(candidate: Candidate, verdict: Verdict | None) -> dict[str, Any]:
+    return {
+        "spec": _values(candidate.spec),
+        "text": encode_text(candidate.text),
+        "answer": None if candidate.answer is None else encode_text(candidate.answer),
+        "branch_answers": [
+            {"path": encode_path(found.path), "answer": encode_text(found.answer)} for found in candidate.branch_answers
+        ],
+        "finish_reason": candidate.reason.value,
+        "detail": encode_text(candidate.detail),
+        "usage": _usage(candidate.usage),
+        "verdict": None if verdict is None else encode_verdict(verdict),
+        "well_formed": candidate.well_formed,
+        "forked": candidate.forked,
+        "seconds": candidate.seconds,
+        "answer_class": candidate.answer_class,
+    }
 
 
 def encode_entry(entry: Entry) -> pb.Candidate:
@@ -307,9 +288,16 @@ def _outcome(selection: Selection) -> pb.SolveResponse.Outcome:
 
 
 def _values(value: Any) -> dict[str, Any]:
-    """Fields of a dataclass for the message whose fields have the same names; None stands for an absent one."""
+    """Fields of a dataclass for the message whose fields have the same names; None stands for an absent one.
+
+    A message is made of nested values at once: making each part of it first, and copying that, takes twice as long.
+    """
     kind: Any = type(value)  # to mypy a class is no Hashable
-    return {name: _value(getattr(value, name)) for name in _names(kind)}
+    values = {name: getattr(value, name) for name in _names(kind)}
+    for name, one in values.items():
+        if (encode := _ENCODED.get(type(one))) is not None:
+            values[name] = encode(one)
+    return values
 
 
 @cache
@@ -318,25 +306,18 @@ def _names(kind: Any) -> tuple[str, ...]:
     return tuple(field.name for field in fields(kind))
 
 
-def _value(value: Any) -> Any:
-    match value:
-        case str():
-            return encode_text(value)
-        case Usage():
-            return _encode_usage(value)
-        case Repair():
-            return _values(value)
-    return value
-
-
-def _encode_usage(usage: Usage) -> common_pb2.Usage:
+def _usage(usage: Usage) -> dict[str, int]:
     """Written out: a result has five of them."""
-    return common_pb2.Usage(
-        prompt_tokens=usage.prompt_tokens,
-        sampled_tokens=usage.sampled_tokens,
-        forced_tokens=usage.forced_tokens,
-        critical_path_tokens=usage.critical_path_tokens,
-    )
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "sampled_tokens": usage.sampled_tokens,
+        "forced_tokens": usage.forced_tokens,
+        "critical_path_tokens": usage.critical_path_tokens,
+    }
+
+
+_ENCODED: Mapping[Any, Callable[[Any], Any]] = {str: encode_text, Usage: _usage, Repair: _values}
+"""What values that a message does not take as they are become, by their class."""
 
 
 def _arguments(message: Message) -> dict[str, Any]:

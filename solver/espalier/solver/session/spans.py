@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -40,7 +40,7 @@ def export() -> bool:
     """
     if not any(os.environ.get(name) for name in ENDPOINTS):
         return False
-    if not _installed() or find_spec("opentelemetry.sdk") is None:
+    if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
         raise ValueError(f"{ENDPOINTS[0]} is set, and spans need the extra: {install('otel')}")
     from opentelemetry import trace
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -55,11 +55,6 @@ def export() -> bool:
     return True
 
 
-@cache
-def _installed() -> bool:
-    return find_spec("opentelemetry") is not None
-
-
 @contextmanager
 def spans(solve_id: str, traceparent: str = "") -> Iterator[Observer]:
     """A watcher that makes a span of a solve, and one of each candidate below it.
@@ -68,13 +63,8 @@ def spans(solve_id: str, traceparent: str = "") -> Iterator[Observer]:
         solve_id: Of the solve.
         traceparent: The caller's span (W3C Trace Context), which that of the solve is below; empty or unreadable: none.
     """
-    if not _installed():
-        yield fan_out()
-        return
-    from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
-
-    provider = get_tracer_provider()
-    if isinstance(provider, ProxyTracerProvider):  # that of a process in which nothing collects spans
+    api = sys.modules.get("opentelemetry.trace")
+    if api is None or isinstance(provider := api.get_tracer_provider(), api.ProxyTracerProvider):  # nothing collects
         yield fan_out()
         return
     from opentelemetry.trace import use_span
