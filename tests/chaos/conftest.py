@@ -13,6 +13,8 @@ import pytest
 from tests.solver.batch.server import RedisServer
 
 FULL = os.environ.get("CHAOS") == "full"
+LEASE = 5.0 if FULL else 2.5
+"""Seconds of a lease: a worker that is alive renews it in time on a busy machine, too."""
 SEED = int(os.environ.get("CHAOS_SEED") or secrets.randbelow(1 << 31))
 
 

@@ -13,8 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.chaos.conftest import LEASE
+
 ROOT = Path(__file__).parents[2]
-EXIT_SECONDS = 40.0
+EXIT_SECONDS = 180.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class Crew:
     url: str
     log: Path
     size: int = 3
-    lease: float = 1.0
+    lease: float = LEASE
     deliveries: int = 50
     seconds: float = 0.05
     keep: int = 3600
@@ -98,18 +100,42 @@ class Crew:
     async def busy(self, order: Sequence[int]) -> int:
         """The first worker in this order that is at work on a job; waits while none is."""
         while True:
-            at_work: Counter[int] = Counter()
-            for line in self.lines():
-                at_work[line.pid] += (line.what == "deliver") - (line.what == "solved")
             for number in order:
-                if at_work[self.workers[number].pid] > 0:
+                if self.jobs_of(number):
                     return number
             await asyncio.sleep(0.01)
+
+    def jobs_of(self, number: int) -> set[str]:
+        """The jobs that a worker is at work on."""
+        pid, jobs = self.workers[number].pid, set[str]()
+        for line in self.lines():
+            if line.pid == pid and line.what == "deliver":
+                jobs.add(line.whom)
+            elif line.pid == pid and line.what == "solved":
+                jobs.discard(line.whom)
+        return jobs
+
+    async def stop_at_work(self, number: int) -> set[str]:
+        """SIGSTOP a worker while it is at work; the jobs that it sleeps on."""
+        while True:
+            await self.busy([number])
+            self.signal(number, signal.SIGSTOP)
+            if jobs := self.jobs_of(number):
+                return jobs
+            self.signal(number, signal.SIGCONT)
+
+    async def taken_over(self, jobs: set[str], number: int) -> None:
+        """Wait until another worker than this one has one of the jobs."""
+        pid = self.workers[number].pid
+        while not any(  # noqa: ASYNC110
+            line.what == "deliver" and line.pid != pid and line.whom in jobs for line in self.lines()
+        ):
+            await asyncio.sleep(0.05)
 
     async def reach(self, count: int, what: str = "stored") -> None:
         """Wait for so many lines of a kind."""
         while sum(line.what == what for line in self.lines()) < count:  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.02)
 
     def counts(self, what: str) -> Counter[str]:
         """How often each was noted."""

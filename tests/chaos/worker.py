@@ -33,7 +33,8 @@ from espalier.verifiers.verdict import Verdict
 from tests.solver.scripted import FAIL, PASS, ScriptedEngine, ScriptedJudge, boxed
 
 SLOTS = 4
-GRACE = 20.0
+GRACE = 120.0
+"""Seconds that a drain waits for jobs, which take less than one: it ends when they have ended."""
 FATAL = "fatal"
 """A problem with this text kills the worker that gets it."""
 
