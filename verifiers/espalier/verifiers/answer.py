@@ -138,9 +138,13 @@ _UNTRUE = r"(?:wrong|incorrect|false|mistaken)"
 _DENIED_BEFORE = re.compile(
     rf"""(?:\b(?:not|isn't|wasn't|never|instead\sof|rather\sthan|other\sthan
     |(?:rul(?:es?|ed|ing)\sout|contradicts?|rejects?|discards?|suppose|assume)
-     (?:\s(?:the|this|that|it|is|case|value|answer|possibility|option|solution|root|of|with)\b){{0,4}}
+     (?:\s(?:the|this|that|it|is|case|value|answer|possibility|option|solution|root|of|with
+       |for|towards|sake|contradiction|contrary|to)\b){{0,8}}
+    |if\s(?:it|this|that|[a-z]|the\s\w{{1,12}})\swere
     |(?:replace|ignore|disregard|forget)(?:\s(?:this|the|that|box|answer)){{0,2}}|previously
-    |(?:for\s(?:example|instance)|e\.g\.|such\sas|as\sin|(?:answer|something)\slike),?
+    |(?:for\s(?:example|instance)|e\.g\.|such\sas|as\sin|(?:answers?|something)\slike),?
+    |(?:wrong|incorrect|distractor|placeholder|example(?:\sof\s(?:the\s|an\s)?(?:format|answer|output))?)\s?:
+    |no\s(?:es|son)|n'est\spas|nicht|não\sé|non\sè
     |(?:not|don't|never)\s(?:write|answer|say|choose|put|box)
     |(?:can(?:not|'t)|(?:could|must|should|would)n't|won't)\s(?:be|equal)
     |(?:anything|everything|nothing|all|any|every|each)\b[^.;!?\n]{{0,30}}\s(?:except|excluding)(?:\sfor)?|anything\sbut
@@ -151,7 +155,7 @@ _DENIED_BEFORE = re.compile(
      (?:\s(?:that|to|the|a|final|answer|say|write|claim|conclude|give|is|was|be|it|this|value|result|count|equals?)\b){{0,7}}
     |not\s(?:true|the\scase)\sthat(?:\s(?!so\b|hence\b|thus\b|therefore\b|but\b|then\b)[\w'$\\=]{{1,20}}){{1,6}}
     |(?:{_UNTRUE}|old|outdated)\s(?:final\s)?(?:answer|result|guess|conclusion|attempt|solution)\s?(?:\s(?:is|was|would\sbe|here|of|to\sgive)|:)?)
-    |\\neq?(?![A-Za-z])|≠|\\neg)
+    |\\neq?(?![A-Za-z])|≠|\\neg|(?<!\w)не|不是|并非)
     (?:\s(?:be|equal))?(?:\s(?:equal\sto|to|just|simply))?[\s:]{{0,3}}(?:[$(\\*\s]|[A-Za-z]\s?=){{0,6}}$""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -184,7 +188,8 @@ _WHO = r"(?:i|we|one|you)"
 _RIGHT = r"(?:correct|right|true|valid|it\b|(?:the|an?)\s(?:\w{1,10}\s)?(?:answer|solution|value|result|count)\b)"
 _REJECTED = r"(?:rejected|discarded|excluded|eliminated|disqualified|refuted|corrected|fixed|revised|ruled\sout)"
 _DENIED_BEHIND = re.compile(
-    rf"""[\s$)\]*\\,—-]{{0,8}}(?:\?|✗|✘|❌|{_UNTRUE}\s?!
+    rf"""[\s$)\]*\\,—-]{{0,8}}(?:\?|✗|✘|❌|{_UNTRUE}\s?!|:\s{{0,2}}(?:wrong|incorrect|mistaken)\b
+    |for\s(?:example|instance)\b
     |(?:text\{{\s?)?(?:
       \((?:reject(?:ed)?|discard(?:ed)?|extraneous|invalid|{_UNTRUE}|impossible
         |not\s(?:valid|possible|allowed|a\ssolution|(?:the|our|my)\s(?:\w{{1,10}}\s)?answer))\b
@@ -208,7 +213,7 @@ _DENIED_BEHIND = re.compile(
           |{_REJECTED}|an?\s(?:over|under)-?(?:count|estimate))\b
         |(?:is|was){_ADVERB}\s(?:(?:\w{{1,10}}\s)?too\s(?:big|small|large|low|high|many|few)\b|off\sby\b
           |(?:less|more|greater|smaller|bigger|larger|fewer|higher|lower)\sthan\sthe\s(?:\w{{1,10}}\s)?(?:answer|value|count)\b
-          |(?:an?|the|my|our)\s(?:\w{{1,10}}\s){{0,2}}?(?:{_UNTRUE}|invalid|trap\b|distractor\b|red\sherring\b|typo\b|mistake\b|error\b
+          |(?:an?|the|my|our)\s(?:\w{{1,10}}\s){{0,2}}?(?:{_UNTRUE}|invalid|trap\b|placeholder\b|dummy\b|example\sof\b|distractor\b|red\sherring\b|typo\b|mistake\b|error\b
             |miscalculation\b)
           |(?:only|just|merely)\s(?:an?|my|our)\s(?:\w{{1,10}}\s)?(?:bound|estimate|approximation)\b
           |(?:only\s|just\s|merely\s)?(?:my|our|the|an?)\s
@@ -260,7 +265,7 @@ _OPERAND_BEHIND = re.compile(
      |{_FUNCTION}(?![A-Za-z])|\\pi(?![A-Za-z]))
      |(?:\{{,\}}|,)\d{{3}}(?!\d)|\.\d|-\d|:\d|[eE][+-]?\d|\s?(?:±|\\[lc]?dots)|\s\d{{1,9}}/\d|\\[,!]\s?\d|!\s?(?:\$|\\[)\]])
      |\((?:\d{{1,30}}|[a-z])\s?[-+*/^]
-     |\s?\\bmod\b
+     |\s?\\bmod\b|\{{\d{{1,30}}\}}|\s?(?:→|->|\\(?:right)?arrow|\\to\b)\s?\$?-?\d
      |(?:\\[)\]]|\$)?\s(?:(?:plus|minus|times|divided\sby|choose)\s\$?(?:\d|one\b|two\b)|factorial\b
        |to\s\$?\d{{1,30}}(?!\d|\s(?:decimal|significant|digit|place))|raised\sto\b|to\sthe\s(?:\w{{1,10}}\s)?power\b|and\sa\s(?:half|third|quarter)\b
        |or\s(?:more|fewer|less|greater|higher|lower|above|below)\b
@@ -322,6 +327,7 @@ _LATER = re.compile(
 )
 _SENTENCE_END = re.compile(
     r"[.!](?=\s|$)|</answer>|\n|(?<=[\w)}$]),?\s(?:because|since|so that|as required|which|where)\s"
+    r"|(?<=[\w)}$]),\s(?:and\s)?not\s"
 )
 _DISPLAY = re.compile(r"\$\$(.{1,4096}?)\$\$|\\\[(.{1,4096}?)\\\]|\$([^$\n]{1,4096})\$|\\\((.{1,4096}?)\\\)", re.DOTALL)
 _AT_START = re.compile(
@@ -332,6 +338,12 @@ _STATED = re.compile(
     r"(?P<value>[^=]{1,80})$",
     re.IGNORECASE,
 )
+_CONCLUDING = re.compile(
+    r"^(?:(?:so|thus|hence|therefore|then|finally|now),?\s){0,2}(?:we|i|it|this|which)\b[^$=\d\\]{1,30}?\b"
+    r"(?:that|have|get|obtain|find|gives)\b:?,?\s(?=[A-Za-z]\s?=\s?-?[\d\\])",
+    re.IGNORECASE,
+)
+"""Before an equation that a line ends in: "We conclude that"."""
 _COUNT = re.compile(r"\bthere (?:are|is)\s+(?:exactly |only |precisely )?(?P<value>\d[\d,]*)\s+[a-z]", re.IGNORECASE)
 _FAREWELL = re.compile(
     r"^\W*(?:i hope|hope (?:this|that)|let me know|feel free|thank|good luck|have a (?:nice|great)|q\.?e\.?d|is there "
@@ -342,6 +354,7 @@ _LEAD = re.compile(
     r"^(?:\\text\s?\{)?\s{0,3}(?:the\s+)?(?:final\s+)?answer\s{0,3}(?:is|:|=)\s{0,3}:?\s{0,3}\}?\s{0,3}", re.IGNORECASE
 )
 _DENIAL = re.compile(r"\b(?:is|are|was) not\b|\b(?:isn't|wasn't|cannot|can't|unable|don't|not sure)\b", re.IGNORECASE)
+_NOT_BUT = re.compile(r"\s{0,3}not\s[^.;!?\n]{1,60}?,?\sbut\s(?:rather\s|instead\s)?", re.IGNORECASE)
 _NEGATED = re.compile(
     r"^(?:not|unknown|unclear|below|above|as follows|wrong|incorrect|hard|difficult)\b", re.IGNORECASE
 )
@@ -685,6 +698,11 @@ def _is_guessed(text: str, start: int) -> bool:
     return _GUESSED_BEFORE.search(text, max(0, start - 160), start) is not None
 
 
+def _is_no_statement(text: str, start: int) -> bool:
+    """Whether what leads up to a value denies it, or makes it a guess."""
+    return _is_guessed(text, start) or _DENIED_BEFORE.search(text[max(0, start - 60) : start]) is not None
+
+
 def _taken_back(tail: str) -> int | None:
     """Where a text takes back the box before it; None when it does not, or confirms it in the end."""
     retracted = None
@@ -791,12 +809,15 @@ def _phrase(text: str) -> Answer | None:
 def _last_phrase(text: str) -> re.Match[str] | None:
     """The last "the answer is" that is no guess, or the last heading "Answer"."""
     every = sorted((match for pattern in (_PHRASE, _HEADING) for match in pattern.finditer(text)), key=re.Match.end)
-    return next((match for match in reversed(every[-STATEMENTS:]) if not _is_guessed(text, match.end())), None)
+    return next((match for match in reversed(every[-STATEMENTS:]) if not _is_no_statement(text, match.end())), None)
 
 
 def _phrase_value(text: str, phrase: re.Match[str]) -> Answer | None:
     """What stands behind a phrase, or what the text puts in its place."""
-    value = _value_at(text, phrase.end())
+    start = phrase.end()
+    if (corrected := _NOT_BUT.match(text, start)) is not None:
+        start = corrected.end()
+    value = _value_at(text, start)
     tail = text[phrase.end() :]
     if (taken_back := _taken_back(tail)) is not None:
         return _replacement(tail[taken_back:], 0)
@@ -842,8 +863,11 @@ def _last_statement(text: str) -> Answer | None:
         return None
     if (stated := _STATED.search(stripped)) and re.match(r"[-+]?[$(\[{\\]?\d", stated.group("value")):
         value = stated.group("value").strip()
+        if _is_no_statement(stripped, stated.start("value")):
+            return None
         if len(value.split()) <= 6:
             return Answer(_unmarked(value), Found.LINE)
+    stripped = _CONCLUDING.sub("", stripped, count=1)
     if stripped and len(stripped) <= 200 and len(stripped.split()) <= 12:
         return Answer(stripped, Found.LINE)
     return None

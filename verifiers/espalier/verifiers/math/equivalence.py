@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
-from itertools import product
+from itertools import permutations, product
 
 from espalier.verifiers.check import MathOptions
 from espalier.verifiers.math.evaluate import NotExact, Undefined, exact
@@ -26,9 +26,11 @@ from espalier.verifiers.math.opaque import (
     written_alone,
 )
 from espalier.verifiers.math.outcome import Equality, doubt, every, unless_different
+from espalier.verifiers.math.progressions import written_out
 from espalier.verifiers.math.relations import (
     congruence,
     defined_name,
+    family,
     is_inequality,
     same_relation,
     solved_congruence,
@@ -37,6 +39,7 @@ from espalier.verifiers.math.relations import (
 from espalier.verifiers.math.series import SERIES, write_out
 from espalier.verifiers.math.sets import infinity, same_combination, same_set
 from espalier.verifiers.math.tree import (
+    DOTS,
     Apply,
     Based,
     Choice,
@@ -47,6 +50,7 @@ from espalier.verifiers.math.tree import (
     Matrix,
     Node,
     Number,
+    Permutation,
     Quantity,
     Region,
     RelationNode,
@@ -85,6 +89,7 @@ def _as_written(gold: Node, claim: Node, options: MathOptions, *, apart: bool) -
     """Compare answers of which several signs ± in one expression belong together, or each stands for itself."""
     try:
         gold, claim = _alike(normal(gold, apart=apart), normal(claim, apart=apart))
+        gold, claim = _with_primes(gold, claim), _with_primes(claim, gold)
         claim = _same_constant(gold, claim)
         if (value := _at_a_point(claim)) is not None and not isinstance(gold, RelationNode):
             named = equivalent(gold, value, options)
@@ -93,6 +98,7 @@ def _as_written(gold: Node, claim: Node, options: MathOptions, *, apart: bool) -
             gold, claim = generic_arguments(gold), generic_arguments(claim)
         else:
             gold, claim = _body(gold, claim), _body(claim, gold)
+            gold, claim = _unnamed_point(gold, claim), _unnamed_point(claim, gold)
         names = called(gold) | called(claim)
         if not names and not any(has_heads(side, CARTESIAN) for side in (gold, claim)):
             return _standing_in(gold, claim, options)
@@ -127,6 +133,15 @@ def _with_calls(gold: Node, claim: Node, names: frozenset[str], options: MathOpt
     return doubt("equal if brackets behind a letter mean a product") if products.equal else outcome
 
 
+def _unnamed_point(node: Node, other: Node) -> Node:
+    """The (1, 2) of the point "A(1, 2)", where the other side is a tuple."""
+    match node, other:
+        case Apply("call", (Symbol(name), _, _, *_)), Group("tuple") if len(name) == 1 and name.isupper():
+            return Group("tuple", node.args[1:])
+        case _:
+            return node
+
+
 def _at_a_point(node: Node) -> Node | None:
     """The 5 of "f(6) = 5"; None for anything but the value of a function at a number."""
     match node:
@@ -155,14 +170,53 @@ def _alike(gold: Node, claim: Node) -> tuple[Node, Node]:
     return _bolder(gold, bold[1] - bold[0]), _bolder(claim, bold[0] - bold[1])
 
 
+def _with_primes(node: Node, other: Node) -> Node:
+    """A tree with dy/dx as y′ and df/dx as f′(x), where the other side writes it so."""  # noqa: RUF002
+    if not has_heads(node, frozenset({"derivative"})):
+        return node
+    primed = {part for part in walk(other) if isinstance(part, Symbol) and part.name.endswith("′")}  # noqa: RUF001
+    calls = {part for part in walk(other) if isinstance(part, Apply) and part.head == "call"}
+
+    def change(part: Node) -> Node:
+        match part:
+            case Apply("derivative", (Symbol(name), Symbol(variable), Number(order))):
+                prime = Symbol(name + "′" * int(order))  # noqa: RUF001
+                call = Apply("call", (prime, Symbol(variable)))
+                if call in calls:
+                    return call
+                return prime if prime in primed and variable in {"x", *symbols(other)} else part
+            case _:
+                return part
+
+    return rebuild(node, change)
+
+
+_INDEXED_CONSTANT = re.compile(r"[CcKk]_\d")
+_MOST_CONSTANTS = 3
+
+
 def _same_constant(gold: Node, claim: Node) -> Node:
-    """The claim with its constant of integration called as in the reference: "+ C" is "+ c"."""
+    """The claim with its constants of integration called as in the reference: "+ C" is "+ c", "C_1 e^x + C_2" is
+    "A e^x + B"."""
     mine, theirs = symbols(claim) - symbols(gold), symbols(gold) - symbols(claim)
+    if 1 < len(mine) == len(theirs) <= _MOST_CONSTANTS:
+        own, other = (all(map(_INDEXED_CONSTANT.fullmatch, names)) for names in (mine, theirs))
+        named = all(_INDEXED_CONSTANT.fullmatch(name) or name in ("A", "B", "C", "D") for name in mine | theirs)
+        if not named or not (own or other):
+            return claim
+        every_way = (dict(zip(sorted(mine), names, strict=True)) for names in permutations(sorted(theirs)))
+        renamed = [substitute(claim, {name: Symbol(new) for name, new in way.items()}) for way in every_way]
+        return next((node for node in renamed if _of_same_constants(gold, node)), claim)
     if len(mine) != 1 or len(theirs) != 1 or not mine | theirs <= {"C", "c", "K", "k"}:
         return claim
     if not all(_added(side, next(iter(name))) for side, name in ((gold, theirs), (claim, mine))):
         return claim
     return substitute(claim, {next(iter(mine)): Symbol(next(iter(theirs)))})
+
+
+def _of_same_constants(gold: Node, claim: Node) -> bool:
+    sides = [node.sides[-1] if isinstance(node, RelationNode) else node for node in (gold, claim)]
+    return same_value(*sides).equal is True
 
 
 def _added(node: Node, name: str) -> bool:
@@ -188,8 +242,12 @@ def normal(node: Node, *, apart: bool = False) -> Node:
 
 
 def _name_first(node: Node) -> Node:
-    """ "5 = x" as "x = 5"."""
+    """ "5 = x" as "x = 5", "f(x) ≡ 5" as "f(x) = 5", and "1, 2, …, 5" written out."""
     match node:
+        case RelationNode((Apply("call", _), value), ("≡",)) if not has_heads(value, frozenset({"class", "mod"})):
+            return RelationNode(node.sides, ("=",))
+        case Group(kind, items, word) if DOTS in items:
+            return Group(kind, written_out(items) or items, word)
         case RelationNode((value, Symbol() | Apply("call", _) as name), ("=",)) if not symbols(value):
             return RelationNode((name, value), ("=",))
         case _:
@@ -219,6 +277,10 @@ def _equivalent(gold: Node, claim: Node, options: MathOptions) -> Equality:
         return Equality(True, "identical")
     if (combined := same_combination(gold, claim)) is not None:
         return combined
+    if (families := _families(gold, claim)) is not None:
+        return families
+    if isinstance(gold, Permutation) or isinstance(claim, Permutation):
+        return _permutations(gold, claim)
     if isinstance(gold, Choice | Text) or isinstance(claim, Choice | Text):
         return _words(gold, claim, options)
     if _is_region(gold) or _is_region(claim):
@@ -241,6 +303,28 @@ def _equivalent(gold: Node, claim: Node, options: MathOptions) -> Equality:
     return _values(gold, claim, options)
 
 
+def _permutations(gold: Node, claim: Node) -> Equality:
+    """Compare products of cycles, whichever of them acts first; a tuple may be one cycle."""
+    match gold, claim:
+        case Permutation(), Permutation():
+            elements = {element for side in (gold, claim) for cycle in side.cycles for element in cycle}
+            same = [
+                all(
+                    gold.image(element, leftmost_first=first) == claim.image(element, leftmost_first=first)
+                    for element in elements
+                )
+                for first in (True, False)
+            ]
+            rule = "one permutation" if same[0] else "different permutations"
+            return Equality(same[0], rule) if same[0] is same[1] else doubt("cycles in an order that is not said")
+        case (Permutation() as cycles, Group("tuple", items)) | (Group("tuple", items), Permutation() as cycles):
+            values = [int(item.value) for item in items if isinstance(item, Number)]
+            alone = len(values) == len(items) and _permutations(cycles, Permutation((tuple(values),))).equal
+            return doubt("a cycle, or a tuple") if alone else Equality(False, "a permutation and a tuple")
+        case _:
+            return Equality(False, "a permutation and something else")
+
+
 def _words(gold: Node, claim: Node, options: MathOptions) -> Equality:
     match gold, claim:
         case Choice(a, content), Choice(b, other) if a == b and content is not None and other is not None:
@@ -258,9 +342,17 @@ def _words(gold: Node, claim: Node, options: MathOptions) -> Equality:
                 return clock
             if a != b and _date_without_year(a, b):
                 return doubt("one date without its year")
+            if a != b and (parts := _named_things(a)) and parts == _named_things(b):
+                return Equality(True, "names in any order")
             return Equality(a == b, "words")
         case _:
             return Equality(False, "words and a value")
+
+
+def _named_things(words: str) -> frozenset[str]:
+    """The names of "alice and bob", which have no order; none for anything longer."""
+    names = words.split(" and ")
+    return frozenset(names) if len(names) > 1 and all(len(name.split()) == 1 for name in names) else frozenset()
 
 
 def _same_clock(a: str, b: str) -> Equality | None:
@@ -327,7 +419,9 @@ def _regions(gold: Node, claim: Node, options: MathOptions) -> Equality:
     if isinstance(gold, Number | Matrix) or isinstance(claim, Number | Matrix):
         return Equality(False, "a set and a value")
     if isinstance(gold, Group) and isinstance(claim, Group) and len(gold.items) == len(claim.items):
-        return _matching(gold.items, claim.items, options)
+        matched = _matching(gold.items, claim.items, options)
+        joined_alike = {gold.word, claim.word} != {"and", "or"} or _one_unknown(gold, claim)
+        return matched if joined_alike else unless_different(matched, _JOINED)
     return compared
 
 
@@ -341,6 +435,8 @@ def _is_empty(node: Node) -> bool:
 def _relations(gold: Node, claim: Node, options: MathOptions) -> Equality:
     if any(isinstance(side, RelationNode) and "≡" in side.ops for side in (gold, claim)):
         return _congruences(gold, claim)
+    if isinstance(claim, RelationNode) and claim.ops == ("≈",) and not _is_approximate(gold):
+        return unless_different(_relations(gold, replace(claim, ops=("=",)), options), "an approximation")
     if isinstance(gold, RelationNode) and isinstance(claim, RelationNode):
         name, other_name = defined_name(gold), defined_name(claim)
         if name is not None and name == other_name:
@@ -364,6 +460,13 @@ def _relations(gold: Node, claim: Node, options: MathOptions) -> Equality:
             equivalent(gold, value, options), "the value of an expression that only the answer names"
         )
     return equivalent(left, right, options)
+
+
+def _is_approximate(node: Node) -> bool:
+    """Whether a side is a decimal number, or says that it is about that."""
+    if isinstance(node, RelationNode):
+        return "≈" in node.ops or _is_approximate(node.sides[-1])
+    return isinstance(node, Number) and node.decimals is not None
 
 
 def _of_expression(node: Node) -> Node | None:
@@ -401,6 +504,29 @@ def _congruences(gold: Node, claim: Node) -> Equality:
         return Equality(exact(Apply("mod", (minus(residue, other_residue), modulus))) == 0, "residues of one modulus")
     except (NotExact, Undefined):
         return Equality(None, "residues that cannot be told apart")
+
+
+def _families(gold: Node, claim: Node) -> Equality | None:
+    """Compare a congruence with "x = 6k + 2"; None where the sides are anything else."""
+    for side, other in ((gold, claim), (claim, gold)):
+        found, values = congruence(side), family(other)
+        if found is None or values is None or congruence(other) is not None:
+            continue
+        name, residue, modulus = solved_congruence(found)
+        unknown, start, step, kind = values
+        if modulus is None or (name is not None and name != unknown):
+            return None
+        moduli = same_value(Apply("abs", (step,)), modulus)
+        if not moduli.equal:
+            return Equality(moduli.equal, "a congruence, and values of another step")
+        try:
+            same = exact(Apply("mod", (minus(residue, start), modulus))) == 0
+        except (NotExact, Undefined):
+            return None
+        if same and kind == "N":
+            return doubt("all values, or those from a first one on")
+        return Equality(same, "a congruence and its values")
+    return None
 
 
 def _is_value_of(relation: RelationNode) -> bool:
@@ -491,6 +617,8 @@ def _by_name(gold: Node, claim: Node, options: MathOptions) -> Equality | None:
     names = list(named)
     if not isinstance(plain, Group) or len(plain.items) != len(names):
         return Equality(False, "named values and something else")
+    if any(isinstance(side, Group) and side.word == "or" for side in (gold, claim)):
+        return Equality(False, "values of which only one need hold, and values without names")
     if any(isinstance(item, RelationNode) for item in plain.items):
         return Equality(False, "values of different names")
     values = [named[name] for name in names]
@@ -505,16 +633,21 @@ def _by_name(gold: Node, claim: Node, options: MathOptions) -> Equality | None:
     return Equality(False if in_order.equal is False else None, in_order.rule)
 
 
+_JOINED = "joined by and, and by or"
+
+
 def _groups(gold: Node, claim: Node, options: MathOptions) -> Equality:
     words = {side.word for side in (gold, claim) if isinstance(side, Group)}
     if words >= {"and", "or"} and not _one_unknown(gold, claim):
-        return doubt("joined by and, and by or")
+        return doubt(_JOINED)
     for side, other in ((gold, claim), (claim, gold)):
         match side:
             case Group("set", (Group("tuple") as only,)) if isinstance(other, Group) and other.kind == "tuple":
                 return equivalent(*((only, other) if side is gold else (other, only)), options)
     left = gold.items if isinstance(gold, Group) else (gold,)
     right = claim.items if isinstance(claim, Group) else (claim,)
+    if DOTS in left or DOTS in right:
+        return _going_on(left, right, options)
     kinds = {node.kind if isinstance(node, Group) else "value" for node in (gold, claim)}
     if kinds == {"tuple", "set"} or (kinds == {"bracket", "set"} and max(len(left), len(right)) > 1):
         return Equality(False, "different brackets")
@@ -537,6 +670,21 @@ def _groups(gold: Node, claim: Node, options: MathOptions) -> Equality:
     if ordered:
         return every([equivalent(a, b, options) for a, b in zip(left, right, strict=True)], "element by element")
     return _matching(left, right, options)
+
+
+def _going_on(left: tuple[Node, ...], right: tuple[Node, ...], options: MathOptions) -> Equality:
+    """Compare lists with dots in them, which keep their order."""
+    if DOTS not in left or DOTS not in right:
+        dotted, written = (left, right) if DOTS in left else (right, left)
+        at = dotted.index(DOTS)
+        ends = (*zip(dotted[:at], written, strict=False), *zip(dotted[:at:-1], written[::-1], strict=False))
+        if at == len(dotted) - 1 or len(written) < len(dotted):
+            return Equality(False, "a list that goes on, and one that ends")
+        return unless_different(every([equivalent(a, b, options) for a, b in ends], "the ends"), "dots")
+    if len(left) == len(right) and left.index(DOTS) == right.index(DOTS):
+        return every([equivalent(a, b, options) for a, b in zip(left, right, strict=True)], "element by element")
+    begun = zip(left[: left.index(DOTS)], right[: right.index(DOTS)], strict=False)
+    return unless_different(every([equivalent(a, b, options) for a, b in begun], "the beginning"), "dots")
 
 
 def _shape(node: Node) -> str:

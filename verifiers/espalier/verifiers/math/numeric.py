@@ -239,16 +239,24 @@ def _is_rational(node: Node) -> bool:
     return node.head == "^" and isinstance(node.args[1], Number) and node.args[1].value.denominator == 1
 
 
+def _ball_or_none(node: Node, point: Mapping[str, Fraction]) -> acb | None:
+    try:
+        return ball(node, _POINT_BITS, point)
+    except (Undefined, ZeroDivisionError):
+        return None
+
+
 def _same_at_points(a: Node, b: Node, names: list[str]) -> Equality:
     """Balls at random points of both signs and of all sizes; where only one side is real, the point is outside of their
     domain. Functions of several pieces are also compared on both sides of the numbers that they are written with.
     """
     agreed = agreed_complex = 0
-    differs_complex = one_sided = other_domain = False
+    differs_complex = one_sided = other_domain = left_out = False
+    cases = _has(a, {"piecewise"}) or _has(b, {"piecewise"})
     for point in _points(a, b, names):
-        try:
-            left, right = ball(a, _POINT_BITS, point), ball(b, _POINT_BITS, point)
-        except (Undefined, ZeroDivisionError):
+        left, right = _ball_or_none(a, point), _ball_or_none(b, point)
+        if left is None or right is None:
+            left_out = left_out or (cases and left is not right)
             continue
         if not (left.is_finite() and right.is_finite()):
             continue
@@ -266,6 +274,8 @@ def _same_at_points(a: Node, b: Node, names: list[str]) -> Equality:
             agreed_complex += 1
         else:
             differs_complex = True
+    if agreed + agreed_complex >= _POINTS and left_out:
+        return doubt("equal only where cases say a value")
     if agreed + agreed_complex >= _POINTS and (_has_extremes(a) or _has_extremes(b)):
         return doubt("equal as far as points can show, but a part may be too small to be seen there")
     if agreed >= _POINTS:

@@ -23,6 +23,8 @@ from espalier.verifiers.math.tree import (
     children,
     rebuild,
     show,
+    substitute,
+    symbols,
     walk,
 )
 
@@ -154,4 +156,10 @@ def generic_arguments(node: RelationNode) -> RelationNode:
             changed = rebuild(node, lambda part: fresh.get(part, part) if isinstance(part, Symbol) else part)
             if isinstance(changed, RelationNode):
                 return RelationNode((Symbol(f"{function.name}()"), *changed.sides[1:]), changed.ops)
+        case Symbol(name) if (index := name.rpartition("_")[2]) != name and len(index) == 1 and index.isalpha():
+            if any(part.endswith(f"_{index}") for side in node.sides[1:] for part in symbols(side)):
+                return node
+            changed = substitute(node, {index: Symbol("§argument 0")})
+            if isinstance(changed, RelationNode):
+                return RelationNode((Symbol(f"{name.rpartition('_')[0]}_()"), *changed.sides[1:]), changed.ops)
     return node

@@ -17,6 +17,7 @@ from espalier.verifiers.math.grammar.calculus import Calculus
 from espalier.verifiers.math.grammar.calendar import calendar, numeric_date
 from espalier.verifiers.math.grammar.combine import bare
 from espalier.verifiers.math.grammar.numerals import based_number, numeral
+from espalier.verifiers.math.grammar.permutations import permutation
 from espalier.verifiers.math.grammar.quantities import RELATIONS, SEPARATING_WORDS
 from espalier.verifiers.math.grammar.reading import Reading, is_letters, is_name, split_letters
 from espalier.verifiers.math.lexer import Kind, ParseError, Token, tokenize
@@ -54,6 +55,7 @@ _CALLABLE: Final = (
 _SetOperation = Literal["union", "intersection", "difference"]
 _PROBABILITIES: Final = frozenset("Pp")
 _RELATED: Final = frozenset({"∥", "⟂", "≅", "∼"})
+_OPTION_WORDS: Final = frozenset({"option", "choice"})
 _OPTIONS: Final = frozenset("ABCDEFGHIJ")
 
 
@@ -90,6 +92,9 @@ def readings(text: str) -> Readings:
     based, only_based = based_number(text) or (None, False)
     if based is not None and only_based:
         return Readings((based,))
+    cycles, only_cycles = permutation(text) or (None, False)
+    if cycles is not None and only_cycles:
+        return Readings((cycles,))
     date, only_date = numeric_date(text) or (None, False)
     for words in (calendar(text), numeral(text), date if only_date else None):
         if words is not None:
@@ -122,8 +127,9 @@ def readings(text: str) -> Readings:
     if (unit := unit_alone(tokens)) is not None:
         spelled = any(token.kind is Kind.WORD and (token.roman or len(token.text) > 1) for token in tokens)
         (trees if not trees or spelled else doubtful).append(unit)
-    if based is not None:
-        (doubtful if trees else trees).append(based)
+    for other in (based, cycles):
+        if other is not None:
+            (doubtful if trees else trees).append(other)
     if not trees:
         raise fault or ParseError("no reading")
     return Readings(tuple(trees), tuple(doubtful))
@@ -133,13 +139,32 @@ _DOUBLED: Final = re.compile(r"\\\\(?=[A-Za-z]{2})")
 _CHOOSING: Final = re.compile(r"(?:\{\})?[\^_]\s*\{?(\w{1,3})\}?\s*([CP])\s*_\s*\{?(\w{1,3})\}?")
 
 
+_LEFT_BRACE: Final = re.compile(
+    r"\\left\s*\\\{\s*\\begin\{array\}(?:\{[^{}]*\})?(.*?)\\end\{array\}\s*\\right\s*\.", re.DOTALL
+)
+_SPACES: Final = r"(?:[\s$~,]|\\[,;: ]|\\q?quad\b){0,6}"
+_FOR_INTEGERS: Final = re.compile(
+    rf"{_SPACES}(?:\\(?:text|mbox)\s*\{{[\s,]*)?\(?(?:"
+    rf"(?:where|with|for|and)\s+{_SPACES}\}}?{_SPACES}(?P<k>[jklmn])\b{_SPACES}(?:\\(?:text|mbox)\s*\{{)?\s*(?:is|being)\s+(?:an|any)\s+integer"
+    rf"|(?:for|where|with)\s+(?:any|all|every|some|an|each)\s+integers?\s+{_SPACES}\}}?{_SPACES}(?P<name>[jklmn])\b"
+    rf")\)?\}}?[\s$.]*$"
+)
+_APPROXIMATE: Final = re.compile(r"^\$?\s*(?:\\approx(?![A-Za-z])|≈)\s*(?=-?\d*\.\d+\s*\$?$)")
+"""Before a decimal number, which says as much itself."""
+
+
 def _plainer(text: str) -> str:
     """The text without Markdown emphasis and doubled backslashes, and with "^{10}C_3" as a binomial."""
-    text = text.strip()
+    text = text.strip().replace("{:}", ":").replace("℃", "°C").replace("℉", "°F")
     if text.startswith("**") and text.endswith("**") and len(text) > 4:
         text = text[2:-2]
     if r"\begin" not in text and r"\\" in text:
         text = _DOUBLED.sub(r"\\", text)
+    if r"\begin" in text:
+        text = _LEFT_BRACE.sub(lambda match: rf"\begin{{cases}}{match[1]}\end{{cases}}", text)
+    if "integer" in text:
+        text = _FOR_INTEGERS.sub(lambda match: rf", {match['k'] or match['name']} \in \mathbb{{Z}}", text)
+    text = _APPROXIMATE.sub("", text)
     return _CHOOSING.sub(lambda match: _chosen(*match.groups()), text)
 
 
@@ -209,6 +234,10 @@ def _phrase(tokens: list[Token]) -> Node | None:
     if phrase in ("infinity", "inf", "oo", "infty"):
         return Constant("oo")
     if any(is_name(word) and not is_letters(word) for word in words):
+        if words[0].lower() in _OPTION_WORDS and words[1:] and words[1] in _OPTIONS and len(words) == 2:
+            return Choice(words[1])
+        if words[0].lower() in ("a", "an", "the") and len(words) > 1 and len(words[1]) > 1:
+            words = words[1:]
         return Text(" ".join(word if len(word) == 1 else word.lower() for word in words))
     return None
 
@@ -228,6 +257,8 @@ def _exception(tokens: list[Token], reading: Reading) -> Node | None:
 
 def _choice(tokens: list[Token], reading: Reading) -> Node | None:
     """An option of a multiple-choice question: (B), "B)", "B.", with or without its content."""
+    if tokens[0].text.lower() in _OPTION_WORDS and len(tokens) > 1:
+        tokens = tokens[1:]
     texts = [token.text for token in tokens[:3]]
     if texts[:1] == ["("] and texts[2:] == [")"]:
         letter, rest = tokens[1], tokens[3:]
@@ -264,7 +295,7 @@ class Grammar(Arithmetic, Calculus):
 
     def items(self) -> Node:
         """A list of relations, separated by commas, semicolons, "and" or "or"."""
-        items = [self.relation()]
+        items = [self.element()]
         separators: list[str] = []  # commas add nothing to "and" and "or"
         while self.token.text in (",", ";") or self.is_word(*SEPARATING_WORDS):
             separators.append(self.token.text)
@@ -274,7 +305,7 @@ class Grammar(Arithmetic, Calculus):
                 self.at += 1
             if self.at == len(self.tokens):
                 break
-            items.append(self.relation())
+            items.append(self.element())
             if len(items) > LIMITS.elements:
                 raise LimitError(f"more than {LIMITS.elements} elements")
         if len(items) == 1:
@@ -413,6 +444,8 @@ class Grammar(Arithmetic, Calculus):
                 return Apply("^", (inner, Symbol("c")))
             if symbols(inner) or (isinstance(inner, Constant) and name not in (r"\overline", r"\bar")):
                 return Symbol(f"{name[1:]} {show(inner)}")
+            if name in (r"\hat", r"\widehat", r"\tilde"):
+                raise ParseError(f"{name} on a number")
             return Apply("conj", (inner,)) if name in (r"\overline", r"\bar") else inner
         if name in FUNCTIONS:
             return self.function(FUNCTIONS[name])
@@ -433,6 +466,8 @@ class Grammar(Arithmetic, Calculus):
             if (derivative := self.derivative()) is not None:
                 return derivative
             self.at += 1
+        if word == "m" and self.token.text == r"\angle":  # the measure of an angle
+            return self.command()
         if word == "pi":
             return Constant("pi")
         if word in ("oo", "inf", "infinity", "infty"):
@@ -505,6 +540,8 @@ class Grammar(Arithmetic, Calculus):
         if not letters:
             raise ParseError(f"a {name} without letters")
         same = {"measuredangle": "angle", "sphericalangle": "angle", "Box": "square"}.get(name, name)
+        if len(letters) == 3 and (same == "triangle" or (same == "angle" and letters[0] > letters[2])):
+            letters = "".join(sorted(letters)) if same == "triangle" else letters[::-1]
         return Symbol(f"{same} {letters}")
 
     def named(self, name: str) -> Node:

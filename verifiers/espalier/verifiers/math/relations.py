@@ -10,7 +10,7 @@ from itertools import pairwise
 from espalier.verifiers.math.evaluate import NotExact, Undefined, exact
 from espalier.verifiers.math.limits import LimitError
 from espalier.verifiers.math.numeric import minus, order, same_value, sign
-from espalier.verifiers.math.outcome import Equality
+from espalier.verifiers.math.outcome import Equality, every
 from espalier.verifiers.math.polynomial import quotient, squarefree
 from espalier.verifiers.math.tree import Apply, Group, Node, Number, RelationNode, Symbol, substitute, symbols
 
@@ -140,7 +140,10 @@ def same_relation(a: RelationNode, b: RelationNode) -> Equality:
     two polynomial equations in one variable when they have the same roots.
     """
     if len(a.ops) != 1 or len(b.ops) != 1:
-        return Equality(False, "relations of different form")
+        if len(a.ops) != len(b.ops):
+            return Equality(False, "relations of different form")
+        links = [_links(side) for side in (a, b)]
+        return every([same_relation(*pair) for pair in zip(*links, strict=True)], "link by link")
     if a.ops[0] not in _DIRECTION or b.ops[0] not in _DIRECTION or ("=" in a.ops[0]) != ("=" in b.ops[0]):
         return Equality(False, "different relations")
     if symbols(a) != symbols(b):
@@ -155,6 +158,38 @@ def same_relation(a: RelationNode, b: RelationNode) -> Equality:
         return Equality(False, "the sides are not proportional")
     same = factor * _DIRECTION[b.ops[0]] == _DIRECTION[a.ops[0]] if a.ops != ("=",) else b.ops == ("=",)
     return Equality(same, "proportional sides" if same else "proportional sides, different order")
+
+
+def _links(chain: RelationNode) -> list[RelationNode]:
+    """The relations between the neighbours in a chain, the smaller side first: "c > b > a" is "a < b < c"."""
+    if set(chain.ops) <= {">", ">="}:
+        flipped = tuple({">": "<", ">=": "<="}[op] for op in reversed(chain.ops))
+        chain = RelationNode(chain.sides[::-1], flipped)
+    return [RelationNode(pair, (op,)) for pair, op in zip(pairwise(chain.sides), chain.ops, strict=True)]
+
+
+def family(node: Node) -> tuple[Symbol, Node, Node, str] | None:
+    """The x, 2, 6 and "Z" of "x = 6k + 2, k ∈ Z"; None for anything else. The kind is "" where it is not said."""
+    kind = ""
+    names: frozenset[str]
+    match node:
+        case Group("list", (relation, RelationNode((Symbol(name), Symbol(kind)), ("∈",)))) if kind in ("Z", "N"):
+            names = frozenset({name})
+        case relation:
+            names = symbols(relation) & frozenset("jklmn")
+    match relation:
+        case RelationNode((Symbol() as unknown, value), ("=",)) if len(names) == 1 and unknown.name not in symbols(
+            value
+        ):
+            (name,) = names
+        case _:
+            return None
+    if symbols(value) != {name}:
+        return None
+    at = [substitute(value, {name: Number(Fraction(number))}) for number in (0, 1, 2)]
+    if same_value(minus(at[2], at[1]), minus(at[1], at[0])).equal is not True:
+        return None
+    return unknown, at[0], minus(at[1], at[0]), kind
 
 
 def _same_roots(a: Node, b: Node, name: str) -> Equality | None:

@@ -17,7 +17,7 @@ from espalier.verifiers.math.parser import readings
 from espalier.verifiers.math.plain import is_plain
 from espalier.verifiers.math.recognise import recognise
 from espalier.verifiers.math.steps import check_steps
-from espalier.verifiers.math.tree import Node, Quantity, show, walk
+from espalier.verifiers.math.tree import Node, Permutation, Quantity, show, walk
 
 JsonObject = dict[str, Any]
 
@@ -69,6 +69,8 @@ def compare(gold: Parsed, claim: Parsed, options: MathOptions, *, quick: bool = 
         return Equality(None, f"the reference cannot be read: {gold.fault}")
     if not claim.readings:
         return Equality(False, f"the answer cannot be read: {claim.fault}", cause=UNREADABLE)
+    if (permuted := _as_permutations(gold, claim, options)) is not None:
+        return permuted
     lefts, rights = gold.readings, claim.readings
     if all(_has_unit(readings[0]) for readings in (lefts, rights)):  # "0 K" is no product where both sides have units
         lefts, rights = (tuple(filter(_has_unit, readings)) for readings in (lefts, rights))
@@ -99,6 +101,21 @@ def compare(gold: Parsed, claim: Parsed, options: MathOptions, *, quick: bool = 
     if best.equal is None and not best.doubtful and is_plain(gold.readings[0]):
         return Equality(False, f"the answer has no form that can be compared: {best.rule}", cause=TOO_COSTLY)
     return best
+
+
+def _as_permutations(gold: Parsed, claim: Parsed, options: MathOptions) -> Equality | None:
+    """Compare where both sides are written in cycles, and one may be nothing else or they differ so; else None."""
+    cycles = [
+        next((node for node in (*side.readings, *side.unsure) if isinstance(node, Permutation)), None)
+        for side in (gold, claim)
+    ]
+    if cycles[0] is None or cycles[1] is None:
+        return None
+    compared = equivalent(cycles[0], cycles[1], options)
+    if cycles[0] in gold.readings or cycles[1] in claim.readings:
+        return compared
+    products = equivalent(gold.readings[0], claim.readings[0], options)
+    return products if products.equal is compared.equal else doubt("products of numbers, or of cycles")
 
 
 def _has_unit(node: Node) -> bool:

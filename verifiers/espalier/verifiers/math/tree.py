@@ -106,6 +106,20 @@ class Quantity:
 
 
 @dataclass(frozen=True, slots=True)
+class Permutation:
+    """A product of cycles."""
+
+    cycles: tuple[tuple[int, ...], ...]
+
+    def image(self, element: int, *, leftmost_first: bool) -> int:
+        """Where an element goes when the cycles act one after the other."""
+        for cycle in self.cycles if leftmost_first else reversed(self.cycles):
+            if element in cycle:
+                element = cycle[(cycle.index(element) + 1) % len(cycle)]
+        return element
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """An option of a multiple-choice question, with what it says when that was written too."""
 
@@ -125,6 +139,9 @@ class Empty:
     """The empty set, "no solution"."""
 
 
+DOTS = Symbol("…")
+"""Stands for the elements of a list that are not written."""
+
 Node = (
     Number
     | Based
@@ -137,6 +154,7 @@ Node = (
     | Region
     | Matrix
     | Quantity
+    | Permutation
     | Choice
     | Text
     | Empty
@@ -199,6 +217,8 @@ def show(node: Node) -> str:
             return "matrix(" + "; ".join(", ".join(map(show, row)) for row in rows) + ")"
         case Quantity(value, unit):
             return f"{show(value)} {unit.name}"
+        case Permutation(cycles):
+            return "cycles " + "".join(f"({' '.join(map(str, cycle))})" for cycle in cycles)
         case Choice(letter, content):
             return f"option {letter}" + (f": {show(content)}" if content is not None else "")
         case Text(words):

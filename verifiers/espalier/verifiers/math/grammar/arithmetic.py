@@ -10,7 +10,9 @@ from espalier.verifiers.math.grammar.quantities import Quantities
 from espalier.verifiers.math.grammar.reading import KNOWN_WORDS
 from espalier.verifiers.math.lexer import Kind, ParseError, Token
 from espalier.verifiers.math.limits import LIMITS, LimitError
+from espalier.verifiers.math.progressions import written_out
 from espalier.verifiers.math.tree import (
+    DOTS,
     Apply,
     Group,
     Matrix,
@@ -48,7 +50,7 @@ class Arithmetic(Quantities):
             total = self.term()
         while True:
             if self.accept("+"):
-                total = flat("+", total, self.term())
+                total = self.continued(total) if self.token.text == "…" else flat("+", total, self.term())
             elif self.accept("-"):
                 total = flat("+", total, negative(self.term()))
             elif self.accept("±"):
@@ -59,6 +61,17 @@ class Arithmetic(Quantities):
                 break
         self.depth -= 1
         return self.modulo(total)
+
+    def continued(self, begun: Node) -> Node:
+        """ "1 + 2 + … + 10" behind its second sign, with its terms written out."""
+        self.at += 1
+        self.expect("+")
+        terms = written_out(
+            (*(begun.args if isinstance(begun, Apply) and begun.head == "+" else (begun,)), DOTS, self.term())
+        )
+        if terms is None:
+            raise ParseError("a sum of which terms are left out")
+        return Apply("+", terms)
 
     def modulo(self, value: Node) -> Node:
         """A value with the modulus that follows it, as in "3k + 1 (mod 7)"."""

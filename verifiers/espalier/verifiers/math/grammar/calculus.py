@@ -128,7 +128,7 @@ class Calculus(Functions):
             self.at = start
             return None
         order = Number(Fraction(upper))
-        operand = Symbol(name) if name else self.term()
+        operand = Symbol(name) if name else bare(self.term())
         return Apply(head, (operand, Symbol(variable), order))
 
     def order(self) -> int | None:

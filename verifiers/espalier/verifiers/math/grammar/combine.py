@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from espalier.verifiers.math.lexer import ParseError, Token
-from espalier.verifiers.math.tree import Apply, Group, Node, Number, Symbol
+from espalier.verifiers.math.tree import Apply, Group, Node, Number, Quantity, Symbol
 
 
 def literal(token: Token) -> Number:
@@ -31,6 +31,8 @@ def negative(node: Node) -> Node:
     node = bare(node)
     if isinstance(node, Number):
         return Number(-node.value, node.decimals)
+    if isinstance(node, Quantity):
+        return Quantity(negative(node.value), node.unit)
     return Apply("neg", (node,))
 
 

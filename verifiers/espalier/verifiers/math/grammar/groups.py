@@ -7,6 +7,7 @@ from espalier.verifiers.math.grammar.cursor import END, Cursor
 from espalier.verifiers.math.lexer import ParseError
 from espalier.verifiers.math.limits import LIMITS, LimitError
 from espalier.verifiers.math.tree import (
+    DOTS,
     Apply,
     Empty,
     Group,
@@ -23,13 +24,20 @@ from espalier.verifiers.math.tree import (
 class Groups(Cursor):
     """What follows an opening bracket or `\\begin`."""
 
+    def element(self) -> Node:
+        """An element of a list, or the dots that stand for some."""
+        if self.token.text == "…" and self.ahead().text in (",", ";", ")", "]", "}", "}s", ""):
+            self.at += 1
+            return DOTS
+        return self.relation()
+
     def elements(self, closing: str) -> tuple[Node, ...]:
         bars, self.bars = self.bars, 0
-        items = [self.relation()]
+        items = [self.element()]
         while self.accept(",", ";"):
             if self.token.text == closing:
                 break
-            items.append(self.relation())
+            items.append(self.element())
             if len(items) > LIMITS.elements:
                 raise LimitError(f"more than {LIMITS.elements} elements")
         self.expect(closing)
@@ -39,7 +47,7 @@ class Groups(Cursor):
     def arguments(self, closing: str) -> tuple[Node, ...]:
         """The arguments of a probability or an expected value: what stands behind a bar is given."""
         bars, self.bars = self.bars, 1
-        items = [self.relation()]
+        items = [self.element()]
         given: list[Node] | None = None
         while self.accept(",", ";") or (given is None and self.token.text == "|"):
             if self.accept("|"):
@@ -57,11 +65,11 @@ class Groups(Cursor):
         own, other = (")", "]") if kind == "tuple" else ("]", ")")
         if self.accept(own):
             return Group("tuple" if kind == "tuple" else "bracket", ())
-        items = [self.relation()]
+        items = [self.element()]
         while self.accept(",", ";"):
             if self.token.text == own:
                 break
-            items.append(self.relation())
+            items.append(self.element())
             if len(items) > LIMITS.elements:
                 raise LimitError(f"more than {LIMITS.elements} elements")
         self.bars = bars
@@ -99,7 +107,7 @@ class Groups(Cursor):
         if self.accept(closing):
             self.bars = bars
             return Empty()
-        items = [self.relation()]
+        items = [self.element()]
         if self.accept("|", ":"):
             self.bars = 0
             condition = self.items()
@@ -111,9 +119,9 @@ class Groups(Cursor):
                 raise ParseError("a set with a condition that is no relation")
             return _builder(items[0], condition)
         while self.accept(",", ";"):
-            if self.token.text in (closing, "…"):
+            if self.token.text == closing:
                 break
-            items.append(self.relation())
+            items.append(self.element())
             if len(items) > LIMITS.elements:
                 raise LimitError(f"more than {LIMITS.elements} elements")
         self.bars = bars

@@ -34,7 +34,8 @@ _BASES: Final = {
 _SUBSCRIPT: Final = re.compile("[_₀-₉]")
 _BASED: Final = re.compile(
     r"\$?(?P<minus>-?)\s*(?:\(|\\(?:text|mathrm|mathtt|texttt)\s*\{)?(?P<digits>[0-9A-Fa-f]{1,200})[)}]?\s*"
-    r"(?:_\s*\{?\s*(?:\\(?:text|mathrm)\s*\{)?\s*(?P<base>\d{1,2}|[a-z]+)\s*\}?\s*\}?|(?P<subscript>[₀-₉]{1,2}))\$?"
+    r"(?:(?:\\(?:text|mathrm)\s*\{\s*\(?|\()?\s*(?:in\s+)?base[\s-]*\}?\s*(?P<named>\d{1,2}|[a-z]+)\s*[)}]{0,2}"
+    r"|_\s*\{?\s*(?:\\(?:text|mathrm)\s*\{)?\s*(?P<base>\d{1,2}|[a-z]+)\s*\}?\s*\}?|(?P<subscript>[₀-₉]{1,2}))\$?"
 )
 
 
@@ -44,10 +45,10 @@ def based_number(text: str) -> tuple[Node, bool] | None:
     Returns:
         The number, and whether it is surely one: "2a_{12}" may be twice an element of a sequence.
     """
-    written = _BASED.fullmatch(text.strip()) if _SUBSCRIPT.search(text) else None
+    written = _BASED.fullmatch(text.strip()) if _SUBSCRIPT.search(text) or "base" in text else None
     if written is None or (len(written["digits"]) == 1 and not written["digits"].isdigit()):
         return None  # A_{12} is a name
-    named = written["base"] or unicodedata.normalize("NFKC", written["subscript"])
+    named = written["base"] or written["named"] or unicodedata.normalize("NFKC", written["subscript"])
     base = int(named) if named.isdigit() else _BASES.get(named, 0)
     digits = written["digits"]
     if not 2 <= base <= 16 or any(int(digit, 16) >= base for digit in digits):
