@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import hashlib
 import io
+import lzma
 import subprocess
 import tarfile
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -105,9 +109,22 @@ def test_an_archive_that_was_not_packed_here_is_refused(kind: bytes | str) -> No
         Repository(gzip.compress(raw.getvalue()))
 
 
-def test_a_bomb_is_not_unpacked() -> None:
+def test_a_bomb_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_BYTES", 1 << 20)
+    bomb = gzip.compress(bytes(32 << 20), 1)
+    tracemalloc.start()
     with pytest.raises(RepositoryError):
-        Repository(gzip.compress(bytes(300 << 20), 1))
+        Repository(bomb)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 << 20
+
+
+@pytest.mark.parametrize("compress", [lzma.compress, bz2.compress, gzip.compress])
+def test_what_is_compressed_twice_is_no_archive(compress: Callable[[bytes], bytes]) -> None:
+    """The limit holds for what is unpacked once."""
+    with pytest.raises(RepositoryError, match="no archive"):
+        Repository(gzip.compress(compress(gzip.decompress(pack_files({"a": "a"})))))
 
 
 def test_a_store_gives_only_what_its_name_says(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ class Repository:
         self.archive = archive
         try:
             raw = zlib.decompressobj(wbits=31).decompress(archive, 2 * MAX_BYTES)
-            self._tar = tarfile.open(fileobj=io.BytesIO(raw))  # noqa: SIM115 (in memory)
+            self._tar = tarfile.open(fileobj=io.BytesIO(raw), mode="r:")  # noqa: SIM115 (in memory)
             members = self._tar.getmembers()
         except (zlib.error, tarfile.TarError) as error:
             raise RepositoryError(f"is no archive of a repository: {error}") from None
