@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
@@ -24,16 +25,31 @@ BASE = load_as(RlConfig, runs.HERE / "ablation.toml")
 ARMS = {arm.name: arm for arm in ALL}
 
 
-@pytest.fixture
-def tiny(tmp_path: Path) -> Ablation:
+def tiny_in(folder: Path) -> Ablation:
     """From starts that have hardly seen the grammar."""
     rollout = replace(BASE.rollout, prompts=2, samples=2, max_tokens=40)
     steps = {Mode.PARALLEL: 30, Mode.SEQUENTIAL: 30}
-    return Ablation(tmp_path, replace(BASE, steps=1, rollout=rollout), start_steps=steps, problems=2, samples=2)
+    return Ablation(folder, replace(BASE, steps=1, rollout=rollout), start_steps=steps, problems=2, samples=2)
+
+
+@pytest.fixture(scope="module")
+def starts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the start of each mode: making one costs more than the runs behind it."""
+    folder = tmp_path_factory.mktemp("starts")
+    for mode in Mode:
+        runs.start(tiny_in(folder), mode)
+    return folder
+
+
+@pytest.fixture
+def tiny(starts: Path, tmp_path: Path) -> Ablation:
+    shutil.copytree(starts, tmp_path, dirs_exist_ok=True)
+    return tiny_in(tmp_path)
 
 
 @pytest.mark.parametrize("mode", list(Mode))
-def test_the_arms_have_a_start_that_is_made_once(mode: Mode, tiny: Ablation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_arms_have_a_start_that_is_made_once(mode: Mode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = tiny_in(tmp_path)
     folder = runs.start(replace(tiny, start_steps={mode: 1}), mode)
     AutoModelForCausalLM.from_pretrained(folder)
     monkeypatch.setattr(runs.from_nothing, "train", None)

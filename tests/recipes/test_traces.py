@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from random import Random
 
 import pytest
+import pytest_asyncio
 
 from espalier.runtime.structure import read
 from espalier.training.tasks import TASKS, Problem, Split
@@ -22,32 +24,40 @@ from recipes.seedling.traces.trace import corrupt, majority, vote
 SAMPLES = 12
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def verifier() -> AsyncIterator[MathVerifier]:
+    async with MathVerifier() as started:
+        yield started
+
+
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("name", sorted(set(TASKS) - {"programming"}))
-async def test_every_trace_is_well_formed_and_its_answer_passes_the_check(name: str, codec: Codec) -> None:
+async def test_every_trace_is_well_formed_and_its_answer_passes_the_check(
+    name: str, codec: Codec, verifier: MathVerifier
+) -> None:
     rng = Random(0)
-    async with MathVerifier() as verifier:
-        for index in range(SAMPLES):
-            problem = TASKS[name].generate(Split.TRAIN, 11, index)
-            trace = write(problem, rng)
-            if trace is None:
-                continue
-            example = encode(problem.text, trace, codec.tokenizer, codec.vocabulary)
-            prompt = codec.tokenizer.encode(prompt_text(problem.text), add_special_tokens=False).ids
-            assert read(example.tokens.tolist(), len(prompt), codec.vocabulary).well_formed
-            if not trace.solved:
-                assert final_answer(trace.closing, problem.check) is None
-                continue
-            verdict = await verifier.verify(Claim(response_text(trace)), problem.check)
-            assert verdict.passed, (problem.text, trace, verdict)
+    for index in range(SAMPLES):
+        problem = TASKS[name].generate(Split.TRAIN, 11, index)
+        trace = write(problem, rng)
+        if trace is None:
+            continue
+        example = encode(problem.text, trace, codec.tokenizer, codec.vocabulary)
+        prompt = codec.tokenizer.encode(prompt_text(problem.text), add_special_tokens=False).ids
+        assert read(example.tokens.tolist(), len(prompt), codec.vocabulary).well_formed
+        if not trace.solved:
+            assert final_answer(trace.closing, problem.check) is None
+            continue
+        verdict = await verifier.verify(Claim(response_text(trace)), problem.check)
+        assert verdict.passed, (problem.text, trace, verdict)
 
 
-async def test_a_fraction_that_comes_to_a_whole_number_is_written_as_one() -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_fraction_that_comes_to_a_whole_number_is_written_as_one(verifier: MathVerifier) -> None:
     facts = {"numerator": 12, "denominator": 4, "simplified_numerator": 3, "simplified_denominator": 1}
     check = ConstraintCheck((Relation("answer = 12/4"), Domain("lowest terms")))
     trace = write(Problem("x", "12/4", check, "fraction_simplification", facts), Random(0))
     assert trace is not None
-    async with MathVerifier() as verifier:
-        assert (await verifier.verify(Claim(trace.closing), check)).passed
+    assert (await verifier.verify(Claim(trace.closing), check)).passed
 
 
 def test_every_program_trace_answers_with_a_program_that_meets_all_cases(codec: Codec) -> None:
