@@ -22,12 +22,12 @@ AUTHORITY, SERVER, SERVER_KEY, CLIENT, CLIENT_KEY = (
 TOKEN = "a-token-of-enough-length"  # noqa: S105
 
 
-async def status(server: ServerSecurity, client: ClientSecurity) -> Status:
+async def status(server: ServerSecurity, client: ClientSecurity, timeout: float) -> Status:
     async with (
         running(LocalVerifiers([ScriptedVerifier()]), None, server) as address,
         RemoteVerifiers([address], client) as verifiers,
     ):
-        return (await verifiers.verify(Claim("42"), ReferenceCheck("42"), timeout=2)).status
+        return (await verifiers.verify(Claim("42"), ReferenceCheck("42"), timeout=timeout)).status
 
 
 TLS = ServerSecurity(certificate=SERVER, key=SERVER_KEY)
@@ -45,7 +45,7 @@ TLS_AND_TOKEN = ServerSecurity(token=TOKEN, certificate=SERVER, key=SERVER_KEY)
     ids=["tls", "mutual", "tls and token"],
 )
 async def test_who_shows_what_is_asked_is_served(server: ServerSecurity, client: ClientSecurity) -> None:
-    assert await status(server, client) is Status.PASS
+    assert await status(server, client, 60) is Status.PASS
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ async def test_who_shows_what_is_asked_is_served(server: ServerSecurity, client:
     ids=["plain text", "a server of no known authority", "no certificate", "no token", "a server without TLS"],
 )
 async def test_who_does_not_is_not(server: ServerSecurity, client: ClientSecurity) -> None:
-    assert await status(server, client) is Status.ERROR
+    assert await status(server, client, 2) is Status.ERROR
 
 
 @pytest.mark.parametrize(("certificate", "key"), [(b"rubbish", SERVER_KEY), (SERVER, b"rubbish"), (SERVER, CLIENT_KEY)])

@@ -182,9 +182,9 @@ async def test_hostile_text_is_answered_and_the_service_lives_on(verifier: MathV
     verdicts: list[Verdict] = [
         await verifier.equivalent("5", text),
         await verifier.equivalent(text, "5"),
-        await verifier.verify(Claim(f"so \\boxed{{{text}}} and {text} = 5"), ReferenceCheck("5"), timeout=5),
-        await verifier.verify(Claim(text, bare=True), ConstraintCheck((Relation("x^2 = 25"),)), timeout=5),
-        await verifier.verify(Claim(f"{text} = {text}\n${text} = 7$"), StepCheck(), timeout=5),
+        await verifier.verify(Claim(f"so \\boxed{{{text}}} and {text} = 5"), ReferenceCheck("5"), timeout=60),
+        await verifier.verify(Claim(text, bare=True), ConstraintCheck((Relation("x^2 = 25"),)), timeout=60),
+        await verifier.verify(Claim(f"{text} = {text}\n${text} = 7$"), StepCheck(), timeout=60),
     ]
     assert Status.PASS not in {verdict.status for verdict in verdicts}
     assert Status.ERROR not in {verdict.status for verdict in verdicts}, verdicts
