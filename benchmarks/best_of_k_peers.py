@@ -11,7 +11,7 @@
 Each tool gets the same problems in the same words and the same limits, through a server that counts what it asks for
 (`metered_server.py`; there is also what a replay is, and what it hides). With `--replay` plain samples are the recorded
 ones, the same for all tools; what else a tool asks its model goes to `--server`, and a tool that does is left out
-where there is none: optillm's best of n has the model rate its responses. Ways:
+where there is none: optillm's best of n has the model rate its responses, one after the other. Ways:
 
 - samples: k plain responses. Three lines come of them: one alone, the majority (classes by this project's
   equivalence; the mean of classes with equal votes), and whether at least one is right, which no choice can exceed.
@@ -19,6 +19,7 @@ where there is none: optillm's best of n has the model rate its responses. Ways:
 - optillm: its functions, called as its proxy calls them, without the proxy. They send an empty system message, which
   a chat template may take for another prompt than none. Its self-consistency votes on likeness of whole responses.
 - espalier: votes by equivalence; `with check` is told the reference, as a verifier of one's own would know it.
+  `adaptive` stops a vote at a certainty of 0.95; at 0.85 two equal answers suffice, as they do to its_hub.
 
 This project's verifier decides for all alike whether the response that a tool hands back is right. A line of `--out`
 is one problem and one tool, appended as soon as it is known: a run that was interrupted goes on with the same command.
@@ -50,6 +51,7 @@ from metered_server import MeteredServer, Recording, base_url, caller_of
 from openai import AsyncOpenAI, OpenAI
 from stored_rows import stored
 
+from espalier.common.errors import first_cause
 from espalier.runtime.engine import Limits, SamplingParams
 from espalier.runtime.openai.engine import OpenAIConfig, OpenAIEngine
 from espalier.runtime.prompt import PromptTemplate
@@ -58,6 +60,7 @@ from espalier.solver.core.loop import Solver
 from espalier.solver.core.policies import Adaptive, BestOfK
 from espalier.solver.core.policy import Budget, Policy
 from espalier.solver.core.problem import Problem, read_problem_file
+from espalier.solver.core.responses import Sampling
 from espalier.verifiers.answer import boxes
 from espalier.verifiers.check import Claim
 from espalier.verifiers.local import LocalVerifiers, load
@@ -78,8 +81,7 @@ class Run:
     model: str
     template: PromptTemplate
     k: int
-    temperature: float
-    max_tokens: int
+    sampling: Sampling
     judge: LocalVerifiers
     threads: ThreadPoolExecutor
 
@@ -127,8 +129,8 @@ async def samples(url: str, run: Run) -> AsyncIterator[Way]:
             reply = await client.chat.completions.create(
                 model=run.model,
                 messages=[{"role": "user", "content": run.prompt(problem)}],
-                temperature=run.temperature,
-                max_tokens=run.max_tokens,
+                temperature=run.sampling.temperature,
+                max_tokens=run.sampling.max_tokens,
             )
             return reply.choices[0].message.content or ""
 
@@ -138,13 +140,15 @@ async def samples(url: str, run: Run) -> AsyncIterator[Way]:
         yield several
 
 
-def espalier(policy: type[Policy], *, checked: bool) -> Opening:
+def espalier(policy: type[Policy], *, checked: bool, **settings: Any) -> Opening:
     @asynccontextmanager
     async def opened(url: str, run: Run) -> AsyncIterator[Way]:
-        sampling, limits = SamplingParams(temperature=run.temperature), Limits(max_tokens=run.max_tokens)
+        generation = Generation(
+            SamplingParams(temperature=run.sampling.temperature), limits=Limits(max_tokens=run.sampling.max_tokens)
+        )
         async with OpenAIEngine(url, OpenAIConfig(model=run.model, concurrent=256)) as engine:
-            solver = Solver(engine, run.judge, run.template, Generation(sampling, limits=limits))
-            chosen = policy(temperatures=(run.temperature,))
+            solver = Solver(engine, run.judge, run.template, generation)
+            chosen = policy(temperatures=(run.sampling.temperature,), **settings)
 
             async def solve(problem: Problem) -> list[str]:
                 asked = problem if checked else replace(problem, check=None)
@@ -175,8 +179,8 @@ def its_hub(name: str) -> Opening:
             endpoint=url,
             api_key="none",
             model_name=run.model,
-            max_completion_tokens=run.max_tokens,
-            temperature=run.temperature,
+            max_completion_tokens=run.sampling.max_tokens,
+            temperature=run.sampling.temperature,
         ) as model:
 
             async def solve(problem: Problem) -> list[str]:
@@ -207,13 +211,14 @@ def optillm(call: Callable[[OpenAI, Run, str], str]) -> Opening:
 def best_of_n(client: OpenAI, run: Run, prompt: str) -> str:
     from optillm.bon import best_of_n_sampling
 
-    return str(best_of_n_sampling("", prompt, client, run.model, run.k, {"max_tokens": run.max_tokens})[0])
+    limits = {"max_tokens": run.sampling.max_tokens}
+    return str(best_of_n_sampling("", prompt, client, run.model, run.k, limits)[0])
 
 
 def likest(client: OpenAI, run: Run, prompt: str) -> str:
     from optillm.self_consistency import AdvancedSelfConsistency
 
-    limits = {"max_tokens": run.max_tokens}
+    limits = {"max_tokens": run.sampling.max_tokens}
     found = AdvancedSelfConsistency(client, run.model, run.k, request_config=limits).evaluate("", prompt)
     clusters = found["aggregated_result"]["clusters"]
     return str(clusters[0]["answer"]) if clusters else ""
@@ -238,6 +243,7 @@ WAYS: Mapping[str, Opening] = {
     "optillm, self-consistency": optillm(likest),
     "espalier, best_of_k by votes": espalier(BestOfK, checked=False),
     "espalier, adaptive by votes": espalier(Adaptive, checked=False),
+    "espalier, adaptive by votes, certainty 0.85": espalier(Adaptive, checked=False, certainty=0.85),
     "espalier, best_of_k with check": espalier(BestOfK, checked=True),
     "espalier, adaptive with check": espalier(Adaptive, checked=True),
 }
@@ -262,15 +268,14 @@ def chosen(arguments: argparse.Namespace) -> dict[str, Opening]:
 # Measuring.
 
 
-def setting(arguments: argparse.Namespace, model: str, temperature: float, max_tokens: int) -> dict[str, Any]:
+def setting(arguments: argparse.Namespace, sampling: Sampling) -> dict[str, Any]:
     """What all rows of a file have in common."""
-    replayed = f"replay of {arguments.replay.name}" if arguments.replay else ""
     return {
-        "source": " and ".join(filter(None, (replayed, arguments.server))),
-        "model": model,
+        "source": f"replay of {arguments.replay.name}" if arguments.replay else arguments.server,
+        "model": sampling.model,
         "problems": arguments.problems.name,
-        "temperature": temperature,
-        "max_tokens": max_tokens,
+        "temperature": sampling.temperature,
+        "max_tokens": sampling.max_tokens,
         "tools": {name: version(name) for name in ("its_hub", "optillm") if importlib.util.find_spec(name)},
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
@@ -300,14 +305,11 @@ async def ask(arguments: argparse.Namespace, problems: Sequence[Problem]) -> Non
     """Ask all ways, problem by problem, for what the file lacks. The way that comes first takes turns."""
     template = PromptTemplate.load(arguments.instruction)
     recording = Recording.load(arguments.replay) if arguments.replay else None
-    temperature, max_tokens, model = arguments.temperature, arguments.max_tokens, arguments.model
+    sampling = Sampling(arguments.model, 0, arguments.temperature, arguments.max_tokens)
     if recording is not None:
-        temperature, max_tokens = recording.sampling.temperature, recording.sampling.max_tokens
-        model = model or recording.sampling.model
-    known = {
-        (row.way, row.k, row.problem)
-        for row in begin(arguments.out, setting(arguments, model, temperature, max_tokens))
-    }
+        sampling = recording.sampling
+    model = arguments.model or sampling.model
+    known = {(row.way, row.k, row.problem) for row in begin(arguments.out, setting(arguments, sampling))}
     prompts = {template.instruction.replace("{question}", problem.text): problem.id for problem in problems}
     server = MeteredServer(model, prompts, recording=recording, upstream=arguments.server)
     threads = ThreadPoolExecutor(arguments.at_once)
@@ -317,7 +319,7 @@ async def ask(arguments: argparse.Namespace, problems: Sequence[Problem]) -> Non
         address = await stack.enter_async_context(server.serving())
         ways: list[tuple[str, int, Way]] = []
         for k in arguments.k:
-            run = Run(model, template, k, temperature, max_tokens, judge, threads)
+            run = Run(model, template, k, sampling, judge, threads)
             for name, opening in chosen(arguments).items():
                 url = base_url(address, f"{name} {k}")
                 ways.append((name, k, await stack.enter_async_context(opening(url, run))))
@@ -339,12 +341,14 @@ async def ask(arguments: argparse.Namespace, problems: Sequence[Problem]) -> Non
                     row = Row(name, k, problem.id, answers, **asdict(spent), seconds=seconds, load=os.getloadavg()[0])
                     with arguments.out.open("a", encoding="utf-8") as out:
                         out.write(json.dumps(asdict(row)) + "\n")
+                print(f"{problem.id}: asked by all", file=sys.stderr)
 
-        waiting = [asyncio.ensure_future(one(number, problem)) for number, problem in enumerate(problems)]
-        for done, task in enumerate(asyncio.as_completed(waiting), start=1):
-            await task
-            print(f"\r{done} of {len(problems)} problems", end="", file=sys.stderr, flush=True)
-        print(file=sys.stderr)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number, problem in enumerate(problems):
+                    group.create_task(one(number, problem))
+        except BaseExceptionGroup as several:
+            raise first_cause(several) from None
 
 
 # Reporting.
@@ -457,7 +461,7 @@ def main() -> None:
     parser.add_argument("problems", type=Path, help="file of problems with checks (`espalier data convert`)")
     parser.add_argument("--replay", type=Path, help="file of responses (`espalier data sample`) to draw samples from")
     parser.add_argument("--server", help="base URL of a live server, like http://127.0.0.1:8080/v1")
-    parser.add_argument("--model", default="", help="its name on the server; with --replay that of the file")
+    parser.add_argument("--model", default="", help="its name on the server; with --replay not needed")
     parser.add_argument("--instruction", type=Path, default=INSTRUCTION, help="file; the one that was sampled with")
     parser.add_argument("--n", type=int, help="at most so many problems, the first ones")
     parser.add_argument("--k", type=int, nargs="+", default=[8])
@@ -474,7 +478,7 @@ def main() -> None:
     if not arguments.report:
         if not (arguments.replay or arguments.server):
             parser.error("give --replay FILE, --server URL, or both")
-        if arguments.server and not arguments.model:
+        if not (arguments.replay or arguments.model):
             parser.error("--server: name the model, too, with --model")
         try:
             asyncio.run(ask(arguments, problems))

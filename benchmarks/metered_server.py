@@ -3,13 +3,16 @@
 Every tool has a base URL of its own, and what it asks for is counted under its name, problem by problem, in one way for
 all: what tools say of themselves differs (some leave out responses that they throw away). Requests go on to a live
 server. With recorded responses (`espalier data sample --responses`) a request for a plain sample gets the next one of
-its problem instead, in the order of their numbers, the same for every tool: so tools differ only in what they make of
-the samples. **A replay is no model**: it knows one prompt, one temperature and one limit, and refuses what differs.
-It ends a response at once, so nothing can be aborted and saved; its wall clock says nothing about generating.
+its problem instead, in the order of their numbers (of requests that come together, in the order in which they arrive):
+the same for every tool, so tools differ only in what they make of the samples.
+
+**A replay is no model**: it knows one prompt, one temperature and one limit, and refuses what differs. It ends a
+response at once, so nothing can be aborted and saved; its wall clock says nothing about generating.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections import defaultdict
@@ -162,8 +165,6 @@ class MeteredServer:
                 return await self._replay(request, body, key, self._recording.responses.get(problem, ()))
             if self._upstream is None:
                 return _refusal(f"cannot be replayed: {differs}")
-        samples = (body.get("n") or 1) * is_plain(messages)
-        self.spent[key] += Spent(samples=samples)
         return await self._forward(request, body, key, f"{self._upstream}/chat/completions")
 
     async def _replay(
@@ -198,21 +199,39 @@ class MeteredServer:
     async def _forward(
         self, request: web.Request, body: dict[str, Any], key: tuple[str, str], url: str
     ) -> web.StreamResponse:
-        if body.get("stream"):
-            body["stream_options"] = {"include_usage": True}
-        async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session,
-            session.post(url, json=body) as reply,
-        ):
-            if reply.status == 200 and body.get("stream"):
-                return await self._relay(request, reply, key)
-            content = await reply.read()
-            if reply.status == 200:
-                self._count(key, json.loads(content).get("usage") or {})
-            return web.Response(body=content, status=reply.status, content_type=reply.content_type)
+        """Pass a request on; one for several responses as so many for one: not every server makes or counts them."""
+        count = body.pop("n", None) or 1
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
+            if body.get("stream"):
+                if count > 1:
+                    return _refusal("a stream is of one response")
+                async with session.post(url, json=body | {"stream_options": {"include_usage": True}}) as reply:
+                    if reply.status == 200:
+                        return await self._relay(request, reply, key, is_plain(body["messages"]))
+                    return await _passed_on(reply)
+
+            async def one() -> web.Response | dict[str, Any]:
+                async with session.post(url, json=body) as reply:
+                    if reply.status != 200:
+                        return await _passed_on(reply)
+                    found: dict[str, Any] = await reply.json()
+                    return found
+
+            replies = await asyncio.gather(*(one() for _ in range(count)))
+        found = [reply for reply in replies if isinstance(reply, dict)]
+        refused = next((reply for reply in replies if isinstance(reply, web.Response)), None)
+        used = [reply.get("usage") or {} for reply in found]
+        usage = {
+            "prompt_tokens": used[0].get("prompt_tokens", 0) if used else 0,
+            "completion_tokens": sum(one.get("completion_tokens", 0) for one in used),
+        }
+        self._count(key, usage, len(found) * is_plain(body["messages"]))
+        choices = [reply["choices"][0] | {"index": at} for at, reply in enumerate(found)]
+        usage["total_tokens"] = sum(usage.values())
+        return refused or web.json_response(found[0] | {"choices": choices, "usage": usage})
 
     async def _relay(
-        self, request: web.Request, reply: aiohttp.ClientResponse, key: tuple[str, str]
+        self, request: web.Request, reply: aiohttp.ClientResponse, key: tuple[str, str], samples: int
     ) -> web.StreamResponse:
         pieces, usage = 0, None
         try:
@@ -226,11 +245,10 @@ class MeteredServer:
                 await response.write(line)
             return response
         finally:  # the caller may have gone
-            self._count(key, usage or {"completion_tokens": pieces})
+            self._count(key, usage or {"completion_tokens": pieces}, samples)
 
-    def _count(self, key: tuple[str, str], usage: Mapping[str, Any]) -> None:
-        new, prompt = usage.get("completion_tokens") or 0, usage.get("prompt_tokens") or 0
-        self.spent[key] += Spent(new_tokens=new, prompt_tokens=prompt)
+    def _count(self, key: tuple[str, str], usage: Mapping[str, Any], samples: int) -> None:
+        self.spent[key] += Spent(samples, usage.get("completion_tokens") or 0, usage.get("prompt_tokens") or 0)
 
 
 def caller_of(name: str) -> str:
@@ -247,6 +265,11 @@ async def _event_stream(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await response.prepare(request)
     return response
+
+
+async def _passed_on(reply: aiohttp.ClientResponse) -> web.Response:
+    """What a server says that refuses a request."""
+    return web.Response(body=await reply.read(), status=reply.status, content_type=reply.content_type)
 
 
 def _refusal(said: str) -> web.Response:
