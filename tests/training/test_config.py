@@ -18,6 +18,11 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     [
         ('mode = "parallel"', 'mode = "both"', r"rollout.mode: should be .parallel. or .sequential., got .both."),
         ("samples = ", "samples = 1 # ", r"rollout: samples must be at least 2, got 1"),
+        (
+            'mode = "parallel"',
+            'mode = "sequential"\nconstrained = true',
+            r"rollout: constrained: sequential responses cannot be; write mode",
+        ),
         ("{ chain_sum = 1.0 }", '{ chain_sum = "x" }', r"problems.tasks.chain_sum: should be a valid number, got 'x'"),
         ("{ chain_sum = 1.0 }", '"chain_sum"', r"problems.tasks: should be a.* object, got 'chain_sum'"),
         ("tasks = { chain_sum = 1.0 }", "", r"problems: give either tasks or file"),

@@ -6,7 +6,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from espalier.training.model.logprobs import IGNORED, token_logprobs
+from espalier.training.model.logprobs import IGNORED, Mask, token_logprobs
 
 WORDS, WIDTH, SHAPE = 83, 16, (2, 40)
 
@@ -42,6 +42,27 @@ def test_chunks_give_the_values_and_gradients_of_all_logits_at_once(
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.dtype == theirs.dtype
         assert (ours - theirs).abs().max() <= tolerance * theirs.abs().max()
+
+
+@pytest.mark.parametrize("tokens_at_once", [7, 1000])
+def test_under_a_mask_the_rest_is_renormalised_in_values_and_gradients(tokens_at_once: int) -> None:
+    hidden, weight, targets, slope = _inputs(torch.float32)
+    tags, states = torch.tensor([3, 80, 11]), torch.randint(4, SHAPE)
+    forbidden = torch.tensor([[False] * 3, [True] * 3, [True, False, True], [False, True, False]])
+    targets = torch.where(torch.isin(targets, tags), 0, targets)
+    bias = torch.zeros(*SHAPE, WORDS).index_copy(-1, tags, torch.where(forbidden[states], -torch.inf, 0.0))
+    logits = (hidden @ weight.T) + bias
+    norms = logits.logsumexp(-1)
+    plain = (logits.gather(-1, targets.clamp(min=0)[..., None])[..., 0] - norms) * (targets != IGNORED)
+    entropy = torch.distributions.Categorical(logits=logits).entropy() * (targets != IGNORED)
+    expected = (plain, entropy, *torch.autograd.grad((plain * slope).sum(), (hidden, weight)))
+    scores = token_logprobs(hidden, weight, targets, Mask(states, forbidden, tags), tokens_at_once * WORDS)
+    found = (*scores, *torch.autograd.grad((scores.logprobs * slope).sum(), (hidden, weight)))
+    free = token_logprobs(hidden, weight, targets)
+    assert (scores.logprobs - free.logprobs).abs().max() > 0.01
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.isfinite().all()
+        assert (ours - theirs).abs().max() <= 1e-6 * theirs.abs().max()
 
 
 def test_a_batch_without_targets_scores_nothing_and_still_has_a_gradient() -> None:

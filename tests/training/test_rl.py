@@ -20,7 +20,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
+from espalier.runtime.constraint import Constraint
 from espalier.runtime.engine import EngineError, Finished, FinishReason, Limits, Mode, Usage
+from espalier.runtime.grammar import GrammarLimits
 from espalier.training import loop
 from espalier.training.config import (
     ConfigError,
@@ -137,6 +139,33 @@ async def test_the_trainer_sees_the_log_probabilities_that_the_engine_reported(
     assert learned.max_logprob_diff < 1e-4
     assert abs(learned.mismatch_kl) < 1e-6
     assert learned.trained_tokens == sum(one.finished.usage.sampled_tokens for group in groups for one in group)
+
+
+async def test_the_trainer_sees_the_log_probabilities_of_constrained_responses_under_the_same_mask(
+    network: Qwen3ForCausalLM, tmp_path: Path
+) -> None:
+    """And without the mask it sees others, so the comparison can fail."""
+    limits = Limits(max_tokens=80, max_branch_tokens=25, grammar=GrammarLimits(max_plans=3))
+    with torch.no_grad():  # tags are likely, so that responses have blocks and masks have something to forbid
+        network.lm_head.weight[2:11] *= 40
+    async with collecting(network, limits=limits) as free:
+        collector = replace(free, constrained=True)
+        groups = _judged(await collector.collect(problems(3), 4, "s"))
+        constraint = Constraint.of(collector.vocabulary, limits.grammar)
+    ends = [one for group in groups for one in group]
+    assert {one.finished.reason for one in ends} <= {FinishReason.STOP, FinishReason.LENGTH}
+    assert sum(one.forked for one in ends) > 3
+    start = {name: p.detach().clone() for name, p in network.named_parameters()}
+    learner = _learner(network)
+    learner.constraint = constraint
+    learned = learner.learn(groups, 0, tmp_path)
+    assert learned is not None
+    assert learned.max_logprob_diff < 1e-4
+    assert abs(learned.mismatch_kl) < 1e-6
+    assert learned.trained_tokens == sum(one.finished.usage.sampled_tokens for one in ends)
+    network.load_state_dict(start, strict=False)
+    with pytest.raises(MismatchError):
+        replace(_learner(network), version=0, max_mismatch_kl=1e-4).learn(groups, 0, tmp_path)
 
 
 async def test_micro_batches_give_the_step_of_the_whole_batch(network: Qwen3ForCausalLM, tmp_path: Path) -> None:
@@ -270,6 +299,23 @@ def test_a_run_leaves_metrics_settings_and_a_model(model_folder: Path, tmp_path:
     assert shown[0]["truncated"] + shown[0]["failed"] + shown[0]["passed"] + shown[0]["unknown"] == 6
     assert json.loads((tmp_path / "run" / "config.json").read_text())["rollout"]["prompts"] == 2
     Qwen3ForCausalLM.from_pretrained(tmp_path / "run" / "model")
+
+
+@pytest.mark.parametrize("constrained", [False, True])
+def test_rollouts_of_a_run_keep_to_the_grammar_where_they_are_constrained(
+    model_folder: Path, tmp_path: Path, constrained: bool
+) -> None:
+    rollout = RolloutConfig(Mode.PARALLEL, prompts=2, samples=4, max_tokens=60, max_plans=3, constrained=constrained)
+    reasons, by_parity = Counter[FinishReason](), _by_parity
+
+    def counted(collector: Collector, last: Finished, *rest: Any) -> Reward:
+        reasons[last.reason] += 1
+        return by_parity(collector, last, *rest)
+
+    with mock.patch(f"{__name__}._by_parity", counted):
+        shown = _train(replace(CONFIG, rollout=rollout), model_folder, tmp_path / "run")
+    assert (reasons[FinishReason.MALFORMED] == 0) == constrained
+    assert all(abs(entry["mismatch_kl"]) < 1e-6 for entry in shown)
 
 
 @pytest.mark.parametrize("ahead", [False, True])

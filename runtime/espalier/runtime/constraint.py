@@ -169,6 +169,15 @@ class Constraint:
         forbidden = tuple(tuple(token for token, its in classes.items() if row[its]) for row in tables.forbidden)
         return cls(tables, classes, limits.max_depth, forbidden)
 
+    @property
+    def tags(self) -> tuple[int, ...]:
+        """Ids of the tags, which are the columns of :meth:`mask`."""
+        return tuple(self.classes)
+
+    def mask(self) -> list[list[bool]]:
+        """(states, tags) whether a tag must not come."""
+        return [[row[each] for each in self.classes.values()] for row in self.automaton.forbidden]
+
     def start(self, depth: int) -> int:
         """The state before the first token of a branch: of the root (0) or of a step."""
         return self.automaton.starts[0 if depth == 0 else 1 if depth < self.max_depth else 2]

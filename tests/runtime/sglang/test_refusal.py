@@ -6,9 +6,11 @@ import sys
 
 import pytest
 from sglang.srt.configs.model_config import ModelConfig
+from sglang.srt.sampling.sampling_params import SamplingParams
 from sglang.srt.server_args import ServerArgs
 
-from espalier.runtime.sglang.plugin.preconditions import obstacles
+from espalier.runtime.sglang.plugin.preconditions import Preconditions, obstacles
+from espalier.runtime.sglang.protocol import OptionError
 from tests.runtime.sglang.requests import IDS, cases
 from tests.runtime.sglang.server import SETTINGS, Server
 
@@ -52,6 +54,12 @@ def test_a_server_that_does_not_know_the_tags_refuses(model, stock):
     tokens, refusal = Server(model).run(plain_and_parallel)
     assert tokens == stock
     assert "ESPALIER_NPR_TAGS" in refusal
+
+
+def test_an_end_of_turn_that_is_text_cannot_be_forbidden():
+    params = SamplingParams(custom_params={"npr": {"constrained": True}}, ignore_eos=True)
+    with pytest.raises(OptionError, match=r"npr.constrained and ignore_eos do not go together"):
+        Preconditions({}, ()).verify(None, params)
 
 
 def change_a_signature() -> None:

@@ -61,6 +61,7 @@ def test_it_can_be_switched_off(value: object) -> None:
         ({"step_top_p": 0}, r"npr.step_top_p must be a number in \(0, 1\]"),
         ({"step_repetition_penalty": 3}, "npr.step_repetition_penalty must be"),
         ({"events": 1}, "npr.events must be true or false"),
+        ({"constrained": "yes"}, "npr.constrained must be true or false"),
         ({"plans": 3}, "npr.plans is no option; there are preset, max_plans"),
         ({"preset": ["reference"]}, "npr.preset must be one of reference"),
     ],
@@ -87,8 +88,10 @@ def test_options_survive_their_way_as_json() -> None:
         (1,),
         step_sampling=SamplingParams(temperature=0.5, top_p=0.9, top_k=7, min_p=0.1, repetition_penalty=1.02),
         limits=Limits(9, max_critical_path=8, max_branch_tokens=7, min_fork_tokens=6, grammar=GrammarLimits(5, 4)),
+        constrained=True,
     )
     options = request_options(request)
+    assert options.constrained
     assert parse_switch(options.to_json()) == options
 
 

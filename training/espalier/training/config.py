@@ -254,6 +254,8 @@ class RolloutConfig:
         max_tokens: New tokens of a response, all branches together.
         max_branch_tokens: Tokens of a step, after which it is closed; 0: no such limit.
         max_plans: Plans of a block.
+        constrained: Whether tags that no well-formed response goes on with have probability 0, in the engine and in
+            the trainer alike: no response is malformed then.
         redraws: How often a batch may be filled up with other problems, for objectives that drop groups in which all
             responses are worth the same.
         judge_branches: Whether the answers of steps are judged where credit does not need it: for the metrics.
@@ -270,6 +272,7 @@ class RolloutConfig:
     max_tokens: int
     max_branch_tokens: int = 0
     max_plans: int = 8
+    constrained: bool = False
     redraws: int = 0
     judge_branches: bool = False
     branch_programs: int = 16
@@ -283,6 +286,8 @@ class RolloutConfig:
                 raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if self.rejoins and self.mode is Mode.SEQUENTIAL:
             raise ConfigError('rejoins: sequential responses have no branches to join again; write mode = "parallel"')
+        if self.constrained and self.mode is Mode.SEQUENTIAL:
+            raise ConfigError('constrained: sequential responses cannot be; write mode = "parallel"')
 
     @property
     def limits(self) -> Limits:

@@ -83,6 +83,8 @@ class Options:
         max_critical_path: New tokens on the longest chain, forced ones included.
         min_fork_tokens: A fork with fewer tokens left of `max_new_tokens` ends the response (reason LENGTH).
         step_temperature, step_top_p, step_top_k, step_min_p, step_repetition_penalty: Sampling inside steps.
+        constrained: Whether tags that no well-formed response goes on with have probability 0 and the rest is
+            renormalised; log-probabilities are those of that distribution.
         events: Stream live events, see the module.
         given: How many of the input's last tokens are not the prompt but the beginning of a response; see the module.
     """
@@ -97,6 +99,7 @@ class Options:
     step_top_k: int | None = None
     step_min_p: float | None = None
     step_repetition_penalty: float | None = None
+    constrained: bool = False
     events: bool = False
     given: int = 0
 
@@ -111,8 +114,9 @@ class Options:
         _require("step_min_p", self.step_min_p, float, lambda value: 0 <= value < 1, "a number in [0, 1)")
         penalty = self.step_repetition_penalty
         _require("step_repetition_penalty", penalty, float, lambda value: 0 < value <= 2, "a number in (0, 2]")
-        if not isinstance(self.events, bool):
-            raise OptionError(f"npr.events must be true or false, got {self.events!r}")
+        for name in ("constrained", "events"):
+            if not isinstance(getattr(self, name), bool):
+                raise OptionError(f"npr.{name} must be true or false, got {getattr(self, name)!r}")
 
     @property
     def grammar(self) -> GrammarLimits:
@@ -181,6 +185,7 @@ def request_options(request: GenerateRequest, *, events: bool = True) -> Options
         step_top_k=None if step is None else step.top_k,
         step_min_p=None if step is None else step.min_p,
         step_repetition_penalty=None if step is None else step.repetition_penalty,
+        constrained=request.constrained,
         events=events,
         given=0 if request.given is None else len(request.given.tokens),
     )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from espalier.runtime.constraint import FREE
 from espalier.runtime.grammar import Tag, Vocabulary
 from espalier.runtime.layout import Layout, LayoutBuilder, layout_of
 from espalier.runtime.structure import Structure, read
@@ -24,17 +25,20 @@ class RolloutTokens:
         logprobs: (n,) as the engine reported them when it sampled; 0 where it did not.
         advantages: (n,)
         kinds: (n,) the :class:`espalier.training.rl.credit.TokenKind` of each token; 0 in the prompt.
+        states: (n,) under which state of its :class:`espalier.runtime.constraint.Constraint` each token was drawn;
+            `FREE` in what was not constrained.
     """
 
     logprobs: npt.NDArray[np.float32]
     advantages: npt.NDArray[np.float32]
     kinds: npt.NDArray[np.int8]
+    states: npt.NDArray[np.int16]
 
     @classmethod
     def none(cls, length: int) -> RolloutTokens:
         """Tokens that no engine sampled."""
         floats = np.zeros((2, length), dtype=np.float32)
-        return cls(floats[0], floats[1], np.zeros(length, dtype=np.int8))
+        return cls(floats[0], floats[1], np.zeros(length, dtype=np.int8), np.full(length, FREE, dtype=np.int16))
 
 
 @dataclass(frozen=True, slots=True)

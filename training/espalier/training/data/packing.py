@@ -48,6 +48,7 @@ def packed_sequence(examples: Sequence[tuple[int, TrainingExample]], length: int
         if rollout and example.rollout:
             own = example.rollout
             rollout.logprobs[at], rollout.advantages[at], rollout.kinds[at] = own.logprobs, own.advantages, own.kinds
+            rollout.states[at] = own.states
         start = at.stop
     return PackedSequence(
         tokens, trained, task, with_tables(pack([example.layout for _, example in examples], length)), rollout

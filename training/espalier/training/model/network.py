@@ -26,11 +26,12 @@ from transformers import (
     AutoTokenizer,
 )
 
+from espalier.runtime.constraint import Constraint
 from espalier.runtime.layout import Packed, batch_block_mask, dense_mask
 from espalier.training.config import ConfigError
 from espalier.training.data.example import RolloutTokens
 from espalier.training.data.packing import PackedSequence
-from espalier.training.model.logprobs import IGNORED, Scores, token_logprobs
+from espalier.training.model.logprobs import IGNORED, Mask, Scores, token_logprobs
 
 ATTENTION = "espalier_packed"
 """Name under which the attention function is known to `transformers`."""
@@ -127,6 +128,7 @@ class MicroBatch:
         trained: Number of trained targets.
         rollout_logprobs, advantages, kinds: (sequences, length) of the targets that an engine sampled, 0 elsewhere; see
             :class:`espalier.training.data.example.RolloutTokens`.
+        mask: What the engine could not sample in place of the targets; None where nothing was constrained.
     """
 
     tokens: Tensor
@@ -138,6 +140,7 @@ class MicroBatch:
     rollout_logprobs: Tensor
     advantages: Tensor
     kinds: Tensor
+    mask: Mask | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """What a person needs to look into a batch that has broken a step."""
@@ -145,8 +148,10 @@ class MicroBatch:
         return {name: getattr(self, name).contiguous().cpu() for name in names}
 
 
-def collate(sequences: Sequence[PackedSequence], device: torch.device) -> MicroBatch:
-    """Stack packed sequences; block mask on CUDA, dense mask elsewhere.
+def collate(
+    sequences: Sequence[PackedSequence], device: torch.device, constraint: Constraint | None = None
+) -> MicroBatch:
+    """Stack packed sequences; block mask on CUDA, dense mask elsewhere. `constraint` is what rollouts were made under.
 
     A trained token is predicted from the one before it in the sequence, which always belongs to the same branch: what
     opens a branch or joins branches is forced, and forced tokens are not trained.
@@ -169,6 +174,10 @@ def collate(sequences: Sequence[PackedSequence], device: torch.device) -> MicroB
         """Values of tokens, moved to where they are predicted."""
         return move(np.pad(np.stack(values)[:, 1:], ((0, 0), (0, 1))))
 
+    mask = None
+    if constraint is not None:
+        states = at_targets([one.states for one in rollouts]).long()
+        mask = Mask(states, move(np.array(constraint.mask())), move(np.array(constraint.tags)))
     packed = [one.packed for one in sequences]
     positions = np.stack([item.positions for item in packed]).astype(np.int64)
     return MicroBatch(
@@ -181,6 +190,7 @@ def collate(sequences: Sequence[PackedSequence], device: torch.device) -> MicroB
         at_targets([one.logprobs for one in rollouts]),
         at_targets([one.advantages for one in rollouts]),
         at_targets([one.kinds for one in rollouts]),
+        mask,
     )
 
 
@@ -213,7 +223,7 @@ def _score(network: Any, batch: MicroBatch) -> Scores:
     hidden = network.base_model(
         input_ids=batch.tokens, position_ids=batch.positions, use_cache=False, visible=batch.visible
     ).last_hidden_state
-    return token_logprobs(hidden, network.get_output_embeddings().weight, batch.targets)
+    return token_logprobs(hidden, network.get_output_embeddings().weight, batch.targets, batch.mask)
 
 
 CHECKED_TOKENS = 64

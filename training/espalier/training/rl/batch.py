@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from espalier.runtime.constraint import Constraint
 from espalier.runtime.layout import layout_of_paths
 from espalier.training.config import TrainerConfig
 from espalier.training.data.example import RolloutTokens, TrainingExample
@@ -44,13 +45,19 @@ def usable_groups(
     return kept, dropped
 
 
-def example_of(judged: JudgedRollout, advantages: Floats | float, trained: Bools | bool = True) -> TrainingExample:
+def example_of(
+    judged: JudgedRollout,
+    advantages: Floats | float,
+    trained: Bools | bool = True,
+    constraint: Constraint | None = None,
+) -> TrainingExample:
     """What the engine reported, as a training sequence: no token is trained but those that were sampled.
 
     Args:
         judged: A response with n new tokens.
         advantages: (n,), or one for all.
         trained: (n,), or one for all: which of the sampled tokens.
+        constraint: What it was sampled under; None: it was free.
     """
     rollout = judged.rollout
     offset = len(rollout.prompt)
@@ -60,6 +67,8 @@ def example_of(judged: JudgedRollout, advantages: Floats | float, trained: Bools
     known = RolloutTokens.none(len(tokens))
     known.logprobs[offset:], known.advantages[offset:] = rollout.logprobs, advantages
     known.kinds[offset:] = kinds(judged.segments)
+    if constraint is not None:
+        known.states[offset:] = constraint.states(rollout.tokens, rollout.paths)
     return TrainingExample(tokens, mask, layout_of_paths(len(rollout.prompt), rollout.positions, rollout.paths), known)
 
 
@@ -68,6 +77,7 @@ def micro_batches(
     config: TrainerConfig,
     device: torch.device,
     *,
+    constraint: Constraint | None = None,
     count: int = 0,
     even: bool = False,
 ) -> list[MicroBatch]:
@@ -77,6 +87,7 @@ def micro_batches(
         examples: What is trained.
         config: Lengths and sizes.
         device: Where to put them.
+        constraint: What they were sampled under.
         count: At least so many: those beyond what the examples fill train nothing, for a process that has to take part
             in the passes of others.
         even: Fill the last micro-batches up with sequences of padding, so that all have one shape.
@@ -94,4 +105,4 @@ def micro_batches(
     batches += [[]] * (count - len(batches))
     padding = packed_sequence([], length)
     filled = [batch + [padding] * ((size if even else 1) - len(batch)) for batch in batches]
-    return [collate(batch, device) for batch in filled]
+    return [collate(batch, device, constraint) for batch in filled]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from espalier.runtime.constraint import Constraint
 from espalier.training.data.example import TrainingExample
 from espalier.training.model.logprobs import Scores
 from espalier.training.model.network import MicroBatch
@@ -67,6 +69,7 @@ class Learner:
         objective: Turns rewards into a gradient.
         max_mismatch_kl: See :class:`espalier.training.config.ObjectiveConfig`.
         log: Writes rollouts with their credit; None: nothing is logged.
+        constraint: What rollouts are sampled under: they are scored under the same mask; None: they are free.
         version: Under which the engine served the weights of the next batch; None: there is none yet.
     """
 
@@ -74,6 +77,7 @@ class Learner:
     objective: Objective
     max_mismatch_kl: float
     log: RolloutLog | None = None
+    constraint: Constraint | None = None
     version: int | None = None
 
     def learn(
@@ -105,16 +109,23 @@ class Learner:
         if self.log is not None:
             self.log.write(step + 1, groups, given)
         credits = chain.from_iterable(given)
-        examples = [example_of(one, *its) for one, its in zip(judged, credits, strict=True) if one.reward.trained]
+        examples = [
+            example_of(one, *its, constraint=self.constraint)
+            for one, its in zip(judged, credits, strict=True)
+            if one.reward.trained
+        ]
         by_kind = group.sum(_by_kind(examples)).cpu()
         weights = np.ones(len(TokenKind), dtype=np.float32)
         if self.objective.balance_kinds:
             weights = np.array(kind_weights(by_kind[0].tolist()), dtype=np.float32)
         weighted = [_weighted(one, weights) for one in examples]
 
-        batches = micro_batches(weighted, config, group.device, even=self._one_shape)
+        make = partial(
+            micro_batches, config=config, device=group.device, constraint=self.constraint, even=self._one_shape
+        )
+        batches = make(weighted)
         passes = int(group.maximum(torch.tensor(len(batches))).item())
-        batches += micro_batches((), config, group.device, count=passes - len(batches), even=self._one_shape)
+        batches += make((), count=passes - len(batches))
         sums, largest = torch.zeros(2 + len(TokenKind), dtype=torch.float64), torch.zeros(())
 
         def loss(batch: MicroBatch, scores: Scores, tokens: int) -> Tensor:

@@ -102,6 +102,7 @@ class Collector:
         vocabulary: Ids of the tags.
         mode: Whether `</guideline>` forks.
         limits: Of a response.
+        constrained: Whether engines keep responses to the grammar.
         judge_branches: Whether every step that states an answer is judged, too: each text once a prompt.
         branch_programs: Programs of steps that are run for a prompt at most; further ones have no verdict.
         format_reward: Whether keeping to the grammar is rewarded, too.
@@ -119,6 +120,7 @@ class Collector:
     vocabulary: Vocabulary
     mode: Mode
     limits: Limits
+    constrained: bool = False
     judge_branches: bool = False
     branch_programs: int = 16
     format_reward: bool = False
@@ -183,7 +185,13 @@ class Collector:
         if self.max_length is not None:
             limits = replace(limits, max_tokens=max(1, min(limits.max_tokens, self.max_length - len(prompt))))
         return GenerateRequest(
-            f"rollout-{seed}", prompt, sampling, limits=limits, mode=self.mode, final_event_only=True
+            f"rollout-{seed}",
+            prompt,
+            sampling,
+            limits=limits,
+            mode=self.mode,
+            final_event_only=True,
+            constrained=self.constrained,
         )
 
     async def _judged(self, problem: Problem, request: GenerateRequest, judge: BranchJudge) -> JudgedRollout:

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from espalier.runtime.constraint import Constraint
 from espalier.solver.core.problem import Problem
 from espalier.training.config import ConfigError, RlConfig
 from espalier.training.data.problems import held_out_problems, stream
@@ -119,7 +120,9 @@ async def _train(
     tokenizer = load_tokenizer(initial)
     notes = Notes(group)
     opened = collector_for(config.service, network, tokenizer, initial, rollout.mode, rollout.limits, notes)
-    async with opened as collector:
+    async with opened as free:
+        collector = replace(free, constrained=rollout.constrained)
+        constraint = Constraint.of(collector.vocabulary, rollout.limits.grammar) if rollout.constrained else None
         trainer = Trainer.of(network, tokenizer, config.trainer, group)
         log = RolloutLog(out / ROLLOUTS, config.log_rollouts, tokenizer) if group.is_main else None
         judging = replace(
@@ -148,7 +151,7 @@ async def _train(
         stepper = ReinforcementStepper(
             config=config,
             run=run,
-            learner=Learner(trainer, method.objective, config.objective.max_mismatch_kl, log),
+            learner=Learner(trainer, method.objective, config.objective.max_mismatch_kl, log, constraint),
             collector=collector,
             draw=BatchSampler(config, method, judging, problems, group),
             held_out=held_out,

@@ -51,8 +51,6 @@ def generate_body(request: GenerateRequest, request_id: str, context_length: int
     Raises:
         RequestRefused: A limit is beyond what the plugin takes.
     """
-    if request.constrained:
-        raise RequestRefused("constrained: SGLang servers cannot do it yet")
     sampling, limits = request.sampling, request.limits
     switch: bool | dict[str, Any] = False  # not left out: the server's default may be on
     tokens = request.prompt + (request.given.tokens if request.given else ())

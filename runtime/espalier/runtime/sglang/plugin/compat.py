@@ -38,6 +38,7 @@ RELEASE = _ROOT + "mem_cache.common.release_kv_cache"
 RETRACT = _ROOT + "managers.schedule_batch.release_req"
 ADMIT = _ROOT + "managers.schedule_policy.PrefillAdder.add_one_req"
 FORWARD = _ROOT + "model_executor.forward_batch_info.ForwardBatch.init_new"
+SAMPLE = _ROOT + "model_executor.model_runner.ModelRunner.sample"
 VERIFY = _ROOT + "sampling.sampling_params.SamplingParams.verify"
 TOKENIZER = _ROOT + "managers.tokenizer_manager.TokenizerManager.__init__"
 SLICE = _ROOT + "managers.tokenizer_manager._slice_streaming_output_meta_info"
@@ -56,6 +57,7 @@ _UNCHANGED = {
     QUEUE_LIMIT: "self, recv_req",
     STREAMER: "self, reqs, return_logprob, skip_req",
     CHECKER: "self",
+    SAMPLE: "self, logits_output, forward_batch",
     VERIFY: "self, vocab_size",
     f"{_ROOT}configs.hybrid_arch.mambaish_config": "model_config",
     SLICE: "meta_info, last_output_offset, customized_info_keys",

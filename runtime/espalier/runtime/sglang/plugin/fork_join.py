@@ -115,7 +115,7 @@ class ForkJoinScheduler:
         )
         stop = frozenset(params.stop_token_ids or ())
         vocabulary = without_end_of_turn(self._vocabulary) if params.ignore_eos else self._vocabulary
-        asked_for = GenerateRequest(request.rid, tokens, limits=limits, stop=stop)
+        asked_for = GenerateRequest(request.rid, tokens, limits=limits, stop=stop, constrained=options.constrained)
         try:
             if options.given:
                 given = read_given(tokens, options.given, vocabulary, limits.grammar)

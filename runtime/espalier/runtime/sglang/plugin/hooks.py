@@ -16,6 +16,7 @@ from espalier.runtime.sglang.plugin.positions import Positions
 from espalier.runtime.sglang.plugin.preconditions import Preconditions
 from espalier.runtime.sglang.plugin.prefill_turns import PrefillTurns
 from espalier.runtime.sglang.plugin.suspended import SuspendedReason
+from espalier.runtime.sglang.plugin.tag_mask import TagMask
 from espalier.runtime.sglang.plugin.tree_attention.backend import TreeAttention
 from espalier.runtime.sglang.plugin.tree_attention.chains import chains
 
@@ -40,6 +41,7 @@ class Hooks:
         self._admission: ForkAdmission | None = None
         self._positions = Positions()
         self._turns = turns
+        self._tag_mask: TagMask | None = None
 
     def register(self, registry: Any, kind: Any) -> None:
         """Enter all hooks into SGLang's registry; `kind` is its `HookType`."""
@@ -67,6 +69,7 @@ class Hooks:
         for target, hook in after.items():
             registry.register(target, hook, kind.AFTER)
         registry.register(f"{compat.SCHEDULER}.abort_request", self.abort_request, kind.BEFORE)
+        registry.register(compat.SAMPLE, self.sample, kind.BEFORE)
         if self._attention is not None:
             self._attention.register(registry, kind)
 
@@ -77,6 +80,8 @@ class Hooks:
         rows = Rows.of(scheduler, self._installed)
         self._fork_join = ForkJoinScheduler(scheduler, rows, vocabulary, self._preconditions.default, self._send)
         self._admission = ForkAdmission(self._fork_join)
+        table = scheduler.req_to_token_pool.req_to_token
+        self._tag_mask = TagMask(vocabulary, scheduler.model_config.vocab_size, table.shape[0])
         if self._attention is not None:
             self._attention.use(partial(chains, state_of=self._fork_join.state_of, rows=rows))
 
@@ -187,16 +192,23 @@ class Hooks:
         return result
 
     def init_forward(self, forward: Any, _cls: Any, batch: Any, *_args: Any, **_kwargs: Any) -> None:
-        if self._fork_join is None or forward.positions is None:
+        if self._fork_join is None or self._tag_mask is None or forward.positions is None:
             return
         rows = self._fork_join.scheduler.req_to_token_pool.req_to_token.shape[0]
         if self._attention is not None:
             self._attention.observe(batch.reqs, decode=forward.forward_mode.is_decode())
+        states = map(self._fork_join.state_of, batch.reqs)
         if forward.forward_mode.is_decode():
             self._positions.shift(forward, None, rows)
+            self._tag_mask.decode(forward, states)
         elif forward.forward_mode.is_extend():
-            states = map(self._fork_join.state_of, batch.reqs)
-            self._positions.shift(forward, [0 if state is None else state.offset for state in states], rows)
+            known = list(states)
+            self._positions.shift(forward, [0 if state is None else state.offset for state in known], rows)
+            self._tag_mask.extend(forward, known)
+
+    def sample(self, _runner: Any, logits_output: Any, forward_batch: Any) -> None:
+        if self._tag_mask is not None:
+            self._tag_mask.apply(forward_batch, logits_output.next_token_logits)
 
     def uncached_sizes(self, sizes: tuple[int, int], checker: Any) -> tuple[int, int] | None:
         if self._admission is None:

@@ -107,5 +107,7 @@ class Preconditions:
         for name in ("json_schema", "regex", "ebnf", "structural_tag"):
             if getattr(params, name) is not None:
                 raise OptionError(f"npr and {name} do not go together")
+        if options.constrained and params.ignore_eos:
+            raise OptionError("npr.constrained and ignore_eos do not go together")
         if getattr(params, "beam_width", None) is not None:
             raise OptionError("npr and beam_width do not go together")
