@@ -115,7 +115,7 @@ for step in "$@"; do
         --out sft-sequential >sft-sequential.log 2>&1 || { tail -n 5 sft-sequential.log; exit 1; }
       wait $beta || { tail -n 5 beta.log; exit 1; }
       ;;
-    evaluate-beta) evaluate beta beta/model parallel ;;
+    evaluate-beta) evaluate beta beta/model parallel --constrained ;;
     evaluate-sft-sequential) evaluate sft-sequential sft-sequential/model sequential --instruction "$here/sequential.txt" ;;
     papo) # the server decodes on the last GPU, this process trains on the first: the same one, if there is one
       sed "s|^engine = .*|engine = \"sglang://127.0.0.1:$(port "${gpus[-1]}")\"|" "$here/papo.toml" >papo.toml
@@ -130,7 +130,7 @@ for step in "$@"; do
       fi
       [[ $status == 0 ]] || { tail -n 5 papo.log; exit 1; }
       ;;
-    evaluate-papo) evaluate papo papo/model parallel ;;
+    evaluate-papo) evaluate papo papo/model parallel --constrained ;;
     score)
       for name in base beta sft-sequential papo; do
         for file in gsm8k-greedy:gsm8k-test:1 gsm8k-8:gsm8k-test:1,4,8 math500:math500:1; do

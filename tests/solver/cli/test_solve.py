@@ -180,6 +180,15 @@ def test_a_file_of_problems_comes_back_in_order(random_model: Path, tmp_path: Pa
     assert "6" in done.stderr
 
 
+@pytest.mark.parametrize("constrained", [False, True])
+def test_no_candidate_is_malformed_where_they_are_constrained(random_model: Path, constrained: bool) -> None:
+    asked = ("--policy", "best_of_k", "--k", "12", "--temperature", "1", "--max-tokens", "400", "--seed", "1", "--json")
+    flags = ("--constrained",) if constrained else ()
+    done = espalier("solve", "--engine", f"local:{random_model}", *asked, *flags, "What is 1 + 1?")
+    reasons = {one["finish_reason"] for one in json.loads(done.stdout)["candidates"]}
+    assert ("malformed" in reasons) != constrained, reasons
+
+
 def test_an_unknown_task_lists_the_known_ones() -> None:
     done = espalier("eval", "--tasks", "nonsense")
     assert done.exit_code == 2

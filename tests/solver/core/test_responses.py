@@ -64,6 +64,8 @@ def test_responses_made_otherwise_are_refused_by_name(tmp_path: Path) -> None:
     assert ResponseFile(path, replace(SAMPLING, model="copied elsewhere")).sampling == SAMPLING
     with pytest.raises(ValueError, match="made with seed 0, not 1"):
         ResponseFile(path, replace(SAMPLING, seed=1))
+    with pytest.raises(ValueError, match="made with constrained False, not True"):
+        ResponseFile(path, replace(SAMPLING, constrained=True))
 
 
 @pytest.mark.parametrize(

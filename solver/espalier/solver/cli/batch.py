@@ -30,6 +30,7 @@ from espalier.solver.cli.options import (
     AllowEvicting,
     CalibrationFile,
     Comparisons,
+    Constrained,
     EngineOption,
     GeneratedTests,
     Hints,
@@ -410,6 +411,7 @@ def worker(
     temperature: Temperatures = None,
     hint: Hints = None,
     max_tokens: MaxTokens = 4096,
+    constrained: Constrained = False,
     seconds: Annotated[float, typer.Option(help="Longest time of a solve.", min=0.001)] = 300.0,
     lease: Annotated[
         float, typer.Option(help="A job whose worker is silent for so many seconds goes to another.", min=0.1)
@@ -449,6 +451,7 @@ def worker(
         from espalier.solver.batch.keys import Keys
         from espalier.solver.batch.queue import JobQueue
         from espalier.solver.batch.run import run_worker
+        from espalier.solver.core.generation import Generation
         from espalier.solver.core.loop import Solver
         from espalier.solver.core.settings import ServerLimits
         from espalier.solver.session.metrics import SolverMetrics
@@ -484,7 +487,8 @@ def worker(
                 await stack.enter_async_context(judging)
                 counted = SolverMetrics()
                 stack.enter_context(metrics_server(counted.registry, metrics))
-                solver = Solver(opened, judging, template_of(opened, model_instruction), trust=trusted)
+                generation = Generation(constrained=constrained)
+                solver = Solver(opened, judging, template_of(opened, model_instruction), generation, trusted)
                 handler = SolveJobHandler(SolveSession(solver, limits, counted, traces=traces))
                 await run_worker(
                     redis, handler, slots=slots, grace=grace, keys=Keys(queue), config=config, metrics=counted

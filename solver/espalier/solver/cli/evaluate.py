@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from espalier.common.cli import Debug, Json, UsageError, errors
-from espalier.solver.cli.options import EngineOption, Instruction, MaxTokens, Seed, chosen_seed
+from espalier.solver.cli.options import Constrained, EngineOption, Instruction, MaxTokens, Seed, chosen_seed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +33,7 @@ def evaluate(
     temperature: Annotated[float, typer.Option(min=0.0, help="Sampling temperature.")] = 1.0,
     seed: Seed = None,
     max_tokens: MaxTokens = 4096,
+    constrained: Constrained = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -71,10 +72,12 @@ def evaluate(
 
         async def run() -> list[TaskScores]:
             asked = [problem for name in names for problem in problems[name]]
-            async with solving_with(engine, model_instruction, max_tokens, screen, problems=asked) as solver:
-                plan = EvaluationPlan(names, n, max(sizes), first, temperature, max_tokens, solver.engine.info.model)
+            settings = (engine, model_instruction, max_tokens, constrained, screen)
+            async with solving_with(*settings, problems=asked) as solver:
+                model = solver.engine.info.model
+                plan = EvaluationPlan(names, n, max(sizes), first, temperature, max_tokens, model, constrained)
                 kept = ResultFile(output, plan) if output else None
-                sampling = Sampling(plan.model, first, temperature, max_tokens)
+                sampling = Sampling(plan.model, first, temperature, max_tokens, constrained)
                 drawn = ResponseFile(responses, sampling) if responses else None
                 done = kept.done if kept else {}
                 columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())

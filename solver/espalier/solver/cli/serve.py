@@ -15,6 +15,7 @@ from espalier.common.cli import Debug, UsageError, errors
 from espalier.solver.cli.options import (
     AllowEvicting,
     CalibrationFile,
+    Constrained,
     EngineOption,
     Hints,
     Instruction,
@@ -101,6 +102,7 @@ def serve(
     temperature: Temperatures = None,
     hint: Hints = None,
     max_tokens: MaxTokens = 4096,
+    constrained: Constrained = False,
     seconds: Annotated[float, typer.Option(help="Longest time of a solve.", min=0.001)] = 300.0,
     max_solves: Annotated[int, typer.Option(help="Solves at once.", min=1)] = 8,
     max_waiting: Annotated[
@@ -160,6 +162,7 @@ def serve(
         serving = _Serving(
             engine=engine,
             instruction=model_instruction,
+            constrained=constrained,
             limits=ServerLimits(
                 policy=policy,
                 policy_settings=diversity(temperature, hint),
@@ -218,6 +221,7 @@ class _Serving:
 
     engine: str
     instruction: Path | None
+    constrained: bool
     limits: ServerLimits
     listening: Listening
     security: ServerSecurity
@@ -238,6 +242,7 @@ class _Serving:
     async def server(self) -> AsyncIterator[SolverServer]:
         """A server, not started yet, over an engine and verifiers that are closed at the end."""
         from espalier.runtime.open import open_engine, template_of
+        from espalier.solver.core.generation import Generation
         from espalier.solver.core.loop import Solver
         from espalier.solver.service.queue_access import QueueAccess
         from espalier.solver.service.readiness import Readiness
@@ -267,7 +272,8 @@ class _Serving:
                     await access.queue()
             await stack.enter_async_context(self.verifiers)
             engine = await stack.enter_async_context(open_engine(self.engine))
-            solver = Solver(engine, self.verifiers, template_of(engine, self.instruction), trust=self.trust)
+            generation = Generation(constrained=self.constrained)
+            solver = Solver(engine, self.verifiers, template_of(engine, self.instruction), generation, self.trust)
             admission = Admission(self.slots, self.places)
             live_solves = LiveSolves() if self.ui else None
             metrics = SolverMetrics()

@@ -29,6 +29,7 @@ from espalier.common.cli import (
 from espalier.solver.cli.options import (
     CalibrationFile,
     Comparisons,
+    Constrained,
     EngineOption,
     GeneratedTests,
     Hints,
@@ -87,6 +88,7 @@ def solve(
     hint: Hints = None,
     seed: Seed = None,
     max_tokens: MaxTokens = 4096,
+    constrained: Constrained = False,
     tokens: Annotated[int | None, typer.Option(help="New tokens of all candidates together.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Wall time for each problem.")] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds of candidates.")] = None,
@@ -159,7 +161,17 @@ def solve(
 
             traced = stack.enter_context(TraceWriter(trace)) if trace else None
             run = _Run(
-                engine, model_instruction, max_tokens, chosen, budget, first, traced, as_json, trusted, verification
+                engine,
+                model_instruction,
+                max_tokens,
+                constrained,
+                chosen,
+                budget,
+                first,
+                traced,
+                as_json,
+                trusted,
+                verification,
             )
             results = asyncio.run(run.many(problems) if many else run.one(problems[0]))
         if report:
@@ -192,6 +204,7 @@ async def solving_with(
     engine: str,
     instruction: Path | None,
     max_tokens: int,
+    constrained: bool,
     console: Console | None = None,
     trusted: Trust | None = None,
     problems: Sequence[Problem] = (),
@@ -214,9 +227,8 @@ async def solving_with(
         await validate_problems(verifiers, problems)
         with console.status("Loading the model") if console else nullcontext():
             opened = await stack.enter_async_context(open_engine(engine))
-        limits = Limits(max_tokens=max_tokens)
-        template = template_of(opened, instruction)
-        yield Solver(opened, verifiers, template, Generation(limits=limits), trusted or Trust())
+        generation = Generation(limits=Limits(max_tokens=max_tokens), constrained=constrained)
+        yield Solver(opened, verifiers, template_of(opened, instruction), generation, trusted or Trust())
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +238,7 @@ class _Run:
     engine: str
     instruction: Path | None
     max_tokens: int
+    constrained: bool
     policy: Policy
     budget: Budget
     seed: int
@@ -243,7 +256,7 @@ class _Run:
         from espalier.solver.core.report import usage_line, verdict_line
 
         screen = Console(stderr=True, quiet=self.as_json and not sys.stderr.isatty())
-        settings = (self.engine, self.instruction, self.max_tokens, screen, self.trusted, [problem])
+        settings = (self.engine, self.instruction, self.max_tokens, self.constrained, screen, self.trusted, [problem])
         async with solving_with(*settings) as solver:
             with view(screen) as observer:
                 solve_id = new_solve_id()
@@ -282,7 +295,7 @@ class _Run:
 
         screen = Console(stderr=True)
         columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-        settings = (self.engine, self.instruction, self.max_tokens, screen, self.trusted, problems)
+        settings = (self.engine, self.instruction, self.max_tokens, self.constrained, screen, self.trusted, problems)
         async with solving_with(*settings) as solver:
             free = asyncio.Semaphore(PROBLEMS_AT_ONCE)
             with Progress(*columns, console=screen, disable=not screen.is_terminal) as progress:

@@ -34,6 +34,7 @@ class EvaluationPlan:
         temperature: Of sampling.
         max_tokens: Of one response.
         model: As the engine names it.
+        constrained: Whether responses are kept to the grammar.
     """
 
     tasks: tuple[str, ...]
@@ -43,6 +44,7 @@ class EvaluationPlan:
     temperature: float
     max_tokens: int
     model: str
+    constrained: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ class Generation:
         limits: Of one response.
         stop: Texts that end a response before they appear in it, outside of steps.
         mode: Fork and join, or one token after the other. An engine that cannot fork always does the latter.
+        constrained: Whether responses that fork and join are kept to the grammar; the others never are.
     """
 
     sampling: SamplingParams = SamplingParams()
@@ -27,6 +28,7 @@ class Generation:
     limits: Limits = Limits()
     stop: tuple[str, ...] = ()
     mode: Mode = Mode.PARALLEL
+    constrained: bool = False
 
     def rejoins(self, info: EngineInfo) -> bool:
         """Whether an engine can draw further conclusions from the branches of what it makes this way."""
@@ -41,14 +43,16 @@ class Generation:
         limits = self.limits
         if spec.max_tokens is not None:
             limits = replace(limits, max_tokens=min(limits.max_tokens, spec.max_tokens))
+        mode = self.mode if info.parallel else Mode.SEQUENTIAL
         return GenerateRequest(
             request_id=request_id,
             prompt=prompt,
             sampling=sampling,
             step_sampling=replace(sampling, repetition_penalty=self.step_penalty) if penalised else sampling,
             limits=limits,
-            mode=self.mode if info.parallel else Mode.SEQUENTIAL,
+            mode=mode,
             given=given,
+            constrained=self.constrained and mode is Mode.PARALLEL,
         )
 
 

@@ -24,12 +24,14 @@ class Sampling:
         seed: Of problems and sampling.
         temperature: Of sampling.
         max_tokens: Of one response.
+        constrained: Whether responses were kept to the grammar.
     """
 
     model: str
     seed: int
     temperature: float
     max_tokens: int
+    constrained: bool = False
 
 
 class ResponseFile:
@@ -51,7 +53,7 @@ class ResponseFile:
             path.write_text(json.dumps({"sampling": asdict(sampling)}) + "\n", encoding="utf-8")
             return
         self.sampling, found = read(path)
-        for name in ("seed", "temperature", "max_tokens"):
+        for name in ("seed", "temperature", "max_tokens", "constrained"):
             theirs, ours = getattr(self.sampling, name), getattr(sampling, name)
             if theirs != ours:
                 raise ValueError(f"{path} holds responses made with {name} {theirs}, not {ours}; give another file")

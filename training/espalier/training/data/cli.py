@@ -157,6 +157,9 @@ def sample(
     temperature: Annotated[float, typer.Option(min=0.0, help="Sampling temperature.")] = 1.0,
     max_tokens: Annotated[int, typer.Option(min=1, help="New tokens of a response.")] = 1024,
     mode: Annotated[str, typer.Option(help="parallel, or sequential.")] = "parallel",
+    constrained: Annotated[
+        bool, typer.Option("--constrained", help="Keep parallel responses to the grammar: none is malformed.")
+    ] = False,
     instruction: Annotated[
         Path | None, typer.Option(help="File with an instruction text instead of the model's own.", dir_okay=False)
     ] = None,
@@ -184,12 +187,12 @@ def sample(
 
         gone = ways_of(name.strip() for name in ways.split(",")) if ways else ()
         chosen = _read(problems)[first : None if limit is None else first + limit]
-        generation = Generation(limits=Limits(max_tokens=max_tokens), mode=Mode(mode))
+        generation = Generation(limits=Limits(max_tokens=max_tokens), mode=Mode(mode), constrained=constrained)
         report = _Report()
 
         async def run() -> int:
             async with open_engine(engine) as opened:
-                kept = ResponseFile(responses, Sampling(opened.info.model, seed, temperature, max_tokens))
+                kept = ResponseFile(responses, Sampling(opened.info.model, seed, temperature, max_tokens, constrained))
                 draws = Draws(k, seed, temperature, at_once, gone)
                 template = template_of(opened, instruction)
                 await sampled(opened, template, generation, chosen, draws, kept, report.progress)
