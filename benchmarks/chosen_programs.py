@@ -1,30 +1,30 @@
-"""What choosing programs by tests that their own model wrote gains on HumanEval+ and MBPP+, and the tokens it costs.
+"""What choosing programs by stated examples and by generated tests gains on HumanEval+ and MBPP+, and what it costs.
 
     espalier data convert HumanEvalPlus.jsonl.gz --kind evalplus --out humaneval.jsonl
     espalier data sample humaneval.jsonl --engine ENGINE --k 8 --responses programs.jsonl …
     python benchmarks/own_evidence.py tests humaneval.jsonl --engine ENGINE --out tests.jsonl
     python benchmarks/chosen_programs.py humaneval.jsonl --responses programs.jsonl --tests tests.jsonl \\
-        [--k 8] [--texts 1 2 5] [--file chosen-programs.jsonl]
+        [--canonical HumanEvalPlus.jsonl.gz] [--k 8] [--texts 1 2 5] [--file chosen-programs.jsonl]
 
 Each different program is up to three jobs in the sandbox: the check of its problem, which says whether it is right, the
-examples that the problem itself states (doctests and assert statements), and the generated tests.
-Ways of choosing are compared on the same programs, with the tests of the first so many responses that wrote some
-(--texts). A run that broke off goes on with the same command.
+examples that the problem itself states, as `espalier solve` reads them, and the generated tests. Canonical solutions
+of EvalPlus's file (--canonical) are run on the stated examples, too: where one fails, the example is wrong or misread.
+Ways of choosing are compared on the same programs: `solve` is the solver itself, without the check and with the
+programs as an earlier run left them; `adaptive` is shown them one round after the other. Generated tests are those of
+the first so many responses that wrote some (--texts). A run that broke off goes on with the same command.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
 import asyncio
-import doctest
 import hashlib
 import json
 import os
-import re
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,86 +32,40 @@ from generated_tests import VERDICT_SECONDS, WAYS, Outcome, Tested, accuracy, re
 from stored_rows import stored
 
 from espalier.solver.core.candidate import Candidate
+from espalier.solver.core.journal import Entry
+from espalier.solver.core.loop import Solver
+from espalier.solver.core.policies import Adaptive, BestOfK
+from espalier.solver.core.policy import Budget, Policy, begin
 from espalier.solver.core.problem import Problem, lines_of, read_problems
 from espalier.solver.core.responses import read
+from espalier.solver.core.result import Result
+from espalier.solver.core.selection import VerifiedCandidate, select
+from espalier.training.data.datasets import rows
 from espalier.training.data.sampling import by_problem
 from espalier.verifiers.check import Check, Claim
 from espalier.verifiers.code.verifier import CodeVerifier
 from espalier.verifiers.generated_tests import GeneratedTests
 from espalier.verifiers.local import LocalVerifiers
-from espalier.verifiers.verdict import Status
+from espalier.verifiers.stated_examples import StatedExamples
+from espalier.verifiers.verdict import Evidence, Status, Verdict
 
-MOST_EXAMPLES = 50
-EQUALS = re.compile(r"`?\s*(?:==+>?|=>|-+>|➞|➔|→|=|should return|returns?|is)\s*`?")
-"""What may stand between a call and its value."""
-ENDS = re.compile(r"[.;`\s#]")
-"""What may stand behind a value."""
-FENCES = re.compile(r"```|\"\"\"|'''")
-"""What may stand behind the last example of a docstring."""
 NOTHING = GeneratedTests((), ())
 at_random = WAYS["a random program"]
-
-
-def stated_examples(text: str) -> GeneratedTests:
-    """The examples in a problem's own text, as tests: assert statements, doctests, and lines such as `f(2) => 4`."""
-    found = [line.strip() for line in text.splitlines() if line.strip().startswith("assert ")]
-    found += [f"assert ({call}) == ({value})" for call, value in (*_doctests(text), *_equations(text))]
-    return GeneratedTests.of(["\n".join(dict.fromkeys(found))], text, per_text=MOST_EXAMPLES)
-
-
-def _doctests(text: str) -> Iterator[tuple[str, str]]:
-    try:
-        examples = doctest.DocTestParser().get_examples(FENCES.sub("", text))
-    except ValueError:
-        return
-    for one in examples:
-        if value := _value(one.want):
-            yield one.source.strip(), value
-
-
-def _equations(text: str) -> Iterator[tuple[str, str]]:
-    for name in dict.fromkeys(re.findall(r"\bdef (\w+)\(", text)):
-        for start in re.finditer(rf"(?<!def )\b{name}\(", text):
-            line = text[start.start() :].partition("\n")[0]
-            for mark in EQUALS.finditer(line):
-                call, value = line[: mark.start()].strip(), _value(line[mark.end() :])
-                if value and _is_call(call):
-                    yield call, value
-                    break
-
-
-def _value(text: str) -> str | None:
-    """The literal that a text begins with."""
-    text = text.strip()
-    for end in (len(text), *(found.start() for found in reversed([*ENDS.finditer(text)]))):
-        try:
-            ast.literal_eval(text[:end])
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            continue
-        return text[:end]
-    return None
-
-
-def _is_call(text: str) -> bool:
-    try:
-        return isinstance(ast.parse(text, mode="eval").body, ast.Call)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return False
 
 
 # Running.
 
 Key = tuple[str, str, str]
-"""Problem, program, and what it was run on: its check, the stated examples, or a digest of the generated tests."""
+"""Problem, program, and what it was run on: its check, or a digest of the stated examples or of the generated tests."""
 
 Runs = Mapping[Key, Any]
 """For a check whether it passes, None where the sandbox failed; else the numbers of the tests that it passes."""
 
-CHECK, EXAMPLES = "check", "examples"
+CHECK = "check"
 
 
-def kind_of(tests: GeneratedTests) -> str:
-    return hashlib.sha256("\n".join(tests.sources).encode()).hexdigest()[:16]
+def kind_of(tests: GeneratedTests | StatedExamples) -> str:
+    return hashlib.sha256(repr(tests.check.cases).encode()).hexdigest()[:16]
 
 
 async def run_all(
@@ -127,19 +81,19 @@ async def run_all(
     known = {(row["problem"], row["program"], row["kind"]): row["passed"] for row in stored(file)}
     free = asyncio.Semaphore(at_once)
 
-    async def one(key: Key, check: Check, tests: GeneratedTests | None) -> tuple[Key, Any]:
+    async def one(key: Key, check: Check, tests: GeneratedTests | StatedExamples | None) -> tuple[Key, Any]:
         async with free:
             verdict = await verifiers.verify(Claim(key[1], bare=True), check, timeout=VERDICT_SECONDS)
         if tests is not None:
             return key, sorted(tests.passed(verdict))
         return key, None if verdict.status is Status.ERROR else verdict.passed
 
-    def jobs(problem: Problem, program: str) -> Iterator[tuple[Key, Check, GeneratedTests | None]]:
+    def jobs(problem: Problem, program: str) -> Iterator[tuple[Key, Check, GeneratedTests | StatedExamples | None]]:
         assert problem.check is not None
         yield (problem.id, program, CHECK), problem.check, None
-        if examples := stated_examples(problem.text):
-            yield (problem.id, program, EXAMPLES), examples.check, examples
-        if problem.id in written:
+        if examples := StatedExamples.of(problem.text):
+            yield (problem.id, program, kind_of(examples)), examples.check, examples
+        if written.get(problem.id):
             tests = written[problem.id]
             yield (problem.id, program, kind_of(tests)), tests.check, tests
 
@@ -148,7 +102,7 @@ async def run_all(
         for problem in problems
         for program in dict.fromkeys(one.answer for one in candidates[problem.id] if one.answer)
         for job in jobs(problem, program)
-        if job[0] not in known and (job[2] is None or job[2].sources)
+        if job[0] not in known
     ]
     async with LocalVerifiers([CodeVerifier()]) as verifiers:
         with file.open("a", encoding="utf-8") as out:
@@ -186,10 +140,56 @@ def outcome(
 
 def best_by_examples(problem: Problem, candidates: Sequence[Candidate], runs: Runs) -> list[Candidate]:
     """The candidates that pass the most of the examples that the problem states."""
-    passed = [
-        len(runs.get((problem.id, one.answer, EXAMPLES), ())) if one.answer is not None else -1 for one in candidates
-    ]
+    kind = kind_of(StatedExamples.of(problem.text))
+    passed = [len(runs.get((problem.id, one.answer, kind), ())) if one.answer is not None else -1 for one in candidates]
     return [one for one, count in zip(candidates, passed, strict=True) if count == max(passed)]
+
+
+class StoredRuns:
+    """Verifiers of one problem that run nothing: what a program passes is read."""
+
+    def __init__(self, problem: Problem, runs: Runs) -> None:
+        self._problem = problem
+        self._examples = StatedExamples.of(problem.text)
+        self._runs = runs
+
+    async def verify(self, claim: Claim, check: Check, *, timeout: float | None = None) -> Verdict:
+        if check != self._examples.check:
+            return Verdict(Status.UNKNOWN, 1.0, "stored")
+        passed = self._runs[self._problem.id, claim.text, kind_of(self._examples)]
+        cases = [{"passed": number in passed, "reason": ""} for number in range(len(self._examples.examples))]
+        evidence = tuple(Evidence(f"case {number}", json.dumps(one)) for number, one in enumerate(cases, start=1))
+        return Verdict(Status.FAIL, 0.0, "program", evidence)
+
+    async def equivalent(self, a: str, b: str, *, timeout: float | None = None) -> Verdict:
+        return Verdict(Status.PASS if a == b else Status.FAIL, float(a == b), "stored")
+
+    async def validate_check(self, check: Check, *, timeout: float | None = None) -> None:
+        pass
+
+
+async def solved(problem: Problem, candidates: Sequence[Candidate], runs: Runs) -> Result:
+    """What the solver chooses among stored candidates without the problem's check."""
+    stored_engine: Any = None  # nothing is sampled
+    solver = Solver(stored_engine, StoredRuns(problem, runs))
+    entries = [Entry(replace(one, spec=replace(one.spec, index=number))) for number, one in enumerate(candidates)]
+    return await solver.solve(replace(problem, check=None), BestOfK(), Budget(candidates=len(entries)), entries=entries)
+
+
+def by_policy(policy: Policy, judged: Sequence[VerifiedCandidate]) -> tuple[VerifiedCandidate | None, int]:
+    """What a policy chooses that is shown judged candidates as it asks for them, and the tokens that these took."""
+    state = begin(0, Budget(candidates=len(judged)))
+    told: list[VerifiedCandidate] = []
+    while specs := policy.ask(state):
+        for spec in specs:
+            told.append(judged[spec.index])
+            state = policy.tell(state, told[-1].candidate, told[-1].verdict)
+    chosen = select(told, state.votes).candidate
+    return None if chosen is None else judged[chosen], sum(one.candidate.usage.new_tokens for one in told)
+
+
+def is_right(problem: Problem, chosen: VerifiedCandidate | None, runs: Runs) -> float:
+    return float(chosen is not None and bool(runs[problem.id, chosen.candidate.answer, CHECK]))
 
 
 def report_examples(
@@ -203,20 +203,51 @@ def report_examples(
         [accuracy(outcome(one, chosen[one.id], NOTHING, NOTHING, runs), at_random) for one in problems]
         for chosen in (candidates, best)
     )
-    gains = [ours - theirs for ours, theirs in zip(reached, base, strict=True)]
-    for name, values in (
+    results = [asyncio.run(solved(one, candidates[one.id], runs)) for one in problems]
+    chosen = [
+        next((one for one in result.judged if one.candidate.spec.index == result.selection.candidate), None)
+        for result in results
+    ]
+    adaptive = [by_policy(Adaptive(), result.judged) for result in results]
+    ways = (
         ("a random program", base),
         ("a random one of those that pass the most examples", reached),
-        ("gain", gains),
-    ):
-        error = statistics.stdev(values) / len(values) ** 0.5
-        print(f"{name:52}{100 * statistics.fmean(values):6.1f} +-{100 * error:4.1f} %")
+        ("solve --policy best_of_k", [is_right(*pair, runs) for pair in zip(problems, chosen, strict=True)]),
+        (
+            "solve --policy adaptive",
+            [is_right(one, won, runs) for one, (won, _) in zip(problems, adaptive, strict=True)],
+        ),
+    )
+    for name, values in ways:
+        gains = [ours - theirs for ours, theirs in zip(values, base, strict=True)]
+        errors = [100 * statistics.stdev(of) / len(of) ** 0.5 for of in (values, gains)]
+        mean, gain = 100 * statistics.fmean(values), 100 * statistics.fmean(gains)
+        print(f"{name:52}{mean:6.1f} +-{errors[0]:4.1f} %   gain {gain:+5.1f} +-{errors[1]:4.1f}")
+    print(f"adaptive: {statistics.fmean(tokens for _, tokens in adaptive):,.0f} tokens a problem")
 
 
-def tokens(rows: Mapping[str, Mapping[str, Any]], problems: Sequence[Problem], texts: int) -> float:
+async def report_canonical(problems: Sequence[Problem], path: Path) -> None:
+    """Print how many stated examples are read, and which of them the canonical solutions fail."""
+    canonical = {row["task_id"]: f"{row['prompt']}\n{row['canonical_solution']}" for row in rows(path)}
+    stated = {one.id: StatedExamples.of(one.text) for one in problems}
+    total = failed = 0
+    async with LocalVerifiers([CodeVerifier()]) as verifiers:
+        for name, examples in stated.items():
+            if not examples:
+                continue
+            verdict = await verifiers.verify(Claim(canonical[name], bare=True), examples.check, timeout=VERDICT_SECONDS)
+            wrong = [one.text for at, one in enumerate(examples.examples) if at not in examples.passed(verdict)]
+            total, failed = total + len(examples.examples), failed + len(wrong)
+            for text in wrong:
+                print(f"{name}: the canonical solution fails {text}")
+    some = sum(map(bool, stated.values()))
+    print(f"{some} of {len(problems)} problems state {total} examples; canonical solutions fail {failed}")
+
+
+def tokens(written: Mapping[str, Mapping[str, Any]], problems: Sequence[Problem], texts: int) -> float:
     """New tokens a problem of the first so many responses that wrote tests."""
     return statistics.fmean(
-        sum(one["sampled_tokens"] + one["forced_tokens"] for one in rows[problem.id]["usage"][:texts])
+        sum(one["sampled_tokens"] + one["forced_tokens"] for one in written[problem.id]["usage"][:texts])
         for problem in problems
     )
 
@@ -234,6 +265,7 @@ def main() -> None:
     parser.add_argument("--tests", type=Path, action="append", default=[], help="of own_evidence.py; repeat it")
     parser.add_argument("--k", type=int, default=8, help="programs of a problem, those with the lowest numbers")
     parser.add_argument("--texts", type=int, nargs="+", default=[5], help="responses whose tests count")
+    parser.add_argument("--canonical", type=Path, help="EvalPlus's file: runs its solutions on the stated examples")
     parser.add_argument("--limit", type=int, help="at most so many problems")
     parser.add_argument("--at-once", type=int, default=2 * (os.cpu_count() or 1), help="programs in the sandbox")
     parser.add_argument("--file", type=Path, default=Path("chosen-programs.jsonl"), help="of runs; resumes")
@@ -251,7 +283,9 @@ def main() -> None:
     runs = asyncio.run(run_all(problems, candidates, every, arguments.file, arguments.at_once))
     sampled = statistics.fmean(sum(one.usage.new_tokens for one in candidates[problem.id]) for problem in problems)
     print(f"{len(problems)} problems, {arguments.k} programs each: {sampled:,.0f} tokens a problem")
-    print(f"{sum(bool(stated_examples(problem.text).sources) for problem in problems)} state examples")
+    print(f"{sum(map(bool, (StatedExamples.of(problem.text) for problem in problems)))} state examples")
+    if arguments.canonical:
+        asyncio.run(report_canonical(problems, arguments.canonical))
     best = {one.id: best_by_examples(one, candidates[one.id], runs) for one in problems}
     report_examples(problems, candidates, best, runs)
     for count in arguments.texts if written else []:

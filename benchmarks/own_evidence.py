@@ -31,6 +31,7 @@ from espalier.solver.core.answer_comparer import AnswerComparer
 from espalier.solver.core.candidate import Candidate
 from espalier.solver.core.events import fan_out
 from espalier.solver.core.generation import Generation
+from espalier.solver.core.journal import NoJournal
 from espalier.solver.core.model_calls import ModelCalls
 from espalier.solver.core.policy import Budget
 from espalier.solver.core.problem import Problem, lines_of, read_problems
@@ -56,7 +57,7 @@ def writing_tests(engine: Engine, tests: int, max_tokens: int, seed: int) -> Mea
 
     async def measure(problem: Problem) -> Row:
         calls = ModelCalls(engine, PromptTemplate(), generation, problem, problem.id)
-        await ProgramEvidence(calls, texts, derive_seed(seed, problem.id), fan_out()).write()
+        await ProgramEvidence(calls, texts, derive_seed(seed, problem.id), fan_out(), NoJournal()).write()
         written = sorted(calls.responses, key=lambda one: one.spec.index)
         return {"texts": [one.text for one in written], "usage": [asdict(one.usage) for one in written]}
 

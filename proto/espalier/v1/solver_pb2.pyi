@@ -95,16 +95,18 @@ class Budget(_message.Message):
 class SolveEvent(_message.Message):
     __slots__ = ("seconds", "solve_id", "accepted", "candidate_started", "branch_opened", "delta", "branch_closed", "joined", "response_finished", "answer_judged", "candidate_finished", "round_finished", "solved", "written_tests", "compared")
     class Accepted(_message.Message):
-        __slots__ = ("problem", "policy", "budget", "seed")
+        __slots__ = ("problem", "policy", "budget", "seed", "examples")
         PROBLEM_FIELD_NUMBER: _ClassVar[int]
         POLICY_FIELD_NUMBER: _ClassVar[int]
         BUDGET_FIELD_NUMBER: _ClassVar[int]
         SEED_FIELD_NUMBER: _ClassVar[int]
+        EXAMPLES_FIELD_NUMBER: _ClassVar[int]
         problem: _common_pb2.Problem
         policy: str
         budget: Budget
         seed: int
-        def __init__(self, problem: _Optional[_Union[_common_pb2.Problem, _Mapping]] = ..., policy: _Optional[str] = ..., budget: _Optional[_Union[Budget, _Mapping]] = ..., seed: _Optional[int] = ...) -> None: ...
+        examples: _containers.RepeatedScalarFieldContainer[str]
+        def __init__(self, problem: _Optional[_Union[_common_pb2.Problem, _Mapping]] = ..., policy: _Optional[str] = ..., budget: _Optional[_Union[Budget, _Mapping]] = ..., seed: _Optional[int] = ..., examples: _Optional[_Iterable[str]] = ...) -> None: ...
     class CandidateStarted(_message.Message):
         __slots__ = ("spec", "question", "prompt")
         SPEC_FIELD_NUMBER: _ClassVar[int]
@@ -349,7 +351,7 @@ class BranchAnswer(_message.Message):
     def __init__(self, path: _Optional[_Union[BranchPath, _Mapping]] = ..., answer: _Optional[str] = ...) -> None: ...
 
 class Candidate(_message.Message):
-    __slots__ = ("spec", "text", "answer", "branch_answers", "finish_reason", "detail", "usage", "verdict", "well_formed", "forked", "seconds", "answer_class", "branches")
+    __slots__ = ("spec", "text", "answer", "branch_answers", "finish_reason", "detail", "usage", "verdict", "well_formed", "forked", "seconds", "answer_class", "branches", "examples")
     SPEC_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     ANSWER_FIELD_NUMBER: _ClassVar[int]
@@ -363,6 +365,7 @@ class Candidate(_message.Message):
     SECONDS_FIELD_NUMBER: _ClassVar[int]
     ANSWER_CLASS_FIELD_NUMBER: _ClassVar[int]
     BRANCHES_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     spec: CandidateSpec
     text: str
     answer: str
@@ -376,7 +379,8 @@ class Candidate(_message.Message):
     seconds: float
     answer_class: int
     branches: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, spec: _Optional[_Union[CandidateSpec, _Mapping]] = ..., text: _Optional[str] = ..., answer: _Optional[str] = ..., branch_answers: _Optional[_Iterable[_Union[BranchAnswer, _Mapping]]] = ..., finish_reason: _Optional[str] = ..., detail: _Optional[str] = ..., usage: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ..., verdict: _Optional[_Union[_common_pb2.Verdict, _Mapping]] = ..., well_formed: bool = ..., forked: bool = ..., seconds: _Optional[float] = ..., answer_class: _Optional[int] = ..., branches: _Optional[_Iterable[int]] = ...) -> None: ...
+    examples: float
+    def __init__(self, spec: _Optional[_Union[CandidateSpec, _Mapping]] = ..., text: _Optional[str] = ..., answer: _Optional[str] = ..., branch_answers: _Optional[_Iterable[_Union[BranchAnswer, _Mapping]]] = ..., finish_reason: _Optional[str] = ..., detail: _Optional[str] = ..., usage: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ..., verdict: _Optional[_Union[_common_pb2.Verdict, _Mapping]] = ..., well_formed: bool = ..., forked: bool = ..., seconds: _Optional[float] = ..., answer_class: _Optional[int] = ..., branches: _Optional[_Iterable[int]] = ..., examples: _Optional[float] = ...) -> None: ...
 
 class Spent(_message.Message):
     __slots__ = ("accepted", "failed", "aborted", "critical_path_tokens", "seconds", "verification", "rejoin_tokens")

@@ -131,6 +131,19 @@ async def test_generated_tests_are_shown_with_their_cost(tmp_path: Path) -> None
     assert "assert f(1) == 1  written 2 times" in shown
 
 
+async def test_stated_examples_are_shown(tmp_path: Path) -> None:
+    problem = Problem("p", "Write a Python function f(x).\nf(1) == 2\nf(2) == 4")
+    with TraceWriter(tmp_path / "t.jsonl") as trace:
+        await Solver(ScriptedEngine.of("?"), ScriptedJudge()).solve(problem, Greedy(), observer=trace.observer("p"))
+    (solve,) = read_trace((tmp_path / "t.jsonl").read_text().splitlines(), "t")
+    with (tmp_path / "out").open("w") as out:
+        console = Console(width=200, record=True, file=out)
+        console.print(tree(solve))
+    shown = console.export_text()
+    assert "2 stated examples" in shown
+    assert "f(2) == 4" in shown
+
+
 async def test_a_trace_that_breaks_off_is_shown_as_far_as_it_goes(tmp_path: Path) -> None:
     await traced(tmp_path / "t.jsonl")
     text = (tmp_path / "t.jsonl").read_text()

@@ -16,6 +16,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from espalier.verifiers.check import AssertCase, ProgramCheck, ProgramLimits
 from espalier.verifiers.consensus import EquivalenceClass, classes_by_output
@@ -69,14 +70,12 @@ class GeneratedTests:
         cases = tuple(map(AssertCase, self.sources))
         return ProgramCheck(cases, together=True, stop_at_first_failure=False, limits=LIMITS)
 
+    def __bool__(self) -> bool:
+        return bool(self.sources)
+
     def passed(self, verdict: Verdict) -> frozenset[int]:
         """Which tests a program passed, from the verdict of the check on it."""
-        found = set()
-        for evidence in verdict.evidence:
-            kind, _, number = evidence.rule.partition(" ")
-            if kind == "case" and json.loads(evidence.detail)["passed"]:
-                found.add(int(number) - 1)
-        return frozenset(found)
+        return frozenset(number for number, record in case_records(verdict).items() if record["passed"])
 
     def share(self, passed: frozenset[int]) -> float:
         """The share of the tests that were passed, each as often as it was written; 0 where there are none."""
@@ -107,6 +106,16 @@ class GeneratedTests:
 NO_TESTS = Verdict(
     Status.UNKNOWN, 0.0, DECIDED_BY, (Evidence(DECIDED_BY, "the model wrote no test that could be read"),)
 )
+
+
+def case_records(verdict: Verdict) -> dict[int, dict[str, Any]]:
+    """What a verdict on a program says of each case that was run, by its place in the check from 0."""
+    found = {}
+    for evidence in verdict.evidence:
+        kind, _, number = evidence.rule.partition(" ")
+        if kind == "case":
+            found[int(number) - 1] = json.loads(evidence.detail)
+    return found
 
 
 def assertions(text: str, functions: frozenset[str] = frozenset()) -> Iterator[str]:

@@ -14,6 +14,7 @@ from rich.text import Text
 from espalier.common.terminal import printable
 from espalier.runtime.engine import BranchClosed, BranchOpened, Finished, FinishReason, Joined, Tokens
 from espalier.solver.core.events import (
+    Accepted,
     AnswerJudged,
     CandidateFinished,
     CandidateStarted,
@@ -149,6 +150,8 @@ def plain_lines(console: Console) -> Observer:
 
 def _plain(event: SolveEvent) -> Iterator[str]:
     match event:
+        case Accepted(examples=examples) if examples:
+            yield f"examples that the problem states, on which programs are run: {len(examples)}"
         case CandidateStarted(spec):
             again = "" if spec.rejoin is None else f", joins candidate {spec.rejoin} again"
             way = f", way {spec.way}" if spec.way else ""

@@ -79,6 +79,8 @@ class Candidate:
         answer_class: Its equivalence class in the votes of this solve; None where votes do not count.
         branches: Token ids of the response up to the end of its last block's steps, where further conclusions may be
             drawn from them; empty where none can, and where none are asked for.
+        examples: The share of the examples that the problem states which its program passes; None where it states none,
+            where they judge nothing, and where they were not run.
     """
 
     spec: Spec
@@ -93,3 +95,4 @@ class Candidate:
     detail: str = ""
     answer_class: int | None = None
     branches: tuple[int, ...] = ()
+    examples: float | None = None

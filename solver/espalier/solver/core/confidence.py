@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 
-FEATURES = ("intercept", "share", "margin", "log_votes", "silent", "split", "ways")
+FEATURES = ("intercept", "share", "margin", "log_votes", "silent", "split", "ways", "examples")
 RIDGE = 1e-3
 """Weight of the penalty that keeps the fit finite where a feature separates right from wrong."""
 ITERATIONS = 50
@@ -27,13 +27,16 @@ class Votes:
 
     Attributes:
         weights: Of each class of equivalent answers, heaviest first; empty where nothing was answered.
-        silent: Responses that state no answer.
+        silent: Responses without a vote: they state no answer, or a program that passes fewer stated examples.
         ways: The share of the other ways of solving that state the heaviest class, too; 0 where there is one way.
+        examples: The share of the examples that the problem states which the heaviest class passes; None where it
+            states none.
     """
 
     weights: tuple[float, ...]
     silent: int = 0
     ways: float = 0.0
+    examples: float | None = None
 
     @classmethod
     def of(cls, classes: Sequence[int | None], ways: Sequence[str] = ()) -> Votes:
@@ -50,9 +53,11 @@ class Votes:
         * share: log-odds of the heaviest class among all responses;
         * margin: log-ratio of the heaviest class to the next one;
         * log_votes: logarithm of the heaviest class;
-        * silent: share of responses without an answer;
+        * silent: share of responses without a vote;
         * split: entropy of the classes in nats;
-        * ways: share of the other ways of solving that state the heaviest class.
+        * ways: share of the other ways of solving that state the heaviest class;
+        * examples: from -1, where the heaviest class passes none of the stated examples, to 1, where it passes all; 0
+          without examples.
         """
         leader, runner_up, *_ = (*self.weights, 0.0, 0.0)
         total = sum(self.weights)
@@ -66,6 +71,7 @@ class Votes:
             self.silent / everything if everything else 1.0,
             -sum(share * math.log(share) for share in shares),
             self.ways,
+            0.0 if self.examples is None else 2 * self.examples - 1,
         )
 
 

@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A solve begins."""
+    """A solve begins. `examples` are those that the problem states, where programs are run on them."""
 
     problem: Problem
     policy: str
     budget: Budget
     seed: int
+    examples: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ from espalier.solver.core.journal import Entry, Journal, NoJournal
 from espalier.solver.core.model_calls import ModelCalls
 from espalier.solver.core.policy import Budget, Policy, Stop, begin, stop
 from espalier.solver.core.problem import Problem
-from espalier.solver.core.program_evidence import TESTS_WAY, ProgramEvidence
+from espalier.solver.core.program_evidence import TESTS_WAY, JudgedProgram, ProgramEvidence
 from espalier.solver.core.prompts import question
 from espalier.solver.core.recorder import CandidateBuilder
 from espalier.solver.core.result import Result, spend
@@ -52,6 +52,7 @@ from espalier.solver.core.ways import PROGRAM, RUN, Way, evidence, printed
 from espalier.verifiers.answer import no_answer
 from espalier.verifiers.check import Check, Claim, PatchCheck, ProgramCheck, StepCheck
 from espalier.verifiers.generated_tests import GeneratedTests
+from espalier.verifiers.stated_examples import NO_EXAMPLES, StatedExamples
 from espalier.verifiers.verdict import Status, Verdict
 
 if TYPE_CHECKING:
@@ -192,11 +193,16 @@ class _Run:
         def calls() -> ModelCalls:
             return ModelCalls(solver.engine, solver.template, solver.generation, problem, self._id)
 
-        self._evidence = ProgramEvidence(calls(), texts, seed, observer, journal) if texts else None
+        self._examples = StatedExamples.of(problem.text) if problem.check is None else NO_EXAMPLES
+        self._evidence = (
+            ProgramEvidence(calls(), texts, seed, observer, journal, self._examples)
+            if texts or self._examples
+            else None
+        )
         self._comparer = AnswerComparer(calls(), seed) if budget.comparisons else None
         self._tests: asyncio.Task[GeneratedTests] | None = None
         self._runs: dict[str, asyncio.Task[Verdict]] = {}
-        self._tested: dict[str, asyncio.Task[tuple[Verdict, int | None]]] = {}
+        self._tested: dict[str, asyncio.Task[JudgedProgram]] = {}
 
     @property
     def _checkable(self) -> bool:
@@ -210,7 +216,8 @@ class _Run:
     # The loop.
 
     async def complete(self, entries: Sequence[Entry]) -> Result:
-        self._observer(Accepted(self._problem, self._policy.name, self._budget, self._state.seed))
+        examples = tuple(one.text for one in self._examples.examples)
+        self._observer(Accepted(self._problem, self._policy.name, self._budget, self._state.seed, examples))
         with self._alarm():
             async with self._group:
                 tests = [entry for entry in entries if entry.candidate.spec.way == TESTS_WAY]
@@ -258,9 +265,9 @@ class _Run:
             self._state = stop(self._state, Stop.SECONDS)
 
     def _restore(self, entries: Sequence[Entry]) -> None:
-        """Go on from the candidates that an earlier run stored. What generated tests say of them is asked again."""
+        """Go on from the candidates that an earlier run stored. What examples and tests say of them is asked again."""
         if self._evidence is not None:
-            entries = [Entry(replace(entry.candidate, answer_class=None)) for entry in entries]
+            entries = [Entry(replace(entry.candidate, answer_class=None, examples=None)) for entry in entries]
         for entry in entries:
             self._attempts[entry.candidate.spec.index] = _Attempt()
         for entry in entries:
@@ -453,8 +460,8 @@ class _Run:
         if candidate.answer is None:
             return candidate, self._no_answer()
         if self._tests is not None:
-            verdict, number = await self._test(self._tests, index, candidate.answer)
-            return replace(candidate, answer_class=number), verdict
+            judged = await self._test(self._tests, index, candidate.answer)
+            return replace(candidate, answer_class=judged.answer_class, examples=judged.examples), judged.verdict
         if self._by_program(candidate.spec):
             ran = await self._run_program(candidate.answer)
             if not ran.passed:
@@ -486,20 +493,18 @@ class _Run:
             self._runs[program] = running
         return await running
 
-    async def _test(
-        self, written: asyncio.Task[GeneratedTests], index: int, program: str
-    ) -> tuple[Verdict, int | None]:
-        """What generated tests say of a program, and its class."""
+    async def _test(self, written: asyncio.Task[GeneratedTests], index: int, program: str) -> JudgedProgram:
+        """What stated examples and generated tests say of a program."""
         assert self._evidence is not None  # noqa: S101 (there are tests)
         tests = await asyncio.shield(written)
         testing = self._tested.get(program)
         repeated = testing is not None
         if testing is None:
-            judged = self._evidence.judge(tests, program, self._solver.verifiers, self._verify_timeout())
-            testing = self._tested[program] = self._group.create_task(judged)
-        verdict, number = await testing
-        self._observer(AnswerJudged(index, (), program, verdict, repeated))
-        return verdict, number
+            judging = self._evidence.judge(tests, program, self._solver.verifiers, self._verify_timeout())
+            testing = self._tested[program] = self._group.create_task(judging)
+        judged = await testing
+        self._observer(AnswerJudged(index, (), program, judged.verdict, repeated))
+        return judged
 
     def _verify_branch_answer(self, spec: Spec, found: BranchAnswer) -> None:
         """A step has stated an answer: have it judged, if that can help."""

@@ -102,6 +102,7 @@ class Outcome:
         rejoin: Of its spec.
         rejoinable: Whether the candidate's branches can be concluded anew.
         way: Of its spec.
+        examples: Of the candidate.
     """
 
     index: int
@@ -115,6 +116,7 @@ class Outcome:
     rejoin: int | None = None
     rejoinable: bool = False
     way: str = ""
+    examples: float | None = None
 
     @property
     def source(self) -> int:
@@ -227,11 +229,15 @@ def tally(outcomes: Iterable[Outcome]) -> dict[int, float]:
 
     Conclusions of the same branches share one vote: with n of them that vote, each counts its weight over n. They have
     read the same work, so their errors go together, and n of them are no n witnesses.
+
+    Where programs were run on the examples that their problem states, only those that pass the most have a vote.
     """
+    outcomes = [outcome for outcome in outcomes if outcome.answer_class is not None and outcome.weight > 0]
+    most = max((outcome.examples for outcome in outcomes if outcome.examples is not None), default=None)
     sharing: Counter[int] = Counter()
     votes: dict[tuple[int, int], float] = {}
     for outcome in outcomes:
-        if outcome.answer_class is not None and outcome.weight > 0:
+        if outcome.answer_class is not None and outcome.examples == most:
             sharing[outcome.source] += 1
             vote = (outcome.source, outcome.answer_class)
             votes[vote] = votes.get(vote, 0.0) + outcome.weight
@@ -265,4 +271,5 @@ def outcome_of(candidate: Candidate, verdict: Verdict) -> Outcome:
         rejoin=candidate.spec.rejoin,
         rejoinable=bool(candidate.branches),
         way=candidate.spec.way,
+        examples=candidate.examples,
     )

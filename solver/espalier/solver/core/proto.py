@@ -116,9 +116,9 @@ def encode_event(solve_id: str, event: SolveEvent, seconds: float, *, deltas: bo
 def _told(solve_id: str, event: SolveEvent, *, deltas: bool) -> dict[str, Any] | None:
     """What is told of an event, under the name of its kind."""
     match event:
-        case Accepted(problem, policy, budget, seed):
-            accepted = {"problem": encode_problem(problem), "policy": encode_text(policy)}
-            return {"accepted": {**accepted, "budget": _values(budget), "seed": seed}}
+        case Accepted(problem, policy, budget, seed, examples):
+            accepted = {"problem": encode_problem(problem), "policy": encode_text(policy), "budget": _values(budget)}
+            return {"accepted": {**accepted, "seed": seed, "examples": [encode_text(one) for one in examples]}}
         case CandidateStarted(spec, question, prompt):
             asked = None if question is None else encode_text(question)
             return {"candidate_started": {"spec": _values(spec), "question": asked, "prompt": prompt if deltas else ()}}
@@ -239,6 +239,7 @@ def _candidate(candidate: Candidate, verdict: Verdict | None) -> dict[str, Any]:
         "forked": candidate.forked,
         "seconds": candidate.seconds,
         "answer_class": candidate.answer_class,
+        "examples": candidate.examples,
     }
 
 
@@ -267,6 +268,7 @@ def decode_entry(message: pb.Candidate) -> Entry:
         detail=message.detail,
         answer_class=message.answer_class if message.HasField("answer_class") else None,
         branches=tuple(message.branches),
+        examples=message.examples if message.HasField("examples") else None,
     )
     return Entry(candidate, decode_verdict(message.verdict) if message.HasField("verdict") else None)
 

@@ -9,8 +9,11 @@ from enum import StrEnum
 from espalier.runtime.engine import FinishReason
 from espalier.solver.core.candidate import Candidate
 from espalier.solver.core.confidence import Calibration, Votes, other_ways
-from espalier.verifiers import generated_tests
+from espalier.verifiers import generated_tests, stated_examples
 from espalier.verifiers.verdict import Status, Verdict
+
+OF_PROGRAMS = frozenset({generated_tests.DECIDED_BY, stated_examples.DECIDED_BY})
+"""What decides about programs that no check judges."""
 
 
 class DecidedBy(StrEnum):
@@ -91,13 +94,18 @@ def select(judged: Sequence[VerifiedCandidate], votes: Mapping[int, float]) -> S
     leading = [entry for entry in open_ones if weight(entry) == heaviest]
     most = max(map(ways, leading))
     best = _cheapest([entry for entry in leading if ways(entry) == most])
+    said = " and ".join(one.detail for one in best.verdict.evidence if one.rule in OF_PROGRAMS)
     if len({entry.candidate.spec.source for entry in open_ones}) == 1:  # conclusions of the same branches are no vote
-        return _chosen(best, DecidedBy.ONLY_CANDIDATE, "the only answer; nothing could confirm or refute it")
-    if best.verdict.decided_by == generated_tests.DECIDED_BY:
+        reason = f"the only answer, which {said}" if said else "the only answer; nothing could confirm or refute it"
+        return _chosen(best, DecidedBy.ONLY_CANDIDATE, reason)
+    if best.verdict.decided_by in OF_PROGRAMS:
         agreeing = sum(entry.candidate.answer_class == best.candidate.answer_class for entry in open_ones)
-        said = best.verdict.evidence[0].detail
-        reason = f"{agreeing} of {len(open_ones)} programs agree: each {said}; no check has confirmed it"
-        return _chosen(best, DecidedBy.CONSENSUS, reason)
+        who = (
+            f"{agreeing} of {len(open_ones)} programs agree: each"
+            if agreeing > 1
+            else f"the best of {len(open_ones)} programs"
+        )
+        return _chosen(best, DecidedBy.CONSENSUS, f"{who} {said}; no check has confirmed it")
     share = f"{heaviest:.3g} of {sum(votes.values()):.3g} votes by weight"
     if most > 1:
         share += f", from {most} ways of solving"
@@ -135,10 +143,16 @@ class Trust:
 
 def _votes(judged: Sequence[VerifiedCandidate], votes: Mapping[int, float]) -> Votes:
     ended = [entry.candidate for entry in judged if entry.candidate.reason is not FinishReason.ABORTED]
-    answered = {candidate.spec.source for candidate in ended if candidate.answer is not None}
-    silent = len({candidate.spec.source for candidate in ended} - answered)
+    heard = {
+        candidate.spec.source
+        for candidate in ended
+        if candidate.answer is not None and (candidate.examples is None or candidate.answer_class in votes)
+    }
+    silent = len({candidate.spec.source for candidate in ended} - heard)
     classes, ways = [one.answer_class for one in ended], [one.spec.way for one in ended]
-    return Votes(tuple(votes.values()), silent, other_ways(classes, ways, next(iter(votes), None)))
+    leader = next(iter(votes), None)
+    examples = next((one.examples for one in ended if one.answer_class == leader), None)
+    return Votes(tuple(votes.values()), silent, other_ways(classes, ways, leader), examples)
 
 
 def _cheapest(judged: Sequence[VerifiedCandidate]) -> VerifiedCandidate:

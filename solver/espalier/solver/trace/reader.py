@@ -128,6 +128,10 @@ def tree(solve: TracedSolve, *, full: bool = False) -> Tree:
     if "check" in problem:
         facts += f", check {json.dumps(problem['check'], ensure_ascii=False)}"
     root.add(Text(facts, style="dim"))
+    if stated := solve.accepted.get("examples"):
+        node = root.add(Text(f"{len(stated)} stated example{'' if len(stated) == 1 else 's'}", style="bold"))
+        for example in stated:
+            node.add(Text(printable(_shown(example, full=False)), style="dim"))
     if solve.tests is not None:
         _add_tests(root, solve.tests)
     for candidate in solve.candidates.values():

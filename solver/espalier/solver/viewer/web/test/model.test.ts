@@ -140,6 +140,12 @@ test("server-sent events are read from pieces of any size", () => {
   }
 });
 
+test("examples that a problem states are counted, and none are where a trace tells of none", () => {
+  const accepted = { problem: { id: "p", text: "Write f." }, policy: "adaptive", seed: "1" };
+  assert.equal(fold([{ seconds: 0, accepted: { ...accepted, examples: ["f(1) == 1", "f(2) == 4"] } }]).examples, 2);
+  assert.equal(fold([{ seconds: 0, accepted }]).examples, 0);
+});
+
 test("tokens of verification count in the sum, and neither for a candidate nor in the speed-up", () => {
   const usage = (sampled_tokens: number) => ({ prompt_tokens: 1, sampled_tokens, forced_tokens: 1, critical_path_tokens: 0 });
   const spent = { accepted: usage(9), failed: usage(19), aborted: usage(0), verification: usage(49), critical_path_tokens: 31, seconds: 1 };

@@ -64,6 +64,7 @@ function Numbers({ solve }: { solve: Solve }) {
     [tokens.toLocaleString("en"), "tokens"],
   ];
   if (solve.comparisons) shown.push([String(solve.comparisons), solve.comparisons === 1 ? "comparison" : "comparisons"]);
+  if (solve.examples) shown.push([String(solve.examples), solve.examples === 1 ? "stated example" : "stated examples"]);
   if (solve.tests !== null) shown.push([String(solve.tests), solve.tests === 1 ? "generated test" : "generated tests"]);
   if (outcome) {
     shown.push([`${outcome.speedup.toFixed(1)}×`, "parallel speed-up"]);

@@ -94,7 +94,7 @@ export interface Deltas {
 interface Kinds {
   compared: { first: number; second: number; score: number; usage: Usage };
   written_tests: { tests: { source: string; count: number }[]; usage: Usage };
-  accepted: { problem: Problem; policy: string; budget?: Budget; seed: string };
+  accepted: { problem: Problem; policy: string; budget?: Budget; seed: string; examples?: string[] };
   candidate_started: { spec: Spec; question?: string };
   branch_opened: { candidate: number; path: BranchPath; plan: string };
   deltas: Deltas;

@@ -90,6 +90,8 @@ export interface Solve {
   k: number | null;
   /** Tests that the model wrote; null without them. */
   tests: number | null;
+  /** How many examples the problem states that programs are run on. */
+  examples: number;
   /** Times that the model compared two answers. */
   comparisons: number;
   candidates: Map<number, Candidate>;
@@ -109,6 +111,7 @@ export const newSolve = (): Solve => ({
   policy: "",
   seed: "",
   k: null,
+  examples: 0,
   tests: null,
   comparisons: 0,
   candidates: new Map(),
@@ -125,12 +128,13 @@ export function take(solve: Solve, entry: Entry): void {
   const at = entry.seconds;
   solve.now = Math.max(solve.now, at);
   if ("accepted" in entry) {
-    const { problem, policy, budget, seed } = entry.accepted;
+    const { problem, policy, budget, seed, examples } = entry.accepted;
     solve.text = problem.text;
     solve.check = problem.check ?? null;
     solve.policy = policy;
     solve.seed = seed;
     solve.k = budget?.candidates ?? null;
+    solve.examples = examples?.length ?? 0;
   } else if ("candidate_started" in entry) {
     const { spec, question } = entry.candidate_started;
     solve.candidates.set(spec.index, newCandidate(spec, at, question ?? null));
