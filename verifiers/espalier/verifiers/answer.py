@@ -668,7 +668,7 @@ _NOTHING = re.compile(r"(?:[\s$.?_]|\\(?:ldots|dots|cdots|square|quad|phantom\{[
 
 
 def _holds_something(box: _Box) -> bool:
-    return not box.open and _NOTHING.fullmatch(box.content) is None
+    return not box.open and _NOTHING.fullmatch(_unboxed(box.content)) is None
 
 
 def _is_mentioned(text: str, box: _Box) -> bool:

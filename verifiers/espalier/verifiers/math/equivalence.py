@@ -94,6 +94,7 @@ def _as_written(gold: Node, claim: Node, options: MathOptions, *, apart: bool) -
         if (value := _at_a_point(claim)) is not None and not isinstance(gold, RelationNode):
             named = equivalent(gold, value, options)
             return unless_different(named, "a value of a function that only the answer names")
+        gold, claim = _without_argument(gold, claim), _without_argument(claim, gold)
         if isinstance(gold, RelationNode) and isinstance(claim, RelationNode):
             gold, claim = generic_arguments(gold), generic_arguments(claim)
         else:
@@ -131,6 +132,17 @@ def _with_calls(gold: Node, claim: Node, names: frozenset[str], options: MathOpt
         return outcome
     products = _standing_in(as_products(gold), as_products(claim), options)
     return doubt("equal if brackets behind a letter mean a product") if products.equal else outcome
+
+
+def _without_argument(node: Node, other: Node) -> Node:
+    """ "y(x) = …" as "y = …", where the other side writes it so."""
+    match node, other:
+        case RelationNode((Apply("call", (Symbol() as name, Symbol())), value), ("=",)), RelationNode(
+            (first, *_), ("=",)
+        ) if first == name:
+            return RelationNode((name, value), ("=",))
+        case _:
+            return node
 
 
 def _unnamed_point(node: Node, other: Node) -> Node:
@@ -207,6 +219,12 @@ def _same_constant(gold: Node, claim: Node) -> Node:
         every_way = (dict(zip(sorted(mine), names, strict=True)) for names in permutations(sorted(theirs)))
         renamed = [substitute(claim, {name: Symbol(new) for name, new in way.items()}) for way in every_way]
         return next((node for node in renamed if _of_same_constants(gold, node)), claim)
+    one_letter = len(mine) == len(theirs) == 1 and set(map(str.lower, mine)) == set(map(str.lower, theirs)) <= {
+        "c",
+        "k",
+    }
+    if one_letter and all(isinstance(side, RelationNode) and side.sides[0] == Symbol("y") for side in (gold, claim)):
+        return substitute(claim, {next(iter(mine)): Symbol(next(iter(theirs)))})
     if len(mine) != 1 or len(theirs) != 1 or not mine | theirs <= {"C", "c", "K", "k"}:
         return claim
     if not all(_added(side, next(iter(name))) for side, name in ((gold, theirs), (claim, mine))):
@@ -446,6 +464,8 @@ def _relations(gold: Node, claim: Node, options: MathOptions) -> Equality:
         if name is None and other_name is None:
             left, right = solved_value(gold), solved_value(claim)
             if left is not None and right is not None:
+                if symbols(gold.sides[0]) and not same_value(gold.sides[0], claim.sides[0]).equal:
+                    return Equality(False, "values of different things")
                 return equivalent(left, right, options)
         if _is_value_of(gold) != _is_value_of(claim):
             return Equality(False, "a solution and an equation")
@@ -454,6 +474,10 @@ def _relations(gold: Node, claim: Node, options: MathOptions) -> Equality:
     right = solved_value(claim) if isinstance(claim, RelationNode) else claim
     if left is None or right is None:
         value = _of_expression(claim)
+        if left is None and (named := _of_expression(gold)) is not None and right is not None:
+            return unless_different(
+                equivalent(named, right, options), "an expression of which the answer gives a value"
+            )
         if left is None or value is None:
             return Equality(False, "an equation and a value")
         return unless_different(
@@ -601,9 +625,23 @@ def _named(node: Node) -> dict[str, Node] | None:
             return None
 
 
+def _all_equal(node: Node) -> dict[str, Node] | None:
+    """The values by name of "a = b = 1"; None for anything else."""
+    match node:
+        case RelationNode((*names, value), ops) if set(ops) == {"="} and not symbols(value):
+            named = {name.name: value for name in names if isinstance(name, Symbol)}
+            return named if len(named) == len(names) > 1 else None
+        case _:
+            return None
+
+
 def _by_name(gold: Node, claim: Node, options: MathOptions) -> Equality | None:
     """Compare where one side names several values; None where none does."""
     left, right = _named(gold), _named(claim)
+    if left is None and (right is not None or isinstance(claim, Group)):
+        left = _all_equal(gold)
+    if right is None and (left is not None or isinstance(gold, Group)):
+        right = _all_equal(claim)
     if left is None and right is None:
         return None
     if left is not None and right is not None:

@@ -147,10 +147,13 @@ def _is_value(node: Node) -> bool:
 
 
 def generic_arguments(node: RelationNode) -> RelationNode:
-    """A definition "f(t) = t^2" with its arguments under names that do not depend on how they were chosen."""
+    """A definition "f(t) = t^2" with its arguments under names that do not depend on how they were chosen.
+
+    Capital letters are events and random variables, which are not chosen: P(A).
+    """
     match node.sides[0]:
         case Apply("call", (Symbol() as function, *arguments)) if all(
-            isinstance(argument, Symbol) for argument in arguments
+            isinstance(argument, Symbol) and not argument.name.isupper() for argument in arguments
         ) and len(set(arguments)) == len(arguments):
             fresh = {argument: Symbol(f"§argument {place}") for place, argument in enumerate(arguments)}
             changed = rebuild(node, lambda part: fresh.get(part, part) if isinstance(part, Symbol) else part)

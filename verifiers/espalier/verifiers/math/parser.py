@@ -153,6 +153,10 @@ _APPROXIMATE: Final = re.compile(r"^\$?\s*(?:\\approx(?![A-Za-z])|≈)\s*(?=-?\d
 """Before a decimal number, which says as much itself."""
 
 
+_FULL_STOP: Final = re.compile(r"(?<=[A-Za-z])\.(?=\s*\}[\s$]*$)")
+"""Behind the last word of upright text."""
+
+
 def _plainer(text: str) -> str:
     """The text without Markdown emphasis and doubled backslashes, and with "^{10}C_3" as a binomial."""
     text = text.strip().replace("{:}", ":").replace("℃", "°C").replace("℉", "°F")
@@ -164,7 +168,7 @@ def _plainer(text: str) -> str:
         text = _LEFT_BRACE.sub(lambda match: rf"\begin{{cases}}{match[1]}\end{{cases}}", text)
     if "integer" in text:
         text = _FOR_INTEGERS.sub(lambda match: rf", {match['k'] or match['name']} \in \mathbb{{Z}}", text)
-    text = _APPROXIMATE.sub("", text)
+    text = _FULL_STOP.sub("", _APPROXIMATE.sub("", text))
     return _CHOOSING.sub(lambda match: _chosen(*match.groups()), text)
 
 

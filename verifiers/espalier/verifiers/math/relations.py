@@ -8,6 +8,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 from espalier.verifiers.math.evaluate import NotExact, Undefined, exact
+from espalier.verifiers.math.grammar.combine import is_vector
 from espalier.verifiers.math.limits import LimitError
 from espalier.verifiers.math.numeric import minus, order, same_value, sign
 from espalier.verifiers.math.outcome import Equality, every
@@ -118,8 +119,14 @@ def solved_congruence(found: Congruence) -> Congruence:
 
 
 def _is_measure(node: Node) -> bool:
-    """Whether a side is made of lengths alone, as AB, |AB| and NO/BO are, or a ratio of names: it has a value."""
+    """Whether a side is made of lengths alone, as AB, |AB| and NO/BO are, the length of a vector, a determinant, or a
+    ratio of names: it has a value."""
     names = symbols(node)
+    match node:
+        case Apply("abs", (Symbol() as inner,)) if is_vector(inner):
+            return True
+        case Apply("det", (Symbol(),)):
+            return True
     if isinstance(node, Apply) and node.head == "ratio" and all(isinstance(arg, Symbol) for arg in node.args):
         return True
     return bool(names) and all(len(name) > 1 and name.isalpha() and name.isupper() for name in names)

@@ -113,6 +113,8 @@ def same_set(a: Node, b: Node) -> Equality:
     """Compare two trees as sets of real numbers."""
     if variable(a) and variable(b) and variable(a) != variable(b):
         return Equality(False, "sets of different variables")
+    if len((symbols(a) | symbols(b)) - {"reals"}) > 1:
+        return Equality(None, "sets: several variables")
     try:
         left, right = real_set(a), real_set(b)
         if len(left) != len(right):

@@ -19,6 +19,7 @@ from espalier.verifiers.math.tree import (
     Node,
     Number,
     Quantity,
+    Region,
     Symbol,
     symbols,
 )
@@ -240,6 +241,8 @@ class Arithmetic(Quantities):
                 node = Quantity(node, PERCENTAGE_POINT)
             elif self.accept("%") or (self.is_word("percent", "pct", "percentage") and self.skip()):
                 node = Apply("%", (bare(node),))
+            elif isinstance(node, Region) and self.accept("′"):
+                node = Apply("^", (node, Symbol("c")))
             elif self.accept("‰"):
                 node = Apply("%", (Apply("/", (bare(node), Number(Fraction(10)))),))
             elif self.token.text == "°" and self.composes(node):
