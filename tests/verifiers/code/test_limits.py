@@ -11,12 +11,27 @@ import pytest
 
 from espalier.verifiers.check import Claim, ProgramCheck, ProgramLimits, StdioCase
 from espalier.verifiers.code.pool import PooledSandbox
-from espalier.verifiers.code.sandbox import CommandOutcome, CommandStop, Health, Job
+from espalier.verifiers.code.sandbox import Command, CommandOutcome, CommandStop, Health, Job
 from espalier.verifiers.code.verifier import CodeVerifier
 from espalier.verifiers.verdict import Status
+from tests.verifiers.code.boxes import once
 
 PROGRAM = Claim("print('hi')", bare=True)
 BUSY = "end = __import__('time').process_time() + {}\nwhile __import__('time').process_time() < end: pass\nprint('hi')"
+UNCOUNTED = f"""
+import os, signal
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+while True:
+    if os.fork() == 0:
+        exec({BUSY.format(0.05)!r})
+        os.write(1, b".")
+        os._exit(0)
+    try:
+        os.wait()
+    except ChildProcessError:
+        pass
+"""
+"""The kernel adds the time of its processes that have ended to no other's."""
 STARVED = CommandOutcome(stopped=CommandStop.WALL, seconds=4.0, cpu_seconds=0.5, signal=9)
 ASLEEP = CommandOutcome(stopped=CommandStop.WALL, seconds=4.0, cpu_seconds=0.01, signal=9)
 DONE = CommandOutcome(stdout=b"hi", exit_code=0, cpu_seconds=0.01)
@@ -74,6 +89,14 @@ async def test_processor_time_beyond_the_limit_fails_whatever_process_used_it(sa
         assert verdict.status is Status.FAIL
         assert "time limit" in verdict.feedback
         assert json.loads(verdict.evidence[0].detail)["cpu_seconds"] < 2
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_processor_time_of_processes_whose_parent_ignores_their_end_is_counted(sandbox: PooledSandbox) -> None:
+    command = Command(("/usr/bin/python3", "-I", "-c", UNCOUNTED), seconds=0.5, wall_seconds=100)
+    [outcome] = await once(sandbox, command)
+    assert outcome.stopped is CommandStop.TIME
+    assert outcome.stdout.count(b".") * 0.05 < 1  # what those that came to their end have used
 
 
 @pytest.mark.asyncio(loop_scope="module")

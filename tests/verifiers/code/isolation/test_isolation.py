@@ -41,6 +41,7 @@ GIVEN = {
 }
 ALIVE = "import sys, time; sys.stdin.read(); time.sleep(float(sys.argv[1]))"
 MEMORY = (256 + 32) << 20
+METERS = ("/cpuacct.usage", "/cpu.stat")
 
 in_module_loop = pytest.mark.asyncio(loop_scope="module")
 
@@ -146,7 +147,7 @@ async def test_no_two_outer_sandboxes_have_the_same_user(sandbox: PooledSandbox)
 
 
 @in_module_loop
-async def test_a_zygote_holds_no_byte_of_a_job_and_nothing_but_its_three_streams(
+async def test_a_zygote_holds_no_byte_of_a_job_and_nothing_but_its_streams_and_its_meter(
     sandbox: PooledSandbox, zygote: bool
 ) -> None:
     if not zygote or os.geteuid() != 0:
@@ -156,7 +157,8 @@ async def test_a_zygote_holds_no_byte_of_a_job_and_nothing_but_its_three_streams
         runner = parent_of(process.pid)
         parent = parent_of(runner)
         assert parent in members_of_group(process.pid)  # so making boxes is paid for out of their own limits
-        assert descriptors_of(parent) == {"0", "1", "2"}
+        assert sum(path.endswith(METERS) for path in descriptors_of(parent)) == 1
+        assert len(descriptors_of(parent)) == 4
         assert secret.encode() in memory_of(runner)
         assert secret.encode() not in memory_of(parent)
     await sandbox.wait_warm()
@@ -246,8 +248,8 @@ def parent_of(pid: int) -> int:
     return psutil.Process(pid).ppid()
 
 
-def descriptors_of(pid: int) -> set[str]:
-    return {path.name for path in Path(f"/proc/{pid}/fd").iterdir()}
+def descriptors_of(pid: int) -> list[str]:
+    return [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
 
 
 def memory_of(pid: int) -> bytes:

@@ -128,6 +128,8 @@ class BwrapLauncher:
         ours, theirs = socket.socketpair()
         # A memory file of its own for every box: the offset would be shared.
         seccomp = os.memfd_create("seccomp")
+        meter = self._meter(group)
+        passed = (seccomp, *meter)
         try:
             os.write(seccomp, self._seccomp[zygote])
             os.lseek(seccomp, 0, os.SEEK_SET)
@@ -137,12 +139,13 @@ class BwrapLauncher:
                     *self._unprivileged(),
                     *self._bwrap(rootfs, spec, seccomp, zygote),
                     *command,
+                    *map(str, meter),
                 ),
                 bufsize=0,
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),
                 stderr=subprocess.PIPE,
-                pass_fds=(seccomp,),
+                pass_fds=passed,
                 env={},  # the launcher's would be readable inside, at /proc/1/environ
                 cwd="/",
                 start_new_session=True,
@@ -152,9 +155,16 @@ class BwrapLauncher:
             raise
         finally:
             theirs.close()
-            os.close(seccomp)
+            for descriptor in passed:
+                os.close(descriptor)
         ours.setblocking(False)
         return process, ours
+
+    def _meter(self, group: ControlGroup) -> tuple[int, ...]:
+        """A descriptor of the file that tells the group's processor time; none where there is no such file."""
+        assert self._hierarchy is not None  # noqa: S101 (the group is of it)
+        file = self._hierarchy.meter(group)
+        return () if file is None else (os.open(file, os.O_RDONLY),)
 
     @staticmethod
     def _unprivileged() -> tuple[str, ...]:

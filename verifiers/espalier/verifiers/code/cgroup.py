@@ -83,6 +83,11 @@ class Hierarchy:
             raise SandboxError(f"cannot limit a control group: {error}") from error
         return group
 
+    def meter(self, group: ControlGroup) -> Path | None:
+        """The file that tells how much processor time the group has used, if there is one."""
+        name = "cpu.stat" if self.version == 2 else "cpuacct.usage"
+        return next((file for directory in group.directories if (file := directory / name).exists()), None)
+
     def reap(self) -> None:
         """Remove the groups of dead owners."""
         for parent in self.parents:
@@ -92,7 +97,8 @@ class Hierarchy:
 
 
 def find_hierarchy() -> Hierarchy:
-    """The memory, pids and cpu controllers of this machine, where this process may make groups.
+    """The memory, pids, cpu and, if it may be had, cpuacct controllers of this machine, where this process may make
+    groups.
 
     Raises:
         SandboxError: They are absent, or this process may not use them.
@@ -102,13 +108,15 @@ def find_hierarchy() -> Hierarchy:
         name: Path(mount[1])
         for mount in mounts
         if mount[2] == "cgroup"
-        for name in ("memory", "pids", "cpu")
+        for name in ("memory", "pids", "cpu", "cpuacct")
         if name in mount[3].split(",")
     }
     if by_controller:
         missing = {"memory", "pids", "cpu"} - by_controller.keys()
         if missing:
             raise SandboxError(f"the cgroup controllers {', '.join(sorted(missing))} are not mounted")
+        if not os.access(by_controller.get("cpuacct", ""), os.W_OK):
+            by_controller.pop("cpuacct", None)  # it limits nothing
         hierarchy = Hierarchy(1, tuple(sorted(set(by_controller.values()))))
     else:
         unified = next((Path(mount[1]) for mount in mounts if mount[2] == "cgroup2"), None)

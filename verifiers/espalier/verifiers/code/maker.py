@@ -106,7 +106,7 @@ class OuterSandboxMaker:
 
 
 def _runner() -> tuple[str, ...]:
-    return (*PYTHON, "-c", f"{source_of(__package__, 'runner.py')}\nmain()\n")
+    return (*PYTHON, "-c", f"{source_of(__package__, 'runner.py')}\nmain(find_meter(sys.argv[1:]))\n")
 
 
 def _zygote(spec: BoxSpec) -> tuple[str, ...]:

@@ -42,6 +42,8 @@ PR_SET_DUMPABLE = 4
 PYTHON = ("/usr/bin/python3", "-I", "-B", "-X", "utf8", "-X", "int_max_str_digits=0")
 """How commands that are Python begin, and how this interpreter was started."""
 MAX_DESCRIPTORS = 256
+FRESH_SECONDS = 10.0
+"""A sandbox that has only just begun has used less."""
 TICKS = os.sysconf("SC_CLK_TCK")
 PROCESSORS = os.sysconf("SC_NPROCESSORS_ONLN")
 CLOCK_SECONDS = 0.02
@@ -55,10 +57,11 @@ ENVIRONMENT = {
 }
 
 
-def main(proc: str = "/proc") -> bool:
+def main(meter: "int | None", proc: str = "/proc") -> bool:
     """Serve requests; True when the owner wants another box, False when it is gone.
 
     Args:
+        meter: What `find_meter` gave.
         proc: Where this process may write to what /proc has.
     """
     if os.getpid() != 1:
@@ -85,7 +88,7 @@ def main(proc: str = "/proc") -> bool:
         for name, text in request["files"].items():
             with open(f"{JOB}/{name}", "w", encoding="utf-8", errors="surrogatepass", newline="") as file:
                 file.write(text)
-        send(*run(request, f"{WORK}/{number}", copy=clean or request["private"], proc=proc))
+        send(*run(request, f"{WORK}/{number}", clean or request["private"], meter, proc))
         clean = clean and not request["private"]  # a copy of this process would hold what is left of its input
         number += 1
 
@@ -103,7 +106,7 @@ def lower(kind: int, limit: int) -> None:
     resource.setrlimit(kind, (limit, limit))
 
 
-def run(request: "dict[str, Any]", directory: str, copy: bool, proc: str) -> "tuple[str, bytes]":
+def run(request: "dict[str, Any]", directory: str, copy: bool, meter: "int | None", proc: str) -> "tuple[str, bytes]":
     """Run one command in a new directory, and leave no process of it behind; gives the parts of a reply."""
     nonce = request["nonce"]
     pipes = [os.pipe() for _ in range(4)]
@@ -114,7 +117,7 @@ def run(request: "dict[str, Any]", directory: str, copy: bool, proc: str) -> "tu
     ours = {stdin, stdout, stderr, result, wake, wake_end}
     try:
         os.mkdir(directory)
-        started = time.monotonic()
+        started, usage_before = time.monotonic(), usage(meter)
         try:
             pid = start(request["command"], directory, copy, proc, *theirs)
         finally:
@@ -131,7 +134,7 @@ def run(request: "dict[str, Any]", directory: str, copy: bool, proc: str) -> "tu
         result: Stream("result", max(request["output_bytes"], RESULT_BYTES)),
     }
     pending = memoryview(request["stdin"].encode("utf-8", "surrogatepass"))
-    limits = CommandLimits(request["cpu_seconds"], started + request["wall_seconds"])
+    limits = CommandLimits(request["cpu_seconds"], started + request["wall_seconds"], usage_before, meter)
     report = supervise(pid, stdin, pending, dict(streams), wake, limits)
     _signal.set_wakeup_fd(-1)
     for fd in ours:
@@ -234,14 +237,14 @@ def as_json(value: "int | float | str | None") -> str:
 class CommandLimits:
     """Processor time of all processes of the command together, and the time on the clock."""
 
-    def __init__(self, cpu_seconds: float, deadline: float) -> None:
+    def __init__(self, cpu_seconds: float, deadline: float, before: float, meter: "int | None") -> None:
         self.cpu_seconds, self.deadline = cpu_seconds, deadline
-        self.before = reaped_seconds()
+        self.before, self.meter = before, meter
         self.look_at = self.next_look(0.0)
 
     def used(self) -> float:
-        """Processor seconds so far: of what has ended and what is alive."""
-        return reaped_seconds() - self.before + sum(map(alive_seconds, filter(str.isdigit, os.listdir("/proc"))))
+        """Processor seconds so far."""
+        return max(0.0, usage(self.meter) - self.before)
 
     def exceeded(self) -> "str | None":
         """The limit that is exceeded, if any; reads /proc no more often than the limit can be near."""
@@ -260,9 +263,63 @@ class CommandLimits:
         return max(0.0, min(self.look_at, self.deadline) - time.monotonic()) * 1000 + 1
 
 
+def find_meter(arguments: "list[str]") -> "int | None":
+    """A descriptor of the file that tells how much processor time our control group has used.
+
+    Args:
+        arguments: Its number, where the owner has opened it; otherwise it is looked for in /sys.
+    """
+    if arguments:
+        os.set_inheritable(int(arguments[0]), False)
+        return int(arguments[0])
+    try:
+        with open("/proc/self/cgroup") as file:
+            ours = [line.rstrip().split(":", 2)[1:] for line in file]
+        with open("/proc/self/mountinfo") as file:
+            mounts = [line.split() for line in file]
+    except OSError:
+        return None
+    for kind, controller, name in (("cgroup", "cpuacct", "cpuacct.usage"), ("cgroup2", "", "cpu.stat")):
+        paths = [path for names, path in ours if controller in names.split(",")]
+        for mount in mounts:
+            root, place, end = mount[3], mount[4], mount[mount.index("-") + 1 :]
+            if end[0] == kind and [root] == paths and (not controller or controller in end[2].split(",")):
+                return open_meter(f"{place}/{name}")
+    return None
+
+
+def open_meter(path: str) -> "int | None":
+    """None where it is no meter, or one of more than this sandbox, which has only just begun."""
+    try:
+        meter = os.open(path, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        if group_seconds(meter) < FRESH_SECONDS:
+            return meter
+    except (OSError, ValueError):
+        pass
+    os.close(meter)
+    return None
+
+
+def group_seconds(meter: int) -> float:
+    """Processor time of a control group: `cpuacct.usage` of version 1 in nanoseconds, `cpu.stat` of version 2."""
+    words = os.pread(meter, CHUNK, 0).split()
+    return int(words[0]) / 1e9 if len(words) == 1 else int(words[words.index(b"usage_usec") + 1]) / 1e6
+
+
+def usage(meter: "int | None") -> float:
+    """Processor seconds of all processes but this one, so far. Without a meter those are missing whose parent ignores
+    their end."""
+    if meter is not None:
+        return group_seconds(meter) - time.process_time()
+    return reaped_seconds() + sum(map(alive_seconds, filter(str.isdigit, os.listdir("/proc"))))
+
+
 def reaped_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return ended.ru_utime + ended.ru_stime
 
 
 def alive_seconds(pid: str) -> float:
@@ -346,7 +403,7 @@ def supervise(
     return {
         "exit_code": os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
         "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
-        "cpu_seconds": reaped_seconds() - limits.before,
+        "cpu_seconds": limits.used(),
         "memory_kib": usage.ru_maxrss,
         "ended": ended_at,
         "stopped": stopped,

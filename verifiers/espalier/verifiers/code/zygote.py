@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from espalier.verifiers.code.runner import WORK, main, send, set_dumpable
+    from espalier.verifiers.code.runner import WORK, find_meter, main, send, set_dumpable
 
 PACKAGES = f"{WORK}/packages"
 NOBODY = 65534
@@ -80,7 +80,7 @@ def call(name: str, *arguments: "int | bytes") -> int:
     return result
 
 
-def serve(seccomp: bytes, tmp_flags: int, tmp_options: str, shm_options: str) -> None:
+def serve(seccomp: bytes, tmp_flags: int, tmp_options: str, shm_options: str, meter: "int | None") -> None:
     """Make boxes until the owner is gone.
 
     Args:
@@ -88,6 +88,7 @@ def serve(seccomp: bytes, tmp_flags: int, tmp_options: str, shm_options: str) ->
         tmp_flags: How /tmp is mounted.
         tmp_options: Its size and such.
         shm_options: Likewise of /dev/shm.
+        meter: What `find_meter` gave.
     """
     set_dumpable(0)
     user, group = os.getuid(), os.getgid()
@@ -104,7 +105,7 @@ def serve(seccomp: bytes, tmp_flags: int, tmp_options: str, shm_options: str) ->
                 send(f'{{"refused": "{error.strerror}"}}')
             sys.exit(f"the zygote cannot make a box: {error}")
         if box == 0:
-            os._exit(ANOTHER if main(proc) else 0)
+            os._exit(ANOTHER if main(meter, proc) else 0)
         status = os.waitstatus_to_exitcode(os.waitpid(box, 0)[1])  # process 1 ends after all others of its namespace
 
 
@@ -191,4 +192,10 @@ def drop_capabilities() -> None:
     call("capset", array.array("I", (CAPABILITY_VERSION_3, 0)).tobytes(), bytes(24))
 
 
-serve(bytes.fromhex(sys.argv[1]), PLAIN if sys.argv[2] == "noexec" else PLAIN & ~MS_NOEXEC, *sys.argv[3:5])
+serve(
+    bytes.fromhex(sys.argv[1]),
+    PLAIN if sys.argv[2] == "noexec" else PLAIN & ~MS_NOEXEC,
+    sys.argv[3],
+    sys.argv[4],
+    find_meter(sys.argv[5:]),
+)
