@@ -269,11 +269,17 @@ _INTEGER_HEADS = frozenset({"gcd", "lcm", "mod", "factorial2"})
 
 
 def _piece(args: tuple[Node, ...], values: Mapping[str, Fraction]) -> Node:
-    """The value of the first piece whose condition holds."""
-    for value, condition in zip(args[::2], args[1::2], strict=True):
-        if condition == Symbol("otherwise") or (isinstance(condition, RelationNode) and _holds(condition, values)):
-            return value
-    raise Undefined("no piece for this value")
+    """The value of the piece whose condition holds; several may hold where they give one value."""
+    pieces = list(zip(args[::2], args[1::2], strict=True))
+    held = [value for value, condition in pieces if isinstance(condition, RelationNode) and _holds(condition, values)]
+    held = held or [value for value, condition in pieces if condition == Symbol("otherwise")]
+    if not held:
+        raise Undefined("no piece for this value")
+    first, *others = held
+    for other in others:
+        if not (_ball(first, values) - _ball(other, values)).contains(0):
+            raise Undefined("cases that overlap")
+    return first
 
 
 _ORDERED: dict[str, Callable[[int], bool]] = {
