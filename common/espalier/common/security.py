@@ -177,9 +177,15 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  #
         shown = dict(details.invocation_metadata).get("authorization", "")
         if self._security.admits(shown):
             return await continuation(details)
-        self._refused(UNAUTHENTICATED)
-        log.warning("call refused", reason=UNAUTHENTICATED, method=details.method, shown=bool(shown))
-        return _REFUSAL
+
+        async def refuse(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+            self._refused(UNAUTHENTICATED)
+            told = {"method": details.method, "peer": context.peer(), "shown": bool(shown)}
+            log.warning("call refused", reason=UNAUTHENTICATED, **told)
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "send the bearer token as `authorization` metadata")
+
+        # A method that answers a stream with a stream may end at once with a status, whatever shape the client expects.
+        return grpc.stream_stream_rpc_method_handler(refuse)
 
 
 def read_token(path: Path) -> str:
@@ -248,11 +254,3 @@ def require_free(address: str) -> None:
             probe.bind(where)
     except OSError as error:
         raise ListenError(f"cannot listen on {address}: {error}") from error
-
-
-async def _refuse(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-    await context.abort(grpc.StatusCode.UNAUTHENTICATED, "send the bearer token as `authorization` metadata")
-
-
-# A method that answers a stream with a stream may end at once with a status, whatever shape the client expects.
-_REFUSAL = grpc.stream_stream_rpc_method_handler(_refuse)

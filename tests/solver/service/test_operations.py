@@ -93,6 +93,19 @@ async def test_a_wrong_method_is_named_with_those_that_work() -> None:
         assert reply.json()["error"]["code"] == "method_not_allowed"
 
 
+async def test_requests_that_no_handler_is_for_are_counted_and_logged() -> None:
+    async with asked(ScriptedEngine.of(RIGHT), judge()) as (served, client):
+        with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as logs:
+            lost = await client.get("/v1/nothing", headers={"x-request-id": "mine"})
+            assert (lost.status_code, lost.headers["x-request-id"]) == (404, "mine")
+            assert (await client.get("/v1/chat/completions")).status_code == 405
+            await until(lambda: sum(line["event"] == "request" for line in logs) == 2)
+        told = [(line["method"], line["status"], line["outcome"]) for line in logs if line["event"] == "request"]
+        assert told == [("/v1/nothing", 404, "not_found"), ("/v1/chat/completions", 405, "invalid")]
+        assert sample(served, "espalier_refused_total", reason="not_found") == 1
+        assert sample(served, "espalier_in_flight") == 0
+
+
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "Bearer "])
 async def test_the_scheme_of_a_token_is_known_in_any_case(scheme: str) -> None:
     security = ServerSecurity(token=TOKEN)
@@ -113,7 +126,9 @@ async def test_refused_callers_are_counted_and_logged_alike_over_both_protocols(
         assert ("request", 401, "unauthenticated") in [
             (line["event"], line.get("status"), line.get("outcome")) for line in logs
         ]
-        assert any(line["event"] == "call refused" and line["reason"] == "unauthenticated" for line in logs)
+        (call,) = [line for line in logs if line["event"] == "call refused"]
+        assert call["reason"] == "unauthenticated"
+        assert call["peer"].startswith("ipv4:127.0.0.1:")
 
 
 async def test_named_callers_are_known_over_both_protocols_and_kept_within_their_limits(tmp_path: Path) -> None:

@@ -56,12 +56,17 @@ FLUSH_SECONDS = 1
 HEAD_SECONDS = 30.0
 """A head of a request that takes longer does not come any more."""
 
+MAX_PATH = 200
+"""Characters of a path in the log."""
+
 KEEP_ALIVE_SECONDS = 15.0
 """A stream that is silent for so long says that it is still there."""
 
 Made = TypeVar("Made")
 
 Handler = Callable[[Request], Awaitable[Response]]
+
+ExceptionHandler = Callable[[Request, Exception], Awaitable[Response]]
 
 Guard = Callable[[Handler], Handler]
 """Makes a handler one that asks for the token, counts calls and turns errors into replies."""
@@ -113,7 +118,7 @@ class Endpoint:
                 Route("/healthz", self._health, methods=["GET"]),
                 *self._more,
             ],
-            exception_handlers={404: _no_such_path, 405: _no_such_method},
+            exception_handlers={404: self._unrouted(_no_such_path), 405: self._unrouted(_no_such_method)},
         )
 
     def add(self, pages: Addition) -> None:
@@ -212,9 +217,7 @@ class Endpoint:
         """A handler for our own pages and callers with the token, with a request id and errors in OpenAI's shape."""
 
         async def guarded(request: Request) -> Response:
-            request_id = known_or_new(request.headers.get(REQUEST_ID))
-            structlog.contextvars.clear_contextvars()
-            structlog.contextvars.bind_contextvars(request_id=request_id, method=request.scope["path"])
+            request_id = _bind_id(request)
             access = AccessLog(request, self._session.metrics)
             try:
                 require_same_origin(request, self._security)
@@ -248,6 +251,30 @@ class Endpoint:
             return response
 
         return guarded
+
+    def _unrouted(self, describe: Callable[[Request, HTTPException], HttpError]) -> ExceptionHandler:
+        """Refuses what no handler is for, counted and logged as every request."""
+
+        async def refuse(request: Request, error: Exception) -> Response:
+            assert isinstance(error, HTTPException)  # noqa: S101 (it has the status that this is for)
+            request_id = _bind_id(request)
+            access = AccessLog(request, self._session.metrics)
+            refusal = describe(request, error)
+            self._session.metrics.refused(refusal.reason)
+            access.end(refusal.status, refusal.reason)
+            response = refusal.response()
+            response.headers.update({**(error.headers or {}), REQUEST_ID: request_id})
+            return response
+
+        return refuse
+
+
+def _bind_id(request: Request) -> str:
+    """The request's id; from now on it stands in the log, with the path."""
+    request_id = known_or_new(request.headers.get(REQUEST_ID))
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=request_id, method=request.scope["path"][:MAX_PATH])
+    return request_id
 
 
 class AccessLog:
@@ -528,17 +555,15 @@ def _refusal_of(error: Exception) -> HttpError:
     return HttpError(500, "server_error", message, code="internal_error", reason="internal")
 
 
-async def _no_such_path(request: Request, _: Exception) -> Response:
+def _no_such_path(request: Request, _: HTTPException) -> HttpError:
     message = f"there is no {request.method} {request.url.path}"
-    return HttpError(404, "invalid_request_error", message, code="unknown_url").response()
+    return HttpError(404, "invalid_request_error", message, code="unknown_url", reason="not_found")
 
 
-async def _no_such_method(request: Request, error: Exception) -> Response:
-    allowed = error.headers or {} if isinstance(error, HTTPException) else {}
-    message = f"{request.url.path} takes {allowed.get('Allow', 'another method')}, not {request.method}"
-    response = HttpError(405, "invalid_request_error", message, code="method_not_allowed").response()
-    response.headers.update(allowed)
-    return response
+def _no_such_method(request: Request, error: HTTPException) -> HttpError:
+    allowed = (error.headers or {}).get("Allow", "another method")
+    message = f"{request.url.path} takes {allowed}, not {request.method}"
+    return HttpError(405, "invalid_request_error", message, code="method_not_allowed")
 
 
 def _listen(address: str) -> socket.socket:
