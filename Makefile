@@ -17,9 +17,14 @@ SHELL := /bin/bash
 
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Compiled modules are kept, whatever the machine says: hundreds of programs are started.
+export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo train-tiny test test-needs evals-environment sglang-environment test-sglang ui ui-test test-chaos test-nightly deploy-check \
-  docs lint types protos tests format clean
+# What of `test-needs` runs before tests; only `make test` installs it.
+NEEDS :=
+
+.PHONY: help demo train-tiny test test-needs evals-environment sglang-environment test-sglang ui ui-test ui-check ui-browser \
+  test-chaos test-nightly deploy-check docs lint types protos tests format clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -27,13 +32,12 @@ help:
 demo: .venv/train.stamp
 	$(BIN)/espalier demo $(if $(SEED),--seed $(SEED))
 
-# What waits for the network or takes one core goes side by side; so do the tests, many of which wait for
-# other processes; a browser does not wait for a busy machine, so the pages come last. CI: nothing that is missing may be skipped.
+# Each part starts as soon as what it needs is there: tests and installing wait for other processes and the network much of
+# the time. A browser does not wait for a busy machine, so the pages come last. CI: nothing that is missing may be skipped.
 test: .venv/bin/pip
-	CI=true $(MAKE) --no-print-directory --jobs=4 --output-sync=target \
-	  .venv/dev.stamp sglang-environment evals-environment test-needs lint types protos docs
-	CI=true $(MAKE) --no-print-directory --jobs=2 SGLANG_PROCESSES=1 tests test-sglang
-	CI=true $(MAKE) --no-print-directory ui-test
+	CI=true $(MAKE) --no-print-directory --jobs=4 NEEDS=test-needs SGLANG_PROCESSES=1 \
+	  .venv/dev.stamp test-needs evals-environment sglang-environment tests test-sglang types lint protos docs ui-check
+	CI=true $(MAKE) --no-print-directory ui-browser
 
 test-needs:
 	scripts/test-needs.sh
@@ -49,7 +53,7 @@ sglang-environment: .venv/bin/pip
 
 # Tests that share a server stay together, and the longest come first.
 SGLANG_PROCESSES := 2
-test-sglang: .venv/dev.stamp
+test-sglang: .venv/dev.stamp sglang-environment
 	environment=$$(scripts/sglang-cpu.sh $(if $(SGLANG),--version $(SGLANG))) && \
 	  $$environment/bin/python -m pytest -n $(SGLANG_PROCESSES) --dist loadgroup --no-loadscope-reorder tests/runtime/sglang $(ARGS)
 
@@ -57,9 +61,13 @@ ui:
 	scripts/ui-needs.sh
 	cd solver/espalier/solver/viewer/web && npm run --silent build
 
-ui-test: .venv/dev.stamp
+ui-test: ui-check ui-browser
+
+ui-check: $(NEEDS)
 	scripts/ui-needs.sh
 	scripts/ui-check.sh
+
+ui-browser: .venv/dev.stamp
 	UI=true $(BIN)/python -m pytest tests/solver/viewer/browser $(ARGS)
 
 # One thread a process, so that rounding and with it the outcome do not depend on the number of cores.
@@ -89,7 +97,7 @@ protos: .venv/dev.stamp
 	PYTHON=$(BIN)/python scripts/protos.sh --check
 
 # A file at a time, those with slow tests first. One process more than there are cores: many tests wait for others.
-tests: .venv/dev.stamp
+tests: .venv/dev.stamp $(NEEDS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-nightly:

@@ -10,13 +10,16 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 tools=(verifiers==0.4.0 inspect-ai==0.3.285 lm-eval==0.4.13)
 home=.work/evals
+mkdir -p .work
+exec 9>.work/evals.lock # tests ask for it while it is made
+flock 9
 stamp=$(cat scripts/evals.sh pyproject.toml | sha256sum)
 if [[ ! -f $home/stamp || $(<"$home/stamp") != "$stamp" ]]; then
   python=${PYTHON:-.venv/bin/python}
   [[ -x $home/bin/pip ]] || "$python" -m venv "$home" >&2
   echo "Installing ${tools[*]} into $home (the first time takes minutes)" >&2
   needs=$("$python" -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")')
-  "$home/bin/pip" install -qq --disable-pip-version-check "${tools[@]}" -r <(printf '%s\n' "$needs") >&2
+  "$home/bin/pip" install -qq --no-compile --disable-pip-version-check "${tools[@]}" -r <(printf '%s\n' "$needs") >&2
   printf '%s\n' "$stamp" >"$home/stamp"
 fi
 echo "$home"
