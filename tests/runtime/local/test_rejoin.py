@@ -26,6 +26,7 @@ from espalier.runtime.engine import (
 )
 from espalier.runtime.grammar import Tag
 from espalier.runtime.local import Capacity, LocalConfig, LocalEngine
+from tests.budget import FULL
 from tests.runtime.local.test_engine import free, until
 from tests.runtime.local.test_exactness import GREEDY, ROOMY, TOKENIZER, VOCABULARY, check, finish
 from tests.runtime.local.tiny import tiny_qwen3
@@ -77,7 +78,7 @@ async def joined_again(
     return [(first, list(ends[i * TIMES : (i + 1) * TIMES])) for i, first in enumerate(firsts)], details
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(8 if FULL else 2))
 async def test_every_token_behind_a_re_join_equals_the_dense_pass(seed: int) -> None:
     module = tiny_qwen3(seed)
     chosen = 0
@@ -100,7 +101,7 @@ async def test_fixed_shapes_and_small_pages_change_nothing(seed: int) -> None:
     assert all(check(module, end.rollout) for _, ends in found for end in ends)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(4 if FULL else 2))
 async def test_short_memory_makes_re_joins_wait_but_changes_nothing(seed: int) -> None:
     module = tiny_qwen3(seed)
     shape = Shape(text=(4, 12))
