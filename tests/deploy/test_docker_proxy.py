@@ -77,7 +77,7 @@ def foreign() -> Iterator[str]:
 
 
 def ask(port: int, method: str, path: str, body: str = "") -> tuple[int, str]:
-    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
     answer = connection.getresponse()
     return answer.status, answer.read().decode()
@@ -184,6 +184,6 @@ def test_containers_of_others_are_out_of_reach(proxy: int, foreign: str, method:
     ],
 )
 def test_requests_that_could_be_read_in_two_ways_are_refused(proxy: int, head: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", proxy), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", proxy), timeout=60) as connection:
         connection.sendall(head)
         assert b" 403 " in connection.makefile("rb").readline()

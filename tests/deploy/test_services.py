@@ -68,7 +68,7 @@ async def reached(stack: Stack, job: str, *states: int) -> Any:
 
 def scraped(stack: Stack, service: str, number: int = 1) -> dict[str, float]:
     """Sums of all series of a metric."""
-    with urlopen(f"http://{stack.address(service, 9090, number)}/metrics", timeout=10) as answer:
+    with urlopen(f"http://{stack.address(service, 9090, number)}/metrics", timeout=60) as answer:
         families = text_string_to_metric_families(answer.read().decode())
         sums: dict[str, float] = {}
         for sample in (sample for family in families for sample in family.samples):
@@ -152,7 +152,7 @@ def test_everything_ends_with_status_0_and_leaves_nothing(stack: Stack) -> None:
     processes = [psutil.Process(one.process.pid) for one in stack.processes.values() if one.process.poll() is None]
     family = [*processes, *(child for process in processes for child in process.children(recursive=True))]
     assert set(stack.stop_all().values()) == {0}
-    assert not psutil.wait_procs(family, timeout=10)[1]
+    assert not psutil.wait_procs(family, timeout=60)[1]
     verifier = f".{stack.processes['verifier-1'].process.pid}."
     boxes = docker.DockerClient.from_env().api.containers(all=True, filters={"label": LABEL})
     assert not [box for box in boxes if verifier in box["Labels"][LABEL]]

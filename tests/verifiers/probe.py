@@ -83,7 +83,7 @@ class Probe:
         await asyncio.wait([task])
 
     async def _settled(self) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(asyncio.all_tasks()) > self._at_rest:  # noqa: ASYNC110  (tasks do not announce their end)
                 await asyncio.sleep(0.001)
         assert await health(self._channel) == SERVING

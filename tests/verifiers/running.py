@@ -52,6 +52,6 @@ async def until_health(channel: grpc.aio.Channel, status: int, service: str = ""
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait until a condition of a test double holds."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110  (doubles do not announce their state)
             await asyncio.sleep(0.001)

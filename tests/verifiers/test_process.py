@@ -31,7 +31,7 @@ def ask(address: str, gold: str, answer: str) -> Verdict:
 
 
 def gone(processes: list[psutil.Process]) -> bool:
-    _, alive = psutil.wait_procs(processes, timeout=10)
+    _, alive = psutil.wait_procs(processes, timeout=60)
     return not alive
 
 

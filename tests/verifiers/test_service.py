@@ -104,9 +104,9 @@ async def test_a_huge_bad_value_still_fits_into_the_status(stub: verifier_pb2_gr
 async def test_the_verifiers_time_is_the_callers_deadline_minus_a_margin(
     stub: verifier_pb2_grpc.VerifierStub, verifier: ScriptedVerifier
 ) -> None:
-    await stub.Verify(asking("42"), timeout=10)
+    await stub.Verify(asking("42"), timeout=100)
     assert verifier.timeouts[-1] is not None
-    assert 8 < verifier.timeouts[-1] <= 9.5
+    assert 60 < verifier.timeouts[-1] <= 99.5
 
 
 async def test_a_call_without_deadline_gets_the_default(

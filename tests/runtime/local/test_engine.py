@@ -73,7 +73,7 @@ def free(local: LocalEngine) -> bool:
     return details["kv_tokens_free"] == details["kv_tokens"] and not details["running"] and not details["waiting"]
 
 
-async def until(condition, seconds: float = 20.0) -> None:
+async def until(condition, seconds: float = 60.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 (the engine is another thread)
             await asyncio.sleep(0.01)

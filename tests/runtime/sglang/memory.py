@@ -74,7 +74,7 @@ def watch_memory(path: Path, prepare: Callable[[], None]) -> Callable[[], None]:
     return register
 
 
-def memory_when_idle(path: Path, timeout: float = 20) -> Memory:
+def memory_when_idle(path: Path, timeout: float = 60) -> Memory:
     """Wait for the scheduler to be idle and report what it holds."""
     path.unlink(missing_ok=True)
     end = time.monotonic() + timeout

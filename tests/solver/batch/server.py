@@ -14,7 +14,7 @@ import redis
 
 from espalier.common.ports import free_port
 
-START_SECONDS = 10.0
+START_SECONDS = 60.0
 
 
 def require() -> str:

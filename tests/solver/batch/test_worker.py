@@ -177,7 +177,7 @@ async def test_a_worker_whose_engine_is_gone_leaves_and_hands_its_jobs_back(redi
     queue = JobQueue(redis)
     (job,) = (await queue.submit([CHECKED], FOUR)).job_ids
     with pytest.raises(EngineUnavailable):
-        async with asyncio.timeout(20), working(server, solving(ScriptedEngine.of(boxed("42"), fails_after=3))):
+        async with asyncio.timeout(60), working(server, solving(ScriptedEngine.of(boxed("42"), fails_after=3))):
             async for event in queue.watch(job):
                 if event.status.reason:
                     break

@@ -79,14 +79,14 @@ async def working(
             await running
 
 
-async def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
+async def until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait for what no event tells of."""
     async with asyncio.timeout(seconds):
         while not holds():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
-async def ended(redis: Redis, job: str, seconds: float = 30.0) -> pb.GetJobResponse:
+async def ended(redis: Redis, job: str, seconds: float = 60.0) -> pb.GetJobResponse:
     """The job, once it has ended."""
     queue = JobQueue(redis)
     async with asyncio.timeout(seconds):

@@ -41,7 +41,7 @@ def boxed(answer: str) -> str:
 
 async def idle(engine: LocalEngine, free: int) -> None:
     """The engine has ended all requests and freed their memory: at once, or a decoding step later."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while engine.info.details["running"] or free_tokens(engine) != free:  # noqa: ASYNC110 (the engine has no event)
             await asyncio.sleep(0.01)
 

@@ -98,7 +98,7 @@ async def _nothing() -> tuple[()]:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait until a condition holds that no event announces."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.002)
 

@@ -24,7 +24,7 @@ def playwright() -> Iterator[Playwright]:
 
 @pytest.fixture(scope="session")
 def browser(playwright: Playwright) -> Iterator[Browser]:
-    expect.set_options(timeout=20_000)
+    expect.set_options(timeout=60_000)
     browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
     yield browser
     browser.close()
@@ -56,7 +56,7 @@ class Seen:
 def seen(browser: Browser) -> Iterator[Seen]:
     """A page that must not say anything bad; tests that expect something clear it away."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(60_000)
     seen = Seen(context.new_page())
     yield seen
     context.close()
@@ -83,6 +83,6 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def opened(trace: Path) -> Path:
     """The page of that trace, made by the command."""
     subprocess.run(
-        [sys.executable, "-m", "espalier.solver.cli.main", "trace", "view", str(trace)], check=True, timeout=60
+        [sys.executable, "-m", "espalier.solver.cli.main", "trace", "view", str(trace)], check=True, timeout=300
     )
     return trace.with_suffix(".html")
