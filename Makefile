@@ -35,7 +35,7 @@ demo: .venv/train.stamp
 # Each part starts as soon as what it needs is there: tests and installing wait for other processes and the network much of
 # the time. A browser does not wait for a busy machine, so the pages come last. CI: nothing that is missing may be skipped.
 test: .venv/bin/pip
-	CI=true $(MAKE) --no-print-directory --jobs=4 NEEDS=test-needs SGLANG_PROCESSES=1 \
+	CI=true $(MAKE) --no-print-directory --jobs=3 NEEDS=test-needs SGLANG_PROCESSES=1 \
 	  .venv/dev.stamp test-needs evals-environment sglang-environment tests test-sglang types lint protos docs ui-check
 	CI=true $(MAKE) --no-print-directory ui-browser
 

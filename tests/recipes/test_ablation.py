@@ -113,6 +113,7 @@ def test_a_run_that_was_killed_before_it_left_its_model_is_measured_with_the_rig
     assert weights.read_bytes() == right
 
 
+@pytest.mark.slow
 def test_runs_go_on_in_processes_when_one_fails(tiny: Ablation) -> None:
     arms = [ARMS["outcome-sequential"], ARMS["set-sequential"]]
     broken = tiny.folder("set-sequential", 1)

@@ -459,6 +459,7 @@ def _untimed(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: value for name, value in one.items() if not name.startswith(TIMED)} for one in entries]
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_bit_for_bit(model_folder: Path, tmp_path: Path) -> None:
     whole = _train(CONFIG_LONG, model_folder, tmp_path / "whole")
 

@@ -96,6 +96,7 @@ async def test_evidence_tells_input_expectation_output_time_and_memory(sandbox: 
     assert verdict.score == pytest.approx(1 / 3)
 
 
+@pytest.mark.slow
 @in_module_loop
 async def test_the_limit_for_all_cases_ends_the_run(sandbox: PooledSandbox) -> None:
     check = ProgramCheck(

@@ -42,6 +42,7 @@ async def test_there_are_at_least_thirty() -> None:
     assert len(HOSTILE) >= 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 async def test_a_hostile_patch_fails(verifier: PatchVerifier, wary: PatchCheck, name: str) -> None:
     patch = f"```src/shop/cart.py\n{CART}\n\n{HOSTILE[name]}```\n"

@@ -135,6 +135,7 @@ async def test_a_module_that_cannot_be_imported_is_shown(verifier: PatchVerifier
     assert told(verdict, "tests")["must_pass"] == [0, 1]
 
 
+@pytest.mark.slow
 async def test_a_run_that_takes_too_long_fails_and_names_the_test(verifier: PatchVerifier, check: PatchCheck) -> None:
     patch = FIX.replace("had + quantity)", "had + quantity)\n+        while had: pass")
     verdict = await verifier.verify(Claim(patch, bare=True), replace(check, limits=PatchLimits(2, 128)))
