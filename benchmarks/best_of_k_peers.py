@@ -371,11 +371,10 @@ async def lines(rows: Sequence[Row], problems: Sequence[Problem], judge: LocalVe
     by_id = {problem.id: problem for problem in problems}
     verdicts: dict[tuple[str, str], asyncio.Task[bool]] = {}
 
-    async def judged(problem: str, response: str) -> bool:
-        check = by_id[problem].check
-        assert check is not None
-        verdict = await judge.verify(Claim(response), check, timeout=60)
-        return verdict.passed
+    async def judged(name: str, response: str) -> bool:
+        problem = by_id[name]
+        assert problem.check is not None
+        return (await judge.verify(Claim(response, problem=problem.text), problem.check, timeout=60)).passed
 
     async def right(row: Row) -> list[bool]:
         for response in row.answers:

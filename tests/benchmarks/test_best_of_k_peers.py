@@ -76,6 +76,16 @@ def test_every_way_gets_the_same_samples_and_the_table_says_what_it_made_of_them
 
 
 @pytest.mark.slow
+def test_responses_are_judged_with_what_their_problem_asks_for(tmp_path: Path) -> None:
+    write_problems(tmp_path / "problems.jsonl", {"six of twelve as a percentage": "50"})
+    write_responses(tmp_path / "responses.jsonl", {"six of twelve as a percentage": [r"it is \boxed{50\%}"]})
+    (tmp_path / "prompt.txt").write_text("{question}", encoding="utf-8")
+    done = run(tmp_path, "--replay", "responses.jsonl", "--k", "1", "--only", "samples", "with check")
+    right = {name: row[1].split()[0] for name, row in cells(done.stdout).items() if row[0] == "1"}
+    assert right["one sample"] == right["espalier, adaptive with check"] == "100.0"
+
+
+@pytest.mark.slow
 def test_a_run_that_broke_off_goes_on_and_asks_only_for_what_is_missing(files: Path) -> None:
     assert run(files, *REPLAY).returncode == 0
     out = files / "out.jsonl"
