@@ -45,7 +45,8 @@ class Problem:
         try:
             require_text(self.text, "text")
             require_name(self.id, "id")
-            require_length("context", self.text, *(one.content for one in self.context))
+            if self.context:
+                require_length("context", self.text, *(one.content for one in self.context))
         except FieldError as error:
             raise ProblemError(f"{error.field} {error.problem}") from None
 

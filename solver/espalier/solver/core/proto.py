@@ -76,6 +76,8 @@ def encode_problem(problem: Problem) -> common_pb2.Problem:
 
 
 def _decode_context(message: common_pb2.Problem, at: str) -> tuple[ChatMessage, ...]:
+    if not message.context:
+        return ()
     require_length(f"{at}.context", message.text, *(one.content for one in message.context))
     for number, one in enumerate(message.context):
         if one.role not in ROLES:
