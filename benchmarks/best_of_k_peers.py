@@ -60,6 +60,7 @@ from espalier.solver.core.loop import Solver
 from espalier.solver.core.policies import Adaptive, BestOfK
 from espalier.solver.core.policy import Budget, Policy
 from espalier.solver.core.problem import Problem, read_problem_file
+from espalier.solver.core.prompts import Templates
 from espalier.solver.core.responses import Sampling
 from espalier.verifiers.answer import boxes
 from espalier.verifiers.check import Claim
@@ -147,7 +148,7 @@ def espalier(policy: type[Policy], *, checked: bool, **settings: Any) -> Opening
             SamplingParams(temperature=run.sampling.temperature), limits=Limits(max_tokens=run.sampling.max_tokens)
         )
         async with OpenAIEngine(url, OpenAIConfig(model=run.model, concurrent=256)) as engine:
-            solver = Solver(engine, run.judge, run.template, generation)
+            solver = Solver(engine, run.judge, Templates(run.template), generation)
             chosen = policy(temperatures=(run.sampling.temperature,), **settings)
 
             async def solve(problem: Problem) -> list[str]:

@@ -29,7 +29,6 @@ from espalier.common.security import ServerSecurity
 from espalier.runtime.engine import FinishReason, Limits, Usage
 from espalier.runtime.grammar import Vocabulary
 from espalier.runtime.local import LocalEngine
-from espalier.runtime.open import template_of
 from espalier.solver.batch.connection import connect
 from espalier.solver.batch.keys import Keys
 from espalier.solver.batch.queue import JobQueue
@@ -41,6 +40,7 @@ from espalier.solver.core.journal import Entry, Journal
 from espalier.solver.core.loop import Solver
 from espalier.solver.core.policies import BestOfK
 from espalier.solver.core.policy import Budget
+from espalier.solver.core.prompts import templates_of
 from espalier.solver.core.sources import fresh_problems
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
@@ -130,7 +130,7 @@ async def _problems(count: int, samples: int) -> list[list[Sampled]]:
     free = asyncio.Semaphore(SOLVES_AT_ONCE)
     async with LocalEngine.load() as engine, LocalVerifiers(load(["math"])) as judge:
         generation = Generation(limits=Limits(max_tokens=CANDIDATE_TOKENS))
-        solver = Solver(engine, judge, template_of(engine, None), generation)
+        solver = Solver(engine, judge, templates_of(engine, {}), generation)
 
         async def one(task: str, number: int, seed: int) -> Sampled:
             async with free:

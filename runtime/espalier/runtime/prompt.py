@@ -79,6 +79,10 @@ class PromptTemplate:
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from error
 
+    def filled(self, question: str) -> str:
+        """The instruction text with a question in it."""
+        return self.instruction.replace(_QUESTION, question)
+
     def save(self, folder: Path) -> None:
         """Write the files that :meth:`load` reads from a model directory; the default has none."""
         if self.instruction != _QUESTION:
@@ -118,7 +122,7 @@ class PromptTemplate:
     def _render(self, tokenizer: Any, said: Sequence[ChatMessage]) -> str:
         *context, last = said
         turns = [{"role": one.role, "content": one.content} for one in context]
-        turns.append({"role": last.role, "content": self.instruction.replace(_QUESTION, last.content)})
+        turns.append({"role": last.role, "content": self.filled(last.content)})
         try:
             text: str = tokenizer.apply_chat_template(
                 turns, tokenize=False, add_generation_prompt=True, **self.chat_template_kwargs

@@ -268,6 +268,16 @@ class TestSeedling:
         assert first == second
 
 
+def test_instruction_files_of_ways_are_read_before_a_model_is_loaded(tmp_path: Path) -> None:
+    text = tmp_path / "program.txt"
+    text.write_text("Print it.")
+    for given, said in ((f"program={text}", "{question} exactly once"), ("prose=x", "there is no way 'prose'")):
+        done = espalier("solve", "--engine", "local:/nowhere", "--model-instruction", given, "1 + 1")
+        assert done.exit_code == 2, done.output
+        assert "--model-instruction" in done.stderr
+        assert said in done.stderr
+
+
 def test_generated_tests_are_for_problems_without_a_check_and_their_tokens_are_told() -> None:
     limits = ["--generated-tests", "5", "--k", "1", "--max-tokens", "64", "--seed", "1", "--json"]
     done = espalier("solve", *limits, "Write a function that doubles a number.")

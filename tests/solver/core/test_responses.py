@@ -43,7 +43,7 @@ async def test_responses_of_a_file_are_judged_and_only_the_missing_ones_are_made
 async def test_a_response_comes_back_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "responses.jsonl"
     solver = Solver(ScriptedEngine.of(response(boxed("42"), "x", answer=boxed("41"))), ScriptedJudge({}))
-    drawn = await draw(solver.engine, solver.template, solver.generation, PROBLEM, 3, 0, 0.7)
+    drawn = await draw(solver.engine, solver.templates, solver.generation, PROBLEM, 3, 0, 0.7)
     assert (drawn.answer, [found.answer for found in drawn.branch_answers]) == ("41", ["42"])
     ResponseFile(path, SAMPLING).add("t", "p", drawn)
     assert read(path) == (SAMPLING, [(("t", "p", 3), drawn)])
@@ -54,7 +54,7 @@ async def test_what_two_processes_wrote_to_one_file_counts_once(tmp_path: Path) 
     one, other = ResponseFile(path, SAMPLING), ResponseFile(path, SAMPLING)
     for file, engine in ((one, ScriptedEngine.of(boxed("41"))), (other, ScriptedEngine.of(boxed("42")))):
         solver = Solver(engine, ScriptedJudge({}))
-        file.add("t", "p", await draw(engine, solver.template, solver.generation, PROBLEM, 0, 0, 1.0))
+        file.add("t", "p", await draw(engine, solver.templates, solver.generation, PROBLEM, 0, 0, 1.0))
     assert [(key, found.answer) for key, found in read(path)[1]] == [(("t", "p", 0), "42")]
 
 

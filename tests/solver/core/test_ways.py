@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from espalier.runtime.engine import GenerateRequest
-from espalier.solver.core.candidate import Spec
+from espalier.runtime.engine import EngineInfo, GenerateRequest
+from espalier.runtime.prompt import PromptTemplate
 from espalier.solver.core.confidence import FEATURES, Calibration, Votes
 from espalier.solver.core.events import AnswerJudged, CandidateStarted
 from espalier.solver.core.loop import Solver
 from espalier.solver.core.policies import BestOfK, Greedy, Refine
 from espalier.solver.core.policy import Budget, begin
 from espalier.solver.core.problem import Problem
-from espalier.solver.core.prompts import question
+from espalier.solver.core.prompts import PROGRAM_INSTRUCTION, Templates, instruction_files, templates_of
 from espalier.solver.core.result import Result
 from espalier.solver.core.selection import DecidedBy, Trust, select
 from espalier.solver.core.ways import RUN, Way, evidence, printed, ways_of
@@ -79,9 +80,70 @@ def test_ways_that_there_are_not_are_refused(names: list[str]) -> None:
 
 
 def test_each_way_has_its_words() -> None:
-    asked = [question("What {is} it?", Spec(0, 0, 0, 1.0, way=way)) for way in Way]
-    assert asked[0] == "What {is} it?"
+    asked = [Templates().of(way).filled("What {is} it?") for way in Way]
+    assert asked[0] == Templates().of("").filled("What {is} it?") == "What {is} it?"
     assert asked[1].startswith("What {is} it?\n\nSolve this with a Python program")
+
+
+@pytest.mark.bwrap
+async def test_each_way_is_asked_with_its_own_instruction_repairs_included(sandboxed: LocalVerifiers) -> None:
+    answers = iter([boxed("41"), program("print(41)"), boxed("40"), program("print(40)")])
+    engine = ScriptedEngine(lambda *_: next(answers))
+    own = Templates(PromptTemplate("Think. {question}"), PromptTemplate("Program it: {question} Print it."))
+    events: list[object] = []
+    await Solver(engine, sandboxed, own).solve(
+        CHECKED, Refine(ways=BOTH, first=2), Budget(candidates=4), observer=events.append
+    )
+    started = [event for event in events if isinstance(event, CandidateStarted)]
+    prompts = [engine.tokenizer.decode(list(event.prompt)) for event in started]
+    for event, prompt in zip(started, prompts, strict=True):
+        before, behind = ("Program it: ", " Print it.") if event.spec.way == "program" else ("Think. ", "")
+        assert f"{before}{CHECKED.text}" in prompt
+        assert behind in prompt
+        assert ("Think." in prompt) is (event.spec.way == "words")
+    assert any(event.spec.repair for event in started)
+    assert {event.question for event in started if event.spec.way == "words" and not event.spec.repair} == {None}
+
+
+def test_a_model_has_its_own_text_for_words_and_ours_for_programs(tmp_path: Path) -> None:
+    engine = ScriptedEngine.of(info=EngineInfo(str(tmp_path), 1 << 20, parallel=True))
+    (tmp_path / "instruction.txt").write_text("Box it: {question}")
+    (tmp_path / "chat_template_kwargs.json").write_text('{"enable_thinking": false}')
+    program_file = tmp_path / "program.txt"
+    program_file.write_text("Print it: {question}")
+    found = templates_of(engine, {})
+    assert found.of("words").instruction == "Box it: {question}"
+    assert found.of("program") == PromptTemplate(PROGRAM_INSTRUCTION, {"enable_thinking": False})
+    found = templates_of(engine, instruction_files([f"program={program_file}"]))
+    assert found.of("words").instruction == "Box it: {question}"
+    assert found.of("program") == PromptTemplate("Print it: {question}", {"enable_thinking": False})
+
+
+def test_instruction_files_are_given_by_way(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.txt", tmp_path / "a=b.txt"
+    one.write_text("{question}")
+    two.write_text("{question}")
+    assert instruction_files(None) == {}
+    assert instruction_files([str(one)]) == {Way.WORDS: one}
+    assert instruction_files([f"words={one}", f"program={two}"]) == {Way.WORDS: one, Way.PROGRAM: two}
+    assert instruction_files([str(two)]) == {Way.WORDS: two}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["word={one}"], r"--flag word=.*one\.txt: there is no way 'word'; there are: words, program"),
+        (["{one}", "words={one}"], r"--flag: two files for words, .*one\.txt and .*one\.txt; give one"),
+        (["program={missing}"], r"--flag: cannot read the instruction text .*missing\.txt: No such file"),
+        (["program={wrong}"], r"--flag: .*wrong\.txt: the instruction text must hold \{question\} exactly once"),
+    ],
+)
+def test_a_wrong_instruction_file_is_refused_by_flag(given: list[str], said: str, tmp_path: Path) -> None:
+    paths = {name: tmp_path / f"{name}.txt" for name in ("one", "missing", "wrong")}
+    paths["one"].write_text("{question}")
+    paths["wrong"].write_text("Solve it.")
+    with pytest.raises(ValueError, match=said):
+        instruction_files([text.format(**paths) for text in given], "--flag")
 
 
 @pytest.mark.bwrap

@@ -444,7 +444,7 @@ def worker(
         from espalier.common.logging import configure_logging
         from espalier.common.metrics import metrics_server
         from espalier.common.security import require_free
-        from espalier.runtime.open import open_engine, template_of
+        from espalier.runtime.open import open_engine
         from espalier.solver.batch.config import QueueConfig
         from espalier.solver.batch.connection import check_eviction, connect, wait_out_outage
         from espalier.solver.batch.handler import SolveJobHandler
@@ -453,12 +453,14 @@ def worker(
         from espalier.solver.batch.run import run_worker
         from espalier.solver.core.generation import Generation
         from espalier.solver.core.loop import Solver
+        from espalier.solver.core.prompts import instruction_files, templates_of
         from espalier.solver.core.settings import ServerLimits
         from espalier.solver.session.metrics import SolverMetrics
         from espalier.solver.session.session import SolveSession
         from espalier.solver.session.spans import export
         from espalier.verifiers.open import open_verifiers
 
+        instructions = instruction_files(model_instruction)
         configure_logging("debug" if debug else log_level)
         export()
         limits = ServerLimits(
@@ -488,7 +490,7 @@ def worker(
                 counted = SolverMetrics()
                 stack.enter_context(metrics_server(counted.registry, metrics))
                 generation = Generation(constrained=constrained)
-                solver = Solver(opened, judging, template_of(opened, model_instruction), generation, trusted)
+                solver = Solver(opened, judging, templates_of(opened, instructions), generation, trusted)
                 handler = SolveJobHandler(SolveSession(solver, limits, counted, traces=traces))
                 await run_worker(
                     redis, handler, slots=slots, grace=grace, keys=Keys(queue), config=config, metrics=counted

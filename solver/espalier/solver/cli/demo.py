@@ -64,8 +64,9 @@ async def _solve_all(engine: str, seed: int) -> int:
     from rich.text import Text
 
     from espalier.common.seeds import derive_seed
-    from espalier.runtime.open import open_engine, template_of
+    from espalier.runtime.open import open_engine
     from espalier.solver.core.loop import Solver
+    from espalier.solver.core.prompts import templates_of
     from espalier.solver.core.sources import fresh_problems
     from espalier.verifiers.open import open_verifiers
 
@@ -77,7 +78,7 @@ async def _solve_all(engine: str, seed: int) -> int:
             programs = next(info for info in await verifiers.check() if info.name == "code")
         if not programs.healthy:
             typer.echo(f"Math problems only, because programs cannot be run here: {programs.reason}")
-        solver = Solver(opened, verifiers, template_of(opened, None))
+        solver = Solver(opened, verifiers, templates_of(opened, {}))
         solved = 0
         for number, task in enumerate((*MATH, PROGRAMMING if programs.healthy else WITHOUT_SANDBOX)):
             (problem,) = fresh_problems(f"{task}{SETTINGS}", derive_seed(seed, number), 1)

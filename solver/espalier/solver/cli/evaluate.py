@@ -63,16 +63,18 @@ def evaluate(
         from espalier.solver.cli.solve import solving_with
         from espalier.solver.core.evaluate import EvaluationPlan, ProblemSamples, ResultFile, summarise
         from espalier.solver.core.evaluate import evaluate as measure
+        from espalier.solver.core.prompts import instruction_files
         from espalier.solver.core.responses import ResponseFile, Sampling
         from espalier.solver.core.sources import fresh_problems
 
         names, sizes, first = _names(tasks), _sizes(k), chosen_seed(seed)
         problems = {name: fresh_problems(name, first, n) for name in names}
         screen = Console(stderr=True)
+        instructions = instruction_files(model_instruction)
 
         async def run() -> list[TaskScores]:
             asked = [problem for name in names for problem in problems[name]]
-            settings = (engine, model_instruction, max_tokens, constrained, screen)
+            settings = (engine, instructions, max_tokens, constrained, screen)
             async with solving_with(*settings, problems=asked) as solver:
                 model = solver.engine.info.model
                 plan = EvaluationPlan(names, n, max(sizes), first, temperature, max_tokens, model, constrained)

@@ -56,15 +56,18 @@ def mcp(
     """
     with errors(debug):
         from espalier.common.security import is_local
+        from espalier.solver.core.prompts import instruction_files
         from espalier.solver.core.settings import ServerLimits
         from espalier.solver.mcp.server import mcp_server
 
         limits = ServerLimits(candidate_tokens=max_tokens, seconds=seconds)
+        instructions = instruction_files(model_instruction)
 
         @asynccontextmanager
         async def tools() -> AsyncIterator[Tools]:
-            from espalier.runtime.open import open_engine, template_of
+            from espalier.runtime.open import open_engine
             from espalier.solver.core.loop import Solver
+            from espalier.solver.core.prompts import templates_of
             from espalier.solver.mcp.server import Tools
             from espalier.verifiers.code.run import ProgramRunner
             from espalier.verifiers.open import open_verifiers
@@ -77,7 +80,7 @@ def mcp(
                 solver = None
                 if not without_solve:
                     opened = await stack.enter_async_context(open_engine(engine))
-                    solver = Solver(opened, judges, template_of(opened, model_instruction))
+                    solver = Solver(opened, judges, templates_of(opened, instructions))
                 yield Tools(judges, solver, programs, limits)
 
         here = not verifiers and (only is None or "code" in only)

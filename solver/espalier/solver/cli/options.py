@@ -17,8 +17,13 @@ if TYPE_CHECKING:
 
 EngineOption = Annotated[str, typer.Option("--engine", help=f"Which engine: {SETTINGS}.")]
 Instruction = Annotated[
-    Path | None,
-    typer.Option("--model-instruction", metavar="FILE", help="Instruction text with {question} in it."),
+    list[str] | None,
+    typer.Option(
+        "--model-instruction",
+        metavar="[WAY=]FILE",
+        help="Instruction text with {question} in it, instead of the model's own; repeat it with program=FILE for "
+        "answers by a program (--ways).",
+    ),
 ]
 Temperatures = Annotated[
     list[float] | None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from espalier.solver.batch.webhooks import WebhookSettings
     from espalier.solver.core.selection import Trust
     from espalier.solver.core.settings import ServerLimits
+    from espalier.solver.core.ways import Way
     from espalier.solver.service.server import SolverServer
     from espalier.verifiers.local import LocalVerifiers
     from espalier.verifiers.remote import RemoteVerifiers
@@ -151,6 +152,7 @@ def serve(
         from espalier.common.grpc_server import serve as until_signalled
         from espalier.common.logging import configure_logging
         from espalier.common.security import ServerSecurity, read_token, require_free
+        from espalier.solver.core.prompts import instruction_files
         from espalier.solver.core.settings import ServerLimits
         from espalier.solver.session.spans import export
         from espalier.verifiers.open import open_verifiers
@@ -161,7 +163,7 @@ def serve(
             traces.mkdir(parents=True, exist_ok=True)
         serving = _Serving(
             engine=engine,
-            instruction=model_instruction,
+            instructions=instruction_files(model_instruction),
             constrained=constrained,
             limits=ServerLimits(
                 policy=policy,
@@ -220,7 +222,7 @@ class _Serving:
     """All that a server is made of, as the command line says it."""
 
     engine: str
-    instruction: Path | None
+    instructions: Mapping[Way, Path]
     constrained: bool
     limits: ServerLimits
     listening: Listening
@@ -241,9 +243,10 @@ class _Serving:
     @asynccontextmanager
     async def server(self) -> AsyncIterator[SolverServer]:
         """A server, not started yet, over an engine and verifiers that are closed at the end."""
-        from espalier.runtime.open import open_engine, template_of
+        from espalier.runtime.open import open_engine
         from espalier.solver.core.generation import Generation
         from espalier.solver.core.loop import Solver
+        from espalier.solver.core.prompts import templates_of
         from espalier.solver.service.queue_access import QueueAccess
         from espalier.solver.service.readiness import Readiness
         from espalier.solver.service.server import SolverServer
@@ -273,7 +276,7 @@ class _Serving:
             await stack.enter_async_context(self.verifiers)
             engine = await stack.enter_async_context(open_engine(self.engine))
             generation = Generation(constrained=self.constrained)
-            solver = Solver(engine, self.verifiers, template_of(engine, self.instruction), generation, self.trust)
+            solver = Solver(engine, self.verifiers, templates_of(engine, self.instructions), generation, self.trust)
             admission = Admission(self.slots, self.places)
             live_solves = LiveSolves() if self.ui else None
             metrics = SolverMetrics()

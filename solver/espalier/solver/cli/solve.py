@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from espalier.solver.core.result import Result
     from espalier.solver.core.selection import Trust
     from espalier.solver.core.verification import Verification
+    from espalier.solver.core.ways import Way
     from espalier.solver.trace.writer import TraceWriter
 
 PROBLEMS_AT_ONCE = 4
@@ -122,6 +123,7 @@ def solve(
         from espalier.solver.core.policies import policy as named
         from espalier.solver.core.policy import Budget, BudgetError
         from espalier.solver.core.problem import Problem, lines_of, read_problems, recognised
+        from espalier.solver.core.prompts import instruction_files
         from espalier.solver.core.verification import Verification
         from espalier.solver.core.ways import ways_of
         from espalier.verifiers.check import PatchCheck
@@ -162,7 +164,7 @@ def solve(
             traced = stack.enter_context(TraceWriter(trace)) if trace else None
             run = _Run(
                 engine,
-                model_instruction,
+                instruction_files(model_instruction),
                 max_tokens,
                 constrained,
                 chosen,
@@ -202,7 +204,7 @@ def patch_report(result: Result) -> str:
 @asynccontextmanager
 async def solving_with(
     engine: str,
-    instruction: Path | None,
+    instructions: Mapping[Way, Path],
     max_tokens: int,
     constrained: bool,
     console: Console | None = None,
@@ -215,9 +217,10 @@ async def solving_with(
         FieldError: One of the problems has a check that no answer could ever pass; no model has been loaded.
     """
     from espalier.runtime.engine import Limits
-    from espalier.runtime.open import open_engine, template_of
+    from espalier.runtime.open import open_engine
     from espalier.solver.core.generation import Generation
     from espalier.solver.core.loop import Solver
+    from espalier.solver.core.prompts import templates_of
     from espalier.solver.core.selection import Trust
     from espalier.solver.core.validation import validate_problems
     from espalier.verifiers.open import open_verifiers
@@ -228,7 +231,7 @@ async def solving_with(
         with console.status("Loading the model") if console else nullcontext():
             opened = await stack.enter_async_context(open_engine(engine))
         generation = Generation(limits=Limits(max_tokens=max_tokens), constrained=constrained)
-        yield Solver(opened, verifiers, template_of(opened, instruction), generation, trusted or Trust())
+        yield Solver(opened, verifiers, templates_of(opened, instructions), generation, trusted or Trust())
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +239,7 @@ class _Run:
     """One call of the command."""
 
     engine: str
-    instruction: Path | None
+    instructions: Mapping[Way, Path]
     max_tokens: int
     constrained: bool
     policy: Policy
@@ -256,7 +259,7 @@ class _Run:
         from espalier.solver.core.report import usage_line, verdict_line
 
         screen = Console(stderr=True, quiet=self.as_json and not sys.stderr.isatty())
-        settings = (self.engine, self.instruction, self.max_tokens, self.constrained, screen, self.trusted, [problem])
+        settings = (self.engine, self.instructions, self.max_tokens, self.constrained, screen, self.trusted, [problem])
         async with solving_with(*settings) as solver:
             with view(screen) as observer:
                 solve_id = new_solve_id()
@@ -295,7 +298,7 @@ class _Run:
 
         screen = Console(stderr=True)
         columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-        settings = (self.engine, self.instruction, self.max_tokens, self.constrained, screen, self.trusted, problems)
+        settings = (self.engine, self.instructions, self.max_tokens, self.constrained, screen, self.trusted, problems)
         async with solving_with(*settings) as solver:
             free = asyncio.Semaphore(PROBLEMS_AT_ONCE)
             with Progress(*columns, console=screen, disable=not screen.is_terminal) as progress:

@@ -209,7 +209,7 @@ async def evaluate(
         known = responses.known.get((task, problem.id, number)) if responses else None
         if known is not None:
             return known
-        drawn = await draw(solver.engine, solver.template, solver.generation, problem, number, seed, plan.temperature)
+        drawn = await draw(solver.engine, solver.templates, solver.generation, problem, number, seed, plan.temperature)
         if responses:
             responses.add(task, problem.id, drawn)
         return drawn

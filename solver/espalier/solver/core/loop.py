@@ -22,7 +22,6 @@ from espalier.runtime.engine import (
     Usage,
 )
 from espalier.runtime.grammar import Vocabulary
-from espalier.runtime.prompt import PromptTemplate
 from espalier.solver.core.answer_comparer import AnswerComparer
 from espalier.solver.core.candidate import BranchAnswer, Candidate, Spec
 from espalier.solver.core.events import (
@@ -43,7 +42,7 @@ from espalier.solver.core.model_calls import ModelCalls
 from espalier.solver.core.policy import Budget, Policy, Stop, begin, stop
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.program_evidence import TESTS_WAY, JudgedProgram, ProgramEvidence
-from espalier.solver.core.prompts import question
+from espalier.solver.core.prompts import Templates, question
 from espalier.solver.core.recorder import CandidateBuilder
 from espalier.solver.core.result import Result, spend
 from espalier.solver.core.selection import Trust, VerifiedCandidate, select
@@ -92,7 +91,7 @@ class Solver:
 
     engine: Engine
     verifiers: Verifiers
-    template: PromptTemplate = PromptTemplate()
+    templates: Templates = Templates()
     generation: Generation = Generation()
     trust: Trust = Trust()
 
@@ -191,7 +190,7 @@ class _Run:
         self._state = begin(seed, left)
 
         def calls() -> ModelCalls:
-            return ModelCalls(solver.engine, solver.template, solver.generation, problem, self._id)
+            return ModelCalls(solver.engine, solver.templates.words, solver.generation, problem, self._id)
 
         self._examples = StatedExamples.of(problem.text) if problem.check is None else NO_EXAMPLES
         self._evidence = (
@@ -378,15 +377,17 @@ class _Run:
 
     async def _generate(self, spec: Spec, builder: CandidateBuilder) -> None:
         engine = self._solver.engine
-        asked = question(self._problem.text, spec if self._has_ways else replace(spec, way=""))
-        prompt = self._solver.template.encode(engine.tokenizer, asked, self._problem.context)
+        asked = question(self._problem.text, spec)
+        template = self._solver.templates.of(spec.way if self._has_ways else "")
+        prompt = template.encode(engine.tokenizer, asked, self._problem.context)
         given = None
         if spec.rejoin is not None:
             given = self._branches_of(spec.rejoin, prompt)
             builder.begin(given)
         request = self._solver.generation.request(self._request_id(spec.index), prompt, spec, engine.info, given)
         ended = False
-        self._observer(CandidateStarted(spec, asked if asked != self._problem.text else None, prompt))
+        told = template.filled(asked) if self._by_program(spec) else asked
+        self._observer(CandidateStarted(spec, told if told != self._problem.text else None, prompt))
         try:
             async with closing(engine.generate(request)) as events:
                 async for event in events:

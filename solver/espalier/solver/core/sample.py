@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 
 from espalier.common.seeds import derive_seed
 from espalier.runtime.engine import BranchOpened, Engine, EngineError, Event, Finished, FinishReason, Tokens
-from espalier.runtime.prompt import PromptTemplate
 from espalier.solver.core.candidate import Candidate, Spec
 from espalier.solver.core.generation import Generation, closing
 from espalier.solver.core.loop import Solver, Verifiers, verify_seconds
 from espalier.solver.core.problem import Problem
-from espalier.solver.core.prompts import question
+from espalier.solver.core.prompts import Templates, question
 from espalier.solver.core.recorder import CandidateBuilder
 from espalier.solver.core.ways import PROGRAM, Way
 from espalier.verifiers.check import Claim
@@ -58,13 +57,13 @@ async def sample(solver: Solver, problem: Problem, number: int, *, seed: int, te
     Raises:
         EngineError: The engine failed.
     """
-    drawn = await draw(solver.engine, solver.template, solver.generation, problem, number, seed, temperature)
+    drawn = await draw(solver.engine, solver.templates, solver.generation, problem, number, seed, temperature)
     return await assess(Verdicts(solver.verifiers, problem), drawn)
 
 
 async def draw(
     engine: Engine,
-    template: PromptTemplate,
+    templates: Templates,
     generation: Generation,
     problem: Problem,
     number: int,
@@ -83,7 +82,7 @@ async def draw(
     spec = Spec(number, 0, derive_seed(seed, number), temperature, way=way)
     form = PROGRAM if way == Way.PROGRAM else problem.check
     recorder = CandidateBuilder(spec, engine.tokenizer, form, ends)
-    prompt = template.encode(engine.tokenizer, question(problem.text, spec))
+    prompt = templates.of(way).encode(engine.tokenizer, question(problem.text, spec))
     request = replace(generation.request(uuid.uuid4().hex, prompt, spec, engine.info), final_event_only=True)
     async with closing(engine.generate(request)) as events:
         async for event in events:

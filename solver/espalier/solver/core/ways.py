@@ -30,15 +30,6 @@ class Way(StrEnum):
     """By a Python program: what it prints last is the answer."""
 
 
-PROMPTS = {
-    Way.WORDS: "{problem}",
-    Way.PROGRAM: """{problem}
-
-Solve this with a Python program that works the answer out and prints it, and nothing else, on its last line. Give the \
-whole program in one ```python block.""",
-}
-
-
 def ways_of(names: Iterable[str]) -> tuple[Way, ...]:
     """The ways of these names.
 

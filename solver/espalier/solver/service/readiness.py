@@ -50,7 +50,7 @@ class Readiness:
         try:
             request = GenerateRequest(
                 request_id=f"probe-{uuid.uuid4().hex[:12]}",
-                prompt=self._solver.template.encode(engine.tokenizer, "What is 1 + 1?"),
+                prompt=self._solver.templates.words.encode(engine.tokenizer, "What is 1 + 1?"),
                 limits=Limits(max_tokens=WARM_UP_TOKENS),
                 mode=Mode.PARALLEL if engine.info.parallel else Mode.SEQUENTIAL,
             )

@@ -161,7 +161,11 @@ def sample(
         bool, typer.Option("--constrained", help="Keep parallel responses to the grammar: none is malformed.")
     ] = False,
     instruction: Annotated[
-        Path | None, typer.Option(help="File with an instruction text instead of the model's own.", dir_okay=False)
+        list[str] | None,
+        typer.Option(
+            metavar="[WAY=]FILE",
+            help="Instruction text instead of the model's own; repeat it with program=FILE for answers by a program.",
+        ),
     ] = None,
     first: Annotated[int, typer.Option(min=0, help="Skip so many problems.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many problems.")] = None,
@@ -178,13 +182,15 @@ def sample(
     """
     with errors(debug):
         from espalier.runtime.engine import Limits, Mode
-        from espalier.runtime.open import open_engine, template_of
+        from espalier.runtime.open import open_engine
         from espalier.solver.core.generation import Generation
+        from espalier.solver.core.prompts import instruction_files, templates_of
         from espalier.solver.core.responses import ResponseFile, Sampling
         from espalier.solver.core.ways import ways_of
         from espalier.training.data.sampling import Draws
         from espalier.training.data.sampling import sample as sampled
 
+        instructions = instruction_files(instruction, "--instruction")
         gone = ways_of(name.strip() for name in ways.split(",")) if ways else ()
         chosen = _read(problems)[first : None if limit is None else first + limit]
         generation = Generation(limits=Limits(max_tokens=max_tokens), mode=Mode(mode), constrained=constrained)
@@ -194,8 +200,8 @@ def sample(
             async with open_engine(engine) as opened:
                 kept = ResponseFile(responses, Sampling(opened.info.model, seed, temperature, max_tokens, constrained))
                 draws = Draws(k, seed, temperature, at_once, gone)
-                template = template_of(opened, instruction)
-                await sampled(opened, template, generation, chosen, draws, kept, report.progress)
+                templates = templates_of(opened, instructions)
+                await sampled(opened, templates, generation, chosen, draws, kept, report.progress)
             return len(chosen) * k
 
         typer.echo(f"{responses}: {asyncio.run(run())} responses")

@@ -12,12 +12,12 @@ from statistics import fmean, variance
 
 from espalier.common.seeds import derive_seed
 from espalier.runtime.engine import Engine, FinishReason
-from espalier.runtime.prompt import PromptTemplate
 from espalier.solver.core.candidate import Candidate
 from espalier.solver.core.evaluate import ProblemSamples, TaskScores, summarise
 from espalier.solver.core.generation import Generation
 from espalier.solver.core.loop import Verifiers
 from espalier.solver.core.problem import Problem
+from espalier.solver.core.prompts import Templates
 from espalier.solver.core.responses import Key, ResponseFile
 from espalier.solver.core.sample import Verdicts, assess, draw
 from espalier.training.data.cold_start import Solution
@@ -54,7 +54,7 @@ class Draws:
 
 async def sample(
     engine: Engine,
-    template: PromptTemplate,
+    templates: Templates,
     generation: Generation,
     problems: Sequence[Problem],
     draws: Draws,
@@ -84,7 +84,7 @@ async def sample(
         nonlocal done
         seed = derive_seed(draws.seed, problem.id)
         way = draws.ways[number % len(draws.ways)] if draws.ways else ""
-        drawn = await draw(engine, template, generation, problem, number, seed, draws.temperature, way)
+        drawn = await draw(engine, templates, generation, problem, number, seed, draws.temperature, way)
         kept.add(TASK, problem.id, drawn)
         done += 1
         progress(done, total)
