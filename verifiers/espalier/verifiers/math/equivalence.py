@@ -533,8 +533,7 @@ def _congruences(gold: Node, claim: Node) -> Equality:
 def _families(gold: Node, claim: Node) -> Equality | None:
     """Compare a congruence with "x = 6k + 2"; None where the sides are anything else."""
     for side, other in ((gold, claim), (claim, gold)):
-        found, values = congruence(side), family(other)
-        if found is None or values is None or congruence(other) is not None:
+        if (found := congruence(side)) is None or congruence(other) is not None or (values := family(other)) is None:
             continue
         name, residue, modulus = solved_congruence(found)
         unknown, start, step, kind = values
@@ -744,6 +743,9 @@ def _one_unknown(gold: Node, claim: Node) -> bool:
 
 
 def _fraction(node: Node) -> Fraction | None:
+    """The rational number that an element is and says no more than."""
+    if any(isinstance(part, Based) or _is_more_than_a_value(part) for part in walk(node)):
+        return None
     try:
         return exact(node)
     except (NotExact, Undefined, LimitError):
@@ -762,11 +764,9 @@ def _distinct(items: tuple[Node, ...], options: MathOptions) -> tuple[Node, ...]
     kept: list[Node] = []
     rational: dict[Fraction, Node] = {}
     for item in items:
-        try:
-            rational.setdefault(exact(item), item)
+        if (value := _fraction(item)) is not None:
+            rational.setdefault(value, item)
             continue
-        except (NotExact, Undefined, LimitError):
-            pass
         if len(kept) > _PAIRED:
             raise LimitError(f"more than {_PAIRED} elements that are no fractions")
         if not any(equivalent(item, other, options).equal for other in kept):
@@ -799,10 +799,13 @@ def _matching(left: tuple[Node, ...], right: tuple[Node, ...], options: MathOpti
             alone.append(item)
     if not alone:
         return every(found, "elements in any order")
-    rows = [[equivalent(item, other, options).equal for other in right] for item in alone]
-    columns = [[equivalent(item, other, options).equal for item in left] for other in remaining]
-    if any(all(equal is False for equal in line) for line in (*rows, *columns)):
+    rows = [[equivalent(item, other, options) for other in right] for item in alone]
+    columns = [[equivalent(item, other, options) for item in left] for other in remaining]
+    if any(all(outcome.equal is False for outcome in line) for line in (*rows, *columns)):
         return Equality(False, "an element without a partner")
+    undecided = [outcome for line in rows for outcome in line if outcome.equal is None]
+    if all(outcome.doubtful for outcome in undecided):
+        return doubt(undecided[0].rule if undecided else "elements of which several are alike")
     return Equality(None, "elements that could not be told apart")
 
 

@@ -14,7 +14,7 @@ from espalier.verifiers.math.evaluate import NotExact, Undefined, ball, exact
 from espalier.verifiers.math.limits import LimitError
 from espalier.verifiers.math.outcome import Equality, doubt
 from espalier.verifiers.math.series import differs_at_whole_numbers
-from espalier.verifiers.math.tree import Apply, Constant, Node, Number, Symbol, substitute, symbols, walk
+from espalier.verifiers.math.tree import Apply, Constant, Node, Number, RelationNode, Symbol, substitute, symbols, walk
 
 PRECISIONS = (128, 512, 3400)
 """Bits of the successive attempts to tell two numbers apart; 3400 bits are about 1000 digits."""
@@ -254,7 +254,8 @@ def _same_at_points(a: Node, b: Node, names: list[str]) -> Equality:
     differs_complex = one_sided = other_domain = left_out = False
     cases = _has(a, {"piecewise"}) or _has(b, {"piecewise"})
     for point in _points(a, b, names):
-        left, right = _ball_or_none(a, point), _ball_or_none(b, point)
+        left = _ball_or_none(a, point)
+        right = _ball_or_none(b, point) if cases or left is not None else None
         if left is None or right is None:
             left_out = left_out or (cases and left is not right)
             continue
@@ -301,14 +302,7 @@ _CRITICAL = 12
 def _points(a: Node, b: Node, names: list[str]) -> Iterator[dict[str, Fraction]]:
     for attempt in range(3 * _POINTS):
         yield {name: _point(attempt) for name in names}
-    for attempt in range(_POINTS):
-        yield (
-            {name: _wide_point() for name in names}
-            if attempt % 2
-            else {
-                name: _wide_point() if name == names[attempt // 2 % len(names)] else _point(attempt) for name in names
-            }
-        )
+    yield from _wide_points(names)
     if not (_has(a, _PIECES) or _has(b, _PIECES)):
         return
     critical = sorted(_literals(a) | _literals(b), key=lambda value: (value.denominator, abs(value)))[:_CRITICAL]
@@ -316,7 +310,7 @@ def _points(a: Node, b: Node, names: list[str]) -> Iterator[dict[str, Fraction]]
     middles = [(low + high) / 2 for low, high in pairwise(critical)]
     for name in names:
         others = {other: _point(position) for position, other in enumerate(names)}
-        for value in (*critical, *middles):
+        for value in (*critical, *middles, *_corners((a, b), name, others)):
             for shift in (_point(0) / 1000, -_point(0) / 1000):
                 yield {**others, name: value + shift}
         if _has(a, _JUMPS) or _has(b, _JUMPS):
@@ -369,11 +363,54 @@ def _point(attempt: int) -> Fraction:
     return Fraction(_random.randrange((low << 30) + 1, high << 30), 1 << 30)
 
 
-def _wide_point() -> Fraction:
-    """A point of any size up to 2^60, of either sign, and never whole: at even numbers `i^n` equals `(-i)^n`."""
-    size = _random.randrange(2, 60)
+_SIZES = ((2, 16), (16, 31), (31, 45), (45, 60))
+"""Binary logarithms between which large points are taken, of each sign."""
+
+
+def _wide_points(names: list[str]) -> Iterator[dict[str, Fraction]]:
+    """Points of all sizes up to 2^60 and of both signs: of one name where it is the only one, else of all and of one
+    beside small ones, in turn."""
+    if len(names) == 1:
+        yield from ({names[0]: sign * _wide_point(*size)} for size in _SIZES for sign in (1, -1))
+        return
+    for attempt in range(2 * _POINTS):
+        size = _SIZES[attempt // 2 % len(_SIZES)]
+        wide = names if attempt % 2 else [names[attempt // 2 % len(names)]]
+        yield {
+            name: _random.choice((1, -1)) * _wide_point(*size) if name in wide else _point(attempt) for name in names
+        }
+
+
+def _wide_point(low: int, high: int) -> Fraction:
+    """A point between 2^low and 2^high, never whole: at even numbers `i^n` equals `(-i)^n`."""
+    size = _random.randrange(low, high)
     beside = Fraction(_random.randrange(1, 1 << 20) | 1, 1 << 21)
-    return _random.choice((1, -1)) * (Fraction(_random.randrange(1 << 30, 1 << 31), 1 << 30) * (1 << size) + beside)
+    return Fraction(_random.randrange(1 << 30, 1 << 31), 1 << 30) * (1 << size) + beside
+
+
+def _corners(sides: tuple[Node, ...], name: str, others: Mapping[str, Fraction]) -> list[Fraction]:
+    """Where a variable takes an argument of a function of several pieces, or a condition of cases, through zero, as far
+    as these are linear in it."""
+    found: set[Fraction] = set()
+    for part in (part for side in sides for part in walk(side)):
+        if not isinstance(part, Apply) or part.head not in _PIECES:
+            continue
+        arguments = [*part.args, *map(minus, part.args, part.args[1:])] if part.head in ("max", "min") else part.args
+        for argument in arguments:
+            links = pairwise(argument.sides) if isinstance(argument, RelationNode) else ()
+            for zero in [minus(*link) for link in links] or [argument]:
+                root = _linear_root(zero, name, others) if name in symbols(zero) else None
+                found |= {root} if root is not None else set()
+    return sorted(found)[:_CRITICAL]
+
+
+def _linear_root(node: Node, name: str, others: Mapping[str, Fraction]) -> Fraction | None:
+    try:
+        start, after, later = (exact(node, {**others, name: Fraction(place)}) for place in range(3))
+    except (NotExact, Undefined, LimitError):
+        return None
+    slope = after - start
+    return -start / slope if slope and later - after == slope else None
 
 
 _BRANCHING = frozenset({"sqrt", "root", "^", "ln", "log", "log10", "asin", "acos", "acosh", "atanh"})
