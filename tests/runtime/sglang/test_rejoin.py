@@ -14,6 +14,7 @@ import pytest
 
 from espalier.runtime.grammar import Tag
 from espalier.runtime.sglang.protocol import KEY
+from tests.budget import FULL
 from tests.runtime.local.tiny import tiny_qwen3
 from tests.runtime.scripted import Script, Shape, random_script
 from tests.runtime.sglang.memory import memory_when_idle, watch_memory
@@ -102,7 +103,7 @@ def test_every_token_behind_a_re_join_equals_the_dense_pass(model, tmp_path, see
 
     The radix cache knows the same tokens from requests that saw them causally: these keys and values are others.
     """
-    requests, rng, path = cases(seed, 24), random.Random(seed), tmp_path / "memory"
+    requests, rng, path = cases(seed, 48 if FULL else 14), random.Random(seed), tmp_path / "memory"
 
     def job(engine):
         firsts = generate(engine, requests)
