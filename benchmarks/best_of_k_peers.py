@@ -445,10 +445,10 @@ async def report(file: Path, problems: Sequence[Problem]) -> None:
     setting, rows = held[0]["setting"], [Row(**row) for row in held[1:]]
     live = not setting["source"].startswith("replay")
     print("; ".join(f"{name}: {value}" for name, value in setting.items()))
-    if live and rows:
-        print(f"load of the machine: {min(row.load for row in rows):.1f} to {max(row.load for row in rows):.1f}")
-    else:
+    if not live:
         print("Replayed samples: tools differ in what they choose and when they stop; the wall clock says nothing.")
+    elif rows:
+        print(f"load of the machine: {min(row.load for row in rows):.1f} to {max(row.load for row in rows):.1f}")
     async with LocalVerifiers(load(["math"])) as judge:
         for k in sorted({row.k for row in rows}):
             print()
