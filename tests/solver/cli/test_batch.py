@@ -250,7 +250,7 @@ def test_a_queue_that_cannot_be_reached_is_said_so() -> None:
 
 def test_a_worker_exports_spans_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ENDPOINTS[0], "http://127.0.0.1:4318")
-    monkeypatch.setattr("espalier.solver.session.spans._installed", lambda: False)
+    monkeypatch.setattr("espalier.solver.session.spans.find_spec", lambda _: None)
     result = CliRunner().invoke(worker_app, [])
     assert result.exit_code == 2
     assert "[otel]" in result.output
