@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
 from espalier.runtime.decoding.branch import branch_noise
 from espalier.runtime.engine import RequestRefused, SamplingParams
-from espalier.runtime.local.sampler import DefaultSampler, SamplingInput
+from espalier.runtime.local.sampler import DefaultSampler, SamplingInput, forbid
 
 LOGITS = torch.log(torch.tensor([0.5, 0.25, 0.15, 0.07, 0.03]))
 
@@ -18,8 +16,10 @@ def draw(
 ) -> np.ndarray:
     """Frequencies of `count` draws."""
     noise = branch_noise(7, ())
-    draws = [SamplingInput("r", (), index, params, own, noise, forbidden) for index in range(count)]
-    tokens, _ = DefaultSampler().sample(draws, LOGITS.expand(count, -1))
+    draws = [SamplingInput("r", (), index, params, own, noise) for index in range(count)]
+    logits = LOGITS.repeat(count, 1)
+    forbid([forbidden] * count, logits)
+    tokens, _ = DefaultSampler().sample(draws, logits)
     return np.bincount(tokens, minlength=5) / count
 
 
@@ -69,26 +69,29 @@ def test_what_is_forbidden_never_comes_and_the_rest_is_renormalised(params, expe
 
 
 def test_log_probabilities_are_those_of_what_is_not_forbidden():
-    draws = [SamplingInput("r", (), 0, SamplingParams(), (), branch_noise(seed, ()), (0,)) for seed in range(20)]
-    tokens, logprobs = DefaultSampler().sample(draws, LOGITS.expand(20, -1))
+    draws = [SamplingInput("r", (), 0, SamplingParams(), (), branch_noise(seed, ())) for seed in range(20)]
+    logits = LOGITS.repeat(20, 1)
+    forbid([(0,)] * 20, logits)
+    tokens, logprobs = DefaultSampler().sample(draws, logits)
     assert logprobs == pytest.approx([float(LOGITS[token]) - np.log(0.5) for token in tokens], abs=1e-6)
 
 
 def test_forbidding_what_would_not_have_come_changes_no_draw():
     logits = torch.cat([torch.full((200, 3), -80.0), torch.randn(200, 40)], dim=1)
-    free, bound = (
-        [SamplingInput("r", (), 0, SamplingParams(), (), branch_noise(seed, ()), forbidden) for seed in range(200)]
-        for forbidden in ((), (0, 1, 2))
-    )
-    assert DefaultSampler().sample(free, logits) == DefaultSampler().sample(bound, logits)
+    found = []
+    for forbidden in ((), (0, 1, 2)):
+        draws = [SamplingInput("r", (), 0, SamplingParams(), (), branch_noise(seed, ())) for seed in range(200)]
+        forbid([forbidden] * 200, logits)
+        found.append(DefaultSampler().sample(draws, logits))
+    assert found[0] == found[1]
 
 
 def test_a_row_that_forbids_nothing_is_untouched_beside_one_that_does():
-    draws = [SamplingInput("r", (), 0, SamplingParams(), (), branch_noise(1, ()), each) for each in ((), (2,), ())]
-    tokens, logprobs = DefaultSampler().sample(draws, LOGITS.expand(3, -1))
-    alone = DefaultSampler().sample([replace(draws[0], noise=branch_noise(1, ()))], LOGITS[None])
-    assert ([tokens[0]], [logprobs[0]]) == alone
-    assert (tokens[2], logprobs[2]) == (tokens[0], logprobs[0])
+    logits = LOGITS.repeat(3, 1)
+    forbid([(), (2, 4), ()], logits)
+    assert torch.equal(logits[0], LOGITS)
+    assert torch.equal(logits[2], LOGITS)
+    assert (logits[1] == -torch.inf).tolist() == [False, False, True, False, True]
 
 
 def test_a_row_does_not_depend_on_its_neighbours():

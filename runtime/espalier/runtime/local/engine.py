@@ -33,7 +33,7 @@ from espalier.runtime.local.attention import KVCache
 from espalier.runtime.local.cuda_graphs import CudaGraphRunner
 from espalier.runtime.local.kv_pages import BlockManager
 from espalier.runtime.local.model import LoadedModel, ModelError, adopt_model, fixed_pass, forward, load_model
-from espalier.runtime.local.sampler import DefaultSampler, Sampler, SamplingInput
+from espalier.runtime.local.sampler import DefaultSampler, Sampler, SamplingInput, forbid
 from espalier.runtime.local.scheduler import Capacity, Chunk, Scheduler
 
 
@@ -332,10 +332,10 @@ class LocalEngine:
                 response.params(branch),
                 branch.tokens,
                 branch.noise,
-                response.forbidden(branch),
             )
             for response, branch in targets
         ]
+        forbid([response.forbidden(branch) for response, branch in targets], logits)
         tokens, logprobs = self._sampler.sample(inputs, logits)
         for (response, branch), token, logprob in zip(targets, tokens, logprobs, strict=True):
             if response.finished is None:

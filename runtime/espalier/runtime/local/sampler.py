@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol
 
 import numpy as np
@@ -21,7 +22,6 @@ class SamplingInput:
         request_id, path, index: Whose token it is; `index` counts the tokens of the branch.
         params: How to draw it.
         own: The branch's tokens so far, for the repetition penalty.
-        forbidden: Tokens that must not come.
         noise: The branch's own source of randomness, so that a seeded request does not depend on the rest of its batch.
     """
 
@@ -31,7 +31,6 @@ class SamplingInput:
     params: SamplingParams
     own: Sequence[int]
     noise: np.random.Generator
-    forbidden: Sequence[int] = ()
 
 
 class Sampler(Protocol):
@@ -42,19 +41,29 @@ class Sampler(Protocol):
 
         Args:
             inputs: B branches.
-            logits: (B, vocabulary).
+            logits: (B, vocabulary), without what is forbidden.
 
         Returns:
-            Tokens, and the log-probability of each under the logits as they came, but for what is forbidden.
+            Tokens, and the log-probability of each under the unmodified logits.
         """
         ...
+
+
+@torch.inference_mode()
+def forbid(forbidden: Sequence[Sequence[int]], logits: torch.Tensor) -> None:
+    """Leave these tokens no probability, by row of (B, vocabulary) logits, which are changed in place."""
+    tokens = np.fromiter(chain.from_iterable(forbidden), np.int64)
+    if len(tokens):
+        rows = np.repeat(np.arange(len(forbidden)), [len(each) for each in forbidden])
+        places = torch.from_numpy(np.stack([rows, tokens])).to(logits.device)
+        logits[places[0], places[1]] = -torch.inf
 
 
 class DefaultSampler:
     """Temperature, top-k, top-p, min-p and repetition penalty, by inverting the cumulative distribution."""
 
     def sample(self, inputs: Sequence[SamplingInput], logits: torch.Tensor) -> tuple[list[int], list[float]]:
-        logits = _without_forbidden(inputs, logits.float())
+        logits = logits.float()
         logprobs = torch.log_softmax(logits, dim=-1)
         if any(one.params.repetition_penalty != 1 for one in inputs):
             logits = _penalise(inputs, logits)
@@ -70,14 +79,6 @@ class DefaultSampler:
         # Both numbers are exact in float64, so that one transfer brings them home.
         tokens, values = torch.stack((chosen.double(), likely.double())).tolist()
         return list(map(int, tokens)), values
-
-
-def _without_forbidden(inputs: Sequence[SamplingInput], logits: torch.Tensor) -> torch.Tensor:
-    places = [(row, token) for row, one in enumerate(inputs) for token in one.forbidden]
-    if not places:
-        return logits
-    rows, tokens = torch.tensor(places).T.to(logits.device)
-    return logits.index_put((rows, tokens), logits.new_tensor(-torch.inf))
 
 
 def _penalise(inputs: Sequence[SamplingInput], logits: torch.Tensor) -> torch.Tensor:
