@@ -235,11 +235,14 @@ def test_extraction_never_raises(text: str) -> None:
         ),
     ],
 )
+@pytest.mark.timeout(120)  # seconds are enough on a busy machine; a quadratic reader would take minutes
 def test_long_hostile_texts_are_read_to_their_end(unit: str) -> None:
-    text = unit * 100_000  # a quadratic reader would take the better part of an hour
+    text = unit * 30_000
     for check in CHECKS:
         answer_of(Claim(text), check)
         answer_of(Claim(text, bare=True), check)
         branch_answer(text, check)
-    nested = "\\boxed{" * 50_000 + "}" * 50_000
-    answer_of(Claim(nested, bare=True), MATH)
+
+
+def test_boxes_in_boxes_are_read_to_their_end() -> None:
+    answer_of(Claim("\\boxed{" * 50_000 + "}" * 50_000, bare=True), MATH)
