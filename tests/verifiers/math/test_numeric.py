@@ -70,3 +70,12 @@ def test_order_of_irrational_numbers() -> None:
     assert order(tree(r"\sqrt{8}"), tree(r"2\sqrt{2}")) == 0
     assert sign(minus(tree("e"), tree(r"\pi"))) == -1
     assert sign(tree("i")) is None
+
+
+@pytest.mark.parametrize(
+    ("pieces", "one_piece"),
+    [(r"|\frac{x}{9} - 2|", r"2 - \frac{x}{9}"), (r"|\frac{x}{99999} - 99999|", r"99999 - \frac{x}{99999}")],
+)
+def test_a_corner_far_from_the_numbers_of_a_function_is_always_seen(pieces: str, one_piece: str) -> None:
+    left, right = tree(pieces), tree(one_piece)
+    assert {same_value(left, right).equal for _ in range(300)} == {False}
