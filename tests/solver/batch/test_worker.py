@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from espalier.runtime.engine import EngineUnavailable
+from espalier.runtime.engine import EngineUnavailable, GenerateRequest
 from espalier.solver.batch.config import QueueConfig
 from espalier.solver.batch.connection import connect
 from espalier.solver.batch.handler import JobRefusedError
@@ -17,6 +18,7 @@ from espalier.solver.batch.lease.store import LeaseStore
 from espalier.solver.batch.queue import JobQueue
 from espalier.solver.batch.worker import Worker
 from espalier.solver.core.journal import Entry
+from espalier.solver.core.program_evidence import FIRST_INDEX
 from espalier.solver.session.metrics import SolverMetrics
 from espalier.v1 import common_pb2
 from espalier.v1 import solver_pb2 as pb
@@ -91,7 +93,34 @@ async def test_a_redelivered_job_generates_and_judges_only_what_is_missing(redis
     assert [candidate.answer for candidate in done.result.candidates] == ["41", "40", "42", "42"]
 
 
-async def _first_half(redis: Redis, engine: ScriptedEngine) -> tuple[Entry, ...]:
+async def test_a_redelivered_job_writes_no_test_again_that_it_has_stored(redis: Redis, server: RedisServer) -> None:
+    """A first worker stores the tests of one response and two programs, and is never heard of again."""
+
+    def script(request: GenerateRequest, number: int) -> str:
+        tests = "/tests/" in request.request_id
+        return f"assert f({number}) == {number}" if tests else f"```python\ndef f(x):\n    return x + {number}\n```"
+
+    queue = JobQueue(redis)
+    problem = common_pb2.Problem(id="p", text="Write f.")
+    settings = pb.Settings(policy="best_of_k", k=4, seed=1, generated_tests=10)
+    (job,) = (await queue.submit([problem], settings)).job_ids
+    made = ScriptedEngine(script)
+    entries = await _first_half(redis, made, lambda index: index < 2 or index == FIRST_INDEX)
+    assert sorted(entry.candidate.spec.index for entry in entries) == [0, 1, FIRST_INDEX]
+    engine = ScriptedEngine(script)
+    async with working(server, solving(engine)):
+        done = await ended(redis, job)
+    assert (done.status.state, done.status.attempts) == (pb.JOB_STATE_DONE, 2)
+    written, missing = ([one for one in each.requests if "/tests/" in one.request_id] for each in (made, engine))
+    assert (len(written), len(missing)) == (2, 1)
+    assert missing[0].sampling.seed in {one.sampling.seed for one in written}
+    assert len(engine.requests) == 1 + 2
+    assert [candidate.spec.index for candidate in done.result.candidates] == [0, 1, 2, 3]
+
+
+async def _first_half(
+    redis: Redis, engine: ScriptedEngine, kept: Callable[[int], bool] = lambda index: index < 2
+) -> tuple[Entry, ...]:
     leases = LeaseStore(redis, "gone", Keys(), CONFIG)
     await leases.register()
     (lease,) = await leases.read(1, 1.0)
@@ -99,7 +128,7 @@ async def _first_half(redis: Redis, engine: ScriptedEngine) -> tuple[Entry, ...]
 
     class Half:
         async def generated(self, candidate: Any) -> None:
-            if candidate.spec.index < 2:
+            if kept(candidate.spec.index):
                 await leases.store(lease, Entry(candidate))
 
         async def judged(self, candidate: Any, verdict: Any) -> None:
