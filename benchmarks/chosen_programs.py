@@ -21,6 +21,7 @@ import asyncio
 import hashlib
 import json
 import os
+import random
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +32,9 @@ from typing import Any
 from generated_tests import VERDICT_SECONDS, WAYS, Outcome, Tested, accuracy, report
 from stored_rows import stored
 
+from espalier.solver.cli.calibrate import program_subsets
 from espalier.solver.core.candidate import Candidate
+from espalier.solver.core.confidence import Votes, fit, reliability
 from espalier.solver.core.journal import Entry
 from espalier.solver.core.loop import Solver
 from espalier.solver.core.policies import Adaptive, BestOfK
@@ -189,7 +192,8 @@ def by_policy(policy: Policy, judged: Sequence[VerifiedCandidate]) -> tuple[Veri
 
 
 def is_right(problem: Problem, chosen: VerifiedCandidate | None, runs: Runs) -> float:
-    return float(chosen is not None and bool(runs[problem.id, chosen.candidate.answer, CHECK]))
+    answer = None if chosen is None else chosen.candidate.answer
+    return float(answer is not None and bool(runs[problem.id, answer, CHECK]))
 
 
 def report_examples(
@@ -224,6 +228,34 @@ def report_examples(
         mean, gain = 100 * statistics.fmean(values), 100 * statistics.fmean(gains)
         print(f"{name:52}{mean:6.1f} +-{errors[0]:4.1f} %   gain {gain:+5.1f} +-{errors[1]:4.1f}")
     print(f"adaptive: {statistics.fmean(tokens for _, tokens in adaptive):,.0f} tokens a problem")
+    report_confidence(problems, results, runs)
+
+
+def report_confidence(problems: Sequence[Problem], results: Sequence[Result], runs: Runs) -> None:
+    """Print how far a calibration can be believed on problems that it has not seen: fitted on either half of those that
+    state examples, tested on the other."""
+    drawn: dict[str, list[tuple[Votes, bool]]] = {}
+    for problem, result in zip(problems, results, strict=True):
+        if StatedExamples.of(problem.text):
+            right = [bool(is_right(problem, one, runs)) for one in result.judged]
+            drawn[problem.id] = program_subsets(result.judged, right, random.Random(f"0/{problem.id}"))
+    names = sorted(drawn)
+    random.Random(1).shuffle(names)
+    told: list[tuple[int, float, bool]] = []
+    for half in (0, 1):
+        seen = [example for name in names[half::2] for example in drawn[name]]
+        model = fit([votes for votes, _ in seen], [right for _, right in seen])
+        told += [
+            (number, model.confidence(votes), right)
+            for name in names[1 - half :: 2]
+            for number, (votes, right) in enumerate(drawn[name])
+        ]
+    last = max(number for number, _, _ in told)
+    for title, some in (("2, 4, 8, ... programs", told), ("all programs", [one for one in told if one[0] == last])):
+        found = reliability([value for _, value, _ in some], [right for _, _, right in some])
+        error, kept, accuracy = found.error, found.kept, found.accuracy_kept
+        print(f"confidence, {title}: {len(some)} answers, calibration error {error:.3f}, ", end="")
+        print(f"{kept:.1%} at 0.9 or above, {accuracy:.1%} of them right")
 
 
 async def report_canonical(problems: Sequence[Problem], path: Path) -> None:

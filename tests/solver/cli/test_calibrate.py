@@ -59,6 +59,30 @@ def test_it_learns_writes_and_says_how_reliable_it_is(files: tuple[Path, Path], 
 
 
 @pytest.mark.bwrap
+def test_it_learns_what_stated_examples_are_worth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the programs that pass the example two thirds are right, of those that fail it none."""
+    monkeypatch.setenv("ESPALIER_SANDBOX_KIND", "bwrap")
+    problems, responses = tmp_path / "problems.jsonl", ResponseFile(tmp_path / "r.jsonl", Sampling("tiny", 0, 1.0, 9))
+    lines = []
+    for number in range(12):
+        tests = [{"call": {"function": "f", "arguments_json": f"[{x}]", "expected_json": str(2 * x)}} for x in (2, 3)]
+        text = "Write a Python function f(x).\nf(2) == 4"
+        lines.append(json.dumps({"id": str(number), "text": text, "check": {"program": {"cases": tests}}}))
+        best = ("2 * x", "2 * x", "x * x", "x + 1", "x + 1", "0")[number % 6]  # x * x passes the example and is wrong
+        for sample, value in enumerate((best, "x")):
+            answer = f"def f(x):\n    return {value}\n"
+            spec, usage = Spec(sample, 0, 0, 1.0), Usage(sampled_tokens=9)
+            responses.add("file", str(number), Candidate(spec, "", answer, (), FinishReason.STOP, usage, seconds=0.0))
+    problems.write_text("\n".join(lines) + "\n")
+    out = tmp_path / "calibration.json"
+    done = CliRunner().invoke(app, [str(problems), "--responses", str(tmp_path / "r.jsonl"), "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    calibration = Calibration.load(out)
+    assert calibration.confidence(Votes((1.0,), silent=1, examples=1.0)) == pytest.approx(2 / 3, abs=0.05)
+    assert calibration.confidence(Votes((1.0,), examples=0.0)) < 0.1
+
+
+@pytest.mark.bwrap
 def test_it_learns_what_agreement_of_ways_is_worth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two ways that agree are right, two that differ are not: the programs run, and their outputs vote."""
     monkeypatch.setenv("ESPALIER_SANDBOX_KIND", "bwrap")

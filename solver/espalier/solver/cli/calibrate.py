@@ -13,12 +13,16 @@ from espalier.common.cli import Debug, Json, errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from random import Random
 
     from espalier.solver.core.candidate import Candidate
     from espalier.solver.core.confidence import Calibration, Votes
+    from espalier.solver.core.loop import Verifiers
     from espalier.solver.core.problem import Problem
+    from espalier.solver.core.selection import VerifiedCandidate
     from espalier.verifiers.local import LocalVerifiers
     from espalier.verifiers.remote import RemoteVerifiers
+    from espalier.verifiers.stated_examples import StatedExamples
 
 FOLDS = 5
 AT_ONCE = 32
@@ -112,7 +116,9 @@ async def _examples(problems: Path, responses: Path, seed: int) -> tuple[str, li
     from espalier.solver.core.confidence import subsets
     from espalier.solver.core.problem import lines_of, read_problems
     from espalier.solver.core.responses import read
+    from espalier.verifiers.check import ProgramCheck
     from espalier.verifiers.open import open_verifiers
+    from espalier.verifiers.stated_examples import StatedExamples
 
     sampling, found = read(responses)
     own: dict[str, list[Candidate]] = {}
@@ -125,16 +131,64 @@ async def _examples(problems: Path, responses: Path, seed: int) -> tuple[str, li
     free = asyncio.Semaphore(AT_ONCE)
     async with open_verifiers() as verifiers:
 
-        async def one(problem: Problem) -> tuple[list[int | None], int | None]:
+        async def one(problem: Problem) -> list[tuple[Votes, bool]]:
+            rng, candidates = Random(f"{seed}/{problem.id}"), own[problem.id]
             async with free:
-                return await _classes(verifiers, problem, await _printed(verifiers, own[problem.id]))
+                if isinstance(problem.check, ProgramCheck) and (stated := StatedExamples.of(problem.text)):
+                    return program_subsets(*await judged_programs(verifiers, problem, stated, candidates), rng)
+                classes, right = await _classes(verifiers, problem, await _printed(verifiers, candidates))
+            return subsets(classes, right, rng, [candidate.spec.way for candidate in candidates])
 
-        classed = await asyncio.gather(*map(one, asked))
-    for problem, (classes, right) in zip(asked, classed, strict=True):
-        ways = [candidate.spec.way for candidate in own[problem.id]]
-        drawn = subsets(classes, right, Random(f"{seed}/{problem.id}"), ways)
-        examples += [(problem.id, votes, is_right) for votes, is_right in drawn]
+        drawn = await asyncio.gather(*map(one, asked))
+    for problem, found_votes in zip(asked, drawn, strict=True):
+        examples += [(problem.id, votes, is_right) for votes, is_right in found_votes]
     return sampling.model, examples
+
+
+async def judged_programs(
+    verifiers: Verifiers, problem: Problem, stated: StatedExamples, candidates: Sequence[Candidate]
+) -> tuple[list[VerifiedCandidate], list[bool]]:
+    """The programs as a solve without the problem's check judges them, and whether each is right."""
+    from dataclasses import replace
+
+    from espalier.solver.core.loop import VERIFY_SECONDS
+    from espalier.solver.core.program_evidence import ProgramJudge
+    from espalier.solver.core.sample import Verdicts
+    from espalier.solver.core.selection import VerifiedCandidate
+    from espalier.verifiers.answer import no_answer
+    from espalier.verifiers.generated_tests import GeneratedTests
+    from espalier.verifiers.verdict import Status
+
+    judge, verdicts = ProgramJudge(stated), Verdicts(verifiers, problem)
+    judged, right = [], []
+    for number, one in enumerate(candidates):
+        candidate, verdict = replace(one, spec=replace(one.spec, index=number)), no_answer(None)
+        if one.answer is not None:
+            said = await judge.judge(GeneratedTests((), ()), one.answer, verifiers, VERIFY_SECONDS)
+            candidate = replace(candidate, answer_class=said.answer_class, examples=said.examples)
+            verdict = said.verdict
+        judged.append(VerifiedCandidate(candidate, verdict))
+        right.append(one.answer is not None and await verdicts.on(one.answer) is Status.PASS)
+    return judged, right
+
+
+def program_subsets(
+    judged: Sequence[VerifiedCandidate], right: Sequence[bool], rng: Random
+) -> list[tuple[Votes, bool]]:
+    """As `subsets`, of programs: those of a class pass the same examples, and need not be right together."""
+    from espalier.solver.core.policy import outcome_of, tally
+    from espalier.solver.core.selection import select, votes_on
+
+    found = []
+    size = 2
+    while size <= len(judged):
+        drawn = [judged[index] for index in rng.sample(range(len(judged)), size)]
+        votes = tally(outcome_of(one.candidate, one.verdict) for one in drawn)
+        chosen = select(drawn, votes).candidate
+        if chosen is not None:
+            found.append((votes_on(drawn, votes), right[chosen]))
+        size *= 2
+    return found
 
 
 async def _printed(verifiers: LocalVerifiers | RemoteVerifiers, candidates: Sequence[Candidate]) -> Sequence[Candidate]:

@@ -50,8 +50,50 @@ class JudgedProgram:
     examples: float | None = None
 
 
+class ProgramJudge:
+    """Says of the programs of one problem what its stated examples, and tests, say.
+
+    Args:
+        examples: Those that the problem states.
+    """
+
+    def __init__(self, examples: StatedExamples) -> None:
+        self._examples = examples
+        self._classes: dict[object, int] = {}
+
+    async def judge(
+        self, tests: GeneratedTests, program: str, verifiers: ProgramVerifier, timeout: float
+    ) -> JudgedProgram:
+        """What the stated examples say of a program, and the tests that the model wrote.
+
+        Examples that cannot be run, for want of a sandbox, say nothing: nobody has asked for them. Tests that cannot be
+        run make an ERROR.
+        """
+        if not self._examples and not tests:
+            return JudgedProgram(NO_TESTS)
+        claim, verdicts = Claim(program, bare=True), []
+        passed_examples = passed_tests = None
+        if self._examples:
+            ran = await _run_examples(verifiers, claim, self._examples, timeout)
+            verdicts.append(self._examples.evidence(ran))
+            if ran.status is not Status.ERROR:
+                passed_examples = self._examples.passed(ran)
+        if tests:
+            ran = await verifiers.verify(claim, tests.check, timeout=timeout)
+            if ran.status is Status.ERROR:
+                return JudgedProgram(ran)
+            verdicts.append(tests.evidence(ran))
+            passed_tests = tests.passed(ran)
+        alike = (passed_examples, passed_tests) if passed_examples is not None or passed_tests is not None else program
+        return JudgedProgram(
+            together(verdicts),
+            self._classes.setdefault(alike, len(self._classes)),
+            None if passed_examples is None else self._examples.share(passed_examples),
+        )
+
+
 class ProgramEvidence:
-    """The stated examples and the generated tests of one solve, and what they say of its programs.
+    """The generated tests of one solve, and what they and the stated examples say of its programs.
 
     Args:
         calls: Ask the model that writes the programs.
@@ -76,9 +118,8 @@ class ProgramEvidence:
         self._seed = seed
         self._observer = observer
         self._journal = journal
-        self._examples = examples
         self._stored: dict[int, Candidate] = {}
-        self._classes: dict[object, int] = {}
+        self.judge = ProgramJudge(examples).judge
 
     @property
     def usage(self) -> Usage:
@@ -114,36 +155,6 @@ class ProgramEvidence:
         response, _ = await self._calls.ask(asked, spec, f"tests/{number}")
         await self._journal.generated(response)
         return response.text
-
-    async def judge(
-        self, tests: GeneratedTests, program: str, verifiers: ProgramVerifier, timeout: float
-    ) -> JudgedProgram:
-        """What the stated examples say of a program, and the tests that the model wrote.
-
-        Examples that cannot be run, for want of a sandbox, say nothing: nobody has asked for them. Tests that cannot be
-        run make an ERROR.
-        """
-        if not self._examples and not tests:
-            return JudgedProgram(NO_TESTS)
-        claim, verdicts = Claim(program, bare=True), []
-        passed_examples = passed_tests = None
-        if self._examples:
-            ran = await _run_examples(verifiers, claim, self._examples, timeout)
-            verdicts.append(self._examples.evidence(ran))
-            if ran.status is not Status.ERROR:
-                passed_examples = self._examples.passed(ran)
-        if tests:
-            ran = await verifiers.verify(claim, tests.check, timeout=timeout)
-            if ran.status is Status.ERROR:
-                return JudgedProgram(ran)
-            verdicts.append(tests.evidence(ran))
-            passed_tests = tests.passed(ran)
-        alike = (passed_examples, passed_tests) if passed_examples is not None or passed_tests is not None else program
-        return JudgedProgram(
-            together(verdicts),
-            self._classes.setdefault(alike, len(self._classes)),
-            None if passed_examples is None else self._examples.share(passed_examples),
-        )
 
 
 async def _run_examples(verifiers: ProgramVerifier, claim: Claim, examples: StatedExamples, timeout: float) -> Verdict:

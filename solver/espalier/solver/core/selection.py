@@ -134,14 +134,20 @@ class Trust:
         """A selection by votes with its confidence, or without its answer where that is too low."""
         if selection.answer is None or selection.verified or self.calibration is None:
             return selection
-        confidence = self.calibration.confidence(_votes(judged, votes))
+        confidence = self.calibration.confidence(votes_on(judged, votes))
         if confidence >= self.min_confidence:
             return replace(selection, confidence=confidence)
         reason = f"{selection.answer} is right with probability {confidence:.2f}, below {self.min_confidence:g}"
         return Selection(None, DecidedBy.NONE, reason, confidence=confidence, hint=selection.answer)
 
 
-def _votes(judged: Sequence[VerifiedCandidate], votes: Mapping[int, float]) -> Votes:
+def votes_on(judged: Sequence[VerifiedCandidate], votes: Mapping[int, float]) -> Votes:
+    """What a calibration sees of a solve.
+
+    Args:
+        judged: Every candidate.
+        votes: Weight of each class of answers, as the policy's state has tallied it.
+    """
     ended = [entry.candidate for entry in judged if entry.candidate.reason is not FinishReason.ABORTED]
     heard = {
         candidate.spec.source
