@@ -13,7 +13,7 @@ from espalier.verifiers.check import AssertCase, CallCase, Case, CheckerCase, Pr
 from espalier.verifiers.code.compare import parse_integer, parse_json, same_text, same_value
 from espalier.verifiers.code.languages import PROGRAM_SERVER, Language
 from espalier.verifiers.code.sandbox import BoxSpec, Command, CommandOutcome, CommandStop
-from espalier.verifiers.code.values import NotDataError, decode, encode, to_text
+from espalier.verifiers.code.values import Instead, NotDataError, decode, encode, to_text
 
 WALL_FACTOR = 5.0
 """A program may wait this many times as long as it may compute."""
@@ -262,7 +262,7 @@ def _shown(value: Any) -> str:
         try:
             return repr(value)
         except (ValueError, RecursionError):
-            return to_text(encode(value))
+            return to_text(encode(value, lambda part: Instead(repr(part))))
 
 
 def _judge_tests(trial: Trial, outcome: CommandOutcome, stdout: str) -> tuple[str, str]:

@@ -13,12 +13,14 @@ from typing import Any
 
 from espalier.verifiers.check import Comparison
 
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,6})?|[+-]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
+# Possessive: what follows a long row of digits is not tried again for each of them.
+NUMBER = re.compile(r"[+-]?(\d++\.?+\d*+|\.\d++)([eE][+-]?\d{1,6})?|[+-]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
 INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 NUMBER_CHARACTERS = 400
 """Longer numerals are compared as text."""
 ARITHMETIC = Context(prec=60, traps=[])
 """Overflows to infinity instead of raising."""
+MAX_NESTED_SETS = 16
 SEQUENCES = (list, tuple, deque, range)
 PIECES = re.compile(rf"(?<![\w.])(?:{NUMBER.pattern})(?![\w.])", re.ASCII | re.IGNORECASE)
 """The numerals inside a token: `x=3.0000001`, `[1.5,2.5]`, but not the 2 of `x2`."""
@@ -205,15 +207,21 @@ def _decimal(value: Any) -> Decimal:
 
 
 def _canonical(value: Any) -> str:
-    """Equal texts for equal values: numbers by value, keys sorted."""
+    """Equal texts for equal values: numbers by value, keys sorted.
 
-    def simplify(part: Any) -> Any:
+    Raises:
+        ValueError: Sets are nested in sets too deeply: each level writes all that is below it.
+    """
+
+    def simplify(part: Any, sets: int = 0) -> Any:
         if isinstance(part, SEQUENCES):
-            return [simplify(item) for item in part]
+            return [simplify(item, sets) for item in part]
         if isinstance(part, set | frozenset):
-            return sorted((simplify(item) for item in part), key=json.dumps)
+            if sets == MAX_NESTED_SETS:
+                raise ValueError("sets are nested too deeply")
+            return sorted((simplify(item, sets + 1) for item in part), key=json.dumps)
         if isinstance(part, dict):
-            return {_key(key): simplify(item) for key, item in part.items()}
+            return {_key(key): simplify(item, sets) for key, item in part.items()}
         if isinstance(part, Decimal | Fraction):
             return {"number": str(part)}
         if isinstance(part, float) and part.is_integer():

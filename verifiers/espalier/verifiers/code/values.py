@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 EXACT_INTEGER = 1 << 53
 """Integers of at least this size are written as text: JavaScript's numbers are floats."""
 
+MAX_DEPTH = 1000
+"""Of what is under a key, in a set or in a container that is no list, tuple or dictionary: Python hashes and frees
+those by recursion without a limit, and its process dies of a few ten thousand levels."""
+
+MAX_EQUAL_HASHES = 64
+"""Keys of one set or dictionary with the same hash: with many of them it takes quadratic time."""
+
 PLAIN = frozenset({type(None), bool, str})
 
 
@@ -178,8 +185,10 @@ def decode(
         NotDataError: They are not the items of one value.
     """
     stack: list[Any] = []
+    depths: list[int] = []
     try:
         for item in items:
+            depths.append(0)
             if not isinstance(item, list):
                 stack.append(item)
                 continue
@@ -190,8 +199,12 @@ def decode(
                 count = item[-1]
                 if not (isinstance(count, int) and 0 <= count <= len(stack)):
                     raise NotDataError("the data of a value is cut off")
-                members = stack[len(stack) - count :]
-                del stack[len(stack) - count :]
+                first = len(stack) - count
+                members, below = stack[first:], depths[first:-1]
+                del stack[first:], depths[first:]
+                if max(below[::2] if tag == "dict" else below, default=0) > MAX_DEPTH and tag not in ("list", "tuple"):
+                    raise NotDataError("the data of a value is nested too deeply")
+                depths.append(1 + max(below, default=0))
                 stack.append(_build(item[:-1] if tag == "named" else tag, members))
             elif tag == "int":
                 stack.append(integer(item[1]))
@@ -201,7 +214,7 @@ def decode(
                 stack.append(foreign(item))
     except NotDataError:
         raise
-    except (ArithmeticError, AttributeError, IndexError, KeyError, LookupError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, SyntaxError, TypeError, ValueError) as error:
         raise NotDataError(f"the data of a value makes no sense: {error!r}") from None
     if len(stack) != 1:
         raise NotDataError("the data is not that of one value")
@@ -230,10 +243,13 @@ def _build(tag: Any, members: list[Any]) -> Any:
         case "tuple":
             return tuple(members)
         case "dict":
+            _refuse_equal_hashes(members[::2])
             return dict(zip(members[::2], members[1::2], strict=True))
         case "set":
+            _refuse_equal_hashes(members)
             return set(members)
         case "frozenset":
+            _refuse_equal_hashes(members)
             return frozenset(members)
         case "deque":
             from collections import deque
@@ -242,12 +258,31 @@ def _build(tag: Any, members: list[Any]) -> Any:
         case "Counter" | "OrderedDict":
             import collections
 
+            _refuse_equal_hashes(members[::2])
             return getattr(collections, tag)(dict(zip(members[::2], members[1::2], strict=True)))
         case "defaultdict":
             from collections import defaultdict
 
+            _refuse_equal_hashes(members[1::2])
             return defaultdict(members[0], zip(members[1::2], members[2::2], strict=True))
     raise NotDataError(f"the data has the unknown tag {tag!r}")
+
+
+def _refuse_equal_hashes(keys: list[Any]) -> None:
+    if len(keys) <= MAX_EQUAL_HASHES:
+        return
+    numbers: dict[int, int] = {}
+    for key in keys:
+        number = numbers[hash(key)] = numbers.get(hash(key), 0) + 1
+        if number > MAX_EQUAL_HASHES:
+            raise NotDataError("too many keys of a value have the same hash")
+
+
+def _integer(field: Any) -> int:
+    """Of text or an integer; nothing else, as numbers of another kind may take for ever to become one."""
+    if not isinstance(field, int | str):
+        raise NotDataError(f"a number of type {type(field).__name__} is no integer")
+    return int(field)
 
 
 def _value(tag: str, fields: list[Any]) -> Any:
@@ -263,7 +298,7 @@ def _value(tag: str, fields: list[Any]) -> Any:
         case "complex":
             return complex(float(fields[0]), float(fields[1]))
         case "range":
-            return range(*map(int, fields))
+            return range(*map(_integer, fields))
         case "ellipsis":
             return ...
         case "decimal":
@@ -273,7 +308,7 @@ def _value(tag: str, fields: list[Any]) -> Any:
         case "fraction":
             from fractions import Fraction
 
-            return Fraction(int(fields[0]), int(fields[1]))
+            return Fraction(_integer(fields[0]), _integer(fields[1]))
     import datetime
 
     if tag == "timedelta":

@@ -1,0 +1,84 @@
+"""Data of a program that should be a value: reading, comparing and showing it ends soon, in a verdict."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from espalier.verifiers.check import CallCase, Comparison, ProgramCheck
+from espalier.verifiers.code.cases import judge, prepare
+from espalier.verifiers.code.compare import same_text
+from espalier.verifiers.code.languages import LANGUAGES
+from espalier.verifiers.code.sandbox import CommandOutcome
+from espalier.verifiers.code.values import MAX_DEPTH, MAX_EQUAL_HASHES, NotDataError, decode, encode
+
+DEEP = 300_000
+MODULUS = (1 << 61) - 1
+"""Of the hashes of integers."""
+
+HOSTILE: dict[str, Any] = {
+    "deep tuples in a set": [1, *[["tuple", 1]] * DEEP, ["set", 1]],
+    "deep tuples as a key": [1, *[["tuple", 1]] * DEEP, 2, ["dict", 2]],
+    "deep deques": [1, *[["deque", 1]] * DEEP],
+    "deep defaultdicts": [*[None, "k"] * DEEP, 1, *[["defaultdict", 3]] * DEEP],
+    "sets in sets": ["x" * 500_000, *[["frozenset", 1]] * 900],
+    "keys of one hash": [*[["int", str(MODULUS * number)] for number in range(40_000)], ["set", 40_000]],
+    "a long fraction": [["fraction", 10**4000, "X"]],
+    "two names that Python reads as one": [1, 2, ["named", "N", ["\u210c", "H"], 2]],
+    "what is no data under deep lists": [["factory", "int"], *[["list", 1]] * 5000],
+}
+CHECK = ProgramCheck((CallCase("f", "[]", "[1]"),))
+
+JUDGE = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_CPU, (30, 30))
+from tests.verifiers.code.test_values import judged
+print(judged(sys.stdin.buffer.read()))
+"""
+
+
+def judged(result: bytes) -> str:
+    """What is wrong with what a function gave; for the process that may die of it."""
+    language = LANGUAGES["python"]
+    trial = prepare(CHECK.cases[0], 0, language, CHECK)
+    outcome = CommandOutcome(result=result, exit_code=0)
+    return judge(trial, outcome, CHECK, trial.command(1, 5, 1 << 30)).reason
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_value_is_a_wrong_one_and_costs_little(name: str) -> None:
+    data = json.dumps(HOSTILE[name]).replace('"X"', "9" * 1_000_000)
+    run = subprocess.run([sys.executable, "-c", JUDGE], input=data.encode(), capture_output=True)
+    assert run.returncode == 0, run.stderr[-500:]
+    assert run.stdout.strip() in (b"wrong value", b"the value is malformed")
+
+
+def test_a_long_word_of_digits_costs_little_to_compare() -> None:
+    source = "from tests.verifiers.code.test_values import *\nimport resource\n"
+    source += "resource.setrlimit(resource.RLIMIT_CPU, (30, 30))\n"
+    source += "print(same_text('3 4', '1' * 1_000_000 + 'x 1' + '1.' * 500_000, Comparison.FLOAT))"
+    run = subprocess.run([sys.executable, "-c", source], capture_output=True)
+    assert (run.returncode, run.stdout.strip()) == (0, b"False"), run.stderr[-500:]
+    assert same_text("x=3.0", "x=3.0000001", Comparison.FLOAT)
+
+
+def nested(depth: int, value: Any = 1) -> Any:
+    for _ in range(depth):
+        value = (value,)
+    return value
+
+
+def test_what_honest_programs_give_is_within_the_limits() -> None:
+    for value in (
+        {nested(MAX_DEPTH // 2)},
+        {nested(500): [nested(5000)]},
+        set(range(5000)),
+        {key: {} for key in "abc"},
+    ):
+        assert encode(decode(encode(value))) == encode(value)
+    with pytest.raises(NotDataError, match="same hash"):
+        decode([*[["int", str(MODULUS * number)] for number in range(MAX_EQUAL_HASHES + 1)], ["set", 65]])
