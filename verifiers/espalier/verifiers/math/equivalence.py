@@ -474,10 +474,6 @@ def _relations(gold: Node, claim: Node, options: MathOptions) -> Equality:
     right = solved_value(claim) if isinstance(claim, RelationNode) else claim
     if left is None or right is None:
         value = _of_expression(claim)
-        if left is None and (named := _of_expression(gold)) is not None and right is not None:
-            return unless_different(
-                equivalent(named, right, options), "an expression of which the answer gives a value"
-            )
         if left is None or value is None:
             return Equality(False, "an equation and a value")
         return unless_different(
