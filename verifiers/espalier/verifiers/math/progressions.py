@@ -5,18 +5,15 @@ from __future__ import annotations
 from itertools import pairwise
 
 from espalier.verifiers.math.evaluate import NotExact, Undefined, exact
-from espalier.verifiers.math.limits import LIMITS, LimitError
+from espalier.verifiers.math.limits import LIMITS
 from espalier.verifiers.math.tree import DOTS, Node, Number
 
 
 def written_out(items: tuple[Node, ...]) -> tuple[Node, ...] | None:
     """A list with dots before its last element, written out as an arithmetic progression.
 
-    None where it goes on, holds anything but numbers, or may be something else: two numbers before the dots tell only
-    of steps of one.
-
-    Raises:
-        LimitError: It has too many elements.
+    None where it goes on, holds anything but numbers, has too many elements, or may be something else: two numbers
+    before the dots tell only of steps of one.
     """
     if len(items) < 4 or items[-2] != DOTS or items.count(DOTS) > 1:
         return None
@@ -29,8 +26,6 @@ def written_out(items: tuple[Node, ...]) -> tuple[Node, ...] | None:
     if not step or not steady or (len(begun) == 2 and abs(step) != 1):
         return None
     left = (last - begun[-1]) / step
-    if left.denominator != 1 or left < 2:
+    if left.denominator != 1 or not 2 <= left <= LIMITS.elements:
         return None
-    if left > LIMITS.elements:
-        raise LimitError(f"more than {LIMITS.elements} elements")
     return (*items[:-2], *(Number(begun[-1] + step * place) for place in range(1, int(left) + 1)))

@@ -168,6 +168,8 @@ class Groups(Cursor):
                 break
         self.expect(end)
         self.bars = bars
+        if row:
+            raise ParseError("a row that ends before its last entry")
         if not rows or len({len(entries) for entries in rows}) != 1:
             raise ParseError("rows of unequal length")
         if len(rows) * len(rows[0]) > LIMITS.elements:
