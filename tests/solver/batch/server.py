@@ -46,12 +46,12 @@ class RedisServer:
         here = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._directory), "--save", ""]
         self._process = subprocess.Popen([self._binary, *here, *self._settings], stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + START_SECONDS
-        with redis.Redis(port=self.port) as client:
+        with redis.Redis(port=self.port, socket_timeout=5, socket_connect_timeout=5) as client:
             while True:
                 try:
                     client.ping()
                     return
-                except redis.ConnectionError:
+                except (redis.ConnectionError, redis.TimeoutError):  # another program may have taken the port
                     if time.monotonic() > deadline or self._process.poll() is not None:
                         raise
                     time.sleep(0.02)
