@@ -13,6 +13,7 @@ from espalier.runtime.engine import Event, GenerateRequest
 from espalier.runtime.prompt import PromptTemplate
 from espalier.solver.core.generation import Generation
 from espalier.solver.core.problem import Problem
+from espalier.solver.core.prompts import Templates
 from espalier.solver.core.responses import ResponseFile, Sampling
 from espalier.training.data.sampling import LANES, Draws, sample
 from tests.solver.scripted import ScriptedEngine, boxed
@@ -47,13 +48,23 @@ async def test_every_response_is_drawn_once_and_no_more_are_on_their_way_than_as
 ) -> None:
     engine = Watched.of(boxed("1"))
     await sample(
-        engine, PromptTemplate("{question}"), Generation(), PROBLEMS, Draws(3, 1, 0.5, at_once), file(tmp_path)
+        engine,
+        Templates(PromptTemplate("{question}")),
+        Generation(),
+        PROBLEMS,
+        Draws(3, 1, 0.5, at_once),
+        file(tmp_path),
     )
     kept = file(tmp_path).known
     assert sorted(kept) == sorted(("file", problem.id, number) for problem in PROBLEMS for number in range(3))
     assert max(engine.beside) < at_once
     await sample(
-        engine, PromptTemplate("{question}"), Generation(), PROBLEMS, Draws(3, 1, 0.5, at_once), file(tmp_path)
+        engine,
+        Templates(PromptTemplate("{question}")),
+        Generation(),
+        PROBLEMS,
+        Draws(3, 1, 0.5, at_once),
+        file(tmp_path),
     )
     assert len(engine.requests) == 30
 
@@ -62,7 +73,12 @@ async def test_a_request_waits_for_the_rest_of_its_round(tmp_path: Path) -> None
     """Requests that come one by one keep a server from decoding."""
     engine = Watched.of(boxed("1"))
     await sample(
-        engine, PromptTemplate("{question}"), Generation(), PROBLEMS, Draws(8, 1, 0.5, 4 * LANES), file(tmp_path)
+        engine,
+        Templates(PromptTemplate("{question}")),
+        Generation(),
+        PROBLEMS,
+        Draws(8, 1, 0.5, 4 * LANES),
+        file(tmp_path),
     )
     assert len(engine.beside) == 80
     alone = [now for before, now in zip(engine.beside, engine.beside[1:], strict=False) if now <= before]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from espalier.solver.core.policies import Adaptive, BestOfK, Greedy, Refine
     from espalier.solver.core.policy import Budget, Policy
     from espalier.solver.core.problem import Problem, read_problem_file
+    from espalier.solver.core.prompts import templates_of
     from espalier.solver.core.result import Result, Spent
     from espalier.solver.core.selection import DecidedBy, Selection
     from espalier.solver.trace.writer import TraceWriter
@@ -29,6 +30,7 @@ _WHERE = {
     **dict.fromkeys(("Adaptive", "BestOfK", "Greedy", "Refine"), "core.policies"),
     **dict.fromkeys(("Budget", "Policy"), "core.policy"),
     **dict.fromkeys(("Problem", "read_problem_file"), "core.problem"),
+    "templates_of": "core.prompts",
     **dict.fromkeys(("Result", "Spent"), "core.result"),
     **dict.fromkeys(("DecidedBy", "Selection"), "core.selection"),
     "TraceWriter": "trace.writer",
@@ -53,6 +55,7 @@ __all__ = [
     "Spent",
     "TraceWriter",
     "read_problem_file",
+    "templates_of",
 ]
 
 

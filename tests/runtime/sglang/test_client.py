@@ -40,6 +40,7 @@ from espalier.solver.core.loop import Solver
 from espalier.solver.core.policies import Greedy
 from espalier.solver.core.policy import Budget
 from espalier.solver.core.problem import Problem
+from espalier.solver.core.prompts import Templates
 from espalier.training.rl.reward import RolloutStatus
 from espalier.training.rl.rollout import Collector
 from espalier.training.rl.verifiers import RetryingVerifiers
@@ -160,7 +161,8 @@ async def test_a_solve_draws_further_conclusions_from_branches_on_a_server(addre
 
     problem = Problem("p", QUESTIONS[2], ReferenceCheck("0"))
     async with SglangEngine(address) as engine:
-        solver = Solver(engine, Refusing(), PromptTemplate.load(SEEDLING), Generation(limits=Limits(max_tokens=400)))
+        templates = Templates(PromptTemplate.load(SEEDLING))
+        solver = Solver(engine, Refusing(), templates, Generation(limits=Limits(max_tokens=400)))
         result = await solver.solve(problem, Greedy(), Budget(rejoins=2))
     first, *again = (entry.candidate for entry in result.judged)
     assert [candidate.spec.rejoin for candidate in again] == [0, 0]

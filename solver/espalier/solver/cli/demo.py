@@ -78,7 +78,7 @@ async def _solve_all(engine: str, seed: int) -> int:
             programs = next(info for info in await verifiers.check() if info.name == "code")
         if not programs.healthy:
             typer.echo(f"Math problems only, because programs cannot be run here: {programs.reason}")
-        solver = Solver(opened, verifiers, templates_of(opened, {}))
+        solver = Solver(opened, verifiers, templates_of(opened))
         solved = 0
         for number, task in enumerate((*MATH, PROGRAMMING if programs.healthy else WITHOUT_SANDBOX)):
             (problem,) = fresh_problems(f"{task}{SETTINGS}", derive_seed(seed, number), 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from espalier.runtime.engine import Engine
 from espalier.runtime.open import template_of
@@ -63,7 +64,7 @@ def instruction_files(given: Sequence[str] | None, flag: str = "--model-instruct
     return files
 
 
-def templates_of(engine: Engine, files: Mapping[Way, Path]) -> Templates:
+def templates_of(engine: Engine, files: Mapping[Way, Path] = MappingProxyType({})) -> Templates:
     """The prompts of an engine's model: instruction texts from files where there are some.
 
     Else answers in words have the text that the model's own directory holds, and programs one of ours: the model's own
