@@ -65,7 +65,21 @@ def my_containers(owner_pid: int) -> dict[str, str]:
 
 
 def my_groups(owner_pid: int) -> list[Path]:
-    return [path for path in Path("/sys/fs/cgroup").rglob("espalier-box-*") if f".{owner_pid}." in path.name]
+    """Control groups of this owner's boxes; those of other tests come and go meanwhile."""
+    return [
+        Path(top, name)
+        for top, names, _ in os.walk("/sys/fs/cgroup")
+        for name in names
+        if name.startswith("espalier-box-") and f".{owner_pid}." in name
+    ]
+
+
+def processes_in(group: Path) -> set[int]:
+    """Of a control group that may be gone."""
+    try:
+        return set(map(int, (group / "cgroup.procs").read_text().split()))
+    except OSError:
+        return set()
 
 
 def left_behind(kind: str, owner_pid: int) -> list[object]:
@@ -93,7 +107,7 @@ def kill_boxes(kind: str) -> int:
             with contextlib.suppress(docker.errors.APIError):  # gone in the meantime, or not yet started
                 docker.from_env().api.kill(container)
         return len(containers)
-    pids = {int(pid) for group in my_groups(os.getpid()) for pid in (group / "cgroup.procs").read_text().split()}
+    pids = set[int]().union(*map(processes_in, my_groups(os.getpid())))
     for pid in sorted(pids):  # the oldest is the box itself; a runner that outlives its program would report the death
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
