@@ -10,23 +10,21 @@ Exit status: 0 nothing found, 1 something found.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
 import re
 import sys
 import time
-import traceback
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
 import grpc
 import structlog
+from fuzz_rounds import parse_arguments, quietly, run_rounds
 from google.protobuf.message import Message
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import given, seed
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -62,7 +60,7 @@ def fuzz_parser(examples: int, number: int, seen: Counter[str]) -> None:
     """Any text parses or is refused in words, soon."""
 
     @seed(number)
-    @_quietly(examples)
+    @quietly(examples)
     @given(strategies.answers)
     def run(text: str) -> None:
         start = time.thread_time()
@@ -82,7 +80,7 @@ def fuzz_extraction(examples: int, number: int, seen: Counter[str]) -> None:
     check = ReferenceCheck("1")
 
     @seed(number)
-    @_quietly(examples)
+    @quietly(examples)
     @given(strategies.near_responses, st.booleans())
     def run(text: str, complete: bool) -> None:
         start = time.thread_time()
@@ -104,7 +102,7 @@ def fuzz_words(judge: Judge, examples: int, number: int, seen: Counter[str]) -> 
     """Words of numbers in any order are a number or none; a number that is written in words is read as that number."""
 
     @seed(number)
-    @_quietly(examples)
+    @quietly(examples)
     @given(strategies.numerals, st.integers(-(10**15) + 1, 10**15 - 1) | st.integers(-2000, 2000))
     def run(text: str, value: int) -> None:
         start = time.thread_time()
@@ -123,7 +121,7 @@ def fuzz_pairs(answers: st.SearchStrategy[str], judge: Judge, examples: int, num
     """Comparison keeps its laws on these answers."""
 
     @seed(number)
-    @_quietly(examples)
+    @quietly(examples)
     @given(answers, answers)
     def run(first: str, second: str) -> None:
         judge.assert_lawful(first, second, seen)
@@ -182,7 +180,7 @@ def fuzz_messages(probe: Probe, examples: int, number: int, seen: Counter[str]) 
     """Any message is answered with OK or the name of a field, and leaves no task behind."""
 
     @seed(number)
-    @_quietly(examples)
+    @quietly(examples)
     @given(requests, st.integers(0, 60))
     def run(request: tuple[str, Message], turns: int) -> None:
         method, message = request
@@ -203,7 +201,7 @@ def fuzz_bytes(probe: Probe, examples: int, number: int, seen: Counter[str]) -> 
     """Bytes that are no message do no harm."""
 
     @seed(number)
-    @_quietly(examples)
+    @quietly(examples)
     @given(st.sampled_from(sorted(REQUESTS)), st.binary(max_size=400))
     def run(method: str, body: bytes) -> None:
         probe.send(method, body, VERIFY_SECONDS)
@@ -217,7 +215,7 @@ def fuzz_answers(probe: Probe, examples: int, number: int, seen: Counter[str]) -
     """Any answer against any gold gets a verdict, within the time limit."""
 
     @seed(number)
-    @_quietly(examples)
+    @quietly(examples)
     @given(strategies.answers, strategies.answers.filter(str.strip), st.booleans())
     def run(text: str, gold: str, bare: bool) -> None:
         claim = common_pb2.Claim(text=text.encode("utf-8", "replace").decode(), bare=bare)
@@ -231,46 +229,17 @@ def fuzz_answers(probe: Probe, examples: int, number: int, seen: Counter[str]) -
     run()
 
 
-def _quietly(examples: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    return settings(
-        max_examples=examples,
-        deadline=None,
-        database=None,
-        phases=(Phase.generate, Phase.shrink),
-        suppress_health_check=list(HealthCheck),
-    )
-
-
 def main() -> int:
     """Run rounds until the time is over."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--seed", type=int, default=None, help="seed of the first round (default: the time)")
-    parser.add_argument("--examples", type=int, default=500, help="inputs per target and round")
-    parser.add_argument("--targets", default=",".join(TARGETS), help="what to fuzz (default: all)")
-    arguments = parser.parse_args()
-    targets = arguments.targets.split(",")
-    if unknown := set(targets) - set(TARGETS):
-        parser.error(f"--targets: there is no {', '.join(sorted(unknown))}; choose of {', '.join(TARGETS)}")
+    arguments, targets = parse_arguments((__doc__ or "").splitlines()[0], TARGETS)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     logging.disable(logging.CRITICAL)  # gRPC logs every message that does not parse
-
-    number = int(time.time()) if arguments.seed is None else arguments.seed
-    end = time.monotonic() + 60 * arguments.minutes
-    seen: Counter[str] = Counter()
-    found = 0
     with Probe(LocalVerifiers([*load(["math"]), BareVerifier()])) as probe, Judge() as judge:
-        while time.monotonic() < end:
-            print(f"seed {number}: {dict(seen)}", flush=True)
-            for target in targets:
-                try:
-                    _fuzz(target, probe, judge, arguments.examples, number, seen)
-                except Exception:
-                    found += 1
-                    traceback.print_exc()
-            number += 1
-    print(f"{found or 'nothing'} found in {sum(seen.values())} inputs: {dict(seen)}")
-    return 1 if found else 0
+
+        def fuzz(target: str, examples: int, number: int, seen: Counter[str]) -> None:
+            _fuzz(target, probe, judge, examples, number, seen)
+
+        return run_rounds(arguments, targets, fuzz)
 
 
 TARGETS = ("parser", "messages", "bytes", "answers", "extraction", "comparison", "words", "units")

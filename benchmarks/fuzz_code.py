@@ -10,18 +10,17 @@ Exit status: 0 nothing found, 1 something found.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import sys
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from fuzz_rounds import parse_arguments, quietly, run_rounds
+from hypothesis import given, seed
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -86,7 +85,7 @@ def fuzz_replies(examples: int, number: int, seen: Counter[str]) -> None:
         return await box.run(Command(("true",)))
 
     @seed(number)
-    @_quietly(examples)
+    @quietly(examples)
     @given(
         st.dictionaries(st.sampled_from(NUMBERS), plain | st.integers(0, 9) | st.lists(plain, max_size=1), max_size=2),
         st.integers(0, 9).map(bool),
@@ -121,7 +120,7 @@ def fuzz_values(examples: int, number: int, seen: Counter[str]) -> None:
     language = LANGUAGES["python"]
 
     @seed(number)
-    @_quietly(examples)
+    @quietly(examples)
     @given(json_values, value_items, st.sampled_from(Comparison), st.none() | st.binary(max_size=40))
     def run(expected: Any, items: list[Any], comparison: Comparison, raw: bytes | None) -> None:
         check = ProgramCheck((CallCase("f", "[]", json.dumps(expected)),), comparison=comparison)
@@ -139,7 +138,7 @@ def fuzz_outputs(examples: int, number: int, seen: Counter[str]) -> None:
     """Any two outputs are compared, soon, also long ones; each is the same as itself."""
 
     @seed(number)
-    @_quietly(examples)
+    @quietly(examples)
     @given(numerals, numerals, st.integers(1, 20_000), st.sampled_from(Comparison))
     def run(expected: str, part: str, times: int, comparison: Comparison) -> None:
         got = part * times
@@ -157,7 +156,7 @@ def fuzz_patches(examples: int, number: int, seen: Counter[str]) -> None:
     """A patch applies or is refused in words, soon."""
 
     @seed(number)
-    @_quietly(examples)
+    @quietly(examples)
     @given(
         st.booleans(),
         st.lists(st.sampled_from([" a", "-a", "+b", " b", "-b", " ", "@@"]) | lines | texts, max_size=20),
@@ -191,7 +190,7 @@ def fuzz_cases(examples: int, number: int, seen: Counter[str]) -> None:
     )
 
     @seed(number)
-    @_quietly(examples)
+    @quietly(examples)
     @given(cases | whole | json_values, st.none() | st.binary(max_size=60))
     def run(check: Any, raw: bytes | None) -> None:
         try:
@@ -213,43 +212,10 @@ TARGETS: dict[str, Callable[[int, int, Counter[str]], None]] = {
 }
 
 
-def _quietly(examples: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    return settings(
-        max_examples=examples,
-        deadline=None,
-        database=None,
-        phases=(Phase.generate, Phase.shrink),
-        suppress_health_check=list(HealthCheck),
-    )
-
-
 def main() -> int:
     """Run rounds until the time is over."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--seed", type=int, default=None, help="seed of the first round (default: the time)")
-    parser.add_argument("--examples", type=int, default=500, help="inputs per target and round")
-    parser.add_argument("--targets", default=",".join(TARGETS), help="what to fuzz (default: all)")
-    arguments = parser.parse_args()
-    targets = arguments.targets.split(",")
-    if unknown := set(targets) - set(TARGETS):
-        parser.error(f"--targets: there is no {', '.join(sorted(unknown))}; choose of {', '.join(TARGETS)}")
-
-    number = int(time.time()) if arguments.seed is None else arguments.seed
-    end = time.monotonic() + 60 * arguments.minutes
-    seen: Counter[str] = Counter()
-    found = 0
-    while time.monotonic() < end:
-        print(f"seed {number}: {dict(seen)}", flush=True)
-        for target in targets:
-            try:
-                TARGETS[target](arguments.examples, number, seen)
-            except Exception:
-                found += 1
-                traceback.print_exc()
-        number += 1
-    print(f"{found or 'nothing'} found in {sum(seen.values())} inputs: {dict(seen)}")
-    return 1 if found else 0
+    arguments, targets = parse_arguments((__doc__ or "").splitlines()[0], TARGETS)
+    return run_rounds(arguments, targets, lambda target, *rest: TARGETS[target](*rest))
 
 
 if __name__ == "__main__":

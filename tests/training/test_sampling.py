@@ -18,6 +18,7 @@ from espalier.solver.core.responses import ResponseFile, Sampling
 from espalier.training.data.sampling import LANES, Draws, sample
 from tests.solver.scripted import ScriptedEngine, boxed
 
+TEMPLATES = Templates(PromptTemplate("{question}"))
 PROBLEMS = [Problem(str(number), f"What is {number}?") for number in range(10)]
 
 
@@ -47,39 +48,18 @@ async def test_every_response_is_drawn_once_and_no_more_are_on_their_way_than_as
     tmp_path: Path, at_once: int
 ) -> None:
     engine = Watched.of(boxed("1"))
-    await sample(
-        engine,
-        Templates(PromptTemplate("{question}")),
-        Generation(),
-        PROBLEMS,
-        Draws(3, 1, 0.5, at_once),
-        file(tmp_path),
-    )
+    await sample(engine, TEMPLATES, Generation(), PROBLEMS, Draws(3, 1, 0.5, at_once), file(tmp_path))
     kept = file(tmp_path).known
     assert sorted(kept) == sorted(("file", problem.id, number) for problem in PROBLEMS for number in range(3))
     assert max(engine.beside) < at_once
-    await sample(
-        engine,
-        Templates(PromptTemplate("{question}")),
-        Generation(),
-        PROBLEMS,
-        Draws(3, 1, 0.5, at_once),
-        file(tmp_path),
-    )
+    await sample(engine, TEMPLATES, Generation(), PROBLEMS, Draws(3, 1, 0.5, at_once), file(tmp_path))
     assert len(engine.requests) == 30
 
 
 async def test_a_request_waits_for_the_rest_of_its_round(tmp_path: Path) -> None:
     """Requests that come one by one keep a server from decoding."""
     engine = Watched.of(boxed("1"))
-    await sample(
-        engine,
-        Templates(PromptTemplate("{question}")),
-        Generation(),
-        PROBLEMS,
-        Draws(8, 1, 0.5, 4 * LANES),
-        file(tmp_path),
-    )
+    await sample(engine, TEMPLATES, Generation(), PROBLEMS, Draws(8, 1, 0.5, 4 * LANES), file(tmp_path))
     assert len(engine.beside) == 80
     alone = [now for before, now in zip(engine.beside, engine.beside[1:], strict=False) if now <= before]
     assert len(alone) <= 80 // 4  # at most one drop of those on their way for each round of four

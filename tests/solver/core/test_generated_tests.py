@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 
@@ -20,13 +20,14 @@ from espalier.solver.core.report import usage_line, verdict_line
 from espalier.solver.core.selection import DecidedBy
 from espalier.solver.core.verification import TEST_TOKENS, TOKENS_SHARE, Verification
 from espalier.verifiers.check import AssertCase, ProgramCheck
-from espalier.verifiers.code.settings import SandboxSettings
-from espalier.verifiers.code.verifier import CodeVerifier
 from espalier.verifiers.local import LocalVerifiers
 from espalier.verifiers.verdict import Status
+from tests.solver.core.programs import engine_of as programs_engine
+from tests.solver.core.programs import sandboxed
 from tests.solver.core.test_loop import MemoryJournal
-from tests.solver.mathematics import SharedMath
 from tests.solver.scripted import ScriptedEngine, ScriptedJudge
+
+__all__ = ["sandboxed"]
 
 TWICE = Problem("p", "Write a Python function double(x) that gives twice x.")
 RIGHT = "```python\ndef double(x):\n    return 2 * x\n```"
@@ -35,22 +36,7 @@ SQUARE = "```python\ndef double(x):\n    return x * x\n```"
 BROKEN = "```python\ndef double(x):\n    return y\n```"
 TESTS = "```python\nassert double(1) == 2\nassert double(2) == 4\nassert double(3) == 6\nassert double(5) == 11\n```"
 
-
-def engine_of(*programs: str, tests: str = TESTS) -> ScriptedEngine:
-    """Writes `tests` where it is asked for tests, and the n-th program for the n-th candidate."""
-    candidates = iter(programs)
-
-    def script(request: GenerateRequest, _: int) -> str:
-        return tests if "/tests/" in request.request_id else next(candidates)
-
-    return ScriptedEngine(script)
-
-
-@pytest.fixture
-async def sandboxed(mathematics: SharedMath) -> AsyncIterator[LocalVerifiers]:
-    code = CodeVerifier(SandboxSettings(kind="bwrap", warm=1))
-    async with LocalVerifiers([mathematics, code]) as verifiers:
-        yield verifiers
+engine_of = partial(programs_engine, tests=TESTS)
 
 
 @pytest.mark.bwrap

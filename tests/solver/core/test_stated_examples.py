@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
 
-from espalier.runtime.engine import GenerateRequest
 from espalier.solver.core.events import Accepted
 from espalier.solver.core.journal import Entry
 from espalier.solver.core.json_form import to_json
@@ -20,35 +18,19 @@ from espalier.solver.core.report import verdict_line
 from espalier.solver.core.selection import DecidedBy
 from espalier.solver.core.verification import Verification
 from espalier.verifiers.check import AssertCase, ProgramCheck
-from espalier.verifiers.code.settings import SandboxSettings
-from espalier.verifiers.code.verifier import CodeVerifier
 from espalier.verifiers.local import LocalVerifiers
 from espalier.verifiers.verdict import Status
+from tests.solver.core.programs import engine_of, sandboxed
 from tests.solver.mathematics import SharedMath
 from tests.solver.scripted import ERROR, ScriptedEngine, ScriptedJudge, boxed
+
+__all__ = ["sandboxed"]
 
 DOUBLE = Problem("p", "Write a Python function double(x).\n\ndouble(2) == 4\ndouble(3) ➞ 6\ndouble(-1) -> -2\n")
 RIGHT = "```python\ndef double(x):\n    return 2 * x\n```"
 ABSOLUTE = "```python\ndef double(x):\n    return abs(2 * x)\n```"
 SQUARE = "```python\ndef double(x):\n    return x * x\n```"
 BROKEN = "```python\ndef double(x):\n    return y\n```"
-
-
-def engine_of(*programs: str, tests: str = "") -> ScriptedEngine:
-    """Writes `tests` where it is asked for tests, and the n-th program for the n-th candidate."""
-    candidates = iter(programs)
-
-    def script(request: GenerateRequest, _: int) -> str:
-        return tests if "/tests/" in request.request_id else next(candidates)
-
-    return ScriptedEngine(script)
-
-
-@pytest.fixture
-async def sandboxed(mathematics: SharedMath) -> AsyncIterator[LocalVerifiers]:
-    code = CodeVerifier(SandboxSettings(kind="bwrap", warm=1))
-    async with LocalVerifiers([mathematics, code]) as verifiers:
-        yield verifiers
 
 
 @pytest.mark.bwrap
