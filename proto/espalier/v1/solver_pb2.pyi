@@ -34,7 +34,7 @@ class SolveRequest(_message.Message):
     def __init__(self, problem: _Optional[_Union[_common_pb2.Problem, _Mapping]] = ..., settings: _Optional[_Union[Settings, _Mapping]] = ..., deltas: bool = ...) -> None: ...
 
 class Settings(_message.Message):
-    __slots__ = ("policy", "k", "max_tokens", "seconds", "rounds", "seed", "temperature", "candidate_tokens", "generated_tests", "stop", "rejoins", "ways", "comparisons")
+    __slots__ = ("policy", "k", "max_tokens", "seconds", "rounds", "seed", "temperature", "candidate_tokens", "generated_tests", "stop", "rejoins", "ways", "comparisons", "certainty")
     POLICY_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -48,6 +48,7 @@ class Settings(_message.Message):
     REJOINS_FIELD_NUMBER: _ClassVar[int]
     WAYS_FIELD_NUMBER: _ClassVar[int]
     COMPARISONS_FIELD_NUMBER: _ClassVar[int]
+    CERTAINTY_FIELD_NUMBER: _ClassVar[int]
     policy: str
     k: int
     max_tokens: int
@@ -61,7 +62,8 @@ class Settings(_message.Message):
     rejoins: int
     ways: _containers.RepeatedScalarFieldContainer[str]
     comparisons: int
-    def __init__(self, policy: _Optional[str] = ..., k: _Optional[int] = ..., max_tokens: _Optional[int] = ..., seconds: _Optional[float] = ..., rounds: _Optional[int] = ..., seed: _Optional[int] = ..., temperature: _Optional[float] = ..., candidate_tokens: _Optional[int] = ..., generated_tests: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., rejoins: _Optional[int] = ..., ways: _Optional[_Iterable[str]] = ..., comparisons: _Optional[int] = ...) -> None: ...
+    certainty: float
+    def __init__(self, policy: _Optional[str] = ..., k: _Optional[int] = ..., max_tokens: _Optional[int] = ..., seconds: _Optional[float] = ..., rounds: _Optional[int] = ..., seed: _Optional[int] = ..., temperature: _Optional[float] = ..., candidate_tokens: _Optional[int] = ..., generated_tests: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., rejoins: _Optional[int] = ..., ways: _Optional[_Iterable[str]] = ..., comparisons: _Optional[int] = ..., certainty: _Optional[float] = ...) -> None: ...
 
 class BranchPath(_message.Message):
     __slots__ = ("turns",)

@@ -225,6 +225,7 @@ async def test_dead_jobs_show_their_reason_and_can_be_retried(
     [
         (("submit", "nowhere.jsonl"), "nowhere.jsonl"),
         (("submit", "-", "--k", "0"), "--k is 0; give more than 0 and at most 1024"),
+        (("submit", "-", "--certainty", "0.5"), "--certainty is 0.5; give more than 0.5 and less than 1"),
         (("submit", "-", "--tokens", "1"), "--tokens must be between 64 and"),
         (("submit", "-", "--candidate-tokens", "0"), "--candidate-tokens is 0"),
         (("submit", "-", "--seconds", "-1"), "--seconds is -1.0; give more than 0\n"),

@@ -110,6 +110,7 @@ def test_tls_protects_both_doors(directory: Path, tmp_path: Path, unused_tcp_por
         (["--address", "127.0.0.1:99999"], 2, "HOST:PORT"),
         (["--policy", "guess"], 2, "default policy"),
         (["--k", "65"], 2, "default k"),
+        (["--certainty", "1.5"], 2, "default certainty"),
         (["--engine", "cloud"], 2, "unknown engine"),
         (["--only", "absent"], 2, "no verifier called"),
         (["--token-file", "/nowhere"], 2, "/nowhere"),

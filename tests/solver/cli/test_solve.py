@@ -50,6 +50,8 @@ def test_every_command_explains_itself(name: str) -> None:
         (["--rejoins", "17", "x"], "--rejoins must be between 0 and 16"),
         (["--seconds", "0", "x"], "seconds must be above 0"),
         (["--policy", "magic", "x"], "unknown policy 'magic'; there are: greedy, best_of_k, adaptive, refine"),
+        (["--certainty", "1", "x"], "certainty must be between 0.5 and 1, got 1.0"),
+        (["--policy", "greedy", "--certainty", "0.9", "x"], "policy greedy has no certainty"),
         (["--check", "answer:3", "x"], "--check: unknown kind 'answer'"),
         (["--check", '{"reference": {}}', "x"], "check.reference.answer"),
         (["--engine", "magic", "x"], "unknown engine 'magic'; write local"),

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from espalier.common.errors import FieldError
 from espalier.runtime.engine import FinishReason, Usage
 from espalier.solver.core.candidate import Candidate, Spec
 from espalier.solver.core.policies import POLICIES, Adaptive, BestOfK, Greedy, Refine, policy
@@ -200,6 +201,8 @@ def test_adaptive_stops_when_the_leading_class_is_ahead_with_enough_certainty() 
     assert (state.stopped, len(state.outcomes)) == (Stop.CONSENSUS, 4)
     state, _ = run(Adaptive(certainty=0.99), Budget(candidates=64), Status.UNKNOWN, group=0)
     assert len(state.outcomes) == 6
+    state, _ = run(Adaptive(certainty=0.85), Budget(candidates=64), Status.UNKNOWN, group=0)
+    assert len(state.outcomes) == 2
 
 
 weights = st.lists(st.tuples(st.integers(0, 3), st.sampled_from([0.25, 0.5, 1.0])), min_size=1, max_size=20)
@@ -329,6 +332,21 @@ def test_impossible_settings_are_refused_by_name(kind: str, settings: dict[str, 
         ValueError, match="|".join([*settings, "unknown policy 'nonsense'"]).replace("temperatures", "temp")
     ):
         policy(kind, **settings)
+
+
+@pytest.mark.parametrize("name", ["adaptive", "refine"])
+def test_the_certainty_of_a_request_comes_before_the_servers(name: str) -> None:
+    limits = ServerLimits(policy=name, certainty=0.85)
+    assert limits.plan(Settings()).policy == policy(name, certainty=0.85)
+    assert limits.plan(Settings(certainty=0.99)).policy == policy(name, certainty=0.99)
+    assert ServerLimits(policy=name).plan(Settings()).policy == policy(name)
+
+
+@pytest.mark.parametrize("name", ["greedy", "best_of_k"])
+def test_a_policy_that_does_not_stop_by_votes_refuses_a_certainty_but_for_the_servers_own(name: str) -> None:
+    assert ServerLimits(certainty=0.85).plan(Settings(policy=name)).policy == policy(name)
+    with pytest.raises(FieldError, match=f"certainty: ends votes, and {name} does not"):
+        ServerLimits().plan(Settings(policy=name, certainty=0.85))
 
 
 def test_every_policy_is_a_frozen_value() -> None:

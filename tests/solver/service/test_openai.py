@@ -182,6 +182,8 @@ async def test_system_messages_stand_before_the_problem(hub: LocalVerifiers) -> 
         ({"extra_body": {"ways": ["guess"]}}, "ways"),
         ({"extra_body": {"generated_tests": 201}}, "generated_tests"),
         ({"extra_body": {"comparisons": 65}}, "comparisons"),
+        ({"extra_body": {"certainty": 0.5}}, "certainty"),
+        ({"extra_body": {"certainty": "high"}}, "certainty"),
         ({"extra_body": {"seed": -1}}, "seed"),
         ({"extra_body": {"seed": 1 << 64}}, "seed"),
         ({"extra_body": {"policy": "guess"}}, "policy"),

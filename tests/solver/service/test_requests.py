@@ -244,6 +244,7 @@ FIELDS = (
     "ways",
     "generated_tests",
     "comparisons",
+    "certainty",
     "seed",
     "temperature",
     "max_tokens",

@@ -75,6 +75,15 @@ async def test_votes_never_count_as_verified(hub: LocalVerifiers) -> None:
     assert result.decided_by == pb.SolveResponse.DECIDED_BY_CONSENSUS
 
 
+@pytest.mark.parametrize(("certainty", "candidates"), [(None, 4), (0.85, 2)])
+async def test_a_request_chooses_how_certain_a_vote_has_to_be(
+    hub: LocalVerifiers, certainty: float | None, candidates: int
+) -> None:
+    async with telling("\\boxed{1/2}") as engine, serving(engine, hub) as served:
+        result = await served.stub.SolveOnce(asking("Which share is it?", None, k=8, certainty=certainty))
+    assert (result.stopped, len(result.candidates)) == ("consensus", candidates)
+
+
 async def test_a_request_chooses_ways_and_comparisons(hub: LocalVerifiers) -> None:
     async with telling(RIGHT) as engine, serving(engine, hub) as served:
         asked = asking(reference=None, policy="best_of_k", k=2, ways=["words", "program"], comparisons=3)
@@ -190,6 +199,8 @@ async def test_tokens_travel_only_when_asked_for(hub: LocalVerifiers) -> None:
         (asking(candidate_tokens=513), "settings.candidate_tokens"),
         (asking(generated_tests=201), "settings.generated_tests"),
         (asking(comparisons=65), "settings.comparisons"),
+        (asking(certainty=1), "settings.certainty"),
+        (asking(policy="best_of_k", certainty=0.9), "settings.certainty"),
         (asking(comparisons=10, max_tokens=200), "settings.max_tokens"),
         (asking(ways=["guess"]), "settings.ways"),
         (asking(ways=["words"], generated_tests=1), "settings.ways"),

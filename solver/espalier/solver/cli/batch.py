@@ -29,6 +29,7 @@ from espalier.common.terminal import printable
 from espalier.solver.cli.options import (
     AllowEvicting,
     CalibrationFile,
+    Certainty,
     Comparisons,
     Constrained,
     EngineOption,
@@ -100,6 +101,7 @@ def submit(
         str, typer.Option(help="Your name for the batch: the same key again submits nothing twice. Default: a new one.")
     ] = "",
     policy: Annotated[str | None, typer.Option(help="greedy, best_of_k, adaptive or refine.")] = None,
+    certainty: Certainty = None,
     k: Annotated[int | None, typer.Option("--k", help="Candidates of each problem at most.")] = None,
     tokens: Annotated[int | None, typer.Option(help="New tokens of all candidates of a problem.")] = None,
     candidate_tokens: Annotated[int | None, typer.Option(help="New tokens of one candidate.")] = None,
@@ -143,6 +145,7 @@ def submit(
 
         settings = Settings(
             policy=policy,
+            certainty=certainty,
             k=k,
             max_tokens=tokens,
             seconds=seconds,
@@ -406,6 +409,7 @@ def worker(
     slots: Annotated[int, typer.Option(help="Jobs at a time.", min=1)] = 4,
     grace: Annotated[float, typer.Option(help="Seconds for running jobs after SIGTERM.", min=0.0)] = 30.0,
     policy: Annotated[str, typer.Option(help="Of jobs that name none.")] = "adaptive",
+    certainty: Certainty = None,
     k: Annotated[int, typer.Option("--k", help="Candidates of a job that does not say.", min=1)] = 8,
     max_k: Annotated[int, typer.Option("--max-k", help="Candidates that a job may ask for.", min=1)] = 64,
     temperature: Temperatures = None,
@@ -466,6 +470,7 @@ def worker(
         limits = ServerLimits(
             policy=policy,
             policy_settings=diversity(temperature, hint),
+            certainty=certainty,
             k=k,
             max_k=max_k,
             seconds=seconds,

@@ -80,6 +80,14 @@ Comparisons = Annotated[
         help="Where votes leave it open, the model compares answers, up to N times.",
     ),
 ]
+Certainty = Annotated[
+    float | None,
+    typer.Option(
+        "--certainty",
+        help="adaptive and refine: probability of the leading answer that ends a vote, 0.95 by default; at 0.85 two "
+        "equal answers do.",
+    ),
+]
 Ways = Annotated[
     str | None,
     typer.Option(

@@ -15,6 +15,7 @@ from espalier.common.cli import Debug, UsageError, errors
 from espalier.solver.cli.options import (
     AllowEvicting,
     CalibrationFile,
+    Certainty,
     Constrained,
     EngineOption,
     Hints,
@@ -98,6 +99,7 @@ def serve(
     verifiers: Verifiers = None,
     only: OnlyVerifiers = None,
     policy: Annotated[str, typer.Option(help="Of solves that name none.")] = "adaptive",
+    certainty: Certainty = None,
     k: Annotated[int, typer.Option("--k", help="Candidates of a solve that does not say.", min=1)] = 8,
     max_k: Annotated[int, typer.Option("--max-k", help="Candidates that a solve may ask for.", min=1)] = 64,
     temperature: Temperatures = None,
@@ -168,6 +170,7 @@ def serve(
             limits=ServerLimits(
                 policy=policy,
                 policy_settings=diversity(temperature, hint),
+                certainty=certainty,
                 k=k,
                 max_k=max_k,
                 seconds=seconds,

@@ -28,6 +28,7 @@ from espalier.common.cli import (
 )
 from espalier.solver.cli.options import (
     CalibrationFile,
+    Certainty,
     Comparisons,
     Constrained,
     EngineOption,
@@ -76,6 +77,7 @@ def solve(
     ],
     k: Annotated[int, typer.Option("--k", help="Candidates at most.")] = 8,
     policy: Annotated[str, typer.Option(help="How to spend them: greedy, best_of_k, adaptive or refine.")] = "adaptive",
+    certainty: Certainty = None,
     check: Annotated[
         str | None,
         typer.Option(
@@ -129,6 +131,8 @@ def solve(
         from espalier.verifiers.check import PatchCheck
 
         settings = diversity(temperature, hint)
+        if certainty is not None:
+            settings["certainty"] = certainty
         if ways:
             if generated_tests:
                 raise UsageError("--ways are for answers that are no programs; leave out --generated-tests")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from espalier.common.errors import FieldError
-from espalier.solver.core.policies import POLICIES, policy
+from espalier.solver.core.policies import POLICIES, policy, takes
 from espalier.solver.core.policies.greedy import Greedy
 from espalier.solver.core.policy import Budget, BudgetError, Policy
 from espalier.solver.core.verification import MAX_TESTS, NO_EVIDENCE, Verification
@@ -37,6 +37,7 @@ class Settings:
 
     Attributes:
         policy: Name of a policy.
+        certainty: Probability of the leading answer that ends a vote.
         k: Candidates at most.
         max_tokens: New tokens of all candidates together.
         seconds: Wall time.
@@ -52,6 +53,7 @@ class Settings:
     """
 
     policy: str | None = None
+    certainty: float | None = None
     k: int | None = None
     max_tokens: int | None = None
     seconds: float | None = None
@@ -73,6 +75,7 @@ class ServerLimits:
     Attributes:
         policy: For requests that name none.
         policy_settings: Settings of every policy by name, for example its ladder of temperatures.
+        certainty: For requests that name none; None: what the policy has by default.
         k: Candidates at most, unless the request says otherwise.
         max_k: The largest k of a request.
         seconds: Wall time of a solve unless the request asks for less; the most that it may ask for.
@@ -81,6 +84,7 @@ class ServerLimits:
 
     policy: str = "adaptive"
     policy_settings: dict[str, Any] = field(default_factory=dict)
+    certainty: float | None = None
     k: int = 8
     max_k: int = 64
     seconds: float = 300.0
@@ -117,7 +121,7 @@ class ServerLimits:
         name = settings.policy or self.policy
         if name not in POLICIES:
             raise FieldError(f"{at}policy", f"{name[:80]!r} is none; there are: {', '.join(POLICIES)}")
-        chosen = dict(self.policy_settings)
+        chosen = dict(self.policy_settings) | self._certainty(name, settings.certainty, f"{at}certainty")
         if settings.temperature is not None:
             if not 0 <= settings.temperature <= MAX_TEMPERATURE:
                 raise FieldError(f"{at}temperature", f"is {settings.temperature}; give 0 to {MAX_TEMPERATURE:g}")
@@ -147,6 +151,19 @@ class ServerLimits:
             verification=verification,
             stop=settings.stop,
         )
+
+    def _certainty(self, policy: str, wanted: float | None, at: str) -> dict[str, float]:
+        """The setting of a policy that stops by votes; others have none, and pay no heed to the server's."""
+        value = self.certainty if wanted is None else wanted
+        if value is None:
+            return {}
+        if not 0.5 < value < 1:
+            raise FieldError(at, f"is {value}; give more than 0.5 and less than 1")
+        if takes(policy, "certainty"):
+            return {"certainty": value}
+        if wanted is not None:
+            raise FieldError(at, f"ends votes, and {policy} does not stop by votes; leave it out or ask for adaptive")
+        return {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ COUNTS = {
 }
 """Fields that are whole numbers, and the settings that they are."""
 
-AMOUNTS = {"seconds": "seconds", "temperature": "temperature"}
+AMOUNTS = {"certainty": "certainty", "seconds": "seconds", "temperature": "temperature"}
 """Fields that are any numbers."""
 
 MAX_CHOICES = 16

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from espalier.solver.core.policies.adaptive import Adaptive
@@ -11,7 +12,7 @@ from espalier.solver.core.policies.greedy import Greedy
 from espalier.solver.core.policies.refine import Refine
 from espalier.solver.core.policies.rounds import Rounds
 
-__all__ = ["POLICIES", "Adaptive", "BestOfK", "Greedy", "Refine", "Rounds", "policy"]
+__all__ = ["POLICIES", "Adaptive", "BestOfK", "Greedy", "Refine", "Rounds", "policy", "takes"]
 
 POLICIES: Mapping[str, type[Rounds]] = {kind.name: kind for kind in (Greedy, BestOfK, Adaptive, Refine)}
 """Every policy by the name that `--policy` and the API know."""
@@ -26,7 +27,11 @@ def policy(name: str, **settings: Any) -> Rounds:
     make = POLICIES.get(name)
     if make is None:
         raise ValueError(f"unknown policy {name!r}; there are: {', '.join(POLICIES)}")
-    try:
-        return make(**settings)
-    except TypeError:
-        raise ValueError(f"policy {name} does not take all of these settings: {', '.join(settings)}") from None
+    if foreign := [setting for setting in settings if not takes(name, setting)]:
+        raise ValueError(f"policy {name} has no {', '.join(foreign)}; leave it out")
+    return make(**settings)
+
+
+def takes(name: str, setting: str) -> bool:
+    """Whether the policy of this name, one of POLICIES, has such a setting."""
+    return any(field.name == setting for field in fields(POLICIES[name]))
