@@ -15,6 +15,7 @@ from itertools import takewhile
 from types import MappingProxyType
 
 from espalier.verifiers.check import Check, Claim, CustomCheck, PatchCheck, ProgramCheck
+from espalier.verifiers.supposed import CONFIRMED, is_supposed, is_unfinished
 from espalier.verifiers.verdict import Evidence, Status, Verdict
 
 
@@ -128,11 +129,6 @@ _RETRACTED = re.compile(
     r"|(?:^|[.!?]\s|\n)\s{0,2}(?:no|nope)\s?[,.!:;-]|\bactually,|\bnot \$?$",
     re.IGNORECASE,
 )
-_CONFIRMED = re.compile(
-    r"\b(?:is|was|'s|are)(?: (?!not\b)\w+)? (?:correct|right|confirmed|verified|consistent)\b"
-    r"|(?:^|[.!:]\s)(?:correct|confirmed|verified)\b|\b(?:checks out|still holds|stands|yes)\b|✓|✅",
-    re.IGNORECASE,
-)
 # A box is denied by what it is part of: it is the object of a denial before it, or the subject of one behind it.
 _UNTRUE = r"(?:wrong|incorrect|false|mistaken)"
 _DENIED_BEFORE = re.compile(
@@ -156,7 +152,7 @@ _DENIED_BEFORE = re.compile(
     |not\s(?:true|the\scase)\sthat(?:\s(?!so\b|hence\b|thus\b|therefore\b|but\b|then\b)[\w'$\\=]{{1,20}}){{1,6}}
     |(?:{_UNTRUE}|old|outdated)\s(?:final\s)?(?:answer|result|guess|conclusion|attempt|solution)\s?(?:\s(?:is|was|would\sbe|here|of|to\sgive)|:)?)
     |\\neq?(?![A-Za-z])|≠|\\neg|(?<!\w)не|不是|并非)
-    (?:\s(?:be|equal))?(?:\s(?:equal\sto|to|just|simply))?[\s:]{{0,3}}(?:[$(\\*\s]|[A-Za-z]\s?=){{0,6}}$""",
+    (?:\s(?:be|equal))?(?:\s(?:equal\sto|to|just|simply))?[\s:]{{0,3}}(?:[$(\[\\*\s]|[A-Za-z]\s?=){{0,6}}$""",
     re.IGNORECASE | re.VERBOSE,
 )
 # A box is a guess by what leads up to it in its clause: what somebody could think, or what was thought at first.
@@ -312,7 +308,8 @@ _PHRASE = re.compile(
     r"(?:\bfinal\s+(?:answer|result)|\banswer|\banswers|\bans)(?:\s+(?:to|for|of)\s+[^.:=\n]{1,80}?)?"
     r"\*{0,3}[)\]]?\s{0,3}"
     r"(?:\\?[:=]|(?:\b(?:is|are|would be|should be|must be|comes to)\b)"
-    r"(?:\s+(?:therefore|thus|then|indeed|simply|just))?)"
+    r"(?:\s+(?:therefore|thus|then|indeed|simply|just|exactly|probably|(?:most\s+)?likely|presumably|about|approximately|roughly"
+    r"|around))?)"
     r"(?:[:\s*]|\\text\{\s*\})*"
     r"|####\s*|<answer>\s*|\\text\{\s*(?:final )?answer:?\s*\}[:\s]*",
     re.IGNORECASE,
@@ -326,8 +323,9 @@ _LATER = re.compile(
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(
-    r"[.!](?=\s|$)|</answer>|\n|(?<=[\w)}$]),?\s(?:because|since|so that|as required|which|where)\s"
-    r"|(?<=[\w)}$]),\s(?:and\s)?not\s"
+    r"[.!](?=\s|$)|</answer>|\n|(?<=[\w)}$*]),?\s(?:because|since|so that|as required|which|where)\s"
+    r"|(?<=[\w)}$*]),\s(?:and\s)?not\s"
+    r"|(?<=[\w)}$*]),\s(?:as\s(?!long\s)|regardless\s|whatever\s|no\smatter\s)"
 )
 _DISPLAY = re.compile(r"\$\$(.{1,4096}?)\$\$|\\\[(.{1,4096}?)\\\]|\$([^$\n]{1,4096})\$|\\\((.{1,4096}?)\\\)", re.DOTALL)
 _AT_START = re.compile(
@@ -335,9 +333,10 @@ _AT_START = re.compile(
 )
 _STATED = re.compile(
     r"\b(?:is|are|equals|equal to|be|was|gives|get|obtain|have|has|contains|there are|there is|total of|:|=)\s+"
-    r"(?P<value>[^=]{1,80})$",
+    r"(?P<value>(?=[-+]?[$(\[{\\]?\d)[^=]{1,80})$",
     re.IGNORECASE,
 )
+_BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*")
 _CONCLUDING = re.compile(
     r"^(?:(?:so|thus|hence|therefore|then|finally|now),?\s){0,2}(?:we|i|it|this|which)\b[^$=\d\\]{1,30}?\b"
     r"(?:that|have|get|obtain|find|gives)\b:?,?\s(?=[A-Za-z]\s?=\s?-?[\d\\])",
@@ -617,7 +616,7 @@ def _superseding(tail: str, content: str) -> str | None:
     stated = [*_SUPERSEDED.finditer(tail), *_CONCLUDED.finditer(tail, max(0, len(tail) - LONGEST))]
     stated.sort(key=lambda match: match.start("value"))
     for match in reversed(stated[-STATEMENTS:]):
-        if not _is_guessed(tail, match.start("value")):
+        if not (_is_guessed(tail, match.start("value")) or is_supposed(tail, match.start("value"), match.end("value"))):
             return None if _rational(match["value"]) == boxed else match["value"]
     return None
 
@@ -690,6 +689,7 @@ def _denied(text: str, box: _Box) -> bool:
         or _DENIED_BEFORE.search(before) is not None
         or _STRUCK.search(before) is not None
         or _is_guessed(text, box.start)
+        or is_supposed(text, box.start, box.end)
     )
 
 
@@ -699,8 +699,9 @@ def _is_guessed(text: str, start: int) -> bool:
 
 
 def _is_no_statement(text: str, start: int) -> bool:
-    """Whether what leads up to a value denies it, or makes it a guess."""
-    return _is_guessed(text, start) or _DENIED_BEFORE.search(text[max(0, start - 60) : start]) is not None
+    """Whether what leads up to a value denies it, supposes it, or makes it a guess."""
+    guessed = _is_guessed(text, start) or is_supposed(text, start)
+    return guessed or _DENIED_BEFORE.search(text[max(0, start - 60) : start]) is not None
 
 
 def _taken_back(tail: str) -> int | None:
@@ -711,7 +712,7 @@ def _taken_back(tail: str) -> int | None:
     if retracted is None:
         return None
     confirmed = None
-    for match in _CONFIRMED.finditer(tail, retracted.end()):
+    for match in CONFIRMED.finditer(tail, retracted.end()):
         confirmed = match
     return None if confirmed is not None else retracted.start()
 
@@ -826,7 +827,7 @@ def _phrase_value(text: str, phrase: re.Match[str]) -> Answer | None:
     if len(value.split()) > 3 and re.match(r"[A-Z][a-z]*\s", value):  # a sentence: "The largest n is 34"
         inner = _last_statement(value)
         value = inner.text if inner is not None else value
-    stated = value and not _NEGATED.match(value) and not _BOX.search(value)
+    stated = value and not _NEGATED.match(value) and not _BOX.search(value) and not is_unfinished(value)
     return Answer(value, Found.PHRASE) if stated else None
 
 
@@ -849,9 +850,10 @@ def _last_statement(text: str) -> Answer | None:
         lines.pop()
     if not lines:
         return None
-    if (displayed := _displayed_last("\n".join(lines))) is not None:
-        return Answer(displayed, Found.MATH)
-    line = lines[-1]
+    ending = "\n".join(lines)
+    if (displayed := _displayed_last(ending)) is not None:
+        return None if _is_no_statement(ending, ending.rfind(displayed)) else Answer(displayed, Found.MATH)
+    line = _BOLD.sub(r"\1", lines[-1])
     inline = [next(group for group in match.groups() if group is not None) for match in _DISPLAY.finditer(line)]
     if inline and len(line) > len(inline[-1]) + 4:
         return _last_inline(line, inline[-1].strip())
@@ -861,9 +863,9 @@ def _last_statement(text: str) -> Answer | None:
         return Answer(counted.group("value"), Found.LINE)
     if _DENIAL.search(stripped) or _is_guessed(stripped, len(stripped)):
         return None
-    if (stated := _STATED.search(stripped)) and re.match(r"[-+]?[$(\[{\\]?\d", stated.group("value")):
+    if stated := _STATED.search(stripped):
         value = stated.group("value").strip()
-        if _is_no_statement(stripped, stated.start("value")):
+        if _is_no_statement(stripped, stated.start("value")) or is_unfinished(value):
             return None
         if len(value.split()) <= 6:
             return Answer(_unmarked(value), Found.LINE)
@@ -875,7 +877,10 @@ def _last_statement(text: str) -> Answer | None:
 
 def _last_inline(line: str, value: str) -> Answer | None:
     """The last inline mathematics of a line with the percent sign behind it, unless a number in words follows it."""
-    end = line.rfind(value) + len(value)
+    start = line.rfind(value)
+    end = start + len(value)
+    if _is_no_statement(line, start) or is_unfinished(line[end:]):
+        return None
     behind = re.fullmatch(r"[$\\)]{0,3}\s(?:is|are|equals)\s(?P<value>[-+]?\d[\d,.]*?)\.?", line[end:])
     if behind:
         return Answer(behind["value"], Found.LINE)
