@@ -5,8 +5,10 @@
 
 For each number of responses in words and as programs: votes, votes that false equalities weaken, and with --train two
 ways that are fitted there: votes weighed by way (`weighed ways`), and a logistic model of whether a class is right
-(`model of classes`). With pairs: how good a judge the model is, and votes with comparisons of the two leading answers,
-as `--comparisons` makes them. Last how far the product's own calibration, fitted on --train, can be believed.
+(`model of classes`). Where responses have parallel steps: votes that are shared with what these state, as `solve`
+shares them (in blocks that attempt the whole problem), with every step, and where only a conclusion may win. With
+pairs: how good a judge the model is, and votes with comparisons of the two leading answers, as `--comparisons` makes
+them. Last how far the product's own calibration, fitted on --train, can be believed.
 Tokens are new tokens a problem, those of comparisons included; errors are standard errors over problems.
 """
 
@@ -16,7 +18,7 @@ import argparse
 import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 
@@ -70,6 +72,48 @@ def scored_votes(problem: JudgedProblem, responses: Sequence[Judged]) -> Weights
         if one.answer_class is not None:
             found[one.answer_class] = found.get(one.answer_class, 0.0) + one.score
     return found
+
+
+def _shared(votes: Iterable[tuple[Sequence[int], float]]) -> Weights:
+    """From the classes that each vote is shared between, and what it weighs."""
+    found: Weights = {}
+    for classes, weight in votes:
+        for number in classes:
+            found[number] = found.get(number, 0.0) + weight / len(classes)
+    return found
+
+
+def _voted(one: Judged, steps: Sequence[int]) -> Sequence[int]:
+    return () if one.answer_class is None else (one.answer_class, *steps)
+
+
+def shared_votes(problem: JudgedProblem, responses: Sequence[Judged]) -> Weights:
+    """A response's vote is shared with the steps of a block in which one states the conclusion."""
+    return _shared((_voted(one, one.sharing), 1.0) for one in responses)
+
+
+def scored_shared_votes(problem: JudgedProblem, responses: Sequence[Judged]) -> Weights:
+    """As the product votes."""
+    return _shared((_voted(one, one.sharing), one.score) for one in responses)
+
+
+def shared_with_every_step(problem: JudgedProblem, responses: Sequence[Judged]) -> Weights:
+    return _shared((_voted(one, one.steps), 1.0) for one in responses)
+
+
+def shared_and_silent(problem: JudgedProblem, responses: Sequence[Judged]) -> Weights:
+    """Shared with every step; of a response without a conclusion the steps alone vote."""
+    return _shared((_voted(one, one.steps) or one.steps, 1.0) for one in responses)
+
+
+def won_by_a_conclusion(choose: Choice) -> Choice:
+    """The same votes, of which only those for what a response concludes with count."""
+
+    def concluded(problem: JudgedProblem, responses: Sequence[Judged]) -> Weights:
+        conclusions = {one.answer_class for one in responses}
+        return {number: weight for number, weight in choose(problem, responses).items() if number in conclusions}
+
+    return concluded
 
 
 def weighed_ways(of_a_program: float) -> Choice:
@@ -152,6 +196,17 @@ def mean(problems: Sequence[JudgedProblem], words: int, programs: int, choose: C
     return statistics.fmean(accuracy(one, choose(one, some(one, words, programs))) for one in problems)
 
 
+SHARED: Mapping[str, Choice] = {
+    "votes shared with steps": shared_votes,
+    "the same, won by a conclusion": won_by_a_conclusion(shared_votes),
+    "the same, and false equalities (solve)": scored_shared_votes,
+    "votes shared with every step": shared_with_every_step,
+    "every step, won by a conclusion": won_by_a_conclusion(shared_with_every_step),
+    "every step, of silent ones, too": shared_and_silent,
+}
+"""Ways of counting what parallel steps state."""
+
+
 # Comparisons.
 
 Pairs = Mapping[str, Sequence[tuple[int, int, float, float]]]
@@ -227,7 +282,7 @@ def calibration(test: Sequence[JudgedProblem], train: Sequence[JudgedProblem], a
             pair
             for one in problems
             for pair in subsets(
-                [answer.answer_class for answer in one.responses],
+                [_voted(answer, answer.sharing) for answer in one.responses],
                 one.right,
                 Random(f"0/{one.problem}"),
                 [answer.way for answer in one.responses],
@@ -267,6 +322,7 @@ def main() -> None:
     pairs, k = read_pairs(arguments.pairs), arguments.k
     ways = {one.way for problem in test for one in problem.responses}
     print(f"{len(test)} problems\n{'choosing':44}{'w':>4}{'p':>4}{'right, %':>15}{'gain':>15}{'tokens':>9}")
+    parallel = any(one.steps for problem in test for one in problem.responses)
     sizes = [(k, 0), (k // 2, 0)]
     if PROGRAM in ways:
         sizes += [(0, k), (0, k // 2), (k // 4, k // 4), (k // 2, k // 2), (k, k)]
@@ -274,6 +330,9 @@ def main() -> None:
         line("votes", test, words, programs, votes)
         if words:
             line("votes that false equalities weaken", test, words, programs, scored_votes)
+        if words and parallel:
+            for name, choose in SHARED.items():
+                line(name, test, words, programs, choose)
         if train and words and programs:
             weight = best_weight(train, words, programs)
             line(f"weighed ways (a program {weight:g})", test, words, programs, weighed_ways(weight))

@@ -3,9 +3,10 @@
     python benchmarks/judged_answers.py PROBLEMS --responses words=FILE --responses program=FILE … --out judged.jsonl
 
 Programs run in the sandbox, and what they print last is their answer, as with `espalier solve --ways`. The answers of a
-problem are classed by equivalence, all ways together, and one class is right if the problem's check accepts it. Each
-line of the output is a problem with, for each response, its way, number, class and new tokens, and for words the share
-of its equalities that hold. A run that broke off goes on with the same command.
+problem are classed by equivalence as a solve does it, all ways together, those of parallel steps, too, and one class is
+right if the problem's check accepts it. Each line of the output is a problem with, for each response, its way, number,
+classes and new tokens, and for words the share of its equalities that hold. A run that broke off goes on with the same
+command.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ import asyncio
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from generated_tests import VERDICT_SECONDS
 from stored_rows import stored
 
+from espalier.solver.core.answer_classes import AnswerClasses, blocks
 from espalier.solver.core.candidate import Candidate
 from espalier.solver.core.problem import Problem, lines_of, read_problems
 from espalier.solver.core.responses import read
@@ -43,6 +45,8 @@ class Judged:
         answer_class: Of equivalent answers of the problem; None without an answer.
         tokens: New tokens.
         score: What the product's vote for it weighs: less than 1 where an equality in its words does not hold.
+        steps: Classes of what its steps state, one a step that states something.
+        sharing: Of them, those that share its vote.
     """
 
     way: str
@@ -50,6 +54,8 @@ class Judged:
     answer_class: int | None
     tokens: int
     score: float
+    steps: Sequence[int] = ()
+    sharing: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,22 +91,21 @@ async def judge(
         return candidate.answer, 1.0 if verdict.status is Status.ERROR else verdict.score
 
     found = await asyncio.gather(*(answer(way, candidate) for way, candidate in candidates))
-    stated = [number for number, (text, _) in enumerate(found) if text]
-    classes: dict[int, int] = {}
+    classes, verdicts = AnswerClasses(verifiers, lambda: VERDICT_SECONDS), Verdicts(verifiers, problem)
+    responses = []
+    for (way, one), (text, score) in zip(candidates, found, strict=True):
+        in_words = way != Way.PROGRAM
+        classed = await classes.classed(replace(one, answer=text or None), steps=in_words)
+        stated = [step for block in blocks(one.branch_answers) for step in block] if in_words else []
+        steps = [await classes.of(step.answer) for step in stated]
+        sharing = classed.branch_classes
+        new_tokens = one.usage.new_tokens
+        responses.append(Judged(way, one.spec.index, classed.answer_class, new_tokens, score, steps, sharing))
     right = None
-    if stated:
-        verdicts = Verdicts(verifiers, problem)
-        votes = await verifiers.classes([Claim(found[number][0] or "", bare=True) for number in stated])
-        for index, vote in enumerate(votes):
-            classes |= {stated[member]: index for member in vote.found.members}
-            representative = found[stated[vote.found.members[0]]][0] or ""
-            if right is None and await verdicts.on(representative) is Status.PASS:
-                right = index
-    responses = tuple(
-        Judged(way, one.spec.index, classes.get(number), one.usage.new_tokens, found[number][1])
-        for number, (way, one) in enumerate(candidates)
-    )
-    return JudgedProblem(problem.id, right, responses)
+    for number, representative in classes.representatives.items():
+        if right is None and await verdicts.on(representative) is Status.PASS:
+            right = number
+    return JudgedProblem(problem.id, right, tuple(responses))
 
 
 async def run(arguments: argparse.Namespace) -> None:

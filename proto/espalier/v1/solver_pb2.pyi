@@ -345,12 +345,14 @@ class CandidateSpec(_message.Message):
     def __init__(self, index: _Optional[int] = ..., round: _Optional[int] = ..., seed: _Optional[int] = ..., temperature: _Optional[float] = ..., max_tokens: _Optional[int] = ..., hint: _Optional[str] = ..., repair: _Optional[_Union[CandidateSpec.Repair, _Mapping]] = ..., rejoin: _Optional[int] = ..., way: _Optional[str] = ...) -> None: ...
 
 class BranchAnswer(_message.Message):
-    __slots__ = ("path", "answer")
+    __slots__ = ("path", "answer", "answer_class")
     PATH_FIELD_NUMBER: _ClassVar[int]
     ANSWER_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_CLASS_FIELD_NUMBER: _ClassVar[int]
     path: BranchPath
     answer: str
-    def __init__(self, path: _Optional[_Union[BranchPath, _Mapping]] = ..., answer: _Optional[str] = ...) -> None: ...
+    answer_class: int
+    def __init__(self, path: _Optional[_Union[BranchPath, _Mapping]] = ..., answer: _Optional[str] = ..., answer_class: _Optional[int] = ...) -> None: ...
 
 class Candidate(_message.Message):
     __slots__ = ("spec", "text", "answer", "branch_answers", "finish_reason", "detail", "usage", "verdict", "well_formed", "forked", "seconds", "answer_class", "branches", "examples")

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from espalier.runtime.engine import FinishReason, Usage
 from espalier.solver.cli.calibrate import app
 from espalier.solver.cli.solve import app as solve
-from espalier.solver.core.candidate import Candidate, Spec
+from espalier.solver.core.candidate import BranchAnswer, Candidate, Spec
 from espalier.solver.core.confidence import Calibration, Votes
 from espalier.solver.core.responses import ResponseFile, Sampling
 
@@ -56,6 +56,27 @@ def test_it_learns_writes_and_says_how_reliable_it_is(files: tuple[Path, Path], 
     assert 0 <= row["error"] < 0.25
     assert sum(count for _, _, count in row["bins"]) > 40
     assert Calibration.load(out).problems == 40
+
+
+def test_it_learns_from_votes_that_steps_share(tmp_path: Path) -> None:
+    """Where the steps agree with the conclusion it is right; where two of three state something else, that is right."""
+    problems, responses = tmp_path / "problems.jsonl", ResponseFile(tmp_path / "r.jsonl", Sampling("tiny", 0, 1.0, 9))
+    lines = []
+    for number in range(12):
+        right, wrong = str(number), str(number + 100)
+        lines.append(json.dumps({"id": right, "text": f"{number}?", "check": f"reference:{right}"}))
+        stated = [wrong, right, right, right] if number % 2 else [wrong, wrong, wrong, wrong]
+        steps = tuple(BranchAnswer(((0, at),), answer) for at, answer in enumerate(stated, start=1))
+        for sample in range(2):
+            spec = Spec(sample, 0, 0, 1.0)
+            candidate = Candidate(spec, "", wrong, steps, FinishReason.STOP, Usage(), seconds=0.0)
+            responses.add("file", right, candidate)
+    problems.write_text("\n".join(lines) + "\n")
+    out = tmp_path / "calibration.json"
+    done = CliRunner().invoke(app, [str(problems), "--responses", str(tmp_path / "r.jsonl"), "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    calibration = Calibration.load(out)
+    assert calibration.confidence(Votes((1.2, 0.8))) > 0.8 > 0.2 > calibration.confidence(Votes((2.0,)))
 
 
 @pytest.mark.bwrap

@@ -49,7 +49,7 @@ candidates = st.builds(
     spec=specs,
     text=texts,
     answer=st.none() | texts,
-    branch_answers=st.lists(st.builds(BranchAnswer, paths, texts), max_size=3).map(tuple),
+    branch_answers=st.lists(st.builds(BranchAnswer, paths, texts, st.none() | counts), max_size=3).map(tuple),
     reason=st.sampled_from(FinishReason),
     usage=usages,
     seconds=st.floats(0, 1e6),

@@ -261,7 +261,7 @@ def test_of_answers_with_equal_votes_that_of_more_ways_is_chosen() -> None:
 
 def test_agreement_is_the_share_of_the_other_ways() -> None:
     ways = ["a", "a", "b", "c"]
-    assert Votes.of([0, 0, 0, 1], ways).ways == 0.5
-    assert Votes.of([0, 0, 1, 2], ways).ways == 0.0
-    assert Votes.of([0, 0, 1, 2]).ways == 0.0
-    assert Votes.of([0, 0], ["a", "a"]).ways == 0.0
+    assert Votes.of([(0,), (0,), (0,), (1,)], ways).ways == 0.5
+    assert Votes.of([(0,), (0,), (1,), (2,)], ways).ways == 0.0
+    assert Votes.of([(0,), (0,), (1,), (2,)]).ways == 0.0
+    assert Votes.of([(0,), (0,)], ["a", "a"]).ways == 0.0

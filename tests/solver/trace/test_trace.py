@@ -15,7 +15,7 @@ from espalier.solver.core.events import fan_out
 from espalier.solver.core.journal import Entry
 from espalier.solver.core.json_form import to_json
 from espalier.solver.core.loop import Solver
-from espalier.solver.core.policies import Adaptive, Greedy
+from espalier.solver.core.policies import Adaptive, BestOfK, Greedy
 from espalier.solver.core.policy import Budget
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.result import Result
@@ -53,6 +53,32 @@ async def test_a_trace_holds_prompts_branches_token_ids_times_verdicts_and_the_d
     judged = {one["answer"]: one["verdict"]["status"] for one in judgements}
     assert judged == {"41": "STATUS_FAIL", "40": "STATUS_FAIL", "39": "STATUS_FAIL", "42": "STATUS_PASS"}
     assert lines[-1]["solved"]["answer"] == "42"
+
+
+async def test_a_trace_shows_which_steps_share_their_candidates_vote(tmp_path: Path) -> None:
+    engine = ScriptedEngine.of(
+        response(boxed("41"), boxed("42"), boxed("42"), answer=boxed("41")), response(boxed("7"), answer=boxed("40"))
+    )
+    with TraceWriter(tmp_path / "t.jsonl") as trace:
+        result = await Solver(engine, ScriptedJudge()).solve(
+            Problem("p", "What is it?"), BestOfK(), Budget(candidates=2), observer=fan_out(trace.observer("p"))
+        )
+    lines = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
+    finished = [line["candidate_finished"]["candidate"] for line in lines if "candidate_finished" in line]
+    by_index = {one["spec"]["index"]: one for one in finished}
+    first = by_index[0]
+    classes = [found.get("answer_class") for found in first["branch_answers"]]
+    assert classes[0] == first["answer_class"]
+    assert classes[1] == classes[2] not in (None, first["answer_class"])
+    assert ["answer_class" in found for found in by_index[1]["branch_answers"]] == [False], "it has worked out a part"
+    assert lines[-1]["solved"]["candidates"] == [by_index[0], by_index[1]]
+    (solve,) = read_trace((tmp_path / "t.jsonl").read_text().splitlines(), "t")
+    with (tmp_path / "out").open("w") as out:
+        console = Console(width=200, record=True, file=out)
+        console.print(tree(solve))
+    shown = console.export_text()
+    assert [shown.count(f"shares the vote: {answer}") for answer in ("41", "42", "7")] == [1, 2, 0]
+    assert result.selection.answer == "40", "1 of 2 votes, and half of one for each other answer"
 
 
 async def test_every_line_of_a_trace_is_an_event_of_the_contract(tmp_path: Path) -> None:

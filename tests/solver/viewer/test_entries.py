@@ -7,9 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from espalier.solver.core.events import fan_out
+from espalier.solver.core.loop import Solver
+from espalier.solver.core.policies import BestOfK
+from espalier.solver.core.policy import Budget
+from espalier.solver.core.problem import Problem
 from espalier.solver.trace.reader import TraceError, path_of, read_trace
+from espalier.solver.trace.writer import TraceWriter
 from espalier.solver.viewer.entries import Recorded, recorded
-from tests.solver.scripted import boxed, response
+from tests.solver.scripted import ScriptedEngine, ScriptedJudge, boxed, response
 from tests.solver.viewer.tracing import traced
 
 RESPONSES = (response("try " + boxed("41"), "other", answer=boxed("40")), boxed("39"))
@@ -71,6 +77,23 @@ async def test_a_candidate_of_an_earlier_run_keeps_its_text(tmp_path: Path) -> N
     assert accepted["accepted"]["problem"]["text"] == "What is 6 times 7?"
     candidates = [entry["candidate_finished"]["candidate"] for entry in finished]
     assert [one["text"] for one in sorted(candidates, key=lambda one: one["spec"]["index"])] == [*RESPONSES]
+
+
+async def test_of_what_steps_state_a_page_is_told_what_shares_a_vote(tmp_path: Path) -> None:
+    engine = ScriptedEngine.of(
+        response(boxed("41"), boxed("42"), answer=boxed("41")), response(boxed("7"), answer=boxed("40"))
+    )
+    with TraceWriter(tmp_path / "t.jsonl") as trace:
+        await Solver(engine, ScriptedJudge()).solve(
+            Problem("p", "What is it?"), BestOfK(), Budget(candidates=2), observer=fan_out(trace.observer("p"))
+        )
+    finished = [
+        entry["candidate_finished"]["candidate"]
+        for entry in read(tmp_path / "t.jsonl").entries
+        if "candidate_finished" in entry
+    ]
+    told = {one["spec"]["index"]: [found["answer"] for found in one["branch_answers"]] for one in finished}
+    assert told == {0: ["41", "42"], 1: []}
 
 
 async def test_several_solves_of_one_trace_are_told_apart(tmp_path: Path) -> None:

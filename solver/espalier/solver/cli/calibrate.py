@@ -136,8 +136,8 @@ async def _examples(problems: Path, responses: Path, seed: int) -> tuple[str, li
             async with free:
                 if isinstance(problem.check, ProgramCheck) and (stated := StatedExamples.of(problem.text)):
                     return program_subsets(*await judged_programs(verifiers, problem, stated, candidates), rng)
-                classes, right = await _classes(verifiers, problem, await _printed(verifiers, candidates))
-            return subsets(classes, right, rng, [candidate.spec.way for candidate in candidates])
+                voted, right = await _votes(verifiers, problem, await _printed(verifiers, candidates))
+            return subsets(voted, right, rng, [candidate.spec.way for candidate in candidates])
 
         drawn = await asyncio.gather(*map(one, asked))
     for problem, found_votes in zip(asked, drawn, strict=True):
@@ -208,24 +208,22 @@ async def _printed(verifiers: LocalVerifiers | RemoteVerifiers, candidates: Sequ
     return found
 
 
-async def _classes(
-    verifiers: LocalVerifiers | RemoteVerifiers, problem: Problem, candidates: Sequence[Candidate]
-) -> tuple[list[int | None], int | None]:
-    """The class of each response's answer, and the class of right answers."""
+async def _votes(
+    verifiers: Verifiers, problem: Problem, candidates: Sequence[Candidate]
+) -> tuple[list[tuple[int, ...]], int | None]:
+    """The classes that each response's vote is shared between, as a solve shares it, and the class of right answers."""
+    from espalier.solver.core.answer_classes import AnswerClasses
+    from espalier.solver.core.loop import VERIFY_SECONDS
     from espalier.solver.core.sample import Verdicts
-    from espalier.verifiers.check import Claim
+    from espalier.solver.core.ways import Way
     from espalier.verifiers.verdict import Status
 
-    stated = [(number, one.answer) for number, one in enumerate(candidates) if one.answer]
-    classes: list[int | None] = [None] * len(candidates)
-    right: int | None = None
-    if not stated:
-        return classes, right
-    verdicts = Verdicts(verifiers, problem)
-    found = await verifiers.classes([Claim(answer, bare=True) for _, answer in stated])
-    for index, vote in enumerate(found):
-        for member in vote.found.members:
-            classes[stated[member][0]] = index
-        if right is None and await verdicts.on(stated[vote.found.members[0]][1]) is Status.PASS:
-            right = index
-    return classes, right
+    classes, verdicts = AnswerClasses(verifiers, lambda: VERIFY_SECONDS), Verdicts(verifiers, problem)
+    voted = [
+        (await classes.classed(one, steps=one.spec.way != Way.PROGRAM)).voted if one.answer else ()
+        for one in candidates
+    ]
+    for number, answer in classes.representatives.items():
+        if await verdicts.on(answer) is Status.PASS:
+            return voted, number
+    return voted, None

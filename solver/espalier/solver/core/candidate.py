@@ -54,10 +54,17 @@ class Spec:
 
 @dataclass(frozen=True, slots=True)
 class BranchAnswer:
-    """An answer that a step states on its way."""
+    """An answer that a step states on its way.
+
+    Attributes:
+        path: Of the step.
+        answer: What it states.
+        answer_class: Its equivalence class, where it shares the vote of its candidate; None where it has no share.
+    """
 
     path: Path
     answer: str
+    answer_class: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,3 +103,13 @@ class Candidate:
     answer_class: int | None = None
     branches: tuple[int, ...] = ()
     examples: float | None = None
+
+    @property
+    def branch_classes(self) -> tuple[int, ...]:
+        """Classes of those answers of its steps that share its vote, one an answer."""
+        return tuple(found.answer_class for found in self.branch_answers if found.answer_class is not None)
+
+    @property
+    def voted(self) -> tuple[int, ...]:
+        """Classes that its vote is shared between, in equal parts: of its answer, then of its steps'; none: no vote."""
+        return () if self.answer_class is None else (self.answer_class, *self.branch_classes)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,13 +38,11 @@ class Votes:
     examples: float | None = None
 
     @classmethod
-    def of(cls, classes: Sequence[int | None], ways: Sequence[str] = ()) -> Votes:
-        """From the class of each response's answer, None for a response without one, and the way of each response."""
-        counted = Counter(classes)
-        silent = counted.pop(None, 0)
-        ranked = counted.most_common()
-        agreement = other_ways(classes, ways, ranked[0][0]) if ranked else 0.0
-        return cls(tuple(float(count) for _, count in ranked), silent, agreement)
+    def of(cls, voted: Sequence[Sequence[int]], ways: Sequence[str] = ()) -> Votes:
+        """From the classes that each response's vote is shared between, none for one without a vote, and its way."""
+        shares = _shares(voted)
+        agreement = other_ways(voted, ways, next(iter(shares))) if shares else 0.0
+        return cls(tuple(shares.values()), sum(not classes for classes in voted), agreement)
 
     def features(self) -> tuple[float, ...]:
         """What the model sees, in the order of FEATURES; votes are smoothed by half a vote.
@@ -75,12 +72,21 @@ class Votes:
         )
 
 
-def other_ways(classes: Sequence[int | None], ways: Sequence[str], leader: int | None) -> float:
+def _shares(voted: Sequence[Sequence[int]]) -> dict[int, float]:
+    """The weight of each class, heaviest first; of equals the one that was stated first."""
+    weights: dict[int, float] = {}
+    for classes in voted:
+        for number in classes:
+            weights[number] = weights.get(number, 0.0) + 1 / len(classes)
+    return dict(sorted(weights.items(), key=lambda item: -item[1]))
+
+
+def other_ways(voted: Sequence[Sequence[int]], ways: Sequence[str], leader: int | None) -> float:
     """Of the ways beside the first that the responses went, the share that states an answer of the leading class."""
     used = set(ways)
     if len(used) < 2:
         return 0.0
-    stating = {way for one, way in zip(classes, ways, strict=True) if one == leader}
+    stating = {way for classes, way in zip(voted, ways, strict=True) if leader in classes}
     return (len(stating) - 1) / (len(used) - 1)
 
 
@@ -216,27 +222,26 @@ def reliability(confidence: Sequence[float], right: Sequence[bool], threshold: f
 
 
 def subsets(
-    classes: Sequence[int | None], right_class: int | None, rng: Random, ways: Sequence[str] = ()
+    voted: Sequence[Sequence[int]], right_class: int | None, rng: Random, ways: Sequence[str] = ()
 ) -> list[tuple[Votes, bool]]:
     """Votes of 2, 4, 8, … of the responses to one problem, each with whether its winner is right.
 
     A model that is fitted on these can be asked after any number of responses.
 
     Args:
-        classes: Class of each response's answer; None without one.
+        voted: Classes that each response's vote is shared between; none: it has no vote.
         right_class: The class of right answers; None where no response is right.
         rng: Draws the subsets.
         ways: The way of each response; none: all went the same.
     """
     found = []
     size = 2
-    while size <= len(classes):
-        chosen = rng.sample(range(len(classes)), size)
-        drawn = [classes[index] for index in chosen]
+    while size <= len(voted):
+        chosen = rng.sample(range(len(voted)), size)
+        drawn = [voted[index] for index in chosen]
         votes = Votes.of(drawn, [ways[index] for index in chosen] if ways else ())
         if votes.weights:
-            winner = Counter(one for one in drawn if one is not None).most_common(1)[0][0]
-            found.append((votes, winner == right_class))
+            found.append((votes, next(iter(_shares(drawn))) == right_class))
         size *= 2
     return found
 

@@ -22,6 +22,7 @@ from espalier.runtime.engine import (
     Usage,
 )
 from espalier.runtime.grammar import Vocabulary
+from espalier.solver.core.answer_classes import AnswerClasses
 from espalier.solver.core.answer_comparer import AnswerComparer
 from espalier.solver.core.candidate import BranchAnswer, Candidate, Spec
 from espalier.solver.core.events import (
@@ -181,8 +182,7 @@ class _Run:
         self._reports: asyncio.Queue[Candidate | VerifiedCandidate | None] = asyncio.Queue()
         self._attempts: dict[int, _Attempt] = {}
         self._verdicts: dict[str, asyncio.Task[Verdict]] = {}
-        self._classes: dict[int, str] = {}
-        self._classing = asyncio.Lock()
+        self._classes = AnswerClasses(solver.verifiers, self._verify_timeout)
         if self._checkable:  # a check judges: no evidence beside it
             verification = NO_EVIDENCE
             budget = replace(budget, comparisons=0) if budget.comparisons else budget
@@ -272,8 +272,7 @@ class _Run:
         for entry in entries:
             if entry.verdict is not None:
                 candidate = self._attempts[entry.candidate.spec.index].candidate = entry.candidate
-                if candidate.answer_class is not None and candidate.answer is not None:
-                    self._classes.setdefault(candidate.answer_class, candidate.answer)
+                self._classes.restore(candidate)
                 self._settle(VerifiedCandidate(candidate, entry.verdict))
                 self._state = self._policy.tell(self._state, candidate, entry.verdict)
         for entry in entries:
@@ -450,8 +449,10 @@ class _Run:
         if passed:
             branch, verdict = passed
             candidate = replace(candidate, answer=branch.answer)
-        if verdict.status is Status.UNKNOWN and candidate.answer is not None and self._tests is None:
-            candidate = replace(candidate, answer_class=await self._class_of(candidate.answer))
+        if verdict.status is Status.UNKNOWN and self._tests is None:
+            # A check that could not decide on the answer has judged those of the steps, and programs are no answers.
+            steps = not self._checkable and not self._by_program(candidate.spec)
+            candidate = await self._classes.classed(candidate, steps=steps)
         await self._journal.judged(candidate, verdict)
         self._reports.put_nowait(VerifiedCandidate(candidate, verdict))
 
@@ -553,21 +554,6 @@ class _Run:
             return undecided
         evidence = (*undecided.evidence, *steps.evidence)
         return replace(undecided, score=steps.score, evidence=evidence, feedback=undecided.feedback or steps.feedback)
-
-    async def _class_of(self, answer: str) -> int:
-        """The class of an answer: the first one whose representative is equivalent to it, or a new one."""
-        async with self._classing:
-            for number, representative in self._classes.items():
-                if answer == representative:
-                    return number
-            for number, representative in self._classes.items():
-                if (
-                    await self._solver.verifiers.equivalent(answer, representative, timeout=self._verify_timeout())
-                ).passed:
-                    return number
-            number = max(self._classes, default=-1) + 1  # not how many there are: a lost verdict leaves a gap
-            self._classes[number] = answer
-            return number
 
     def _verify_timeout(self) -> float:
         """Seconds that a verdict may take."""

@@ -98,6 +98,7 @@ class Outcome:
         score: Of its verdict.
         answer: What it answered; None if it did not.
         answer_class: The equivalence class of the answer; None where votes do not count.
+        branch_classes: Of the candidate.
         feedback: Of its verdict.
         rejoin: Of its spec.
         rejoinable: Whether the candidate's branches can be concluded anew.
@@ -117,6 +118,7 @@ class Outcome:
     rejoinable: bool = False
     way: str = ""
     examples: float | None = None
+    branch_classes: tuple[int, ...] = ()
 
     @property
     def source(self) -> int:
@@ -227,6 +229,8 @@ class Policy(Protocol):
 def tally(outcomes: Iterable[Outcome]) -> dict[int, float]:
     """Weight of each class, heaviest first; classes of equal weight in the order of their numbers.
 
+    A candidate has one vote: its answer and those of its steps that share it have equal parts.
+
     Conclusions of the same branches share one vote: with n of them that vote, each counts its weight over n. They have
     read the same work, so their errors go together, and n of them are no n witnesses.
 
@@ -239,8 +243,10 @@ def tally(outcomes: Iterable[Outcome]) -> dict[int, float]:
     for outcome in outcomes:
         if outcome.answer_class is not None and outcome.examples == most:
             sharing[outcome.source] += 1
-            vote = (outcome.source, outcome.answer_class)
-            votes[vote] = votes.get(vote, 0.0) + outcome.weight
+            stated = (outcome.answer_class, *outcome.branch_classes)
+            for number in stated:
+                vote = (outcome.source, number)
+                votes[vote] = votes.get(vote, 0.0) + outcome.weight / len(stated)
     weights: dict[int, float] = {}
     for (source, answer_class), weight in votes.items():
         weights[answer_class] = weights.get(answer_class, 0.0) + weight / sharing[source]
@@ -272,4 +278,5 @@ def outcome_of(candidate: Candidate, verdict: Verdict) -> Outcome:
         rejoinable=bool(candidate.branches),
         way=candidate.spec.way,
         examples=candidate.examples,
+        branch_classes=candidate.branch_classes,
     )

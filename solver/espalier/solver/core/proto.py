@@ -231,7 +231,8 @@ def _candidate(candidate: Candidate, verdict: Verdict | None) -> dict[str, Any]:
         "text": encode_text(candidate.text),
         "answer": None if candidate.answer is None else encode_text(candidate.answer),
         "branch_answers": [
-            {"path": encode_path(found.path), "answer": encode_text(found.answer)} for found in candidate.branch_answers
+            {"path": encode_path(found.path), "answer": encode_text(found.answer), "answer_class": found.answer_class}
+            for found in candidate.branch_answers
         ],
         "finish_reason": candidate.reason.value,
         "detail": encode_text(candidate.detail),
@@ -243,6 +244,11 @@ def _candidate(candidate: Candidate, verdict: Verdict | None) -> dict[str, Any]:
         "answer_class": candidate.answer_class,
         "examples": candidate.examples,
     }
+
+
+def _branch_answer(message: pb.BranchAnswer) -> BranchAnswer:
+    number = message.answer_class if message.HasField("answer_class") else None
+    return BranchAnswer(decode_path(message.path), message.answer, number)
 
 
 def encode_entry(entry: Entry) -> pb.Candidate:
@@ -261,7 +267,7 @@ def decode_entry(message: pb.Candidate) -> Entry:
         spec=Spec(**spec),
         text=message.text,
         answer=message.answer if message.HasField("answer") else None,
-        branch_answers=tuple(BranchAnswer(decode_path(found.path), found.answer) for found in message.branch_answers),
+        branch_answers=tuple(map(_branch_answer, message.branch_answers)),
         reason=FinishReason(message.finish_reason),
         usage=Usage(**_arguments(message.usage)),
         seconds=message.seconds,

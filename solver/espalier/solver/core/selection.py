@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import isclose
 
 from espalier.runtime.engine import FinishReason
 from espalier.solver.core.candidate import Candidate
@@ -68,7 +69,8 @@ def select(judged: Sequence[VerifiedCandidate], votes: Mapping[int, float]) -> S
     """PASS beats everything, then the weight of the answer's class; of equals the one that more ways of solving state,
     then the one with fewer tokens.
 
-    An answer with verdict FAIL or ERROR is never chosen.
+    An answer with verdict FAIL or ERROR is never chosen. Where no candidate concludes with an answer of the heaviest
+    class, the answer is that of a step.
 
     Args:
         judged: Every candidate.
@@ -82,34 +84,47 @@ def select(judged: Sequence[VerifiedCandidate], votes: Mapping[int, float]) -> S
     if not open_ones:
         return Selection(None, DecidedBy.NONE, _why_none(judged))
 
-    def weight(entry: VerifiedCandidate) -> float:
-        number = entry.candidate.answer_class
+    def weight(number: int | None) -> float:
         return 0.0 if number is None else votes.get(number, 0.0)
 
-    def ways(entry: VerifiedCandidate) -> int:
-        number = entry.candidate.answer_class
-        return len({one.candidate.spec.way for one in open_ones if one.candidate.answer_class == number})
+    def ways(number: int | None) -> int:
+        return len({one.candidate.spec.way for one in open_ones if number in (one.candidate.voted or (None,))})
 
-    heaviest = max(weight(entry) for entry in open_ones)
-    leading = [entry for entry in open_ones if weight(entry) == heaviest]
-    most = max(map(ways, leading))
-    best = _cheapest([entry for entry in leading if ways(entry) == most])
+    def leads(number: int | None) -> bool:
+        return isclose(weight(number), heaviest)  # sums of equal shares differ by roundings
+
+    heaviest = max(weight(number) for entry in open_ones for number in entry.candidate.voted or (None,))
+    concluding = [(entry, entry.candidate.answer_class) for entry in open_ones if leads(entry.candidate.answer_class)]
+    stating = [(entry, number) for entry in open_ones for number in entry.candidate.branch_classes if leads(number)]
+    leading = concluding or stating
+    most = max(ways(number) for _, number in leading)
+    best, winner = min((one for one in leading if ways(one[1]) == most), key=lambda one: _cost(one[0]))
     said = " and ".join(one.detail for one in best.verdict.evidence if one.rule in OF_PROGRAMS)
     if len({entry.candidate.spec.source for entry in open_ones}) == 1:  # conclusions of the same branches are no vote
-        reason = f"the only answer, which {said}" if said else "the only answer; nothing could confirm or refute it"
-        return _chosen(best, DecidedBy.ONLY_CANDIDATE, reason)
-    if best.verdict.decided_by in OF_PROGRAMS:
-        agreeing = sum(entry.candidate.answer_class == best.candidate.answer_class for entry in open_ones)
+        decided_by, reason = DecidedBy.ONLY_CANDIDATE, "the only answer; nothing could confirm or refute it"
+        if said:
+            reason = f"the only answer, which {said}"
+        elif not concluding:
+            reason = "more of its steps state it than what they conclude with; nothing could confirm or refute it"
+    elif best.verdict.decided_by in OF_PROGRAMS:
+        agreeing = sum(entry.candidate.answer_class == winner for entry in open_ones)
         who = (
             f"{agreeing} of {len(open_ones)} programs agree: each"
             if agreeing > 1
             else f"the best of {len(open_ones)} programs"
         )
-        return _chosen(best, DecidedBy.CONSENSUS, f"{who} {said}; no check has confirmed it")
-    share = f"{heaviest:.3g} of {sum(votes.values()):.3g} votes by weight"
-    if most > 1:
-        share += f", from {most} ways of solving"
-    return _chosen(best, DecidedBy.CONSENSUS, f"{share}; no check has confirmed it")
+        decided_by, reason = DecidedBy.CONSENSUS, f"{who} {said}; no check has confirmed it"
+    else:
+        share = f"{heaviest:.3g} of {sum(votes.values()):.3g} votes by weight"
+        if most > 1:
+            share += f", from {most} ways of solving"
+        if not concluding:
+            share += ", of steps whose candidates conclude otherwise"
+        decided_by, reason = DecidedBy.CONSENSUS, f"{share}; no check has confirmed it"
+    if concluding:
+        return _chosen(best, decided_by, reason)
+    answer = next(one.answer for one in best.candidate.branch_answers if one.answer_class == winner)
+    return Selection(answer, decided_by, reason, best.candidate.spec.index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,14 +170,18 @@ def votes_on(judged: Sequence[VerifiedCandidate], votes: Mapping[int, float]) ->
         if candidate.answer is not None and (candidate.examples is None or candidate.answer_class in votes)
     }
     silent = len({candidate.spec.source for candidate in ended} - heard)
-    classes, ways = [one.answer_class for one in ended], [one.spec.way for one in ended]
+    classes, ways = [one.voted for one in ended], [one.spec.way for one in ended]
     leader = next(iter(votes), None)
     examples = next((one.examples for one in ended if one.answer_class == leader), None)
     return Votes(tuple(votes.values()), silent, other_ways(classes, ways, leader), examples)
 
 
 def _cheapest(judged: Sequence[VerifiedCandidate]) -> VerifiedCandidate:
-    return min(judged, key=lambda entry: (entry.candidate.usage.new_tokens, entry.candidate.spec.index))
+    return min(judged, key=_cost)
+
+
+def _cost(entry: VerifiedCandidate) -> tuple[int, int]:
+    return entry.candidate.usage.new_tokens, entry.candidate.spec.index
 
 
 def _chosen(entry: VerifiedCandidate, decided_by: DecidedBy, reason: str, confidence: float | None = None) -> Selection:

@@ -198,6 +198,8 @@ def _add_candidate(root: Tree, candidate: TracedCandidate, full: bool) -> None:
     else:
         label.append("  the trace ends here", style="yellow")
     node = root.add(label)
+    stated = finished.get("branch_answers", ()) if finished is not None else ()
+    voting = {path_of(found): found["answer"] for found in stated if "answer_class" in found}
     nodes: dict[Path, Tree] = {(): node}
     for path, branch in sorted(candidate.branches.items()):
         above = nodes[path[:-1]] if path else node
@@ -211,6 +213,8 @@ def _add_candidate(root: Tree, candidate: TracedCandidate, full: bool) -> None:
         nodes[path] = above.add(line)
         for answer, verdict in branch.verdicts:
             nodes[path].add(_verdict(answer, verdict))
+        if path in voting:
+            nodes[path].add(Text(printable(f"shares the vote: {_shown(voting[path], full=False)}"), style="dim"))
 
 
 def _add_tests(root: Tree, written: dict[str, Any]) -> None:

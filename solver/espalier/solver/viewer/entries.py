@@ -93,7 +93,8 @@ class EventCompactor:
         gathered.add(at, delta)
 
     def _small(self, kind: str, told: Entry) -> Entry:
-        """Without token ids, and without the text of a candidate whose tokens the page has been told."""
+        """Without token ids, the text of a candidate whose tokens the page has been told, and answers of steps that share
+        no vote."""
         match kind:
             case "candidate_started":
                 self._started.add(told["spec"]["index"])
@@ -101,7 +102,9 @@ class EventCompactor:
             case "branch_opened":
                 return _without(told, "plan_tokens")
             case "candidate_finished":
-                candidate = _without(told["candidate"], "branch_answers")
+                stated = told["candidate"].get("branch_answers", ())
+                sharing = [_without(found, "path") for found in stated if "answer_class" in found]
+                candidate = {**told["candidate"], "branch_answers": sharing}
                 streamed = candidate["spec"]["index"] in self._started
                 return {"candidate": _without(candidate, "text") if streamed else candidate}
             case "solved":

@@ -4,7 +4,7 @@ import { lanesOf, laneAt, ticks } from "../src/picture/lanes";
 import { Reader } from "../src/pages/sse";
 import { criticalPath, longestChain } from "../src/solve/critical";
 import type { Entry } from "../src/solve/entries";
-import { branchStanding, fold, type Path, standing, type Status } from "../src/solve/model";
+import { branchStanding, fold, type Outcome, type Path, standing, type Status } from "../src/solve/model";
 import { caseOf } from "../src/solve/shown";
 import { answerClasses, tableRows, type View } from "../src/solve/votes";
 
@@ -16,11 +16,15 @@ const tokens = (candidate: number, path: Path, seconds: number, count: number): 
 });
 const opened = (candidate: number, path: Path, seconds: number, plan: string): Entry => ({ seconds, branch_opened: { ...place(candidate, path), plan } });
 const verdict = (status: Status) => ({ status: `STATUS_${status.toUpperCase()}` as "STATUS_PASS", score: 1, decided_by: "test", evidence: [], feedback: "" });
-const finished = (candidate: number, answer: string | null, status: Status, finish_reason = "stop", answer_class?: number): Entry => ({
+const finished = (
+  candidate: number, answer: string | null, status: Status, finish_reason = "stop", answer_class?: number,
+  branch_answers?: { answer: string; answer_class: number }[],
+): Entry => ({
   seconds: 3,
   candidate_finished: {
     candidate: {
-      spec: spec(candidate), ...(answer === null ? {} : { answer }), ...(answer_class === undefined ? {} : { answer_class }), finish_reason,
+      spec: spec(candidate), ...(answer === null ? {} : { answer }), ...(answer_class === undefined ? {} : { answer_class }),
+      ...(branch_answers === undefined ? {} : { branch_answers }), finish_reason,
       usage: { prompt_tokens: 1, sampled_tokens: 9, forced_tokens: 1, critical_path_tokens: 7 },
       seconds: 3, forked: true, well_formed: true, detail: "", verdict: verdict(status),
     },
@@ -96,6 +100,17 @@ test("answers are counted by class, and by text without votes", () => {
   assert.deepEqual(answerClasses(votes).map(({ candidates }) => candidates), [[0, 1], [2]]);
   const texts = fold([...start, finished(0, "1", "fail"), finished(1, "2", "fail"), finished(2, "2", "fail")]);
   assert.deepEqual(answerClasses(texts).map(({ answer }) => answer), ["2", "1"]);
+});
+
+test("answers of steps have their part of a candidate's vote, and one that only they state can be the chosen one", () => {
+  const steps = (...classes: number[]) => classes.map((answer_class) => ({ answer: String(answer_class), answer_class }));
+  const solve = fold([
+    started(0), started(1),
+    finished(0, "5", "unknown", "stop", 5, steps(5, 4, 4)), finished(1, "6", "unknown", "stop", 6, steps(6, 4)),
+  ]);
+  solve.outcome = { answer: "4", candidate: 1 } as Outcome;
+  const told = answerClasses(solve).map(({ answer, candidates, votes, chosen }) => [answer, candidates, Number(votes.toFixed(3)), chosen]);
+  assert.deepEqual(told, [["4", [0, 1], 0.833, true], ["6", [1], 0.667, false], ["5", [0], 0.5, false]]);
 });
 
 test("the table sorts and filters", () => {

@@ -112,7 +112,7 @@ const SHOWN = 6;
 function Votes({ solve, onSelect }: { solve: Solve; onSelect: (index: number) => void }) {
   const classes = answerClasses(solve);
   if (classes.length === 0) return null;
-  const most = classes[0]!.candidates.length;
+  const most = classes[0]!.votes;
   return (
     <figure class="votes" aria-label="Answers by votes">
       <h3>Answers <span class="count">{classes.length}</span></h3>
@@ -121,8 +121,8 @@ function Votes({ solve, onSelect }: { solve: Solve; onSelect: (index: number) =>
           <li key={one.candidates[0]}>
             <button type="button" onClick={() => onSelect(one.chosen ? solve.outcome!.candidate! : one.candidates[0]!)} title={one.answer.slice(0, 300)}>
               <code>{one.answer.replace(/\s+/g, " ").slice(0, 80)}</code>
-              <span class="track"><i class={one.standing} style={{ width: `${(100 * one.candidates.length) / most}%` }} /></span>
-              <span class="number">{one.candidates.length}</span>
+              <span class="track"><i class={one.standing} style={{ width: `${(100 * one.votes) / most}%` }} /></span>
+              <span class="number">{Number(one.votes.toFixed(2))}</span>
             </button>
           </li>
         ))}

@@ -65,6 +65,8 @@ export interface Candidate {
   forked: boolean;
   seconds: number;
   answer_class?: number;
+  /** Those answers of its steps that share its vote. Absent in traces of older versions. */
+  branch_answers?: { answer: string; answer_class: number }[];
 }
 
 export interface SolveResponse {

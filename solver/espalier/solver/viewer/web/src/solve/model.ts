@@ -63,6 +63,8 @@ export interface Finish {
   at: number;
   answer: string | null;
   answerClass: number | null;
+  /** Answers of steps that share its vote. */
+  branchAnswers: { answer: string; answerClass: number }[];
   reason: string;
   usage: Usage;
   forked: boolean;
@@ -254,6 +256,7 @@ function finish(solve: Solve, at: number, told: Told): void {
     at,
     answer: told.answer ?? null,
     answerClass: told.answer_class ?? null,
+    branchAnswers: (told.branch_answers ?? []).map(({ answer, answer_class }) => ({ answer, answerClass: answer_class })),
     reason: told.finish_reason,
     usage: told.usage,
     forked: told.forked,

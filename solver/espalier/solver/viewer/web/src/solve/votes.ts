@@ -4,31 +4,40 @@ import { type Candidate, type Solve, type Standing, standing, tokensOf } from ".
 
 export interface AnswerClass {
   answer: string;
+  /** Those that state it, as their answer or in a step that shares their vote. */
   candidates: number[];
+  votes: number;
   standing: Standing;
   chosen: boolean;
 }
 
-/** Candidates by the class of their answer, the most votes first. Without votes, equal texts are a class. */
+/**
+ * Answers by class, the most votes first. Without votes, equal texts are a class. A candidate has one vote: its answer and
+ * those of its steps that share it have equal parts.
+ */
 export function answerClasses(solve: Solve): AnswerClass[] {
   const classes = new Map<string, AnswerClass>();
   for (const candidate of solve.candidates.values()) {
     const { finish, spec } = candidate;
     if (finish?.answer == null) continue;
-    const key = finish.answerClass === null ? `text ${finish.answer}` : `class ${finish.answerClass}`;
-    let found = classes.get(key);
-    if (!found) {
-      found = { answer: finish.answer, candidates: [], standing: standing(candidate), chosen: false };
-      classes.set(key, found);
-    }
-    found.candidates.push(spec.index);
-    if (spec.index === solve.outcome?.candidate) {
-      found.chosen = true;
-      found.standing = standing(candidate);
-      found.answer = finish.answer;
+    const stated = [{ answer: finish.answer, answerClass: finish.answerClass }, ...finish.branchAnswers];
+    for (const { answer, answerClass } of stated) {
+      const key = answerClass === null ? `text ${answer}` : `class ${answerClass}`;
+      let found = classes.get(key);
+      if (!found) {
+        found = { answer, candidates: [], votes: 0, standing: standing(candidate), chosen: false };
+        classes.set(key, found);
+      }
+      found.votes += 1 / stated.length;
+      if (!found.candidates.includes(spec.index)) found.candidates.push(spec.index);
+      if (spec.index === solve.outcome?.candidate && answer === solve.outcome.answer) {
+        found.chosen = true;
+        found.standing = standing(candidate);
+        found.answer = answer;
+      }
     }
   }
-  return [...classes.values()].sort((a, b) => b.candidates.length - a.candidates.length || Number(b.chosen) - Number(a.chosen));
+  return [...classes.values()].sort((a, b) => b.votes - a.votes || Number(b.chosen) - Number(a.chosen));
 }
 
 export interface Row {

@@ -1,0 +1,229 @@
+"""Answers of steps share the vote of their candidate, where they attempt the whole problem: one vote and no more."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from espalier.runtime.engine import FinishReason, Usage
+from espalier.solver.core.answer_classes import AnswerClasses
+from espalier.solver.core.candidate import BranchAnswer, Candidate, Spec
+from espalier.solver.core.confidence import Votes
+from espalier.solver.core.journal import Entry
+from espalier.solver.core.loop import Solver
+from espalier.solver.core.policies import Adaptive, BestOfK, Greedy
+from espalier.solver.core.policy import Budget, Outcome, Stop, outcome_of, tally
+from espalier.solver.core.problem import Problem
+from espalier.solver.core.selection import DecidedBy, VerifiedCandidate, select, votes_on
+from espalier.verifiers.local import LocalVerifiers
+from espalier.verifiers.verdict import Status, Verdict
+from tests.solver.service.telling import Words, telling
+
+OPEN = Problem("p", "How many are there?")
+
+
+def candidate(answer: str | None, *steps: tuple[int, str], index: int = 0, tokens: int = 10) -> Candidate:
+    """One that concludes so, with a step for each answer, in the block that is given with it."""
+    stated = tuple(BranchAnswer(((block, number),), text) for number, (block, text) in enumerate(steps, start=1))
+    usage = Usage(sampled_tokens=tokens)
+    return Candidate(Spec(index, 0, 0, 1.0), "", answer, stated, FinishReason.STOP, usage, 0.0)
+
+
+class FakeEquivalence:
+    """Numbers are equivalent by value; counts what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def equivalent(self, a: str, b: str, *, timeout: float | None = None) -> Verdict:
+        self.asked += 1
+        return Verdict(Status.PASS if float(a) == float(b) else Status.FAIL, 1.0, "fake")
+
+
+def fresh(verifier: FakeEquivalence | None = None) -> AnswerClasses:
+    return AnswerClasses(verifier or FakeEquivalence(), lambda: 1.0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "steps", "voted"),
+    [
+        ("5", [], ["5"]),
+        ("5", [(0, "5"), (0, "5.0"), (0, "4")], ["5", "5", "5", "4"]),
+        ("10", [(0, "4"), (0, "6")], ["10"]),  # its steps work out parts
+        ("10", [(0, "4"), (0, "6"), (1, "10"), (1, "9")], ["10", "10", "9"]),  # and then the whole
+        (None, [(0, "5"), (0, "5")], []),  # who concludes nothing has no vote
+    ],
+)
+async def test_steps_share_the_vote_where_one_of_their_block_states_the_conclusion(
+    answer: str | None, steps: list[tuple[int, str]], voted: list[str]
+) -> None:
+    classes = fresh()
+    classed = await classes.classed(candidate(answer, *steps), steps=True)
+    assert [classes.representatives[number] for number in classed.voted] == voted
+
+
+async def test_without_steps_that_count_a_candidate_votes_as_it_concludes() -> None:
+    classed = await fresh().classed(candidate("5", (0, "5"), (0, "4")), steps=False)
+    assert (classed.answer_class, classed.branch_classes) == (0, ())
+
+
+async def test_of_a_step_the_answer_counts_that_it_stated_last() -> None:
+    path = ((0, 1),)
+    first, last, other = BranchAnswer(path, "4"), BranchAnswer(path, "5"), BranchAnswer(((0, 2),), "6")
+    stated = Candidate(Spec(0, 0, 0, 1.0), "", "5", (first, other, last), FinishReason.STOP, Usage(), 0.0)
+    classed = await fresh().classed(stated, steps=True)
+    assert [found.answer_class for found in classed.branch_answers] == [None, 1, 0]
+
+
+async def test_a_known_text_is_not_compared_again() -> None:
+    verifier = FakeEquivalence()
+    classes = fresh(verifier)
+    first = await classes.classed(candidate("5", (0, "5"), (0, "5"), (0, "4")), steps=True)
+    before = verifier.asked
+    assert [await classes.classed(candidate("5", (0, "4"), (0, "5")), steps=True) for _ in range(20)]
+    assert verifier.asked == before
+    assert first.voted == (0, 0, 0, 1)
+
+
+async def test_restored_classes_keep_their_numbers_and_texts() -> None:
+    verifier = FakeEquivalence()
+    earlier = fresh()
+    stored = await earlier.classed(candidate("5", (0, "5.0"), (0, "4")), steps=True)
+    classes = fresh(verifier)
+    classes.restore(stored)
+    assert classes.representatives == earlier.representatives
+    assert (await classes.of("4"), await classes.of("5.0"), verifier.asked) == (1, 0, 0)
+    assert await classes.of("6") == 2
+
+
+def voted(index: int, answer_class: int, *steps: int, score: float = 1.0, rejoin: int | None = None) -> Outcome:
+    return Outcome(index, 0, 10, Status.UNKNOWN, score, "x", answer_class, rejoin=rejoin, branch_classes=steps)
+
+
+def test_a_vote_is_shared_in_equal_parts_as_heavy_as_its_candidates_score() -> None:
+    assert tally([voted(0, 0, 0, 1, 1)]) == {0: 0.5, 1: 0.5}
+    assert tally([voted(0, 0, 0, 1, 1, score=0.5), voted(1, 1)]) == {1: 1.25, 0: 0.25}
+    assert tally([voted(0, 0, 0, 1, 1), voted(8, 1, rejoin=0)]) == {1: 0.75, 0: 0.25}
+
+
+outcomes = st.lists(
+    st.builds(
+        lambda answer, steps, score: (answer, tuple(steps), score),
+        st.integers(0, 3),
+        st.lists(st.integers(0, 5), max_size=5),
+        st.sampled_from([0.25, 0.5, 1.0]),
+    ),
+    max_size=12,
+)
+
+
+@given(outcomes, st.booleans())
+def test_no_candidate_has_more_than_its_one_vote(given_: list[tuple[int, tuple[int, ...], float]], again: bool) -> None:
+    told = [voted(index, answer, *steps, score=score) for index, (answer, steps, score) in enumerate(given_)]
+    rejoined = [voted(100 + one.index, 0, 1, 2, score=one.score, rejoin=one.index) for one in told] if again else []
+    assert sum(tally([*told, *rejoined]).values()) == pytest.approx(sum(one.score for one in told))
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from([0.25, 0.5, 1.0])), max_size=12))
+def test_candidates_without_steps_vote_as_they_always_did(given_: list[tuple[int, float]]) -> None:
+    plain: Counter[int] = Counter()
+    for answer, score in given_:
+        plain[answer] += score  # type: ignore[assignment]
+    weights = tally(voted(index, answer, score=score) for index, (answer, score) in enumerate(given_))
+    assert list(weights.items()) == sorted(plain.items(), key=lambda item: (-item[1], item[0]))
+    whole = [(answer,) for answer, _ in given_]
+    counts = sorted(Counter(answer for answer, _ in given_).values(), reverse=True)
+    assert Votes.of(whole) == Votes(tuple(map(float, counts)))
+
+
+def judged(*candidates: Candidate) -> list[VerifiedCandidate]:
+    return [VerifiedCandidate(one, Verdict(Status.UNKNOWN, 1.0, "x")) for one in candidates]
+
+
+async def test_a_calibration_sees_the_shares_and_no_negative_agreement_of_ways() -> None:
+    classes = fresh()
+    told = judged(
+        await classes.classed(candidate("5", (0, "5"), (0, "4"), (0, "4"), (0, "4")), steps=True),
+        await classes.classed(candidate("6", (0, "6"), (0, "4"), (0, "4"), (0, "4"), index=1), steps=True),
+    )
+    seen = votes_on(told, tally(outcome_of(one.candidate, one.verdict) for one in told))
+    assert seen.weights == pytest.approx((1.2, 0.4, 0.4))
+    assert (seen.silent, seen.ways) == (0, 0.0)
+    assert Votes.of([one.candidate.voted for one in told], ["a", "b"]).ways == 1.0
+
+
+async def test_of_equal_votes_what_a_candidate_concludes_with_wins() -> None:
+    told = judged(await fresh().classed(candidate("5", (0, "5"), (0, "4"), (0, "4")), steps=True))
+    selection = select(told, tally(outcome_of(one.candidate, one.verdict) for one in told))
+    assert (selection.answer, selection.decided_by) == ("5", DecidedBy.ONLY_CANDIDATE)
+
+
+async def test_equal_sums_of_different_shares_are_equal_votes_and_the_shorter_response_wins() -> None:
+    classes = fresh()
+    long = [
+        await classes.classed(candidate("5", (0, "5"), (0, text), index=index, tokens=90), steps=True)
+        for index, text in enumerate(["1", "2", "3"])
+    ]
+    short = [await classes.classed(candidate("6", index=3 + index, tokens=5), steps=True) for index in range(2)]
+    told = judged(*long, *short)
+    assert select(told, tally(outcome_of(one.candidate, one.verdict) for one in told)).answer == "6"
+
+
+# The whole loop, with the real engine and the real verifiers.
+
+
+def forked(*steps: str, answer: str) -> Words:
+    plans = "".join(f"<plan>{i}: way {i}</plan>" for i in range(1, len(steps) + 1))
+    words = {((0, i),): f" so \\boxed{{{step}}}</step>" for i, step in enumerate(steps, start=1)}
+    return {(): f"<guideline>{plans}</guideline>compare</takeaway>\\boxed{{{answer}}}", **words}
+
+
+async def test_an_answer_that_only_steps_state_wins_by_their_votes(hub: LocalVerifiers) -> None:
+    said = [forked("1/2", "0.5", "1/2", "5", answer="5"), forked("0.5", "1/2", "6", answer="6")]
+    async with telling(lambda number: said[number % 2]) as engine:
+        result = await Solver(engine, hub).solve(OPEN, BestOfK(), Budget(candidates=2))
+    selection = result.selection
+    assert (selection.answer, selection.decided_by, selection.candidate) == ("0.5", DecidedBy.CONSENSUS, 1)
+    assert selection.reason == (
+        "1.1 of 2 votes by weight, of steps whose candidates conclude otherwise; no check has confirmed it"
+    )
+    winner = result.judged[1].candidate
+    assert winner.answer == "6", "its own conclusion stays its own"
+    assert "\\boxed{0.5}" in winner.text
+
+
+async def test_steps_that_work_out_parts_change_no_vote(hub: LocalVerifiers) -> None:
+    said = [forked("4", "6", answer="10"), forked("4", "6", answer="10"), forked("4", "6", answer="4")]
+    async with telling(lambda number: said[number % 3]) as engine:
+        result = await Solver(engine, hub).solve(OPEN, BestOfK(), Budget(candidates=3))
+    assert result.selection.answer == "10"
+    assert result.selection.reason.startswith("2 of 3 votes by weight")
+
+
+async def test_steps_of_one_response_may_outvote_its_conclusion_and_are_no_consensus(hub: LocalVerifiers) -> None:
+    async with telling(forked("4", "4", "4", "5", answer="5")) as engine:
+        result = await Solver(engine, hub).solve(OPEN, Greedy())
+    assert (result.selection.answer, result.selection.decided_by) == ("4", DecidedBy.ONLY_CANDIDATE)
+    assert result.selection.reason.startswith("more of its steps state it than what they conclude with")
+
+
+async def test_steps_that_agree_settle_a_vote_no_sooner_and_those_that_do_not_later(hub: LocalVerifiers) -> None:
+    async with telling(forked("4", "4", "4", answer="4")) as engine:
+        agreed = await Solver(engine, hub).solve(OPEN, Adaptive(), Budget(candidates=8))
+    async with telling(forked("4", "5", "6", answer="4")) as engine:
+        split = await Solver(engine, hub).solve(OPEN, Adaptive(), Budget(candidates=8))
+    assert (agreed.stopped, len(agreed.judged)) == (Stop.CONSENSUS, 4)
+    assert (split.stopped, len(split.judged)) == (Stop.CANDIDATES, 8)
+
+
+async def test_a_resumed_solve_counts_the_stored_shares_and_asks_for_none_again(hub: LocalVerifiers) -> None:
+    said = [forked("4", "4", "5", answer="5"), forked("4", "6", answer="6")]
+    async with telling(lambda number: said[number % 2]) as engine:
+        first = await Solver(engine, hub).solve(OPEN, BestOfK(), Budget(candidates=2))
+        entries = [Entry(one.candidate, one.verdict) for one in first.judged]
+        again = await Solver(engine, hub).solve(OPEN, BestOfK(), Budget(candidates=2), entries=entries)
+    assert [one.candidate for one in again.judged] == [one.candidate for one in first.judged]
+    assert (again.selection.answer, again.selection.reason) == (first.selection.answer, first.selection.reason)
