@@ -2,13 +2,16 @@
 
     python benchmarks/chosen_answers.py test.jsonl [--train train.jsonl] [--pairs pairs.jsonl] \\
         [--train-pairs train-pairs.jsonl] [--k 16] [--out calibration.json] [--plot reliability.png]
+        [--calibration calibration.json --min-confidence 0.9]
 
 For each number of responses in words and as programs: votes, votes that false equalities weaken, and with --train two
 ways that are fitted there: votes weighed by way (`weighed ways`), and a logistic model of whether a class is right
 (`model of classes`). Where responses have parallel steps: votes that are shared with what these state, as `solve`
 shares them (in blocks that attempt the whole problem), with every step, and where only a conclusion may win. With
 pairs: how good a judge the model is, and votes with comparisons of the two leading answers, as `--comparisons` makes
-them. Last how far the product's own calibration, fitted on --train, can be believed.
+them. Last what the whole product chooses of parallel responses; how far its own calibration, fitted on --train, can be
+believed; and with --calibration how many problems `adaptive` answers that abstains below --min-confidence, by the
+certainty at which it ends a vote.
 Tokens are new tokens a problem, those of comparisons included; errors are standard errors over problems.
 """
 
@@ -19,6 +22,7 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -26,7 +30,13 @@ import numpy as np
 from judged_answers import Judged, JudgedProblem, load
 from stored_rows import stored
 
-from espalier.solver.core.confidence import fit, reliability, subsets
+from espalier.runtime.engine import FinishReason, Usage
+from espalier.solver.core.candidate import BranchAnswer, Candidate
+from espalier.solver.core.confidence import Calibration, fit, reliability, subsets
+from espalier.solver.core.policies import Adaptive, BestOfK
+from espalier.solver.core.policy import Budget, Policy, begin
+from espalier.solver.core.selection import Trust, VerifiedCandidate, select
+from espalier.verifiers.verdict import Status, Verdict
 
 Weights = dict[int, float]
 """The weight of each class of answers."""
@@ -306,6 +316,67 @@ def calibration(test: Sequence[JudgedProblem], train: Sequence[JudgedProblem], a
         draw({"test": found}, arguments.plot)
 
 
+def abstaining(problems: Sequence[JudgedProblem], trust: Trust, k: int) -> None:
+    """What `adaptive` makes of the responses in words, by the certainty at which it ends a vote."""
+    print(f"\nadaptive, k = {k}, confidence of at least {trust.min_confidence:g}")
+    for certainty in (0.95, 0.85):
+        kind = Adaptive(certainty=certainty)
+        found = [solved(kind, trust, some(problem, k, 0)) for problem in problems]
+        rights = [problem.right for problem in problems]
+        given = [(one, right) for (one, _, _), right in zip(found, rights, strict=True) if one is not None]
+        chosen = statistics.fmean(
+            one is not None and one == right for (_, one, _), right in zip(found, rights, strict=True)
+        )
+        sure = statistics.fmean(one == right for one, right in given) if given else math.nan
+        tokens = statistics.fmean(tokens for _, _, tokens in found)
+        print(
+            f"certainty {certainty}: {chosen:.1%} right for {tokens:,.0f} tokens a problem; "
+            f"{len(given) / len(problems):.1%} get an answer, {sure:.1%} of them the right one"
+        )
+
+
+def chosen_by_solve(problems: Sequence[JudgedProblem], k: int) -> None:
+    """What the whole product chooses, of equal votes by the fewest tokens, with parallel steps and without them."""
+    print(f"\n{'best_of_k, as solve chooses':44}{'right, %':>15}{'gain':>15}")
+    ways: dict[str, Callable[[Judged], Sequence[int]]] = {
+        "votes of conclusions": lambda _: (),
+        "votes shared with steps": lambda one: one.sharing,
+        "votes shared with every step": lambda one: one.steps,
+    }
+    base: list[bool] = []
+    for name, sharing in ways.items():
+        found = []
+        for problem in problems:
+            responses = [replace(one, sharing=sharing(one)) for one in some(problem, k, 0)]
+            _, leading, _ = solved(BestOfK(), Trust(), responses)
+            found.append(leading is not None and leading == problem.right)
+        base = base or found
+        gains = [ours - theirs for ours, theirs in zip(found, base, strict=True)]
+        error, of_gain = (statistics.stdev(map(float, values)) / len(problems) ** 0.5 for values in (found, gains))
+        print(
+            f"{name:44}{100 * statistics.fmean(found):8.1f} +-{100 * error:4.1f}"
+            f"{100 * statistics.fmean(gains):+8.1f} +-{100 * of_gain:4.1f}"
+        )
+
+
+def solved(kind: Policy, trust: Trust, responses: Sequence[Judged]) -> tuple[int | None, int | None, int]:
+    """The class that is sure enough, the class that leads, and the new tokens."""
+    state, judged = begin(0, Budget(candidates=max(1, len(responses)))), []
+    while specs := kind.ask(state) if responses else ():
+        for spec in specs:
+            one = responses[spec.index]
+            answer = None if one.answer_class is None else str(one.answer_class)
+            steps = tuple(BranchAnswer((), str(number), number) for number in one.sharing)
+            usage = Usage(sampled_tokens=one.tokens)
+            candidate = Candidate(spec, "", answer, steps, FinishReason.STOP, usage, 0.0, answer_class=one.answer_class)
+            judged.append(VerifiedCandidate(candidate, Verdict(Status.UNKNOWN, one.score, "steps")))
+            state = kind.tell(state, candidate, judged[-1].verdict)
+    leading = select(judged, state.votes)
+    sure = trust.weigh(leading, judged, state.votes)
+    chosen, given = (None if one.answer is None else int(one.answer) for one in (leading, sure))
+    return given, chosen, sum(one.candidate.usage.new_tokens for one in judged)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("test", type=Path)
@@ -315,6 +386,8 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=16, help="responses of each way at most")
     parser.add_argument("--model", default="", help="name in the calibration")
     parser.add_argument("--out", type=Path, help="file for the calibration")
+    parser.add_argument("--calibration", type=Path, help="how often adaptive is sure with this one")
+    parser.add_argument("--min-confidence", type=float, default=0.9, help="with --calibration")
     parser.add_argument("--plot", type=Path, help="PNG of its reliability")
     arguments = parser.parse_args()
     test = load(arguments.test)
@@ -358,6 +431,10 @@ def main() -> None:
         print("training: " + judge_of_pairs(train, read_pairs(arguments.train_pairs)))
     if train:
         calibration(test, train, arguments)
+    if parallel:
+        chosen_by_solve(test, k)
+    if arguments.calibration:
+        abstaining(test, Trust(Calibration.load(arguments.calibration), arguments.min_confidence), k)
 
 
 if __name__ == "__main__":

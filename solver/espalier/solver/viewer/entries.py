@@ -93,8 +93,8 @@ class EventCompactor:
         gathered.add(at, delta)
 
     def _small(self, kind: str, told: Entry) -> Entry:
-        """Without token ids, the text of a candidate whose tokens the page has been told, and answers of steps that share
-        no vote."""
+        """Without token ids, without the text of a candidate whose tokens the page has been told, and of what its steps
+        state without all that shares no vote."""
         match kind:
             case "candidate_started":
                 self._started.add(told["spec"]["index"])
