@@ -18,8 +18,7 @@ if [[ ! -f $home/stamp || $(<"$home/stamp") != "$stamp" ]]; then
   python=${PYTHON:-.venv/bin/python}
   [[ -x $home/bin/pip ]] || "$python" -m venv "$home" >&2
   echo "Installing ${tools[*]} into $home (the first time takes minutes)" >&2
-  needs=$("$python" -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")')
-  "$home/bin/pip" install -qq --no-compile --disable-pip-version-check "${tools[@]}" -r <(printf '%s\n' "$needs") >&2
+  "$home/bin/python" scripts/uv_pip.py install -q "${tools[@]}" -r pyproject.toml >&2
   printf '%s\n' "$stamp" >"$home/stamp"
 fi
 echo "$home"

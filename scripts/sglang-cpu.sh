@@ -19,13 +19,13 @@ stamp=$(cat "${sources[@]}" | sha256sum)
 if [[ ! -f $home/stamp || $(<"$home/stamp") != "$stamp" ]]; then
   python=${PYTHON:-.venv/bin/python}
   [[ -x $home/bin/pip ]] || "$python" -m venv "$home" >&2
-  pip=("$home/bin/pip" install -qq --no-compile --disable-pip-version-check)
+  pip=("$home/bin/python" scripts/uv_pip.py install -q)
   echo "Installing SGLang $version for the CPU into $home (the first time takes minutes)" >&2
   "${pip[@]}" --editable . -r tests/sglang/requirements.txt >&2
   "${pip[@]}" --no-deps "sglang==$version" >&2
   packages=$("$home/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
   printf '%s\nimport torchvision_operators\n' "$PWD/tests/sglang" >"$packages/espalier_standins.pth"
-  "$home/bin/python" -m compileall -q -j 2 "$packages/sglang" "$packages/transformers" "$packages/torch" >/dev/null || true
+  "$home/bin/python" -m compileall -q -j 2 -x transformers/models/ "$packages"/{sglang,transformers,torch} >/dev/null || true
   printf '%s\n' "$stamp" >"$home/stamp"
 fi
 echo "$home"

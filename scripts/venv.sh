@@ -53,12 +53,13 @@ index=https://download.pytorch.org/whl/cpu
 options=()
 if ! command -v nvidia-smi >/dev/null && ! .venv/bin/python -c 'import torch' 2>/dev/null &&
   .venv/bin/python -c "import urllib.request as r; r.urlopen('$index/torch/', timeout=5)" 2>/dev/null; then
-  options+=(--extra-index-url "$index")
+  options+=(--index "$index")
 fi
 
 echo "Installing espalier[$extra] into .venv (the first time takes a minute or more)"
-# pip compiles one module after the other, which takes a minute; compileall takes all cores.
-.venv/bin/pip install -qq --no-compile "${options[@]}" --constraint constraints.txt --editable ".[$extra]"
+# pip would compile one module after the other; compileall takes all cores. Half of what there is is hardly ever imported.
+.venv/bin/python scripts/uv_pip.py install -q "${options[@]}" --constraint constraints.txt --editable ".[$extra]"
 packages=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-.venv/bin/python -W ignore -m compileall -qq -j 0 "$packages" || true # what no Python of this version can read, nothing imports
+rare='/(tests|transformers/models|litellm|pandas|pip)/'
+.venv/bin/python -W ignore -m compileall -qq -j 0 -x "$rare" "$packages" || true # what no Python of this version can read, nothing imports
 touch ".venv/$extra.stamp"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -65,7 +66,8 @@ def test_the_wheel_installed_into_an_empty_environment_solves_a_problem(wheel: P
     python, espalier = str(home / "bin" / "python"), str(home / "bin" / "espalier")
     # Without bytecode: compiling torch's would take longer than everything else.
     tested = str(ROOT / "constraints.txt")
-    run(python, "-m", "pip", "install", "-qq", "--no-compile", "--constraint", tested, f"{wheel}[local]", cwd=tmp_path)
+    install = (python, str(ROOT / "scripts" / "uv_pip.py"), "install", "-q")
+    run(*install, "--constraint", tested, f"{wheel}[local]", cwd=tmp_path)
     run(python, "-m", "pip", "check", cwd=tmp_path)
     run(espalier, "--help", cwd=tmp_path)
     problem = (
@@ -77,3 +79,30 @@ def test_the_wheel_installed_into_an_empty_environment_solves_a_problem(wheel: P
     names = ("common", "runtime", "verifiers", "solver", "training")
     script = f"import importlib.util as u; print([n for n in {names!r} if u.find_spec(n)])"
     assert run(python, "-c", script, cwd=tmp_path).strip() == "[]"
+
+
+def test_what_a_machine_tells_pip_uv_is_told_too() -> None:
+    spec = importlib.util.spec_from_file_location("uv_pip", ROOT / "scripts" / "uv_pip.py")
+    assert spec and spec.loader
+    uv_pip = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(uv_pip)
+    listing = """
+:env:.find-links='/wheels'
+freeze.timeout='1'
+global.cert='/etc/ca.pem'
+global.extra-index-url='file:///one file:///two'
+global.find-links='/other'
+install.index-url='https://mirror/simple'
+"""
+    settings = uv_pip.pip_settings(listing)
+    assert settings == {
+        "cert": "/etc/ca.pem",
+        "extra-index-url": "file:///one file:///two",
+        "find-links": "/wheels",
+        "index-url": "https://mirror/simple",
+    }
+    assert list(uv_pip.options(settings)) == [
+        *("--default-index", "https://mirror/simple"),
+        *("--index", "file:///one", "--index", "file:///two"),
+        *("--find-links", "/wheels"),
+    ]
