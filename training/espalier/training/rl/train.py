@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -323,9 +324,9 @@ async def _beside(batch: asyncio.Task[RolloutBatch], learn: Learn, device: torch
 
 
 def _on(device: torch.device, learn: Learn) -> Learned | None:
-    if device.type == "cuda":
-        torch.cuda.set_device(device)  # every thread has a device of its own
-    return learn()
+    # Every thread has a device of its own; `cuda` without a number, which `set_device` refuses, is the first one.
+    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+        return learn()
 
 
 def _evidence(rollout: JudgedRollout) -> str:
