@@ -12,8 +12,8 @@ from espalier.verifiers.check import MathOptions
 from espalier.verifiers.math.evaluate import NotExact, Undefined, exact
 from espalier.verifiers.math.kinds import different_kinds, kinds_of_numbers
 from espalier.verifiers.math.limits import LIMITS, LimitError
-from espalier.verifiers.math.matrices import components, in_plain_letters, reduce_matrices, vector
-from espalier.verifiers.math.numeric import minus, order, same_value
+from espalier.verifiers.math.matrices import components, in_plain_letters, reduce_matrices, vector, with_identities
+from espalier.verifiers.math.numeric import minus, order, same_value, sign
 from espalier.verifiers.math.opaque import (
     CARTESIAN,
     DEFINITE,
@@ -38,6 +38,7 @@ from espalier.verifiers.math.relations import (
 )
 from espalier.verifiers.math.series import SERIES, write_out
 from espalier.verifiers.math.sets import infinity, same_combination, same_set
+from espalier.verifiers.math.statements import same_statement
 from espalier.verifiers.math.tree import (
     DOTS,
     Apply,
@@ -79,6 +80,8 @@ def equivalent(gold: Node, claim: Node, options: MathOptions) -> Equality:
     """
     if isinstance(gold, Number) and isinstance(claim, Number):
         return _rounded(gold, claim, options)
+    if (stated := same_statement(gold, claim, lambda a, b: equivalent(a, b, options))) is not None:
+        return stated
     if _has_several_signs(gold) or _has_several_signs(claim):
         together, apart = (_as_written(gold, claim, options, apart=apart) for apart in (False, True))
         return together if together.equal is apart.equal else doubt("signs that belong together, or do not")
@@ -88,6 +91,7 @@ def equivalent(gold: Node, claim: Node, options: MathOptions) -> Equality:
 def _as_written(gold: Node, claim: Node, options: MathOptions, *, apart: bool) -> Equality:
     """Compare answers of which several signs ± in one expression belong together, or each stands for itself."""
     try:
+        gold, claim = with_identities(gold, claim), with_identities(claim, gold)
         gold, claim = _alike(normal(gold, apart=apart), normal(claim, apart=apart))
         gold, claim = _with_primes(gold, claim), _with_primes(claim, gold)
         claim = _same_constant(gold, claim)
@@ -260,12 +264,16 @@ def normal(node: Node, *, apart: bool = False) -> Node:
 
 
 def _name_first(node: Node) -> Node:
-    """ "5 = x" as "x = 5", "f(x) ≡ 5" as "f(x) = 5", and "1, 2, …, 5" written out."""
+    """ "5 = x" as "x = 5", "x ≠ 1, 2" as "x ≠ 1, x ≠ 2", "f(x) ≡ 5" as "f(x) = 5", and "1, 2, …, 5" written out."""
     match node:
         case RelationNode((Apply("call", _), value), ("≡",)) if not has_heads(value, frozenset({"class", "mod"})):
             return RelationNode(node.sides, ("=",))
         case Group(kind, items, word) if DOTS in items:
             return Group(kind, written_out(items) or items, word)
+        case Group("list", (RelationNode((Symbol() as name, _), ("!=",)) as first, *others), word) if not any(
+            isinstance(item, RelationNode) for item in others
+        ):
+            return Group("list", (first, *(RelationNode((name, item), ("!=",)) for item in others)), word)
         case RelationNode((value, Symbol() | Apply("call", _) as name), ("=",)) if not symbols(value):
             return RelationNode((name, value), ("=",))
         case _:
@@ -989,6 +997,12 @@ def expand_signs(node: Node, *, apart: bool = False) -> Node:
             return Group(kind, tuple(flat), word)
         case RelationNode((name, value), ("=",)) if _has_signs(value):
             return Group("list", tuple(RelationNode((name, side), ("=",)) for side in _signed(value, apart)))
+        case RelationNode((Symbol() as name, value), ("!=",)) if _has_signs(value):
+            return Group("list", tuple(RelationNode((name, side), ("!=",)) for side in _signed(value, apart)), "and")
+        case RelationNode((Apply("abs", (Symbol(letter) as name,)), value), ("=",)) if letter in _REAL_UNKNOWNS:
+            if symbols(value) or not isinstance(value, Number | Constant | Apply) or sign(value) != 1:
+                return node
+            return Group("list", tuple(RelationNode((name, v), ("=",)) for v in (value, Apply("neg", (value,)))))
         case Apply() if _has_signs(node):
             return Group("list", _signed(node, apart))
         case Quantity(value, unit) if _has_signs(value):
@@ -1001,6 +1015,8 @@ def _signed(node: Node, apart: bool) -> tuple[Node, ...]:
     return _each_sign(node) if apart else tuple(_with_sign(node, upper) for upper in (True, False))
 
 
+_REAL_UNKNOWNS = frozenset("xyt")
+"""Letters that are no vectors or complex numbers: "|x| = 3" says what "x = ±3" does."""
 _SIGNS = 4
 """Most signs ± of one expression that are taken apart."""
 

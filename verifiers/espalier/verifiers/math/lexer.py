@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from fractions import Fraction
 
@@ -17,6 +17,7 @@ from espalier.verifiers.math.words import (
     FUNCTIONS,
     GREEK,
     GREEK_LETTERS,
+    NEGATED,
     SPACING,
     SUBSCRIPTS,
     SUPERSCRIPTS,
@@ -191,7 +192,7 @@ class _Lexer:
         elif character in CHARACTERS:
             self.at += 1
             self._named(CHARACTERS[character])
-        elif character in "∪∩∈∅±∓°≈≡⟨⟩⌊⌋⌈⌉∖⇒∥⟂≅∼‰":
+        elif character in "∪∩∈∉⊂⊆⊊⊄⊈⊃⊇⊋⊅⊉∅±∓°≈≡⟨⟩⌊⌋⌈⌉∖⇒∥⟂≅∼‰":
             self.at += 1
             self._operator(character)
         elif character in "€£¢":
@@ -203,6 +204,9 @@ class _Lexer:
         elif character in VULGAR:
             self.at += 1
             self._emit(Kind.NUMBER, "½", Fraction(*VULGAR[character]))
+        elif character in "∀∃∄¬":
+            self.at += 1
+            self._emit(Kind.COMMAND, ("\\forall", "\\exists", "\\nexists", "\\neg")["∀∃∄¬".index(character)])
         elif character == "ℝ":
             self.at += 1
             self._emit(Kind.WORD, "reals")
@@ -343,6 +347,8 @@ class _Lexer:
             self._roman()
         elif name in COMMANDS:
             self._named(COMMANDS[name])
+        elif name == "not":
+            self._negated()
         elif name == "prime":
             self._operator("′")
         elif name in ("lvert", "rvert", "lVert", "rVert"):
@@ -374,6 +380,15 @@ class _Lexer:
             self.spaced = True
         else:
             raise ParseError(f"unknown command \\{character}")
+
+    def _negated(self) -> None:
+        """What `\\not` stands before."""
+        before = len(self.tokens)
+        while len(self.tokens) == before and self.at < len(self.text):
+            self._step()
+        if len(self.tokens) == before or self.tokens[-1].text not in NEGATED:
+            raise ParseError(r"\not before something else than a relation")
+        self.tokens[-1] = replace(self.tokens[-1], text=NEGATED[self.tokens[-1].text])
 
     def _roman(self) -> None:
         """Enter the group of a `\\text{…}`; its braces are no tokens."""

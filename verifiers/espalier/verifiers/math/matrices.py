@@ -65,6 +65,28 @@ def reduce_matrices(node: Node) -> Node:
             return Apply(node.head, tuple(args))
 
 
+_IDENTITY = re.compile(r"(?:bold )?I(?:_(?P<size>\d))?")
+
+
+def with_identities(node: Node, other: Node) -> Node:
+    """A tree with I and I_2 as matrices, where the other side is written with square ones of one size."""
+    sizes = {len(part.rows) for part in walk(other) if isinstance(part, Matrix) and len(set(_shape(part))) == 1}
+    if len(sizes) != 1 or any(map(_IDENTITY.fullmatch, symbols(other))):
+        return node
+    (size,) = sizes
+
+    def change(part: Node) -> Node:
+        found = _IDENTITY.fullmatch(part.name) if isinstance(part, Symbol) else None
+        return _identity(int(found["size"] or size)) if found else part
+
+    return rebuild(node, change, lambda part: isinstance(part, Matrix))
+
+
+def _identity(size: int) -> Matrix:
+    numbers = range(size)
+    return Matrix(tuple(tuple(Number(Fraction(row == column)) for column in numbers) for row in numbers))
+
+
 def times(left: Matrix, right: Matrix) -> Matrix:
     """The product of two matrices.
 

@@ -22,6 +22,7 @@ from espalier.verifiers.math.grammar.quantities import RELATIONS, SEPARATING_WOR
 from espalier.verifiers.math.grammar.reading import Reading, is_letters, is_name, split_letters
 from espalier.verifiers.math.lexer import Kind, ParseError, Token, tokenize
 from espalier.verifiers.math.limits import LIMITS, LimitError
+from espalier.verifiers.math.statements import NOT, QUANTIFIERS, REVERSED
 from espalier.verifiers.math.tree import (
     Apply,
     Choice,
@@ -149,6 +150,14 @@ _FOR_INTEGERS: Final = re.compile(
     rf"|(?:for|where|with)\s+(?:any|all|every|some|an|each)\s+integers?\s+{_SPACES}\}}?{_SPACES}(?P<name>[jklmn])\b"
     rf")\)?\}}?[\s$.]*$"
 )
+_EVERYWHERE: Final = re.compile(
+    rf"^(?P<defined>[\s$]*(?:[A-Za-z]\s?(?:\\left)?\(\s?(?P<x>[a-z])\s?(?:\\right)?\)|[a-z]_\{{?(?P<n>[jkmn])\}}?)\s?=.{{1,400}}?)"
+    rf"{_SPACES}(?:\\(?:text|mbox)\s*\{{[\s,]*)?\(?(?:(?:for|where)\s+(?:all|every|any|each)|\\forall|∀){_SPACES}\}}?{_SPACES}"
+    rf"(?:(?:real(?:\s+numbers?)?|(?P<whole>(?:positive\s+)?integers?|natural\s+numbers?))\s*\}}?{_SPACES})?(?P<name>[a-z])(?:{_SPACES}\\?(?:in|∈)\s*"
+    rf"(?:\\mathbb\s*\{{?R\}}?|ℝ|(?P<natural>\\mathbb\s*\{{?[NZ]\}}?(?:\^\{{?\+\}}?)?|ℕ))|{_SPACES}(?:\\geq?(?![a-z])|≥|>=)\s?(?P<first>1))?\)?\}}?[\s$.]*$",
+    re.DOTALL,
+)
+"""A definition, and behind it that it holds everywhere: for all real x, of a sequence for all natural n."""
 _APPROXIMATE: Final = re.compile(r"^\$?\s*(?:\\approx(?![A-Za-z])|≈)\s*(?=-?\d*\.\d+\s*\$?$)")
 """Before a decimal number, which says as much itself."""
 
@@ -166,10 +175,20 @@ def _plainer(text: str) -> str:
         text = _DOUBLED.sub(r"\\", text)
     if r"\begin" in text:
         text = _LEFT_BRACE.sub(lambda match: rf"\begin{{cases}}{match[1]}\end{{cases}}", text)
+    if "all" in text or "∀" in text or " for " in text or "where" in text:
+        text = _EVERYWHERE.sub(_definition, text)
     if "integer" in text:
         text = _FOR_INTEGERS.sub(lambda match: rf", {match['k'] or match['name']} \in \mathbb{{Z}}", text)
     text = _FULL_STOP.sub("", _APPROXIMATE.sub("", text))
     return _CHOOSING.sub(lambda match: _chosen(*match.groups()), text)
+
+
+def _definition(match: re.Match[str]) -> str:
+    """The definition without "for all real x", where that is its argument, and of the kind that such a one has."""
+    argument = match["x"] or match["n"]
+    counted = argument in "jkmn"
+    said = match["whole"] or match["natural"] or match["first"]
+    return match["defined"] if match["name"] == argument and (counted or not said) else match[0]
 
 
 def _chosen(upper: str, kind: str, lower: str) -> str:
@@ -338,7 +357,47 @@ class Grammar(Arithmetic, Calculus):
             self.at += 1
             ops.append(op)
             sides.append(self.region())
+        if REVERSED.keys() & ops:
+            if not REVERSED.keys() >= {*ops}:
+                raise ParseError("inclusions in both directions")
+            return RelationNode(tuple(reversed(sides)), tuple(REVERSED[op] for op in reversed(ops)))
         return RelationNode(tuple(sides), tuple(ops)) if ops else sides[0]
+
+    def element(self) -> Node:
+        if self.token.text in QUANTIFIERS:
+            return self.quantified()
+        if self.accept(NOT):
+            return Apply("not", (self.element(),))
+        return super().element()
+
+    def quantified(self) -> Node:
+        """ "∀ x, y ∈ S: …": a quantifier, the names that it binds, where they are from, and what is said of them."""
+        head = QUANTIFIERS[self.token.text]
+        self.at += 1
+        if head == "exists" and self.accept("!"):
+            head = "exists_one"
+        names: list[Node] = []
+        while self.token.text in GREEK or (self.token.kind is Kind.WORD and len(self.token.text) == 1):
+            names.append(self.subscripted(self.tokens[self.skip() and self.at - 1].text))
+            if self.token.text != "," or self.ahead(2).text not in (",", *RELATIONS):
+                break
+            self.at += 1
+        if not names or self.levels > LIMITS.levels:
+            raise ParseError("a quantifier without a name")
+        domains: list[Node] = []
+        if self.token.text in RELATIONS:
+            op = self.token.text
+            self.at += 1
+            bars, self.bars = self.bars, 1  # a bar or a colon ends it
+            domain = self.region()
+            self.bars = bars
+            domains = [RelationNode((name, domain), (op,)) for name in names]
+        if not self.accept(",", ":", ".", "|") and self.is_word("such", "with"):
+            self.at += 1 + self.is_word("such")
+        self.levels += 1
+        said = self.element()
+        self.levels -= 1
+        return Apply(head, (Group("list", tuple(names)), Group("list", tuple(domains)), said))
 
     def region(self) -> Node:
         left = self.quantity()
@@ -499,13 +558,13 @@ class Grammar(Arithmetic, Calculus):
         raise ParseError(f"unknown word {word!r}")
 
     def reals(self) -> Node:
-        """The real numbers, or the positive ones where a plus sign stands above."""
-        for positive in (("^", "+"), ("^", "{", "+", "}")):
-            if tuple(self.ahead(place).text for place in range(len(positive))) == positive:
-                after = self.ahead(len(positive))
-                if positive[1] == "{" or after.kind is Kind.OPERATOR:
-                    self.at += len(positive)
-                    return Interval(Number(Fraction(0)), Constant("oo"), True, True)
+        """The real numbers, or those of one sign where a sign stands above or a condition below."""
+        for written, part in _PARTS_OF_REALS:
+            if tuple(self.ahead(place).text for place in range(len(written))) == written:
+                after = self.ahead(len(written))
+                if written[1] == "{" or after.kind is Kind.OPERATOR:
+                    self.at += len(written)
+                    return part
         return Symbol("reals")
 
     def ket(self) -> Node | None:
@@ -608,6 +667,23 @@ class Grammar(Arithmetic, Calculus):
         index = self.token.text
         self.at += 1
         return Symbol(f"{name}_{index}")
+
+
+_ZERO, _INFINITY = Number(Fraction(0)), Constant("oo")
+_POSITIVE = Interval(_ZERO, _INFINITY, True, True)
+_NONZERO = Region("difference", (Symbol("reals"), Group("set", (_ZERO,))))
+_PARTS_OF_REALS: Final[tuple[tuple[tuple[str, ...], Node], ...]] = (
+    (("^", "+"), _POSITIVE),
+    (("^", "{", "+", "}"), _POSITIVE),
+    (("^", "*"), _NONZERO),
+    (("^", "{", "*", "}"), _NONZERO),
+    (("^", "{", "×", "}"), _NONZERO),
+    (("_", "{", "!=", "0", "}"), _NONZERO),
+    (("_", "{", ">", "0", "}"), _POSITIVE),
+    (("_", "{", ">=", "0", "}"), Interval(_ZERO, _INFINITY, False, True)),
+    (("_", "{", "<", "0", "}"), Interval(Apply("neg", (_INFINITY,)), _ZERO, True, True)),
+    (("_", "{", "<=", "0", "}"), Interval(Apply("neg", (_INFINITY,)), _ZERO, True, False)),
+)
 
 
 def _alternatives(items: list[Node], separators: list[str]) -> Node:

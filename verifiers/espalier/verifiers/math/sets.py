@@ -274,6 +274,8 @@ def _solutions(relation: RelationNode) -> RealSet:
 def _solve(left: Node, op: str, right: Node, name: str) -> RealSet:
     if op == "∈" and left == Symbol(name):
         return real_set(right)
+    if op == "∉" and left == Symbol(name):
+        return complement(real_set(right))
     if op not in _FLIPPED:
         raise NotASet(f"the relation {op}")
     if right == Symbol(name) and name not in symbols(left):

@@ -47,6 +47,12 @@ COMMANDS: dict[str, str] = {
     **dict.fromkeys(("approx", "simeq", "thickapprox", "doteq"), "≈"),
     **dict.fromkeys(("equiv",), "≡"),
     **dict.fromkeys(("in",), "∈"),
+    **{"notin": "∉", "lnot": r"\neg"},
+    **{"subset": "⊂", "supset": "⊃", "nsubseteq": "⊈", "nsupseteq": "⊉"},
+    **dict.fromkeys(("subseteq", "subseteqq"), "⊆"),
+    **dict.fromkeys(("supseteq", "supseteqq"), "⊇"),
+    **dict.fromkeys(("subsetneq", "subsetneqq", "varsubsetneq"), "⊊"),
+    **dict.fromkeys(("supsetneq", "supsetneqq", "varsupsetneq"), "⊋"),
     **dict.fromkeys(("pm",), "±"),
     **dict.fromkeys(("mp",), "∓"),
     **dict.fromkeys(("cup", "bigcup"), "∪"),
@@ -83,6 +89,9 @@ COMMANDS: dict[str, str] = {
     **dict.fromkeys(("parallel",), "∥"),
     **dict.fromkeys(("perp",), "⟂"),
 }
+
+NEGATED = {"∈": "∉", "=": "!=", "⊆": "⊈", "⊂": "⊄", "⊇": "⊉", "⊃": "⊅"}
+"""What `\\not` makes of a sign."""
 
 # One character → token text.
 CHARACTERS: dict[str, str] = {

@@ -11,6 +11,7 @@ from espalier.verifiers.math.grammar.reading import KNOWN_WORDS
 from espalier.verifiers.math.lexer import Kind, ParseError, Token
 from espalier.verifiers.math.limits import LIMITS, LimitError
 from espalier.verifiers.math.progressions import written_out
+from espalier.verifiers.math.statements import NOT, QUANTIFIERS
 from espalier.verifiers.math.tree import (
     DOTS,
     Apply,
@@ -149,7 +150,7 @@ class Arithmetic(Quantities):
                     and self.ahead().text in ("m", "g", "s", "A", "F", "L")
                 ):
                     return self.tokens[self.at - 1].kind is not Kind.NUMBER
-                return not token.text.startswith((r"\end", r"\choose"))
+                return not token.text.startswith((r"\end", r"\choose")) and token.text not in (*QUANTIFIERS, NOT)
             case Kind.OPERATOR:
                 if token.text == "(" and self.ahead().text in ("mod", "pmod"):
                     return False

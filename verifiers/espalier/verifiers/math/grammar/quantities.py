@@ -8,6 +8,7 @@ from typing import Final
 
 from espalier.verifiers.math.grammar.cursor import Cursor
 from espalier.verifiers.math.lexer import Kind, ParseError, Token
+from espalier.verifiers.math.statements import INCLUSIONS, REVERSED
 from espalier.verifiers.math.tree import (
     Apply,
     Based,
@@ -20,7 +21,7 @@ from espalier.verifiers.math.tree import (
 )
 from espalier.verifiers.math.units import CELSIUS, FAHRENHEIT, PLAIN, PRIMES, Unit, lookup, noun
 
-RELATIONS: Final = frozenset({"=", "≈", "≡", "!=", "<", "<=", ">", ">=", "∈"})
+RELATIONS: Final = frozenset({"=", "≈", "≡", "!=", "<", "<=", ">", ">=", "∈", *INCLUSIONS, *REVERSED})
 CURRENCIES: Final = frozenset({"$", "€", "£"})
 CHANGING_WORDS: Final = frozenset(
     [
