@@ -119,7 +119,8 @@ async def test_refused_callers_are_counted_and_logged_alike_over_both_protocols(
     security = ServerSecurity(token=TOKEN)
     async with asked(ScriptedEngine.of(RIGHT), judge(), security=security, warm=False) as (served, client):
         with structlog.testing.capture_logs() as logs:
-            assert (await client.get("/v1/models")).status_code == 401
+            refused = await client.get("/v1/models")
+            assert (refused.status_code, refused.headers.get("www-authenticate")) == (401, "Bearer")
             with pytest.raises(grpc.aio.AioRpcError):
                 await served.stub.SolveOnce(asking())
         assert sample(served, "espalier_refused_total", reason="unauthenticated") == 2

@@ -10,6 +10,7 @@ import textwrap
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -67,13 +68,13 @@ async def test_an_idle_worker_that_died_costs_no_task(pool: WorkerPool) -> None:
 async def test_a_worker_that_cannot_be_replaced_is_missed_and_tried_again(
     pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def refuse(*args: object, **kwargs: object) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
         raise BlockingIOError("no process to be had")
 
     await asyncio.gather(*(pool.run(TASK) for _ in range(2)))
     monkeypatch.setattr(workers, "_RESPAWN_SECONDS", (0.01, 0.02))
     with monkeypatch.context() as starved:
-        starved.setattr(asyncio, "create_subprocess_exec", refuse)
+        starved.setattr(subprocess, "Popen", refuse)
         for pid in pool.pids:
             os.kill(pid, signal.SIGKILL)
             _await_end(pid)
@@ -90,14 +91,14 @@ async def test_a_worker_that_cannot_be_replaced_is_missed_and_tried_again(
 
 
 async def test_closing_does_not_wait_for_the_next_attempt_to_replace(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def refuse(*args: object, **kwargs: object) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
         raise BlockingIOError("no process to be had")
 
     monkeypatch.setattr(workers, "_RESPAWN_SECONDS", (3600.0, 3600.0))
     pool = WorkerPool(PoolLimits(workers=1))
     await pool.start()
     await pool.run(TASK)
-    monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
+    monkeypatch.setattr(subprocess, "Popen", refuse)
     os.kill(pool.pids[0], signal.SIGKILL)
     _await_end(pool.pids[0])
     with pytest.raises(WorkerTimeoutError):
@@ -109,16 +110,16 @@ async def test_closing_does_not_wait_for_the_next_attempt_to_replace(monkeypatch
 
 async def test_a_pool_that_cannot_start_says_so_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     started = 0
-    real = asyncio.create_subprocess_exec
+    real = subprocess.Popen
 
-    async def second_fails(*args: object, **kwargs: object) -> asyncio.subprocess.Process:
+    def second_fails(*args: Any, **kwargs: Any) -> subprocess.Popen[bytes]:
         nonlocal started
         started += 1
         if started == 2:
             raise BlockingIOError("no process to be had")
-        return await real(*args, **kwargs)  # type: ignore[arg-type]
+        return real(*args, **kwargs)
 
-    monkeypatch.setattr(asyncio, "create_subprocess_exec", second_fails)
+    monkeypatch.setattr(subprocess, "Popen", second_fails)
     pool = WorkerPool(PoolLimits(workers=3))
     with pytest.raises(WorkerError, match="no process to be had"):
         await pool.start()
@@ -237,3 +238,29 @@ def _alive(pid: int) -> bool:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+async def test_a_worker_whose_words_nobody_reads_ends_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reply that its caller no longer waits for stays in the stream, which then reads no end of it."""
+    pool = WorkerPool(PoolLimits(workers=1))
+    await pool.start()
+    await pool.run(TASK)
+    (worker,) = pool._all
+    worker.replies.feed_data(b"x" * (1 << 20))
+    async with asyncio.timeout(60):
+        await pool.close()
+    assert pool.pids == ()
+
+
+@pytest.mark.parametrize("steps", range(8))
+async def test_starting_a_pool_can_be_cancelled_at_any_moment(steps: int) -> None:
+    before = set(psutil.Process().children(recursive=True))
+    pool = WorkerPool(PoolLimits(workers=2))
+    starting = asyncio.create_task(pool.start())
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    starting.cancel()
+    async with asyncio.timeout(60):
+        await asyncio.wait([starting])
+        await pool.close()
+    assert set(psutil.Process().children(recursive=True)) <= before

@@ -43,5 +43,7 @@ class HttpError(Exception):
         return {"error": {"message": str(self), "type": self.kind, "param": self.param, "code": self.code}}
 
     def response(self) -> Response:
-        headers = {"Retry-After": str(math.ceil(self.delay))} if self.delay else None
+        headers = {"Retry-After": str(math.ceil(self.delay))} if self.delay else {}
+        if self.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
         return JSONResponse(self.body, self.status, headers)

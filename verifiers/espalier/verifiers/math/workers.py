@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import signal
+import socket
+import subprocess
 import sys
 from collections import deque
 from dataclasses import dataclass
@@ -60,24 +61,19 @@ class PoolLimits:
 
 @dataclass(slots=True, eq=False)
 class _Worker:
-    process: asyncio.subprocess.Process
+    process: subprocess.Popen[bytes]
     requests: asyncio.StreamWriter
     replies: asyncio.StreamReader
     tasks: int = 0
 
     @property
     def ended(self) -> bool:
-        """Whether its process has ended; true at once, before the event loop has heard of it."""
-        if self.process.returncode is not None:
-            return True
-        try:
-            return os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-        except ChildProcessError:
-            return True
+        """Whether its process has ended."""
+        return self.process.poll() is not None
 
     async def exit_signal(self) -> int:
         """The signal that ended its process, 0 for none."""
-        return max(0, -(await self.process.wait()))
+        return max(0, -(await asyncio.to_thread(self.process.wait)))
 
 
 class WorkerPool:
@@ -220,26 +216,41 @@ class WorkerPool:
         self._missing.pop(worker, None)
 
     async def _add(self) -> None:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "espalier.verifiers.math.worker",
-            str(self.limits.memory_mib),
-            str(self.limits.cpu_seconds),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        if process.stdin is None or process.stdout is None:
-            raise WorkerError("the worker has no pipes")
-        worker = _Worker(process, process.stdin, process.stdout)
+        process, stream = self._spawn()
+        try:
+            replies, requests = await asyncio.open_unix_connection(sock=stream)
+        except BaseException:  # cancelled just now: no other part knows of the process
+            stream.close()
+            process.kill()
+            await asyncio.to_thread(process.wait)
+            raise
+        worker = _Worker(process, requests, replies)
         self._all.add(worker)
         self._offer(worker)
 
+    def _spawn(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
+        """Start a worker; gives our end of what are its standard input and output.
+
+        Not by asyncio: the end of its subprocesses is not seen before all that they wrote has been read.
+        """
+        ours, theirs = socket.socketpair()
+        limits = (str(self.limits.memory_mib), str(self.limits.cpu_seconds))
+        try:
+            process = subprocess.Popen(  # noqa: S603 (a command line of ours)
+                (sys.executable, "-m", "espalier.verifiers.math.worker", *limits), stdin=theirs, stdout=theirs
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        ours.setblocking(False)
+        return process, ours
+
     async def _end(self, worker: _Worker) -> None:
-        if not worker.ended:
-            worker.process.kill()
-        await worker.process.wait()
-        worker.requests.close()  # what it has not read keeps the pipe open otherwise, beyond the event loop
+        worker.process.kill()
+        await asyncio.to_thread(worker.process.wait)
+        worker.requests.transport.abort()
         self._all.discard(worker)
 
     @staticmethod
