@@ -18,7 +18,8 @@ ON_CPU = ("--", "--device", "cpu")
 
 
 def start(*options: str, fake: str = "", installed: bool = True) -> subprocess.Popen[str]:
-    environment = {**os.environ, "FAKE": fake, "PYTHONPATH": str(STANDIN) if installed else ""}
+    paths = [*([str(STANDIN)] if installed else []), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "FAKE": fake, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     return subprocess.Popen(
         [*COMMAND, *options], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -62,6 +63,8 @@ def test_a_server_that_does_not_stop_is_killed_at_the_second_signal() -> None:
         ("dies", "SGLang ended with status 1 before it was healthy"),
         ("no-plugin", "runs without native parallel reasoning"),
         ("ends", "SGLang has ended with status 9"),
+        ("dies-alone", "SGLang ended with status 1 before it was healthy"),
+        ("ends-alone", "SGLang has ended with status 9"),
     ],
 )
 def test_a_server_that_fails_is_told(fake: str, said: str) -> None:

@@ -84,4 +84,4 @@ async def _serve(launch: Launch, key_file: Path | None, as_json: bool) -> None:
             setting = server.engine + (f"?key-file={key_file}" if key_file else "")
             told = {"engine": setting, "model": server.profile.model, "pid": server.process.pid}
             print(json.dumps(told) if as_json else f"--engine {setting}", flush=True)
-            raise LaunchError(f"SGLang has ended with status {await server.process.wait()}")
+            raise LaunchError(f"SGLang has ended with status {await asyncio.to_thread(server.process.wait)}")

@@ -8,6 +8,7 @@ import importlib.util
 import os
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -102,7 +103,7 @@ class Served:
 
     engine: str
     profile: Profile
-    process: asyncio.subprocess.Process
+    process: subprocess.Popen[bytes]
 
 
 @asynccontextmanager
@@ -121,13 +122,7 @@ async def served(launch: Launch, log: Callable[[str], None]) -> AsyncIterator[Se
     # Rollouts carry log-probabilities at temperature 1, whatever temperature drew the tokens.
     environment = os.environ | {"SGLANG_RETURN_ORIGINAL_LOGPROB": "1", **launch.environment}
     with _config(launch.key) as config:
-        process = await asyncio.create_subprocess_exec(
-            *launch.words(port, config),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,  # a Ctrl-C is for us to pass on, once
-        )
+        process = _spawn(launch.words(port, config), environment)
         reading = asyncio.create_task(_pass_on(process, log))
         try:
             profile = await _healthy(launch, port, process)
@@ -136,12 +131,24 @@ async def served(launch: Launch, log: Callable[[str], None]) -> AsyncIterator[Se
             await _stop(process)
             await asyncio.wait([reading], timeout=1.0)  # its last words
             reading.cancel()
+            await asyncio.wait([reading])
 
 
-async def _healthy(launch: Launch, port: int, process: asyncio.subprocess.Process) -> Profile:
+def _spawn(words: list[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start the server. Not by asyncio: the end of its subprocesses is not seen while a child of theirs lives on."""
+    return subprocess.Popen(  # noqa: S603 (a command line of ours)
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        start_new_session=True,  # a Ctrl-C is for us to pass on, once
+    )
+
+
+async def _healthy(launch: Launch, port: int, process: subprocess.Popen[bytes]) -> Profile:
     async with session(launch.key) as http:
         server = Server(f"http://{_reachable(launch.host)}:{port}", http)
-        while process.returncode is None:
+        while process.poll() is None:
             try:
                 profile = await server.meet()
             except EngineUnavailable:
@@ -155,25 +162,31 @@ async def _healthy(launch: Launch, port: int, process: asyncio.subprocess.Proces
     raise LaunchError(f"SGLang ended with status {process.returncode} before it was healthy; its last words say why")
 
 
-async def _pass_on(process: asyncio.subprocess.Process, log: Callable[[str], None]) -> None:
+async def _pass_on(process: subprocess.Popen[bytes], log: Callable[[str], None]) -> None:
+    said = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(said), process.stdout
+    )
     rest = b""
-    while process.stdout is not None and (piece := await process.stdout.read(1 << 16)):
-        *lines, rest = (rest + piece).split(b"\n")
-        for line in lines:
-            log(line.decode(errors="replace").rstrip())
+    try:
+        while piece := await said.read(1 << 16):
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
+                log(line.decode(errors="replace").rstrip())
+    finally:
+        transport.close()
 
 
-async def _stop(process: asyncio.subprocess.Process) -> None:
+async def _stop(process: subprocess.Popen[bytes]) -> None:
     """SIGTERM lets SGLang finish what runs; whatever is left of its processes after that is killed."""
     try:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), DRAIN)
+        process.send_signal(signal.SIGTERM)  # nothing where it has ended
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            await asyncio.to_thread(process.wait, DRAIN)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()
+    await asyncio.to_thread(process.wait)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -48,7 +49,10 @@ def main() -> None:
     parser.add_argument("--incremental-streaming-output", action="store_true")
     arguments = parser.parse_args()
     print("loading weights", flush=True)
-    if FAKE == "dies":
+    if FAKE in ("dies-alone", "ends-alone"):  # its children live on, with its standard output
+        talks_on = "while sleep 1; do echo still here; done"  # until nobody listens
+        subprocess.Popen(["/bin/sh", "-c", talks_on], start_new_session=FAKE == "dies-alone")
+    if FAKE.startswith("dies"):
         sys.exit("CUDA out of memory")
     if arguments.config:
         Handler.key = yaml.safe_load(Path(arguments.config).read_text())["api-key"]
@@ -59,7 +63,7 @@ def main() -> None:
     if FAKE == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     http = ThreadingHTTPServer((arguments.host, int(arguments.port)), Handler)
-    if FAKE == "ends":
+    if FAKE.startswith("ends"):
         threading.Timer(1.0, http.shutdown).start()
     http.serve_forever()
     sys.exit(9)
