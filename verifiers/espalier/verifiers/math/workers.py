@@ -237,7 +237,9 @@ class WorkerPool:
         limits = (str(self.limits.memory_mib), str(self.limits.cpu_seconds))
         try:
             process = subprocess.Popen(  # noqa: S603 (a command line of ours)
-                (sys.executable, "-m", "espalier.verifiers.math.worker", *limits), stdin=theirs, stdout=theirs
+                (sys.executable, "-m", "espalier.verifiers.math.worker", *limits),
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
             )
         except BaseException:
             ours.close()
