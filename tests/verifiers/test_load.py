@@ -21,7 +21,7 @@ from tests.verifiers.workload import Report, run_clients, tasks
 
 @pytest.mark.slow
 def test_24_clients_get_every_verdict_and_each_its_own(tmp_path: Path) -> None:
-    count = 1000 if FULL else 100
+    count = 1000 if FULL else 50
     with server_process(tmp_path / "log", "--only", "math") as server:
         workers = psutil.Process(server.pid).children(recursive=True)
         report: Report = asyncio.run(run_clients([server.address], clients=24, count=count))
@@ -35,7 +35,7 @@ def test_24_clients_get_every_verdict_and_each_its_own(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_memory_is_flat_over_thousands_of_verifications(tmp_path: Path) -> None:
-    warmup, count = (500, 1250) if FULL else (250, 500)
+    warmup, count = (500, 1250) if FULL else (150, 300)
     with server_process(tmp_path / "log", "--only", "math") as server:
         asyncio.run(run_clients([server.address], clients=8, count=warmup))
         warm = server.resident_mib()

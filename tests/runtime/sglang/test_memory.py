@@ -29,7 +29,7 @@ def retract_often() -> None:
 
 @pytest.mark.parametrize("flags", [{}, {"disable_overlap_schedule": True}], ids=["overlap", "no overlap"])
 def test_retraction_changes_nothing(model, tmp_path, flags):
-    requests = cases(10, 30)
+    requests = cases(10, 30 if FULL else 16)
     path = tmp_path / "memory"
 
     def job(engine):
@@ -41,8 +41,8 @@ def test_retraction_changes_nothing(model, tmp_path, flags):
     module = tiny_qwen3(0)
     for case, answer in zip(requests, answers, strict=True):
         check(module, case, answer)
-    assert memory.retracted > 30
-    assert memory.saved > 10
+    assert memory.retracted > len(requests)
+    assert memory.saved > len(requests) // 4
     assert memory.clean, memory
 
 
@@ -51,7 +51,9 @@ TWO_RANKS = ({"tp_size": 2}, {"SGLANG_CPU_OMP_THREADS_BIND": "0|1"})
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("flags", "environment", "count"), [({}, {}, 24), (*TWO_RANKS, 12)], ids=["one rank", "two ranks"]
+    ("flags", "environment", "count"),
+    [({}, {}, 24 if FULL else 14), (*TWO_RANKS, 12 if FULL else 8)],
+    ids=["one rank", "two ranks"],
 )
 def test_branches_take_turns_when_the_pool_is_small(model, tmp_path, flags, environment, count):
     """On two ranks of tensor parallelism also that both decide alike: they would hang otherwise."""

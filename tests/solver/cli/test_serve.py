@@ -17,7 +17,9 @@ import grpc
 import httpx2 as httpx
 import openai
 import pytest
+from typer.testing import CliRunner
 
+from espalier.solver.cli.main import app
 from espalier.v1 import solver_pb2_grpc
 from tests.solver.service.serving import asking
 from tests.solver.service.telling import model, tokenizer
@@ -120,13 +122,10 @@ def test_tls_protects_both_doors(directory: Path, tmp_path: Path, unused_tcp_por
 def test_what_cannot_be_served_is_said_in_one_line(
     directory: Path, arguments: list[str], status: int, said: str
 ) -> None:
-    ended = subprocess.run(
-        command("--engine", f"local:{directory}", "--address", "127.0.0.1:0", *arguments),
-        capture_output=True,
-        text=True,
-    )
-    assert (ended.returncode, said in ended.stderr) == (status, True), ended.stderr
-    assert "Traceback" not in ended.stderr
+    engine = ("--engine", f"local:{directory}", "--address", "127.0.0.1:0")
+    ended = CliRunner().invoke(app, ["serve", *engine, *arguments])
+    assert (ended.exit_code, said in ended.stderr) == (status, True), ended.stderr
+    assert isinstance(ended.exception, SystemExit)  # which is no traceback
 
 
 LOADING = """
@@ -159,12 +158,12 @@ def test_an_interrupt_during_the_load_of_a_model_ends_at_once(directory: Path, a
 
 
 @pytest.mark.parametrize("option", ["--address", "--http", "--metrics"])
-def test_an_address_in_use_is_told_before_the_model_is_loaded(option: str) -> None:
+def test_an_address_in_use_is_told_before_the_model_is_loaded(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("espalier.runtime.open.open_engine", opened.append)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        ask = [sys.executable, "-c", LOADING, "serve", option, address]
-        if option != "--address":
-            ask += ["--address", "127.0.0.1:0"]
-        done = subprocess.run(ask, capture_output=True, text=True, check=False, timeout=60)
-    assert (done.returncode, done.stdout) == (3, "")
+        elsewhere = () if option == "--address" else ("--address", "127.0.0.1:0")
+        done = CliRunner().invoke(app, ["serve", option, address, *elsewhere])
+    assert (done.exit_code, opened) == (3, [])
     assert f"cannot listen on {address}" in done.stderr

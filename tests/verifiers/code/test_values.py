@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from typing import Any
+import multiprocessing
+import resource
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any, TypeVar
 
 import pytest
 
@@ -15,6 +17,8 @@ from espalier.verifiers.code.compare import same_text
 from espalier.verifiers.code.languages import LANGUAGES
 from espalier.verifiers.code.sandbox import CommandOutcome
 from espalier.verifiers.code.values import MAX_DEPTH, MAX_EQUAL_HASHES, NotDataError, decode, encode
+
+T = TypeVar("T")
 
 DEEP = 300_000
 MODULUS = (1 << 61) - 1
@@ -33,13 +37,6 @@ HOSTILE: dict[str, Any] = {
 }
 CHECK = ProgramCheck((CallCase("f", "[]", "[1]"),))
 
-JUDGE = """
-import resource, sys
-resource.setrlimit(resource.RLIMIT_CPU, (30, 30))
-from tests.verifiers.code.test_values import judged
-print(judged(sys.stdin.buffer.read()))
-"""
-
 
 def judged(result: bytes) -> str:
     """What is wrong with what a function gave; for the process that may die of it."""
@@ -49,20 +46,23 @@ def judged(result: bytes) -> str:
     return judge(trial, outcome, CHECK, trial.command(1, 5, 1 << 30)).reason
 
 
+def at_little_cost(call: Callable[..., T], *arguments: Any) -> T:
+    """What a call gives back, in a process that it may kill and that has 30 seconds of the processor."""
+    limit = (resource.RLIMIT_CPU, (30, 30))
+    fork = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(1, fork, initializer=resource.setrlimit, initargs=limit) as process:
+        return process.submit(call, *arguments).result()
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_value_is_a_wrong_one_and_costs_little(name: str) -> None:
     data = json.dumps(HOSTILE[name]).replace('"X"', "9" * 1_000_000)
-    run = subprocess.run([sys.executable, "-c", JUDGE], input=data.encode(), capture_output=True)
-    assert run.returncode == 0, run.stderr[-500:]
-    assert run.stdout.strip() in (b"wrong value", b"the value is malformed")
+    assert at_little_cost(judged, data.encode()) in ("wrong value", "the value is malformed")
 
 
 def test_a_long_word_of_digits_costs_little_to_compare() -> None:
-    source = "from tests.verifiers.code.test_values import *\nimport resource\n"
-    source += "resource.setrlimit(resource.RLIMIT_CPU, (30, 30))\n"
-    source += "print(same_text('3 4', '1' * 1_000_000 + 'x 1' + '1.' * 500_000, Comparison.FLOAT))"
-    run = subprocess.run([sys.executable, "-c", source], capture_output=True)
-    assert (run.returncode, run.stdout.strip()) == (0, b"False"), run.stderr[-500:]
+    long = "1" * 1_000_000 + "x 1" + "1." * 500_000
+    assert not at_little_cost(same_text, "3 4", long, Comparison.FLOAT)
     assert same_text("x=3.0", "x=3.0000001", Comparison.FLOAT)
 
 
