@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# Qwen2.5-Coder-0.5B-Instruct through the stages: cold start from its own samples, beta, PAPO, and the sequential baseline.
+# Qwen2.5-Coder-0.5B-Instruct through the stages: cold start from its own samples, beta, PAPO, and the sequential baselines.
 #
 #   DATA=folder recipes/qwen2.5-coder-0.5b/run.sh STEP...
 #
-# Steps, in their order: data prepare serve evaluate-base sample assemble sft evaluate-beta evaluate-sft-sequential papo evaluate-papo score stop
+# Steps, in their order: data prepare serve evaluate-base sample assemble sft evaluate-beta evaluate-sft-sequential papo evaluate-papo score stop.
+# The other arms of reinforcement learning: rl-outcome-parallel rl-outcome-sequential rl-set-sequential, and evaluate-rl-… of each.
 # A step that was done is not done again where its output is there; samples go on where they stopped. $DATA holds
-# gsm8k_train.jsonl, gsm8k_test.jsonl and math500.jsonl as published. Everything is written under $RUN.
+# gsm8k_train.jsonl, gsm8k_test.jsonl, math_train.json and math500.jsonl as published. Everything is written under $RUN.
 #
 #   SOURCE     the base: hub name, directory or GGUF file    GPUS        one, or two of them (default "0 1")
 #   RUN        where to write                                 PROBLEMS    training problems to sample (default 3000)
 #   SAMPLES    solutions to each (default 8)                  CLIENTS     sampling processes a server (default 4)
-#   MINUTES    of PAPO (default 8)                            FLAGS       flags of the SGLang servers
+#   MINUTES    of an arm (default 20)                         FLAGS       flags of the SGLang servers
 #   EVALUATED  problems sampled 8 times (default 400)         ESPALIER    the command (default: the installed package)
 set -euo pipefail
 
@@ -21,7 +22,7 @@ read -ra gpus <<<"${GPUS:-0 1}"
 read -ra flags <<<"${FLAGS:---attention-backend triton --sampling-backend pytorch --grammar-backend none --mem-fraction-static 0.3 --context-length 4096 --max-running-requests 768 --cuda-graph-bs 1 8 32 64 128 192 256 384 512 640 768 --disable-piecewise-cuda-graph --stream-interval 32}"
 espalier() { ${ESPALIER:-python3 -m espalier.solver.cli.main} "$@"; }
 port() { echo $((30000 + $1)); }
-problems=${PROBLEMS:-3000} samples=${SAMPLES:-8} clients=${CLIENTS:-4} minutes=${MINUTES:-8}
+problems=${PROBLEMS:-3000} samples=${SAMPLES:-8} clients=${CLIENTS:-4} minutes=${MINUTES:-20}
 evaluated=${EVALUATED:-400}
 mkdir -p "$run/responses"
 cd "$run"
@@ -69,6 +70,23 @@ print(urllib.request.urlopen(request, timeout=120).read().decode())
 PYTHON
 }
 
+# reinforce ARM FROM: the server decodes on the last GPU, this process trains on the first: the same one, if there is one.
+reinforce() {
+  local arm=$1 from=$2 steps status=0 resume=()
+  sed "s|^engine = .*|engine = \"sglang://127.0.0.1:$(port "${gpus[-1]}")\"|" "$here/$arm.toml" >"$arm.toml"
+  [[ -d $arm/checkpoint ]] && resume=(--resume)
+  CUDA_VISIBLE_DEVICES=${gpus[0]} espalier train papo --config "$arm.toml" --from "$from" --out "$arm" --minutes "$minutes" \
+    "${resume[@]}" >>"$arm.log" 2>&1 || status=$?
+  if [[ $status == 4 ]]; then # the time is up: so many steps are the run
+    steps=$(python3 -c 'import json, sys; print(max(json.loads(line).get("step", 0) for line in open(sys.argv[1])))' "$arm/metrics.jsonl")
+    sed "s/^steps = .*/steps = $steps/" "$arm.toml" >"$arm-done.toml"
+    status=0
+    CUDA_VISIBLE_DEVICES=${gpus[0]} espalier train papo --config "$arm-done.toml" --from "$from" --out "$arm" --resume >>"$arm.log" 2>&1 \
+      || status=$?
+  fi
+  [[ $status == 0 ]] || { tail -n 5 "$arm.log"; exit 1; }
+}
+
 for step in "$@"; do
   began=$SECONDS
   case $step in
@@ -104,6 +122,9 @@ for step in "$@"; do
         --out cold-start.jsonl --sequential sequential.jsonl
       # shellcheck disable=SC2046
       espalier data filter gsm8k-train.jsonl $(of train) --min-pass 0.1 --max-pass 0.9 --out medium.jsonl
+      espalier data convert "$DATA/math_train.json" --kind math --where difficulty=1,2,3 --max-words 60 --limit 250 --n 8 \
+        --held-out gsm8k-test.jsonl --held-out math500.jsonl --out math-easy.jsonl
+      cat medium.jsonl math-easy.jsonl >rl.jsonl
       ;;
     sft)
       mkdir -p base-sequential
@@ -117,22 +138,12 @@ for step in "$@"; do
       ;;
     evaluate-beta) evaluate beta beta/model parallel --constrained ;;
     evaluate-sft-sequential) evaluate sft-sequential sft-sequential/model sequential --instruction "$here/sequential.txt" ;;
-    papo) # the server decodes on the last GPU, this process trains on the first: the same one, if there is one
-      sed "s|^engine = .*|engine = \"sglang://127.0.0.1:$(port "${gpus[-1]}")\"|" "$here/papo.toml" >papo.toml
-      resume=(); [[ -d papo/checkpoint ]] && resume=(--resume)
-      CUDA_VISIBLE_DEVICES=${gpus[0]} espalier train papo --config papo.toml --from beta/model --out papo --minutes "$minutes" \
-        "${resume[@]}" >>papo.log 2>&1 && status=0 || status=$?
-      if [[ $status == 4 ]]; then # the time is up: so many steps are the run
-        steps=$(python3 -c 'import json; print(max(json.loads(line).get("step", 0) for line in open("papo/metrics.jsonl")))')
-        sed "s/^steps = .*/steps = $steps/" papo.toml >papo-done.toml
-        CUDA_VISIBLE_DEVICES=${gpus[0]} espalier train papo --config papo-done.toml --from beta/model --out papo --resume >>papo.log 2>&1 \
-          && status=0 || status=$?
-      fi
-      [[ $status == 0 ]] || { tail -n 5 papo.log; exit 1; }
-      ;;
-    evaluate-papo) evaluate papo papo/model parallel --constrained ;;
+    papo | rl-*-parallel) reinforce "$step" beta/model ;;
+    rl-*-sequential) reinforce "$step" sft-sequential/model ;;
+    evaluate-papo | evaluate-rl-*-parallel) evaluate "${step#evaluate-}" "${step#evaluate-}/model" parallel --constrained ;;
+    evaluate-rl-*-sequential) evaluate "${step#evaluate-}" "${step#evaluate-}/model" sequential --instruction "$here/sequential.txt" ;;
     score)
-      for name in base beta sft-sequential papo; do
+      for name in base beta sft-sequential papo rl-outcome-parallel rl-outcome-sequential rl-set-sequential; do
         for file in gsm8k-greedy:gsm8k-test:1 gsm8k-8:gsm8k-test:1,4,8 math500:math500:1; do
           IFS=: read -r set problems_file ks <<<"$file"
           ls responses/"$name-$set".[0-9]*.jsonl >/dev/null 2>&1 || continue
@@ -142,7 +153,7 @@ for step in "$@"; do
       done | tee scores.txt
       ;;
     stop) for gpu in "${gpus[@]}"; do kill "$(cat "serve.$gpu.pid")" || true; done ;;
-    *) echo "no step $step; there are: data prepare serve evaluate-base sample assemble sft evaluate-beta evaluate-sft-sequential papo evaluate-papo score stop"; exit 2 ;;
+    *) echo "no step $step; there are: data prepare serve evaluate-base sample assemble sft evaluate-beta evaluate-sft-sequential papo evaluate-papo rl-… evaluate-rl-… score stop"; exit 2 ;;
   esac
   echo "$step: $((SECONDS - began)) s"
 done

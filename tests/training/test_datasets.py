@@ -37,6 +37,25 @@ def test_math_sets_become_problems_with_references(tmp_path, kind, row, text, an
     assert read_problems([to_json(found)], "x") == (found,)
 
 
+def test_only_rows_with_the_named_values_are_taken(tmp_path):
+    levels = [1, 2.0, "3", "Level 4", 5]
+    rows = [{"problem": f"Add {n}.", "answer": n, "id": n, "level": level} for n, level in enumerate(levels)]
+    source, out = write(tmp_path / "set.jsonl", *rows), tmp_path / "out.jsonl"
+    convert = ["convert", str(source), "--kind", "math", "--out", str(out)]
+    ran = CliRunner().invoke(app, [*convert, "--where", "level=1,2,3,Level 4", "--where", "id=1,2,3"])
+    assert ran.exit_code == 0, ran.output
+    assert [one.id for one in read_problems(out.read_text().splitlines(), "x")] == ["set-1", "set-2", "set-3"]
+    for wrong, said in (
+        ("level", "write FIELD=VALUE"),
+        ("=1", "write FIELD=VALUE"),
+        ("grade=1", "there is no field 'grade'"),
+        ("level=9", "no problem is left"),
+    ):
+        refused = CliRunner().invoke(app, [*convert, "--where", wrong])
+        assert refused.exit_code == 2
+        assert said in refused.output
+
+
 def test_the_same_rows_are_read_from_every_kind_of_file(tmp_path):
     rows = [{"problem": f"Add {n} and 1.", "answer": str(n + 1), "id": n} for n in range(3)]
     write(tmp_path / "set.jsonl", *rows)

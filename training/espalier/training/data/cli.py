@@ -67,6 +67,10 @@ def convert(
     text: Annotated[str, typer.Option(help="With --kind fields: the field of the problem.")] = "problem",
     answer: Annotated[str, typer.Option(help="With --kind fields: the field of the answer.")] = "answer",
     identity: Annotated[str, typer.Option("--id", help="With --kind fields: the field of the id.")] = "id",
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD=VALUES", help="Only rows with one of these values, as in level=1,2,3; repeat it."),
+    ] = None,
     max_words: Annotated[int | None, typer.Option(min=1, help="Leave out problems of more words.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many problems.")] = None,
     held_out: Annotated[
@@ -87,11 +91,19 @@ def convert(
             chosen = datasets.DatasetKind(kind)
         except ValueError:
             raise ValueError(f"--kind {kind}: write one of {', '.join(datasets.DatasetKind)}") from None
+        try:
+            taken = [datasets.Where.parse(text) for text in where or ()]
+        except ValueError as error:
+            raise ValueError(f"--where {error}") from None
+        if taken and chosen is datasets.DatasetKind.EVALPLUS:
+            raise ValueError("--where does not go with --kind evalplus")
         if chosen is datasets.DatasetKind.EVALPLUS:
             found = asyncio.run(_evalplus(source))
         else:
             empty: list[int] = []
-            found = list(datasets.problems(source, chosen, datasets.Fields(text, answer, identity), empty.append))
+            found = list(
+                datasets.problems(source, chosen, datasets.Fields(text, answer, identity), empty.append, taken)
+            )
             if empty:
                 numbers = ", ".join(map(str, empty[:10])) + (", …" if len(empty) > 10 else "")
                 typer.echo(f"{len(empty)} rows without an answer are left out: {numbers}", err=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -45,6 +45,37 @@ class Fields:
     text: str = "problem"
     answer: str = "answer"
     id: str = "id"
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Which rows are taken: those whose `field` is one of `values`; a number is written as short as it can be (`3`)."""
+
+    field: str
+    values: frozenset[str]
+
+    @classmethod
+    def parse(cls, text: str) -> Where:
+        """From `FIELD=VALUE,VALUE`.
+
+        Raises:
+            ValueError: It is written in another way.
+        """
+        field, equals, values = text.partition("=")
+        found = frozenset(value.strip() for value in values.split(","))
+        if not (field and equals and all(found)):
+            raise ValueError(f"{text!r}: write FIELD=VALUE,VALUE, for example level=1,2,3")
+        return cls(field, found)
+
+    def takes(self, row: Mapping[str, Any], where: str) -> bool:
+        """
+        Raises:
+            DatasetError: The row lacks the field; `where` names the row.
+        """
+        if self.field not in row:
+            raise DatasetError(f"{where}: there is no field {self.field!r}")
+        value = row[self.field]
+        return (f"{value:g}" if isinstance(value, int | float) else str(value)) in self.values
 
 
 def rows(path: Path) -> Iterator[Mapping[str, Any]]:
@@ -104,7 +135,11 @@ def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def problems(
-    path: Path, kind: DatasetKind, fields: Fields = Fields(), unanswered: Callable[[int], None] | None = None
+    path: Path,
+    kind: DatasetKind,
+    fields: Fields = Fields(),
+    unanswered: Callable[[int], None] | None = None,
+    where: Sequence[Where] = (),
 ) -> Iterator[Problem]:
     """The problems of a data set with their checks, in its order.
 
@@ -115,6 +150,7 @@ def problems(
         kind: What its rows look like.
         fields: For :attr:`DatasetKind.FIELDS`.
         unanswered: Hears the numbers of rows whose answer is empty, which are left out; None: they are refused.
+        where: Only rows that all of these take.
 
     Raises:
         DatasetError: A row lacks a field or holds something else in it.
@@ -122,10 +158,12 @@ def problems(
     read = {DatasetKind.GSM8K: _gsm8k, DatasetKind.MATH: _math, DatasetKind.MBPP: _mbpp}.get(kind)
     number = 0
     for number, row in enumerate(rows(path), start=1):
-        where = f"{path}: row {number}"
+        place = f"{path}: row {number}"
+        if not all(one.takes(row, place) for one in where):
+            continue
         identity = f"{path.name.partition('.')[0]}-{row.get(fields.id, row.get('task_id', number))}"
         try:
-            text, check = read(row, where) if read else _by_fields(row, fields, where)
+            text, check = read(row, place) if read else _by_fields(row, fields, place)
         except NoAnswerError:
             if unanswered is None:
                 raise
