@@ -49,6 +49,7 @@ from espalier.verifiers.check import Check, Claim
 from espalier.verifiers.code.verifier import CodeVerifier
 from espalier.verifiers.generated_tests import GeneratedTests
 from espalier.verifiers.local import LocalVerifiers
+from espalier.verifiers.probes import GIVES
 from espalier.verifiers.stated_examples import StatedExamples
 from espalier.verifiers.verdict import Evidence, Status, Verdict
 
@@ -62,7 +63,8 @@ Key = tuple[str, str, str]
 """Problem, program, and what it was run on: its check, or a digest of the stated examples or of the generated tests."""
 
 Runs = Mapping[Key, Any]
-"""For a check whether it passes, None where the sandbox failed; else the numbers of the tests that it passes."""
+"""For a check whether it passes, None where the sandbox failed; for generated tests the numbers of those that it
+passes; for stated examples the same, and what it gives for each probe."""
 
 CHECK = "check"
 
@@ -87,6 +89,8 @@ async def run_all(
     async def one(key: Key, check: Check, tests: GeneratedTests | StatedExamples | None) -> tuple[Key, Any]:
         async with free:
             verdict = await verifiers.verify(Claim(key[1], bare=True), check, timeout=VERDICT_SECONDS)
+        if isinstance(tests, StatedExamples):
+            return key, [sorted(tests.passed(verdict)), tests.given(verdict)]
         if tests is not None:
             return key, sorted(tests.passed(verdict))
         return key, None if verdict.status is Status.ERROR else verdict.passed
@@ -143,24 +147,36 @@ def outcome(
 
 def best_by_examples(problem: Problem, candidates: Sequence[Candidate], runs: Runs) -> list[Candidate]:
     """The candidates that pass the most of the examples that the problem states."""
-    kind = kind_of(StatedExamples.of(problem.text))
-    passed = [len(runs.get((problem.id, one.answer, kind), ())) if one.answer is not None else -1 for one in candidates]
+    examples = StatedExamples.of(problem.text)
+    kind = kind_of(examples) if examples else ""
+    passed = [
+        -1 if one.answer is None else len(runs[problem.id, one.answer, kind][0]) if kind else 0 for one in candidates
+    ]
     return [one for one, count in zip(candidates, passed, strict=True) if count == max(passed)]
 
 
 class StoredRuns:
-    """Verifiers of one problem that run nothing: what a program passes is read."""
+    """Verifiers of one problem that run nothing: what a program passes is read.
 
-    def __init__(self, problem: Problem, runs: Runs) -> None:
+    Args:
+        problem: The problem.
+        runs: Of its programs.
+        probed: Whether what a program gives for probes is told; else all give the same.
+    """
+
+    def __init__(self, problem: Problem, runs: Runs, probed: bool) -> None:
         self._problem = problem
+        self._probed = probed
         self._examples = StatedExamples.of(problem.text)
         self._runs = runs
 
     async def verify(self, claim: Claim, check: Check, *, timeout: float | None = None) -> Verdict:
         if check != self._examples.check:
             return Verdict(Status.UNKNOWN, 1.0, "stored")
-        passed = self._runs[self._problem.id, claim.text, kind_of(self._examples)]
+        passed, given = self._runs[self._problem.id, claim.text, kind_of(self._examples)]
         cases = [{"passed": number in passed, "reason": ""} for number in range(len(self._examples.examples))]
+        told = given if self._probed else ["the same"] * len(given)
+        cases += [{"passed": one is None, "reason": "" if one is None else GIVES + one} for one in told]
         evidence = tuple(Evidence(f"case {number}", json.dumps(one)) for number, one in enumerate(cases, start=1))
         return Verdict(Status.FAIL, 0.0, "program", evidence)
 
@@ -171,10 +187,10 @@ class StoredRuns:
         pass
 
 
-async def solved(problem: Problem, candidates: Sequence[Candidate], runs: Runs) -> Result:
-    """What the solver chooses among stored candidates without the problem's check."""
+async def solved(problem: Problem, candidates: Sequence[Candidate], runs: Runs, probed: bool = True) -> Result:
+    """What the solver chooses among stored candidates without the problem's check, with or without probes."""
     stored_engine: Any = None  # nothing is sampled
-    solver = Solver(stored_engine, StoredRuns(problem, runs))
+    solver = Solver(stored_engine, StoredRuns(problem, runs, probed))
     entries = [Entry(replace(one, spec=replace(one.spec, index=number))) for number, one in enumerate(candidates)]
     return await solver.solve(replace(problem, check=None), BestOfK(), Budget(candidates=len(entries)), entries=entries)
 
@@ -207,27 +223,33 @@ def report_examples(
         [accuracy(outcome(one, chosen[one.id], NOTHING, NOTHING, runs), at_random) for one in problems]
         for chosen in (candidates, best)
     )
-    results = [asyncio.run(solved(one, candidates[one.id], runs)) for one in problems]
-    chosen = [
-        next((one for one in result.judged if one.candidate.spec.index == result.selection.candidate), None)
-        for result in results
-    ]
-    adaptive = [by_policy(Adaptive(), result.judged) for result in results]
-    ways = (
+    ways = [
         ("a random program", base),
         ("a random one of those that pass the most examples", reached),
-        ("solve --policy best_of_k", [is_right(*pair, runs) for pair in zip(problems, chosen, strict=True)]),
-        (
-            "solve --policy adaptive",
-            [is_right(one, won, runs) for one, (won, _) in zip(problems, adaptive, strict=True)],
-        ),
-    )
+    ]
+    results: list[Result] = []
+    for probed, suffix in ((False, ", no probes"), (True, "")):
+        results = [asyncio.run(solved(one, candidates[one.id], runs, probed)) for one in problems]
+        chosen = [
+            next((one for one in result.judged if one.candidate.spec.index == result.selection.candidate), None)
+            for result in results
+        ]
+        adaptive = [by_policy(Adaptive(), result.judged) for result in results]
+        spent = statistics.fmean(tokens for _, tokens in adaptive)
+        for name, won in (
+            (f"solve --policy best_of_k{suffix}", chosen),
+            (f"solve --policy adaptive{suffix} ({spent:,.0f} tokens)", [one for one, _ in adaptive]),
+        ):
+            ways.append((name, [is_right(*pair, runs) for pair in zip(problems, won, strict=True)]))
     for name, values in ways:
         gains = [ours - theirs for ours, theirs in zip(values, base, strict=True)]
         errors = [100 * statistics.stdev(of) / len(of) ** 0.5 for of in (values, gains)]
         mean, gain = 100 * statistics.fmean(values), 100 * statistics.fmean(gains)
         print(f"{name:52}{mean:6.1f} +-{errors[0]:4.1f} %   gain {gain:+5.1f} +-{errors[1]:4.1f}")
-    print(f"adaptive: {statistics.fmean(tokens for _, tokens in adaptive):,.0f} tokens a problem")
+    for (_, without), (name, values) in zip(ways[2:4], ways[4:], strict=True):
+        gains = [ours - theirs for ours, theirs in zip(values, without, strict=True)]
+        error = 100 * statistics.stdev(gains) / len(gains) ** 0.5
+        print(f"{name}: {100 * statistics.fmean(gains):+.1f} +- {error:.1f} by probes")
     report_confidence(problems, results, runs)
 
 
@@ -254,7 +276,8 @@ def report_confidence(problems: Sequence[Problem], results: Sequence[Result], ru
     for title, some in (("2, 4, 8, ... programs", told), ("all programs", [one for one in told if one[0] == last])):
         found = reliability([value for _, value, _ in some], [right for _, _, right in some])
         error, kept, accuracy = found.error, found.kept, found.accuracy_kept
-        print(f"confidence, {title}: {len(some)} answers, calibration error {error:.3f}, ", end="")
+        by_chance = f"{found.by_chance:.3f} by chance"
+        print(f"confidence, {title}: {len(some)} answers, calibration error {error:.3f} ({by_chance}), ", end="")
         print(f"{kept:.1%} at 0.9 or above, {accuracy:.1%} of them right")
 
 

@@ -68,7 +68,7 @@ def test_what_is_read_is_a_case_with_all_that_it_needs() -> None:
 
 @pytest.mark.parametrize("passed", [(True, True), (True, False), (False, False)])
 def test_the_verdict_is_unknown_whatever_the_examples_say(passed: tuple[bool, bool]) -> None:
-    examples = StatedExamples.of(ASK + "f(1) == 2\nf(2) == 4")
+    examples = StatedExamples(read_examples(ASK + "f(1) == 2\nf(2) == 4"))
     found = examples.evidence(records(*passed))
     assert (found.status, found.decided_by) == (Status.UNKNOWN, DECIDED_BY)
     assert found.score == pytest.approx((1 + sum(passed)) / 3)

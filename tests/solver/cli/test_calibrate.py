@@ -124,6 +124,45 @@ def test_it_learns_what_agreement_of_ways_is_worth(tmp_path: Path, monkeypatch: 
     assert calibration.confidence(agreed) > 0.8 > 0.6 > calibration.confidence(split)
 
 
+def test_responses_of_several_files_count_together(files: tuple[Path, Path], tmp_path: Path) -> None:
+    problems, responses = files
+    head, *lines = responses.read_text().splitlines(keepends=True)
+    halves = [tmp_path / "first.jsonl", tmp_path / "second.jsonl"]
+    for half, path in enumerate(halves):
+        path.write_text("".join([head, *(line for at, line in enumerate(lines) if at % 8 // 4 == half)]))
+    each = [part for path in halves for part in ("--responses", str(path))]
+    whole, split = (
+        CliRunner().invoke(app, [str(problems), *some, "--json"]) for some in (["--responses", str(responses)], each)
+    )
+    assert split.exit_code == 0, split.output
+    assert split.stdout == whole.stdout
+    test = ["--test", str(problems), str(halves[0]), "--test-responses", str(halves[1])]
+    done = CliRunner().invoke(app, [str(problems), "--responses", str(responses), *test, "--json"])
+    _, tested = map(json.loads, done.stdout.splitlines())
+    assert tested["set"] == "test"
+    assert sum(count for _, _, count in tested["bins"]) > 100
+    assert done.stderr == ""
+
+
+def test_responses_that_were_made_otherwise_are_noted(files: tuple[Path, Path], tmp_path: Path) -> None:
+    problems, responses = files
+    cooler = tmp_path / "cooler.jsonl"
+    head, *lines = responses.read_text().splitlines(keepends=True)
+    few = [line for at, line in enumerate(lines) if at % 8 < 4]
+    cooler.write_text("".join([head.replace('"temperature": 1.0', '"temperature": 0.7'), *few]))
+    done = CliRunner().invoke(app, [str(problems), "--responses", str(cooler), "--test", str(problems), str(responses)])
+    assert done.exit_code == 0, done.output
+    said = "note: fitted at temperature 0.7, tested at 1; on up to 4 responses to a problem, tested on up to 8: what"
+    assert done.stderr.startswith(said)
+
+
+def test_more_responses_to_a_test_need_the_test(files: tuple[Path, Path]) -> None:
+    problems, responses = files
+    done = CliRunner().invoke(app, [str(problems), "--responses", str(responses), "--test-responses", str(responses)])
+    assert done.exit_code == 2
+    assert "--test-responses: needs --test PROBLEMS RESPONSES" in done.stderr
+
+
 def test_responses_to_other_problems_are_refused(files: tuple[Path, Path], tmp_path: Path) -> None:
     other = tmp_path / "other.jsonl"
     other.write_text('{"id": "x", "text": "1?", "check": "reference:1"}\n')

@@ -107,6 +107,12 @@ def test_the_calibration_that_ships_is_one() -> None:
     assert Calibration.load(shipped).problems == 2378
 
 
+def test_failing_one_example_is_as_telling_as_failing_most() -> None:
+    place = FEATURES.index("all_examples")
+    told = [Votes((1.0,), examples=share).features()[place] for share in (None, 0.0, 0.9, 1.0)]
+    assert told == [0.0, -1.0, -1.0, 1.0]
+
+
 def test_nothing_is_learned_from_one_kind_of_answer() -> None:
     with pytest.raises(ValueError, match="right and wrong"):
         fit([Votes((1.0,))], [True])
@@ -116,3 +122,12 @@ def test_the_error_is_the_mean_gap_of_the_bins() -> None:
     found = reliability([0.95, 0.95, 0.15, 0.15], [True, False, False, False], threshold=0.9)
     assert found.error == pytest.approx(0.5 * 0.45 + 0.5 * 0.15)
     assert (found.kept, found.accuracy_kept) == (0.5, 0.5)
+
+
+def test_what_chance_makes_of_few_answers_is_told() -> None:
+    """Of n answers that are right half of the time the error is the mean of |share - 1/2|: sqrt(1 / (2 pi n))."""
+    for number in (50, 5000):
+        found = reliability([0.5] * number, [index % 2 == 0 for index in range(number)])
+        assert found.error == 0.0
+        assert found.by_chance == pytest.approx((2 * math.pi * number) ** -0.5, rel=0.3)
+    assert reliability([1.0, 0.0], [True, False]).by_chance == 0.0

@@ -19,6 +19,7 @@ from espalier.solver.core.selection import DecidedBy
 from espalier.solver.core.verification import Verification
 from espalier.verifiers.check import AssertCase, ProgramCheck
 from espalier.verifiers.local import LocalVerifiers
+from espalier.verifiers.stated_examples import StatedExamples
 from espalier.verifiers.verdict import Status
 from tests.solver.core.programs import engine_of, sandboxed
 from tests.solver.mathematics import SharedMath
@@ -49,6 +50,30 @@ async def test_one_program_that_passes_all_examples_wins_over_many_that_agree_on
     assert result.spent.verification.new_tokens == 0
     (accepted,) = (event for event in events if isinstance(event, Accepted))
     assert accepted.examples == ("double(2) == 4", "double(3) == 6", "double(-1) == -2")
+
+
+@pytest.mark.bwrap
+async def test_of_programs_that_pass_the_same_examples_those_win_that_do_the_same_elsewhere(
+    sandboxed: LocalVerifiers,
+) -> None:
+    problem = Problem("p", "Write a Python function double(x).\n\ndouble(2) == 4\n")
+    added = "```python\ndef double(x):\n    total = x\n    total += x\n    return total\n```"
+    engine = engine_of(SQUARE, RIGHT, added, BROKEN)
+    result = await Solver(engine, sandboxed).solve(problem, BestOfK(), Budget(candidates=4))
+    assert result.selection.answer == RIGHT[10:-3]
+    probes = len(StatedExamples.of(problem.text).probes)
+    assert result.selection.reason == (
+        "2 of 4 programs agree: each passes the example that the problem states and gives the same for "
+        f"{probes} inputs like theirs; no check has confirmed it"
+    )
+    classes = [entry.candidate.answer_class for entry in result.judged]
+    assert classes[1] == classes[2]
+    assert len(set(classes)) == 3
+    assert {entry.verdict.status for entry in result.judged} == {Status.UNKNOWN}
+    evidence = {one.rule: one.detail for one in result.judged[1].verdict.evidence}
+    assert evidence["probes"] == f"{probes} inputs like theirs"
+    assert evidence["gives"].startswith("double(")
+    assert [rule for rule in evidence if rule.startswith("case ")] == ["case 1"]
 
 
 @pytest.mark.bwrap

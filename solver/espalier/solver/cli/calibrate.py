@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +30,24 @@ AT_ONCE = 32
 Example = tuple[str, "Votes", bool]
 """A problem's id, the votes of some of the responses to it, and whether their winner is right."""
 
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What a calibration is fitted or tested on.
+
+    Attributes:
+        examples: Of 2, 4, 8, … responses to each problem.
+        model: Whose responses they are.
+        temperatures: At which they were sampled, ascending.
+        responses: How many there are to a problem, at most.
+    """
+
+    examples: list[Example]
+    model: str
+    temperatures: tuple[float, ...]
+    responses: int
+
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -36,12 +55,16 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def calibrate(
     problems: Annotated[Path, typer.Argument(help="Problems with checks (JSON lines).", dir_okay=False)],
     responses: Annotated[
-        Path, typer.Option(help="Responses to them: `espalier data sample` makes such a file.", dir_okay=False)
+        list[Path],
+        typer.Option(help="Responses to them: `espalier data sample` makes such a file. Repeatable.", dir_okay=False),
     ],
     out: Annotated[Path | None, typer.Option(help="File to write the calibration to.", dir_okay=False)] = None,
     test: Annotated[
         tuple[Path, Path] | None,
         typer.Option(metavar="PROBLEMS RESPONSES", help="Test it on these, too."),
+    ] = None,
+    test_responses: Annotated[
+        list[Path] | None, typer.Option(help="More responses to the problems of --test. Repeatable.", dir_okay=False)
     ] = None,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw its reliability as a PNG.", dir_okay=False)
@@ -59,9 +82,13 @@ def calibrate(
     espalier calibrate gsm8k-train.jsonl --responses samples.jsonl --out calibration.json
     """
     with errors(debug):
+        from espalier.common.errors import FieldError
         from espalier.solver.core.confidence import fit, reliability
 
-        model, examples = asyncio.run(_examples(problems, responses, seed))
+        if test_responses and test is None:
+            raise FieldError("--test-responses", "needs --test PROBLEMS RESPONSES: the problems that they belong to")
+        drawn = asyncio.run(_draw(problems, responses, seed))
+        examples, model = drawn.examples, drawn.model
         names = sorted({name for name, _, _ in examples})
         calibration = fit([v for _, v, _ in examples], [right for _, _, right in examples], model, len(names))
         held_out = [
@@ -74,7 +101,10 @@ def calibrate(
         said, came_true = [value for value, _ in held_out], [right for _, right in held_out]
         told = {"cross-validation": reliability(said, came_true, threshold)}
         if test is not None:
-            _, fresh = asyncio.run(_examples(*test, seed))
+            tested = asyncio.run(_draw(test[0], [test[1], *(test_responses or ())], seed))
+            if note := _differences(drawn, tested):
+                typer.echo(f"note: {note}", err=True)
+            fresh = tested.examples
             told["test"] = reliability(
                 [calibration.confidence(votes) for _, votes, _ in fresh], [right for _, _, right in fresh], threshold
             )
@@ -86,15 +116,16 @@ def calibrate(
             draw(told, plot)
         for name, found in told.items():
             if as_json:
-                row = {"set": name, "error": found.error, "kept": found.kept, "accuracy_kept": found.accuracy_kept}
+                row = {"set": name, "error": found.error, "error_by_chance": found.by_chance}
+                row |= {"kept": found.kept, "accuracy_kept": found.accuracy_kept}
                 typer.echo(json.dumps(row | {"bins": found.bins, "problems": len(names), "model": model}))
                 continue
-            typer.echo(f"{name}: expected calibration error {found.error:.3f}")
+            chance = f"{found.by_chance:.3f} by chance if every confidence were exactly right"
+            typer.echo(f"{name}: expected calibration error {found.error:.3f} ({chance})")
             for mean, accuracy, count in found.bins:
                 typer.echo(f"  says {mean:6.1%}, is {accuracy:6.1%}  ({count})")
-            typer.echo(
-                f"  at least {threshold:g}: {found.kept:.1%} of the answers, {found.accuracy_kept:.1%} of them right"
-            )
+            right = f", {found.accuracy_kept:.1%} of them right" if found.kept else ""
+            typer.echo(f"  at least {threshold:g}: {found.kept:.1%} of the answers{right}")
 
 
 def _without(examples: Sequence[Example], left_out: set[str]) -> Calibration:
@@ -105,11 +136,22 @@ def _without(examples: Sequence[Example], left_out: set[str]) -> Calibration:
     return fit([votes for votes, _ in kept], [right for _, right in kept])
 
 
-async def _examples(problems: Path, responses: Path, seed: int) -> tuple[str, list[Example]]:
-    """The model's name, and examples of 2, 4, 8, … responses to each problem.
+def _differences(fitted: Drawn, tested: Drawn) -> str:
+    """How the responses that are tested were made otherwise than those that it was fitted on; empty: in no way."""
+    parts = []
+    if fitted.temperatures != tested.temperatures:
+        ours, theirs = (", ".join(f"{one:g}" for one in some.temperatures) for some in (fitted, tested))
+        parts.append(f"at temperature {ours}, tested at {theirs}")
+    if tested.responses > fitted.responses:
+        parts.append(f"on up to {fitted.responses} responses to a problem, tested on up to {tested.responses}")
+    return f"fitted {'; '.join(parts)}: what that changes, a calibration cannot know" if parts else ""
+
+
+async def _draw(problems: Path, responses: Sequence[Path], seed: int) -> Drawn:
+    """Examples of 2, 4, 8, … responses to each problem, those of all files together.
 
     Raises:
-        ValueError: A file cannot be used, or the responses belong to other problems.
+        ValueError: A file cannot be used, or all of its responses belong to other problems.
     """
     from random import Random
 
@@ -120,13 +162,19 @@ async def _examples(problems: Path, responses: Path, seed: int) -> tuple[str, li
     from espalier.verifiers.open import open_verifiers
     from espalier.verifiers.stated_examples import StatedExamples
 
-    sampling, found = read(responses)
+    asked = {problem.id: problem for problem in read_problems(lines_of(problems), str(problems))}
+    temperatures, model = set(), ""
     own: dict[str, list[Candidate]] = {}
-    for (_, name, _), candidate in found:
-        own.setdefault(name, []).append(candidate)
-    asked = [problem for problem in read_problems(lines_of(problems), str(problems)) if own.get(problem.id)]
-    if not asked:
-        raise ValueError(f"{responses}: no response belongs to a problem of {problems}: the ids differ")
+    for path in responses:
+        sampling, found = read(path)
+        answers = [(name, candidate) for (_, name, _), candidate in found if name in asked]
+        if not answers:
+            raise ValueError(f"{path}: no response belongs to a problem of {problems}: the ids differ")
+        for name, candidate in answers:
+            own.setdefault(name, []).append(candidate)
+        temperatures.add(sampling.temperature)
+        model = sampling.model
+    answered = [problem for problem in asked.values() if problem.id in own]
     examples: list[Example] = []
     free = asyncio.Semaphore(AT_ONCE)
     async with open_verifiers() as verifiers:
@@ -139,10 +187,10 @@ async def _examples(problems: Path, responses: Path, seed: int) -> tuple[str, li
                 voted, right = await _votes(verifiers, problem, await _printed(verifiers, candidates))
             return subsets(voted, right, rng, [candidate.spec.way for candidate in candidates])
 
-        drawn = await asyncio.gather(*map(one, asked))
-    for problem, found_votes in zip(asked, drawn, strict=True):
+        drawn = await asyncio.gather(*map(one, answered))
+    for problem, found_votes in zip(answered, drawn, strict=True):
         examples += [(problem.id, votes, is_right) for votes, is_right in found_votes]
-    return sampling.model, examples
+    return Drawn(examples, model, tuple(sorted(temperatures)), max(map(len, own.values())))
 
 
 async def judged_programs(

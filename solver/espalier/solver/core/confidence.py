@@ -13,11 +13,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 
-FEATURES = ("intercept", "share", "margin", "log_votes", "silent", "split", "ways", "examples")
+FEATURES = ("intercept", "share", "margin", "log_votes", "silent", "split", "ways", "all_examples")
 RIDGE = 1e-3
 """Weight of the penalty that keeps the fit finite where a feature separates right from wrong."""
 ITERATIONS = 50
 BINS = 10
+DRAWS = 100
+"""Draws of what would come true if confidences were exactly right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,8 @@ class Votes:
         * silent: share of responses without a vote;
         * split: entropy of the classes in nats;
         * ways: share of the other ways of solving that state the heaviest class;
-        * examples: from -1, where the heaviest class passes none of the stated examples, to 1, where it passes all; 0
-          without examples.
+        * all_examples: 1 where the heaviest class passes all stated examples, -1 where it fails one, 0 without any. A
+          share would say less: programs that fail one are hardly ever right, however many they pass.
         """
         leader, runner_up, *_ = (*self.weights, 0.0, 0.0)
         total = sum(self.weights)
@@ -68,7 +70,7 @@ class Votes:
             self.silent / everything if everything else 1.0,
             -sum(share * math.log(share) for share in shares),
             self.ways,
-            0.0 if self.examples is None else 2 * self.examples - 1,
+            0.0 if self.examples is None else 1.0 if self.examples == 1.0 else -1.0,
         )
 
 
@@ -195,12 +197,14 @@ class Reliability:
 
     Attributes:
         error: Expected calibration error: mean over bins of |confidence - accuracy|, by their share of the answers.
+        by_chance: What it would be, on average, if every confidence were exactly right: of few answers not 0.
         bins: For each bin that is not empty: mean confidence, accuracy, answers.
         kept: Share of the answers with confidence of at least the threshold.
         accuracy_kept: Accuracy of those; NaN where there are none.
     """
 
     error: float
+    by_chance: float
     bins: tuple[tuple[float, float, int], ...]
     kept: float
     accuracy_kept: float
@@ -208,17 +212,32 @@ class Reliability:
 
 def reliability(confidence: Sequence[float], right: Sequence[bool], threshold: float = 0.9) -> Reliability:
     """Compare confidences with what came true, in BINS bins of equal width."""
+    bins = _bins(confidence, right)
+    rng = Random(0)
+    chance = [_error(_bins(confidence, [rng.random() < value for value in confidence])) for _ in range(DRAWS)]
+    kept = [true for value, true in zip(confidence, right, strict=True) if value >= threshold]
+    return Reliability(
+        error=_error(bins),
+        by_chance=sum(chance) / DRAWS,
+        bins=bins,
+        kept=len(kept) / len(confidence) if confidence else 0.0,
+        accuracy_kept=sum(kept) / len(kept) if kept else math.nan,
+    )
+
+
+def _bins(confidence: Sequence[float], right: Sequence[bool]) -> tuple[tuple[float, float, int], ...]:
     binned: dict[int, list[tuple[float, bool]]] = {}
     for value, true in zip(confidence, right, strict=True):
         binned.setdefault(min(BINS - 1, int(value * BINS)), []).append((value, true))
-    bins = tuple(
+    return tuple(
         (sum(v for v, _ in own) / len(own), sum(t for _, t in own) / len(own), len(own))
         for _, own in sorted(binned.items())
     )
-    total = len(confidence)
-    error = sum(count * abs(mean - accuracy) for mean, accuracy, count in bins) / total if total else math.nan
-    kept = [true for value, true in zip(confidence, right, strict=True) if value >= threshold]
-    return Reliability(error, bins, len(kept) / total if total else 0.0, sum(kept) / len(kept) if kept else math.nan)
+
+
+def _error(bins: Sequence[tuple[float, float, int]]) -> float:
+    total = sum(count for *_, count in bins)
+    return sum(count * abs(mean - accuracy) for mean, accuracy, count in bins) / total if total else math.nan
 
 
 def subsets(

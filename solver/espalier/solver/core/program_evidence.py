@@ -41,7 +41,8 @@ class JudgedProgram:
 
     Attributes:
         verdict: UNKNOWN with a score, or ERROR.
-        answer_class: Number of its class, of the programs that pass the same examples and tests; None: it has no vote.
+        answer_class: Number of its class, of the programs that pass the same examples and tests, and give the same for
+            inputs like those of the examples; None: it has no vote.
         examples: The share of the stated examples that it passes; None where none were run.
     """
 
@@ -72,19 +73,20 @@ class ProgramJudge:
         if not self._examples and not tests:
             return JudgedProgram(NO_TESTS)
         claim, verdicts = Claim(program, bare=True), []
-        passed_examples = passed_tests = None
+        passed_examples = given = passed_tests = None
         if self._examples:
             ran = await _run_examples(verifiers, claim, self._examples, timeout)
             verdicts.append(self._examples.evidence(ran))
             if ran.status is not Status.ERROR:
-                passed_examples = self._examples.passed(ran)
+                passed_examples, given = self._examples.passed(ran), self._examples.given(ran)
         if tests:
             ran = await verifiers.verify(claim, tests.check, timeout=timeout)
             if ran.status is Status.ERROR:
                 return JudgedProgram(ran)
             verdicts.append(tests.evidence(ran))
             passed_tests = tests.passed(ran)
-        alike = (passed_examples, passed_tests) if passed_examples is not None or passed_tests is not None else program
+        found = (passed_examples, given, passed_tests)
+        alike = program if found == (None, None, None) else found
         return JudgedProgram(
             together(verdicts),
             self._classes.setdefault(alike, len(self._classes)),

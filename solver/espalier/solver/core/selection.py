@@ -113,6 +113,9 @@ def select(judged: Sequence[VerifiedCandidate], votes: Mapping[int, float]) -> S
             if agreeing > 1
             else f"the best of {len(open_ones)} programs"
         )
+        probed = next((one.detail for one in best.verdict.evidence if one.rule == stated_examples.PROBED), None)
+        if agreeing > 1 and probed:
+            said += f" and gives the same for {probed}"
         decided_by, reason = DecidedBy.CONSENSUS, f"{who} {said}; no check has confirmed it"
     else:
         share = f"{heaviest:.3g} of {sum(votes.values()):.3g} votes by weight"
