@@ -66,12 +66,14 @@ def sft(
     """
     with errors(debug, interrupted=INTERRUPTED):
         from espalier.training.config import SftConfig, load_as
+
+        run = load_as(SftConfig, config) if config else SftConfig()  # before torch is imported, which takes seconds
+
         from espalier.training.run.deadline import Deadline
         from espalier.training.run.distributed import training_group
         from espalier.training.run.progress import reporter
         from espalier.training.sft import fine_tune
 
-        run = load_as(SftConfig, config) if config else SftConfig()
         with training_group(device_of(device)) as group, reporter() as report:
             if group.is_main:
                 print_settings(run)
@@ -97,9 +99,11 @@ def zero(
     espalier train zero --config recipes/tiny/zero.toml --from runs/base/model --out runs/zero
     """
     with errors(debug, interrupted=INTERRUPTED):
+        run = _settings(config)
+
         from espalier.training.rl.zero import method
 
-        _reinforce(method, config, initial, out, resume, minutes, device)
+        _reinforce(method, run, initial, out, resume, minutes, device)
 
 
 @app.command()
@@ -125,30 +129,35 @@ def papo(
     GPUs: torchrun --nproc-per-node 8 -m espalier.training.cli papo ...
     """
     with errors(debug, interrupted=INTERRUPTED):
+        run = _settings(config, credit)
+
         from espalier.training.rl.papo import method
 
-        _reinforce(method, config, initial, out, resume, minutes, device, credit)
+        _reinforce(method, run, initial, out, resume, minutes, device)
+
+
+def _settings(config: Path, credit: str | None = None) -> RlConfig:
+    """Read before torch is imported, which takes seconds: what is wrong with settings is said at once."""
+    from espalier.training.config import CreditKind, RlConfig, load_as
+
+    run = load_as(RlConfig, config)
+    return run if credit is None else replace(run, credit=replace(run.credit, kind=CreditKind(credit)))
 
 
 def _reinforce(
     method: Callable[[RlConfig], Algorithm],
-    config: Path,
+    run: RlConfig,
     initial: Path,
     out: Path,
     resume: bool,
     minutes: float | None,
     device: str,
-    credit: str | None = None,
 ) -> None:
-    from espalier.training.config import CreditKind, RlConfig, load_as
     from espalier.training.rl.train import train
     from espalier.training.run.deadline import Deadline
     from espalier.training.run.distributed import training_group
     from espalier.training.run.progress import reporter
 
-    run = load_as(RlConfig, config)
-    if credit is not None:
-        run = replace(run, credit=replace(run.credit, kind=CreditKind(credit)))
     with training_group(device_of(device)) as group, reporter() as report:
         if group.is_main:
             print_settings(run)
@@ -178,12 +187,14 @@ def beta(
     """
     with errors(debug, interrupted=INTERRUPTED):
         from espalier.training.config import BetaConfig, load_as
+
+        run = load_as(BetaConfig, config)  # before torch is imported, which takes seconds
+
         from espalier.training.rejection_sampling import train
         from espalier.training.run.deadline import Deadline
         from espalier.training.run.distributed import training_group
         from espalier.training.run.progress import reporter
 
-        run = load_as(BetaConfig, config)
         with training_group(device_of(device)) as group, reporter() as report:
             if group.is_main:
                 print_settings(run)
