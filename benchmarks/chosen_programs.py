@@ -10,7 +10,8 @@ Each different program is up to three jobs in the sandbox: the check of its prob
 examples that the problem itself states, as `espalier solve` reads them, and the generated tests. Canonical solutions
 of EvalPlus's file (--canonical) are run on the stated examples, too: where one fails, the example is wrong or misread.
 Ways of choosing are compared on the same programs: `solve` is the solver itself, without the check and with the
-programs as an earlier run left them; `adaptive` is shown them one round after the other. Generated tests are those of
+programs as an earlier run left them, with its probes (inputs like those of the examples) and as if all programs gave
+the same for these; `adaptive` is shown them one round after the other. Generated tests are those of
 the first so many responses that wrote some (--texts). A run that broke off goes on with the same command.
 """
 
@@ -54,6 +55,8 @@ from espalier.verifiers.stated_examples import StatedExamples
 from espalier.verifiers.verdict import Evidence, Status, Verdict
 
 NOTHING = GeneratedTests((), ())
+SPLITS = 5
+"""Ways of dividing the problems into two halves."""
 at_random = WAYS["a random program"]
 
 
@@ -241,6 +244,8 @@ def report_examples(
             (f"solve --policy adaptive{suffix} ({spent:,.0f} tokens)", [one for one, _ in adaptive]),
         ):
             ways.append((name, [is_right(*pair, runs) for pair in zip(problems, won, strict=True)]))
+        print(f"== with{'' if probed else 'out'} probes")
+        report_confidence(problems, results, runs)
     for name, values in ways:
         gains = [ours - theirs for ours, theirs in zip(values, base, strict=True)]
         errors = [100 * statistics.stdev(of) / len(of) ** 0.5 for of in (values, gains)]
@@ -250,19 +255,36 @@ def report_examples(
         gains = [ours - theirs for ours, theirs in zip(values, without, strict=True)]
         error = 100 * statistics.stdev(gains) / len(gains) ** 0.5
         print(f"{name}: {100 * statistics.fmean(gains):+.1f} +- {error:.1f} by probes")
-    report_confidence(problems, results, runs)
 
 
 def report_confidence(problems: Sequence[Problem], results: Sequence[Result], runs: Runs) -> None:
     """Print how far a calibration can be believed on problems that it has not seen: fitted on either half of those that
-    state examples, tested on the other."""
+    state examples, tested on the other, for several ways of dividing them."""
     drawn: dict[str, list[tuple[Votes, bool]]] = {}
     for problem, result in zip(problems, results, strict=True):
         if StatedExamples.of(problem.text):
             right = [bool(is_right(problem, one, runs)) for one in result.judged]
             drawn[problem.id] = program_subsets(result.judged, right, random.Random(f"0/{problem.id}"))
+    every = [told_by_other_half(drawn, seed) for seed in range(1, SPLITS + 1)]
+    last = max(number for number, _, _ in every[0])
+    for title, least in (("2, 4, 8, ... programs", 0), ("all programs", last)):
+        some = [[(value, right) for number, value, right in told if number >= least] for told in every]
+        found = [reliability(*zip(*told, strict=True)) for told in some]
+        errors = ", ".join(f"{one.error:.3f}" for one in found)
+        chance = statistics.fmean(one.by_chance for one in found)
+        sure = [right for told in some for value, right in told if value >= 0.9]
+        print(
+            f"confidence, {title}: {len(some[0])} answers, calibration error {errors} ({chance:.3f} by chance), ",
+            end="",
+        )
+        print(f"{statistics.fmean(one.kept for one in found):.1%} at 0.9 or above", end="")
+        print(f", {statistics.fmean(sure):.1%} of them right" if sure else "")
+
+
+def told_by_other_half(drawn: Mapping[str, Sequence[tuple[Votes, bool]]], seed: int) -> list[tuple[int, float, bool]]:
+    """Of each draw its number, how sure a calibration is that was fitted on the other half, and whether it is right."""
     names = sorted(drawn)
-    random.Random(1).shuffle(names)
+    random.Random(seed).shuffle(names)
     told: list[tuple[int, float, bool]] = []
     for half in (0, 1):
         seen = [example for name in names[half::2] for example in drawn[name]]
@@ -272,13 +294,7 @@ def report_confidence(problems: Sequence[Problem], results: Sequence[Result], ru
             for name in names[1 - half :: 2]
             for number, (votes, right) in enumerate(drawn[name])
         ]
-    last = max(number for number, _, _ in told)
-    for title, some in (("2, 4, 8, ... programs", told), ("all programs", [one for one in told if one[0] == last])):
-        found = reliability([value for _, value, _ in some], [right for _, _, right in some])
-        error, kept, accuracy = found.error, found.kept, found.accuracy_kept
-        by_chance = f"{found.by_chance:.3f} by chance"
-        print(f"confidence, {title}: {len(some)} answers, calibration error {error:.3f} ({by_chance}), ", end="")
-        print(f"{kept:.1%} at 0.9 or above, {accuracy:.1%} of them right")
+    return told
 
 
 async def report_canonical(problems: Sequence[Problem], path: Path) -> None:
