@@ -296,6 +296,7 @@ def calibration(test: Sequence[JudgedProblem], train: Sequence[JudgedProblem], a
                 one.right,
                 Random(f"0/{one.problem}"),
                 [answer.way for answer in one.responses],
+                [answer.score for answer in one.responses],
             )
         ]
 

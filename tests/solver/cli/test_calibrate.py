@@ -124,6 +124,29 @@ def test_it_learns_what_agreement_of_ways_is_worth(tmp_path: Path, monkeypatch: 
     assert calibration.confidence(agreed) > 0.8 > 0.6 > calibration.confidence(split)
 
 
+def test_false_equalities_weaken_a_vote_as_in_a_solve(tmp_path: Path) -> None:
+    """Of two answers the one that is drawn first wins a tie, but in half of the problems the wrong one's reasoning is
+    false: there it loses."""
+    problems, responses = tmp_path / "problems.jsonl", ResponseFile(tmp_path / "r.jsonl", Sampling("tiny", 0, 1.0, 9))
+    lines = []
+    for number in range(20):
+        lines.append(json.dumps({"id": str(number), "text": f"{number} + 1?", "check": f"reference:{number + 1}"}))
+        wrong = f"{number} + 1 = {number + 2}." if number % 2 else "I guess."
+        for sample, (text, answer) in enumerate(((wrong, number + 2), ("So it is.", number + 1))):
+            spec, said = Spec(sample, 0, 0, 1.0), f"{text} \\boxed{{{answer}}}"
+            one = Candidate(spec, said, str(answer), (), FinishReason.STOP, Usage(), seconds=0.0)
+            responses.add("file", str(number), one)
+    problems.write_text("\n".join(lines) + "\n")
+    seeds = [["--seed", str(seed)] for seed in range(4)]
+    command = [str(problems), "--responses", str(tmp_path / "r.jsonl"), "--json"]
+    done = [CliRunner().invoke(app, [*command, *seed]) for seed in seeds]
+    bins = [json.loads(one.stdout)["bins"] for one in done]
+    assert all(sum(count for _, _, count in some) == 20 for some in bins)
+    right = [sum(accuracy * count for _, accuracy, count in some) for some in bins]
+    assert min(right) >= 10
+    assert sum(right) < 4 * 18
+
+
 def test_responses_of_several_files_count_together(files: tuple[Path, Path], tmp_path: Path) -> None:
     problems, responses = files
     head, *lines = responses.read_text().splitlines(keepends=True)

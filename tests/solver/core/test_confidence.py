@@ -57,6 +57,13 @@ def test_the_order_and_the_names_of_classes_do_not_matter(voted: list[tuple[int,
     assert all(math.isfinite(value) for value in first.features())
 
 
+def test_votes_count_what_they_weigh_and_one_without_weight_is_no_silence() -> None:
+    votes = Votes.of([(0,), (1,), (1, 0), (), (2,)], scores=[1.0, 0.25, 0.5, 1.0, 0.0])
+    assert votes == Votes((1.25, 0.5), silent=1)
+    (found,) = subsets([(0,), (1,)], 1, Random(0), scores=[0.5, 1.0])
+    assert found == (Votes((1.0, 0.5)), True)
+
+
 def test_it_is_the_same_after_it_was_stored(tmp_path: Path) -> None:
     model = fit(*zip(*world(4, 300), strict=True), model="tiny", problems=300)
     model.save(tmp_path / "calibration.json")

@@ -185,7 +185,8 @@ async def _draw(problems: Path, responses: Sequence[Path], seed: int) -> Drawn:
                 if isinstance(problem.check, ProgramCheck) and (stated := StatedExamples.of(problem.text)):
                     return program_subsets(*await judged_programs(verifiers, problem, stated, candidates), rng)
                 voted, right = await _votes(verifiers, problem, await _printed(verifiers, candidates))
-            return subsets(voted, right, rng, [candidate.spec.way for candidate in candidates])
+                scores = [await _score(verifiers, problem, candidate) for candidate in candidates]
+            return subsets(voted, right, rng, [candidate.spec.way for candidate in candidates], scores)
 
         drawn = await asyncio.gather(*map(one, answered))
     for problem, found_votes in zip(answered, drawn, strict=True):
@@ -275,3 +276,17 @@ async def _votes(
         if await verdicts.on(answer) is Status.PASS:
             return voted, number
     return voted, None
+
+
+async def _score(verifiers: Verifiers, problem: Problem, candidate: Candidate) -> float:
+    """What a response's vote weighs in a solve: false equalities in its words weaken it."""
+    from espalier.solver.core.loop import VERIFY_SECONDS
+    from espalier.solver.core.ways import Way
+    from espalier.verifiers.check import Claim, StepCheck
+    from espalier.verifiers.verdict import Status
+
+    if candidate.spec.way == Way.PROGRAM or candidate.answer is None:
+        return 1.0
+    claim = Claim(candidate.text, problem=problem.text)
+    verdict = await verifiers.verify(claim, StepCheck(), timeout=VERIFY_SECONDS)
+    return 0.0 if verdict.status is Status.ERROR else verdict.score

@@ -40,9 +40,10 @@ class Votes:
     examples: float | None = None
 
     @classmethod
-    def of(cls, voted: Sequence[Sequence[int]], ways: Sequence[str] = ()) -> Votes:
-        """From the classes that each response's vote is shared between, none for one without a vote, and its way."""
-        shares = _shares(voted)
+    def of(cls, voted: Sequence[Sequence[int]], ways: Sequence[str] = (), scores: Sequence[float] = ()) -> Votes:
+        """From the classes that each response's vote is shared between, none for one without a vote, its way, and what
+        its vote weighs; no scores: 1 each."""
+        shares = _shares(voted, scores)
         agreement = other_ways(voted, ways, next(iter(shares))) if shares else 0.0
         return cls(tuple(shares.values()), sum(not classes for classes in voted), agreement)
 
@@ -74,12 +75,12 @@ class Votes:
         )
 
 
-def _shares(voted: Sequence[Sequence[int]]) -> dict[int, float]:
-    """The weight of each class, heaviest first; of equals the one that was stated first."""
+def _shares(voted: Sequence[Sequence[int]], scores: Sequence[float]) -> dict[int, float]:
+    """The weight of each class that has any, heaviest first; of equals the one that was stated first."""
     weights: dict[int, float] = {}
-    for classes in voted:
-        for number in classes:
-            weights[number] = weights.get(number, 0.0) + 1 / len(classes)
+    for classes, score in zip(voted, scores or [1.0] * len(voted), strict=True):
+        for number in classes if score > 0 else ():
+            weights[number] = weights.get(number, 0.0) + score / len(classes)
     return dict(sorted(weights.items(), key=lambda item: -item[1]))
 
 
@@ -241,7 +242,11 @@ def _error(bins: Sequence[tuple[float, float, int]]) -> float:
 
 
 def subsets(
-    voted: Sequence[Sequence[int]], right_class: int | None, rng: Random, ways: Sequence[str] = ()
+    voted: Sequence[Sequence[int]],
+    right_class: int | None,
+    rng: Random,
+    ways: Sequence[str] = (),
+    scores: Sequence[float] = (),
 ) -> list[tuple[Votes, bool]]:
     """Votes of 2, 4, 8, … of the responses to one problem, each with whether its winner is right.
 
@@ -252,15 +257,17 @@ def subsets(
         right_class: The class of right answers; None where no response is right.
         rng: Draws the subsets.
         ways: The way of each response; none: all went the same.
+        scores: What each vote weighs; none: 1 each.
     """
     found = []
     size = 2
     while size <= len(voted):
         chosen = rng.sample(range(len(voted)), size)
         drawn = [voted[index] for index in chosen]
-        votes = Votes.of(drawn, [ways[index] for index in chosen] if ways else ())
+        weighs = [scores[index] for index in chosen] if scores else ()
+        votes = Votes.of(drawn, [ways[index] for index in chosen] if ways else (), weighs)
         if votes.weights:
-            found.append((votes, next(iter(_shares(drawn))) == right_class))
+            found.append((votes, next(iter(_shares(drawn, weighs))) == right_class))
         size *= 2
     return found
 
