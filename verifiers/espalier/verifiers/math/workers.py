@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -73,7 +74,22 @@ class _Worker:
 
     async def exit_signal(self) -> int:
         """The signal that ended its process, 0 for none."""
-        return max(0, -(await asyncio.to_thread(self.process.wait)))
+        return max(0, -(await _end_of(self.process)))
+
+
+async def _end_of(process: subprocess.Popen[bytes]) -> int:
+    """The exit status of a process, once it has ended. Takes no thread: there are none left where Python ends."""
+    if process.poll() is None:
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        descriptor = os.pidfd_open(process.pid)
+        loop.add_reader(descriptor, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+    return process.wait()
 
 
 class WorkerPool:
@@ -222,7 +238,7 @@ class WorkerPool:
         except BaseException:  # cancelled just now: no other part knows of the process
             stream.close()
             process.kill()
-            await asyncio.to_thread(process.wait)
+            await _end_of(process)
             raise
         worker = _Worker(process, requests, replies)
         self._all.add(worker)
@@ -251,7 +267,7 @@ class WorkerPool:
 
     async def _end(self, worker: _Worker) -> None:
         worker.process.kill()
-        await asyncio.to_thread(worker.process.wait)
+        await _end_of(worker.process)
         worker.requests.transport.abort()
         self._all.discard(worker)
 
