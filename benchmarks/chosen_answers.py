@@ -31,7 +31,7 @@ from judged_answers import Judged, JudgedProblem, load
 from stored_rows import stored
 
 from espalier.runtime.engine import FinishReason, Usage
-from espalier.solver.core.candidate import BranchAnswer, Candidate
+from espalier.solver.core.candidate import BranchAnswer, Candidate, attempt_the_whole, voted
 from espalier.solver.core.confidence import Calibration, fit, reliability, subsets
 from espalier.solver.core.policies import Adaptive, BestOfK
 from espalier.solver.core.policy import Budget, Policy, begin
@@ -98,13 +98,20 @@ def _voted(one: Judged, steps: Sequence[int]) -> Sequence[int]:
 
 
 def shared_votes(problem: JudgedProblem, responses: Sequence[Judged]) -> Weights:
-    """A response's vote is shared with the steps of a block in which one states the conclusion."""
-    return _shared((_voted(one, one.sharing), 1.0) for one in responses)
+    """A response's vote is shared with its steps where most responses conclude with what one of their steps states."""
+    whole = attempt_the_whole(responses)
+    return _shared((voted(one, whole), 1.0) for one in responses)
 
 
 def scored_shared_votes(problem: JudgedProblem, responses: Sequence[Judged]) -> Weights:
     """As the product votes."""
-    return _shared((_voted(one, one.sharing), one.score) for one in responses)
+    whole = attempt_the_whole(responses)
+    return _shared((voted(one, whole), one.score) for one in responses)
+
+
+def shared_where_stated(problem: JudgedProblem, responses: Sequence[Judged]) -> Weights:
+    """A response's vote is shared with its steps where one of these states its conclusion."""
+    return _shared((voted(one, False), 1.0) for one in responses)
 
 
 def shared_with_every_step(problem: JudgedProblem, responses: Sequence[Judged]) -> Weights:
@@ -208,8 +215,9 @@ def mean(problems: Sequence[JudgedProblem], words: int, programs: int, choose: C
 
 SHARED: Mapping[str, Choice] = {
     "votes shared with steps": shared_votes,
-    "the same, won by a conclusion": won_by_a_conclusion(shared_votes),
-    "the same, and false equalities (solve)": scored_shared_votes,
+    "the same, where a step states the conclusion": shared_where_stated,
+    "votes shared with steps, won by a conclusion": won_by_a_conclusion(shared_votes),
+    "shared with steps, false equalities (solve)": scored_shared_votes,
     "votes shared with every step": shared_with_every_step,
     "every step, won by a conclusion": won_by_a_conclusion(shared_with_every_step),
     "every step, of silent ones, too": shared_and_silent,
@@ -292,7 +300,7 @@ def calibration(test: Sequence[JudgedProblem], train: Sequence[JudgedProblem], a
             pair
             for one in problems
             for pair in subsets(
-                [_voted(answer, answer.sharing) for answer in one.responses],
+                [voted(answer, attempt_the_whole(one.responses)) for answer in one.responses],
                 one.right,
                 Random(f"0/{one.problem}"),
                 [answer.way for answer in one.responses],

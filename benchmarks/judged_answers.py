@@ -46,7 +46,7 @@ class Judged:
         tokens: New tokens.
         score: What the product's vote for it weighs: less than 1 where an equality in its words does not hold.
         steps: Classes of what its steps state, one a step that states something.
-        sharing: Of them, those that share its vote.
+        sharing: Of them, those that may share its vote, see :func:`espalier.solver.core.candidate.voted`.
     """
 
     way: str
@@ -56,6 +56,10 @@ class Judged:
     score: float
     steps: Sequence[int] = ()
     sharing: Sequence[int] = ()
+
+    @property
+    def branch_classes(self) -> tuple[int, ...]:
+        return tuple(self.sharing)
 
 
 @dataclass(frozen=True, slots=True)

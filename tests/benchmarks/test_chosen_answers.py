@@ -32,7 +32,7 @@ async def test_stored_responses_are_classed_with_their_steps_as_a_solve_classes_
         found = await judge(verifiers, Problem("p", "How many?", ReferenceCheck("1/2")), stored, steps=False)
     assert [(one.answer_class, [*one.steps], [*one.sharing]) for one in found.responses] == [
         (0, [0, 1, 1], [0, 1, 1]),
-        (2, [1, 3], []),
+        (2, [1, 3], [1, 3]),
         (None, [0], []),
     ]
     assert found.right == 1
@@ -41,7 +41,7 @@ async def test_stored_responses_are_classed_with_their_steps_as_a_solve_classes_
 def test_votes_are_shared_as_the_policies_share_them() -> None:
     told = [
         Judged("words", 0, 0, 9, 1.0, [0, 1, 1], [0, 1, 1]),
-        Judged("words", 1, 2, 9, 0.5, [1, 3], []),
+        Judged("words", 1, 2, 9, 0.5, [1, 3], [1, 3]),
         Judged("words", 2, None, 9, 1.0, [3], []),
     ]
     problem = JudgedProblem("p", 1, tuple(told))

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from espalier.runtime.engine import FinishReason, Usage
 from espalier.solver.core.answer_classes import AnswerClasses
-from espalier.solver.core.candidate import BranchAnswer, Candidate, Spec
+from espalier.solver.core.candidate import BranchAnswer, Candidate, Spec, attempt_the_whole
+from espalier.solver.core.candidate import voted as classes_voted
 from espalier.solver.core.confidence import Votes
 from espalier.solver.core.journal import Entry
 from espalier.solver.core.loop import Solver
@@ -47,6 +48,12 @@ def fresh(verifier: FakeEquivalence | None = None) -> AnswerClasses:
     return AnswerClasses(verifier or FakeEquivalence(), lambda: 1.0)
 
 
+def shared(*candidates: Candidate) -> list[tuple[int, ...]]:
+    """Classes that the vote of each is shared between."""
+    whole = attempt_the_whole(candidates)
+    return [classes_voted(one, whole) for one in candidates]
+
+
 @pytest.mark.parametrize(
     ("answer", "steps", "voted"),
     [
@@ -62,7 +69,39 @@ async def test_steps_share_the_vote_where_one_of_their_block_states_the_conclusi
 ) -> None:
     classes = fresh()
     classed = await classes.classed(candidate(answer, *steps), steps=True)
-    assert [classes.representatives[number] for number in classed.voted] == voted
+    assert [classes.representatives[number] for number in shared(classed)[0]] == voted
+
+
+@pytest.mark.parametrize(
+    ("told", "voted"),
+    [
+        # Most conclude with what a step states, so a third misreads its steps.
+        (
+            [("5", "5", "4"), ("4", "4", "4"), ("9", "5", "5")],
+            [["5", "5", "4"], ["4", "4", "4"], ["9", "5", "5"]],
+        ),
+        # One of two is not most: nobody can tell.
+        ([("5", "5", "4"), ("9", "5", "5")], [["5", "5", "4"], ["9"]]),
+        # Steps work out parts, one of which is by chance what a candidate concludes.
+        ([("10", "4", "6"), ("4", "4", "6"), ("10", "5", "5")], [["10"], ["4", "4", "6"], ["10"]]),
+        # Who concludes nothing, and who has no steps, tells nothing.
+        ([(None, "5", "5"), ("7",), ("5", "5", "4"), (None, "4")], [[], ["7"], ["5", "5", "4"], []]),
+    ],
+)
+async def test_steps_share_every_vote_where_most_candidates_conclude_with_what_a_step_states(
+    told: list[tuple[str | None, ...]], voted: list[list[str]]
+) -> None:
+    classes = fresh()
+    candidates = [
+        await classes.classed(candidate(answer, *((0, step) for step in steps if step)), steps=True)
+        for answer, *steps in told
+    ]
+    assert [[classes.representatives[number] for number in one] for one in shared(*candidates)] == voted
+
+
+async def test_of_steps_that_do_not_state_the_conclusion_those_of_the_last_block_may_share_the_vote() -> None:
+    classed = await fresh().classed(candidate("9", (0, "1"), (0, "2"), (1, "5"), (1, "6")), steps=True)
+    assert [found.answer_class for found in classed.branch_answers] == [None, None, 1, 2]
 
 
 async def test_without_steps_that_count_a_candidate_votes_as_it_concludes() -> None:
@@ -85,7 +124,7 @@ async def test_a_known_text_is_not_compared_again() -> None:
     before = verifier.asked
     assert [await classes.classed(candidate("5", (0, "4"), (0, "5")), steps=True) for _ in range(20)]
     assert verifier.asked == before
-    assert first.voted == (0, 0, 0, 1)
+    assert shared(first) == [(0, 0, 0, 1)]
 
 
 async def test_restored_classes_keep_their_numbers_and_texts() -> None:
@@ -152,7 +191,7 @@ async def test_a_calibration_sees_the_shares_and_no_negative_agreement_of_ways()
     seen = votes_on(told, tally(outcome_of(one.candidate, one.verdict) for one in told))
     assert seen.weights == pytest.approx((1.2, 0.4, 0.4))
     assert (seen.silent, seen.ways) == (0, 0.0)
-    assert Votes.of([one.candidate.voted for one in told], ["a", "b"]).ways == 1.0
+    assert Votes.of(shared(*(one.candidate for one in told)), ["a", "b"]).ways == 1.0
 
 
 async def test_of_equal_votes_what_a_candidate_concludes_with_wins() -> None:

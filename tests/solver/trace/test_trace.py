@@ -70,14 +70,14 @@ async def test_a_trace_shows_which_steps_share_their_candidates_vote(tmp_path: P
     classes = [found.get("answer_class") for found in first["branch_answers"]]
     assert classes[0] == first["answer_class"]
     assert classes[1] == classes[2] not in (None, first["answer_class"])
-    assert ["answer_class" in found for found in by_index[1]["branch_answers"]] == [False], "it has worked out a part"
     assert lines[-1]["solved"]["candidates"] == [by_index[0], by_index[1]]
     (solve,) = read_trace((tmp_path / "t.jsonl").read_text().splitlines(), "t")
     with (tmp_path / "out").open("w") as out:
         console = Console(width=200, record=True, file=out)
         console.print(tree(solve))
     shown = console.export_text()
-    assert [shown.count(f"shares the vote: {answer}") for answer in ("41", "42", "7")] == [1, 2, 0]
+    shares = [shown.count(f"shares the vote: {answer}") for answer in ("41", "42", "7")]
+    assert shares == [1, 2, 0], "the other candidate may have worked out a part"
     assert result.selection.answer == "40", "1 of 2 votes, and half of one for each other answer"
 
 

@@ -262,20 +262,20 @@ async def _votes(
 ) -> tuple[list[tuple[int, ...]], int | None]:
     """The classes that each response's vote is shared between, as a solve shares it, and the class of right answers."""
     from espalier.solver.core.answer_classes import AnswerClasses
+    from espalier.solver.core.candidate import attempt_the_whole, voted
     from espalier.solver.core.loop import VERIFY_SECONDS
     from espalier.solver.core.sample import Verdicts
     from espalier.solver.core.ways import Way
     from espalier.verifiers.verdict import Status
 
     classes, verdicts = AnswerClasses(verifiers, lambda: VERIFY_SECONDS), Verdicts(verifiers, problem)
-    voted = [
-        (await classes.classed(one, steps=one.spec.way != Way.PROGRAM)).voted if one.answer else ()
-        for one in candidates
-    ]
+    classed = [await classes.classed(one, steps=one.spec.way != Way.PROGRAM) for one in candidates]
+    whole = attempt_the_whole(classed)
+    votes = [voted(one, whole) for one in classed]
     for number, answer in classes.representatives.items():
         if await verdicts.on(answer) is Status.PASS:
-            return voted, number
-    return voted, None
+            return votes, number
+    return votes, None
 
 
 async def _score(verifiers: Verifiers, problem: Problem, candidate: Candidate) -> float:

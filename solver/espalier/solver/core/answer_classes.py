@@ -57,19 +57,23 @@ class AnswerClasses:
             return await self._of(answer)
 
     async def classed(self, candidate: Candidate, *, steps: bool) -> Candidate:
-        """A candidate with the class of its answer and, with `steps`, those of its steps' answers that share its vote.
+        """A candidate with the class of its answer and, with `steps`, of answers of steps that may share its vote.
 
-        These are the answers of a block that attempts the whole problem: one of its steps states what the candidate
-        concludes. Steps of another block work out parts, and what they state is no answer to the problem.
+        These are the answers of each block that attempts the whole problem: one of its steps states what the candidate
+        concludes. Where no block does, they are those of the last one: its steps worked out parts, or the takeaway
+        misread them. Which of the two it was, the other candidates tell, see :func:`.candidate.attempt_the_whole`.
         """
         if candidate.answer is None:
             return candidate
         async with self._lock:
             number = await self._of(candidate.answer)
-            sharing: dict[BranchAnswer, int] = {}
-            for block in blocks(candidate.branch_answers) if steps else ():
-                if any([await self._is_in(number, found.answer) for found in block]):
-                    sharing |= {found: await self._of(found.answer) for found in block}
+            found_blocks = blocks(candidate.branch_answers) if steps else []
+            attempts = [
+                block for block in found_blocks if any([await self._is_in(number, found.answer) for found in block])
+            ]
+            sharing = {
+                found: await self._of(found.answer) for block in attempts or found_blocks[-1:] for found in block
+            }
         return replace(
             candidate,
             answer_class=number,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from espalier.runtime.engine import FinishReason, Usage
 
@@ -59,7 +60,7 @@ class BranchAnswer:
     Attributes:
         path: Of the step.
         answer: What it states.
-        answer_class: Its equivalence class, where it shares the vote of its candidate; None where it has no share.
+        answer_class: Its equivalence class, where it may share the vote of its candidate, see :func:`voted`; else None.
     """
 
     path: Path
@@ -106,10 +107,38 @@ class Candidate:
 
     @property
     def branch_classes(self) -> tuple[int, ...]:
-        """Classes of those answers of its steps that share its vote, one an answer."""
+        """Classes of those answers of its steps that may share its vote, one an answer."""
         return tuple(found.answer_class for found in self.branch_answers if found.answer_class is not None)
 
+
+class Voter(Protocol):
+    """What votes: a candidate, or what a policy remembers of it."""
+
     @property
-    def voted(self) -> tuple[int, ...]:
-        """Classes that its vote is shared between, in equal parts: of its answer, then of its steps'; none: no vote."""
-        return () if self.answer_class is None else (self.answer_class, *self.branch_classes)
+    def answer_class(self) -> int | None: ...
+
+    @property
+    def branch_classes(self) -> tuple[int, ...]: ...
+
+
+def attempt_the_whole(voters: Iterable[Voter]) -> bool:
+    """Whether the steps of candidates attempt the whole problem: most conclude with what one of their steps states.
+
+    A takeaway may misread its steps, so one that concludes with something else tells nothing alone. Steps that work out
+    parts state the conclusion only by chance.
+    """
+    voting = [one for one in voters if one.answer_class is not None and one.branch_classes]
+    return 2 * sum(one.answer_class in one.branch_classes for one in voting) > len(voting)
+
+
+def voted(voter: Voter, whole: bool) -> tuple[int, ...]:
+    """Classes that a vote is shared between, in equal parts: of the answer, then of the steps'; none: no vote.
+
+    Args:
+        voter: Whose vote.
+        whole: Whether steps attempt the whole problem; if not, they share only the votes whose conclusion they state.
+    """
+    if voter.answer_class is None:
+        return ()
+    shared = whole or voter.answer_class in voter.branch_classes
+    return (voter.answer_class, *(voter.branch_classes if shared else ()))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
-from espalier.solver.core.candidate import Candidate, Spec
+from espalier.solver.core.candidate import Candidate, Spec, attempt_the_whole, voted
 from espalier.verifiers.verdict import Status, Verdict
 
 MAX_CANDIDATES = 1024
@@ -229,7 +229,8 @@ class Policy(Protocol):
 def tally(outcomes: Iterable[Outcome]) -> dict[int, float]:
     """Weight of each class, heaviest first; classes of equal weight in the order of their numbers.
 
-    A candidate has one vote: its answer and those of its steps that share it have equal parts.
+    A candidate has one vote: its answer and those of its steps that share it have equal parts, see
+    :func:`.candidate.voted`.
 
     Conclusions of the same branches share one vote: with n of them that vote, each counts its weight over n. They have
     read the same work, so their errors go together, and n of them are no n witnesses.
@@ -237,13 +238,14 @@ def tally(outcomes: Iterable[Outcome]) -> dict[int, float]:
     Where programs were run on the examples that their problem states, only those that pass the most have a vote.
     """
     outcomes = [outcome for outcome in outcomes if outcome.answer_class is not None and outcome.weight > 0]
+    whole = attempt_the_whole(outcomes)
     most = max((outcome.examples for outcome in outcomes if outcome.examples is not None), default=None)
     sharing: Counter[int] = Counter()
     votes: dict[tuple[int, int], float] = {}
     for outcome in outcomes:
-        if outcome.answer_class is not None and outcome.examples == most:
+        if outcome.examples == most:
             sharing[outcome.source] += 1
-            stated = (outcome.answer_class, *outcome.branch_classes)
+            stated = voted(outcome, whole)
             for number in stated:
                 vote = (outcome.source, number)
                 votes[vote] = votes.get(vote, 0.0) + outcome.weight / len(stated)

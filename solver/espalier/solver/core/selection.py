@@ -8,7 +8,7 @@ from enum import StrEnum
 from math import isclose
 
 from espalier.runtime.engine import FinishReason
-from espalier.solver.core.candidate import Candidate
+from espalier.solver.core.candidate import Candidate, attempt_the_whole, voted
 from espalier.solver.core.confidence import Calibration, Votes, other_ways
 from espalier.verifiers import generated_tests, stated_examples
 from espalier.verifiers.verdict import Status, Verdict
@@ -84,18 +84,21 @@ def select(judged: Sequence[VerifiedCandidate], votes: Mapping[int, float]) -> S
     if not open_ones:
         return Selection(None, DecidedBy.NONE, _why_none(judged))
 
+    whole = attempt_the_whole(entry.candidate for entry in open_ones)
+    votes_of = [(entry, voted(entry.candidate, whole)) for entry in open_ones]
+
     def weight(number: int | None) -> float:
         return 0.0 if number is None else votes.get(number, 0.0)
 
     def ways(number: int | None) -> int:
-        return len({one.candidate.spec.way for one in open_ones if number in (one.candidate.voted or (None,))})
+        return len({one.candidate.spec.way for one, stated in votes_of if number in (stated or (None,))})
 
     def leads(number: int | None) -> bool:
         return isclose(weight(number), heaviest)  # sums of equal shares differ by roundings
 
-    heaviest = max(weight(number) for entry in open_ones for number in entry.candidate.voted or (None,))
+    heaviest = max(weight(number) for _, stated in votes_of for number in stated or (None,))
     concluding = [(entry, entry.candidate.answer_class) for entry in open_ones if leads(entry.candidate.answer_class)]
-    stating = [(entry, number) for entry in open_ones for number in entry.candidate.branch_classes if leads(number)]
+    stating = [(entry, number) for entry, stated in votes_of for number in stated[1:] if leads(number)]
     leading = concluding or stating
     most = max(ways(number) for _, number in leading)
     best, winner = min((one for one in leading if ways(one[1]) == most), key=lambda one: _cost(one[0]))
@@ -173,7 +176,8 @@ def votes_on(judged: Sequence[VerifiedCandidate], votes: Mapping[int, float]) ->
         if candidate.answer is not None and (candidate.examples is None or candidate.answer_class in votes)
     }
     silent = len({candidate.spec.source for candidate in ended} - heard)
-    classes, ways = [one.voted for one in ended], [one.spec.way for one in ended]
+    whole = attempt_the_whole(ended)
+    classes, ways = [voted(one, whole) for one in ended], [one.spec.way for one in ended]
     leader = next(iter(votes), None)
     examples = next((one.examples for one in ended if one.answer_class == leader), None)
     return Votes(tuple(votes.values()), silent, other_ways(classes, ways, leader), examples)

@@ -11,6 +11,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from espalier.common.terminal import printable
+from espalier.solver.core.candidate import attempt_the_whole, voted
 from espalier.solver.core.report import status_mark
 from espalier.verifiers.verdict import Status
 
@@ -52,6 +53,20 @@ class TracedCandidate:
     branches: dict[Path, TracedBranch]
     finished: dict[str, Any] | None = None
     kept: bool = False
+
+    @property
+    def answer_class(self) -> int | None:
+        return self.finished.get("answer_class") if self.finished else None
+
+    @property
+    def classed_steps(self) -> list[dict[str, Any]]:
+        """Answers of its steps that may share its vote."""
+        stated = self.finished.get("branch_answers", ()) if self.finished else ()
+        return [found for found in stated if "answer_class" in found]
+
+    @property
+    def branch_classes(self) -> tuple[int, ...]:
+        return tuple(found["answer_class"] for found in self.classed_steps)
 
 
 @dataclass(slots=True)
@@ -134,8 +149,9 @@ def tree(solve: TracedSolve, *, full: bool = False) -> Tree:
             node.add(Text(printable(_shown(example, full=False)), style="dim"))
     if solve.tests is not None:
         _add_tests(root, solve.tests)
+    whole = attempt_the_whole(solve.candidates.values())
     for candidate in solve.candidates.values():
-        _add_candidate(root, candidate, full)
+        _add_candidate(root, candidate, full, shared=len(voted(candidate, whole)) > 1)
     for told in solve.comparisons:
         pair = f"candidates {told['first']} and {told['second']}"
         root.add(Text(f"{pair} compared: the first is right with probability {told['score']:.2f}", style="dim"))
@@ -185,7 +201,7 @@ def _take_branch(candidate: TracedCandidate, seconds: float, kind: str, told: di
         branch.verdicts.append((told["answer"], told["verdict"]))
 
 
-def _add_candidate(root: Tree, candidate: TracedCandidate, full: bool) -> None:
+def _add_candidate(root: Tree, candidate: TracedCandidate, full: bool, shared: bool) -> None:
     spec, finished = candidate.spec, candidate.finished
     again = f", joins candidate {spec['rejoin']} again" if "rejoin" in spec else ""
     label = Text(f"candidate {spec['index']}{again}", style="bold")
@@ -198,8 +214,7 @@ def _add_candidate(root: Tree, candidate: TracedCandidate, full: bool) -> None:
     else:
         label.append("  the trace ends here", style="yellow")
     node = root.add(label)
-    stated = finished.get("branch_answers", ()) if finished is not None else ()
-    voting = {path_of(found): found["answer"] for found in stated if "answer_class" in found}
+    voting = {path_of(found): found["answer"] for found in candidate.classed_steps} if shared else {}
     nodes: dict[Path, Tree] = {(): node}
     for path, branch in sorted(candidate.branches.items()):
         above = nodes[path[:-1]] if path else node

@@ -94,7 +94,7 @@ class EventCompactor:
 
     def _small(self, kind: str, told: Entry) -> Entry:
         """Without token ids, without the text of a candidate whose tokens the page has been told, and of what its steps
-        state without all that shares no vote."""
+        state without all that can share no vote."""
         match kind:
             case "candidate_started":
                 self._started.add(told["spec"]["index"])

@@ -113,6 +113,16 @@ test("answers of steps have their part of a candidate's vote, and one that only 
   assert.deepEqual(told, [["4", [0, 1], 0.833, true], ["6", [1], 0.667, false], ["5", [0], 0.5, false]]);
 });
 
+test("a step shares a vote for something else only where most candidates conclude with what a step states", () => {
+  const steps = (...classes: number[]) => classes.map((answer_class) => ({ answer: String(answer_class), answer_class }));
+  const misread = finished(0, "9", "unknown", "stop", 9, steps(4, 4));
+  const votesOf = (...others: Entry[]) =>
+    answerClasses(fold([started(0), ...others.map((_, index) => started(index + 1)), misread, ...others])).find(({ answer }) => answer === "9")?.votes;
+  const attempt = (index: number) => finished(index, "5", "unknown", "stop", 5, steps(5, 4));
+  assert.equal(votesOf(attempt(1)), 1);
+  assert.equal(votesOf(attempt(1), attempt(2)), 1 / 3);
+});
+
 test("the table sorts and filters", () => {
   const start = [0, 1, 2].map((index) => started(index));
   const solve = fold([...start, finished(0, "b", "fail"), finished(1, "a", "pass"), finished(2, null, "unknown")]);

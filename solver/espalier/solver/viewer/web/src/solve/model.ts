@@ -63,7 +63,7 @@ export interface Finish {
   at: number;
   answer: string | null;
   answerClass: number | null;
-  /** Answers of steps that share its vote. */
+  /** Answers of steps that may share its vote. */
   branchAnswers: { answer: string; answerClass: number }[];
   reason: string;
   usage: Usage;

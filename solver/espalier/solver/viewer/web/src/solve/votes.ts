@@ -1,6 +1,6 @@
 // Answers of a solve by class, and the rows of the table of candidates.
 
-import { type Candidate, type Solve, type Standing, standing, tokensOf } from "./model";
+import { type Candidate, type Finish, type Solve, type Standing, standing, tokensOf } from "./model";
 
 export interface AnswerClass {
   answer: string;
@@ -11,16 +11,28 @@ export interface AnswerClass {
   chosen: boolean;
 }
 
+const statesItsConclusion = ({ answerClass, branchAnswers }: Finish): boolean =>
+  branchAnswers.some((stated) => stated.answerClass === answerClass);
+
+/** Whether steps attempt the whole problem: most candidates conclude with what one of their steps states. */
+function attemptTheWhole(solve: Solve): boolean {
+  const finished = [...solve.candidates.values()].flatMap(({ finish }) => finish ?? []);
+  const voting = finished.filter((finish) => finish.answerClass !== null && finish.branchAnswers.length > 0);
+  return 2 * voting.filter(statesItsConclusion).length > voting.length;
+}
+
 /**
  * Answers by class, the most votes first. Without votes, equal texts are a class. A candidate has one vote: its answer and
  * those of its steps that share it have equal parts.
  */
 export function answerClasses(solve: Solve): AnswerClass[] {
   const classes = new Map<string, AnswerClass>();
+  const whole = attemptTheWhole(solve);
   for (const candidate of solve.candidates.values()) {
     const { finish, spec } = candidate;
     if (finish?.answer == null) continue;
-    const stated = [{ answer: finish.answer, answerClass: finish.answerClass }, ...finish.branchAnswers];
+    const steps = whole || statesItsConclusion(finish) ? finish.branchAnswers : [];
+    const stated = [{ answer: finish.answer, answerClass: finish.answerClass }, ...steps];
     for (const { answer, answerClass } of stated) {
       const key = answerClass === null ? `text ${answer}` : `class ${answerClass}`;
       let found = classes.get(key);
