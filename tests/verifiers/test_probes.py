@@ -57,7 +57,14 @@ def test_names_of_arguments_methods_and_what_is_done_with_the_value_are_kept() -
 
 @pytest.mark.parametrize(
     "text",
-    ["f(-1) raises ValueError", "f(g(2)) == 3", ">>> x = [1]\n>>> f(x)\n2", "f() == 2", "assert len('abc') == 3"],
+    [
+        "f(-1) raises ValueError",
+        "f(g(2)) == 3",
+        "assert f(**{'x': 1}) == 2",
+        ">>> x = [1]\n>>> f(x)\n2",
+        "f() == 2",
+        "assert len('abc') == 3",
+    ],
 )
 def test_examples_without_readable_arguments_bring_none(text: str) -> None:
     assert probes_of(read_examples(ASK + text)) == ()
@@ -125,3 +132,31 @@ async def test_programs_that_do_the_same_give_the_same_and_others_do_not() -> No
     assert max(len(one or "") for one in given["long"]) == SHOWN
     scores = {name: examples.evidence(one).score for name, one in ran.items()}
     assert (scores["sum"], scores["of two"], scores["raises"]) == (1.0, 1.0, 0.5)
+
+
+@pytest.mark.bwrap
+async def test_a_program_may_have_any_names() -> None:
+    """Neither those of a probe's own nor builtins that the program defines anew change what it gives."""
+    async with CodeVerifier(SandboxSettings(kind="bwrap", warm=1)) as verifier:
+        for name in ("written", "given", "hashlib", "value", "key", "pair", "said"):
+            examples = StatedExamples.of(f"Write a Python function {name}(x).\nassert {name}(3) == 3")
+            program = f"def sorted(x):\n    return 5\nrepr = len = map = sorted\ndef {name}(x):\n    return x\n"
+            given = examples.given(await verifier.verify(Claim(program, bare=True), examples.check))
+            assert given == tuple(str(x) for one in examples.probes for x in arguments(one.call)), name
+
+
+@pytest.mark.bwrap
+async def test_values_of_other_types_are_told_apart_as_far_as_they_say_what_they_are() -> None:
+    examples = StatedExamples.of(ASK + "f(2) == 2\n")
+    imports = "from decimal import Decimal\nfrom fractions import Fraction\nclass Plain: pass\n"
+
+    async with CodeVerifier(SandboxSettings(kind="bwrap", warm=1)) as verifier:
+
+        async def given(value: str) -> tuple[str | None, ...]:
+            program = f"{imports}def f(x):\n    return 2 if x == 2 else {value}\n"
+            return examples.given(await verifier.verify(Claim(program, bare=True), examples.check))
+
+        assert await given("range(x)") != await given("range(x + 1)")
+        assert await given("Fraction(x, 7)") != await given("Fraction(x, 9)")
+        assert await given("Fraction(x, 2)") == await given("Decimal(x) / 2") == await given("x / 2")
+        assert set(await given("Plain()")) == {"<Plain>"}

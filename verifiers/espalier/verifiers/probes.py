@@ -52,30 +52,42 @@ class Probe:
 
 
 _CASE = """
-import hashlib
+from hashlib import sha256 as _digest_of_a_probe
 
-def written(value):
+def _written_by_a_probe(value):
     if isinstance(value, bool):
         return repr(int(value))
     if isinstance(value, float):
         return repr(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{{value:.6g}}"
-    if isinstance(value, (list, tuple)):
-        return "[(" [isinstance(value, tuple)] + ", ".join(map(written, value)) + "])"[isinstance(value, tuple)]
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_written_by_a_probe, value)) + "]"
+    if isinstance(value, tuple):
+        return "(" + ", ".join(map(_written_by_a_probe, value)) + ")"
     if isinstance(value, (set, frozenset)):
-        return "{{" + ", ".join(sorted(map(written, value))) + "}}"
+        return "{{" + ", ".join(sorted(map(_written_by_a_probe, value))) + "}}"
     if isinstance(value, dict):
-        return "{{" + ", ".join(sorted(f"{{written(key)}}: {{written(of)}}" for key, of in value.items())) + "}}"
-    return repr(value) if isinstance(value, (int, str, bytes, complex, type(None))) else f"<{{type(value).__name__}}>"
+        return "{{" + ", ".join(sorted(map(": ".join, map(_pair_of_a_probe, value.items())))) + "}}"
+    if hasattr(type(value), "__float__") and not isinstance(value, int):
+        return _written_by_a_probe(float(value))
+    return _named_by_a_probe(type(value).__name__, repr(value), isinstance(value, (str, bytes)))
+
+def _pair_of_a_probe(pair):
+    return map(_written_by_a_probe, pair)
+
+def _named_by_a_probe(kind, said, literal):
+    return f"<{{kind}}>" if " at 0x" in said and not literal else said
 
 try:
-    given = written({call})
-    if len(given) > {shown}:
-        given = given[:{kept}] + hashlib.sha256(given.encode("utf-8", "replace")).hexdigest()[:16]
+    _given_for_a_probe = _written_by_a_probe({call})
+    if len(_given_for_a_probe) > {shown}:
+        _rest_of_a_probe = _digest_of_a_probe(_given_for_a_probe.encode("utf-8", "replace")).hexdigest()[:16]
+        _given_for_a_probe = _given_for_a_probe[:{kept}] + _rest_of_a_probe
 except Exception:
-    given = None
-assert given is None, f"gives {{given}}"
+    _given_for_a_probe = None
+assert _given_for_a_probe is None, f"gives {{_given_for_a_probe}}"
 """
-"""Values that are equal are written alike, numbers with a fraction to six digits."""
+"""Values that are equal are written alike, numbers with a fraction to six digits. Its names are none that a program is
+likely to have: what tests define, they do not take from the program."""
 
 
 def probes_of(examples: Sequence[StatedExample]) -> tuple[Probe, ...]:
@@ -142,6 +154,8 @@ def _seed(source: str) -> _Seed | None:
                 arguments = tuple(map(_value, (*call.args, *(one.value for one in call.keywords))))
             except (ValueError, TypeError, RecursionError, MemoryError):
                 continue
+            if any(one.arg is None for one in call.keywords):
+                continue  # `**{...}` is no argument with a name
             names = (*("" for _ in call.args), *(f"{one.arg}=" for one in call.keywords))
             call.args, call.keywords = [ast.Name(ARGUMENTS, ast.Load())], []
             template = ast.unparse(call if walrus is None else within)
