@@ -160,8 +160,9 @@ _GUESS = r"(?:guess|thought|attempt|instinct|intuition|impression|try)"
 _GUESSED_BEFORE = re.compile(
     rf"""\b(?:
      (?:might|may|could|would|often|naively|wrongly|mistakenly)\s(?:(?:first|initially|easily|also|well)\s){{0,2}}
-       (?:think|guess|believe|seem|appear|be\stempted)
-    |(?:might|may|could)\s(?:(?:first|initially|easily|also|well)\s){{0,2}}expect
+       (?:think|believe|seem|appear|be\stempted)
+    |(?<!\bas\s(?:one|you)\s)(?<!\bas\swe\s)(?:might|may|could)\s(?:(?:first|initially|easily|also|well)\s){{0,2}}(?:expect|guess)
+    |(?:would|often|naively|wrongly|mistakenly)\s(?:(?:first|initially|easily|also|well)\s){{0,2}}guess
     |(?:i|we|one|you)\s(?:had\s)?(?:first|initially|originally|wrongly|mistakenly|naively)\s
        (?:thought|got|found|obtained|computed|counted|guessed|answered|said|wrote)
     |(?:initially|originally|wrongly|mistakenly|na[iï]vely)\s?,?\s(?:i|we|one|you)\s

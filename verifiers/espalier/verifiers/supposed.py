@@ -31,10 +31,11 @@ _SOURCE = r"""(?:(?:the|my|your|our|this|that|a|some|one)\s(?:\w{1,12}\s)?(?:boo
 
 _POSSIBLE = re.compile(
     rf"""\b(?:
-     might(?:\s(?:well|also|still|even|then|just))?\s(?:be|equal){_VALUE}
-    |{_ANSWER}\s(?:may|could)(?:\s(?:well|also|still|even|then|just|possibly))?\s(?:be|equal){_VALUE}
+     might(?:\s(?:well|also|still|even|then|just))?\s(?:be|equal)(?!\s?:){_VALUE}
+    |{_ANSWER}\s(?:may|could)(?:\s(?:well|also|still|even|then|just|possibly))?\s(?:be|equal)(?!\s?:){_VALUE}
     |(?:perhaps|maybe|possibly|conceivably){_VALUE}
-    |(?:perhaps|maybe|possibly|conceivably|(?:it|this)\s(?:is\s(?:possible|conceivable)|(?:may|might|could)\s(?:well\s)?be)(?=\sthat\b)
+    |(?:(?:perhaps|maybe|possibly|conceivably)(?!\s(?:the|a)\s(?:\w{{1,12}}\s){{0,2}}(?:way|form)\b)
+      |(?:it|this)(?:(?:\sis|'s)\s(?:possible|conceivable)|\s(?:may|might|could)\s(?:well\s)?be)(?=\sthat\b)
       |whether){_STATEMENT}
     |(?<!only\s)if{_THE_ANSWER}
     )""",
@@ -58,7 +59,7 @@ _DENIED = re.compile(
      (?:can(?:not)?|could)\s(?:hardly|scarcely|barely|never|possibly|not\spossibly|in\sno\sway)\s(?:be|equal){_VALUE}
     |(?:in\sno\sway|no\slonger|nowhere\snear|far\sfrom|hardly|scarcely|neither(?:\s[^.;]{{1,40}}\snor)?){_VALUE}
     |suppose[^,.]{{0,20}}{_STATEMENT}
-    |(?:there\sis\sno\sway|(?:refuse|hard|difficult)\sto\sbelieve|impossible|unlikely|doubtful|untrue|absurd|not\spossible|not\splausible){_STATEMENT}
+    |(?:there\sis\sno\sway|(?:refuse|(?<!not\s)(?:hard|difficult))\sto\sbelieve|impossible|unlikely|doubtful|untrue|absurd|not\s(?:possible|plausible|sure|certain|convinced)){_STATEMENT}
     |(?:nobody|no\sone|no-one|never|none\sof\sus)\s(?:would\s|could\s|should\s|will\s)?{_SAYS}{_STATEMENT}
     |(?:mistake|error|wrong|incorrect|false|na[iï]ve|premature)\sto\s(?:answer|say|write|claim|conclude|give|think|state)
      (?:{_VALUE}|{_STATEMENT})
@@ -67,12 +68,13 @@ _DENIED = re.compile(
 )
 _UNFINISHED = re.compile(
     rf"""\b(?:
-     (?:so\sfar|for\snow|for\sthe\smoment|for\sthe\stime\sbeing|up\sto\snow|until\snow|at\sthis\sstage
-       |before\s(?:any\s|the\s)?(?:reduction|simplification|simplifying|reducing|rounding|corrections?|adjustments?)){_STATEMENT}
+     (?:(?:(?<![a-z]\s)|(?<=\band\s)|(?<=\bthat\s))
+         (?:so\sfar|for\snow|for\sthe\smoment|for\sthe\stime\sbeing|up\sto\snow|until\snow|at\sthis\sstage)){_STATEMENT}
     |(?:provisional|preliminary|interim|tentative|intermediate|partial|temporary)
      \s(?:final\s)?(?:answer|result|guess|estimate)(?:\s(?:is|was|of|would\sbe))?{_VALUE}
-    |(?:earlier|previous|former)\s(?:answer|guess|estimate)\s(?:is|was|of){_VALUE}
-    |used\sto\sbe{_VALUE}
+    |(?:earlier|previous|former)\s(?:answer|guess|estimate)\s(?:is|was){_VALUE}
+    |(?<![a-z]\s)(?:my|our|the|an)\s(?:earlier|previous|former)\s(?:answer|guess|estimate)\sof{_VALUE}
+    |{_ANSWER}\sused\sto\sbe{_VALUE}
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -80,7 +82,7 @@ _BOUND = re.compile(
     rf"""\banswer\s(?:\w{{1,12}}\s)?(?:is|was|lies|be)\s(?:\w{{1,12}}ly\s)?
      (?:at\s(?:least|most)|no\s(?:more|less|greater|smaller|larger|bigger|fewer)\sthan|just\s(?:under|over|below|above|short\sof|shy\sof)
        |close\sto|near|nearly|almost|(?:somewhere\s)?between(?:\s[^.;]{{1,40}}\sand)?|more\sthan|less\sthan|over|under|below|above)
-     {_VALUE}""",
+     (?!\s?[:\n]){_VALUE}""",
     re.IGNORECASE | re.VERBOSE,
 )
 _UNFINISHED_BEHIND = re.compile(
@@ -90,10 +92,19 @@ _UNFINISHED_BEHIND = re.compile(
        |add(?:ition|ing)?|divi(?:de|ding|sion)|multipl(?:y|ying|ication)|discard(?:ing)?|account(?:ing)?|exclud(?:e|ing)|normali[sz]\w{1,6})\b)""",
     re.IGNORECASE | re.VERBOSE,
 )
+_BEFORE = re.compile(
+    rf"\bbefore\s(?:any\s|the\s)?(?:reduction|simplification|simplifying|reducing|rounding|corrections?|adjustments?){_STATEMENT}",
+    re.IGNORECASE | re.VERBOSE,
+)
+_WAS_ASKED = re.compile(rf"\b(?<!answer\s)(?<!result\s)(?:was|were|had){_VALUE}", re.IGNORECASE)
+"""Before a value of the past, which a problem may ask for: "the price was 50 before the reduction"."""
 _ANSWER_MEANT = re.compile(r"\bthe\s(?:\w{1,12}\s)?answer\b", re.IGNORECASE)
 _WOULD = re.compile(
-    rf"\bwould\s(?:\w{{1,12}}\s|the\sanswer\s)?(?:be|equal|become|have\sbeen|have\sthe\sanswer){_VALUE}", re.IGNORECASE
+    rf"""(?P<subject>\b(?:it|this|that|one|answer|result)\s)?\bwould\s(?:\w{{1,12}}\s|the\sanswer\s)?
+     (?:be|equal|become|have\sbeen|have\sthe\sanswer){_VALUE}""",
+    re.IGNORECASE | re.VERBOSE,
 )
+"""With a subject that may stand for the answer; other subjects ("the area would be") are what a problem asks for."""
 _PAST = r"""(?:were(?:n't)?|had(?:n't)?|did(?:n't)?
     |(?<!are\s)(?<!is\s)(?<!be\s)(?<!are\salso\s)(?<!is\salso\s)(?<!are\snot\s)(?<!is\snot\s)
      (?:mattered|counted|allowed|asked|ignored|forgot|wanted|required|distinguished|insisted|treated|considered
@@ -125,9 +136,11 @@ def is_supposed(text: str, start: int, end: int | None = None) -> bool:
         return end is None or CONFIRMED.search(text, end, end + 4 * _CHARACTERS) is None
     if any(pattern.search(clause) for pattern in (_DENIED, _UNFINISHED, _BOUND)):
         return True
-    if end is not None and _UNFINISHED_BEHIND.match(text, end):
+    unfinished = _BEFORE.search(clause) or (end is not None and _UNFINISHED_BEHIND.match(text, end))
+    if unfinished and _WAS_ASKED.search(clause) is None:
         return True
-    if _WOULD.search(clause) is None or _ANSWER_MEANT.search(before) is None:
+    would = _WOULD.search(clause)
+    if would is None or _ANSWER_MEANT.search(before if would["subject"] else clause) is None:
         return False
     return bool(_UNREAL.search(clause) or (end is not None and _UNREAL_BEHIND.match(text, end)))
 
