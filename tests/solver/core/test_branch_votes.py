@@ -211,6 +211,23 @@ async def test_equal_sums_of_different_shares_are_equal_votes_and_the_shorter_re
     assert select(told, tally(outcome_of(one.candidate, one.verdict) for one in told)).answer == "6"
 
 
+async def test_candidates_whose_vote_weighs_nothing_do_not_say_how_the_others_vote() -> None:
+    """All equalities of theirs are false: the tally does not hear them, and neither does the selection."""
+    classes = fresh()
+
+    async def told(answer: str, *steps: str, score: float = 1.0) -> VerifiedCandidate:
+        classed = await classes.classed(candidate(answer, *((0, step) for step in steps)), steps=True)
+        return VerifiedCandidate(classed, Verdict(Status.UNKNOWN, score, "x"))
+
+    heard = [await told("5", "5", *(f"{ten}{one}" for one in range(8))) for ten in (1, 2, 3)]
+    heard += [await told(answer, *["6"] * 9) for answer in ("8", "9")]
+    weightless = [await told("7", "70", score=0.0) for _ in range(3)]
+    votes = tally(outcome_of(one.candidate, one.verdict) for one in [*heard, *weightless])
+    assert classes.representatives[next(iter(votes))] == "6"
+    selection = select([*heard, *weightless], votes)
+    assert (selection.answer, selection.reason) == ("6", select(heard, votes).reason)
+
+
 # The whole loop, with the real engine and the real verifiers.
 
 

@@ -10,6 +10,7 @@ from math import isclose
 from espalier.runtime.engine import FinishReason
 from espalier.solver.core.candidate import Candidate, attempt_the_whole, voted
 from espalier.solver.core.confidence import Calibration, Votes, other_ways
+from espalier.solver.core.policy import outcome_of
 from espalier.verifiers import generated_tests, stated_examples
 from espalier.verifiers.verdict import Status, Verdict
 
@@ -84,7 +85,7 @@ def select(judged: Sequence[VerifiedCandidate], votes: Mapping[int, float]) -> S
     if not open_ones:
         return Selection(None, DecidedBy.NONE, _why_none(judged))
 
-    whole = attempt_the_whole(entry.candidate for entry in open_ones)
+    whole = _steps_attempt_the_whole(open_ones)
     votes_of = [(entry, voted(entry.candidate, whole)) for entry in open_ones]
 
     def weight(number: int | None) -> float:
@@ -176,11 +177,16 @@ def votes_on(judged: Sequence[VerifiedCandidate], votes: Mapping[int, float]) ->
         if candidate.answer is not None and (candidate.examples is None or candidate.answer_class in votes)
     }
     silent = len({candidate.spec.source for candidate in ended} - heard)
-    whole = attempt_the_whole(ended)
+    whole = _steps_attempt_the_whole(judged)
     classes, ways = [voted(one, whole) for one in ended], [one.spec.way for one in ended]
     leader = next(iter(votes), None)
     examples = next((one.examples for one in ended if one.answer_class == leader), None)
     return Votes(tuple(votes.values()), silent, other_ways(classes, ways, leader), examples)
+
+
+def _steps_attempt_the_whole(judged: Sequence[VerifiedCandidate]) -> bool:
+    """As the tally has it, which hears only those whose vote weighs something."""
+    return attempt_the_whole(entry.candidate for entry in judged if outcome_of(entry.candidate, entry.verdict).weight)
 
 
 def _cheapest(judged: Sequence[VerifiedCandidate]) -> VerifiedCandidate:

@@ -59,6 +59,11 @@ class TracedCandidate:
         return self.finished.get("answer_class") if self.finished else None
 
     @property
+    def weight(self) -> float:
+        """What its vote counts."""
+        return float(self.finished["verdict"].get("score", 0)) if self.finished else 0.0
+
+    @property
     def classed_steps(self) -> list[dict[str, Any]]:
         """Answers of its steps that may share its vote."""
         stated = self.finished.get("branch_answers", ()) if self.finished else ()
@@ -149,7 +154,7 @@ def tree(solve: TracedSolve, *, full: bool = False) -> Tree:
             node.add(Text(printable(_shown(example, full=False)), style="dim"))
     if solve.tests is not None:
         _add_tests(root, solve.tests)
-    whole = attempt_the_whole(solve.candidates.values())
+    whole = attempt_the_whole(one for one in solve.candidates.values() if one.weight)
     for candidate in solve.candidates.values():
         _add_candidate(root, candidate, full, shared=len(voted(candidate, whole)) > 1)
     for told in solve.comparisons:
