@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from espalier.solver.core.problem import Problem, read_problems
 from espalier.training.data.cli import app
-from espalier.training.data.datasets import DatasetError, DatasetKind, Fields, problems, to_json
+from espalier.training.data.datasets import DatasetError, DatasetKind, Fields, Where, problems, to_json
 from espalier.training.data.overlap import HeldOut, grams, split
 from espalier.verifiers.check import AssertCase, CallCase, ProgramCheck, ReferenceCheck
 
@@ -54,6 +54,22 @@ def test_only_rows_with_the_named_values_are_taken(tmp_path):
         refused = CliRunner().invoke(app, [*convert, "--where", wrong])
         assert refused.exit_code == 2
         assert said in refused.output
+
+
+@pytest.mark.parametrize(
+    ("value", "spelled", "others"),
+    [
+        (1234567, "1234567", ["1.23457e+06", "1234568"]),
+        (12345678.0, "12345678", ["12345679"]),
+        (10**400, f"1{'0' * 400}", ["1"]),
+        (True, "true", ["1"]),
+        (0.5, "0.5", ["0"]),
+    ],
+    ids=["int", "float", "huge", "bool", "fraction"],
+)
+def test_a_value_is_named_in_all_its_digits(value, spelled, others):
+    assert Where.parse(f"n={spelled}").takes({"n": value}, "row 1")
+    assert not any(Where.parse(f"n={other}").takes({"n": value}, "row 1") for other in others)
 
 
 def test_the_same_rows_are_read_from_every_kind_of_file(tmp_path):

@@ -74,8 +74,17 @@ class Where:
         """
         if self.field not in row:
             raise DatasetError(f"{where}: there is no field {self.field!r}")
-        value = row[self.field]
-        return (f"{value:g}" if isinstance(value, int | float) else str(value)) in self.values
+        return _spelled(row[self.field]) in self.values
+
+
+def _spelled(value: object) -> str:
+    """A field's value as people write it: `3` for 3.0, `true`."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case float() if value.is_integer():
+            return str(int(value))
+    return str(value)
 
 
 def rows(path: Path) -> Iterator[Mapping[str, Any]]:
