@@ -50,15 +50,17 @@ fi
 
 # Without an NVIDIA GPU torch's CPU build serves as well as the default one and is a tenth of the download.
 index=https://download.pytorch.org/whl/cpu
-options=()
 if ! command -v nvidia-smi >/dev/null && ! .venv/bin/python -c 'import torch' 2>/dev/null &&
   .venv/bin/python -c "import urllib.request as r; r.urlopen('$index/torch/', timeout=5)" 2>/dev/null; then
-  options+=(--index "$index")
+  export UV_INDEX="${UV_INDEX:+$UV_INDEX }$index"
 fi
 
 echo "Installing espalier[$extra] into .venv (the first time takes a minute or more)"
 # pip would compile one module after the other; compileall takes all cores. Half of what there is is hardly ever imported.
-.venv/bin/python scripts/uv_pip.py install -q "${options[@]}" --constraint constraints.txt --editable ".[$extra]"
+.venv/bin/python scripts/uv_pip.py install -q --constraint constraints.txt --editable ".[$extra]" ||
+  fail "nothing was installed, for what is said above; where the network or the index is out of reach, name a mirror \
+(PIP_INDEX_URL), a proxy (HTTPS_PROXY) or its certificate (PIP_CERT); UV_OFFLINE=1 takes what \
+this machine has fetched before"
 packages=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 rare='/(tests|transformers/models|litellm|pandas|pip)/'
 .venv/bin/python -W ignore -m compileall -qq -j 0 -x "$rare" "$packages" || true # what no Python of this version can read, nothing imports

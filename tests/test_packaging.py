@@ -10,6 +10,7 @@ import sys
 import venv
 import zipfile
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -81,28 +82,46 @@ def test_the_wheel_installed_into_an_empty_environment_solves_a_problem(wheel: P
     assert run(python, "-c", script, cwd=tmp_path).strip() == "[]"
 
 
-def test_what_a_machine_tells_pip_uv_is_told_too() -> None:
+@pytest.fixture
+def uv_pip() -> ModuleType:
     spec = importlib.util.spec_from_file_location("uv_pip", ROOT / "scripts" / "uv_pip.py")
     assert spec and spec.loader
-    uv_pip = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(uv_pip)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_what_a_machine_tells_pip_uv_is_told_too(uv_pip: ModuleType) -> None:
     listing = """
 :env:.find-links='/wheels'
+:env:.index-url=''
 freeze.timeout='1'
+global.cache-dir='/big'
 global.cert='/etc/ca.pem'
-global.extra-index-url='file:///one file:///two'
+global.extra-index-url='\\nfile:///one\\nfile:///two'
 global.find-links='/other'
-install.index-url='https://mirror/simple'
+global.no-cache-dir='false'
+global.no-index='true'
+global.timeout='15.5'
+install.index-url='https://me:secret@mirror/simple'
 """
     settings = uv_pip.pip_settings(listing)
-    assert settings == {
-        "cert": "/etc/ca.pem",
-        "extra-index-url": "file:///one file:///two",
-        "find-links": "/wheels",
-        "index-url": "https://mirror/simple",
+    assert list(uv_pip.options(settings)) == ["--no-index", "--find-links", "/wheels"]
+    told = dict(uv_pip.variables(settings, "https://torch"))
+    told.pop("UV_SYSTEM_CERTS", None)  # of this machine
+    assert told == {
+        "SSL_CERT_FILE": "/etc/ca.pem",
+        "UV_CACHE_DIR": "/big/uv",
+        "UV_DEFAULT_INDEX": "https://me:secret@mirror/simple",
+        "UV_HTTP_TIMEOUT": "16",
+        "UV_INDEX": "https://torch file:///one file:///two",
     }
-    assert list(uv_pip.options(settings)) == [
-        *("--default-index", "https://mirror/simple"),
-        *("--index", "file:///one", "--index", "file:///two"),
-        *("--find-links", "/wheels"),
-    ]
+
+
+def test_what_pip_refuses_ends_an_installation_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "pip.conf").write_text("no section\n")
+    told = {**os.environ, "PIP_CONFIG_FILE": str(tmp_path / "pip.conf")}
+    command = [sys.executable, str(ROOT / "scripts" / "uv_pip.py"), "install", "--dry-run", "x"]
+    ended = subprocess.run(command, env=told, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert "pip.conf" in ended.stderr and "Traceback" not in ended.stderr
