@@ -127,6 +127,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ('{"text": "a", "check": 5}', "f:2: check: "),
         ('{"text": "a", "id": "first"}', "f:2: the id 'first' is also that of line 1"),
         ('{"text": "a", "id": []}', "f:2: id: "),
+        ('{"text": "a\\ud800"}', "f:2: text has half of a surrogate pair"),
+        ('{"text": "a", "id": "\\udfff"}', "f:2: id has half of a surrogate pair"),
         ("[" * 5_000, "f:2: "),
     ],
 )

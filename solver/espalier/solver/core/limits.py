@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 from espalier.common.errors import FieldError
 
 MAX_TEXT = 100_000
@@ -10,11 +13,13 @@ MAX_TEXT = 100_000
 MAX_NAME = 256
 """Characters of an id and of a client's key."""
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 
 def require_text(text: str, field: str) -> None:
     """
     Raises:
-        FieldError: The text of a problem is empty or too long.
+        FieldError: The text of a problem is empty, too long, or no Unicode text.
     """
     if not text.strip():
         raise FieldError(field, "is empty; give the problem to solve")
@@ -28,8 +33,10 @@ def require_length(field: str, *texts: str) -> None:
         texts: A problem, and what was said before it.
 
     Raises:
-        FieldError: They are too long together.
+        FieldError: They are too long together, or no Unicode text.
     """
+    for text in texts:
+        require_no_surrogates(text, field)
     characters = sum(map(len, texts))
     if characters > MAX_TEXT:
         together = " together with the problem" if len(texts) > 1 else ""
@@ -44,9 +51,33 @@ def require_name(text: str, field: str, *, what: str = "") -> None:
         what: What it must be; empty: there may be none.
 
     Raises:
-        FieldError: It is too long, or empty where it must not be.
+        FieldError: It is too long, no Unicode text, or empty where it must not be.
     """
+    require_no_surrogates(text, field)
     if what and not text.strip():
         raise FieldError(field, f"is empty; give {what}")
     if len(text) > MAX_NAME:
         raise FieldError(field, f"has {len(text)} characters; give at most {MAX_NAME}")
+
+
+def require_no_surrogates(value: Any, at: str) -> None:
+    """Refuse half of a surrogate pair, which is no character and cannot be sent back.
+
+    Args:
+        value: JSON.
+        at: Where it stands.
+
+    Raises:
+        FieldError: A string somewhere in this value has a lone surrogate.
+    """
+    match value:
+        case str() if _SURROGATE.search(value):
+            raise FieldError(at or "body", "has half of a surrogate pair, which is no character; leave it out")
+        case list():
+            for number, item in enumerate(value):
+                require_no_surrogates(item, f"{at}[{number}]")
+        case dict():
+            for name, item in value.items():
+                if _SURROGATE.search(name):
+                    raise FieldError(at or "body", "has a name with half of a surrogate pair; leave it out")
+                require_no_surrogates(item, f"{at}.{name[:80]}" if at else name[:80])

@@ -12,14 +12,13 @@ from espalier.solver.batch.batches import Batch
 from espalier.solver.batch.files import StoredFile
 from espalier.solver.batch.queue import MAX_JOBS, BatchRow
 from espalier.solver.batch.status import ENDED
-from espalier.solver.core.limits import require_name
+from espalier.solver.core.limits import require_name, require_no_surrogates
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.proto import decode_result
 from espalier.solver.core.settings import ServerLimits, Settings
 from espalier.solver.service.chat import Chat
 from espalier.solver.service.fields import RequestFields, SolveCall, UnknownModelError, plan_of
 from espalier.solver.service.replies import Head
-from espalier.solver.service.requests import require_no_surrogates
 from espalier.v1 import solver_pb2 as pb
 
 CHAT = Chat()

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from typing import Any
 
 from starlette.requests import Request
 
 from espalier.common.errors import FieldError
 from espalier.common.security import ServerSecurity, is_local
+from espalier.solver.core.limits import require_no_surrogates
 from espalier.solver.service.http_error import HttpError
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
 BODY_SECONDS = 30.0
 """A body that takes longer does not come any more."""
 
@@ -74,29 +73,6 @@ async def read_json(request: Request, max_bytes: int) -> Any:
     except ValueError as error:  # also a number of more digits than Python converts
         raise FieldError("body", f"is not JSON: {error}") from None
     return value
-
-
-def require_no_surrogates(value: Any, at: str) -> None:
-    """Refuse half of a surrogate pair, which is no character and cannot be sent back.
-
-    Args:
-        value: JSON.
-        at: Where it stands.
-
-    Raises:
-        FieldError: A string somewhere in this value has a lone surrogate.
-    """
-    match value:
-        case str() if _SURROGATE.search(value):
-            raise FieldError(at or "body", "has half of a surrogate pair, which is no character; leave it out")
-        case list():
-            for number, item in enumerate(value):
-                require_no_surrogates(item, f"{at}[{number}]")
-        case dict():
-            for name, item in value.items():
-                if _SURROGATE.search(name):
-                    raise FieldError(at or "body", "has a name with half of a surrogate pair; leave it out")
-                require_no_surrogates(item, f"{at}.{name[:80]}" if at else name[:80])
 
 
 def _has_port(host: str) -> bool:
