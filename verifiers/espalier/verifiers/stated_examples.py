@@ -21,7 +21,7 @@ from espalier.verifiers.verdict import Evidence, Status, Verdict
 DECIDED_BY = "stated_examples"
 
 PROBED = "probes"
-"""Rule of the evidence that tells how many probes a program was run on."""
+"""Rule of the evidence that tells how many probes a program was run on; absent where it gave nothing for any."""
 
 LIMITS = ProgramLimits(case_seconds=2.0, total_seconds=8.0)
 
@@ -119,7 +119,9 @@ class StatedExamples:
         shown = "; ".join(
             f"{probe.call}: {'nothing' if one is None else one}" for probe, one in zip(self.probes, given, strict=True)
         )
-        return Evidence(PROBED, told_probes(len(given))), Evidence("gives", _short(shown))
+        # Programs that give nothing at all agree on nothing.
+        number = (Evidence(PROBED, told_probes(len(given))),) if any(one is not None for one in given) else ()
+        return *number, Evidence("gives", _short(shown))
 
 
 NO_EXAMPLES = StatedExamples(())
