@@ -114,7 +114,7 @@ def main() -> None:
     if not _can_be_written(Path(cache.stdout.strip()).absolute()):
         environment["UV_NO_CACHE"] = "1"  # as pip does
     # pip takes the newest version of all indexes.
-    command = [uv, "pip", *sys.argv[1:], "--python", sys.executable, "--index-strategy", "unsafe-best-match"]
+    command = [str(uv), "pip", *sys.argv[1:], "--python", sys.executable, "--index-strategy", "unsafe-best-match"]
     os.execve(uv, [*command, *options(settings)], environment)  # noqa: S606 (no shell)
 
 

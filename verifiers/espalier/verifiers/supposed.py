@@ -57,9 +57,10 @@ _ATTRIBUTED = re.compile(
 _DENIED = re.compile(
     rf"""\b(?:
      (?:can(?:not)?|could)\s(?:hardly|scarcely|barely|never|possibly|not\spossibly|in\sno\sway)\s(?:be|equal){_VALUE}
-    |(?:in\sno\sway|no\slonger|nowhere\snear|far\sfrom|hardly|scarcely|neither(?:\s[^.;]{{1,40}}\snor)?){_VALUE}
+    |(?:in\sno\sway|no\slonger|nowhere\snear|far\sfrom|hardly|scarcely|neither(?:\s[^.;]{{1,40}}\snor)?)(?!\s?:){_VALUE}
     |suppose[^,.]{{0,20}}{_STATEMENT}
-    |(?:there\sis\sno\sway|(?:refuse|(?<!not\s)(?:hard|difficult))\sto\sbelieve|impossible|unlikely|doubtful|untrue|absurd|not\s(?:possible|plausible|sure|certain|convinced)){_STATEMENT}
+    |(?:there\sis\sno\sway|(?:refuse|(?<!not\s)(?:hard|difficult))\sto\sbelieve|impossible|unlikely|doubtful|untrue|absurd
+       |not\s(?:possible|plausible|sure|certain|convinced))(?!,){_STATEMENT}
     |(?:nobody|no\sone|no-one|never|none\sof\sus)\s(?:would\s|could\s|should\s|will\s)?{_SAYS}{_STATEMENT}
     |(?:mistake|error|wrong|incorrect|false|na[iï]ve|premature)\sto\s(?:answer|say|write|claim|conclude|give|think|state)
      (?:{_VALUE}|{_STATEMENT})
@@ -98,7 +99,7 @@ _BEFORE = re.compile(
 )
 _WAS_ASKED = re.compile(rf"\b(?<!answer\s)(?<!result\s)(?:was|were|had){_VALUE}", re.IGNORECASE)
 """Before a value of the past, which a problem may ask for: "the price was 50 before the reduction"."""
-_ANSWER_MEANT = re.compile(r"\bthe\s(?:\w{1,12}\s)?answer\b", re.IGNORECASE)
+_ANSWER_MEANT = re.compile(r"\bthe\s(?:\w{1,12}\s)?answer\b(?!\sis(?:\sthat\b|\s?:))", re.IGNORECASE)
 _WOULD = re.compile(
     rf"""(?P<subject>\b(?:it|this|that|one|answer|result)\s)?\bwould\s(?:\w{{1,12}}\s|the\sanswer\s)?
      (?:be|equal|become|have\sbeen|have\sthe\sanswer){_VALUE}""",
