@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -192,6 +193,21 @@ async def test_a_calibration_sees_the_shares_and_no_negative_agreement_of_ways()
     assert seen.weights == pytest.approx((1.2, 0.4, 0.4))
     assert (seen.silent, seen.ways) == (0, 0.0)
     assert Votes.of(shared(*(one.candidate for one in told)), ["a", "b"]).ways == 1.0
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (2, 3, 0, 1)])
+async def test_of_equal_votes_a_calibration_sees_the_ways_of_the_chosen_in_any_order_of_arrival(
+    order: tuple[int, ...],
+) -> None:
+    classes = fresh()
+    went = [("5", "words"), ("5", "words"), ("6", "words"), ("6", "program")]
+    told = []
+    for index in order:
+        answer, way = went[index]
+        one = candidate(answer, index=index)
+        told += judged(await classes.classed(replace(one, spec=replace(one.spec, way=way)), steps=False))
+    votes = tally(outcome_of(one.candidate, one.verdict) for one in told)
+    assert (select(told, votes).answer, votes_on(told, votes).ways) == ("6", 1.0)
 
 
 async def test_of_equal_votes_what_a_candidate_concludes_with_wins() -> None:

@@ -179,9 +179,11 @@ def votes_on(judged: Sequence[VerifiedCandidate], votes: Mapping[int, float]) ->
     silent = len({candidate.spec.source for candidate in ended} - heard)
     whole = _steps_attempt_the_whole(judged)
     classes, ways = [voted(one, whole) for one in ended], [one.spec.way for one in ended]
-    leader = next(iter(votes), None)
-    examples = next((one.examples for one in ended if one.answer_class == leader), None)
-    return Votes(tuple(votes.values()), silent, other_ways(classes, ways, leader), examples)
+    heaviest = max(votes.values(), default=0.0)
+    leading = [number for number, weight in votes.items() if isclose(weight, heaviest)]
+    agreement = max((other_ways(classes, ways, number) for number in leading), default=0.0)  # as `select` prefers it
+    examples = next((one.examples for one in ended if one.answer_class in leading), None)
+    return Votes(tuple(votes.values()), silent, agreement, examples)
 
 
 def _steps_attempt_the_whole(judged: Sequence[VerifiedCandidate]) -> bool:
