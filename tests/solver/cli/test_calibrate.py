@@ -186,6 +186,14 @@ def test_more_responses_to_a_test_need_the_test(files: tuple[Path, Path]) -> Non
     assert "--test-responses: needs --test PROBLEMS RESPONSES" in done.stderr
 
 
+def test_the_same_responses_are_not_counted_twice(files: tuple[Path, Path]) -> None:
+    problems, responses = files
+    again = responses.parent / "." / "x" / ".." / responses.name
+    done = CliRunner().invoke(app, [str(problems), "--responses", str(responses), "--responses", str(again)])
+    assert done.exit_code == 2
+    assert "is given twice" in done.stderr
+
+
 def test_responses_to_other_problems_are_refused(files: tuple[Path, Path], tmp_path: Path) -> None:
     other = tmp_path / "other.jsonl"
     other.write_text('{"id": "x", "text": "1?", "check": "reference:1"}\n')

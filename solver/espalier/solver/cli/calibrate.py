@@ -69,7 +69,9 @@ def calibrate(
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw its reliability as a PNG.", dir_okay=False)
     ] = None,
-    threshold: Annotated[float, typer.Option(help="Also say how often answers this sure are right.")] = 0.9,
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="Also say how often answers this sure are right.")
+    ] = 0.9,
     seed: Annotated[int, typer.Option(help="Of the subsets of responses that it learns from.")] = 0,
     as_json: Json = False,
     debug: Debug = False,
@@ -151,7 +153,7 @@ async def _draw(problems: Path, responses: Sequence[Path], seed: int) -> Drawn:
     """Examples of 2, 4, 8, … responses to each problem, those of all files together.
 
     Raises:
-        ValueError: A file cannot be used, or all of its responses belong to other problems.
+        ValueError: A file cannot be used, is given twice, or all of its responses belong to other problems.
     """
     from random import Random
 
@@ -165,7 +167,11 @@ async def _draw(problems: Path, responses: Sequence[Path], seed: int) -> Drawn:
     asked = {problem.id: problem for problem in read_problems(lines_of(problems), str(problems))}
     temperatures, model = set(), ""
     own: dict[str, list[Candidate]] = {}
+    taken: set[Path] = set()
     for path in responses:
+        if path.resolve() in taken:
+            raise ValueError(f"{path} is given twice: its responses would have two votes each")
+        taken.add(path.resolve())
         sampling, found = read(path)
         answers = [(name, candidate) for (_, name, _), candidate in found if name in asked]
         if not answers:
