@@ -17,7 +17,9 @@ const statesItsConclusion = ({ answerClass, branchAnswers }: Finish): boolean =>
 /** Whether steps attempt the whole problem: most candidates conclude with what one of their steps states. */
 function attemptTheWhole(solve: Solve): boolean {
   const finished = [...solve.candidates.values()].flatMap(({ finish }) => finish ?? []);
-  const voting = finished.filter((finish) => finish.answerClass !== null && finish.branchAnswers.length > 0);
+  const voting = finished.filter(
+    ({ answerClass, branchAnswers, verdict }) => answerClass !== null && branchAnswers.length > 0 && verdict.score > 0,
+  );
   return 2 * voting.filter(statesItsConclusion).length > voting.length;
 }
 
