@@ -93,10 +93,6 @@ def _shared(votes: Iterable[tuple[Sequence[int], float]]) -> Weights:
     return found
 
 
-def _voted(one: Judged, steps: Sequence[int]) -> Sequence[int]:
-    return () if one.answer_class is None else (one.answer_class, *steps)
-
-
 def shared_votes(problem: JudgedProblem, responses: Sequence[Judged]) -> Weights:
     """A response's vote is shared with its steps where most responses conclude with what one of their steps states."""
     whole = attempt_the_whole(responses)
@@ -114,13 +110,17 @@ def shared_where_stated(problem: JudgedProblem, responses: Sequence[Judged]) -> 
     return _shared((voted(one, False), 1.0) for one in responses)
 
 
+def _with_every_step(one: Judged) -> Sequence[int]:
+    return voted(replace(one, sharing=one.steps), whole=True)
+
+
 def shared_with_every_step(problem: JudgedProblem, responses: Sequence[Judged]) -> Weights:
-    return _shared((_voted(one, one.steps), 1.0) for one in responses)
+    return _shared((_with_every_step(one), 1.0) for one in responses)
 
 
 def shared_and_silent(problem: JudgedProblem, responses: Sequence[Judged]) -> Weights:
     """Shared with every step; of a response without a conclusion the steps alone vote."""
-    return _shared((_voted(one, one.steps) or one.steps, 1.0) for one in responses)
+    return _shared((_with_every_step(one) or one.steps, 1.0) for one in responses)
 
 
 def won_by_a_conclusion(choose: Choice) -> Choice:

@@ -12,7 +12,6 @@ Exit status: 0 nothing found, 1 something found.
 
 from __future__ import annotations
 
-import argparse
 import ast
 import asyncio
 import contextlib
@@ -25,7 +24,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +31,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from fuzz_rounds import rounds_parser, run_rounds
 
 from espalier.verifiers.code.run import ProgramRunner
 from espalier.verifiers.code.settings import SandboxSettings
@@ -234,25 +234,16 @@ async def round_of(number: int, examples: int, seen: Counter[str], *, show_claim
 
 def main() -> int:
     """Run rounds until the time is over."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=5.0)
-    parser.add_argument("--seed", type=int, default=None, help="seed of the first round (default: the time)")
-    parser.add_argument("--examples", type=int, default=60, help="mutants of a round")
+    parser = rounds_parser((__doc__ or "").splitlines()[0], minutes=5.0, examples=60)
     parser.add_argument("--show-claims", action="store_true", help="print what mutants say that had no effect")
     arguments = parser.parse_args()
-    number = int(time.time()) if arguments.seed is None else arguments.seed
-    end = time.monotonic() + 60 * arguments.minutes
-    seen: Counter[str] = Counter()
-    findings = 0
-    while time.monotonic() < end:
-        print(f"seed {number}: {dict(seen)}", flush=True)
-        found = asyncio.run(round_of(number, arguments.examples, seen, show_claims=arguments.show_claims))
-        for finding in found:
-            print(f"FOUND with seed {number}: {finding}", flush=True)
-        findings += len(found)
-        number += 1
-    print(f"{findings or 'nothing'} found; {dict(seen)}")
-    return 1 if findings else 0
+
+    def fuzz(_target: str, examples: int, number: int, seen: Counter[str]) -> None:
+        found = asyncio.run(round_of(number, examples, seen, show_claims=arguments.show_claims))
+        if found:
+            raise AssertionError("\n\n".join(found))
+
+    return run_rounds(arguments, ["hostile programs"], fuzz)
 
 
 if __name__ == "__main__":

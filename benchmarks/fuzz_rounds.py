@@ -1,4 +1,4 @@
-"""What both fuzzers share: rounds of random inputs until the time is over."""
+"""What the fuzzers share: rounds of random inputs until the time is over."""
 
 from __future__ import annotations
 
@@ -22,12 +22,18 @@ def quietly(examples: int) -> Callable[[Callable[..., None]], Callable[..., None
     )
 
 
+def rounds_parser(description: str, *, minutes: float = 10.0, examples: int = 500) -> argparse.ArgumentParser:
+    """A command line with what `run_rounds` reads, and its defaults."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--minutes", type=float, default=minutes)
+    parser.add_argument("--seed", type=int, default=None, help="seed of the first round (default: the time)")
+    parser.add_argument("--examples", type=int, default=examples, help="inputs per target and round")
+    return parser
+
+
 def parse_arguments(description: str, targets: Collection[str]) -> tuple[argparse.Namespace, list[str]]:
     """The command line, and which of the targets it names."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--seed", type=int, default=None, help="seed of the first round (default: the time)")
-    parser.add_argument("--examples", type=int, default=500, help="inputs per target and round")
+    parser = rounds_parser(description)
     parser.add_argument("--targets", default=",".join(targets), help="what to fuzz (default: all)")
     arguments = parser.parse_args()
     chosen = arguments.targets.split(",")
