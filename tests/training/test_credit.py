@@ -44,9 +44,14 @@ Verdicts = Sequence[bool | str | None]
 
 
 def response(
-    reward: float, *blocks: Verdicts, rejoins: tuple[float, ...] = (), length: int = 2, path: int = 9
+    reward: float,
+    *blocks: Verdicts,
+    rejoins: tuple[float, ...] = (),
+    length: int = 2,
+    path: int = 9,
+    cut: bool = False,
 ) -> JudgedRollout:
-    """A response of blocks, each run of which has `length` tokens."""
+    """A response of blocks, each run of which has `length` tokens; `cut`: a limit ended it, so it has no answer."""
     found: list[TokenSegment] = []
     branches: dict[Path, bool | None] = {}
 
@@ -60,7 +65,12 @@ def response(
             add(TokenKind.STEP, ((number, step),), number)
             if not isinstance(verdict, str):
                 branches[((number, step),)] = verdict
-        add(TokenKind.TAKEAWAY, (), number)
+        if not cut or number + 1 < len(blocks):
+            add(TokenKind.TAKEAWAY, (), number)
+    if cut:
+        return replace(
+            judged(-1.0, found, branches, (), path), reward=Reward(RolloutStatus.TRUNCATED, -1.0, trained=True)
+        )
     add(TokenKind.ANSWER, (), len(blocks) - 1)
     return judged(reward, found, branches, rejoins, path)
 
@@ -122,11 +132,14 @@ PLAIN = SetCredit(divide=False)
 verdicts = st.lists(st.sampled_from([True, False, None, "silent"]), min_size=1, max_size=4)
 rewards = st.sampled_from([1.0, -1.0])
 scored = st.builds(
-    lambda reward, blocks, length, rejoins: response(reward, *blocks, length=length, rejoins=tuple(rejoins)),
+    lambda reward, blocks, length, rejoins, cut: response(
+        reward, *blocks, length=length, rejoins=tuple(rejoins), cut=cut and bool(blocks)
+    ),
     rewards,
     st.lists(verdicts, max_size=2),
     st.integers(1, 3),
     st.lists(rewards, max_size=3),
+    st.booleans(),
 )
 group_of = st.lists(scored, min_size=2, max_size=5)
 
@@ -256,6 +269,15 @@ def test_plans_earn_what_their_best_branch_gets() -> None:
     (given_,) = credit_of(PLAIN, group)
     found = [of_kind(one, credit, TokenKind.GUIDELINE) for one, credit in zip(group, given_, strict=True)]
     assert found == [pytest.approx([2 / 3]), pytest.approx([-1 / 3]), pytest.approx([-1 / 3])]
+
+
+def test_plans_of_a_response_that_was_cut_off_earn_nothing_for_its_branches() -> None:
+    """Otherwise a model learns to open block after block: one of many branches is right, and no response ends."""
+    group = [response(1.0, [True, False]), response(-1.0, [True, True, True, True], cut=True), response(-1.0, [False])]
+    (given_,) = credit_of(PLAIN, group)
+    found = [of_kind(one, credit, TokenKind.GUIDELINE) for one, credit in zip(group, given_, strict=True)]
+    assert found == [pytest.approx([2 / 3]), pytest.approx([-1 / 3]), pytest.approx([-1 / 3])]
+    assert min(of_kind(group[1], given_[1], TokenKind.STEP)) >= 0, "its branches keep what they earn: they are right"
 
 
 def test_the_join_is_compared_with_joins_of_as_many_right_branches() -> None:
@@ -440,7 +462,8 @@ def reference(groups: list[list[JudgedRollout]], k: int | None) -> list[list[lis
             of_branch[i, p] = sum(holding) / len(holding) - sum(got_there) / len(got_there)
         best: dict[tuple[int, int], float] = {}
         for i, p, v in branches:
-            best[i, p[0][0]] = max(best.get((i, p[0][0]), 0.0), 1.0 if v else 0.0)
+            worth = 1.0 if v and group[i].status is not RolloutStatus.TRUNCATED else 0.0
+            best[i, p[0][0]] = max(best.get((i, p[0][0]), 0.0), worth)
         final = [(one.score + 1) / 2 for one in group]
         rows = []
         for i, one in enumerate(group):

@@ -168,6 +168,20 @@ async def test_the_trainer_sees_the_log_probabilities_of_constrained_responses_u
         replace(_learner(network), version=0, max_mismatch_kl=1e-4).learn(groups, 0, tmp_path)
 
 
+@pytest.mark.parametrize("depth", [1, 2])
+async def test_constrained_steps_hold_blocks_up_to_the_depth_of_the_rollouts(
+    network: Qwen3ForCausalLM, depth: int
+) -> None:
+    with torch.no_grad():  # tags are likely
+        network.lm_head.weight[2:11] *= 40
+    rollout = RolloutConfig(
+        Mode.PARALLEL, prompts=2, samples=4, max_tokens=80, max_branch_tokens=25, max_plans=3, max_depth=depth
+    )
+    async with collecting(network, limits=rollout.limits) as free:
+        groups = _judged(await replace(free, constrained=True).collect(problems(6), 4, "s"))
+    assert {len(path) for group in groups for one in group for path in one.rollout.paths} == set(range(depth + 1))
+
+
 async def test_micro_batches_give_the_step_of_the_whole_batch(network: Qwen3ForCausalLM, tmp_path: Path) -> None:
     groups = _judged(await _attempts(network))
     start = {name: p.detach().clone() for name, p in network.named_parameters()}

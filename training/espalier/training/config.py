@@ -254,6 +254,7 @@ class RolloutConfig:
         max_tokens: New tokens of a response, all branches together.
         max_branch_tokens: Tokens of a step, after which it is closed; 0: no such limit.
         max_plans: Plans of a block.
+        max_depth: Blocks inside one another; 1: steps hold no blocks.
         constrained: Whether tags that no well-formed response goes on with have probability 0, in the engine and in
             the trainer alike: no response is malformed then.
         redraws: How often a batch may be filled up with other problems, for objectives that drop groups in which all
@@ -272,6 +273,7 @@ class RolloutConfig:
     max_tokens: int
     max_branch_tokens: int = 0
     max_plans: int = 8
+    max_depth: int = 5
     constrained: bool = False
     redraws: int = 0
     judge_branches: bool = False
@@ -280,7 +282,7 @@ class RolloutConfig:
     ahead: bool = False
 
     def __post_init__(self) -> None:
-        least_of = (("prompts", 1), ("samples", 2), ("max_tokens", 1), ("max_plans", 1), ("rejoins", 0))
+        least_of = (("prompts", 1), ("samples", 2), ("max_tokens", 1), ("max_plans", 1), ("max_depth", 1), ("rejoins", 0))
         for name, least in least_of:
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
@@ -292,7 +294,7 @@ class RolloutConfig:
     @property
     def limits(self) -> Limits:
         """As engines take them."""
-        grammar = GrammarLimits(max_plans=self.max_plans)
+        grammar = GrammarLimits(max_plans=self.max_plans, max_depth=self.max_depth)
         return Limits(max_tokens=self.max_tokens, max_branch_tokens=self.max_branch_tokens or None, grammar=grammar)
 
 

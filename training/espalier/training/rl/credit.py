@@ -22,6 +22,7 @@ from torch import Tensor
 
 from espalier.runtime.layout import Path
 from espalier.training.rl.judged import JudgedRollout
+from espalier.training.rl.reward import JUDGED
 from espalier.training.rl.segments import TokenKind, TokenSegment
 
 Floats = npt.NDArray[np.float32]
@@ -149,8 +150,9 @@ class SetCredit:
 
     * tokens of a step: A of :func:`pass_at_k` over all branches of the prompt. The innermost step that holds the token
       and states an answer counts. A step whose answer has no verdict is masked.
-    * tokens of a guideline: b - mean b, with b = 1 if a branch of the block is right, else 0, and the mean over the
-      prompt's blocks that have a branch.
+    * tokens of a guideline: b - mean b, with b = 1 if a branch of the block is right and the response ended by itself,
+      else 0, and the mean over the prompt's blocks that have a branch. What never ends has no use for its branches: if
+      they counted, plans would learn to open ever more of them.
     * takeaway and answer: the final verdict minus a baseline: with re-joins, for what follows the last block, the mean
       verdict of the conclusions that were sampled again from the same branches; otherwise the mean final verdict of the
       prompt's responses with as many right branches up to there.
@@ -322,10 +324,11 @@ def _block_size(group: Sequence[JudgedRollout]) -> int:
 
 
 def _blocks(one: JudgedRollout) -> dict[int, bool]:
-    """By number of the response's own blocks that have a judged branch: whether one is right."""
+    """By number of the response's own blocks that have a judged branch: whether one is right, and was of use."""
+    ended = one.status in JUDGED
     found: dict[int, bool] = {}
     for path, right in one.judged_branches.items():
-        found[path[0][0]] = found.get(path[0][0], False) or right
+        found[path[0][0]] = found.get(path[0][0], False) or (right and ended)
     return found
 
 
