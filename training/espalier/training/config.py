@@ -282,8 +282,8 @@ class RolloutConfig:
     ahead: bool = False
 
     def __post_init__(self) -> None:
-        least_of = (("prompts", 1), ("samples", 2), ("max_tokens", 1), ("max_plans", 1), ("max_depth", 1), ("rejoins", 0))
-        for name, least in least_of:
+        least_of = {"prompts": 1, "samples": 2, "max_tokens": 1, "max_plans": 1, "max_depth": 1, "rejoins": 0}
+        for name, least in least_of.items():
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if self.rejoins and self.mode is Mode.SEQUENTIAL:
