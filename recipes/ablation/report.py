@@ -12,8 +12,9 @@ from typing import Any
 
 from espalier.runtime.engine import Mode
 from espalier.solver.core.evaluate import pass_at_k
+from espalier.training.run.metrics import sampled_tokens
 from recipes.ablation.arms import ARMS, PAIRS, Arm
-from recipes.ablation.runs import Ablation, entries, measured_name, sampled_tokens
+from recipes.ablation.runs import Ablation, entries, measured_name
 
 COLUMNS = (
     *(

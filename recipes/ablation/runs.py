@@ -32,7 +32,7 @@ from espalier.training.rl.rollout_engine import collector_for
 from espalier.training.run.deadline import Deadline
 from espalier.training.run.directory import write
 from espalier.training.run.distributed import TrainingGroup
-from espalier.training.run.metrics import FILE
+from espalier.training.run.metrics import FILE, sampled_tokens
 from espalier.training.tasks import Split, task
 from recipes.ablation.arms import Arm
 from recipes.seedling import base as from_nothing
@@ -189,11 +189,6 @@ def entries(folder: Path) -> list[dict[str, Any]]:
     path = folder / FILE
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return [entry for line in lines if "note" not in (entry := json.loads(line))]
-
-
-def sampled_tokens(entry: dict[str, Any]) -> float:
-    """New tokens of a step, those of re-joins included."""
-    return float(entry["tokens"] * entry["responses"] + entry["rejoin_tokens"])
 
 
 def measured_name(tokens: int | str) -> str:

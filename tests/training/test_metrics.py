@@ -10,7 +10,7 @@ import pytest
 
 from espalier.training.config import ConfigError, MetricsConfig
 from espalier.training.run.metrics import journal, read_metrics
-from espalier.training.run.plot import plot
+from espalier.training.run.plot import Over, plot, positions
 
 PLAIN = MetricsConfig()
 
@@ -101,6 +101,23 @@ def test_runs_are_drawn_side_by_side(tmp_path: Path) -> None:
         _write(tmp_path / name, [*_curve(range(1, 5)), {"note": "x"}])
     plot([tmp_path / "papo", tmp_path / "sequential-rl"], tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_runs_are_drawn_over_the_tokens_that_they_have_sampled(tmp_path: Path) -> None:
+    entries = [
+        {"step": step, "reward": 0.1, "tokens": 100.0 * step, "responses": 4, "rejoin_tokens": 10} for step in (1, 2)
+    ]
+    assert positions(entries, Over.TOKENS) == [410, 1220]
+    assert positions(entries, Over.STEP) == [1, 2]
+    _write(tmp_path / "papo", [{"step": 0, "held_out": 0.5}, *entries])
+    plot([tmp_path / "papo"], tmp_path / "curves.png", Over.TOKENS)
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_that_samples_nothing_is_not_drawn_over_tokens(tmp_path: Path) -> None:
+    _write(tmp_path / "beta", [*_curve(range(1, 3))])
+    with pytest.raises(ValueError, match="only runs of reinforcement learning sample tokens; draw over steps"):
+        plot([tmp_path / "beta"], tmp_path / "curves.png", Over.TOKENS)
 
 
 def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:

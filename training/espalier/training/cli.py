@@ -208,16 +208,20 @@ def beta(
 def plot(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs; several are drawn side by side.")],
     out: Annotated[Path, typer.Option(help="Picture to write (PNG).")] = Path("curves.png"),
+    over: Annotated[str, typer.Option(help="step, or tokens: those that were sampled so far.")] = "step",
     debug: Debug = False,
 ) -> None:
     """Draw the curves of runs.
 
-    espalier train plot runs/papo runs/sequential-rl --out curves.png
+    espalier train plot runs/papo runs/sequential-rl --over tokens --out curves.png
     """
     with errors(debug, interrupted=INTERRUPTED):
+        from espalier.training.run.plot import Over
         from espalier.training.run.plot import plot as draw
 
-        draw(runs, out)
+        if over not in (*Over,):
+            raise ValueError(f"--over must be step or tokens, not {over!r}")
+        draw(runs, out, Over(over))
         typer.echo(str(out))
 
 

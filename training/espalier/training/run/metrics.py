@@ -25,6 +25,11 @@ Tell = Callable[[str], None]
 FILE = "metrics.jsonl"
 
 
+def sampled_tokens(entry: MetricsEntry) -> float:
+    """New tokens of a step of reinforcement learning, those of re-joins included."""
+    return float(entry["tokens"] * entry["responses"] + entry["rejoin_tokens"])
+
+
 @contextmanager
 def journal(out: Path, config: MetricsConfig, step: int, settings: Mapping[str, Any], show: Report) -> Iterator[Report]:
     """A function that records an entry everywhere and shows it.
