@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from espalier.verifiers.code import bwrap, docker
 from espalier.verifiers.code.pool import PooledSandbox
 from espalier.verifiers.code.sandbox import BoxSpec, Command, Job, Sandbox, SandboxError
+from espalier.verifiers.code.seccomp import bpf_program, docker_profile
 from espalier.verifiers.code.settings import SandboxSettings, open_sandbox
 
 KINDS = [pytest.param("docker", marks=pytest.mark.docker), pytest.param("bwrap", marks=pytest.mark.bwrap)]
@@ -20,6 +22,12 @@ def unavailable(reason: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(f"CI must have this sandbox: {reason}", pytrace=False)
     pytest.skip(reason)
+
+
+def refuse_zygotes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the kernel refuse what a zygote needs: it gets the system calls of a box."""
+    monkeypatch.setattr(docker, "docker_profile", lambda zygote: docker_profile())
+    monkeypatch.setattr(bwrap, "bpf_program", lambda zygote: bpf_program())
 
 
 @asynccontextmanager

@@ -35,6 +35,10 @@ async def test_a_task_is_done(pool: WorkerPool) -> None:
     assert (await pool.run(TASK))["equal"] is True
 
 
+async def test_every_worker_orders_sets_of_texts_alike(pool: WorkerPool) -> None:
+    assert [psutil.Process(pid).environ()["PYTHONHASHSEED"] for pid in pool.pids] == ["0", "0"]
+
+
 async def test_replies_belong_to_their_requests(pool: WorkerPool) -> None:
     requests = [{**TASK, "claim": f"{n}/{2 * n + n % 2}"} for n in range(1, 200)]
     replies = await asyncio.gather(*(pool.run(request) for request in requests))

@@ -19,6 +19,7 @@ from espalier.verifiers.patch import verifier as module
 from espalier.verifiers.patch.repository import pack_files, store
 from espalier.verifiers.patch.verifier import PatchVerifier
 from espalier.verifiers.verdict import Status, Verdict
+from tests.verifiers.code.sets import SET, fixed_order
 from tests.verifiers.patch.shops import AGAIN, CART, FIX, with_hidden
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -256,6 +257,30 @@ class ScriptTest(unittest.TestCase):
         )
         verdict = await verifier.verify(Claim(patch, bare=True), check)
         assert verdict.passed is passes, verdict.evidence
+
+
+async def test_every_interpreter_orders_sets_alike(verifier: PatchVerifier, stores: Path) -> None:
+    tests = f"""
+import subprocess
+import sys
+from pathlib import Path
+
+SHOW = "print(list({SET}), end='')"
+
+
+def test_the_process_of_the_tests():
+    assert str(list({SET})) == Path("order.txt").read_text()
+
+
+def test_a_child_of_it():
+    said = subprocess.run([sys.executable, "-c", SHOW], capture_output=True, text=True).stdout
+    assert said == Path("order.txt").read_text()
+"""
+    name = store(pack_files({"order.txt": "none", "tests/test_order.py": tests}), stores / "repositories")
+    check = PatchCheck(name, ("tests/test_order.py",), limits=PatchLimits(20, 128))
+    patch = f"--- a/order.txt\n+++ b/order.txt\n@@ -1 +1 @@\n-none\n\\ No newline\n+{fixed_order()}\n\\ No newline\n"
+    verdict = await verifier.verify(Claim(patch, bare=True), check)
+    assert verdict.passed, verdict.feedback
 
 
 async def test_a_newer_pytest_among_the_packages_is_used(

@@ -11,6 +11,7 @@ import os
 import resource
 import socket
 import sys
+import time
 
 GIVEN = json.load(sys.stdin)
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -188,6 +189,7 @@ FACTS = {
     ],
     "instances of inotify": lambda: sum(LIBC.inotify_init() >= 0 for _ in range(16)),
     "environment": lambda: sorted(os.environ),
+    "time zone": lambda: time.tzname,
     "namespaces": lambda: {name: os.readlink(f"/proc/self/ns/{name}") for name in NAMESPACES},
 }
 

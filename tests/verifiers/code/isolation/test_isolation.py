@@ -22,12 +22,12 @@ import pyseccomp
 import pytest
 import pytest_asyncio
 
-from espalier.verifiers.code import bwrap, docker, maker
+from espalier.verifiers.code import maker
 from espalier.verifiers.code.pool import PooledSandbox
 from espalier.verifiers.code.sandbox import BoxSpec, Command, Job
-from espalier.verifiers.code.seccomp import bpf_program, docker_profile
+from espalier.verifiers.code.seccomp import bpf_program
 from espalier.verifiers.code.users import UNUSED
-from tests.verifiers.code.boxes import KINDS, once, opened
+from tests.verifiers.code.boxes import KINDS, once, opened, refuse_zygotes
 
 HERE = Path(__file__).parent
 PROBE = (HERE / "probe.py").read_text("utf-8")
@@ -49,12 +49,6 @@ in_module_loop = pytest.mark.asyncio(loop_scope="module")
 def plain_python(source: str, stdin: str = "", *arguments: str) -> Command:
     """An interpreter that is executed, not copied: it can be told from its runner by its command line."""
     return Command(("/usr/bin/python3", "-I", "-c", source, *arguments), stdin, 20, 100)
-
-
-def refuse_zygotes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the kernel refuse what a zygote needs: it gets the system calls of a box."""
-    monkeypatch.setattr(docker, "docker_profile", lambda zygote: docker_profile())
-    monkeypatch.setattr(bwrap, "bpf_program", lambda zygote: bpf_program())
 
 
 @pytest.fixture(scope="module", params=["by a zygote", "without a zygote"])

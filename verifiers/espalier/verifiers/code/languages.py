@@ -65,8 +65,10 @@ def _harness(*names: str) -> str:
     return source_of(__package__, *names)
 
 
-PYTHON = ("/usr/bin/python3", "-I", "-B", "-X", "utf8", "-X", "int_max_str_digits=0")
-"""Isolated from its environment; numbers of any length may be printed. The runner knows this beginning (runner.py)."""
+PYTHON = ("/usr/bin/python3", "-P", "-s", "-B", "-X", "utf8", "-X", "int_max_str_digits=0")
+"""Isolated from directories that programs can write; numbers of any length may be printed. Not isolated (`-I`) from its
+environment, which is the runner's: sets of texts have the order of the seed in it. The runner knows this beginning
+(runner.py)."""
 
 PROGRAM_SERVER = _harness("values.py", "harness/load.py", "harness/program.py")
 """What the process of a program runs beside the process of its tests."""

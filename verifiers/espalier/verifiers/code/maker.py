@@ -105,8 +105,17 @@ class OuterSandboxMaker:
         return box
 
 
+IN_NEW_ENVIRONMENT = "import os, sys; os.execve(sys.argv[1], sys.argv[1:], {'PYTHONHASHSEED': '0'})"
+
+
+def _python(*arguments: str) -> tuple[str, ...]:
+    """The command line of an interpreter whose seed is that of every other one in a box, and that sees no variable of
+    an image."""
+    return (PYTHON[0], "-I", "-S", "-c", IN_NEW_ENVIRONMENT, *PYTHON, *arguments)
+
+
 def _runner() -> tuple[str, ...]:
-    return (*PYTHON, "-c", f"{source_of(__package__, 'runner.py')}\nmain(find_meter(sys.argv[1:]))\n")
+    return _python("-c", f"{source_of(__package__, 'runner.py')}\nmain(find_meter(sys.argv[1:]))\n")
 
 
 def _zygote(spec: BoxSpec) -> tuple[str, ...]:
@@ -116,4 +125,4 @@ def _zygote(spec: BoxSpec) -> tuple[str, ...]:
         raise ZygoteRefused(str(error)) from error
     source = source_of(__package__, "runner.py", "zygote.py")
     access = "exec" if spec.executable_tmp else "noexec"
-    return (*PYTHON, "-c", source, seccomp.hex(), access, tmp_options(spec), SHM_OPTIONS)
+    return _python("-c", source, seccomp.hex(), access, tmp_options(spec), SHM_OPTIONS)

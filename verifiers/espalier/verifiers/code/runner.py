@@ -39,7 +39,7 @@ CHUNK = 1 << 16
 OWNER = 0
 """Descriptor of the requests; its hang-up means that the owner is gone."""
 PR_SET_DUMPABLE = 4
-PYTHON = ("/usr/bin/python3", "-I", "-B", "-X", "utf8", "-X", "int_max_str_digits=0")
+PYTHON = ("/usr/bin/python3", "-P", "-s", "-B", "-X", "utf8", "-X", "int_max_str_digits=0")
 """How commands that are Python begin, and how this interpreter was started."""
 MAX_DESCRIPTORS = 256
 FRESH_SECONDS = 10.0
@@ -54,6 +54,7 @@ ENVIRONMENT = {
     "TMPDIR": WORK,
     "LANG": "C.UTF-8",
     "LC_ALL": "C.UTF-8",
+    "PYTHONHASHSEED": "0",  # as this interpreter has it (maker.py): copies of it and others order sets of texts alike
 }
 
 

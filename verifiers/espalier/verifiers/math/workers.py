@@ -254,6 +254,7 @@ class WorkerPool:
         try:
             process = subprocess.Popen(  # noqa: S603 (a command line of ours)
                 (sys.executable, "-m", "espalier.verifiers.math.worker", *limits),
+                env={**os.environ, "PYTHONHASHSEED": "0"},  # sets of texts have one order in every worker
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),
             )

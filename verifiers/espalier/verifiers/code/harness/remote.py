@@ -92,7 +92,7 @@ class RemoteProgram:
         self._replies, theirs_out = os.pipe()
         for fd in (theirs_in, theirs_out):
             os.set_inheritable(fd, True)
-        interpreter = [sys.executable, "-I", "-B", "-X", "utf8", "-X", "int_max_str_digits=0"]
+        interpreter = [sys.executable, "-P", "-s", "-B", "-X", "utf8", "-X", "int_max_str_digits=0"]
         os.posix_spawn(
             sys.executable,
             [*interpreter, "-c", server, path, str(theirs_in), str(theirs_out)],

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 PR_SET_DUMPABLE = 4
-PYTHON = ("/usr/bin/python3", "-I", "-B", "-X", "utf8")
+PYTHON = ("/usr/bin/python3", "-P", "-s", "-B", "-X", "utf8")
 TROUBLE = 3
 """Exit status when the run could not be watched: nothing is known of the patch."""
 IN_WRITTEN = 0x2 | 0x8
