@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("common", "runtime", "verifiers", "solver", "training", "v1")
@@ -82,13 +83,27 @@ def test_the_wheel_installed_into_an_empty_environment_solves_a_problem(wheel: P
     assert run(python, "-c", script, cwd=tmp_path).strip() == "[]"
 
 
-@pytest.fixture
-def uv_pip() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("uv_pip", ROOT / "scripts" / "uv_pip.py")
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_every_tested_version_can_be_installed_with_the_oldest_python_that_is_promised() -> None:
+    lock = script("lock")
+    assert lock.too_new(lock.tested(), lock.oldest_python()) == []
+
+
+def test_a_version_that_the_oldest_python_cannot_take_is_named() -> None:
+    (told,) = script("lock").too_new([("pytest", "9.0")], Version("2.7"))
+    assert told.startswith("pytest 9.0 needs Python >=3.")
+
+
+@pytest.fixture
+def uv_pip() -> ModuleType:
+    return script("uv_pip")
 
 
 def test_what_a_machine_tells_pip_uv_is_told_too(uv_pip: ModuleType) -> None:
