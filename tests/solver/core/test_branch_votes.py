@@ -210,6 +210,25 @@ async def test_of_equal_votes_a_calibration_sees_the_ways_of_the_chosen_in_any_o
     assert (select(told, votes).answer, votes_on(told, votes).ways) == ("6", 1.0)
 
 
+async def test_a_candidate_whose_vote_weighs_nothing_is_no_further_way_that_agrees() -> None:
+    classes = fresh()
+
+    async def told(index: int, answer: str, way: str, score: float) -> VerifiedCandidate:
+        one = candidate(answer, index=index)
+        one = await classes.classed(replace(one, spec=replace(one.spec, way=way)), steps=False)
+        return VerifiedCandidate(one, Verdict(Status.UNKNOWN, score, "x"))
+
+    heard = [await told(0, "5", "words", 1.0), await told(1, "6", "program", 0.5)]
+    for score, agreeing in ((0.0, 0.0), (0.1, 1.0)):
+        judged = [*heard, await told(2, "5", "program", score)]
+        votes = tally(outcome_of(one.candidate, one.verdict) for one in judged)
+        selection = select(judged, votes)
+        assert (selection.answer, "from 2 ways of solving" in selection.reason) == ("5", agreeing == 1.0)
+        assert votes_on(judged, votes).ways == agreeing
+        ways = [one.candidate.spec.way for one in judged]
+        assert Votes.of([[0], [1], [0]], ways, [one.verdict.score for one in judged]).ways == agreeing
+
+
 async def test_of_equal_votes_what_a_candidate_concludes_with_wins() -> None:
     told = judged(await fresh().classed(candidate("5", (0, "5"), (0, "4"), (0, "4")), steps=True))
     selection = select(told, tally(outcome_of(one.candidate, one.verdict) for one in told))

@@ -44,7 +44,10 @@ class Votes:
         """From the classes that each response's vote is shared between, none for one without a vote, its way, and what
         its vote weighs; no scores: 1 each."""
         shares = _shares(voted, scores)
-        agreement = other_ways(voted, ways, next(iter(shares))) if shares else 0.0
+        heard = [
+            classes if weighs else () for classes, weighs in zip(voted, scores or (1.0,) * len(voted), strict=True)
+        ]
+        agreement = other_ways(heard, ways, next(iter(shares))) if shares else 0.0
         return cls(tuple(shares.values()), sum(not classes for classes in voted), agreement)
 
     def features(self) -> tuple[float, ...]:
@@ -78,7 +81,7 @@ class Votes:
 def _shares(voted: Sequence[Sequence[int]], scores: Sequence[float]) -> dict[int, float]:
     """The weight of each class that has any, heaviest first; of equals the one that was stated first."""
     weights: dict[int, float] = {}
-    for classes, score in zip(voted, scores or [1.0] * len(voted), strict=True):
+    for classes, score in zip(voted, scores or (1.0,) * len(voted), strict=True):
         for number in classes if score > 0 else ():
             weights[number] = weights.get(number, 0.0) + score / len(classes)
     return dict(sorted(weights.items(), key=lambda item: -item[1]))

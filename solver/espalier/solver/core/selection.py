@@ -85,14 +85,13 @@ def select(judged: Sequence[VerifiedCandidate], votes: Mapping[int, float]) -> S
     if not open_ones:
         return Selection(None, DecidedBy.NONE, _why_none(judged))
 
-    whole = _steps_attempt_the_whole(open_ones)
-    votes_of = [(entry, voted(entry.candidate, whole)) for entry in open_ones]
+    votes_of = _votes_of(open_ones)
 
     def weight(number: int | None) -> float:
         return 0.0 if number is None else votes.get(number, 0.0)
 
     def ways(number: int | None) -> int:
-        return len({one.candidate.spec.way for one, stated in votes_of if number in (stated or (None,))})
+        return len({one.candidate.spec.way for one, stated in votes_of if number in stated})
 
     def leads(number: int | None) -> bool:
         return isclose(weight(number), heaviest)  # sums of equal shares differ by roundings
@@ -170,15 +169,19 @@ def votes_on(judged: Sequence[VerifiedCandidate], votes: Mapping[int, float]) ->
         judged: Every candidate.
         votes: Weight of each class of answers, as the policy's state has tallied it.
     """
-    ended = [entry.candidate for entry in judged if entry.candidate.reason is not FinishReason.ABORTED]
+    votes_of = [
+        (entry.candidate, stated)
+        for entry, stated in _votes_of(judged)
+        if entry.candidate.reason is not FinishReason.ABORTED
+    ]
+    ended = [candidate for candidate, _ in votes_of]
     heard = {
         candidate.spec.source
         for candidate in ended
         if candidate.answer is not None and (candidate.examples is None or candidate.answer_class in votes)
     }
     silent = len({candidate.spec.source for candidate in ended} - heard)
-    whole = _steps_attempt_the_whole(judged)
-    classes, ways = [voted(one, whole) for one in ended], [one.spec.way for one in ended]
+    classes, ways = [stated for _, stated in votes_of], [one.spec.way for one in ended]
     heaviest = max(votes.values(), default=0.0)
     leading = [number for number, weight in votes.items() if isclose(weight, heaviest)]
     agreement = max((other_ways(classes, ways, number) for number in leading), default=0.0)  # as `select` prefers it
@@ -186,9 +189,13 @@ def votes_on(judged: Sequence[VerifiedCandidate], votes: Mapping[int, float]) ->
     return Votes(tuple(votes.values()), silent, agreement, examples)
 
 
-def _steps_attempt_the_whole(judged: Sequence[VerifiedCandidate]) -> bool:
-    """As the tally has it, which hears only those whose vote weighs something."""
-    return attempt_the_whole(entry.candidate for entry in judged if outcome_of(entry.candidate, entry.verdict).weight)
+def _votes_of(judged: Sequence[VerifiedCandidate]) -> list[tuple[VerifiedCandidate, tuple[int, ...]]]:
+    """Each candidate with the classes that its vote is shared between, as tallied: none where it weighs nothing."""
+    heard = [outcome_of(entry.candidate, entry.verdict).weight > 0 for entry in judged]
+    whole = attempt_the_whole(entry.candidate for entry, weighs in zip(judged, heard, strict=True) if weighs)
+    return [
+        (entry, voted(entry.candidate, whole) if weighs else ()) for entry, weighs in zip(judged, heard, strict=True)
+    ]
 
 
 def _cheapest(judged: Sequence[VerifiedCandidate]) -> VerifiedCandidate:
