@@ -33,10 +33,11 @@ class ScriptedTokenizer:
 
     eos_token_id = EOS
 
-    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+    def encode(self, text: str, *, add_special_tokens: bool = True, split_special_tokens: bool = False) -> list[int]:
+        tags = () if split_special_tokens else EIGHT_TAGS
         tokens: list[int] = []
         while text:
-            tag = next((i for i, tag in enumerate(EIGHT_TAGS, start=2) if text.startswith(tag.value)), None)
+            tag = next((i for i, tag in enumerate(tags, start=2) if text.startswith(tag.value)), None)
             tokens.append(ord(text[0]) + 16 if tag is None else tag)
             text = text[1 if tag is None else len(EIGHT_TAGS[tag - 2].value) :]
         return tokens

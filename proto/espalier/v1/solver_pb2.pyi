@@ -189,21 +189,39 @@ class SolveEvent(_message.Message):
         already_judged: bool
         def __init__(self, candidate: _Optional[int] = ..., path: _Optional[_Union[BranchPath, _Mapping]] = ..., answer: _Optional[str] = ..., verdict: _Optional[_Union[_common_pb2.Verdict, _Mapping]] = ..., already_judged: bool = ...) -> None: ...
     class CandidateFinished(_message.Message):
-        __slots__ = ("candidate",)
+        __slots__ = ("candidate", "votes")
+        class VotesEntry(_message.Message):
+            __slots__ = ("key", "value")
+            KEY_FIELD_NUMBER: _ClassVar[int]
+            VALUE_FIELD_NUMBER: _ClassVar[int]
+            key: int
+            value: float
+            def __init__(self, key: _Optional[int] = ..., value: _Optional[float] = ...) -> None: ...
         CANDIDATE_FIELD_NUMBER: _ClassVar[int]
+        VOTES_FIELD_NUMBER: _ClassVar[int]
         candidate: Candidate
-        def __init__(self, candidate: _Optional[_Union[Candidate, _Mapping]] = ...) -> None: ...
+        votes: _containers.ScalarMap[int, float]
+        def __init__(self, candidate: _Optional[_Union[Candidate, _Mapping]] = ..., votes: _Optional[_Mapping[int, float]] = ...) -> None: ...
     class Compared(_message.Message):
-        __slots__ = ("first", "second", "score", "usage")
+        __slots__ = ("first", "second", "score", "usage", "votes")
+        class VotesEntry(_message.Message):
+            __slots__ = ("key", "value")
+            KEY_FIELD_NUMBER: _ClassVar[int]
+            VALUE_FIELD_NUMBER: _ClassVar[int]
+            key: int
+            value: float
+            def __init__(self, key: _Optional[int] = ..., value: _Optional[float] = ...) -> None: ...
         FIRST_FIELD_NUMBER: _ClassVar[int]
         SECOND_FIELD_NUMBER: _ClassVar[int]
         SCORE_FIELD_NUMBER: _ClassVar[int]
         USAGE_FIELD_NUMBER: _ClassVar[int]
+        VOTES_FIELD_NUMBER: _ClassVar[int]
         first: int
         second: int
         score: float
         usage: _common_pb2.Usage
-        def __init__(self, first: _Optional[int] = ..., second: _Optional[int] = ..., score: _Optional[float] = ..., usage: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ...) -> None: ...
+        votes: _containers.ScalarMap[int, float]
+        def __init__(self, first: _Optional[int] = ..., second: _Optional[int] = ..., score: _Optional[float] = ..., usage: _Optional[_Union[_common_pb2.Usage, _Mapping]] = ..., votes: _Optional[_Mapping[int, float]] = ...) -> None: ...
     class WrittenTests(_message.Message):
         __slots__ = ("tests", "usage")
         class Test(_message.Message):

@@ -20,7 +20,14 @@ from espalier.runtime.engine import (
 )
 from espalier.runtime.prompt import ChatMessage
 from espalier.solver.core.candidate import Candidate
-from espalier.solver.core.events import AnswerJudged, CandidateFinished, CandidateStarted, RoundFinished, Solved
+from espalier.solver.core.events import (
+    AnswerJudged,
+    CandidateFinished,
+    CandidateStarted,
+    RoundFinished,
+    Solved,
+    SolveEvent,
+)
 from espalier.solver.core.generation import Generation
 from espalier.solver.core.journal import Entry
 from espalier.solver.core.loop import Solver
@@ -330,6 +337,22 @@ async def test_events_tell_the_whole_story() -> None:
     assert isinstance(events[-1], Solved)
     verdicts = [event.verdict.status for event in events if isinstance(event, CandidateFinished)]
     assert verdicts.count(Status.FAIL) == 2
+
+
+async def test_those_who_watch_are_told_the_vote_that_decides_and_not_those_that_came_too_late() -> None:
+    journal = MemoryJournal()
+    await solver(ScriptedEngine.of(boxed("42")), ScriptedJudge()).solve(
+        OPEN, BestOfK(), Budget(candidates=16), journal=journal
+    )
+    seen: list[SolveEvent] = []
+    result = await solver(ScriptedEngine.of(boxed("42")), ScriptedJudge()).solve(
+        OPEN, Adaptive(), Budget(candidates=16), entries=list(journal.entries.values()), observer=seen.append
+    )
+    told = [dict(event.votes) for event in seen if isinstance(event, CandidateFinished)]
+    heard = [votes for votes in told if votes]
+    assert told == [{0: float(number)} for number in range(1, len(heard) + 1)] + [{}] * (16 - len(heard))
+    assert result.selection.reason.startswith(f"{len(heard)} of {len(heard)} votes by weight")
+    assert len(heard) < 16
 
 
 async def test_a_response_without_an_answer_fails_the_check_and_casts_no_vote() -> None:

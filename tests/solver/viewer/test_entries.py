@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from espalier.runtime.engine import EngineInfo, GenerateRequest
 from espalier.solver.core.events import fan_out
 from espalier.solver.core.loop import Solver
 from espalier.solver.core.policies import BestOfK
@@ -15,6 +16,7 @@ from espalier.solver.core.problem import Problem
 from espalier.solver.trace.reader import TraceError, path_of, read_trace
 from espalier.solver.trace.writer import TraceWriter
 from espalier.solver.viewer.entries import Recorded, recorded
+from espalier.verifiers.verdict import Status, Verdict
 from tests.solver.scripted import ScriptedEngine, ScriptedJudge, boxed, response
 from tests.solver.viewer.tracing import traced
 
@@ -95,6 +97,46 @@ async def test_of_what_steps_state_a_page_is_told_what_may_share_a_vote(tmp_path
     ]
     told = {one["spec"]["index"]: {found["answer"] for found in one["branch_answers"]} for one in finished}
     assert told == {0: {"41", "42"}, 1: {"7"}}, "of a step what it states last"
+
+
+async def test_a_page_is_told_what_each_answer_weighs_in_the_vote(tmp_path: Path) -> None:
+    """Of a candidate that weighs nothing, one that shares its vote with a step, its re-join, and a comparison."""
+    said = {
+        "/0": response(boxed("5"), boxed("4"), answer=boxed("5")),
+        "/1": boxed("6"),
+        "/2": f"once more</takeaway>{boxed('7')}",
+    }
+
+    def script(request: GenerateRequest, _: int) -> str:
+        return "A" if "/compare/" in request.request_id else said[request.request_id[-2:]]
+
+    scores = {said["/0"]: Verdict(Status.UNKNOWN, 0.75, "x"), said["/1"]: Verdict(Status.UNKNOWN, 0.0, "x")}
+    engine = ScriptedEngine(script, info=EngineInfo("scripted", 1 << 20, parallel=True, rejoins=True))
+    with TraceWriter(tmp_path / "t.jsonl") as trace:
+        await Solver(engine, ScriptedJudge(scores)).solve(
+            Problem("p", "What is it?"),
+            BestOfK(),
+            Budget(candidates=2, rejoins=1, comparisons=1),
+            observer=fan_out(trace.observer("p")),
+        )
+    answers: dict[str, str] = {}
+    told: dict[str, float] = {}
+    seen: list[dict[str, float]] = []
+    for entry in read(tmp_path / "t.jsonl").entries:
+        if "candidate_finished" in entry:
+            one = entry["candidate_finished"]["candidate"]
+            answers[str(one["answer_class"])] = one["answer"]
+            answers |= {str(found["answer_class"]): found["answer"] for found in one["branch_answers"]}
+        news = entry.get("candidate_finished") or entry.get("compared")
+        if news is not None:
+            told |= {answers[number]: weight for number, weight in news["votes"].items()}
+            seen.append(dict(told))
+    assert seen == [
+        {},
+        {"5": 0.5, "4": 0.25},
+        {"5": 0.25, "4": 0.125, "7": 0.5},
+        {"5": 0.75, "4": 0.125, "7": 1.0},
+    ]
 
 
 async def test_several_solves_of_one_trace_are_told_apart(tmp_path: Path) -> None:

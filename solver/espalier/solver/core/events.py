@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from espalier.runtime.engine import Event, Finished, Usage
+from espalier.runtime.engine import Event, Usage
 from espalier.solver.core.candidate import Candidate, Spec
 from espalier.solver.core.policy import Budget, PairComparison, PolicyState
 from espalier.solver.core.problem import Problem
@@ -64,11 +64,11 @@ class AnswerJudged:
 
 @dataclass(frozen=True, slots=True)
 class CandidateFinished:
-    """A response has ended and is judged."""
+    """A response has ended and is judged. `votes`: weights of classes that changed, see :func:`.votes.changed`."""
 
     candidate: Candidate
     verdict: Verdict
-    finished: Finished | None = None
+    votes: Mapping[int, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +81,11 @@ class WrittenTests:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """The model has compared the answers of two candidates, at the cost of `usage`."""
+    """The model has compared the answers of two candidates, at the cost of `usage`. `votes`: as of a candidate."""
 
     comparison: PairComparison
     usage: Usage
+    votes: Mapping[int, float]
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,8 @@ def _fields(descriptor: Descriptor) -> tuple[tuple[str, bool, _Convert | None], 
 def _convert(field: FieldDescriptor) -> _Convert | None:
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         of_value = _convert(field.message_type.fields_by_name["value"])
-        return dict if of_value is None else lambda values: {name: of_value(value) for name, value in values.items()}
+        convert = of_value or (lambda value: value)
+        return lambda values: {str(name): convert(value) for name, value in values.items()}
     one = _convert_one(field)
     if not field.is_repeated:
         return one

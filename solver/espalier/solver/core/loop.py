@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
@@ -48,6 +48,7 @@ from espalier.solver.core.recorder import CandidateBuilder
 from espalier.solver.core.result import Result, spend
 from espalier.solver.core.selection import Trust, VerifiedCandidate, select
 from espalier.solver.core.verification import NO_EVIDENCE, Verification
+from espalier.solver.core.votes import changed
 from espalier.solver.core.ways import PROGRAM, RUN, Way, evidence, printed
 from espalier.verifiers.answer import no_answer
 from espalier.verifiers.check import Check, Claim, PatchCheck, ProgramCheck, StepCheck
@@ -188,6 +189,7 @@ class _Run:
             budget = replace(budget, comparisons=0) if budget.comparisons else budget
         left, texts = verification.divide(budget, solver.generation.limits.max_tokens)
         self._state = begin(seed, left)
+        self._votes: Mapping[int, float] = {}
 
         def calls() -> ModelCalls:
             return ModelCalls(solver.engine, solver.templates.words, solver.generation, problem, self._id)
@@ -259,7 +261,7 @@ class _Run:
                     assert first and second  # noqa: S101 (they are told)
                     comparison, cost = await comparer.compare(first.candidate, second.candidate)
                     self._state = self._policy.compared(self._state, comparison)
-                    self._observer(Compared(comparison, cost))
+                    self._observer(Compared(comparison, cost, self._changed_votes()))
         except TimeoutError:
             self._state = stop(self._state, Stop.SECONDS)
 
@@ -273,8 +275,7 @@ class _Run:
             if entry.verdict is not None:
                 candidate = self._attempts[entry.candidate.spec.index].candidate = entry.candidate
                 self._classes.restore(candidate)
-                self._settle(VerifiedCandidate(candidate, entry.verdict))
-                self._state = self._policy.tell(self._state, candidate, entry.verdict)
+                self._tell(VerifiedCandidate(candidate, entry.verdict))
         for entry in entries:
             if entry.verdict is None:
                 self._judge_or_drop(entry.candidate)
@@ -301,9 +302,8 @@ class _Run:
                 self._state = stop(self._state, Stop.SECONDS)
             case Candidate():
                 self._judge_or_drop(report)
-            case VerifiedCandidate(candidate, verdict) if not self._attempts[candidate.spec.index].judged:
-                self._settle(report)
-                self._state = self._policy.tell(self._state, candidate, verdict)
+            case VerifiedCandidate() if not self._attempts[report.candidate.spec.index].judged:
+                self._tell(report)
         if self._state.stopped and not stopped:
             await self._release()
 
@@ -315,9 +315,19 @@ class _Run:
         else:
             attempt.judging = self._group.create_task(self._judge(candidate))
 
+    def _tell(self, judged: VerifiedCandidate) -> None:
+        """Tell the policy of a candidate, then those who watch."""
+        self._state = self._policy.tell(self._state, judged.candidate, judged.verdict)
+        self._settle(judged)
+
     def _settle(self, judged: VerifiedCandidate) -> None:
         self._attempts[judged.candidate.spec.index].judged = judged
-        self._observer(CandidateFinished(judged.candidate, judged.verdict))
+        self._observer(CandidateFinished(judged.candidate, judged.verdict, self._changed_votes()))
+
+    def _changed_votes(self) -> dict[int, float]:
+        """What has changed in the vote since those who watch were told of it."""
+        before, self._votes = self._votes, self._state.votes
+        return changed(before, self._votes)
 
     def _note_round(self, specs: tuple[Spec, ...]) -> None:
         """Say that a round is over: another one begins, or nothing more is asked for."""

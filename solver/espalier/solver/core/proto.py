@@ -129,16 +129,16 @@ def _told(solve_id: str, event: SolveEvent, *, deltas: bool) -> dict[str, Any] |
         case AnswerJudged(candidate, path, answer, verdict, repeated):
             judged = {"candidate": candidate, "path": encode_path(path), "answer": encode_text(answer)}
             return {"answer_judged": {**judged, "verdict": encode_verdict(verdict), "already_judged": repeated}}
-        case CandidateFinished(candidate, verdict):
-            return {"candidate_finished": {"candidate": _candidate(candidate, verdict)}}
+        case CandidateFinished(candidate, verdict, votes):
+            return {"candidate_finished": {"candidate": _candidate(candidate, verdict), "votes": votes}}
         case WrittenTests(tests, usage):
             written = zip(tests.sources, tests.counts, strict=True)
             told = [{"source": encode_text(source), "count": count} for source, count in written]
             return {"written_tests": {"tests": told, "usage": _usage(usage)}}
-        case Compared(comparison, usage):
+        case Compared(comparison, usage, votes):
             first, second = comparison.candidates
             compared = {"first": first, "second": second, "score": comparison.score}
-            return {"compared": {**compared, "usage": _usage(usage)}}
+            return {"compared": {**compared, "usage": _usage(usage), "votes": votes}}
         case RoundFinished(number, state):
             stopped = state.stopped.value if state.stopped else None
             return {"round_finished": {"round": number, "stopped": stopped, "tokens": state.tokens}}

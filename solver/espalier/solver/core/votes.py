@@ -1,4 +1,4 @@
-"""When a vote over equivalence classes of answers is settled."""
+"""Weights of equivalence classes of answers: what has changed, and when a vote is settled."""
 
 from __future__ import annotations
 
@@ -7,6 +7,15 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from espalier.verifiers.consensus import posterior_ahead
+
+
+def changed(before: Mapping[int, float], after: Mapping[int, float]) -> dict[int, float]:
+    """The classes whose weight is another one than before, with their weight now: 0 where they have none any more."""
+    return {
+        number: after.get(number, 0.0)
+        for number in before.keys() | after.keys()
+        if before.get(number) != after.get(number)
+    }
 
 
 def leader_probability(votes: Mapping[int, float]) -> float:

@@ -106,7 +106,7 @@ class EventCompactor:
                 sharing = [_without(found, "path") for found in stated if "answer_class" in found]
                 candidate = {**told["candidate"], "branch_answers": sharing}
                 streamed = candidate["spec"]["index"] in self._started
-                return {"candidate": _without(candidate, "text") if streamed else candidate}
+                return {**told, "candidate": _without(candidate, "text") if streamed else candidate}
             case "solved":
                 return _without(told, "candidates", "problem")
         return told

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { lanesOf, laneAt, ticks } from "../src/picture/lanes";
 import { Reader } from "../src/pages/sse";
 import { criticalPath, longestChain } from "../src/solve/critical";
-import type { Entry } from "../src/solve/entries";
+import type { Entry, Votes } from "../src/solve/entries";
 import { branchStanding, fold, type Outcome, type Path, standing, type Status } from "../src/solve/model";
 import { caseOf } from "../src/solve/shown";
 import { answerClasses, tableRows, type View } from "../src/solve/votes";
@@ -18,7 +18,7 @@ const opened = (candidate: number, path: Path, seconds: number, plan: string): E
 const verdict = (status: Status) => ({ status: `STATUS_${status.toUpperCase()}` as "STATUS_PASS", score: 1, decided_by: "test", evidence: [], feedback: "" });
 const finished = (
   candidate: number, answer: string | null, status: Status, finish_reason = "stop", answer_class?: number,
-  branch_answers?: { answer: string; answer_class: number }[],
+  branch_answers?: { answer: string; answer_class: number }[], votes?: Votes,
 ): Entry => ({
   seconds: 3,
   candidate_finished: {
@@ -28,6 +28,7 @@ const finished = (
       usage: { prompt_tokens: 1, sampled_tokens: 9, forced_tokens: 1, critical_path_tokens: 7 },
       seconds: 3, forked: true, well_formed: true, detail: "", verdict: verdict(status),
     },
+    ...(votes === undefined ? {} : { votes }),
   },
 });
 
@@ -94,33 +95,54 @@ test("how candidates and branches stand", () => {
   assert.equal(branchStanding(ended, ended.branches.get("0.2")!), "aborted");
 });
 
-test("answers are counted by class, and by text without votes", () => {
-  const start = [0, 1, 2].map((index) => started(index));
-  const votes = fold([...start, finished(0, "0.5", "unknown", "stop", 7), finished(1, "1/2", "unknown", "stop", 7), finished(2, "2", "unknown", "stop", 8)]);
-  assert.deepEqual(answerClasses(votes).map(({ candidates }) => candidates), [[0, 1], [2]]);
-  const texts = fold([...start, finished(0, "1", "fail"), finished(1, "2", "fail"), finished(2, "2", "fail")]);
-  assert.deepEqual(answerClasses(texts).map(({ answer }) => answer), ["2", "1"]);
+const steps = (...classes: number[]) => classes.map((answer_class) => ({ answer: String(answer_class), answer_class }));
+const told = (entries: Entry[], outcome?: Partial<Outcome>) => {
+  const solve = fold(entries);
+  if (outcome) solve.outcome = outcome as Outcome;
+  return answerClasses(solve).map(({ answer, candidates, votes, chosen }) => [answer, candidates, votes, chosen]);
+};
+
+test("a class of answers weighs what was told of it last", () => {
+  const usage = { prompt_tokens: 1, sampled_tokens: 1, forced_tokens: 0, critical_path_tokens: 1 };
+  const entries: Entry[] = [
+    started(0), started(1), started(2),
+    finished(0, "0.5", "unknown", "stop", 7, [], { 7: 0.75 }), finished(1, "1/2", "unknown", "stop", 7, [], {}),
+    finished(2, "2", "unknown", "stop", 8, [], { 8: 1 }),
+  ];
+  assert.deepEqual(told(entries), [["2", [2], 1, false], ["0.5", [0, 1], 0.75, false]]);
+  const compared: Entry = { seconds: 4, compared: { first: 0, second: 2, score: 1, usage, votes: { 7: 1.75 } } };
+  assert.deepEqual(told([...entries, compared]), [["0.5", [0, 1], 1.75, false], ["2", [2], 1, false]]);
 });
 
-test("answers of steps have their part of a candidate's vote, and one that only they state can be the chosen one", () => {
-  const steps = (...classes: number[]) => classes.map((answer_class) => ({ answer: String(answer_class), answer_class }));
-  const solve = fold([
+test("who has no vote weighs nothing beside those who have one", () => {
+  const entries = [started(0), started(1), finished(0, "1", "fail", "stop", undefined, [], {}), finished(1, "2", "unknown", "stop", 0, [], { 0: 0.5 })];
+  assert.deepEqual(told(entries), [["2", [1], 0.5, false], ["1", [0], 0, false]]);
+});
+
+test("an answer that only steps state is shown where it weighs something or is the chosen one", () => {
+  const entries = [
     started(0), started(1),
-    finished(0, "5", "unknown", "stop", 5, steps(5, 4, 4)), finished(1, "6", "unknown", "stop", 6, steps(6, 4)),
-  ]);
-  solve.outcome = { answer: "4", candidate: 1 } as Outcome;
-  const told = answerClasses(solve).map(({ answer, candidates, votes, chosen }) => [answer, candidates, Number(votes.toFixed(3)), chosen]);
-  assert.deepEqual(told, [["4", [0, 1], 0.833, true], ["6", [1], 0.667, false], ["5", [0], 0.5, false]]);
+    finished(0, "5", "unknown", "stop", 5, steps(5, 4, 4), { 5: 0.5, 4: 0.5 }),
+    finished(1, "6", "unknown", "stop", 6, steps(6, 4, 3), { 6: 0.5, 4: 0.75 }),
+  ];
+  const chosen = [["4", [0, 1], 0.75, true], ["5", [0], 0.5, false], ["6", [1], 0.5, false]];
+  assert.deepEqual(told(entries, { answer: "4", candidate: 1 }), chosen);
+  assert.deepEqual(told(entries, { answer: "3", candidate: 1 })[0], ["3", [1], 0, true]);
 });
 
-test("a step shares a vote for something else only where most candidates conclude with what a step states", () => {
-  const steps = (...classes: number[]) => classes.map((answer_class) => ({ answer: String(answer_class), answer_class }));
-  const misread = finished(0, "9", "unknown", "stop", 9, steps(4, 4));
-  const votesOf = (...others: Entry[]) =>
-    answerClasses(fold([started(0), ...others.map((_, index) => started(index + 1)), misread, ...others])).find(({ answer }) => answer === "9")?.votes;
-  const attempt = (index: number) => finished(index, "5", "unknown", "stop", 5, steps(5, 4));
-  assert.equal(votesOf(attempt(1)), 1);
-  assert.equal(votesOf(attempt(1), attempt(2)), 1 / 3);
+test("a solve that another run takes over begins its vote anew", () => {
+  const accepted: Entry = { seconds: 0, accepted: { problem: { id: "p", text: "What?" }, policy: "adaptive", seed: "1" } };
+  const entries = [accepted, started(0), finished(0, "5", "unknown", "stop", 5, [], { 5: 1 })];
+  const again = finished(0, "5", "unknown", "stop", 0, [], { 0: 0.5 });
+  assert.deepEqual(told([...entries, accepted, again]), [["5", [0], 0.5, false]]);
+});
+
+test("without a vote, and in traces that tell of none, candidates are counted by their answers", () => {
+  const start = [0, 1, 2].map((index) => started(index));
+  const checked = [finished(0, "1", "fail", "stop", undefined, [], {}), finished(1, "2", "fail", "stop", undefined, [], {}), finished(2, "2", "fail", "stop", undefined, [], {})];
+  assert.deepEqual(told([...start, ...checked]), [["2", [1, 2], 2, false], ["1", [0], 1, false]]);
+  const older = [finished(0, "0.5", "unknown", "stop", 7, steps(7, 9)), finished(1, "1/2", "unknown", "stop", 7), finished(2, "2", "unknown", "stop", 8)];
+  assert.deepEqual(told([...start, ...older]), [["0.5", [0, 1], 2, false], ["2", [2], 1, false]]);
 });
 
 test("the table sorts and filters", () => {

@@ -112,16 +112,16 @@ const SHOWN = 6;
 function Votes({ solve, onSelect }: { solve: Solve; onSelect: (index: number) => void }) {
   const classes = answerClasses(solve);
   if (classes.length === 0) return null;
-  const most = classes[0]!.votes;
+  const most = Math.max(...classes.map(({ votes }) => votes));
   return (
     <figure class="votes" aria-label="Answers by votes">
       <h3>Answers <span class="count">{classes.length}</span></h3>
       <ol>
         {classes.slice(0, SHOWN).map((one) => (
-          <li key={one.candidates[0]}>
+          <li key={one.key}>
             <button type="button" onClick={() => onSelect(one.chosen ? solve.outcome!.candidate! : one.candidates[0]!)} title={one.answer.slice(0, 300)}>
               <code>{one.answer.replace(/\s+/g, " ").slice(0, 80)}</code>
-              <span class="track"><i class={one.standing} style={{ width: `${(100 * one.votes) / most}%` }} /></span>
+              <span class="track"><i class={one.standing} style={{ width: `${most && (100 * one.votes) / most}%` }} /></span>
               <span class="number">{Number(one.votes.toFixed(2))}</span>
             </button>
           </li>

@@ -93,8 +93,11 @@ export interface Deltas {
   logprob: number;
 }
 
+/** Classes of answers whose weight in the vote has changed: their weight now. Absent in traces of older versions. */
+export type Votes = Record<number, number>;
+
 interface Kinds {
-  compared: { first: number; second: number; score: number; usage: Usage };
+  compared: { first: number; second: number; score: number; usage: Usage; votes?: Votes };
   written_tests: { tests: { source: string; count: number }[]; usage: Usage };
   accepted: { problem: Problem; policy: string; budget?: Budget; seed: string; examples?: string[] };
   candidate_started: { spec: Spec; question?: string };
@@ -104,7 +107,7 @@ interface Kinds {
   joined: { candidate: number; path: BranchPath; block: number };
   response_finished: { candidate: number; finish_reason: string; usage: Usage; detail: string };
   answer_judged: { candidate: number; path: BranchPath; answer: string; verdict: Verdict; already_judged: boolean };
-  candidate_finished: { candidate: Candidate };
+  candidate_finished: { candidate: Candidate; votes?: Votes };
   round_finished: { round: number; stopped?: string; tokens: number };
   solved: SolveResponse;
   broken_off: { reason: string };

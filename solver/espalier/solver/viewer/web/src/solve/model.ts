@@ -1,6 +1,6 @@
 // A solve, folded from its entries.
 
-import type { BranchPath, Candidate as Told, Deltas, Entry, Evidence, SolveResponse, Spec, Usage, Verdict as ToldVerdict } from "./entries";
+import type { BranchPath, Candidate as Told, Deltas, Entry, Evidence, SolveResponse, Spec, Usage, Verdict as ToldVerdict, Votes } from "./entries";
 
 export type Turn = [block: number, step: number];
 export type Path = Turn[];
@@ -63,7 +63,7 @@ export interface Finish {
   at: number;
   answer: string | null;
   answerClass: number | null;
-  /** Answers of steps that may share its vote. */
+  /** Answers of steps that may share its vote, see `Solve.votes`. */
   branchAnswers: { answer: string; answerClass: number }[];
   reason: string;
   usage: Usage;
@@ -96,6 +96,8 @@ export interface Solve {
   examples: number;
   /** Times that the model compared two answers. */
   comparisons: number;
+  /** Weight of each class of answers in the vote; null while nothing is told of it. */
+  votes: Map<number, number> | null;
   candidates: Map<number, Candidate>;
   rounds: { round: number; at: number; stopped: string | null }[];
   outcome: Outcome | null;
@@ -116,6 +118,7 @@ export const newSolve = (): Solve => ({
   examples: 0,
   tests: null,
   comparisons: 0,
+  votes: null,
   candidates: new Map(),
   rounds: [],
   outcome: null,
@@ -137,13 +140,18 @@ export function take(solve: Solve, entry: Entry): void {
     solve.seed = seed;
     solve.k = budget?.candidates ?? null;
     solve.examples = examples?.length ?? 0;
+    solve.votes = null;
   } else if ("candidate_started" in entry) {
     const { spec, question } = entry.candidate_started;
     solve.candidates.set(spec.index, newCandidate(spec, at, question ?? null));
   } else if ("written_tests" in entry) solve.tests = entry.written_tests.tests.length;
-  else if ("compared" in entry) solve.comparisons += 1;
-  else if ("candidate_finished" in entry) finish(solve, at, entry.candidate_finished.candidate);
-  else if ("round_finished" in entry) {
+  else if ("compared" in entry) {
+    solve.comparisons += 1;
+    weigh(solve, entry.compared.votes);
+  } else if ("candidate_finished" in entry) {
+    finish(solve, at, entry.candidate_finished.candidate);
+    weigh(solve, entry.candidate_finished.votes);
+  } else if ("round_finished" in entry) {
     const { round, stopped } = entry.round_finished;
     solve.rounds.push({ round, at, stopped: stopped ?? null });
   } else if ("solved" in entry) solve.outcome = outcomeOf(entry.solved);
@@ -174,6 +182,12 @@ const branchOf = (solve: Solve, place: { candidate: number; path: BranchPath }):
   solve.candidates.get(place.candidate)?.branches.get(keyOf(pathOf(place.path)));
 
 const verdictOf = (verdict: ToldVerdict): Verdict => ({ ...verdict, status: verdict.status.slice("STATUS_".length).toLowerCase() as Status });
+
+function weigh(solve: Solve, changed: Votes | undefined): void {
+  if (!changed) return;
+  solve.votes ??= new Map();
+  for (const [answerClass, weight] of Object.entries(changed)) solve.votes.set(Number(answerClass), weight);
+}
 
 /** Adds tokens to a branch; the time of the last one. */
 function grow(branch: Branch, at: number, deltas: Deltas): number {

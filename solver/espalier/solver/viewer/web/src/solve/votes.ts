@@ -1,57 +1,52 @@
 // Answers of a solve by class, and the rows of the table of candidates.
 
-import { type Candidate, type Finish, type Solve, type Standing, standing, tokensOf } from "./model";
+import { type Candidate, type Solve, type Standing, standing, tokensOf } from "./model";
 
 export interface AnswerClass {
+  key: string;
   answer: string;
-  /** Those that state it, as their answer or in a step that shares their vote. */
+  /** Those that conclude with it, then those that state it in a step. */
   candidates: number[];
+  /** Its weight in the vote as the solver counts it; without a vote, the number of candidates that conclude with it. */
   votes: number;
   standing: Standing;
   chosen: boolean;
 }
 
-const statesItsConclusion = ({ answerClass, branchAnswers }: Finish): boolean =>
-  branchAnswers.some((stated) => stated.answerClass === answerClass);
-
-/** Whether steps attempt the whole problem: most candidates conclude with what one of their steps states. */
-function attemptTheWhole(solve: Solve): boolean {
-  const finished = [...solve.candidates.values()].flatMap(({ finish }) => finish ?? []);
-  const voting = finished.filter(
-    ({ answerClass, branchAnswers, verdict }) => answerClass !== null && branchAnswers.length > 0 && verdict.score > 0,
-  );
-  return 2 * voting.filter(statesItsConclusion).length > voting.length;
-}
-
 /**
- * Answers by class, the most votes first. Without votes, equal texts are a class. A candidate has one vote: its answer and
- * those of its steps that share it have equal parts.
+ * Answers by class, the chosen one first, then the heaviest. Equal texts without a class are one. What only steps state is left out where it
+ * weighs nothing.
  */
 export function answerClasses(solve: Solve): AnswerClass[] {
   const classes = new Map<string, AnswerClass>();
-  const whole = attemptTheWhole(solve);
-  for (const candidate of solve.candidates.values()) {
-    const { finish, spec } = candidate;
-    if (finish?.answer == null) continue;
-    const steps = whole || statesItsConclusion(finish) ? finish.branchAnswers : [];
-    const stated = [{ answer: finish.answer, answerClass: finish.answerClass }, ...steps];
-    for (const { answer, answerClass } of stated) {
-      const key = answerClass === null ? `text ${answer}` : `class ${answerClass}`;
-      let found = classes.get(key);
-      if (!found) {
-        found = { answer, candidates: [], votes: 0, standing: standing(candidate), chosen: false };
-        classes.set(key, found);
-      }
-      found.votes += 1 / stated.length;
-      if (!found.candidates.includes(spec.index)) found.candidates.push(spec.index);
-      if (spec.index === solve.outcome?.candidate && answer === solve.outcome.answer) {
-        found.chosen = true;
-        found.standing = standing(candidate);
-        found.answer = answer;
-      }
+  const { outcome, votes } = solve;
+  const finished = [...solve.candidates.values()].filter(({ finish }) => finish?.answer != null);
+  const voting = votes !== null && finished.some(({ finish }) => finish!.answerClass !== null);
+  const find = (candidate: Candidate, answer: string, answerClass: number | null): AnswerClass => {
+    const { index } = candidate.spec;
+    const key = answerClass === null ? `text ${answer}` : `class ${answerClass}`;
+    let found = classes.get(key);
+    if (!found) {
+      const weight = (voting && answerClass !== null && votes.get(answerClass)) || 0;
+      found = { key, answer, candidates: [], votes: weight, standing: standing(candidate), chosen: false };
+      classes.set(key, found);
     }
+    if (!found.candidates.includes(index)) found.candidates.push(index);
+    if (index === outcome?.candidate && answer === outcome.answer) Object.assign(found, { answer, standing: standing(candidate), chosen: true });
+    return found;
+  };
+  for (const candidate of finished) {
+    const { answer, answerClass } = candidate.finish!;
+    const found = find(candidate, answer!, answerClass);
+    if (!voting) found.votes += 1;
   }
-  return [...classes.values()].sort((a, b) => b.votes - a.votes || Number(b.chosen) - Number(a.chosen));
+  const concluded = new Set(classes.values());
+  for (const candidate of finished) {
+    for (const { answer, answerClass } of candidate.finish!.branchAnswers) find(candidate, answer, answerClass);
+  }
+  return [...classes.values()]
+    .filter((one) => concluded.has(one) || one.votes > 0 || one.chosen)
+    .sort((a, b) => Number(b.chosen) - Number(a.chosen) || b.votes - a.votes);
 }
 
 export interface Row {
