@@ -64,7 +64,10 @@ class Comparing(Protocol):
     """A verifier that knows when two answers are the same."""
 
     async def equivalent(self, a: str, b: str, options: MathOptions | None = None) -> Verdict:
-        """PASS when they are, FAIL when they are not, UNKNOWN when that could not be decided."""
+        """PASS when they are, FAIL when they are not, UNKNOWN when that could not be decided.
+
+        Plain numbers are the same where their values are, see :func:`.plain_number.plain_number`: callers need not ask.
+        """
         ...
 
     async def classes(

@@ -9,7 +9,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Protocol
 
 from espalier.solver.core.candidate import BranchAnswer, Candidate
-from espalier.verifiers.verdict import Verdict
+from espalier.verifiers.plain_number import plain_number
+from espalier.verifiers.verdict import Status, Verdict
 
 if TYPE_CHECKING:
     from espalier.runtime.layout import Path
@@ -24,7 +25,8 @@ class Equivalence(Protocol):
 class AnswerClasses:
     """Classes that grow with the answers that come, each numbered from 0 and known by its first answer.
 
-    A text that has been seen is never compared again, and a new one with the representative of each class at most.
+    A text that has been seen is never compared again, and a new one at most once with the representative of each class.
+    Plain numbers are told apart by their values: the verifiers are not asked.
 
     Args:
         verifiers: Compare answers.
@@ -36,6 +38,8 @@ class AnswerClasses:
         self._timeout = timeout
         self._representatives: dict[int, str] = {}
         self._numbers: dict[str, int] = {}
+        self._different: set[tuple[str, str]] = set()
+        """Texts that were compared with representatives that they do not equal."""
         self._lock = asyncio.Lock()
 
     @property
@@ -96,11 +100,21 @@ class AnswerClasses:
         known = self._numbers.get(answer)
         if known is not None:
             return known == number
-        compared = self._verifiers.equivalent(answer, self._representatives[number], timeout=self._timeout())
-        if (await compared).passed:
+        if await self._equals(answer, self._representatives[number]):
             self._numbers[answer] = number
             return True
         return False
+
+    async def _equals(self, answer: str, representative: str) -> bool:
+        value, other = plain_number(answer), plain_number(representative)
+        if value is not None and other is not None:
+            return value == other
+        if (answer, representative) in self._different:
+            return False
+        verdict = await self._verifiers.equivalent(answer, representative, timeout=self._timeout())
+        if verdict.status not in (Status.PASS, Status.ERROR):
+            self._different.add((answer, representative))
+        return verdict.passed
 
 
 def blocks(stated: tuple[BranchAnswer, ...]) -> list[list[BranchAnswer]]:

@@ -7,7 +7,6 @@ import re
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
-from fractions import Fraction
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,9 +17,9 @@ from espalier.verifiers.consensus import EquivalenceClass, equivalence_classes
 from espalier.verifiers.math.limits import LIMITS
 from espalier.verifiers.math.outcome import TOO_COSTLY, UNREADABLE
 from espalier.verifiers.math.workers import PoolLimits, TooCostlyError, WorkerError, WorkerPool
+from espalier.verifiers.plain_number import plain_number
 from espalier.verifiers.verdict import Evidence, Status, Verdict
 
-_SIMPLE = re.compile(r"([+-]?\d{1,40})(?:/([1-9]\d{0,39})|\.(\d{1,40}))?")
 _PERCENT = re.compile(r"\\?%|\bper\s?cent(?:age)?\b")
 _SCALE = re.compile(r"\s*\b(hundred|thousand|million|billion|trillion|dozen)s?\b")
 _BASED = re.compile(r"_\{?(\d{1,2})\}?$")
@@ -133,7 +132,7 @@ class MathVerifier:
             reference = _bare(check.answer)
             if reference is None:
                 raise FieldError(field, "is empty; give the expected answer")
-            if _SIMPLE.fullmatch(reference.text):
+            if plain_number(reference.text) is not None:
                 return
             reply = await self._run({"task": "read", "text": reference.text}, None)
             if reply["fault"]:
@@ -152,8 +151,9 @@ class MathVerifier:
 
     async def canonical(self, answer: str, timeout: float | None = None) -> str:
         """A key for votes: answers with the same key are equivalent. One that cannot be read is its own key."""
-        if _SIMPLE.fullmatch(answer):
-            return f"number {_fraction_of(answer)}"
+        value = plain_number(answer)
+        if value is not None:
+            return f"number {value}"
         try:
             reply = await self._run({"task": "canonical", "text": answer}, timeout)
         except WorkerError:
@@ -164,9 +164,11 @@ class MathVerifier:
         self, answers: Sequence[str], weights: Sequence[float] | None = None, options: MathOptions | None = None
     ) -> tuple[EquivalenceClass, ...]:
         """Group answers by equivalence for a vote, the heaviest class first."""
+        options = options or MathOptions()
 
         async def same(a: str, b: str) -> bool:
-            return (await self.equivalent(a, b, options)).passed
+            quick = _quick(a, b, options)
+            return quick[0] if quick is not None else (await self.equivalent(a, b, options)).passed
 
         return await equivalence_classes(answers, key=self.canonical, same=same, weights=weights)
 
@@ -302,14 +304,10 @@ def _quick(gold: str, claim: str, options: MathOptions) -> tuple[bool, str] | No
     """Decide plain numbers and identical texts here, without a worker: a bounded, linear read of digits."""
     if gold == claim:
         return True, "identical text"
-    if options.round_to is not None or not _SIMPLE.fullmatch(gold) or not _SIMPLE.fullmatch(claim):
+    value, other = plain_number(gold), plain_number(claim)
+    if options.round_to is not None or value is None or other is None:
         return None
-    return _fraction_of(gold) == _fraction_of(claim), "exact fractions"
-
-
-def _fraction_of(text: str) -> Fraction:
-    """The value of a text that `_SIMPLE` matches: an integer, a fraction or a decimal, of 80 digits at most."""
-    return Fraction(text)
+    return value == other, "exact fractions"
 
 
 def _as_asked(gold: str, answer: Answer, problem: str) -> Iterator[tuple[str, Answer]]:
