@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 
 import pyarrow as arrow
 import pytest
@@ -103,6 +104,10 @@ def test_programs_are_judged_by_their_assertions(tmp_path):
             "no text in field 'problem'; the row has answer, question",
         ),
         (DatasetKind.MBPP, {"text": "x", "test_list": []}, "no assertions in field 'test_list'"),
+        (DatasetKind.MATH, {"problem": "x", "answer": math.inf}, "row 1: no answer in field 'answer'"),
+        (DatasetKind.MATH, {"problem": "x", "answer": "\ud800"}, "row 1: field 'answer' has half of a surrogate pair"),
+        (DatasetKind.MATH, {"problem": "\ud800", "answer": "1"}, "row 1: text has half of a surrogate pair"),
+        (DatasetKind.MATH, {"problem": "x", "answer": "1", "id": "x" * 300}, "row 1: id has 304 characters"),
     ],
 )
 def test_a_row_that_does_not_fit_is_named(tmp_path, kind, row, message):
@@ -112,9 +117,21 @@ def test_a_row_that_does_not_fit_is_named(tmp_path, kind, row, message):
 
 def test_rows_whose_answer_is_empty_are_left_out_and_told(tmp_path):
     told: list[int] = []
-    path = write(tmp_path / "set.jsonl", {"problem": "x", "answer": None}, {"problem": "y", "answer": "1"})
+    rows = [{"problem": "x", "answer": None}, {"problem": "y", "answer": "1"}, {"problem": "z", "answer": math.nan}]
+    path = write(tmp_path / "set.jsonl", *rows)
     assert [one.text for one in problems(path, DatasetKind.MATH, unanswered=told.append)] == ["y"]
-    assert told == [1]
+    assert told == [1, 3]
+
+
+def test_an_id_that_two_rows_have_is_refused_and_an_empty_one_is_the_number_of_the_row(tmp_path):
+    """Every reader of the file refuses an id that it has twice."""
+    rows = [{"problem": text, "answer": "1", "id": name} for text, name in (("x", None), ("y", math.nan), ("z", 7))]
+    path = write(tmp_path / "set.jsonl", *rows)
+    assert [one.id for one in problems(path, DatasetKind.MATH)] == ["set-1", "set-2", "set-7"]
+    again = write(tmp_path / "set.jsonl", *rows, rows[-1])
+    with pytest.raises(DatasetError, match=r"row 4: the id 'set-7' is also that of row 3"):
+        list(problems(again, DatasetKind.MATH))
+    assert len(list(problems(again, DatasetKind.MATH, Fields(id="no such field")))) == 4
 
 
 @pytest.mark.bwrap
@@ -184,6 +201,12 @@ def test_a_short_problem_is_found_whole():
     assert len(grams("a b c", 13)) == 1
 
 
+def test_a_problem_of_few_words_is_found_where_it_is_all_of_the_text():
+    held_out = HeldOut.of({"test": [Problem("1", "Compute $12!$."), Problem("2", "小明有5个苹果，吃了2个，还剩几个？")]})
+    assert held_out.found_in(" compute  $12!$.") == held_out.found_in("小明有5个苹果，吃了2个，还剩几个？") == {"test"}
+    assert not held_out.found_in("Compute $12! + 1$.")
+
+
 def test_overlaps_are_left_out_and_counted_by_set():
     held_out = HeldOut.of({"one": [Problem("1", STORY)], "two": [Problem("2", "Nothing alike in here at all.")]})
     kept, counts = split([Problem("a", STORY), Problem("b", "Something else.")], held_out)
@@ -202,4 +225,9 @@ def test_the_command_leaves_held_out_problems_out_and_overlap_says_so(tmp_path):
     assert "1 share 13 words with a held-out problem and are left out: test 1" in ran.stderr
     assert "1 of 3 problems" in ran.output
     assert CliRunner().invoke(app, ["overlap", str(test), "--against", str(test)]).exit_code == 1
+    other = tmp_path / "other" / "test.jsonl"  # named alike: both count
+    other.parent.mkdir()
+    other.write_text(to_json(Problem("o", "Nothing alike in here at all.")) + "\n")
+    found = CliRunner().invoke(app, ["overlap", str(test), "--against", str(test), "--against", str(other)])
+    assert (found.exit_code, found.output) == (1, f"{other}: 0 of 1\n{test}: 1 of 1\n")
     assert CliRunner().invoke(app, ["overlap", str(tmp_path / "out.jsonl"), "--against", str(test)]).exit_code == 0

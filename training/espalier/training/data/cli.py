@@ -56,7 +56,9 @@ def _write(out: Path, lines: Iterable[str]) -> None:
 def _held_out(files: list[Path], n: int) -> HeldOut:
     from espalier.training.data.overlap import HeldOut
 
-    return HeldOut.of({path.name.partition(".")[0]: _read(path) for path in files}, n)
+    stems = [path.name.partition(".")[0] for path in files]
+    names = [stem if stems.count(stem) == 1 else str(path) for stem, path in zip(stems, files, strict=True)]
+    return HeldOut.of({name: _read(path) for name, path in zip(names, files, strict=True)}, n)
 
 
 @app.command()
@@ -66,7 +68,7 @@ def convert(
     out: Out,
     text: Annotated[str, typer.Option(help="With --kind fields: the field of the problem.")] = "problem",
     answer: Annotated[str, typer.Option(help="With --kind fields: the field of the answer.")] = "answer",
-    identity: Annotated[str, typer.Option("--id", help="With --kind fields: the field of the id.")] = "id",
+    identity: Annotated[str, typer.Option("--id", help="The field of the id; rows without one have their numbers.")] = "id",
     where: Annotated[
         list[str] | None,
         typer.Option(metavar="FIELD=VALUES", help="Only rows with one of these values, as in level=1,2,3; repeat it."),

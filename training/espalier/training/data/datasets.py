@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from espalier.solver.core.problem import Problem
+from espalier.common.errors import FieldError
+from espalier.solver.core.limits import require_no_surrogates
+from espalier.solver.core.problem import Problem, ProblemError
 from espalier.verifiers.check import AssertCase, Check, ProgramCheck, ReferenceCheck
 from espalier.verifiers.check_text import check_to_json
 
@@ -40,7 +43,8 @@ class DatasetKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """Names of the fields of a row of kind `FIELDS`; `id` may be missing, and the row's number stands for it."""
+    """Names of the fields of a row of kind `FIELDS`; `id`, of every kind, may be missing or empty, and the row's number
+    stands for it."""
 
     text: str = "problem"
     answer: str = "answer"
@@ -162,15 +166,17 @@ def problems(
         where: Only rows that all of these take.
 
     Raises:
-        DatasetError: A row lacks a field or holds something else in it.
+        DatasetError: A row lacks a field or holds something else in it, or two rows have one id.
     """
     read = {DatasetKind.GSM8K: _gsm8k, DatasetKind.MATH: _math, DatasetKind.MBPP: _mbpp}.get(kind)
     number = 0
+    seen: dict[str, int] = {}
     for number, row in enumerate(rows(path), start=1):
         place = f"{path}: row {number}"
         if not all(one.takes(row, place) for one in where):
             continue
-        identity = f"{path.name.partition('.')[0]}-{row.get(fields.id, row.get('task_id', number))}"
+        named = row.get(fields.id, row.get("task_id"))
+        identity = f"{path.name.partition('.')[0]}-{number if _missing(named) else named}"
         try:
             text, check = read(row, place) if read else _by_fields(row, fields, place)
         except NoAnswerError:
@@ -178,9 +184,22 @@ def problems(
                 raise
             unanswered(number)
             continue
-        yield Problem(identity, text, check)
+        if (other := seen.setdefault(identity, number)) != number:
+            raise DatasetError(
+                f"{place}: the id {identity!r} is also that of row {other}; name with --id a field that tells rows "
+                "apart, or one that none has: their numbers do"
+            )
+        try:
+            yield Problem(identity, text, check)
+        except ProblemError as error:
+            raise DatasetError(f"{place}: {error}") from None
     if not number:
         raise DatasetError(f"{path}: there is no row in it")
+
+
+def _missing(value: object) -> bool:
+    """Whether a field is empty; data frames write NaN for that."""
+    return value is None or value in ("", []) or (isinstance(value, float) and math.isnan(value))
 
 
 def to_json(problem: Problem) -> str:
@@ -204,12 +223,17 @@ def text_field(row: Mapping[str, Any], name: str, where: str) -> str:
 
 def _answer(row: Mapping[str, Any], name: str, where: str) -> ReferenceCheck:
     value = row.get(name)
-    if name in row and (value is None or value in ("", [])):
+    if name in row and _missing(value):
         raise NoAnswerError(f"{where}: field {name!r} is empty")
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
-    if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not (number or isinstance(value, str)) or not str(value).strip():
         raise DatasetError(f"{where}: no answer in field {name!r}")
+    try:
+        require_no_surrogates(value, f"field {name!r}")
+    except FieldError as error:
+        raise DatasetError(f"{where}: {error.field} {error.problem}") from None
     return ReferenceCheck(str(value).strip())
 
 
