@@ -202,8 +202,8 @@ def test_a_short_problem_is_found_whole():
 
 
 def test_a_problem_of_few_words_is_found_where_it_is_all_of_the_text():
-    held_out = HeldOut.of({"test": [Problem("1", "Compute $12!$."), Problem("2", "小明有5个苹果，吃了2个，还剩几个？")]})
-    assert held_out.found_in(" compute  $12!$.") == held_out.found_in("小明有5个苹果，吃了2个，还剩几个？") == {"test"}
+    held_out = HeldOut.of({"test": [Problem("1", "Compute $12!$."), Problem("2", "求12的阶乘。")]})
+    assert held_out.found_in(" compute  $12!$.") == held_out.found_in("求12的阶乘。") == {"test"}
     assert not held_out.found_in("Compute $12! + 1$.")
 
 

@@ -33,7 +33,7 @@ async def test_responses_of_a_file_are_judged_and_only_the_missing_ones_are_made
     first = await measured(path, ScriptedEngine(lambda _, number: boxed("42" if number % 2 else "41")))
     lines = path.read_text().splitlines()
     assert len(lines) == 1 + 6
-    path.write_text("\n".join(lines[:-1]) + '\n{"task": "t", "cut of')
+    path.write_bytes(("\n".join(lines[:-1]) + '\n{"task": "t", "text": "é').encode()[:-1])  # within a character
     again = ScriptedEngine.of(boxed("42"))
     assert sum(await measured(path, again)) in (sum(first), sum(first) + 1)
     assert len(again.requests) == 1

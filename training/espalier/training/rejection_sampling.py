@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from espalier.common.files import whole_lines
 from espalier.runtime.engine import Limits, Mode, Rollout
 from espalier.runtime.grammar import Vocabulary
 from espalier.training.config import BetaConfig
@@ -119,7 +120,7 @@ def _stored(path: Path) -> tuple[list[Kept], int]:
 
 
 def _whole_lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+    return whole_lines(path) if path.exists() else []
 
 
 def _kept(problem: str, rollout: Rollout) -> Kept:

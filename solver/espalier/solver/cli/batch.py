@@ -25,6 +25,7 @@ from espalier.common.cli import (
     read_standard_input,
     say,
 )
+from espalier.common.files import replacing
 from espalier.common.terminal import printable
 from espalier.solver.cli.options import (
     AllowEvicting,
@@ -570,13 +571,8 @@ def _replaced(path: Path | None) -> Iterator[Any]:
     if path is None:
         yield say
         return
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("w", encoding="utf-8") as file:
-            yield lambda line: file.write(f"{line}\n")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path) as file:
+        yield lambda line: file.write(f"{line}\n")
 
 
 def _is_job(text: str) -> bool:

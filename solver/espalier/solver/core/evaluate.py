@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import fmean, variance
 from typing import Any
 
+from espalier.common.files import drop_cut_line, whole_lines
 from espalier.common.seeds import derive_seed
 from espalier.solver.core.candidate import Candidate
 from espalier.solver.core.loop import Solver
@@ -165,7 +166,7 @@ class ResultFile:
         if not path.exists() or not path.stat().st_size:
             path.write_text(header + "\n", encoding="utf-8")
             return
-        kept = path.read_text(encoding="utf-8").split("\n")[:-1]  # a last line without its end was cut off
+        kept = whole_lines(path)
         if not kept or kept[0] != header:
             raise ValueError(f"{path} {_difference(kept[:1], plan)}; give another --output")
         for number, line in enumerate(kept[1:], start=2):
@@ -174,7 +175,7 @@ class ResultFile:
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(f"{path}:{number}: no result of an evaluation ({error})") from None
             self.done[one.task, one.problem] = one
-        path.write_text("\n".join(kept) + "\n", encoding="utf-8")
+        drop_cut_line(path)
 
     def add(self, one: ProblemSamples) -> None:
         """Store the samples of a problem."""

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from espalier.common.files import drop_cut_line, whole_lines
 from espalier.runtime.engine import FinishReason, Usage
 from espalier.solver.core.candidate import BranchAnswer, Candidate, Spec
 
@@ -58,9 +59,7 @@ class ResponseFile:
             if theirs != ours:
                 raise ValueError(f"{path} holds responses made with {name} {theirs}, not {ours}; give another file")
         self.known = dict(found)
-        text = path.read_text(encoding="utf-8")
-        if not text.endswith("\n"):  # the last line was cut off
-            path.write_text(text[: text.rindex("\n") + 1], encoding="utf-8")
+        drop_cut_line(path)
 
     def add(self, task: str, problem: str, candidate: Candidate) -> None:
         """Store a response."""
@@ -75,8 +74,8 @@ def read(path: Path) -> tuple[Sampling, Sequence[tuple[Key, Candidate]]]:
     Raises:
         ValueError: The file holds something else; the message names the line.
     """
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
     try:
+        lines = whole_lines(path)
         sampling = Sampling(**json.loads(lines[0])["sampling"])
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise ValueError(f"{path} does not hold responses ({error})") from None

@@ -68,7 +68,9 @@ def convert(
     out: Out,
     text: Annotated[str, typer.Option(help="With --kind fields: the field of the problem.")] = "problem",
     answer: Annotated[str, typer.Option(help="With --kind fields: the field of the answer.")] = "answer",
-    identity: Annotated[str, typer.Option("--id", help="The field of the id; rows without one have their numbers.")] = "id",
+    identity: Annotated[
+        str, typer.Option("--id", help="The field of the id; rows without one have their numbers.")
+    ] = "id",
     where: Annotated[
         list[str] | None,
         typer.Option(metavar="FIELD=VALUES", help="Only rows with one of these values, as in level=1,2,3; repeat it."),

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from espalier.common.files import whole_lines
 from espalier.solver.core.problem import Problem
 from espalier.training.config import RlConfig
 from espalier.training.export import finish
@@ -43,7 +44,7 @@ class RolloutLog:
 
     def begin(self, step: int) -> None:
         """Drop what an interrupted part has written beyond `step`; all of it where a run begins anew."""
-        lines = self.path.read_text(encoding="utf-8").split("\n")[:-1] if step and self.path.exists() else []
+        lines = whole_lines(self.path) if step and self.path.exists() else []
         write(self.path, "".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= step))
 
     def write(

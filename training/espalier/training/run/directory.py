@@ -9,6 +9,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from espalier.common.files import replacing
 from espalier.training.config import ConfigError
 
 SETTINGS = "config.json"
@@ -43,6 +44,5 @@ def prepare(config: Any, out: Path, *, resume: bool, free: Collection[str] = ())
 
 def write(path: Path, text: str) -> None:
     """Write a file that is whole whenever the run dies: the old one or the new one."""
-    fresh = path.with_name(f".{path.name}")
-    fresh.write_text(text, encoding="utf-8")
-    fresh.replace(path)
+    with replacing(path) as file:
+        file.write(text)

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from espalier.common.files import whole_lines
 from espalier.training.config import ConfigError, MetricsConfig
 from espalier.training.run.directory import write
 
@@ -107,7 +108,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     found = []
-    for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
+    for line in whole_lines(path):
         try:
             found.append(json.loads(line))
         except ValueError:

@@ -1,0 +1,61 @@
+"""Files that are whole whenever a program dies, and what is left of those that it was writing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TextIO
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[TextIO]:
+    """Open a file to write text that is there once all of it is: until then, or if that fails, what was there stays.
+
+    It keeps its permissions. A link stays, and the file that it leads to is replaced. A device or a pipe, such as
+    `/dev/stdout`, is written to as it is.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    if path.exists() and not path.is_file():
+        with path.open("w", encoding="utf-8") as file:
+            yield file
+        return
+    target = Path(os.path.realpath(path))
+    part = target.with_name(f".{target.name}.part")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            with suppress(FileNotFoundError):
+                shutil.copymode(target, part)
+            yield file
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def whole_lines(path: Path) -> list[str]:
+    """The lines of a file that others are appended to. A last one without its end was cut off, perhaps in the middle of
+    a character, and is left out.
+
+    Raises:
+        OSError: It cannot be read.
+        UnicodeDecodeError: It is not UTF-8.
+    """
+    return _whole(path).decode("utf-8").split("\n")[:-1]
+
+
+def drop_cut_line(path: Path) -> None:
+    """Take a last line without its end off a file, so that others can be appended.
+
+    Raises:
+        OSError: It cannot be read or written.
+    """
+    os.truncate(path, len(_whole(path)))
+
+
+def _whole(path: Path) -> bytes:
+    data = path.read_bytes()
+    return data[: data.rfind(b"\n") + 1]
