@@ -23,6 +23,7 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import starmap
 from pathlib import Path
 from random import Random
 
@@ -31,11 +32,11 @@ from judged_answers import Judged, JudgedProblem, load
 from stored_rows import stored
 
 from espalier.runtime.engine import FinishReason, Usage
-from espalier.solver.core.candidate import BranchAnswer, Candidate, attempt_the_whole, voted
-from espalier.solver.core.confidence import Calibration, fit, reliability, subsets
+from espalier.solver.core.candidate import BranchAnswer, Candidate, Spec, attempt_the_whole, voted
+from espalier.solver.core.confidence import Calibration, fit, reliability
 from espalier.solver.core.policies import Adaptive, BestOfK
 from espalier.solver.core.policy import Budget, Policy, begin
-from espalier.solver.core.selection import Trust, VerifiedCandidate, select
+from espalier.solver.core.selection import Trust, VerifiedCandidate, select, subsets
 from espalier.verifiers.verdict import Status, Verdict
 
 Weights = dict[int, float]
@@ -297,15 +298,10 @@ def line(
 def calibration(test: Sequence[JudgedProblem], train: Sequence[JudgedProblem], arguments: argparse.Namespace) -> None:
     def examples(problems: Sequence[JudgedProblem]) -> list[tuple[object, bool]]:
         return [
-            pair
+            (votes, selection.answer == str(one.right))
             for one in problems
-            for pair in subsets(
-                [voted(answer, attempt_the_whole(one.responses)) for answer in one.responses],
-                one.right,
-                Random(f"0/{one.problem}"),
-                [answer.way for answer in one.responses],
-                [answer.score for answer in one.responses],
-            )
+            for votes, selection in subsets([*starmap(verified, enumerate(one.responses))], Random(f"0/{one.problem}"))
+            if selection.answer is not None
         ]
 
     learned, asked = examples(train), examples(test)
@@ -368,18 +364,22 @@ def chosen_by_solve(problems: Sequence[JudgedProblem], k: int) -> None:
         )
 
 
+def verified(index: int, one: Judged) -> VerifiedCandidate:
+    """A response as a solve has judged it; its answer is the name of its class."""
+    answer = None if one.answer_class is None else str(one.answer_class)
+    steps = tuple(BranchAnswer((), str(number), number) for number in one.sharing)
+    spec, usage = Spec(index, 0, 0, 1.0, way=one.way), Usage(sampled_tokens=one.tokens)
+    candidate = Candidate(spec, "", answer, steps, FinishReason.STOP, usage, 0.0, answer_class=one.answer_class)
+    return VerifiedCandidate(candidate, Verdict(Status.UNKNOWN, one.score, "steps"))
+
+
 def solved(kind: Policy, trust: Trust, responses: Sequence[Judged]) -> tuple[int | None, int | None, int]:
     """The class that is sure enough, the class that leads, and the new tokens."""
     state, judged = begin(0, Budget(candidates=max(1, len(responses)))), []
     while specs := kind.ask(state) if responses else ():
         for spec in specs:
-            one = responses[spec.index]
-            answer = None if one.answer_class is None else str(one.answer_class)
-            steps = tuple(BranchAnswer((), str(number), number) for number in one.sharing)
-            usage = Usage(sampled_tokens=one.tokens)
-            candidate = Candidate(spec, "", answer, steps, FinishReason.STOP, usage, 0.0, answer_class=one.answer_class)
-            judged.append(VerifiedCandidate(candidate, Verdict(Status.UNKNOWN, one.score, "steps")))
-            state = kind.tell(state, candidate, judged[-1].verdict)
+            judged.append(verified(spec.index, responses[spec.index]))
+            state = kind.tell(state, judged[-1].candidate, judged[-1].verdict)
     leading = select(judged, state.votes)
     sure = trust.weigh(leading, judged, state.votes)
     chosen, given = (None if one.answer is None else int(one.answer) for one in (leading, sure))

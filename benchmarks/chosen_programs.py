@@ -33,7 +33,6 @@ from typing import Any
 from generated_tests import VERDICT_SECONDS, WAYS, Outcome, Tested, accuracy, report
 from stored_rows import stored
 
-from espalier.solver.cli.calibrate import program_subsets
 from espalier.solver.core.candidate import Candidate
 from espalier.solver.core.confidence import Votes, fit, reliability
 from espalier.solver.core.journal import Entry
@@ -43,7 +42,7 @@ from espalier.solver.core.policy import Budget, Policy, begin
 from espalier.solver.core.problem import Problem, lines_of, read_problems
 from espalier.solver.core.responses import read
 from espalier.solver.core.result import Result
-from espalier.solver.core.selection import VerifiedCandidate, select
+from espalier.solver.core.selection import VerifiedCandidate, select, subsets
 from espalier.training.data.datasets import rows
 from espalier.training.data.sampling import by_problem
 from espalier.verifiers.check import Check, Claim
@@ -263,8 +262,11 @@ def report_confidence(problems: Sequence[Problem], results: Sequence[Result], ru
     drawn: dict[str, list[tuple[Votes, bool]]] = {}
     for problem, result in zip(problems, results, strict=True):
         if StatedExamples.of(problem.text):
-            right = [bool(is_right(problem, one, runs)) for one in result.judged]
-            drawn[problem.id] = program_subsets(result.judged, right, random.Random(f"0/{problem.id}"))
+            drawn[problem.id] = [
+                (votes, bool(runs[problem.id, selection.answer, CHECK]))
+                for votes, selection in subsets(result.judged, random.Random(f"0/{problem.id}"))
+                if selection.answer is not None
+            ]
     every = [told_by_other_half(drawn, seed) for seed in range(1, SPLITS + 1)]
     last = max(number for number, _, _ in every[0])
     for title, least in (("2, 4, 8, ... programs", 0), ("all programs", last)):

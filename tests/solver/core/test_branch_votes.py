@@ -13,7 +13,7 @@ from espalier.runtime.engine import FinishReason, Usage
 from espalier.solver.core.answer_classes import AnswerClasses
 from espalier.solver.core.candidate import BranchAnswer, Candidate, Spec, attempt_the_whole
 from espalier.solver.core.candidate import voted as classes_voted
-from espalier.solver.core.confidence import Votes
+from espalier.solver.core.confidence import other_ways
 from espalier.solver.core.journal import Entry
 from espalier.solver.core.loop import Solver
 from espalier.solver.core.policies import Adaptive, BestOfK, Greedy
@@ -174,9 +174,6 @@ def test_candidates_without_steps_vote_as_they_always_did(given_: list[tuple[int
         plain[answer] += score  # type: ignore[assignment]
     weights = tally(voted(index, answer, score=score) for index, (answer, score) in enumerate(given_))
     assert list(weights.items()) == sorted(plain.items(), key=lambda item: (-item[1], item[0]))
-    whole = [(answer,) for answer, _ in given_]
-    counts = sorted(Counter(answer for answer, _ in given_).values(), reverse=True)
-    assert Votes.of(whole) == Votes(tuple(map(float, counts)))
 
 
 def judged(*candidates: Candidate) -> list[VerifiedCandidate]:
@@ -192,7 +189,8 @@ async def test_a_calibration_sees_the_shares_and_no_negative_agreement_of_ways()
     seen = votes_on(told, tally(outcome_of(one.candidate, one.verdict) for one in told))
     assert seen.weights == pytest.approx((1.2, 0.4, 0.4))
     assert (seen.silent, seen.ways) == (0, 0.0)
-    assert Votes.of(shared(*(one.candidate for one in told)), ["a", "b"]).ways == 1.0
+    four = next(iter(tally(outcome_of(one.candidate, one.verdict) for one in told)))
+    assert other_ways(shared(*(one.candidate for one in told)), ["a", "b"], four) == 1.0
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (2, 3, 0, 1)])
@@ -225,8 +223,6 @@ async def test_a_candidate_whose_vote_weighs_nothing_is_no_further_way_that_agre
         selection = select(judged, votes)
         assert (selection.answer, "from 2 ways of solving" in selection.reason) == ("5", agreeing == 1.0)
         assert votes_on(judged, votes).ways == agreeing
-        ways = [one.candidate.spec.way for one in judged]
-        assert Votes.of([[0], [1], [0]], ways, [one.verdict.score for one in judged]).ways == agreeing
 
 
 async def test_of_equal_votes_what_a_candidate_concludes_with_wins() -> None:

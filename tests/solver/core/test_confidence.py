@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
@@ -12,7 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from espalier.solver.core.confidence import FEATURES, Calibration, Votes, fit, reliability, subsets
+from espalier.runtime.engine import FinishReason, Usage
+from espalier.solver.core.candidate import Candidate, Spec
+from espalier.solver.core.confidence import FEATURES, Calibration, Votes, fit, reliability
+from espalier.solver.core.policy import outcome_of, tally
+from espalier.solver.core.selection import VerifiedCandidate, subsets, votes_on
+from espalier.verifiers.verdict import Status, Verdict
 
 
 def world(seed: int, problems: int, samples: int = 16) -> list[tuple[Votes, bool]]:
@@ -21,11 +27,28 @@ def world(seed: int, problems: int, samples: int = 16) -> list[tuple[Votes, bool
     found = []
     for _ in range(problems):
         chance = rng.betavariate(0.7, 1.2)
-        voted = [
-            (0,) if rng.random() < chance else rng.choice([(), (1,), (1,), (1,), (2,), (3,)]) for _ in range(samples)
-        ]
-        found += subsets(voted, 0, rng)
+        stated = [0 if rng.random() < chance else rng.choice([None, 1, 1, 1, 2, 3]) for _ in range(samples)]
+        found += [(votes, selection.answer == "0") for votes, selection in subsets(told(stated), rng)]
     return found
+
+
+def told(stated: Sequence[int | None], scores: Sequence[float] = ()) -> list[VerifiedCandidate]:
+    """Candidates that state answers of these classes, or nothing; what their votes weigh."""
+    return [
+        VerifiedCandidate(
+            Candidate(
+                *(Spec(index, 0, 0, 1.0), "", None if number is None else str(number), ()),
+                *(FinishReason.STOP, Usage(), 0.0),
+                answer_class=number,
+            ),
+            Verdict(Status.UNKNOWN, score, "steps"),
+        )
+        for index, (number, score) in enumerate(zip(stated, scores or [1.0] * len(stated), strict=True))
+    ]
+
+
+def votes_of(judged: Sequence[VerifiedCandidate]) -> Votes:
+    return votes_on(judged, tally(outcome_of(one.candidate, one.verdict) for one in judged))
 
 
 def test_it_is_calibrated_on_problems_that_it_has_not_seen() -> None:
@@ -48,20 +71,21 @@ def test_without_an_answer_there_is_no_confidence() -> None:
     assert Calibration((9.0,) * len(FEATURES)).confidence(Votes((), 5)) == 0.0
 
 
-@given(st.lists(st.sampled_from([(), (0,), (1,), (2,), (3,)]), min_size=1, max_size=40), st.integers(0, 99))
-def test_the_order_and_the_names_of_classes_do_not_matter(voted: list[tuple[int, ...]], seed: int) -> None:
-    shuffled = [tuple(10 - number for number in one) for one in voted]
+@given(st.lists(st.sampled_from([None, 0, 1, 2, 3]), min_size=1, max_size=40), st.integers(0, 99))
+def test_the_order_and_the_names_of_classes_do_not_matter(stated: list[int | None], seed: int) -> None:
+    shuffled = [None if number is None else 10 - number for number in stated]
     Random(seed).shuffle(shuffled)
-    first, second = Votes.of(voted), Votes.of(shuffled)
+    first, second = votes_of(told(stated)), votes_of(told(shuffled))
     assert first == second
     assert all(math.isfinite(value) for value in first.features())
 
 
 def test_votes_count_what_they_weigh_and_one_without_weight_is_no_silence() -> None:
-    votes = Votes.of([(0,), (1,), (1, 0), (), (2,)], scores=[1.0, 0.25, 0.5, 1.0, 0.0])
-    assert votes == Votes((1.25, 0.5), silent=1)
-    (found,) = subsets([(0,), (1,)], 1, Random(0), scores=[0.5, 1.0])
-    assert found == (Votes((1.0, 0.5)), True)
+    votes = votes_of(told([0, 1, 1, None, 2], [1.0, 0.25, 0.5, 1.0, 0.0]))
+    assert votes == Votes((1.0, 0.75), silent=1)
+    ((votes, selection),) = subsets(told([0, 1], [0.5, 1.0]), Random(0))
+    assert (votes, selection.answer) == (Votes((1.0, 0.5)), "1")
+    assert subsets(told([0, None], [0.0, 0.0]), Random(0)) == []
 
 
 def test_it_is_the_same_after_it_was_stored(tmp_path: Path) -> None:

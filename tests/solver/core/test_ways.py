@@ -10,7 +10,7 @@ import pytest
 
 from espalier.runtime.engine import EngineInfo, GenerateRequest
 from espalier.runtime.prompt import PromptTemplate
-from espalier.solver.core.confidence import FEATURES, Calibration, Votes
+from espalier.solver.core.confidence import FEATURES, Calibration, other_ways
 from espalier.solver.core.events import AnswerJudged, CandidateStarted
 from espalier.solver.core.loop import Solver
 from espalier.solver.core.policies import BestOfK, Greedy, Refine
@@ -261,7 +261,6 @@ def test_of_answers_with_equal_votes_that_of_more_ways_is_chosen() -> None:
 
 def test_agreement_is_the_share_of_the_other_ways() -> None:
     ways = ["a", "a", "b", "c"]
-    assert Votes.of([(0,), (0,), (0,), (1,)], ways).ways == 0.5
-    assert Votes.of([(0,), (0,), (1,), (2,)], ways).ways == 0.0
-    assert Votes.of([(0,), (0,), (1,), (2,)]).ways == 0.0
-    assert Votes.of([(0,), (0,)], ["a", "a"]).ways == 0.0
+    assert other_ways([(0,), (0,), (0,), (1,)], ways, 0) == 0.5
+    assert other_ways([(0,), (0,), (1,), (2,)], ways, 0) == 0.0
+    assert other_ways([(0,), (0,)], ["a", "a"], 0) == 0.0

@@ -14,15 +14,12 @@ from espalier.common.cli import Debug, Json, errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from random import Random
 
     from espalier.solver.core.candidate import Candidate
     from espalier.solver.core.confidence import Calibration, Votes
     from espalier.solver.core.loop import Verifiers
     from espalier.solver.core.problem import Problem
     from espalier.solver.core.selection import VerifiedCandidate
-    from espalier.verifiers.local import LocalVerifiers
-    from espalier.verifiers.remote import RemoteVerifiers
     from espalier.verifiers.stated_examples import StatedExamples
 
 FOLDS = 5
@@ -157,12 +154,14 @@ async def _draw(problems: Path, responses: Sequence[Path], seed: int) -> Drawn:
     """
     from random import Random
 
-    from espalier.solver.core.confidence import subsets
     from espalier.solver.core.problem import lines_of, read_problems
     from espalier.solver.core.responses import read
+    from espalier.solver.core.sample import Verdicts
+    from espalier.solver.core.selection import subsets
     from espalier.verifiers.check import ProgramCheck
     from espalier.verifiers.open import open_verifiers
     from espalier.verifiers.stated_examples import StatedExamples
+    from espalier.verifiers.verdict import Status
 
     asked = {problem.id: problem for problem in read_problems(lines_of(problems), str(problems))}
     temperatures, model = set(), ""
@@ -189,10 +188,15 @@ async def _draw(problems: Path, responses: Sequence[Path], seed: int) -> Drawn:
             rng, candidates = Random(f"{seed}/{problem.id}"), own[problem.id]
             async with free:
                 if isinstance(problem.check, ProgramCheck) and (stated := StatedExamples.of(problem.text)):
-                    return program_subsets(*await judged_programs(verifiers, problem, stated, candidates), rng)
-                voted, right = await _votes(verifiers, problem, await _printed(verifiers, candidates))
-                scores = [await _score(verifiers, problem, candidate) for candidate in candidates]
-            return subsets(voted, right, rng, [candidate.spec.way for candidate in candidates], scores)
+                    judged = await judged_programs(verifiers, problem, stated, candidates)
+                else:
+                    judged = await judged_answers(verifiers, problem, candidates)
+                verdicts = Verdicts(verifiers, problem)
+                return [
+                    (votes, await verdicts.on(selection.answer) is Status.PASS)
+                    for votes, selection in subsets(judged, rng)
+                    if selection.answer is not None
+                ]
 
         drawn = await asyncio.gather(*map(one, answered))
     for problem, found_votes in zip(answered, drawn, strict=True):
@@ -202,20 +206,17 @@ async def _draw(problems: Path, responses: Sequence[Path], seed: int) -> Drawn:
 
 async def judged_programs(
     verifiers: Verifiers, problem: Problem, stated: StatedExamples, candidates: Sequence[Candidate]
-) -> tuple[list[VerifiedCandidate], list[bool]]:
-    """The programs as a solve without the problem's check judges them, and whether each is right."""
+) -> list[VerifiedCandidate]:
+    """The programs as a solve without the problem's check judges them."""
     from dataclasses import replace
 
     from espalier.solver.core.loop import VERIFY_SECONDS
     from espalier.solver.core.program_evidence import ProgramJudge
-    from espalier.solver.core.sample import Verdicts
     from espalier.solver.core.selection import VerifiedCandidate
     from espalier.verifiers.answer import no_answer
     from espalier.verifiers.generated_tests import GeneratedTests
-    from espalier.verifiers.verdict import Status
 
-    judge, verdicts = ProgramJudge(stated), Verdicts(verifiers, problem)
-    judged, right = [], []
+    judge, judged = ProgramJudge(stated), []
     for number, one in enumerate(candidates):
         candidate, verdict = replace(one, spec=replace(one.spec, index=number)), no_answer(None)
         if one.answer is not None:
@@ -223,76 +224,36 @@ async def judged_programs(
             candidate = replace(candidate, answer_class=said.answer_class, examples=said.examples)
             verdict = said.verdict
         judged.append(VerifiedCandidate(candidate, verdict))
-        right.append(one.answer is not None and await verdicts.on(one.answer) is Status.PASS)
-    return judged, right
+    return judged
 
 
-def program_subsets(
-    judged: Sequence[VerifiedCandidate], right: Sequence[bool], rng: Random
-) -> list[tuple[Votes, bool]]:
-    """As `subsets`, of programs: those of a class pass the same examples, and need not be right together."""
-    from espalier.solver.core.policy import outcome_of, tally
-    from espalier.solver.core.selection import select, votes_on
-
-    found = []
-    size = 2
-    while size <= len(judged):
-        drawn = [judged[index] for index in rng.sample(range(len(judged)), size)]
-        votes = tally(outcome_of(one.candidate, one.verdict) for one in drawn)
-        chosen = select(drawn, votes).candidate
-        if chosen is not None:
-            found.append((votes_on(drawn, votes), right[chosen]))
-        size *= 2
-    return found
-
-
-async def _printed(verifiers: LocalVerifiers | RemoteVerifiers, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
-    """The candidates, those that answer by a program with what it prints."""
+async def judged_answers(
+    verifiers: Verifiers, problem: Problem, candidates: Sequence[Candidate]
+) -> list[VerifiedCandidate]:
+    """Answers in words, and by programs what they print, as a solve without the problem's check judges them."""
     from dataclasses import replace
 
-    from espalier.solver.core.ways import RUN, Way, printed
-    from espalier.verifiers.check import Claim
-
-    found = []
-    for candidate in candidates:
-        answer = candidate.answer
-        if candidate.spec.way == Way.PROGRAM and answer is not None:
-            ran = await verifiers.verify(Claim(answer, bare=True), RUN)
-            answer = printed(ran) if ran.passed else None
-        found.append(replace(candidate, answer=answer))
-    return found
-
-
-async def _votes(
-    verifiers: Verifiers, problem: Problem, candidates: Sequence[Candidate]
-) -> tuple[list[tuple[int, ...]], int | None]:
-    """The classes that each response's vote is shared between, as a solve shares it, and the class of right answers."""
     from espalier.solver.core.answer_classes import AnswerClasses
-    from espalier.solver.core.candidate import attempt_the_whole, voted
     from espalier.solver.core.loop import VERIFY_SECONDS
-    from espalier.solver.core.sample import Verdicts
-    from espalier.solver.core.ways import Way
-    from espalier.verifiers.verdict import Status
-
-    classes, verdicts = AnswerClasses(verifiers, lambda: VERIFY_SECONDS), Verdicts(verifiers, problem)
-    classed = [await classes.classed(one, steps=one.spec.way != Way.PROGRAM) for one in candidates]
-    whole = attempt_the_whole(classed)
-    votes = [voted(one, whole) for one in classed]
-    for number, answer in classes.representatives.items():
-        if await verdicts.on(answer) is Status.PASS:
-            return votes, number
-    return votes, None
-
-
-async def _score(verifiers: Verifiers, problem: Problem, candidate: Candidate) -> float:
-    """What a response's vote weighs in a solve: false equalities in its words weaken it."""
-    from espalier.solver.core.loop import VERIFY_SECONDS
-    from espalier.solver.core.ways import Way
+    from espalier.solver.core.selection import VerifiedCandidate
+    from espalier.solver.core.ways import RUN, Way, evidence, printed
+    from espalier.verifiers.answer import no_answer
     from espalier.verifiers.check import Claim, StepCheck
     from espalier.verifiers.verdict import Status
 
-    if candidate.spec.way == Way.PROGRAM or candidate.answer is None:
-        return 1.0
-    claim = Claim(candidate.text, problem=problem.text)
-    verdict = await verifiers.verify(claim, StepCheck(), timeout=VERIFY_SECONDS)
-    return 0.0 if verdict.status is Status.ERROR else verdict.score
+    classes = AnswerClasses(verifiers, lambda: VERIFY_SECONDS)
+    judged = []
+    for number, one in enumerate(candidates):
+        candidate, verdict = replace(one, spec=replace(one.spec, index=number)), no_answer(None)
+        by_program = one.spec.way == Way.PROGRAM
+        if one.answer is not None and by_program:
+            ran = await verifiers.verify(Claim(one.answer, bare=True), RUN, timeout=VERIFY_SECONDS)
+            candidate = replace(candidate, answer=printed(ran) if ran.passed else one.answer)
+            verdict = no_answer(None) if candidate.answer is None else evidence(ran)
+        elif one.answer is not None:
+            claim = Claim(one.text, problem=problem.text)
+            verdict = await verifiers.verify(claim, StepCheck(), timeout=VERIFY_SECONDS)
+        if verdict.status is Status.UNKNOWN:
+            candidate = await classes.classed(candidate, steps=not by_program)
+        judged.append(VerifiedCandidate(candidate, verdict))
+    return judged

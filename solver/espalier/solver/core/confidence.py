@@ -28,7 +28,7 @@ class Votes:
 
     Attributes:
         weights: Of each class of equivalent answers, heaviest first; empty where nothing was answered.
-        silent: Responses without a vote: they state no answer, or a program that passes fewer stated examples.
+        silent: Responses without a vote: they state no answer, or a program that fails or passes fewer stated examples.
         ways: The share of the other ways of solving that state the heaviest class, too; 0 where there is one way.
         examples: The share of the examples that the problem states which the heaviest class passes; None where it
             states none.
@@ -38,17 +38,6 @@ class Votes:
     silent: int = 0
     ways: float = 0.0
     examples: float | None = None
-
-    @classmethod
-    def of(cls, voted: Sequence[Sequence[int]], ways: Sequence[str] = (), scores: Sequence[float] = ()) -> Votes:
-        """From the classes that each response's vote is shared between, none for one without a vote, its way, and what
-        its vote weighs; no scores: 1 each."""
-        shares = _shares(voted, scores)
-        heard = [
-            classes if weighs else () for classes, weighs in zip(voted, scores or (1.0,) * len(voted), strict=True)
-        ]
-        agreement = other_ways(heard, ways, next(iter(shares))) if shares else 0.0
-        return cls(tuple(shares.values()), sum(not classes for classes in voted), agreement)
 
     def features(self) -> tuple[float, ...]:
         """What the model sees, in the order of FEATURES; votes are smoothed by half a vote.
@@ -76,15 +65,6 @@ class Votes:
             self.ways,
             0.0 if self.examples is None else 1.0 if self.examples == 1.0 else -1.0,
         )
-
-
-def _shares(voted: Sequence[Sequence[int]], scores: Sequence[float]) -> dict[int, float]:
-    """The weight of each class that has any, heaviest first; of equals the one that was stated first."""
-    weights: dict[int, float] = {}
-    for classes, score in zip(voted, scores or (1.0,) * len(voted), strict=True):
-        for number in classes if score > 0 else ():
-            weights[number] = weights.get(number, 0.0) + score / len(classes)
-    return dict(sorted(weights.items(), key=lambda item: -item[1]))
 
 
 def other_ways(voted: Sequence[Sequence[int]], ways: Sequence[str], leader: int | None) -> float:
@@ -242,37 +222,6 @@ def _bins(confidence: Sequence[float], right: Sequence[bool]) -> tuple[tuple[flo
 def _error(bins: Sequence[tuple[float, float, int]]) -> float:
     total = sum(count for *_, count in bins)
     return sum(count * abs(mean - accuracy) for mean, accuracy, count in bins) / total if total else math.nan
-
-
-def subsets(
-    voted: Sequence[Sequence[int]],
-    right_class: int | None,
-    rng: Random,
-    ways: Sequence[str] = (),
-    scores: Sequence[float] = (),
-) -> list[tuple[Votes, bool]]:
-    """Votes of 2, 4, 8, … of the responses to one problem, each with whether its winner is right.
-
-    A model that is fitted on these can be asked after any number of responses.
-
-    Args:
-        voted: Classes that each response's vote is shared between; none: it has no vote.
-        right_class: The class of right answers; None where no response is right.
-        rng: Draws the subsets.
-        ways: The way of each response; none: all went the same.
-        scores: What each vote weighs; none: 1 each.
-    """
-    found = []
-    size = 2
-    while size <= len(voted):
-        chosen = rng.sample(range(len(voted)), size)
-        drawn = [voted[index] for index in chosen]
-        weighs = [scores[index] for index in chosen] if scores else ()
-        votes = Votes.of(drawn, [ways[index] for index in chosen] if ways else (), weighs)
-        if votes.weights:
-            found.append((votes, next(iter(_shares(drawn, weighs))) == right_class))
-        size *= 2
-    return found
 
 
 def _is_finite(value: object) -> bool:

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import isclose
+from random import Random
 
 from espalier.runtime.engine import FinishReason
 from espalier.solver.core.candidate import Candidate, attempt_the_whole, voted
 from espalier.solver.core.confidence import Calibration, Votes, other_ways
-from espalier.solver.core.policy import outcome_of
+from espalier.solver.core.policy import outcome_of, tally
+from espalier.solver.core.ways import has_failed
 from espalier.verifiers import generated_tests, stated_examples
 from espalier.verifiers.verdict import Status, Verdict
 
@@ -175,10 +177,13 @@ def votes_on(judged: Sequence[VerifiedCandidate], votes: Mapping[int, float]) ->
         if entry.candidate.reason is not FinishReason.ABORTED
     ]
     ended = [candidate for candidate, _ in votes_of]
+    failed = {entry.candidate.spec.index for entry in judged if has_failed(entry.verdict)}
     heard = {
         candidate.spec.source
         for candidate in ended
-        if candidate.answer is not None and (candidate.examples is None or candidate.answer_class in votes)
+        if candidate.answer is not None
+        and candidate.spec.index not in failed
+        and (candidate.examples is None or candidate.answer_class in votes)
     }
     silent = len({candidate.spec.source for candidate in ended} - heard)
     classes, ways = [stated for _, stated in votes_of], [one.spec.way for one in ended]
@@ -187,6 +192,27 @@ def votes_on(judged: Sequence[VerifiedCandidate], votes: Mapping[int, float]) ->
     agreement = max((other_ways(classes, ways, number) for number in leading), default=0.0)  # as `select` prefers it
     examples = next((one.examples for one in ended if one.answer_class in leading), None)
     return Votes(tuple(votes.values()), silent, agreement, examples)
+
+
+def subsets(judged: Sequence[VerifiedCandidate], rng: Random) -> list[tuple[Votes, Selection]]:
+    """Votes, and what they select, of solves that would have ended with 2, 4, 8, … of these candidates; those without
+    any vote are left out.
+
+    A model that is fitted on these can be asked after any number of candidates.
+
+    Args:
+        judged: Every candidate, with indices of their own.
+        rng: Draws the subsets.
+    """
+    found = []
+    size = 2
+    while size <= len(judged):
+        drawn = [judged[index] for index in rng.sample(range(len(judged)), size)]
+        votes = tally(outcome_of(one.candidate, one.verdict) for one in drawn)
+        if votes:
+            found.append((votes_on(drawn, votes), select(drawn, votes)))
+        size *= 2
+    return found
 
 
 def _votes_of(judged: Sequence[VerifiedCandidate]) -> list[tuple[VerifiedCandidate, tuple[int, ...]]]:

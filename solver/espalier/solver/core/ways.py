@@ -65,6 +65,11 @@ def evidence(ran: Verdict) -> Verdict:
     return Verdict(Status.FAIL, 0.0, DECIDED_BY, (Evidence(DECIDED_BY, f"the program failed: {reason}"),), feedback)
 
 
+def has_failed(verdict: Verdict) -> bool:
+    """Whether a candidate's program failed, by the verdict that `evidence` gives."""
+    return verdict.status is Status.FAIL and verdict.decided_by == DECIDED_BY
+
+
 def _record(ran: Verdict) -> dict[str, object]:
     found = next((one.detail for one in ran.evidence if one.rule.startswith("case ")), "{}")
     record: dict[str, object] = json.loads(found)
