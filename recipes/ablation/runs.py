@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from espalier.runtime.engine import Limits, Mode
+from espalier.runtime.engine import Mode
 from espalier.training.config import Form, RlConfig, load_as
 from espalier.training.loop import RunLength
 from espalier.training.model.network import load_network
@@ -223,10 +223,10 @@ async def _responses(ablation: Ablation, config: RlConfig, model: Path) -> list[
     ((name, settings),) = config.problems.settings.items()
     problems = list(task(name, settings).problems(Split.HELD_OUT, EVALUATION_SEED, ablation.problems))
     tokenizer = PreTrainedTokenizerFast.from_pretrained(model)
-    limits = Limits(max_tokens=config.rollout.max_tokens)
+    rollout = config.rollout
     network = load_network(model, CPU)
-    async with collector_for(config.service, network, tokenizer, model, config.rollout.mode, limits, print) as plain:
-        judging = replace(plain, judge_branches=config.rollout.mode is Mode.PARALLEL)
+    async with collector_for(config.service, network, tokenizer, model, rollout.mode, rollout.limits, print) as plain:
+        judging = replace(plain, constrained=rollout.constrained, judge_branches=rollout.mode is Mode.PARALLEL)
         return await judging.collect(problems, ablation.samples, f"measure/{config.seed}")
 
 

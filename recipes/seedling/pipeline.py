@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from espalier.runtime.engine import FinishReason, Limits, Mode
+from espalier.runtime.defaults import DecodingDefaults
+from espalier.runtime.engine import FinishReason, Mode
 from espalier.solver.core.problem import Problem, check_of
 from espalier.training import rejection_sampling as beta
 from espalier.training.config import BetaConfig, ConfigError, Form, RlConfig, load_as
@@ -183,9 +184,11 @@ class Pipeline:
         folder = self._model(stage.name)
         tokenizer = load_tokenizer(folder)
         network = load_network(folder, self.device)
-        limits = Limits(max_tokens=evaluation.max_tokens)
+        decoding = DecodingDefaults.load(folder)
+        limits = decoding.limits(evaluation.max_tokens)
         opened = collector_for(self.config.service, network, tokenizer, folder, stage.mode, limits, self._tell)
-        async with opened as collector:
+        async with opened as free:
+            collector = replace(free, constrained=decoding.constrained)
             for number, names in enumerate(together):
                 if all(name in results for name in names):
                     continue

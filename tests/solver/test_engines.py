@@ -1,21 +1,23 @@
-"""One setting chooses the engine, and a model's directory brings its instruction text."""
+"""One setting chooses the engine; a model's directory brings its instruction text and how it is decoded."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from espalier.runtime.defaults import DecodingDefaults
 from espalier.runtime.engine import EngineInfo
 from espalier.runtime.local import SEEDLING
-from espalier.runtime.open import EngineSettingError, open_engine, template_of
+from espalier.runtime.open import EngineSettingError, decoding_defaults_of, open_engine, template_of
 from espalier.runtime.prompt import PromptTemplate
 from tests.runtime.sglang_client.fake import FakeSglang, embedded
-from tests.solver.scripted import ScriptedEngine
+from tests.solver.scripted import ScriptedEngine, ScriptedTokenizer
 
 
-def named(model: Path) -> ScriptedEngine:
-    return ScriptedEngine.of("", info=EngineInfo(str(model), 1024, parallel=True))
+def named(model: Path, **settings: Any) -> ScriptedEngine:
+    return ScriptedEngine.of("", info=EngineInfo(str(model), 1024, parallel=True), **settings)
 
 
 async def test_a_directory_is_loaded_and_freed(random_model: Path) -> None:
@@ -80,3 +82,29 @@ def test_the_instruction_text_is_the_given_file_or_that_of_the_model(tmp_path: P
         template_of(named(tmp_path), other)
     with pytest.raises(ValueError, match="cannot read the instruction text"):
         template_of(named(tmp_path), tmp_path / "missing.txt")
+
+
+def test_a_model_is_decoded_as_its_directory_says(tmp_path: Path) -> None:
+    assert decoding_defaults_of(named(tmp_path / "nowhere")) == DecodingDefaults()
+    assert decoding_defaults_of(named(tmp_path)) == DecodingDefaults()
+    DecodingDefaults(max_plans=4).save(tmp_path)
+    assert decoding_defaults_of(named(tmp_path)) == DecodingDefaults(max_plans=4)
+    (tmp_path / "decoding.json").write_text('{"max_plans": "4"}')
+    with pytest.raises(ValueError, match=r"decoding\.json: max_plans must be a whole number"):
+        decoding_defaults_of(named(tmp_path))
+
+
+def test_a_servers_model_that_is_not_on_this_machine_has_the_directory_that_its_tokenizer_came_from(
+    tmp_path: Path,
+) -> None:
+    """`sglang://HOST:PORT?tokenizer=PATH`"""
+    copied = ScriptedTokenizer()
+    copied.name_or_path = str(tmp_path)  # type: ignore[attr-defined]  # as tokenizers of transformers have it
+    (tmp_path / "instruction.txt").write_text("Solve: {question}")
+    DecodingDefaults(max_plans=4).save(tmp_path)
+    elsewhere = named(Path("/nowhere/model"), tokenizer=copied)
+    assert template_of(elsewhere, None) == PromptTemplate("Solve: {question}")
+    assert decoding_defaults_of(elsewhere) == DecodingDefaults(max_plans=4)
+    here = tmp_path / "here"
+    here.mkdir()
+    assert decoding_defaults_of(named(here, tokenizer=copied)) == DecodingDefaults()

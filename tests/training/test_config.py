@@ -19,6 +19,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         ('mode = "parallel"', 'mode = "both"', r"rollout.mode: should be .parallel. or .sequential., got .both."),
         ("samples = ", "samples = 1 # ", r"rollout: samples must be at least 2, got 1"),
         ("samples = ", "max_depth = 0\nsamples = ", r"rollout: max_depth must be at least 1, got 0"),
+        ("samples = ", "max_branch_tokens = -1\nsamples = ", r"rollout: max_branch_tokens must be at least 0, got -1"),
         (
             'mode = "parallel"',
             'mode = "sequential"\nconstrained = true',

@@ -24,6 +24,7 @@ from transformers import (
 )
 from typer.testing import CliRunner
 
+from espalier.runtime.defaults import DecodingDefaults
 from espalier.runtime.engine import EngineError
 from espalier.runtime.grammar import EIGHT_TAGS, Tag, Vocabulary
 from espalier.runtime.prompt import PromptTemplate
@@ -204,6 +205,8 @@ def test_an_adapter_makes_the_whole_model(tmp_path):
     expected = tuned(ids).logits
     tuned.save_pretrained(tmp_path / "adapter")
     PromptTemplate("Say {question}").save(tmp_path / "adapter")
+    DecodingDefaults(constrained=True, max_plans=4).save(tmp_path / "adapter")
+    assert DecodingDefaults.stored(base.out) is None
     ran = CliRunner().invoke(
         app, ["apply", str(tmp_path / "adapter"), "--base", str(folder), "--out", str(tmp_path / "whole")]
     )
@@ -214,6 +217,7 @@ def test_an_adapter_makes_the_whole_model(tmp_path):
     assert (whole(ids).logits - expected).abs().max() < 0.1  # the whole model is stored in bfloat16
     assert (untouched(ids).logits - expected).abs().max() > 1.0
     assert PromptTemplate.load(tmp_path / "whole") == PromptTemplate("Say {question}")
+    assert DecodingDefaults.stored(tmp_path / "whole") == DecodingDefaults(constrained=True, max_plans=4)
     twice = apply([tmp_path / "adapter", tmp_path / "adapter"], str(folder), tmp_path / "twice")
     q_proj = [
         AutoModelForCausalLM.from_pretrained(one).model.layers[0].self_attn.q_proj.weight.float()

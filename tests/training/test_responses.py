@@ -11,12 +11,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from espalier.runtime.defaults import DecodingDefaults
 from espalier.runtime.grammar import Vocabulary
 from espalier.runtime.prompt import PromptTemplate
 from espalier.training.config import ConfigError, Form, HeldOutResponsesConfig, LoraConfig, SftConfig, TrainerConfig
 from espalier.training.data.responses import ResponseFileError, read_examples
 from espalier.training.run.deadline import Deadline
-from espalier.training.sft import fine_tune
+from espalier.training.sft import fine_tune, passed_on
 from tests.training.conftest import TOKENIZER
 from tests.training.pretrained import ARCHITECTURES, pretrained
 
@@ -82,13 +83,30 @@ def test_steps_that_are_context_are_not_trained(tmp_path: Path) -> None:
 def test_a_run_leaves_what_its_model_is_prompted_with_and_its_adapter(data: Path, tmp_path: Path) -> None:
     source = pretrained(tmp_path / "source", "qwen2")
     PromptTemplate("Solve: {question}", {"enable_thinking": False}).save(source)
+    DecodingDefaults(max_plans=4).save(source)
     (source / "generation_config.json").write_text('{"eos_token_id": [2, 3]}')
     config = replace(CONFIG, epochs=1, trainer=replace(CONFIG.trainer, lora=LoraConfig(rank=4, alpha=8)))
     assert fine_tune(config, source, data, tmp_path / "run", lambda entry: None)
     for folder in (tmp_path / "run" / "model", tmp_path / "run" / "adapter"):
         assert PromptTemplate.load(folder) == PromptTemplate.load(source)
+        assert DecodingDefaults.stored(folder) == DecodingDefaults(max_plans=4)
         assert json.loads((folder / "generation_config.json").read_text())["eos_token_id"] == [2, 3]
     assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("response", "form", "has_blocks"),
+    [(PARALLEL, Form.PARALLEL, True), (PARALLEL, Form.SEQUENTIAL, False), ("4", Form.PARALLEL, False)],
+)
+def test_only_a_model_that_is_trained_on_blocks_is_decoded_as_the_one_before(
+    response: str, form: Form, has_blocks: bool, tmp_path: Path
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
+    data = write(tmp_path / "data.jsonl", {"prompt": "2+2?", "response": response}, {"prompt": "1?", "response": "1"})
+    examples = read_examples(data, tokenizer, PromptTemplate(), form)
+    assert passed_on(tmp_path, examples) is None
+    DecodingDefaults(constrained=True).save(tmp_path)
+    assert passed_on(tmp_path, examples) == (DecodingDefaults(constrained=True) if has_blocks else None)
 
 
 @pytest.mark.parametrize(

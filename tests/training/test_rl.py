@@ -21,12 +21,14 @@ from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from espalier.runtime.constraint import Constraint
+from espalier.runtime.defaults import DecodingDefaults
 from espalier.runtime.engine import EngineError, Finished, FinishReason, Limits, Mode, Usage
 from espalier.runtime.grammar import GrammarLimits
 from espalier.training import loop
 from espalier.training.config import (
     ConfigError,
     HeldOutConfig,
+    LoraConfig,
     ObjectiveConfig,
     ProblemsConfig,
     RlConfig,
@@ -563,6 +565,30 @@ def test_a_run_can_be_watched(model_folder: Path, tmp_path: Path) -> None:
     Qwen3ForCausalLM.from_pretrained(out / "steps" / "000003" / "model")
     Qwen3ForCausalLM.from_pretrained(out / "best" / "model")
     assert json.loads((out / "best" / "held-out.json").read_text())["step"] in (0, 2, 3)
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_what_a_run_leaves_says_how_its_rollouts_were_decoded(model_folder: Path, tmp_path: Path, mode: Mode) -> None:
+    """Each model and each adapter, and neither what an earlier run left nor what the model before was trained with."""
+    limits = {"max_plans": 4, "max_depth": 1, "max_branch_tokens": 400}
+    rollout = RolloutConfig(mode, 2, 3, 12, constrained=mode is Mode.PARALLEL, **limits)
+    config = replace(
+        CONFIG,
+        steps=1,
+        rollout=rollout,
+        trainer=replace(TRAINER, lora=LoraConfig(rank=2, alpha=4)),
+        held_out=HeldOutConfig(every=1, problems=2, samples=2),
+        export_checkpoints=True,
+    )
+    out, earlier = tmp_path / "run", DecodingDefaults(max_plans=7)
+    (out / "model").mkdir(parents=True)
+    for folder in (out / "model", model_folder):
+        earlier.save(folder)
+    _train(config, model_folder, out)
+    places = [out, out / "best", out / "steps" / "000001"]
+    left = [DecodingDefaults.stored(place / kind) for place in places for kind in ("model", "adapter")]
+    assert left == 6 * [DecodingDefaults(True, 4, 1, 400) if mode is Mode.PARALLEL else None]
+    assert all((place / "adapter" / "adapter_config.json").exists() for place in places)
 
 
 def test_a_mismatch_of_engine_and_trainer_stops_the_run(model_folder: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from espalier.runtime.defaults import DecodingDefaults
 from espalier.runtime.openai.setting import SCHEMES as OPENAI_SCHEMES
 from espalier.runtime.openai.setting import engine_of
 from espalier.runtime.prompt import PromptTemplate
@@ -21,7 +22,15 @@ if TYPE_CHECKING:
     from espalier.runtime.engine import Engine
     from espalier.runtime.local.engine import LocalConfig, LocalEngine
 
-__all__ = ["SETTINGS", "EmbeddedSetting", "EngineSettingError", "embedded_of", "open_engine", "template_of"]
+__all__ = [
+    "SETTINGS",
+    "EmbeddedSetting",
+    "EngineSettingError",
+    "decoding_defaults_of",
+    "embedded_of",
+    "open_engine",
+    "template_of",
+]
 
 SETTINGS = (
     "local (the bundled model), local:PATH (a model directory; ?rows=N branches at once, ?kv-tokens=N tokens in "
@@ -86,13 +95,34 @@ def template_of(engine: Engine, instruction: Path | None) -> PromptTemplate:
     Raises:
         ValueError: The file cannot be read or does not hold `{question}` once.
     """
-    directory = Path(engine.info.model)
+    directory = _directory_of(engine)
     if instruction is not None:
         try:
             return PromptTemplate.load(instruction, model=directory)
         except OSError as error:
             raise ValueError(f"cannot read the instruction text {instruction}: {error.strerror}") from None
-    return PromptTemplate.load(directory) if directory.is_dir() else PromptTemplate()
+    return PromptTemplate.load(directory) if directory else PromptTemplate()
+
+
+def decoding_defaults_of(engine: Engine) -> DecodingDefaults:
+    """How the engine's model was trained to be decoded, by what its own directory holds.
+
+    Raises:
+        ValueError: The file there cannot be used; the message names file and field.
+        OSError: It cannot be read.
+    """
+    directory = _directory_of(engine)
+    return DecodingDefaults.load(directory) if directory else DecodingDefaults()
+
+
+def _directory_of(engine: Engine) -> Path | None:
+    """The directory of an engine's model; None: it is not on this machine.
+
+    A server may name a path of another machine. Then it is the directory that its tokenizer was loaded from here
+    (`?tokenizer=PATH`), if it was one.
+    """
+    named = (engine.info.model, getattr(engine.tokenizer, "name_or_path", None))
+    return next((Path(name) for name in named if name and Path(name).is_dir()), None)
 
 
 TOKENS_A_ROW = 32

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from espalier.solver.core.candidate import Candidate
     from espalier.solver.core.events import Observer, SolveEvent
-    from espalier.solver.core.generation import Generation
+    from espalier.solver.core.generation import Generation, generation_of
     from espalier.solver.core.loop import Solver
     from espalier.solver.core.policies import Adaptive, BestOfK, Greedy, Refine
     from espalier.solver.core.policy import Budget, Policy
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _WHERE = {
     "Candidate": "core.candidate",
     **dict.fromkeys(("Observer", "SolveEvent"), "core.events"),
-    "Generation": "core.generation",
+    **dict.fromkeys(("Generation", "generation_of"), "core.generation"),
     "Solver": "core.loop",
     **dict.fromkeys(("Adaptive", "BestOfK", "Greedy", "Refine"), "core.policies"),
     **dict.fromkeys(("Budget", "Policy"), "core.policy"),
@@ -54,6 +54,7 @@ __all__ = [
     "Solver",
     "Spent",
     "TraceWriter",
+    "generation_of",
     "read_problem_file",
     "templates_of",
 ]

@@ -103,12 +103,31 @@ def test_results_of_another_evaluation_are_refused(tmp_path: Path) -> None:
     ResultFile(path, PLAN)
     with pytest.raises(ValueError, match=r"seed is 0 there and 1 here"):
         ResultFile(path, replace(PLAN, seed=1))
+    with pytest.raises(ValueError, match=r"max_branch_tokens is None there and 400 here"):
+        ResultFile(path, replace(PLAN, max_branch_tokens=400))
     path.write_text("hello\n")
     with pytest.raises(ValueError, match="not the output of an evaluation"):
         ResultFile(path, PLAN)
     path.write_text(json.dumps({"plan": "x"}) + "\n")
     with pytest.raises(ValueError, match="not the output of an evaluation"):
         ResultFile(path, PLAN)
+
+
+def test_results_that_do_not_name_limits_yet_were_made_with_the_usual_ones(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    older = {
+        "tasks": ["t"],
+        "problems": 3,
+        "samples": 2,
+        "seed": 0,
+        "temperature": 1.0,
+        "max_tokens": 100,
+        "model": "scripted",
+    }
+    path.write_text(json.dumps({"plan": older}) + "\n")
+    assert ResultFile(path, PLAN).done == {}
+    with pytest.raises(ValueError, match=r"max_plans is 8 there and 4 here"):
+        ResultFile(path, replace(PLAN, max_plans=4))
 
 
 def test_accuracy_is_the_mean_over_problems_and_leaves_out_what_is_undecided() -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from espalier.runtime.engine import Limits
 from espalier.solver.core.evaluate import EvaluationPlan, evaluate
+from espalier.solver.core.generation import Generation
 from espalier.solver.core.loop import Solver
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.responses import ResponseFile, Sampling, read
@@ -19,6 +21,7 @@ from tests.solver.scripted import FAIL, PASS, ScriptedEngine, ScriptedJudge, box
 PROBLEM = Problem("p", "What is 6 times 7?", ReferenceCheck("42"))
 PLAN = EvaluationPlan(("t",), 3, 2, 0, 1.0, 100, "scripted")
 SAMPLING = Sampling("scripted", 0, 1.0, 100)
+GENERATION = Generation(limits=Limits(max_tokens=100))
 PROBLEMS = {"t": [replace(PROBLEM, id=str(number)) for number in range(3)]}
 
 
@@ -64,8 +67,22 @@ def test_responses_made_otherwise_are_refused_by_name(tmp_path: Path) -> None:
     assert ResponseFile(path, replace(SAMPLING, model="copied elsewhere")).sampling == SAMPLING
     with pytest.raises(ValueError, match="made with seed 0, not 1"):
         ResponseFile(path, replace(SAMPLING, seed=1))
-    with pytest.raises(ValueError, match="made with constrained False, not True"):
-        ResponseFile(path, replace(SAMPLING, constrained=True))
+    for name, theirs, ours in (
+        ("constrained", False, True),
+        ("max_plans", 8, 4),
+        ("max_depth", 5, 1),
+        ("max_branch_tokens", None, 400),
+    ):
+        with pytest.raises(ValueError, match=f"made with {name} {theirs}, not {ours}"):
+            ResponseFile(path, replace(SAMPLING, **{name: ours}))
+
+
+def test_a_file_that_does_not_name_limits_yet_was_made_with_the_usual_ones(tmp_path: Path) -> None:
+    path = tmp_path / "responses.jsonl"
+    path.write_text('{"sampling": {"model": "scripted", "seed": 0, "temperature": 1.0, "max_tokens": 100}}\n')
+    assert ResponseFile(path, SAMPLING).sampling == Sampling.of("scripted", GENERATION, 0, 1.0) == SAMPLING
+    with pytest.raises(ValueError, match="made with max_plans 8, not 4"):
+        ResponseFile(path, replace(SAMPLING, max_plans=4))
 
 
 @pytest.mark.parametrize(

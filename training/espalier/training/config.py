@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from espalier.runtime.defaults import DecodingDefaults
 from espalier.runtime.engine import Limits, Mode
-from espalier.runtime.grammar import GrammarLimits
 
 STRICT = ConfigDict(extra="forbid", strict=True)
 """How a file of settings is read: unknown settings are refused, and nothing is converted."""
@@ -282,7 +282,15 @@ class RolloutConfig:
     ahead: bool = False
 
     def __post_init__(self) -> None:
-        least_of = {"prompts": 1, "samples": 2, "max_tokens": 1, "max_plans": 1, "max_depth": 1, "rejoins": 0}
+        least_of = {
+            "prompts": 1,
+            "samples": 2,
+            "max_tokens": 1,
+            "max_branch_tokens": 0,
+            "max_plans": 1,
+            "max_depth": 1,
+            "rejoins": 0,
+        }
         for name, least in least_of.items():
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
@@ -292,10 +300,14 @@ class RolloutConfig:
             raise ConfigError('constrained: sequential responses cannot be; write mode = "parallel"')
 
     @property
+    def decoding(self) -> DecodingDefaults:
+        """How the model is to be decoded when it is served."""
+        return DecodingDefaults(self.constrained, self.max_plans, self.max_depth, self.max_branch_tokens or None)
+
+    @property
     def limits(self) -> Limits:
         """As engines take them."""
-        grammar = GrammarLimits(max_plans=self.max_plans, max_depth=self.max_depth)
-        return Limits(max_tokens=self.max_tokens, max_branch_tokens=self.max_branch_tokens or None, grammar=grammar)
+        return self.decoding.limits(self.max_tokens)
 
 
 @dataclass(frozen=True, slots=True)

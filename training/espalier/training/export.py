@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
+from espalier.runtime.defaults import DECODING_FILE, DecodingDefaults
 from espalier.runtime.prompt import CHAT_TEMPLATE_KWARGS_FILE, INSTRUCTION_FILE
 from espalier.training.config import ConfigError
 from espalier.training.model.weights import full_weights, has_adapter, is_adapter, plain_name, save_adapter
@@ -40,20 +41,32 @@ KEPT_FILES = (INSTRUCTION_FILE, CHAT_TEMPLATE_KWARGS_FILE, "generation_config.js
 """What a model is prompted with and where it ends a turn: the same from stage to stage."""
 
 
-def finish(out: Path, network: Any, tokenizer: Any, initial: Path | None, group: TrainingGroup = ALONE) -> None:
+def finish(
+    out: Path,
+    network: Any,
+    tokenizer: Any,
+    initial: Path | None,
+    decoding: DecodingDefaults | None,
+    group: TrainingGroup = ALONE,
+) -> None:
     """Write what a run leaves: the model to `out/model`, and its adapter, if it has one, to `out/adapter`.
 
-    Instruction text, arguments of the chat template and generation config of the model in `initial` go along with both.
-    All processes must call it.
+    Instruction text, arguments of the chat template and generation config of the model in `initial` go along with both,
+    and so does `decoding`. All processes must call it.
     """
     if has_adapter(network):
         save_adapter(network, out / "adapter", str(initial))
     export(out / "model", network, tokenizer, group)
-    for folder in (out / "model", out / "adapter"):
-        if group.is_main and initial is not None and folder.is_dir():
+    if not group.is_main:
+        return
+    for folder in filter(Path.is_dir, (out / "model", out / "adapter")):
+        if initial is not None:
             for name in KEPT_FILES:
                 if (initial / name).is_file():
                     shutil.copyfile(initial / name, folder / name)
+        (folder / DECODING_FILE).unlink(missing_ok=True)  # of an earlier run
+        if decoding is not None:
+            decoding.save(folder)
 
 
 def export(

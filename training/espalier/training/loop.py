@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from espalier.runtime.defaults import DecodingDefaults
 from espalier.training.config import MetricsConfig
 from espalier.training.export import finish
 from espalier.training.run.checkpoint import Progress, has_checkpoint, restore, save
@@ -102,6 +103,7 @@ class Run:
         keep_checkpoints: How many of the latest are kept.
         record_every: Optimiser steps between two entries of the metrics.
         evaluate_every: Optimiser steps between two evaluations, one of them before the first step; 0: one at the end.
+        decoding: How the model is to be decoded when it is served; None: nothing is said of it.
     """
 
     out: Path
@@ -117,6 +119,7 @@ class Run:
     keep_checkpoints: int = 1
     record_every: int = 1
     evaluate_every: int = 0
+    decoding: DecodingDefaults | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -177,7 +180,7 @@ async def train(stepper: Stepper, trainer: Trainer, tokenizer: Any, run: Run) ->
                 break
         if done < 1.0:
             return False
-        finish(run.out, network, tokenizer, run.initial, group)
+        finish(run.out, network, tokenizer, run.initial, run.decoding, group)
     return True
 
 

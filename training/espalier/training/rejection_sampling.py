@@ -32,7 +32,7 @@ from espalier.training.run.deadline import Deadline
 from espalier.training.run.directory import prepare, write
 from espalier.training.run.distributed import ALONE, TrainingGroup
 from espalier.training.run.metrics import Report
-from espalier.training.sft import RECORD_EVERY, fit
+from espalier.training.sft import RECORD_EVERY, fit, passed_on
 
 ROUNDS = 4
 """How often the engine's rows are filled by the problems that are sampled side by side, and stored together."""
@@ -171,6 +171,7 @@ def train(
         resume=resumable(out),
         checkpoint_every=config.checkpoint_every,
         record_every=RECORD_EVERY,
+        decoding=passed_on(initial, examples),
     )
     return fit(network, tokenizer, source, config.trainer, config.batch_size, run)
 

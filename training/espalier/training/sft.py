@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from espalier.runtime.defaults import DecodingDefaults
 from espalier.runtime.prompt import PromptTemplate
 from espalier.training.config import ConfigError, SftConfig, TrainerConfig
 from espalier.training.data.example import TrainingExample
@@ -210,7 +211,8 @@ def fine_tune(
         return fitting
 
     held_out = examples_of(Path(config.held_out.file)) if config.held_out.file else []
-    source = ExampleSource(examples_of(data), config.trainer.sequence_length, config.seed, held_out)
+    examples = examples_of(data)
+    source = ExampleSource(examples, config.trainer.sequence_length, config.seed, held_out)
     run = Run(
         out,
         RunLength(steps=max(1, config.epochs * len(source) // config.batch_size)),
@@ -224,8 +226,18 @@ def fine_tune(
         checkpoint_every=config.checkpoint_every,
         record_every=RECORD_EVERY,
         evaluate_every=config.held_out.every,
+        decoding=passed_on(initial, examples),
     )
     return fit(load_network(initial, group.device), tokenizer, source, config.trainer, config.batch_size, run)
+
+
+def passed_on(initial: Path, examples: Sequence[TrainingExample]) -> DecodingDefaults | None:
+    """How a model is decoded that is fine-tuned on these: as the model it began from says, if they have blocks.
+
+    Raises:
+        ValueError: The directory of that model says it in a file that cannot be used.
+    """
+    return DecodingDefaults.stored(initial) if any(len(one.layout.branches) > 1 for one in examples) else None
 
 
 def left_out(examples: Sequence[TrainingExample], sequence_length: int) -> str:

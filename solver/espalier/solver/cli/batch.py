@@ -27,12 +27,12 @@ from espalier.common.cli import (
 )
 from espalier.common.files import replacing
 from espalier.common.terminal import printable
+from espalier.runtime.options import Constrained
 from espalier.solver.cli.options import (
     AllowEvicting,
     CalibrationFile,
     Certainty,
     Comparisons,
-    Constrained,
     EngineOption,
     GeneratedTests,
     Hints,
@@ -416,7 +416,7 @@ def worker(
     temperature: Temperatures = None,
     hint: Hints = None,
     max_tokens: MaxTokens = 4096,
-    constrained: Constrained = False,
+    constrained: Constrained = None,
     seconds: Annotated[float, typer.Option(help="Longest time of a solve.", min=0.001)] = 300.0,
     lease: Annotated[
         float, typer.Option(help="A job whose worker is silent for so many seconds goes to another.", min=0.1)
@@ -449,6 +449,7 @@ def worker(
         from espalier.common.logging import configure_logging
         from espalier.common.metrics import metrics_server
         from espalier.common.security import require_free
+        from espalier.runtime.defaults import DecodingOverrides
         from espalier.runtime.open import open_engine
         from espalier.solver.batch.config import QueueConfig
         from espalier.solver.batch.connection import check_eviction, connect, wait_out_outage
@@ -456,7 +457,7 @@ def worker(
         from espalier.solver.batch.keys import Keys
         from espalier.solver.batch.queue import JobQueue
         from espalier.solver.batch.run import run_worker
-        from espalier.solver.core.generation import Generation
+        from espalier.solver.core.generation import generation_of
         from espalier.solver.core.loop import Solver
         from espalier.solver.core.prompts import instruction_files, templates_of
         from espalier.solver.core.settings import ServerLimits
@@ -495,7 +496,7 @@ def worker(
                 await stack.enter_async_context(judging)
                 counted = SolverMetrics()
                 stack.enter_context(metrics_server(counted.registry, metrics))
-                generation = Generation(constrained=constrained)
+                generation = generation_of(opened, DecodingOverrides(constrained))
                 solver = Solver(opened, judging, templates_of(opened, instructions), generation, trusted)
                 handler = SolveJobHandler(SolveSession(solver, limits, counted, traces=traces))
                 await run_worker(

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from espalier.common.cli import Debug, Json, UsageError, errors
-from espalier.solver.cli.options import Constrained, EngineOption, Instruction, MaxTokens, Seed, chosen_seed
+from espalier.runtime.options import Constrained, MaxBranchTokens, MaxDepth, MaxPlans
+from espalier.solver.cli.options import EngineOption, Instruction, MaxTokens, Seed, chosen_seed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +34,10 @@ def evaluate(
     temperature: Annotated[float, typer.Option(min=0.0, help="Sampling temperature.")] = 1.0,
     seed: Seed = None,
     max_tokens: MaxTokens = 4096,
-    constrained: Constrained = False,
+    constrained: Constrained = None,
+    max_plans: MaxPlans = None,
+    max_depth: MaxDepth = None,
+    max_branch_tokens: MaxBranchTokens = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -60,6 +64,7 @@ def evaluate(
         from rich.console import Console
         from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
+        from espalier.runtime.defaults import DecodingOverrides
         from espalier.solver.cli.solve import solving_with
         from espalier.solver.core.evaluate import EvaluationPlan, ProblemSamples, ResultFile, summarise
         from espalier.solver.core.evaluate import evaluate as measure
@@ -71,15 +76,15 @@ def evaluate(
         problems = {name: fresh_problems(name, first, n) for name in names}
         screen = Console(stderr=True)
         instructions = instruction_files(model_instruction)
+        decoding = DecodingOverrides(constrained, max_plans, max_depth, max_branch_tokens)
 
         async def run() -> list[TaskScores]:
             asked = [problem for name in names for problem in problems[name]]
-            settings = (engine, instructions, max_tokens, constrained, screen)
+            settings = (engine, instructions, max_tokens, decoding, screen)
             async with solving_with(*settings, problems=asked) as solver:
-                model = solver.engine.info.model
-                plan = EvaluationPlan(names, n, max(sizes), first, temperature, max_tokens, model, constrained)
+                sampling = Sampling.of(solver.engine.info.model, solver.generation, first, temperature)
+                plan = EvaluationPlan(names, n, max(sizes), **asdict(sampling))
                 kept = ResultFile(output, plan) if output else None
-                sampling = Sampling(plan.model, first, temperature, max_tokens, constrained)
                 drawn = ResponseFile(responses, sampling) if responses else None
                 done = kept.done if kept else {}
                 columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())

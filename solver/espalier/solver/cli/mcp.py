@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from espalier.common.cli import Debug, UsageError, errors
+from espalier.runtime.options import Constrained
 from espalier.solver.cli.options import (
     EngineOption,
     Instruction,
@@ -37,6 +38,7 @@ def mcp(
         typer.Option(metavar="HOST:PORT", help="Speak streamable HTTP there (/mcp), not standard input and output."),
     ] = None,
     max_tokens: MaxTokens = 4096,
+    constrained: Constrained = None,
     seconds: Annotated[float, typer.Option(help="Longest time of a solve.", min=0.001)] = 300.0,
     verifiers: Verifiers = None,
     only: OnlyVerifiers = None,
@@ -65,7 +67,9 @@ def mcp(
 
         @asynccontextmanager
         async def tools() -> AsyncIterator[Tools]:
+            from espalier.runtime.defaults import DecodingOverrides
             from espalier.runtime.open import open_engine
+            from espalier.solver.core.generation import generation_of
             from espalier.solver.core.loop import Solver
             from espalier.solver.core.prompts import templates_of
             from espalier.solver.mcp.server import Tools
@@ -80,7 +84,8 @@ def mcp(
                 solver = None
                 if not without_solve:
                     opened = await stack.enter_async_context(open_engine(engine))
-                    solver = Solver(opened, judges, templates_of(opened, instructions))
+                    generation = generation_of(opened, DecodingOverrides(constrained))
+                    solver = Solver(opened, judges, templates_of(opened, instructions), generation)
                 yield Tools(judges, solver, programs, limits)
 
         here = not verifiers and (only is None or "code" in only)

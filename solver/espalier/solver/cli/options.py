@@ -34,10 +34,6 @@ Hints = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(help="Repeats a run; a new one is drawn and printed otherwise.", min=0)]
 MaxTokens = Annotated[int, typer.Option("--max-tokens", min=1, help="New tokens of one response, all its branches.")]
-Constrained = Annotated[
-    bool,
-    typer.Option("--constrained", help="Keep responses to the grammar of parallel reasoning: none is malformed."),
-]
 Verifiers = Annotated[
     list[str] | None,
     typer.Option(metavar="HOST:PORT", help="Verify on this server instead of in this process; repeat for several."),

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from espalier.common.cli import Debug, UsageError, errors
+from espalier.runtime.options import Constrained
 from espalier.solver.cli.options import (
     AllowEvicting,
     CalibrationFile,
     Certainty,
-    Constrained,
     EngineOption,
     Hints,
     Instruction,
@@ -34,6 +34,7 @@ from espalier.solver.cli.options import (
 if TYPE_CHECKING:
     from espalier.common.grpc_server import Listening
     from espalier.common.security import ServerSecurity
+    from espalier.runtime.defaults import DecodingOverrides
     from espalier.solver.batch.webhooks import WebhookSettings
     from espalier.solver.core.selection import Trust
     from espalier.solver.core.settings import ServerLimits
@@ -105,7 +106,7 @@ def serve(
     temperature: Temperatures = None,
     hint: Hints = None,
     max_tokens: MaxTokens = 4096,
-    constrained: Constrained = False,
+    constrained: Constrained = None,
     seconds: Annotated[float, typer.Option(help="Longest time of a solve.", min=0.001)] = 300.0,
     max_solves: Annotated[int, typer.Option(help="Solves at once.", min=1)] = 8,
     max_waiting: Annotated[
@@ -154,6 +155,7 @@ def serve(
         from espalier.common.grpc_server import serve as until_signalled
         from espalier.common.logging import configure_logging
         from espalier.common.security import ServerSecurity, read_token, require_free
+        from espalier.runtime.defaults import DecodingOverrides
         from espalier.solver.core.prompts import instruction_files
         from espalier.solver.core.settings import ServerLimits
         from espalier.solver.session.spans import export
@@ -166,7 +168,7 @@ def serve(
         serving = _Serving(
             engine=engine,
             instructions=instruction_files(model_instruction),
-            constrained=constrained,
+            decoding=DecodingOverrides(constrained),
             limits=ServerLimits(
                 policy=policy,
                 policy_settings=diversity(temperature, hint),
@@ -226,7 +228,7 @@ class _Serving:
 
     engine: str
     instructions: Mapping[Way, Path]
-    constrained: bool
+    decoding: DecodingOverrides
     limits: ServerLimits
     listening: Listening
     security: ServerSecurity
@@ -247,7 +249,7 @@ class _Serving:
     async def server(self) -> AsyncIterator[SolverServer]:
         """A server, not started yet, over an engine and verifiers that are closed at the end."""
         from espalier.runtime.open import open_engine
-        from espalier.solver.core.generation import Generation
+        from espalier.solver.core.generation import generation_of
         from espalier.solver.core.loop import Solver
         from espalier.solver.core.prompts import templates_of
         from espalier.solver.service.queue_access import QueueAccess
@@ -278,7 +280,7 @@ class _Serving:
                     await access.queue()
             await stack.enter_async_context(self.verifiers)
             engine = await stack.enter_async_context(open_engine(self.engine))
-            generation = Generation(constrained=self.constrained)
+            generation = generation_of(engine, self.decoding)
             solver = Solver(engine, self.verifiers, templates_of(engine, self.instructions), generation, self.trust)
             admission = Admission(self.slots, self.places)
             live_solves = LiveSolves() if self.ui else None

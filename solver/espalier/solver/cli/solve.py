@@ -26,11 +26,11 @@ from espalier.common.cli import (
     require_directory_of,
     say,
 )
+from espalier.runtime.options import Constrained, MaxBranchTokens, MaxDepth, MaxPlans
 from espalier.solver.cli.options import (
     CalibrationFile,
     Certainty,
     Comparisons,
-    Constrained,
     EngineOption,
     GeneratedTests,
     Hints,
@@ -51,6 +51,7 @@ from espalier.solver.cli.options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from espalier.runtime.defaults import DecodingOverrides
     from espalier.solver.core.events import Observer
     from espalier.solver.core.loop import Solver
     from espalier.solver.core.policy import Budget, Policy
@@ -91,7 +92,10 @@ def solve(
     hint: Hints = None,
     seed: Seed = None,
     max_tokens: MaxTokens = 4096,
-    constrained: Constrained = False,
+    constrained: Constrained = None,
+    max_plans: MaxPlans = None,
+    max_depth: MaxDepth = None,
+    max_branch_tokens: MaxBranchTokens = None,
     tokens: Annotated[int | None, typer.Option(help="New tokens of all candidates together.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Wall time for each problem.")] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds of candidates.")] = None,
@@ -122,6 +126,7 @@ def solve(
     espalier solve --check patch:check.json --report report.md - < issue.txt > fix.diff
     """
     with errors(debug):
+        from espalier.runtime.defaults import DecodingOverrides
         from espalier.solver.core.policies import policy as named
         from espalier.solver.core.policy import Budget, BudgetError
         from espalier.solver.core.problem import Problem, lines_of, read_problems, recognised
@@ -170,7 +175,7 @@ def solve(
                 engine,
                 instruction_files(model_instruction),
                 max_tokens,
-                constrained,
+                DecodingOverrides(constrained, max_plans, max_depth, max_branch_tokens),
                 chosen,
                 budget,
                 first,
@@ -210,7 +215,7 @@ async def solving_with(
     engine: str,
     instructions: Mapping[Way, Path],
     max_tokens: int,
-    constrained: bool,
+    decoding: DecodingOverrides,
     console: Console | None = None,
     trusted: Trust | None = None,
     problems: Sequence[Problem] = (),
@@ -220,9 +225,8 @@ async def solving_with(
     Raises:
         FieldError: One of the problems has a check that no answer could ever pass; no model has been loaded.
     """
-    from espalier.runtime.engine import Limits
     from espalier.runtime.open import open_engine
-    from espalier.solver.core.generation import Generation
+    from espalier.solver.core.generation import generation_of
     from espalier.solver.core.loop import Solver
     from espalier.solver.core.prompts import templates_of
     from espalier.solver.core.selection import Trust
@@ -234,7 +238,7 @@ async def solving_with(
         await validate_problems(verifiers, problems)
         with console.status("Loading the model") if console else nullcontext():
             opened = await stack.enter_async_context(open_engine(engine))
-        generation = Generation(limits=Limits(max_tokens=max_tokens), constrained=constrained)
+        generation = generation_of(opened, decoding, max_tokens)
         yield Solver(opened, verifiers, templates_of(opened, instructions), generation, trusted or Trust())
 
 
@@ -245,7 +249,7 @@ class _Run:
     engine: str
     instructions: Mapping[Way, Path]
     max_tokens: int
-    constrained: bool
+    decoding: DecodingOverrides
     policy: Policy
     budget: Budget
     seed: int
@@ -263,7 +267,7 @@ class _Run:
         from espalier.solver.core.report import usage_line, verdict_line
 
         screen = Console(stderr=True, quiet=self.as_json and not sys.stderr.isatty())
-        settings = (self.engine, self.instructions, self.max_tokens, self.constrained, screen, self.trusted, [problem])
+        settings = (self.engine, self.instructions, self.max_tokens, self.decoding, screen, self.trusted, [problem])
         async with solving_with(*settings) as solver:
             with view(screen) as observer:
                 solve_id = new_solve_id()
@@ -302,7 +306,7 @@ class _Run:
 
         screen = Console(stderr=True)
         columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-        settings = (self.engine, self.instructions, self.max_tokens, self.constrained, screen, self.trusted, problems)
+        settings = (self.engine, self.instructions, self.max_tokens, self.decoding, screen, self.trusted, problems)
         async with solving_with(*settings) as solver:
             free = asyncio.Semaphore(PROBLEMS_AT_ONCE)
             with Progress(*columns, console=screen, disable=not screen.is_terminal) as progress:

@@ -27,6 +27,8 @@ RESPONSES_AT_ONCE = 64
 class EvaluationPlan:
     """What is measured; results of different plans cannot be mixed in one file.
 
+    Defaults are what files were made with that do not name the field yet.
+
     Attributes:
         tasks: Names of tasks.
         problems: Of each task.
@@ -36,6 +38,9 @@ class EvaluationPlan:
         max_tokens: Of one response.
         model: As the engine names it.
         constrained: Whether responses are kept to the grammar.
+        max_plans: Of a block.
+        max_depth: Of blocks inside one another.
+        max_branch_tokens: Of one step; None: no such limit.
     """
 
     tasks: tuple[str, ...]
@@ -46,6 +51,9 @@ class EvaluationPlan:
     max_tokens: int
     model: str
     constrained: bool = False
+    max_plans: int = 8
+    max_depth: int = 5
+    max_branch_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +175,8 @@ class ResultFile:
             path.write_text(header + "\n", encoding="utf-8")
             return
         kept = whole_lines(path)
-        if not kept or kept[0] != header:
-            raise ValueError(f"{path} {_difference(kept[:1], plan)}; give another --output")
+        if difference := _difference(kept[:1], plan):
+            raise ValueError(f"{path} {difference}; give another --output")
         for number, line in enumerate(kept[1:], start=2):
             try:
                 one = _measured(json.loads(line))
@@ -243,11 +251,12 @@ def _measured(value: Mapping[str, Any]) -> ProblemSamples:
 
 
 def _difference(header: Iterable[str], plan: EvaluationPlan) -> str:
-    """In what a file's plan differs from this one."""
+    """In what a file's plan differs from this one; empty if it does not."""
     try:
-        theirs = json.loads(next(iter(header)))["plan"]
-        ours = json.loads(json.dumps(asdict(plan)))
-        name = next(name for name in ours if theirs.get(name) != ours[name])
-    except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
+        stored = json.loads(next(iter(header)))["plan"]
+        theirs = asdict(EvaluationPlan(**{**stored, "tasks": tuple(stored["tasks"])}))
+    except (ValueError, KeyError, TypeError, StopIteration):
         return "is not the output of an evaluation"
-    return f"holds another evaluation ({name} is {theirs.get(name)!r} there and {ours[name]!r} here)"
+    ours = asdict(plan)
+    name = next((name for name in ours if theirs[name] != ours[name]), None)
+    return f"holds another evaluation ({name} is {theirs[name]!r} there and {ours[name]!r} here)" if name else ""

@@ -6,7 +6,9 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
-from espalier.runtime.engine import EngineInfo, Event, GenerateRequest, Limits, Mode, Rollout, SamplingParams
+from espalier.runtime.defaults import DecodingOverrides
+from espalier.runtime.engine import Engine, EngineInfo, Event, GenerateRequest, Limits, Mode, Rollout, SamplingParams
+from espalier.runtime.open import decoding_defaults_of
 from espalier.solver.core.candidate import Spec
 
 
@@ -54,6 +56,28 @@ class Generation:
             given=given,
             constrained=self.constrained and mode is Mode.PARALLEL,
         )
+
+
+def generation_of(
+    engine: Engine,
+    overrides: DecodingOverrides = DecodingOverrides(),
+    max_tokens: int = Limits().max_tokens,
+    mode: Mode = Mode.PARALLEL,
+) -> Generation:
+    """How an engine's model is to generate: as it was trained to be decoded, unless a caller says otherwise.
+
+    Args:
+        engine: Whose model.
+        overrides: What the caller says.
+        max_tokens: New tokens of a response.
+        mode: See :attr:`Generation.mode`.
+
+    Raises:
+        ValueError: The model's directory says it in a file that cannot be used; the message names file and field.
+        OSError: That file cannot be read.
+    """
+    decoding = overrides.on(decoding_defaults_of(engine))
+    return Generation(limits=decoding.limits(max_tokens), mode=mode, constrained=decoding.constrained)
 
 
 @asynccontextmanager

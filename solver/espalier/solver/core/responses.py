@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from espalier.common.files import drop_cut_line, whole_lines
 from espalier.runtime.engine import FinishReason, Usage
 from espalier.solver.core.candidate import BranchAnswer, Candidate, Spec
+from espalier.solver.core.generation import Generation
 
 Key = tuple[str, str, int]
 """Task, problem and number of the sample."""
@@ -20,12 +21,17 @@ Key = tuple[str, str, int]
 class Sampling:
     """How all responses of a file were made; responses made otherwise do not belong into it.
 
+    Defaults are what files were made with that do not name the field yet.
+
     Attributes:
         model: As the engine named it.
         seed: Of problems and sampling.
         temperature: Of sampling.
         max_tokens: Of one response.
         constrained: Whether responses were kept to the grammar.
+        max_plans: Of a block.
+        max_depth: Of blocks inside one another.
+        max_branch_tokens: Of one step; None: no such limit.
     """
 
     model: str
@@ -33,6 +39,24 @@ class Sampling:
     temperature: float
     max_tokens: int
     constrained: bool = False
+    max_plans: int = 8
+    max_depth: int = 5
+    max_branch_tokens: int | None = None
+
+    @classmethod
+    def of(cls, model: str, generation: Generation, seed: int, temperature: float) -> Self:
+        """Of responses that a model generates this way."""
+        limits = generation.limits
+        return cls(
+            model,
+            seed,
+            temperature,
+            limits.max_tokens,
+            generation.constrained,
+            limits.grammar.max_plans,
+            limits.grammar.max_depth,
+            limits.max_branch_tokens,
+        )
 
 
 class ResponseFile:
@@ -54,7 +78,7 @@ class ResponseFile:
             path.write_text(json.dumps({"sampling": asdict(sampling)}) + "\n", encoding="utf-8")
             return
         self.sampling, found = read(path)
-        for name in ("seed", "temperature", "max_tokens", "constrained"):
+        for name in (field.name for field in fields(sampling) if field.name != "model"):
             theirs, ours = getattr(self.sampling, name), getattr(sampling, name)
             if theirs != ours:
                 raise ValueError(f"{path} holds responses made with {name} {theirs}, not {ours}; give another file")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import aclosing
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 
 from espalier.common.distribution import install
@@ -60,24 +61,25 @@ def engine(setting: str) -> Finding:
 
 
 async def _decode(setting: str) -> tuple[int, float, str]:
-    """New tokens, seconds for them, and the model."""
-    from espalier.runtime.engine import Finished, FinishReason, GenerateRequest, Limits, Mode
-    from espalier.runtime.open import open_engine, template_of
+    """New tokens, seconds for them, and the model with the limits that it was trained with."""
+    from espalier.runtime.engine import Finished, FinishReason
+    from espalier.runtime.open import decoding_defaults_of, open_engine, template_of
+    from espalier.solver.core.candidate import Spec
+    from espalier.solver.core.generation import generation_of
 
     async with open_engine(setting) as opened:
-        request = GenerateRequest(
-            request_id="doctor",
-            prompt=template_of(opened, None).encode(opened.tokenizer, "What is 1 + 1?"),
-            limits=Limits(max_tokens=TOKENS),
-            mode=Mode.PARALLEL if opened.info.parallel else Mode.SEQUENTIAL,
-        )
+        prompt = template_of(opened, None).encode(opened.tokenizer, "What is 1 + 1?")
+        spec = Spec(0, 0, seed=0, temperature=1.0)
+        request = generation_of(opened, max_tokens=TOKENS).request("doctor", prompt, spec, opened.info)
+        decoding = asdict(decoding_defaults_of(opened)) if opened.info.parallel else {}
+        model = ", ".join([opened.info.model, *(f"{name} {value}" for name, value in decoding.items())])
         begun = time.perf_counter()
         async with aclosing(opened.generate(request)) as events:  # type: ignore[type-var]
             async for event in events:
                 if isinstance(event, Finished):
                     if event.reason is FinishReason.ERROR:
                         raise RuntimeError(event.detail or "the engine failed and did not say why")
-                    return event.usage.new_tokens, time.perf_counter() - begun, opened.info.model
+                    return event.usage.new_tokens, time.perf_counter() - begun, model
     raise RuntimeError("the engine ended its answer without saying so")
 
 

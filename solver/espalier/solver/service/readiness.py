@@ -6,7 +6,8 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 
-from espalier.runtime.engine import Finished, FinishReason, GenerateRequest, Limits, Mode
+from espalier.runtime.engine import Finished, FinishReason
+from espalier.solver.core.candidate import Spec
 from espalier.solver.core.generation import closing
 from espalier.solver.core.loop import Solver
 from espalier.verifiers.verifier import VerifierInfo
@@ -48,12 +49,9 @@ class Readiness:
         """Generate a few tokens; what went wrong, empty when nothing did."""
         engine = self._solver.engine
         try:
-            request = GenerateRequest(
-                request_id=f"probe-{uuid.uuid4().hex[:12]}",
-                prompt=self._solver.templates.words.encode(engine.tokenizer, "What is 1 + 1?"),
-                limits=Limits(max_tokens=WARM_UP_TOKENS),
-                mode=Mode.PARALLEL if engine.info.parallel else Mode.SEQUENTIAL,
-            )
+            prompt = self._solver.templates.words.encode(engine.tokenizer, "What is 1 + 1?")
+            generation, spec = self._solver.within(WARM_UP_TOKENS).generation, Spec(0, 0, seed=0, temperature=1.0)
+            request = generation.request(f"probe-{uuid.uuid4().hex[:12]}", prompt, spec, engine.info)
             async with asyncio.timeout(PROBE_SECONDS), closing(engine.generate(request)) as events:
                 async for event in events:
                     if isinstance(event, Finished) and event.reason is FinishReason.ERROR:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from espalier.common.cli import Debug, errors
+from espalier.runtime.options import Constrained, MaxBranchTokens, MaxDepth, MaxPlans
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -173,9 +174,10 @@ def sample(
     temperature: Annotated[float, typer.Option(min=0.0, help="Sampling temperature.")] = 1.0,
     max_tokens: Annotated[int, typer.Option(min=1, help="New tokens of a response.")] = 1024,
     mode: Annotated[str, typer.Option(help="parallel, or sequential.")] = "parallel",
-    constrained: Annotated[
-        bool, typer.Option("--constrained", help="Keep parallel responses to the grammar: none is malformed.")
-    ] = False,
+    constrained: Constrained = None,
+    max_plans: MaxPlans = None,
+    max_depth: MaxDepth = None,
+    max_branch_tokens: MaxBranchTokens = None,
     instruction: Annotated[
         list[str] | None,
         typer.Option(
@@ -197,9 +199,10 @@ def sample(
     espalier data sample gsm8k-train.jsonl --engine sglang://127.0.0.1:30000 --k 8 --responses samples.jsonl
     """
     with errors(debug):
-        from espalier.runtime.engine import Limits, Mode
+        from espalier.runtime.defaults import DecodingOverrides
+        from espalier.runtime.engine import Mode
         from espalier.runtime.open import open_engine
-        from espalier.solver.core.generation import Generation
+        from espalier.solver.core.generation import generation_of
         from espalier.solver.core.prompts import instruction_files, templates_of
         from espalier.solver.core.responses import ResponseFile, Sampling
         from espalier.solver.core.ways import ways_of
@@ -209,12 +212,14 @@ def sample(
         instructions = instruction_files(instruction, "--instruction")
         gone = ways_of(name.strip() for name in ways.split(",")) if ways else ()
         chosen = _read(problems)[first : None if limit is None else first + limit]
-        generation = Generation(limits=Limits(max_tokens=max_tokens), mode=Mode(mode), constrained=constrained)
+        decoding = DecodingOverrides(constrained, max_plans, max_depth, max_branch_tokens)
+        decoded = Mode(mode)
         report = _Report()
 
         async def run() -> int:
             async with open_engine(engine) as opened:
-                kept = ResponseFile(responses, Sampling(opened.info.model, seed, temperature, max_tokens, constrained))
+                generation = generation_of(opened, decoding, max_tokens, decoded)
+                kept = ResponseFile(responses, Sampling.of(opened.info.model, generation, seed, temperature))
                 draws = Draws(k, seed, temperature, at_once, gone)
                 templates = templates_of(opened, instructions)
                 await sampled(opened, templates, generation, chosen, draws, kept, report.progress)

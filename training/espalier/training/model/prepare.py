@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from tokenizers import AddedToken, Tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
+from espalier.runtime.defaults import DecodingDefaults
 from espalier.runtime.engine import EngineError, Event, Finished, GenerateRequest, Limits, Mode, Rollout, SamplingParams
 from espalier.runtime.grammar import EIGHT_TAGS, TagError, Vocabulary
 from espalier.runtime.local.engine import LocalConfig, LocalEngine
@@ -94,8 +95,8 @@ def prepare(source: str, out: Path, template: PromptTemplate | None = None, tell
 def apply(adapters: Sequence[Path], base: str, out: Path, tell: Tell = lambda text: None) -> Prepared:
     """Prepare a base model and merge adapters (as `peft` stores them) into it, one after the other.
 
-    After each the weights are rounded to bfloat16, as the stage that trained the next one found them. Instruction text
-    and arguments of the chat template are those beside the last adapter.
+    After each the weights are rounded to bfloat16, as the stage that trained the next one found them. Instruction text,
+    arguments of the chat template and limits of decoding are those beside the last adapter.
 
     Raises:
         PrepareError: As :func:`prepare`; or the adapter does not fit the base.
@@ -108,6 +109,7 @@ def apply(adapters: Sequence[Path], base: str, out: Path, tell: Tell = lambda te
             raise PrepareError(f"{adapter} holds no adapter: adapter_config.json is missing")
     if (out / "config.json").exists():
         raise PrepareError(f"--out {out} holds a model already; give another folder")
+    found, decoding = PromptTemplate.load(adapters[-1]), DecodingDefaults.stored(adapters[-1])
     tell(f"loading {base}")
     model, tokenizer = load(base)
     unused = add_tags(model, tokenizer)
@@ -117,8 +119,10 @@ def apply(adapters: Sequence[Path], base: str, out: Path, tell: Tell = lambda te
             model = PeftModel.from_pretrained(model.float(), str(adapter)).merge_and_unload().to(torch.bfloat16)
         except (RuntimeError, ValueError, OSError, SafetensorError) as error:
             raise PrepareError(f"{adapter} does not fit {base}: {_first_line(error)}") from error
-    found = PromptTemplate.load(adapters[-1])
-    return write(model, tokenizer, out, None if found == PromptTemplate() else found, tell, unused)
+    made = write(model, tokenizer, out, None if found == PromptTemplate() else found, tell, unused)
+    if decoding is not None:
+        decoding.save(out)
+    return made
 
 
 def load(source: str) -> tuple[Any, Any]:

@@ -14,14 +14,13 @@ import torch
 
 from espalier.common.files import whole_lines
 from espalier.solver.core.problem import Problem
-from espalier.training.config import RlConfig
 from espalier.training.export import finish
+from espalier.training.loop import Run
 from espalier.training.rl.credit import TokenCredit
 from espalier.training.rl.judged import JudgedRollout
 from espalier.training.rl.measure import measure, summarise
 from espalier.training.rl.rollout import Collector
 from espalier.training.run.directory import write
-from espalier.training.run.distributed import TrainingGroup
 
 ROLLOUTS = "rollouts.jsonl"
 BEST = "best"
@@ -96,37 +95,32 @@ async def held_out_entry(collector: Collector, problems: Sequence[Problem], samp
     }
 
 
-def keep_best(
-    out: Path, accuracy: float | None, step: int, network: Any, tokenizer: Any, initial: Path, group: TrainingGroup
-) -> None:
+def keep_best(run: Run, accuracy: float | None, step: int, network: Any, tokenizer: Any) -> None:
     """Export the model to `best` if it is better than the one there. All processes must call it.
 
     Args:
-        out: The run's folder.
+        run: The run.
         accuracy: What the main process has measured; others give None.
         step: Steps behind the run.
         network: The trained model.
         tokenizer: The tokenizer to store beside it.
-        initial: Folder of the model that training began with.
-        group: The processes of the run.
     """
-    record = out / BEST / "held-out.json"
+    group, record = run.group, run.out / BEST / "held-out.json"
     known = json.loads(record.read_text(encoding="utf-8"))["accuracy"] if group.is_main and record.exists() else -1.0
     better = group.maximum(torch.tensor(int(accuracy is not None and accuracy > known))).item()
     if better:
-        finish(out / BEST, network, tokenizer, initial, group)
+        finish(run.out / BEST, network, tokenizer, run.initial, run.decoding, group)
         if group.is_main:
             write(record, json.dumps({"step": step, "accuracy": accuracy}) + "\n")
 
 
-def export_step(
-    config: RlConfig, out: Path, step: int, network: Any, tokenizer: Any, initial: Path, group: TrainingGroup
-) -> None:
+def export_step(run: Run, step: int, network: Any, tokenizer: Any) -> None:
     """Export the model to `steps/STEP`, and delete those of checkpoints that are not kept.
 
     All processes must call it.
     """
-    finish(out / STEPS / f"{step:06d}", network, tokenizer, initial, group)
-    if group.is_main:
-        for path in sorted((out / STEPS).iterdir())[: -config.keep_checkpoints]:
+    steps = run.out / STEPS
+    finish(steps / f"{step:06d}", network, tokenizer, run.initial, run.decoding, run.group)
+    if run.group.is_main:
+        for path in sorted(steps.iterdir())[: -run.keep_checkpoints]:
             shutil.rmtree(path, ignore_errors=True)

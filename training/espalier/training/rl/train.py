@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from espalier.runtime.constraint import Constraint
+from espalier.runtime.engine import Mode
 from espalier.solver.core.problem import Problem
 from espalier.training.config import ConfigError, RlConfig
 from espalier.training.data.problems import held_out_problems, stream
@@ -148,6 +149,7 @@ async def _train(
             checkpoint_every=config.checkpoint_every,
             keep_checkpoints=config.keep_checkpoints,
             evaluate_every=config.held_out.every,
+            decoding=rollout.decoding if rollout.mode is Mode.PARALLEL else None,
         )
         stepper = ReinforcementStepper(
             config=config,
@@ -156,7 +158,6 @@ async def _train(
             collector=collector,
             draw=BatchSampler(config, method, judging, problems, group),
             held_out=held_out,
-            initial=initial,
             tokenizer=tokenizer,
             notes=notes,
         )
@@ -205,7 +206,6 @@ class ReinforcementStepper:
         collector: Has responses to held-out problems judged.
         draw: Makes a batch from its number.
         held_out: Problems to measure on; empty: nothing is measured.
-        initial: Model directory that the run began from.
         tokenizer: Of the model.
         notes: Where engine and verifiers say that they are away.
     """
@@ -216,7 +216,6 @@ class ReinforcementStepper:
     collector: Collector
     draw: BatchSampler
     held_out: Sequence[Problem]
-    initial: Path
     tokenizer: Any
     notes: Notes
     _record: Report = print
@@ -269,8 +268,7 @@ class ReinforcementStepper:
     def saved(self, step: int) -> None:
         """Export a model beside the checkpoint, if the settings ask for it."""
         if self.config.export_checkpoints:
-            run = self.run
-            export_step(self.config, run.out, step, self._network, self.tokenizer, self.initial, run.group)
+            export_step(self.run, step, self._network, self.tokenizer)
 
     async def evaluate(self, step: int) -> Mapping[str, Any]:
         """Measure on held-out problems and keep the best model; the main process measures, the others wait."""
@@ -281,7 +279,7 @@ class ReinforcementStepper:
             samples = self.config.held_out.samples
             found = await held_out_entry(self.collector, self.held_out, samples, self.config.seed)
         await asyncio.to_thread(run.group.barrier)
-        keep_best(run.out, found.get("accuracy"), step, self._network, self.tokenizer, self.initial, run.group)
+        keep_best(run, found.get("accuracy"), step, self._network, self.tokenizer)
         return {name: rounded(value) for name, value in found.items() if value is not None}
 
     @property
