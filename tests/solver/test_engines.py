@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,11 +13,11 @@ from espalier.runtime.local import SEEDLING
 from espalier.runtime.open import EngineSettingError, decoding_defaults_of, open_engine, template_of
 from espalier.runtime.prompt import PromptTemplate
 from tests.runtime.sglang_client.fake import FakeSglang, embedded
-from tests.solver.scripted import ScriptedEngine, ScriptedTokenizer
+from tests.solver.scripted import ScriptedEngine
 
 
-def named(model: Path, **settings: Any) -> ScriptedEngine:
-    return ScriptedEngine.of("", info=EngineInfo(str(model), 1024, parallel=True), **settings)
+def named(model: Path) -> ScriptedEngine:
+    return ScriptedEngine.of("", info=EngineInfo(str(model), 1024, parallel=True))
 
 
 async def test_a_directory_is_loaded_and_freed(random_model: Path) -> None:
@@ -94,17 +94,19 @@ def test_a_model_is_decoded_as_its_directory_says(tmp_path: Path) -> None:
         decoding_defaults_of(named(tmp_path))
 
 
-def test_a_servers_model_that_is_not_on_this_machine_has_the_directory_that_its_tokenizer_came_from(
+async def test_a_servers_model_that_is_not_on_this_machine_has_the_directory_that_its_tokenizer_came_from(
     tmp_path: Path,
 ) -> None:
-    """`sglang://HOST:PORT?tokenizer=PATH`"""
-    copied = ScriptedTokenizer()
-    copied.name_or_path = str(tmp_path)  # type: ignore[attr-defined]  # as tokenizers of transformers have it
+    for name in ("tokenizer.json", "tokenizer_config.json", "config.json"):
+        shutil.copyfile(SEEDLING / name, tmp_path / name)
     (tmp_path / "instruction.txt").write_text("Solve: {question}")
     DecodingDefaults(max_plans=4).save(tmp_path)
-    elsewhere = named(Path("/nowhere/model"), tokenizer=copied)
-    assert template_of(elsewhere, None) == PromptTemplate("Solve: {question}")
-    assert decoding_defaults_of(elsewhere) == DecodingDefaults(max_plans=4)
-    here = tmp_path / "here"
-    here.mkdir()
-    assert decoding_defaults_of(named(here, tokenizer=copied)) == DecodingDefaults()
+    for model, template, decoding in (
+        ("/nowhere/model", PromptTemplate("Solve: {question}"), DecodingDefaults(max_plans=4)),
+        (str(SEEDLING), PromptTemplate(), DecodingDefaults()),
+    ):
+        served = FakeSglang(embedded({}), model=model)
+        async with served.engine, served.serving():
+            setting = f"sglang://{served.url.removeprefix('http://')}?tokenizer={tmp_path}"
+            async with open_engine(setting) as engine:
+                assert (template_of(engine, None), decoding_defaults_of(engine)) == (template, decoding)
