@@ -225,8 +225,9 @@ async def _responses(ablation: Ablation, config: RlConfig, model: Path) -> list[
     tokenizer = PreTrainedTokenizerFast.from_pretrained(model)
     rollout = config.rollout
     network = load_network(model, CPU)
-    async with collector_for(config.service, network, tokenizer, model, rollout.mode, rollout.limits, print) as plain:
-        judging = replace(plain, constrained=rollout.constrained, judge_branches=rollout.mode is Mode.PARALLEL)
+    decoded = (rollout.mode, rollout.limits, print, rollout.constrained)
+    async with collector_for(config.service, network, tokenizer, model, *decoded) as plain:
+        judging = replace(plain, judge_branches=rollout.mode is Mode.PARALLEL)
         return await judging.collect(problems, ablation.samples, f"measure/{config.seed}")
 
 

@@ -186,9 +186,9 @@ class Pipeline:
         network = load_network(folder, self.device)
         decoding = DecodingDefaults.load(folder)
         limits = decoding.limits(evaluation.max_tokens)
-        opened = collector_for(self.config.service, network, tokenizer, folder, stage.mode, limits, self._tell)
-        async with opened as free:
-            collector = replace(free, constrained=decoding.constrained)
+        decoded = (stage.mode, limits, self._tell, decoding.constrained)
+        opened = collector_for(self.config.service, network, tokenizer, folder, *decoded)
+        async with opened as collector:
             for number, names in enumerate(together):
                 if all(name in results for name in names):
                     continue

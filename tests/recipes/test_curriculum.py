@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from espalier.runtime.defaults import DecodingDefaults
 from espalier.runtime.engine import Mode
 from espalier.training.config import ConfigError, load_as
 from espalier.training.rl.judged import JudgedRollout
@@ -183,9 +184,12 @@ def test_measuring_goes_on_where_it_was_and_asks_for_some_tasks_at_once(
     config: PipelineConfig, codec: Codec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     collector = FakeCollector(codec)
+    decoded: set[tuple[int, bool]] = set()
 
     @asynccontextmanager
-    async def opened(*_: Any) -> AsyncIterator[FakeCollector]:
+    async def opened(*arguments: Any) -> AsyncIterator[FakeCollector]:
+        *_, limits, _, constrained = arguments
+        decoded.add((limits.grammar.max_plans, constrained))
         yield collector
 
     class Hasty(Deadline):
@@ -213,6 +217,8 @@ def test_measuring_goes_on_where_it_was_and_asks_for_some_tasks_at_once(
 
         def _nothing(self, folder: Path) -> bool:
             (folder / "model").mkdir(parents=True, exist_ok=True)
+            if folder.name == "papo":
+                DecodingDefaults(constrained=True, max_plans=4).save(folder / "model")
             return True
 
     monkeypatch.setattr(curriculum, "collector_for", opened)
@@ -231,6 +237,7 @@ def test_measuring_goes_on_where_it_was_and_asks_for_some_tasks_at_once(
         done = list(collector.asked)
     together = [(("chain_sum", "gcd", "lcm"), 6, 0), (("products", "programming"), 4, 6)]
     assert collector.asked == 2 * together
+    assert decoded == {(8, False), (4, True)}, "each model as its directory says"
     assert [results["papo"][name].accuracy for name in tasks] == [0.0, 1.0, 0.0, 0.0, None]
     assert {"note": "papo: gcd measured, accuracy 1.0"} in said
     assert [path.name for path in sorted(tmp_path.glob("papo/undecided*"))] == ["undecided-programming.json"]

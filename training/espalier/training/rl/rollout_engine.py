@@ -77,7 +77,14 @@ def _local(config: ServiceConfig, embedded: EmbeddedSetting, device: torch.devic
 
 @asynccontextmanager
 async def collector_for(
-    config: ServiceConfig, network: Any, tokenizer: Any, folder: Path, mode: Mode, limits: Limits, tell: Tell
+    config: ServiceConfig,
+    network: Any,
+    tokenizer: Any,
+    folder: Path,
+    mode: Mode,
+    limits: Limits,
+    tell: Tell,
+    constrained: bool = False,
 ) -> AsyncIterator[Collector]:
     """Engine and verifiers of a run, opened for collecting rollouts of a network and closed at the end.
 
@@ -89,6 +96,7 @@ async def collector_for(
         mode: Whether `</guideline>` forks.
         limits: Of a response.
         tell: Hears when the verifiers are away.
+        constrained: Whether engines keep responses to the grammar.
 
     Raises:
         ValueError: A setting names no engine; instruction text or token are unusable.
@@ -98,7 +106,7 @@ async def collector_for(
     async with judging(config, tell) as verifiers, engine_for(config, network, tokenizer, folder) as engine:
         vocabulary = Vocabulary.of(tokenizer, end_of_turn=engine.info.end_of_turn)
         outage = Outage(tell) if isinstance(engine, SglangEngine) else None
-        yield Collector(engine, verifiers, template, vocabulary, mode, limits, outage=outage)
+        yield Collector(engine, verifiers, template, vocabulary, mode, limits, constrained, outage=outage)
 
 
 @asynccontextmanager

@@ -121,9 +121,8 @@ async def _train(
     network = load_network(initial, group.device)
     tokenizer = load_tokenizer(initial)
     notes = Notes(group)
-    opened = collector_for(config.service, network, tokenizer, initial, rollout.mode, rollout.limits, notes)
-    async with opened as free:
-        collector = replace(free, constrained=rollout.constrained)
+    decoded = (rollout.mode, rollout.limits, notes, rollout.constrained)
+    async with collector_for(config.service, network, tokenizer, initial, *decoded) as collector:
         constraint = Constraint.of(collector.vocabulary, rollout.limits.grammar) if rollout.constrained else None
         trainer = Trainer.of(network, tokenizer, config.trainer, group)
         log = RolloutLog(out / ROLLOUTS, config.log_rollouts, tokenizer) if group.is_main else None
