@@ -1,4 +1,4 @@
-# Two commands do all the set-up on a fresh Debian or Ubuntu with Python 3.11 or newer:
+# Two commands do all the set-up on a fresh Debian 12, the first one also on another Debian or Ubuntu with Python 3.11 or newer:
 #
 #   make demo    solve ten freshly made problems with the bundled model (SEED=… repeats a run)
 #   make test    install what tests need, then lint, types, stubs and all tests
@@ -53,7 +53,8 @@ sglang-environment: .venv/bin/pip
 
 # Tests that share a server stay together, and the longest come first.
 SGLANG_PROCESSES := 2
-test-sglang: .venv/dev.stamp sglang-environment
+test-sglang: .venv/dev.stamp sglang-environment $(NEEDS)
+	@command -v g++ >/dev/null || { echo "test-sglang: g++ is missing, which torch calls; run: sudo apt-get install --no-install-recommends g++" >&2; exit 1; }
 	environment=$$(scripts/sglang-cpu.sh $(if $(SGLANG),--version $(SGLANG))) && \
 	  $$environment/bin/python -m pytest -n $(SGLANG_PROCESSES) --dist loadgroup --no-loadscope-reorder tests/runtime/sglang $(ARGS)
 

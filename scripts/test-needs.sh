@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes sure that what the tests need beside Python is there: bubblewrap, Redis, Docker with compose, and the sandbox
+# Makes sure that what the tests need beside Python is there: bubblewrap, g++, Redis, Docker with compose, and the sandbox
 # images. As root on Debian or Ubuntu it is installed and started; otherwise this says what is missing and fails.
 set -euo pipefail
 
@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 missing=()
 command -v bwrap >/dev/null || missing+=(bubblewrap)
 command -v curl >/dev/null || missing+=(curl)
+command -v g++ >/dev/null || missing+=(g++) # torch compiles what two ranks of SGLang run on a CPU
 docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null || missing+=(docker-compose)
 if [[ ${#missing[@]} -gt 0 ]]; then
   if [[ $EUID != 0 ]] || ! command -v apt-get >/dev/null; then

@@ -23,6 +23,11 @@ VOCABULARY = Vocabulary.of(TinyTokenizer(), max_plans=16)
 IDS = {"ESPALIER_NPR_TAGS": vocabulary_to_json(VOCABULARY)}
 CHECKED = {"SGLANG_ENABLE_STRICT_MEM_CHECK_DURING_BUSY": "1"}
 """SGLang's own leak check after every step: it ends the scheduler when a slot is missing."""
+TWO_RANKS: tuple[dict[str, Any], dict[str, str]] = (
+    {"tp_size": 2},
+    {"SGLANG_CPU_OMP_THREADS_BIND": "0|1", "SGLANG_ENABLE_TP_MEMORY_INBALANCE_CHECK": "0"},
+)
+"""Flags and environment of tensor parallelism. The check takes memory of other tests for an imbalance of the ranks."""
 
 
 class Scripted(Protocol):

@@ -16,7 +16,7 @@ from tests.budget import FULL
 from tests.runtime.dense import dense_logprobs
 from tests.runtime.local.tiny import tiny_qwen3
 from tests.runtime.sglang.memory import memory_when_idle, watch_memory
-from tests.runtime.sglang.requests import CHECKED, IDS, VOCABULARY
+from tests.runtime.sglang.requests import CHECKED, IDS, TWO_RANKS, VOCABULARY
 from tests.runtime.sglang.server import Server
 
 COUNT = 300 if FULL else 100
@@ -120,6 +120,6 @@ def test_branches_that_were_retracted_and_rows_that_change_hands_are_constrained
 def test_two_ranks_of_tensor_parallelism_mask_alike(model):
     """They would sample different tokens otherwise, and hang."""
     requests = asked(20, 0.0)
-    flags, environment = {"tp_size": 2}, {"SGLANG_CPU_OMP_THREADS_BIND": "0|1"}
+    flags, environment = TWO_RANKS
     found = Server(model, flags, IDS | CHECKED | environment).run(lambda engine: answers(engine, requests))
     assert reasons(requests, found).keys() <= {"stop", "length"}

@@ -11,7 +11,7 @@ from tests.budget import FULL
 from tests.runtime.local.tiny import tiny_qwen3
 from tests.runtime.scripted import Shape
 from tests.runtime.sglang.memory import memory_when_idle, watch_memory
-from tests.runtime.sglang.requests import CHECKED, IDS, VOCABULARY, cases, check, generate
+from tests.runtime.sglang.requests import CHECKED, IDS, TWO_RANKS, VOCABULARY, cases, check, generate
 from tests.runtime.sglang.scripts import follow_scripts, length
 from tests.runtime.sglang.server import Server
 
@@ -44,9 +44,6 @@ def test_retraction_changes_nothing(model, tmp_path, flags):
     assert memory.retracted > len(requests)
     assert memory.saved > len(requests) // 4
     assert memory.clean, memory
-
-
-TWO_RANKS = ({"tp_size": 2}, {"SGLANG_CPU_OMP_THREADS_BIND": "0|1"})
 
 
 @pytest.mark.slow

@@ -18,10 +18,10 @@ from tests.budget import FULL
 from tests.runtime.local.tiny import tiny_qwen3
 from tests.runtime.scripted import Script, Shape, random_script
 from tests.runtime.sglang.memory import memory_when_idle, watch_memory
-from tests.runtime.sglang.requests import CHECKED, IDS, VOCABULARY, Case, cases, check, generate
+from tests.runtime.sglang.requests import CHECKED, IDS, TWO_RANKS, VOCABULARY, Case, cases, check, generate
 from tests.runtime.sglang.scripts import follow_scripts, length, scripted_params
 from tests.runtime.sglang.server import Server
-from tests.runtime.sglang.test_memory import TWO_RANKS, retract_often
+from tests.runtime.sglang.test_memory import retract_often
 from tests.runtime.sglang.test_tree_attention import TREES
 
 TIMES = 3
