@@ -140,7 +140,7 @@ for step in "$@"; do
     evaluate-sft-sequential) evaluate sft-sequential sft-sequential/model sequential --instruction "$here/sequential.txt" ;;
     papo | rl-*-parallel) reinforce "$step" beta/model ;;
     rl-*-sequential) reinforce "$step" sft-sequential/model ;;
-    evaluate-papo | evaluate-rl-*-parallel) evaluate "${step#evaluate-}" "${step#evaluate-}/model" parallel --constrained ;;
+    evaluate-papo | evaluate-rl-*-parallel) evaluate "${step#evaluate-}" "${step#evaluate-}/model" parallel ;;  # as its directory says
     evaluate-rl-*-sequential) evaluate "${step#evaluate-}" "${step#evaluate-}/model" sequential --instruction "$here/sequential.txt" ;;
     score)
       for name in base beta sft-sequential papo rl-outcome-parallel rl-outcome-sequential rl-set-sequential; do
