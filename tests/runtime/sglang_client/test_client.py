@@ -534,6 +534,22 @@ async def test_a_server_that_was_away_gets_the_present_weights_before_it_generat
     assert {end.rollout.weight_version for end in ends if isinstance(end, Finished)} == {1}
 
 
+async def test_a_server_that_comes_late_gets_the_present_weights_whatever_it_calls_its_own() -> None:
+    """An earlier run numbered its weights alike, and only servers that this one has met are numbered on from."""
+    early, late = (FakeSglang(embedded(BLOCKS), says_version=None) for _ in range(2))
+    late.weight_version = "1"
+    late.answers["/model_info"] = [status(503)]
+    async with connected(early, late) as engine:
+        late.answers["/update_weights_from_tensor"] = [status(503)]
+        assert await engine.update_weights({"w": torch.arange(3.0)}) == 1
+        servers = engine._servers
+        servers.all[1].cooldown.back_off(0)  # its turn to be asked has come
+        prompt = next(p for i in range(99) if servers.preferred(p := (i, *PROMPT))[0] is servers.all[1])
+        await collect(engine, dataclasses.replace(REQUEST, prompt=prompt))
+    assert late.candidates
+    assert len(late.seen["/update_weights_from_tensor"]) == 2
+
+
 async def test_weights_that_another_process_has_put_in_place_are_waited_for() -> None:
     fake = FakeSglang(embedded(BLOCKS), says_version=None)
     async with connected(fake) as engine:

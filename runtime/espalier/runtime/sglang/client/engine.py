@@ -332,17 +332,18 @@ class SglangEngine:
         Response(request, self._vocabulary, profile.context_length)
 
     async def _profile(self, server: Server) -> Profile:
-        """What a server is. One that was away gets the present weights first: it may have been started anew."""
+        """What a server is. One that was away gets the present weights first, whatever it calls its own: it may have been
+        started anew, or an earlier trainer may have numbered its weights alike."""
         if not (server.stale or server.profile is None or self._meeting.locked()):
             return server.profile
         async with self._meeting:
             away = server.stale or server.profile is None
             profile = await self._servers.profile(server)
-            if away and self._updated and weight_number(profile.weight_version) != self._weight_version:
-                if self._present is None:
-                    self._servers.back_off(server)
-                    raise EngineUnavailable(f"{server.url} does not have the present weights yet")
+            if away and self._present is not None:
                 await self._present(server, self._weight_version)
+            elif away and self._updated and weight_number(profile.weight_version) != self._weight_version:
+                self._servers.back_off(server)  # another process hands them over
+                raise EngineUnavailable(f"{server.url} does not have the present weights yet")
             return profile
 
     async def _update(self, load: Load) -> int:
