@@ -420,6 +420,19 @@ def test_a_run_that_begins_anew_forgets_the_checkpoints_of_the_last_one(model_fo
     assert _untimed(again) == _untimed(whole)
 
 
+def test_a_run_that_begins_anew_keeps_no_model_of_the_last_one(model_folder: Path, tmp_path: Path) -> None:
+    """A better one of earlier settings would stay the best, and checkpoints of more steps would outlive its own."""
+    out = tmp_path / "run"
+    watched = HeldOutConfig(every=2, problems=2, samples=1)
+    config = replace(CONFIG, steps=1, held_out=watched, keep_checkpoints=1, export_checkpoints=True)
+    for folder in ("steps/000500/model", "best/model"):
+        (out / folder).mkdir(parents=True)
+    (out / "best" / "held-out.json").write_text('{"step": 500, "accuracy": 1.0}')
+    _train(config, model_folder, out)
+    assert [path.name for path in (out / "steps").iterdir()] == ["000001"]
+    assert json.loads((out / "best" / "held-out.json").read_text())["step"] < 2
+
+
 def test_a_run_that_is_out_of_time_stops_with_a_checkpoint_and_goes_on(model_folder: Path, tmp_path: Path) -> None:
     config = replace(CONFIG, checkpoint_every=100)
     whole = _train(config, model_folder, tmp_path / "whole")

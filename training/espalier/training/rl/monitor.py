@@ -114,6 +114,12 @@ def keep_best(run: Run, accuracy: float | None, step: int, network: Any, tokeniz
             write(record, json.dumps({"step": step, "accuracy": accuracy}) + "\n")
 
 
+def forget_models(out: Path) -> None:
+    """Delete the models that an earlier run has kept in a folder in which a run begins anew."""
+    for name in (BEST, STEPS):
+        shutil.rmtree(out / name, ignore_errors=True)
+
+
 def export_step(run: Run, step: int, network: Any, tokenizer: Any) -> None:
     """Export the model to `steps/STEP`, and delete those of checkpoints that are not kept.
 

@@ -29,7 +29,7 @@ from espalier.training.model.network import load_network, load_tokenizer
 from espalier.training.rl.judged import JudgedRollout
 from espalier.training.rl.learner import Learned, Learner
 from espalier.training.rl.metrics import Seconds, entry, rounded, totals
-from espalier.training.rl.monitor import ROLLOUTS, RolloutLog, export_step, held_out_entry, keep_best
+from espalier.training.rl.monitor import ROLLOUTS, RolloutLog, export_step, forget_models, held_out_entry, keep_best
 from espalier.training.rl.reward import RolloutStatus
 from espalier.training.rl.rollout import Collector
 from espalier.training.rl.rollout_engine import collector_for, sync_weights
@@ -228,6 +228,8 @@ class ReinforcementStepper:
         self.notes.to = record if self.run.group.is_main else self.run.show
         if self.learner.log is not None:
             self.learner.log.begin(progress.step)
+        if self.run.group.is_main and not progress.step:
+            forget_models(self.run.out)
         await self._sync()
 
     async def step(self, progress: Progress, done: float) -> StepResult:
