@@ -370,6 +370,38 @@ async def test_programs_beyond_the_limit_have_no_verdict_and_are_not_run() -> No
     assert [branch.right for branch in (*found, *again)] == [False, False, None, None, False]
 
 
+async def test_which_programs_are_run_does_not_depend_on_how_fast_a_verdict_is(network: Qwen3ForCausalLM) -> None:
+    """A resumed run repeats its batches, also where there are more programs than are run."""
+
+    @dataclass
+    class Slow(FakeJudge):
+        """Takes its time for the answer of the response that ends first."""
+
+        first: bool = False
+        programs: list[str] = field(default_factory=list)
+
+        async def verify(self, claim: Claim, check: Check, *, timeout: float | None = None) -> Verdict:
+            if claim.bare:
+                self.programs.append(claim.text)
+            elif self.first:
+                self.first = False
+                await asyncio.sleep(0.3)
+            return self.verdict
+
+    asked = [replace(problems(1)[0], check=ProgramCheck((StdioCase("", "4"),)))]
+    stating = mock.patch(
+        "espalier.training.rl.rollout.branch_answers", lambda rollout, *_: {((0, 1),): str(rollout.tokens)}
+    )
+    run: list[list[str]] = []
+    for judge in (Slow(), Slow(first=True)):
+        async with collecting(network, sampler=scripted(1, 4), judge=judge) as collector:
+            with stating:
+                await replace(collector, judge_branches=True, branch_programs=2).collect(asked, 4, SEED)
+        run.append(judge.programs)
+    assert run[0] == run[1]
+    assert len(run[0]) == 2
+
+
 @pytest.mark.parametrize(("status", "right"), [("pass", True), ("fail", False), ("unknown", None), ("error", None)])
 def test_only_pass_and_fail_say_whether_a_branch_is_right(status: str, right: bool | None) -> None:
     assert JudgedBranch(((0, 1),), "4", Verdict(Status(status), 0.0, "fake")).right is right

@@ -207,15 +207,8 @@ class Collector:
         structure = last.structure
         if structure is None:
             raise EngineError(f"the engine did not read {request.request_id}: its model has no tags")
-        verdict: Verdict | None = None
-        branches: tuple[JudgedBranch, ...] = ()
-        if last.reason is FinishReason.STOP:
-            claim = Claim(answer_text(rollout, self.vocabulary, self.engine.tokenizer), problem=problem.text)
-            verdict = await self.judge.verify(claim, check_of(problem))
-        if self.judge_branches and last.reason in (FinishReason.STOP, FinishReason.LENGTH):
-            branches = await judge.judged(
-                branch_answers(rollout, check_of(problem), self.vocabulary, self.engine.tokenizer)
-            )
+        # Both at once: which programs of steps are run then depends on which responses end first, and on no verdict.
+        verdict, branches = await asyncio.gather(self._verdict(last, problem), self._branches(last, problem, judge))
         rejoins: tuple[Rejoin, ...] = ()
         given = until_last_join(rollout)
         if self.rejoins and given is not None and last.reason in (FinishReason.STOP, FinishReason.LENGTH):
@@ -225,6 +218,20 @@ class Collector:
         parts = segments(rollout.paths, structure, len(rollout.prompt))
         return JudgedRollout(problem, last, parts, verdict, worth, branches, rejoins, refused)
 
+    async def _verdict(self, last: Finished, problem: Problem) -> Verdict | None:
+        """On the answer of a response that ended by itself."""
+        if last.reason is not FinishReason.STOP:
+            return None
+        claim = Claim(answer_text(last.rollout, self.vocabulary, self.engine.tokenizer), problem=problem.text)
+        return await self.judge.verify(claim, check_of(problem))
+
+    async def _branches(self, last: Finished, problem: Problem, judge: BranchJudge) -> tuple[JudgedBranch, ...]:
+        """The steps that state an answer, judged, where that is asked for."""
+        if not self.judge_branches or last.reason not in (FinishReason.STOP, FinishReason.LENGTH):
+            return ()
+        check = check_of(problem)
+        return await judge.judged(branch_answers(last.rollout, check, self.vocabulary, self.engine.tokenizer))
+
     async def _rejoin(self, problem: Problem, first: GenerateRequest, given: Rollout, number: int) -> Rejoin:
         """Another conclusion of the same branches, and the verdict on it; none where it does not fit the engine."""
         name = f"{first.request_id}/rejoin-{number}"
@@ -233,11 +240,8 @@ class Collector:
             last = await self._finished(replace(first, request_id=name, sampling=sampling, given=given))
         except RequestRefused:
             return Rejoin(RolloutStatus.ENGINE_ERROR, Usage(), refused=True)
-        status = None
-        if last.reason is FinishReason.STOP:
-            claim = Claim(answer_text(last.rollout, self.vocabulary, self.engine.tokenizer), problem=problem.text)
-            status = (await self.judge.verify(claim, check_of(problem))).status
-        return Rejoin(status_of(last.reason, status), last.usage)
+        verdict = await self._verdict(last, problem)
+        return Rejoin(status_of(last.reason, verdict.status if verdict else None), last.usage)
 
     def _reward(self, last: Finished, structure: Structure, verdict: Verdict | None) -> Reward:
         extra = format_score(structure) if self.format_reward else 0.0
