@@ -27,11 +27,15 @@ from espalier.verifiers.math.tree import (
     Constant,
     Empty,
     Group,
+    Interval,
+    Matrix,
     Node,
     Number,
     Quantity,
+    Region,
     RelationNode,
     Symbol,
+    Text,
     children,
     rebuild,
     show,
@@ -147,19 +151,58 @@ def satisfies_relation(claim: Node, rule: Relation) -> Equality:
             return _complete(system[0], unknowns[0], [])
     solutions = _solutions(claim, unknowns)
     if solutions is None:
-        return Equality(None, f"the answer gives no values for {', '.join(unknowns)}")
+        known = _known_wrong(claim, system, unknowns, rule)
+        return Equality(False if known else None, f"the answer gives no values for {', '.join(unknowns)}")
+    if any(node == Constant("oo") for solution in solutions for value in solution.values() for node in walk(value)):
+        return Equality(False, "infinity is no number")
     outcomes: list[Equality] = []
     for solution in solutions:
         for part in system:
-            outcome = holds(part, solution)
-            if outcome.equal is False and rule.round_to is not None and len(unknowns) == 1:
-                outcome = _holds_rounded(part, unknowns[0], solution, rule.round_to)
-            outcomes.append(outcome)
+            outcomes.append(_holds(part, solution, rule))
     if rule.all_solutions and len(unknowns) == 1 and all(outcome.equal for outcome in outcomes):
         if is_inequality(system[0]) or len(system) > 1:
             return Equality(None, "values that satisfy the relation; whether they are all is not known")
         outcomes.append(_complete(system[0], unknowns[0], [solution[unknowns[0]] for solution in solutions]))
     return every(outcomes, "substituted into the relation")
+
+
+def _known_wrong(claim: Node, system: tuple[RelationNode, ...], unknowns: list[str], rule: Relation) -> bool:
+    """Whether an answer that gives no values in a form that is known is wrong all the same.
+
+    Without a verdict a response is not trained on, so that no answer may choose it: it takes values that are right.
+    """
+    if isinstance(claim, Text):
+        return True
+    if len(unknowns) > 1:  # one value is too few
+        return isinstance(claim, Number | Constant | Apply | Quantity) or len(_assigned(claim) or unknowns) < len(
+            unknowns
+        )
+    if any(isinstance(node, Interval) or (isinstance(node, RelationNode) and _is_range(node)) for node in walk(claim)):
+        return all(part.ops == ("=",) and _has_few_solutions(part, unknowns[0]) for part in system)
+    values = [leaf for leaf in _entries(claim) if isinstance(leaf, Number | Constant | Apply) and not symbols(leaf)]
+    return any(_holds(part, {unknowns[0]: value}, rule).equal is False for value in values for part in system)
+
+
+def _is_range(relation: RelationNode) -> bool:
+    return bool({*relation.ops} & {*_ORDERS, "!="})
+
+
+def _entries(claim: Node) -> list[Node]:
+    """The leaves of an answer, those of matrices and unions, too."""
+    found: list[Node] = []
+    for leaf in _leaves(claim):
+        parts = children(leaf) if isinstance(leaf, Matrix | Region) else ()
+        found += [entry for part in parts for entry in _entries(part)] or [leaf]
+    return found
+
+
+def _has_few_solutions(relation: RelationNode, unknown: str) -> bool:
+    """Whether an equation is known to have finitely many solutions."""
+    try:
+        over, _ = quotient(minus(*relation.sides), unknown)
+    except (NotExact, LimitError, Undefined, TypeError):
+        return False
+    return bool(over.degree() >= 0)
 
 
 def _complete(relation: RelationNode, unknown: str, values: list[Node]) -> Equality:
@@ -272,6 +315,15 @@ def _compare(left: Node, op: str, right: Node) -> Equality:
         signed = order(left, right)
         return Equality(None if signed is None else signed in _ORDERS[op], "order")
     return Equality(None, f"the relation {op}")
+
+
+def _holds(relation: RelationNode, solution: Assignment, rule: Relation) -> Equality:
+    """Whether a relation is true for the given values, which the rule may let be rounded."""
+    outcome = holds(relation, solution)
+    if outcome.equal is False and rule.round_to is not None and len(solution) == 1:
+        ((unknown, _),) = solution.items()
+        return _holds_rounded(relation, unknown, solution, rule.round_to)
+    return outcome
 
 
 def _holds_rounded(relation: RelationNode, unknown: str, solution: Assignment, places: int) -> Equality:
