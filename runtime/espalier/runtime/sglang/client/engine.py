@@ -332,8 +332,8 @@ class SglangEngine:
         Response(request, self._vocabulary, profile.context_length)
 
     async def _profile(self, server: Server) -> Profile:
-        """What a server is. One that was away gets the present weights first, whatever it calls its own: it may have been
-        started anew, or an earlier trainer may have numbered its weights alike."""
+        """What a server is. One that was away gets the present weights first, whatever it calls its own: it may have
+        been started anew, or an earlier trainer may have numbered its weights alike."""
         if not (server.stale or server.profile is None or self._meeting.locked()):
             return server.profile
         async with self._meeting:
