@@ -107,7 +107,13 @@ def test_commands_judge_score_filter_and_assemble_stored_responses(tmp_path):
 
     scored = json.loads(run("score", str(problems), *stored, "--k", "1,8", "--json"))
     assert scored["row"]["pass_at"] == {"1": 0.25, "8": 0.5}
+    assert scored["row"]["accuracy_error"] == 0.25
     assert scored["majority"] == 0.5
+    alone = tmp_path / "alone.jsonl"
+    alone.write_text(json.dumps(rows[0]) + "\n")
+    told = run("score", str(alone), *stored, "--k", "1,9", "--json")
+    assert told.startswith("pass@9 is left out: no problem has 9 responses with a verdict\n{")
+    assert "NaN" not in told
     run("filter", str(problems), *stored, "--min-pass", "0.1", "--out", str(tmp_path / "some.jsonl"))
     assert [json.loads(line)["id"] for line in (tmp_path / "some.jsonl").read_text().splitlines()] == ["p"]
     out, plain = tmp_path / "cold.jsonl", tmp_path / "plain.jsonl"
@@ -121,3 +127,35 @@ def test_commands_judge_score_filter_and_assemble_stored_responses(tmp_path):
     )
     assert refused.exit_code == 2
     assert "share 2 words with held-out ones" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["score", "{problems}", *["--responses", "{responses}"] * 2], "responses.jsonl is given twice"),
+        (["score", "{problems}", "--responses", "{responses}", "--k", "one"], "--k 'one' is no list of numbers"),
+        (["score", "{others}", "--responses", "{responses}"], "the ids differ"),
+        (["filter", "{others}", "--responses", "{responses}", "--out", "{out}"], "the ids differ"),
+        (["filter", "{problems}", "--responses", "{responses}", "--out", "{out}"], "no problem is left"),
+        (["filter", "{problems}", "--responses", "{responses}", "--min-pass", "0.9", "--max-pass", "0.1"], "is above"),
+        (["sample", "{problems}", "--responses", "{out}", "--engine", "local", "--mode", "tree"], "--mode tree: write"),
+        (
+            ["sample", "{problems}", "--responses", "{out}", "--engine", "local", "--first", "1"],
+            "--first 1 leaves none",
+        ),
+    ],
+)
+def test_commands_that_would_write_or_say_nothing_are_refused_with_what_to_mend(tmp_path, words, said):
+    paths = {name: str(tmp_path / f"{name}.jsonl") for name in ("problems", "others", "responses", "out")}
+    for name, identity in (("problems", "p"), ("others", "q")):
+        row = {"id": identity, "text": "How many?", "check": "reference:72"}
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row) + "\n")
+    kept = ResponseFile(tmp_path / "responses.jsonl", Sampling("model", 0, 1.0, 100))
+    kept.add("file", "p", candidate(0, solution(0, "72")))
+    command = [word.format(**paths) for word in words]
+    if "filter" in command and "the ids differ" not in said:
+        command += ["--out", paths["out"], *(["--max-pass", "0.5"] if said == "no problem is left" else [])]
+    ran = CliRunner().invoke(app, command)
+    assert ran.exit_code == 2
+    assert said in ran.stderr
+    assert not (tmp_path / "out.jsonl").exists()

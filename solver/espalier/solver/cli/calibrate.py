@@ -155,7 +155,7 @@ async def _draw(problems: Path, responses: Sequence[Path], seed: int) -> Drawn:
     from random import Random
 
     from espalier.solver.core.problem import lines_of, read_problems
-    from espalier.solver.core.responses import read
+    from espalier.solver.core.responses import read, require_distinct
     from espalier.solver.core.sample import Verdicts
     from espalier.solver.core.selection import subsets
     from espalier.verifiers.check import ProgramCheck
@@ -166,11 +166,8 @@ async def _draw(problems: Path, responses: Sequence[Path], seed: int) -> Drawn:
     asked = {problem.id: problem for problem in read_problems(lines_of(problems), str(problems))}
     temperatures, model = set(), ""
     own: dict[str, list[Candidate]] = {}
-    taken: set[Path] = set()
+    require_distinct(responses)
     for path in responses:
-        if path.resolve() in taken:
-            raise ValueError(f"{path} is given twice: its responses would have two votes each")
-        taken.add(path.resolve())
         sampling, found = read(path)
         answers = [(name, candidate) for (_, name, _), candidate in found if name in asked]
         if not answers:

@@ -66,13 +66,13 @@ def evaluate(
 
         from espalier.runtime.defaults import DecodingOverrides
         from espalier.solver.cli.solve import solving_with
-        from espalier.solver.core.evaluate import EvaluationPlan, ProblemSamples, ResultFile, summarise
+        from espalier.solver.core.evaluate import EvaluationPlan, ProblemSamples, ResultFile, sizes_of, summarise
         from espalier.solver.core.evaluate import evaluate as measure
         from espalier.solver.core.prompts import instruction_files
         from espalier.solver.core.responses import ResponseFile, Sampling
         from espalier.solver.core.sources import fresh_problems
 
-        names, sizes, first = _names(tasks), _sizes(k), chosen_seed(seed)
+        names, sizes, first = _names(tasks), sizes_of(k), chosen_seed(seed)
         problems = {name: fresh_problems(name, first, n) for name in names}
         screen = Console(stderr=True)
         instructions = instruction_files(model_instruction)
@@ -144,15 +144,3 @@ def _names(text: str) -> tuple[str, ...]:
     if not names:
         raise UsageError("--tasks is empty; name at least one task")
     return names
-
-
-def _sizes(text: str) -> tuple[int, ...]:
-    from espalier.solver.core.policy import Budget
-
-    try:
-        sizes = tuple(sorted({int(size) for size in text.split(",")}))
-    except ValueError:
-        raise UsageError(f"--k {text!r} is no list of numbers; write 1,4,16") from None
-    for size in sizes:
-        Budget(candidates=size)
-    return sizes

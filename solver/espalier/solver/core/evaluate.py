@@ -15,6 +15,7 @@ from espalier.common.files import drop_cut_line, whole_lines
 from espalier.common.seeds import derive_seed
 from espalier.solver.core.candidate import Candidate
 from espalier.solver.core.loop import Solver
+from espalier.solver.core.policy import Budget
 from espalier.solver.core.problem import Problem
 from espalier.solver.core.responses import ResponseFile
 from espalier.solver.core.sample import Sample, Verdicts, assess, draw
@@ -109,6 +110,21 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
     if not 1 <= k <= n:
         raise ValueError(f"k must be between 1 and the {n} samples, got {k}")
     return 1.0 - math.comb(n - correct, k) / math.comb(n, k)
+
+
+def sizes_of(text: str) -> tuple[int, ...]:
+    """The sizes of best-of-k that `--k` names, ascending and each once.
+
+    Raises:
+        ValueError: It is no list of them.
+    """
+    try:
+        sizes = tuple(sorted({int(size) for size in text.split(",")}))
+    except ValueError:
+        raise ValueError(f"--k {text!r} is no list of numbers; write 1,4,16") from None
+    for size in sizes:
+        Budget(candidates=size)
+    return sizes
 
 
 def accuracy(groups: Sequence[Sequence[bool]]) -> tuple[float | None, float | None]:

@@ -106,6 +106,18 @@ def read(path: Path) -> tuple[Sampling, Sequence[tuple[Key, Candidate]]]:
     return sampling, list(dict(_responses(path, lines[1:])).items())
 
 
+def require_distinct(paths: Sequence[Path]) -> None:
+    """
+    Raises:
+        ValueError: A file is given twice.
+    """
+    taken: set[Path] = set()
+    for path in paths:
+        if path.resolve() in taken:
+            raise ValueError(f"{path} is given twice: its responses would have two votes each")
+        taken.add(path.resolve())
+
+
 def _responses(path: Path, lines: Sequence[str]) -> Iterator[tuple[Key, Candidate]]:
     for number, line in enumerate(lines, start=2):
         try:

@@ -15,8 +15,9 @@ from espalier.common.cli import Debug, errors
 from espalier.runtime.options import Constrained, MaxBranchTokens, MaxDepth, MaxPlans
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from espalier.solver.core.candidate import Candidate
     from espalier.solver.core.problem import Problem
     from espalier.training.data.overlap import HeldOut
 
@@ -46,6 +47,22 @@ def _read(path: Path) -> tuple[Problem, ...]:
     from espalier.solver.core.problem import lines_of, read_problems
 
     return read_problems(lines_of(path), str(path))
+
+
+def _responses(paths: Sequence[Path], problems: Sequence[Problem]) -> Mapping[str, Sequence[Candidate]]:
+    """The responses of all files to each problem.
+
+    Raises:
+        ValueError: A file cannot be used or is given twice, or all responses belong to other problems.
+    """
+    from espalier.solver.core.responses import read, require_distinct
+    from espalier.training.data.sampling import by_problem
+
+    require_distinct(paths)
+    found = by_problem([pair for path in paths for pair in read(path)[1]])
+    if not any(problem.id in found for problem in problems):
+        raise ValueError("no response belongs to a problem of the file: the ids differ")
+    return found
 
 
 def _write(out: Path, lines: Iterable[str]) -> None:
@@ -211,9 +228,15 @@ def sample(
 
         instructions = instruction_files(instruction, "--instruction")
         gone = ways_of(name.strip() for name in ways.split(",")) if ways else ()
-        chosen = _read(problems)[first : None if limit is None else first + limit]
+        every = _read(problems)
+        chosen = every[first : None if limit is None else first + limit]
+        if not chosen:
+            raise ValueError(f"--first {first} leaves none of the {len(every)} problems of {problems}")
         decoding = DecodingOverrides(constrained, max_plans, max_depth, max_branch_tokens)
-        decoded = Mode(mode)
+        try:
+            decoded = Mode(mode)
+        except ValueError:
+            raise ValueError(f"--mode {mode}: write one of {', '.join(Mode)}") from None
         report = _Report()
 
         async def run() -> int:
@@ -253,23 +276,26 @@ def score(
     espalier data score gsm8k-test.jsonl --responses papo.jsonl --k 1,4,8
     """
     with errors(debug):
-        from espalier.solver.core.responses import read
-        from espalier.training.data.sampling import by_problem
+        from espalier.solver.core.evaluate import sizes_of
         from espalier.training.data.sampling import score as scored
         from espalier.verifiers.open import open_verifiers
 
-        sizes = sorted({int(size) for size in k.split(",")})
-        every = [pair for path in responses for pair in read(path)[1]]
+        sizes, found = sizes_of(k), _read(problems)
+        every = _responses(responses, found)
 
         async def run() -> str:
             async with open_verifiers() as judge:
-                made = await scored(problems.name, judge, _read(problems), by_problem(every), sizes)
+                made = await scored(problems.name, judge, found, every, sizes)
+            row = made.row
+            for size in sizes:
+                if size not in row.pass_at:
+                    typer.echo(f"pass@{size} is left out: no problem has {size} responses with a verdict", err=True)
             if as_json:
                 return json.dumps(asdict(made))
-            row = made.row
-            passed = ", ".join(f"pass@{size} {share:.1%}" for size, share in row.pass_at.items())
+            passed = "".join(f"pass@{size} {share:.1%}, " for size, share in row.pass_at.items())
+            error = "" if row.accuracy_error is None else f"standard error of pass@1 {row.accuracy_error:.1%}, "
             return (
-                f"{row.problems} problems: {passed} (standard error {made.standard_error:.1%}), "
+                f"{row.problems} problems: {passed}{error}"
                 f"majority {made.majority:.1%}, answered {made.answered:.1%}, well-formed {row.well_formed:.1%}, "
                 f"parallel {row.forked:.1%}, cut {row.cut:.1%}, tokens {row.new_tokens:.0f}, "
                 f"critical path {row.critical_path_tokens:.0f}, undecided {row.undecided}"
@@ -292,12 +318,14 @@ def filter_(
     espalier data filter gsm8k-train.jsonl --responses samples.jsonl --min-pass 0.1 --max-pass 0.9 --out hard.jsonl
     """
     with errors(debug):
-        from espalier.solver.core.responses import read
         from espalier.training.data.datasets import to_json
-        from espalier.training.data.sampling import by_problem, solutions
+        from espalier.training.data.sampling import solutions
         from espalier.verifiers.open import open_verifiers
 
-        found, every = _read(problems), by_problem([pair for path in responses for pair in read(path)[1]])
+        if least > most:
+            raise ValueError(f"--min-pass {least:g} is above --max-pass {most:g}")
+        found = _read(problems)
+        every = _responses(responses, found)
 
         async def run() -> list[Problem]:
             kept = []
@@ -310,6 +338,8 @@ def filter_(
             return kept
 
         kept = asyncio.run(run())
+        if not kept:
+            raise ValueError(f"{problems}: no problem is left")
         _write(out, map(to_json, kept))
         typer.echo(f"{out}: {len(kept)} of {len(found)} problems")
 
@@ -340,10 +370,9 @@ def cold_start(
     espalier data cold-start gsm8k-train.jsonl --responses samples.jsonl --out cold-start.jsonl
     """
     with errors(debug):
-        from espalier.solver.core.responses import read
         from espalier.training.data.cold_start import Assembly, assemble, counts, to_json
         from espalier.training.data.overlap import split
-        from espalier.training.data.sampling import by_problem, solutions
+        from espalier.training.data.sampling import solutions
         from espalier.verifiers.open import open_verifiers
 
         settings = Assembly(seed, min_steps, max_steps, per_problem, mixed, max_step_words=max_step_words)
@@ -356,7 +385,7 @@ def cold_start(
                     f"{problems}: {len(found) - len(kept)} problems share {n} words with held-out ones ({told}); leave "
                     "them out with `espalier data convert --held-out`"
                 )
-        every = by_problem([pair for path in responses for pair in read(path)[1]])
+        every = _responses(responses, found)
 
         async def run() -> dict[str, list[Assembled]]:
             async with open_verifiers() as judge:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from statistics import fmean, variance
+from statistics import fmean
 
 from espalier.common.seeds import derive_seed
 from espalier.runtime.engine import Engine, FinishReason
@@ -127,14 +126,12 @@ class Score:
 
     Attributes:
         row: Shares and means; see there.
-        standard_error: Of pass@1, over the problems.
         majority: Share of the problems whose most frequent answer passes, of all their samples (first one on a tie);
             answers are the same where they are the same text.
         answered: Share of the responses that state an answer.
     """
 
     row: TaskScores
-    standard_error: float
     majority: float
     answered: float
 
@@ -146,25 +143,17 @@ async def score(
     candidates: Mapping[str, Sequence[Candidate]],
     ks: Sequence[int],
 ) -> Score:
-    """Judge responses. Problems without any are left out.
-
-    Raises:
-        ValueError: There is none at all.
-    """
+    """Judge responses. Problems without any are left out; one has some."""
     measured: list[ProblemSamples] = []
     majorities: list[bool] = []
     asked = [problem for problem in problems if candidates.get(problem.id)]
-    if not asked:
-        raise ValueError("no response belongs to a problem of the file: the ids differ")
     for start in range(0, len(asked), 64):
         several = asked[start : start + 64]
         judged = await asyncio.gather(*(_judged(judge, problem, candidates[problem.id]) for problem in several))
         measured += [one for one, _ in judged]
         majorities += [right for _, right in judged]
-    shares = [fmean(s.correct for s in one.samples) for one in measured]
-    error = math.sqrt(variance(shares) / len(shares)) if len(shares) > 1 else math.nan
     answered = fmean(s.answered for one in measured for s in one.samples)
-    return Score(summarise(name, measured, ks), error, fmean(majorities), answered)
+    return Score(summarise(name, measured, ks), fmean(majorities), answered)
 
 
 async def _judged(judge: Verifiers, problem: Problem, candidates: Sequence[Candidate]) -> tuple[ProblemSamples, bool]:
