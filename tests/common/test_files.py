@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from espalier.common.files import drop_cut_line, replacing, whole_lines
+from espalier.common.files import drop_cut_line, replacing, told_apart, whole_lines
 
 
 def test_what_was_there_stays_until_all_is_written(tmp_path: Path) -> None:
@@ -57,3 +57,8 @@ def test_a_line_that_was_cut_in_the_middle_of_a_character_is_left_out(tmp_path: 
     assert whole_lines(path) == ["one é"]
     drop_cut_line(path)
     assert path.read_text("utf-8") == "one é\n"
+
+
+def test_what_is_named_alike_is_called_by_its_path() -> None:
+    paths = [Path("a/papo"), Path("b/papo"), Path("zero"), Path()]
+    assert told_apart(paths, [path.name for path in paths]) == ["a/papo", "b/papo", "zero", "."]

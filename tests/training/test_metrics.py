@@ -109,6 +109,7 @@ def test_runs_are_drawn_over_the_tokens_that_they_have_sampled(tmp_path: Path) -
     ]
     assert positions(entries, Over.TOKENS) == [410, 1220]
     assert positions(entries, Over.STEP) == [1, 2]
+    assert positions([{"step": 1, "tokens": 100.0, "responses": 4}], Over.TOKENS) == [400], "of an earlier version"
     _write(tmp_path / "papo", [{"step": 0, "held_out": 0.5}, *entries])
     plot([tmp_path / "papo"], tmp_path / "curves.png", Over.TOKENS)
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")

@@ -420,6 +420,17 @@ def test_a_run_that_begins_anew_forgets_the_checkpoints_of_the_last_one(model_fo
     assert _untimed(again) == _untimed(whole)
 
 
+def test_a_mistake_in_what_a_run_begins_from_costs_no_checkpoint(model_folder: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, steps=1)
+    _train(config, model_folder, tmp_path / "run")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    other = replace(config, seed=7, service=replace(config.service, engine="nonsense"))
+    for model, asked, said in ((tmp_path / "nowhere", config, "no model in"), (model_folder, other, "service.engine")):
+        with pytest.raises(ConfigError, match=said):
+            _train(asked, model, tmp_path / "run")
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+
+
 def test_a_run_that_begins_anew_keeps_no_model_of_the_last_one(model_folder: Path, tmp_path: Path) -> None:
     """A better one of earlier settings would stay the best, and checkpoints of more steps would outlive its own."""
     out = tmp_path / "run"

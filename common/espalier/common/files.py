@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
@@ -34,6 +34,11 @@ def replacing(path: Path) -> Iterator[TextIO]:
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
+
+
+def told_apart(paths: Sequence[Path], names: Sequence[str]) -> list[str]:
+    """What to call files or folders: each by its short name, or by its path where another has that name."""
+    return [name if name and names.count(name) == 1 else str(path) for path, name in zip(paths, names, strict=True)]
 
 
 def whole_lines(path: Path) -> list[str]:

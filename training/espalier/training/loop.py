@@ -19,12 +19,10 @@ from espalier.training.config import MetricsConfig
 from espalier.training.export import finish
 from espalier.training.run.checkpoint import Progress, has_checkpoint, restore, save
 from espalier.training.run.deadline import Deadline
+from espalier.training.run.directory import CHECKPOINTS, begin_anew
 from espalier.training.run.distributed import ALONE, TrainingGroup
 from espalier.training.run.metrics import Report, journal
 from espalier.training.trainer import Trainer
-
-CHECKPOINTS = "checkpoint"
-"""Folder of the checkpoints in that of the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +91,7 @@ class Run:
         out: Folder for checkpoints, weights and metrics.
         length: When the run is finished.
         metrics: Where metrics go.
-        settings: Of the run, for the places that metrics go to.
+        settings: Of the run, for its folder and the places that metrics go to.
         show: Shows an entry of the metrics, or a note, to a person.
         initial: Model directory that the run began from; None: random weights.
         group: The processes that train together.
@@ -153,6 +151,8 @@ async def train(stepper: Stepper, trainer: Trainer, tokenizer: Any, run: Run) ->
     """
     group, length = run.group, run.length
     network, optimizers = trainer.network, trainer.optimizers
+    if group.is_main and not run.resume:
+        begin_anew(run.out, run.settings)
     begun = restore(run.checkpoints, network, optimizers, group) if run.resume else Progress()
     with _journal(run, begun.step) as record:
         await stepper.begin(begun, record)

@@ -72,10 +72,10 @@ def _write(out: Path, lines: Iterable[str]) -> None:
 
 
 def _held_out(files: list[Path], n: int) -> HeldOut:
+    from espalier.common.files import told_apart
     from espalier.training.data.overlap import HeldOut
 
-    stems = [path.name.partition(".")[0] for path in files]
-    names = [stem if stems.count(stem) == 1 else str(path) for stem, path in zip(stems, files, strict=True)]
+    names = told_apart(files, [path.name.partition(".")[0] for path in files])
     return HeldOut.of({name: _read(path) for name, path in zip(names, files, strict=True)}, n)
 
 

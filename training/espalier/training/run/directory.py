@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,15 @@ from espalier.common.files import replacing
 from espalier.training.config import ConfigError
 
 SETTINGS = "config.json"
+CHECKPOINTS = "checkpoint"
+"""Folder of the checkpoints in that of the run."""
 
 
 def prepare(config: Any, out: Path, *, resume: bool, free: Collection[str] = ()) -> None:
-    """Make a folder for a run, and keep the settings in it.
+    """Make a folder for a run; where one goes on, its settings are compared with those in the folder.
 
-    A run that begins anew leaves no checkpoint of an earlier one behind for a later `resume` to find.
+    What an earlier run has left there stays until a new one takes its first step, see :func:`begin_anew`: a mistake in
+    a command line costs no checkpoint.
 
     Args:
         config: The settings, a dataclass.
@@ -31,15 +34,25 @@ def prepare(config: Any, out: Path, *, resume: bool, free: Collection[str] = ())
     """
     out.mkdir(parents=True, exist_ok=True)
     if not resume:
-        shutil.rmtree(out / "checkpoint", ignore_errors=True)
+        return
     path = out / SETTINGS
     new = json.loads(json.dumps(asdict(config)))
-    if resume and path.exists():
+    if path.exists():
         old = json.loads(path.read_text(encoding="utf-8"))
         changed = [f.name for f in fields(config) if f.name not in free and old.get(f.name) != new[f.name]]
         if changed:
             raise ConfigError(f"{path} has other settings in {', '.join(changed)}; resume with the same, or begin anew")
-    write(path, json.dumps(new, indent=2) + "\n")
+    _keep(out, new)
+
+
+def begin_anew(out: Path, settings: Mapping[str, Any]) -> None:
+    """Keep the settings of a run that begins, and no checkpoint of an earlier one for a later `resume` to find."""
+    shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+    _keep(out, settings)
+
+
+def _keep(out: Path, settings: Mapping[str, Any]) -> None:
+    write(out / SETTINGS, json.dumps(settings, indent=2) + "\n")
 
 
 def write(path: Path, text: str) -> None:

@@ -27,8 +27,8 @@ FILE = "metrics.jsonl"
 
 
 def sampled_tokens(entry: MetricsEntry) -> float:
-    """New tokens of a step of reinforcement learning, those of re-joins included."""
-    return float(entry["tokens"] * entry["responses"] + entry["rejoin_tokens"])
+    """New tokens of a step of reinforcement learning, with those of re-joins; runs of older versions have none."""
+    return float(entry["tokens"] * entry["responses"] + entry.get("rejoin_tokens", 0))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from enum import StrEnum
 from itertools import accumulate
 from pathlib import Path
 
+from espalier.common.files import told_apart
 from espalier.training.run.metrics import MetricsEntry, read_metrics, sampled_tokens
 
 CURVES = (
@@ -66,20 +67,21 @@ def plot(runs: Sequence[Path], out: Path, over: Over = Over.STEP) -> None:
     curves = [(name, title) for name, title in CURVES if any(name in one for run in entries.values() for one in run)]
     if not curves:
         raise ValueError("the runs have no curves yet")
+    labels = told_apart(list(entries), [run.name for run in entries])
     columns = min(3, len(curves))
     lines = -(-len(curves) // columns)
     figure, axes = pyplot.subplots(lines, columns, figsize=(5 * columns, 3.2 * lines), squeeze=False)
     for panel in axes.flat[len(curves) :]:
         panel.set_visible(False)
     for panel, (name, title) in zip(axes.flat, curves, strict=False):
-        for run, all_entries in entries.items():
+        for label, all_entries in zip(labels, entries.values(), strict=True):
             points = [
                 (at, one[name])
                 for at, one in zip(positions(all_entries, over), all_entries, strict=True)
                 if name in one
             ]
             if points:
-                panel.plot(*zip(*points, strict=True), label=run.name, linewidth=1.4)
+                panel.plot(*zip(*points, strict=True), label=label, linewidth=1.4)
         panel.set_title(title, fontsize=10)
         panel.set_xlabel("step" if over is Over.STEP else "sampled tokens")
         panel.grid(alpha=0.3)
