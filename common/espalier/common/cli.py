@@ -78,7 +78,7 @@ def errors(debug: bool, *, interrupted: str = "interrupted") -> Iterator[None]:
     except KeyboardInterrupt:
         _fail(interrupted, INTERRUPTED, debug)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has left
+        _drop_output()  # its reader has left
         raise typer.Exit(NEGATIVE) from None
     except UnavailableError as error:
         # A refused request is a ValueError, too: the user's to mend.
@@ -90,6 +90,7 @@ def errors(debug: bool, *, interrupted: str = "interrupted") -> Iterator[None]:
     except OSError as error:
         named = error.filename is not None and error.strerror is not None
         status = TROUBLE if error.errno in _FULL else USAGE
+        _drop_output()
         _fail(f"{error.filename}: {error.strerror}" if named else error.strerror or str(error), status, debug)
     except ValueError as error:
         _fail(str(error), USAGE, debug)
@@ -97,6 +98,14 @@ def errors(debug: bool, *, interrupted: str = "interrupted") -> Iterator[None]:
         _fail(str(error) or type(error).__name__, TROUBLE, debug)
     except Exception as error:
         _fail(f"unexpected {type(error).__name__}: {error} (--debug shows where)", TROUBLE, debug)
+
+
+def _drop_output() -> None:
+    """Drop buffered output that cannot be written: Python would try again at its end, and exit with 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say(text: str, *, err: bool = False) -> None:
