@@ -252,6 +252,23 @@ async def test_comparisons_end_when_time_is_up() -> None:
     assert not engine.running
 
 
+async def test_comparisons_need_no_block_where_candidates_are_constrained() -> None:
+    """A response that is kept to the grammar ends behind a block only."""
+    seen: dict[str, bool] = {}
+
+    class Watched(ScriptedEngine):
+        async def generate(self, request: GenerateRequest) -> AsyncIterator[Event]:
+            seen[request.request_id] = request.constrained
+            async for event in super().generate(request):
+                yield event
+
+    solver = Solver(judging(right, "41", "42", kind=Watched), ScriptedJudge(), generation=Generation(constrained=True))
+    await solver.solve(OPEN, BestOfK(), Budget(candidates=2, comparisons=5))
+    of_comparisons = {constrained for name, constrained in seen.items() if "/compare/" in name}
+    of_candidates = {constrained for name, constrained in seen.items() if "/compare/" not in name}
+    assert (of_candidates, of_comparisons) == ({True}, {False})
+
+
 async def test_the_bundled_model_is_asked_in_both_orders_and_answers_within_its_limit() -> None:
     """Mechanics alone: it has learnt no words but those of its own tasks."""
     async with open_engine("local") as engine:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
 
@@ -21,7 +21,7 @@ class ModelCalls:
     Attributes:
         engine: The model that gave the candidates.
         template: Of prompts.
-        generation: How responses are made.
+        generation: How responses are made. What is asked here is no problem to be split up: no response has to hold a block.
         problem: What is asked about, with what was said before it.
         request_id: Leads the ids of the engine's requests.
     """
@@ -59,7 +59,8 @@ class ModelCalls:
         """
         tokenizer, info = self.engine.tokenizer, self.engine.info
         prompt = self.template.encode(tokenizer, asked, self.problem.context)
-        request = self.generation.request(f"{self.request_id}/{name}", prompt, spec, info)
+        generation = replace(self.generation, constrained=False)
+        request = generation.request(f"{self.request_id}/{name}", prompt, spec, info)
         builder = CandidateBuilder(spec, tokenizer, None, info.end_of_turn)
         self._builders.append(builder)
         drawn: list[tuple[int, float]] = []
