@@ -21,7 +21,7 @@ class ModelCalls:
     Attributes:
         engine: The model that gave the candidates.
         template: Of prompts.
-        generation: How responses are made. What is asked here is no problem to be split up: no response has to hold a block.
+        generation: How responses are made. None has to hold a block: what is asked here is no problem to be split up.
         problem: What is asked about, with what was said before it.
         request_id: Leads the ids of the engine's requests.
     """
