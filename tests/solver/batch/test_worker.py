@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -343,7 +344,8 @@ async def test_what_becomes_of_deliveries_is_counted(redis: Redis, server: Redis
             started.set()
             await asyncio.Event().wait()
 
-    async with working(server, NoWork(work), metrics=metrics):
+    patient = replace(CONFIG, lease_seconds=60.0)  # no lease ends because the machine is busy: that would count, too
+    async with working(server, NoWork(work), metrics=metrics, config=patient):
         await ended(redis, done)
         await started.wait()
         await queue.cancel(cancelled)
