@@ -344,7 +344,7 @@ async def test_what_becomes_of_deliveries_is_counted(redis: Redis, server: Redis
             started.set()
             await asyncio.Event().wait()
 
-    patient = replace(CONFIG, lease_seconds=60.0)  # no lease ends because the machine is busy: that would count, too
+    patient = replace(CONFIG, lease_seconds=4.0)  # no lease ends because the machine is busy: that would count, too
     async with working(server, NoWork(work), metrics=metrics, config=patient):
         await ended(redis, done)
         await started.wait()
