@@ -77,10 +77,21 @@ def test_responses_made_otherwise_are_refused_by_name(tmp_path: Path) -> None:
             ResponseFile(path, replace(SAMPLING, **{name: ours}))
 
 
+def test_sequential_responses_are_not_mixed_with_parallel_ones(tmp_path: Path) -> None:
+    path = tmp_path / "responses.jsonl"
+    ResponseFile(path, replace(SAMPLING, mode="sequential"))
+    with pytest.raises(ValueError, match="made with mode sequential, not parallel"):
+        ResponseFile(path, replace(SAMPLING, mode="parallel"))
+    older = tmp_path / "older.jsonl"
+    ResponseFile(older, SAMPLING)  # does not say
+    assert ResponseFile(older, replace(SAMPLING, mode="sequential")).sampling.mode == ""
+
+
 def test_a_file_that_does_not_name_limits_yet_was_made_with_the_usual_ones(tmp_path: Path) -> None:
     path = tmp_path / "responses.jsonl"
     path.write_text('{"sampling": {"model": "scripted", "seed": 0, "temperature": 1.0, "max_tokens": 100}}\n')
-    assert ResponseFile(path, SAMPLING).sampling == Sampling.of("scripted", GENERATION, 0, 1.0) == SAMPLING
+    assert ResponseFile(path, SAMPLING).sampling == SAMPLING
+    assert Sampling.of("scripted", GENERATION, 0, 1.0) == replace(SAMPLING, mode="parallel")
     with pytest.raises(ValueError, match="made with max_plans 8, not 4"):
         ResponseFile(path, replace(SAMPLING, max_plans=4))
 

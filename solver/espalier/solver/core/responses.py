@@ -32,6 +32,7 @@ class Sampling:
         max_plans: Of a block.
         max_depth: Of blocks inside one another.
         max_branch_tokens: Of one step; None: no such limit.
+        mode: Whether responses fork; empty where a file does not say.
     """
 
     model: str
@@ -42,6 +43,7 @@ class Sampling:
     max_plans: int = 8
     max_depth: int = 5
     max_branch_tokens: int | None = None
+    mode: str = ""
 
     @classmethod
     def of(cls, model: str, generation: Generation, seed: int, temperature: float) -> Self:
@@ -56,6 +58,7 @@ class Sampling:
             limits.grammar.max_plans,
             limits.grammar.max_depth,
             limits.max_branch_tokens,
+            generation.mode.value,
         )
 
 
@@ -80,7 +83,7 @@ class ResponseFile:
         self.sampling, found = read(path)
         for name in (field.name for field in fields(sampling) if field.name != "model"):
             theirs, ours = getattr(self.sampling, name), getattr(sampling, name)
-            if theirs != ours:
+            if theirs != ours and theirs != "":
                 raise ValueError(f"{path} holds responses made with {name} {theirs}, not {ours}; give another file")
         self.known = dict(found)
         drop_cut_line(path)
