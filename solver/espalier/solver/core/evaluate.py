@@ -42,6 +42,7 @@ class EvaluationPlan:
         max_plans: Of a block.
         max_depth: Of blocks inside one another.
         max_branch_tokens: Of one step; None: no such limit.
+        mode: Whether responses fork.
     """
 
     tasks: tuple[str, ...]
@@ -55,6 +56,7 @@ class EvaluationPlan:
     max_plans: int = 8
     max_depth: int = 5
     max_branch_tokens: int | None = None
+    mode: str = "parallel"
 
 
 @dataclass(frozen=True, slots=True)
