@@ -49,8 +49,8 @@ def judged(result: bytes) -> str:
 def at_little_cost(call: Callable[..., T], *arguments: Any) -> T:
     """What a call gives back, in a process that it may kill and that has 30 seconds of the processor."""
     limit = (resource.RLIMIT_CPU, (30, 30))
-    fork = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(1, fork, initializer=resource.setrlimit, initargs=limit) as process:
+    clean = multiprocessing.get_context("forkserver")  # a fork of this process may die of threads of gRPC in it
+    with ProcessPoolExecutor(1, clean, initializer=resource.setrlimit, initargs=limit) as process:
         return process.submit(call, *arguments).result()
 
 
