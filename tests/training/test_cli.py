@@ -48,7 +48,7 @@ def test_trouble_is_one_line_with_a_status(tmp_path: Path) -> None:
         2,
         f"espalier: {none} holds no metrics.jsonl with entries: is it the folder of a run?",
     )
-    assert _run("plot", none, "--over", "time") == (2, "espalier: --over must be step or tokens, not 'time'")
+    assert _run("plot", none, "--over", "time") == (2, "espalier: --over time: write one of step, tokens")
 
 
 def test_a_dataset_line_that_is_no_problem_stops_the_run_with_its_number(tmp_path: Path) -> None:

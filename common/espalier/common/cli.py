@@ -8,8 +8,9 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, TypeVar
 
 import typer
 
@@ -50,6 +51,9 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 class UsageError(ValueError):
     """The command line makes no sense; the message says what to write."""
+
+
+Named = TypeVar("Named", bound=StrEnum)
 
 
 @contextmanager
@@ -98,6 +102,18 @@ def errors(debug: bool, *, interrupted: str = "interrupted") -> Iterator[None]:
         _fail(str(error) or type(error).__name__, TROUBLE, debug)
     except Exception as error:
         _fail(f"unexpected {type(error).__name__}: {error} (--debug shows where)", TROUBLE, debug)
+
+
+def one_of(kind: type[Named], value: str, option: str) -> Named:
+    """The member of an enumeration that an option names.
+
+    Raises:
+        ValueError: It names none; the message names all.
+    """
+    try:
+        return kind(value)
+    except ValueError:
+        raise ValueError(f"{option} {value}: write one of {', '.join(kind)}") from None
 
 
 def _drop_output() -> None:

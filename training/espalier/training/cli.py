@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from espalier.common.cli import Debug, errors
+from espalier.common.cli import Debug, errors, one_of
 from espalier.training.run.torchrun import leave
 
 if TYPE_CHECKING:
@@ -219,9 +219,7 @@ def plot(
         from espalier.training.run.plot import Over
         from espalier.training.run.plot import plot as draw
 
-        if over not in (*Over,):
-            raise ValueError(f"--over must be step or tokens, not {over!r}")
-        draw(runs, out, Over(over))
+        draw(runs, out, one_of(Over, over, "--over"))
         typer.echo(str(out))
 
 

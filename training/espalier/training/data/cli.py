@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from espalier.common.cli import Debug, errors
+from espalier.common.cli import Debug, errors, one_of
 from espalier.runtime.options import Constrained, MaxBranchTokens, MaxDepth, MaxPlans
 
 if TYPE_CHECKING:
@@ -109,10 +109,7 @@ def convert(
         from espalier.training.data import datasets
         from espalier.training.data.overlap import split
 
-        try:
-            chosen = datasets.DatasetKind(kind)
-        except ValueError:
-            raise ValueError(f"--kind {kind}: write one of {', '.join(datasets.DatasetKind)}") from None
+        chosen = one_of(datasets.DatasetKind, kind, "--kind")
         try:
             taken = [datasets.Where.parse(text) for text in where or ()]
         except ValueError as error:
@@ -233,10 +230,7 @@ def sample(
         if not chosen:
             raise ValueError(f"--first {first} leaves none of the {len(every)} problems of {problems}")
         decoding = DecodingOverrides(constrained, max_plans, max_depth, max_branch_tokens)
-        try:
-            decoded = Mode(mode)
-        except ValueError:
-            raise ValueError(f"--mode {mode}: write one of {', '.join(Mode)}") from None
+        decoded = one_of(Mode, mode, "--mode")
         report = _Report()
 
         async def run() -> int:
