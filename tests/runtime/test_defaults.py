@@ -40,6 +40,7 @@ def test_a_field_that_the_file_leaves_out_is_the_usual_one(tmp_path):
         ('{"max_depth": true}', "max_depth must be a whole number above 0, got True"),
         ('{"max_branch_tokens": 4.5}', "max_branch_tokens must be a whole number above 0, got 4.5"),
         ("[4]", "write a JSON object"),
+        ("[" * 100_000, "nested too deeply"),
         ('{"max_plans": ', "Expecting value"),
         (b'{"\xff": 1}', "can't decode byte"),
     ],

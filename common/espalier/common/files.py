@@ -1,13 +1,14 @@
-"""Files that are whole whenever a program dies, and what is left of those that it was writing."""
+"""Files that are whole whenever a program dies, what is left of others, and small files of settings."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 
 @contextmanager
@@ -59,6 +60,28 @@ def drop_cut_line(path: Path) -> None:
         OSError: It cannot be read or written.
     """
     os.truncate(path, len(_whole(path)))
+
+
+def json_object(path: Path, example: str) -> dict[str, Any]:
+    """What a file of settings holds.
+
+    Args:
+        path: The file.
+        example: What it might hold, for a person whose file holds something else.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It holds no JSON object; the message names the file.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError(f"{path}: nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: write a JSON object, for example {example}")
+    return value
 
 
 def _whole(path: Path) -> bytes:

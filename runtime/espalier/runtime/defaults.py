@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Self
 
+from espalier.common.files import json_object
 from espalier.runtime.engine import Limits
 from espalier.runtime.grammar import GrammarLimits
 
@@ -66,11 +67,9 @@ class DecodingDefaults:
         file = folder / DECODING_FILE
         if not file.exists():
             return None
+        value = json_object(file, '{"max_plans": 4}')
         names = [field.name for field in fields(cls)]
         try:
-            value = json.loads(file.read_text(encoding="utf-8"))
-            if not isinstance(value, dict):
-                raise ValueError('write a JSON object, for example {"max_plans": 4}')
             unknown = next((name for name in value if name not in names), None)
             if unknown is not None:
                 raise ValueError(f"unknown field {unknown!r}; there are: {', '.join(names)}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from espalier.common.files import json_object
 from espalier.runtime.engine import RequestRefused
 
 INSTRUCTION_FILE = "instruction.txt"
@@ -173,12 +174,4 @@ def _kwargs(file: Path) -> dict[str, Any]:
     Raises:
         ValueError: The file holds no JSON object.
     """
-    if not file.exists():
-        return {}
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file}: {error}") from None
-    if not isinstance(value, dict):
-        raise ValueError(f'{file}: write a JSON object, for example {{"enable_thinking": false}}')
-    return value
+    return json_object(file, '{"enable_thinking": false}') if file.exists() else {}
